@@ -1,0 +1,1 @@
+"""Everything RabbitMQ. The only folder that imports aiormq and pamqp."""

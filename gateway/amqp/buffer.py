@@ -1,0 +1,177 @@
+"""Deliveries waiting to be taken, and requests waiting for a delivery.
+
+Lives where the gateway runs ("near"). The asyncio side ("far") only appends: what both touch is
+one deque, whose operations are atomic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from anyio import CancelScope, Event
+
+from ..bridge import AsyncioSide
+
+
+class Origin(Protocol):
+    """The channel a delivery came by; it alone can settle it. A closed one settles nothing."""
+
+    is_open: bool
+
+    def acknowledge(self, delivery: Delivery) -> None: ...
+
+    def give_back(self, delivery: Delivery) -> None: ...
+
+    def reject(self, delivery: Delivery) -> None: ...
+
+    def set_aside(self, delivery: Delivery) -> None: ...
+
+
+class Delivery:
+    """One message on its way, not yet settled. A :class:`gateway.proxy.Hold`.
+
+    ``route``: exchange and routing key, ``header``: the content header, both as on the wire.
+    ``tries``: how often it was set aside already.
+    """
+
+    __slots__ = ("body", "header", "is_held", "origin", "redelivered", "route", "tag", "tries")
+
+    def __init__(
+        self, origin: Origin, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        self.origin = origin
+        self.tag = tag
+        self.redelivered = redelivered
+        self.route = route
+        self.header = header
+        self.body = body
+        self.tries = 0
+        self.is_held = False
+
+    def sent(self) -> None:
+        """Acknowledge."""
+        if self.is_held:
+            self.is_held = False
+            self.origin.acknowledge(self)
+
+    def give_back(self) -> None:
+        """To the front of the buffer it came from."""
+        if self.is_held:
+            self.is_held = False
+            self.origin.give_back(self)
+
+    def reject(self) -> None:
+        """Away from the queue: dropped, or to its dead-letter exchange."""
+        if self.is_held:
+            self.is_held = False
+            self.origin.reject(self)
+
+    def set_aside(self) -> None:
+        """Out of everybody's way for a pause that grows with each time."""
+        if self.is_held:
+            self.is_held = False
+            self.tries += 1
+            self.origin.set_aside(self)
+
+
+class _Waiter:
+    __slots__ = ("delivery", "event")
+
+    def __init__(self) -> None:
+        self.event = Event()
+        self.delivery: Delivery | None = None
+
+
+class Buffer:
+    """Bounded by whoever fills it: the prefetch of a channel and its bound in bytes.
+
+    Requests are served in the order they came: who finds others waiting waits behind them.
+    A delivery handed to a request that is cancelled in that moment goes back to the front.
+    """
+
+    def __init__(self, side: AsyncioSide) -> None:
+        self._side = side
+        self._ready: deque[Delivery] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._fetches: deque[CancelScope] = deque()
+        self._is_waking = False
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def has_waiters(self) -> bool:
+        return bool(self._waiters)
+
+    def put(self, delivery: Delivery) -> None:
+        """Far side: append, and wake those who wait, once per burst."""
+        self._ready.append(delivery)
+        if self._waiters and not self._is_waking:
+            self._is_waking = True
+            self._side.post(self._wake)
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Before everything that was delivered after it: given back, the order stays."""
+        ready, earlier = self._ready, []
+        while ready and (not ready[0].origin.is_open or ready[0].tag < delivery.tag):
+            first = ready.popleft()
+            if first.origin.is_open:
+                earlier.append(first)
+        ready.appendleft(delivery)
+        ready.extendleft(reversed(earlier))
+        self._wake()
+
+    def take_nowait(self) -> Delivery | None:
+        """The next delivery; None when there is none or others wait for it already."""
+        if self._waiters:
+            return None
+        return self._next()
+
+    async def take(self) -> Delivery:
+        """Wait for the next delivery."""
+        waiter = _Waiter()
+        self._waiters.append(waiter)
+        self._wake()
+        try:
+            await waiter.event.wait()
+        except BaseException:
+            if waiter.delivery is None:
+                self._waiters.remove(waiter)
+            else:
+                waiter.delivery.give_back()
+            raise
+        assert waiter.delivery is not None
+        return waiter.delivery
+
+    async def take_fetched(self) -> Delivery | None:
+        """Wait for the answer to a Basic.Get that was just asked for; None: the queue is empty."""
+        with CancelScope() as fetch:
+            self._fetches.append(fetch)
+            try:
+                return await self.take()
+            finally:
+                if fetch in self._fetches:
+                    self._fetches.remove(fetch)
+        return None
+
+    def nothing_fetched(self) -> None:
+        """The queue is empty: the first who asked may go."""
+        if self._fetches:
+            self._fetches.popleft().cancel()
+
+    def _next(self) -> Delivery | None:
+        ready = self._ready
+        while ready:
+            delivery = ready.popleft()
+            if delivery.origin.is_open:
+                delivery.is_held = True
+                return delivery
+        return None
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        while self._waiters and (delivery := self._next()) is not None:
+            waiter = self._waiters.popleft()
+            waiter.delivery = delivery
+            waiter.event.set()

@@ -1,0 +1,127 @@
+"""``backend/amqp/consumer``: one message of a queue as the answer of a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anyio import move_on_after
+
+from ..assembly import Assembly
+from ..config.structs import Backend, Endpoint, GatewaySettings
+from ..encoding import DecodeError, build_decoder
+from ..errors import AmqpFailure, BrokerUnavailable, QueueEmpty, Undecodable
+from ..manipulation import build_manipulation, manipulate_nothing
+from ..proxy import Branch, Request, Response
+from .buffer import Delivery
+from .link import Link
+from .message import decode_properties
+from .settings import ConsumerSettings
+from .subscription import Subscription, subscription_key
+from .urls import parse_broker_url
+
+Answer = Callable[[Delivery], Response]
+
+
+def build_consumer(
+    settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Branch:
+    """The branch that answers with a message. Its request counts for nothing."""
+    subscription = _subscribe(settings, backend, assembly)
+    consumer = Consumer(subscription, settings, _build_answer(backend, endpoint))
+    return Branch(consumer.proxy, consumer.at_once, consumer.nothing_came, reads_body=False)
+
+
+class Consumer:
+    """Takes a message for each request and holds it until the request's end."""
+
+    def __init__(
+        self, subscription: Subscription, settings: ConsumerSettings, answer: Answer
+    ) -> None:
+        self._subscription = subscription
+        self._wait = settings.wait
+        self._nack_discard = settings.nack_discard
+        self._max_redeliveries = settings.max_redeliveries
+        self._on_empty = settings.on_empty.status
+        self._answer = answer
+
+    def at_once(self, request: Request) -> Response | None:
+        """The answer, when a message is here."""
+        delivery = self._subscription.take_nowait()
+        return None if delivery is None else self._respond(request, delivery)
+
+    async def proxy(self, request: Request) -> Response:
+        """Wait for a message: until the deadline, or as long as the settings allow."""
+        subscription = self._subscription
+        delivery = subscription.take_nowait()
+        if delivery is None and self._wait == 0:
+            delivery = await subscription.fetch()
+        elif delivery is None:
+            with move_on_after(self._wait):
+                delivery = await subscription.take()
+        if delivery is None:
+            raise self.nothing_came()
+        return self._respond(request, delivery)
+
+    def nothing_came(self) -> AmqpFailure:
+        """What it means that no message came in time."""
+        if self._subscription.is_attached:
+            return QueueEmpty(status=self._on_empty)
+        return BrokerUnavailable(self._subscription.problem)
+
+    def _respond(self, request: Request, delivery: Delivery) -> Response:
+        request.taken.append(delivery)
+        try:
+            return self._answer(delivery)
+        except DecodeError as error:
+            if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
+                delivery.reject()
+            else:
+                delivery.set_aside()
+            raise Undecodable(str(error)) from error
+
+
+def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
+    urls = tuple(parse_broker_url(host) for host in backend.host)
+    link = assembly.resource(
+        ("amqp", "consume", tuple((url.aiormq, url.vhost) for url in urls)),
+        lambda: Link(urls, "consume", assembly.side),
+    )
+    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    return link.tenant(
+        subscription_key(settings),
+        lambda: Subscription(
+            settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers
+        ),
+    ).share_with(settings)
+
+
+def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
+    if endpoint.output_encoding == "no-op":
+        return _pass_on
+    decode = build_decoder(backend.encoding, backend.is_collection)
+    manipulate = build_manipulation(backend)
+    nothing = manipulate_nothing(backend)
+
+    def answer(delivery: Delivery) -> Response:
+        data = decode(delivery.body)
+        if data is None:
+            return Response(nothing, nothing is not None, (delivery,))
+        if manipulate is not None:
+            data = manipulate(data)
+        return Response(data, True, (delivery,))
+
+    return answer
+
+
+def _pass_on(delivery: Delivery) -> Response:
+    """``no-op``: the body as it is, under its own content type."""
+    properties = decode_properties(delivery.header)
+    headers = [
+        (name, value.encode())
+        for name, value in (
+            (b"content-type", properties.content_type),
+            (b"content-encoding", properties.content_encoding),
+        )
+        if value
+    ]
+    return Response(None, True, (delivery,), body=delivery.body, headers=headers)

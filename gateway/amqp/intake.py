@@ -1,0 +1,176 @@
+"""The tapped channel of a subscription, from its opening to its end.
+
+Deliveries come in by it and are settled by it. Both sides meet here: the methods named "near"
+are called where the gateway runs, the others on the asyncio side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from ..backoff import exponential
+from ..bridge import AsyncioSide
+from . import wire
+from .buffer import Buffer, Delivery
+from .ledger import Ledger
+from .link import LinkError
+
+OVERHEAD = 512
+"""What a message weighs beside its body: small ones must be bounded too."""
+
+
+class Intake:
+    """One life of one channel.
+
+    ``limit``: bytes of messages that may be here unsettled. A message beyond it is returned to
+    the queue at once and a renewal is asked for: RabbitMQ has sent what the prefetch allows
+    before it hears of anything. Set-aside messages that use up the prefetch ask for a renewal as
+    well: a new consumer on the same channel starts with a full prefetch.
+    """
+
+    def __init__(
+        self,
+        channel: int,
+        write: Callable[[bytes], None],
+        buffer: Buffer,
+        side: AsyncioSide,
+        limit: int,
+        prefetch: int,
+    ) -> None:
+        self.is_open = True
+        self.attention = asyncio.Event()
+        self.largest = 1
+        self.prefetch = prefetch
+        self._channel = channel
+        self._write = write
+        self._buffer = buffer
+        self._side = side
+        self._limit = limit
+        self._ledger = Ledger(channel)
+        self._acknowledged: deque[int] = deque()
+        self._is_flush_due = False
+        # Each counter is written by one side only, so their difference needs no lock.
+        self._received_bytes = 0
+        self._settled_bytes = 0
+        self._timers: dict[Delivery, asyncio.TimerHandle] = {}
+        self._set_aside_since_renewal = 0
+        self._end = ""
+
+    @property
+    def held_bytes(self) -> int:
+        return self._received_bytes - self._settled_bytes
+
+    # As the channel's sink: the asyncio side.
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        if not self.is_open:
+            return
+        self._ledger.deliver(tag)
+        size = len(body) + OVERHEAD
+        if size > self.largest:
+            self.largest = size
+        if self.held_bytes and self.held_bytes + size > self._limit:
+            self._write(self._ledger.reject(tag, requeue=True))
+            self.renew()
+            return
+        self._received_bytes += size
+        self._buffer.put(Delivery(self, tag, redelivered, route, header, body))
+
+    def fetched_nothing(self) -> None:
+        self._side.post(self._buffer.nothing_fetched)
+
+    def fetch(self, queue: str) -> None:
+        """Ask for one message now; it comes in as any other, or the buffer hears of none."""
+        if self.is_open:
+            self._write(wire.get(self._channel, queue))
+
+    def end(self, reason: str) -> None:
+        """The channel or its consumer is over."""
+        self._end = self._end or reason
+        self.attention.set()
+
+    def check(self) -> None:
+        """Raise :class:`LinkError` when the channel or its consumer is over."""
+        if self._end:
+            raise LinkError(self._end)
+
+    def renew(self) -> None:
+        """Ask for a new consumer on this channel."""
+        self.attention.set()
+
+    def renewed(self, prefetch: int) -> None:
+        """There is a new consumer: what is unsettled now does not count for its prefetch."""
+        self.prefetch = prefetch
+        if not self._end:
+            self.attention = asyncio.Event()
+        self._set_aside_since_renewal = 0
+
+    def close(self) -> None:
+        """Write what is acknowledged; from now on nothing can be settled."""
+        self.flush()
+        self.is_open = False
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self.attention.set()
+
+    def flush(self) -> None:
+        """Write the acknowledgements that have come together."""
+        self._is_flush_due = False
+        acknowledged = self._acknowledged
+        tags = [acknowledged.popleft() for _ in range(len(acknowledged))]
+        if self.is_open and tags:
+            self._write(b"".join(self._ledger.acknowledge(tags)))
+
+    # As the origin of deliveries: near.
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        self._settled_bytes += len(delivery.body) + OVERHEAD
+        self._acknowledged.append(delivery.tag)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._side.tell(self._flush_soon)
+
+    def give_back(self, delivery: Delivery) -> None:
+        if self.is_open:
+            self._buffer.put_back(delivery)
+
+    def reject(self, delivery: Delivery) -> None:
+        self._settled_bytes += len(delivery.body) + OVERHEAD
+        self._side.tell(self._reject, delivery.tag)
+
+    def set_aside(self, delivery: Delivery) -> None:
+        self._side.tell(self._return_later, delivery)
+
+    # What the near side asked for, on the asyncio side.
+
+    def _flush_soon(self) -> None:
+        # Behind what else is ready now: acknowledgements of one burst are one write.
+        asyncio.get_running_loop().call_soon(self.flush)
+
+    def _reject(self, tag: int) -> None:
+        if self.is_open:
+            self._write(self._ledger.reject(tag, requeue=False))
+
+    def _return_later(self, delivery: Delivery) -> None:
+        if not self.is_open:
+            return
+        pause = next(islice(exponential(), delivery.tries - 1, None))
+        loop = asyncio.get_running_loop()
+        self._timers[delivery] = loop.call_later(pause, self._return, delivery)
+        self._set_aside_since_renewal += 1
+        if self._set_aside_since_renewal >= self.prefetch:
+            self.renew()
+
+    def _return(self, delivery: Delivery) -> None:
+        del self._timers[delivery]
+        self._side.post(self._put_back, delivery)
+
+    def _put_back(self, delivery: Delivery) -> None:
+        if self.is_open:
+            self._buffer.put_back(delivery)

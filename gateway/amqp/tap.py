@@ -1,0 +1,91 @@
+"""The asyncio protocol under an aiormq connection: it reads tapped channels itself.
+
+Everything else aiormq reads as if we were not here. See ``wire.py`` for what a frame is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from aiormq.connection import TransportFactory
+from aiormq.exceptions import AMQPConnectionError
+from yarl import URL
+
+from . import wire
+
+READER_LIMIT = 1024 * 1024
+QUIET = 1.0
+"""Seconds after which aiormq is told that the connection lives, while only we are reading."""
+
+
+class Tap(asyncio.StreamReaderProtocol):
+    """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
+        super().__init__(self.reader, loop=loop)
+        self.receiver = wire.Receiver(self._forward)
+        self.last_received = loop.time()
+        self.lost = asyncio.Event()
+        self._time = loop.time
+        self._last_forwarded = loop.time()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        now = self.last_received = self._time()
+        try:
+            self.receiver.feed(data)
+        except wire.WireError:
+            self.abort()
+            return
+        if now - self._last_forwarded > QUIET:
+            self._forward(wire.HEARTBEAT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+        super().connection_lost(exc)
+
+    def write(self, frames: bytes) -> None:
+        """Whole frames only: aiormq writes to the same transport."""
+        if frames and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames)
+
+    def abort(self) -> None:
+        """End the connection now, without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _forward(self, frame: bytes) -> None:
+        self._last_forwarded = self.last_received
+        self.reader.feed_data(frame)
+
+
+class TapFactory(TransportFactory):
+    """Opens the transport of one connection and keeps its tap."""
+
+    def __init__(self, server_name: str | None = None) -> None:
+        self._server_name = server_name
+        self.tap: Tap | None = None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        assert url.host is not None
+        assert url.port is not None
+        loop = asyncio.get_running_loop()
+        tap = Tap(loop)
+        tls: dict[str, Any] = {}
+        if url.scheme == "amqps":
+            tls["ssl"] = await kwargs["ssl_context_provider"].get_context()
+            tls["server_hostname"] = self._server_name or url.host
+        try:
+            transport, _ = await loop.create_connection(lambda: tap, url.host, url.port, **tls)
+        except OSError as error:
+            raise AMQPConnectionError(*error.args) from error
+        self.tap = tap
+        return tap.reader, asyncio.StreamWriter(transport, tap, tap.reader, loop)

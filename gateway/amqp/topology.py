@@ -1,0 +1,74 @@
+"""Settings to AMQP methods: what makes exchange, queue, bindings and consumer exist. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from .settings import ConsumerSettings
+
+
+class ExchangeDeclare(commands.Exchange.Declare):
+    def validate(self) -> None:
+        """RabbitMQ takes any UTF-8 name; pamqp would refuse most of them."""
+
+
+class QueueDeclare(commands.Queue.Declare):
+    def validate(self) -> None:
+        """As above."""
+
+
+class QueueBind(commands.Queue.Bind):
+    def validate(self) -> None:
+        """As above."""
+
+
+class Consume(commands.Basic.Consume):
+    def validate(self) -> None:
+        """As above."""
+
+
+def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
+    """The methods, in order, that a consumer needs before it can consume.
+
+    KrakenD's ``no_wait`` is not passed on: an error would close the channel unheard.
+    ``exclusive`` concerns the queue only (KrakenD makes the exchange internal with it).
+    """
+    if settings.declare == "none":
+        return
+    passive = settings.declare == "passive"
+    if settings.exchange:
+        yield ExchangeDeclare(
+            exchange=settings.exchange,
+            exchange_type=settings.exchange_type,
+            passive=passive,
+            durable=settings.durable,
+            auto_delete=settings.delete,
+            arguments=settings.exchange_arguments,
+        )
+    yield QueueDeclare(
+        queue=settings.name,
+        passive=passive,
+        durable=settings.durable,
+        exclusive=settings.exclusive,
+        auto_delete=settings.delete,
+        arguments=settings.arguments,
+    )
+    if settings.exchange and not passive:
+        for routing_key in settings.routing_key:
+            yield QueueBind(
+                queue=settings.name, exchange=settings.exchange, routing_key=routing_key
+            )
+
+
+def consume(settings: ConsumerSettings, consumer_tag: str) -> Frame:
+    """The method that starts the consumer."""
+    return Consume(
+        queue=settings.name,
+        consumer_tag=consumer_tag,
+        no_local=settings.no_local,
+        exclusive=settings.exclusive,
+        arguments={} if settings.priority is None else {"x-priority": settings.priority},
+    )

@@ -1,0 +1,159 @@
+"""Frames in, frames out: AMQP 0-9-1 as bytes, without a socket and without an event loop.
+
+Only what is hot is understood here: deliveries on tapped channels, also those that Basic.Get
+fetches, and acknowledgements. Every other frame is handed on untouched. (AMQP 0-9-1, section 2.3.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct as Layout
+from typing import Protocol
+
+METHOD, HEADER, BODY, HEARTBEAT_FRAME = 1, 2, 3, 8
+FRAME_END = 0xCE
+FRAME_OVERHEAD = 8
+"""Type, channel and size before the payload, the end octet behind it."""
+
+DELIVER = b"\x00\x3c\x00\x3c"
+GET_OK = b"\x00\x3c\x00\x47"
+GET_EMPTY = b"\x00\x3c\x00\x48"
+
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+_frame_head = Layout(">BHI").unpack_from
+_tag_at = Layout(">Q").unpack_from
+_head = Layout(">BHI").pack
+_ack = Layout(">BHIHHQBB").pack
+
+
+class WireError(Exception):
+    """The bytes are not AMQP: the connection cannot be used any further."""
+
+
+class Sink(Protocol):
+    """A tapped channel."""
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        """A whole message. ``route``: exchange and routing key as two short strings;
+        ``header``: the payload of the content header frame."""
+
+    def fetched_nothing(self) -> None:
+        """The answer to a Basic.Get: the queue is empty."""
+
+
+class _Content:
+    """A message whose frames are still coming in."""
+
+    __slots__ = ("chunks", "header", "missing", "redelivered", "route", "tag")
+
+    def __init__(self, tag: int, redelivered: bool, route: bytes) -> None:
+        self.tag = tag
+        self.redelivered = redelivered
+        self.route = route
+        self.header = b""
+        self.missing = -1
+        self.chunks: list[bytes] = []
+
+
+class Receiver:
+    """Cuts a byte stream into frames; it may be split anywhere.
+
+    ``sinks``: tapped channels by number. ``forward`` gets every frame that is not a delivery on
+    one of them, whole and in order.
+    """
+
+    def __init__(self, forward: Callable[[bytes], None]) -> None:
+        self.sinks: dict[int, Sink] = {}
+        self._forward = forward
+        self._rest = b""
+        self._contents: dict[int, _Content] = {}
+
+    def feed(self, data: bytes) -> None:
+        """Take what the socket gave. Raises :class:`WireError`."""
+        if self._rest:
+            data = self._rest + data
+        start, end = 0, len(data)
+        sinks, contents = self.sinks, self._contents
+        while end - start >= FRAME_OVERHEAD:
+            kind, channel, size = _frame_head(data, start)
+            following = start + FRAME_OVERHEAD + size
+            if following > end:
+                break
+            if data[following - 1] != FRAME_END:
+                raise WireError("a frame without its end octet")
+            if channel not in sinks:
+                self._forward(data[start:following])
+            elif kind == METHOD:
+                method = data[start + 7 : start + 11]
+                if method == DELIVER:
+                    at = start + 12 + data[start + 11]  # behind the consumer tag
+                    contents[channel] = _Content(
+                        _tag_at(data, at)[0], data[at + 8] == 1, data[at + 9 : following - 1]
+                    )
+                elif method == GET_OK:
+                    at = start + 11
+                    contents[channel] = _Content(
+                        _tag_at(data, at)[0], data[at + 8] == 1, data[at + 9 : following - 5]
+                    )
+                elif method == GET_EMPTY:
+                    sinks[channel].fetched_nothing()
+                else:
+                    self._forward(data[start:following])
+            elif kind == HEADER and channel in contents:
+                self._begin_body(channel, data[start + 7 : following - 1])
+            elif kind == BODY and channel in contents:
+                self._continue_body(channel, data[start + 7 : following - 1])
+            else:
+                self._forward(data[start:following])
+            start = following
+        self._rest = data[start:]
+
+    def release(self, channel: int) -> None:
+        """The channel is closed: no frame of it is of interest any more."""
+        self.sinks.pop(channel, None)
+        self._contents.pop(channel, None)
+
+    def _begin_body(self, channel: int, header: bytes) -> None:
+        content = self._contents[channel]
+        content.header = header
+        content.missing = _tag_at(header, 4)[0]
+        if content.missing == 0:
+            self._complete(channel, content, b"")
+
+    def _continue_body(self, channel: int, chunk: bytes) -> None:
+        content = self._contents[channel]
+        content.missing -= len(chunk)
+        if content.missing == 0 and not content.chunks:
+            self._complete(channel, content, chunk)
+            return
+        content.chunks.append(chunk)
+        if content.missing == 0:
+            self._complete(channel, content, b"".join(content.chunks))
+        elif content.missing < 0:
+            raise WireError("a body longer than its header says")
+
+    def _complete(self, channel: int, content: _Content, body: bytes) -> None:
+        del self._contents[channel]
+        self.sinks[channel].delivered(
+            content.tag, content.redelivered, content.route, content.header, body
+        )
+
+
+def get(channel: int, queue: str) -> bytes:
+    """Basic.Get, to be acknowledged like a delivery."""
+    name = queue.encode()
+    payload = b"\x00\x3c\x00\x46\x00\x00%c%b\x00" % (len(name), name)
+    return _head(METHOD, channel, len(payload)) + payload + b"\xce"
+
+
+def ack(channel: int, tag: int, multiple: bool = False) -> bytes:
+    """Basic.Ack of one tag, or of every outstanding tag up to it."""
+    return _ack(METHOD, channel, 13, 60, 80, tag, multiple, FRAME_END)
+
+
+def reject(channel: int, tag: int, requeue: bool) -> bytes:
+    """Basic.Reject of one tag."""
+    return _ack(METHOD, channel, 13, 60, 90, tag, requeue, FRAME_END)

@@ -1,0 +1,99 @@
+"""What components are built with: the catalogue's row types and the Assembly they draw from.
+
+Types only: which rows there are is said in ``catalog.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
+
+from msgspec import Struct
+
+from .bridge import AsyncioSide
+from .config.extra import Level
+from .config.structs import Backend, Endpoint, Service
+from .proxy import Branch, Stage
+
+
+class Resource(Protocol):
+    """Something several branches share and that lives as long as the gateway."""
+
+    def opened(self) -> AbstractAsyncContextManager[object]:
+        """Entered once, after every pipe is built; left when the gateway closes."""
+        ...
+
+    def readiness(self) -> dict[str, Any]:
+        """``{"ready": bool, ...}``: what ``/__ready`` tells of it. No credentials."""
+        ...
+
+
+R = TypeVar("R", bound=Resource)
+
+
+class Assembly:
+    """Hands shared resources to the builders.
+
+    ``worker``: number of this process among ``workers``, from 0.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        catalog: Catalog,
+        side: AsyncioSide,
+        worker: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.service = service
+        self.catalog = catalog
+        self.side = side
+        self.worker = worker
+        self.workers = workers
+        self.resources: dict[Hashable, Resource] = {}
+
+    def resource(self, key: Hashable, make: Callable[[], R]) -> R:
+        """The one resource of that key, made on first use and opened before the first request."""
+        if key not in self.resources:
+            self.resources[key] = make()
+        return cast(R, self.resources[key])
+
+
+BuildBackend: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Branch]
+"""settings, its backend, the endpoint around it, shared resources -> the branch."""
+
+BuildStage: TypeAlias = Callable[[Any, Endpoint, Assembly], Stage]
+BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stage]
+
+
+class Component(Struct, frozen=True, kw_only=True):
+    """A namespace of ``extra_config``: a row of the catalogue.
+
+    ``aliases``: legacy names. At most one builder per level; a level without one does not know
+    the namespace. ``service``: settings that other parts read from the root.
+    ``ours``: keys that KrakenD does not have.
+    """
+
+    namespace: str
+    settings: type[Struct]
+    aliases: tuple[str, ...] = ()
+    ours: frozenset[str] = frozenset()
+    service: bool = False
+    backend: BuildBackend | None = None
+    backend_stage: BuildBackendStage | None = None
+    endpoint_stage: BuildStage | None = None
+
+    def knows(self, level: Level) -> bool:
+        """Whether the namespace has a meaning on that level."""
+        builders: dict[Level, object] = {
+            "service": self.service,
+            "endpoint": self.endpoint_stage,
+            "backend": self.backend or self.backend_stage,
+            "source": self.backend,
+        }
+        return bool(builders.get(level))
+
+
+Catalog: TypeAlias = tuple[Component, ...]
+"""Every component, in the order its stages wrap a branch: inner first."""

@@ -1,0 +1,123 @@
+"""Where asyncio-only libraries run: on this loop, or beside Trio in a thread of their own.
+
+The one place that asks which async library this is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVar
+
+import outcome
+from anyio import CancelScope, to_thread
+from anyio.from_thread import start_blocking_portal
+from sniffio import current_async_library
+from trio.lowlevel import (
+    Abort,
+    TrioToken,
+    checkpoint_if_cancelled,
+    current_task,
+    current_trio_token,
+    reschedule,
+    wait_task_rescheduled,
+)
+
+T = TypeVar("T")
+
+
+class AsyncioSide(Protocol):
+    """The asyncio side ("far"), seen from where the gateway runs ("near").
+
+    Under asyncio both are the same loop, and every hand-off is a plain call.
+    """
+
+    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Near: run ``func(*args)`` over there and wait; cancelling waits for its clean-up."""
+        ...
+
+    def tell(self, func: Callable[..., object], *args: Any) -> None:
+        """Near: have ``func(*args)`` called over there soon. Never waits."""
+
+    def post(self, func: Callable[..., object], *args: Any) -> None:
+        """Far: have ``func(*args)`` called on the near side soon. Never waits."""
+
+
+@asynccontextmanager
+async def open_asyncio_side() -> AsyncGenerator[AsyncioSide]:
+    """Yield the asyncio side; under Trio a thread with an event loop lives as long."""
+    if current_async_library() == "asyncio":
+        yield SameLoop()
+        return
+    opener = start_blocking_portal("asyncio", {"use_uvloop": True})
+    portal = await to_thread.run_sync(opener.__enter__)
+    try:
+        yield await to_thread.run_sync(portal.call, _enter_thread, current_trio_token())
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(opener.__exit__, None, None, None)
+
+
+async def _enter_thread(token: TrioToken) -> OtherThread:
+    return OtherThread(asyncio.get_running_loop(), copy_context(), token)
+
+
+class SameLoop:
+    """asyncio: both sides are one."""
+
+    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        return await func(*args)
+
+    def tell(self, func: Callable[..., object], *args: Any) -> None:
+        func(*args)
+
+    def post(self, func: Callable[..., object], *args: Any) -> None:
+        func(*args)
+
+
+class OtherThread:
+    """Trio here, asyncio over there.
+
+    ``context``: of the far thread. What is called there must not find Trio's: AnyIO would take
+    the far loop for Trio.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context, token: TrioToken) -> None:
+        self._loop = loop
+        self._context = context
+        self._token = token
+
+    def tell(self, func: Callable[..., object], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(func, *args, context=self._context)
+
+    def post(self, func: Callable[..., object], *args: Any) -> None:
+        self._token.run_sync_soon(func, *args)
+
+    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        here = current_task()
+        far_task: asyncio.Task[T] | None = None
+        raise_cancelled: Callable[[], Any] | None = None
+
+        def start() -> None:
+            nonlocal far_task
+            far_task = self._loop.create_task(func(*args))
+            far_task.add_done_callback(lambda task: self._token.run_sync_soon(finish, task))
+
+        def finish(task: asyncio.Task[T]) -> None:
+            if task.cancelled() and raise_cancelled is not None:
+                reschedule(here, outcome.capture(raise_cancelled))
+            else:
+                reschedule(here, outcome.capture(task.result))
+
+        def abort(raise_cancel: Callable[[], Any]) -> Abort:
+            nonlocal raise_cancelled
+            raise_cancelled = raise_cancel
+            self.tell(lambda: far_task is not None and far_task.cancel())
+            return Abort.FAILED
+
+        await checkpoint_if_cancelled()
+        self.tell(start)
+        value: T = await wait_task_rescheduled(abort)
+        return value

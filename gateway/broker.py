@@ -1,0 +1,207 @@
+"""A private RabbitMQ node as child processes, for the demo and the tests. Development only.
+
+It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback, and
+leaves nothing behind. RabbitMQ itself must be installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .errors import GatewayError
+
+HOME_OF_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/sbin"))
+"""Debian's command on the PATH insists on another user; the scripts it wraps do not."""
+
+START_TIME = 60.0
+STOP_TIME = 20.0
+
+
+class Broker:
+    """A running node. ``url`` and ``management_url`` carry the user guest."""
+
+    def __init__(
+        self,
+        scripts: Path,
+        directory: Path,
+        environ: dict[str, str],
+        port: int,
+        management_port: int | None,
+    ) -> None:
+        self.port = port
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self.management_url = (
+            f"http://guest:guest@127.0.0.1:{management_port}" if management_port else ""
+        )
+        self.log_path = directory / "broker.log"
+        self._scripts = scripts
+        self._environ = environ
+        self._node: subprocess.Popen[bytes] | None = None
+
+    def ctl(self, *arguments: str) -> str:
+        """``rabbitmqctl`` on this node; its output. Raises :class:`GatewayError`."""
+        done = subprocess.run(
+            [self._scripts / "rabbitmqctl", "--quiet", *arguments],
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise GatewayError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def add_vhost(self, name: str) -> str:
+        """A new virtual host that guest may use; its URL."""
+        self.ctl(
+            "eval",
+            f'rabbit_vhost:add(<<"{name}">>, <<"test">>), '
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, '
+            '<<".*">>, <<".*">>, <<".*">>, <<"test">>).',
+        )
+        return self.url + name
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with all that is in it."""
+        self.ctl("eval", f'rabbit_vhost:delete(<<"{name}">>, <<"test">>).')
+
+    def start(self) -> None:
+        """Start the node; returns when it accepts connections."""
+        with self.log_path.open("ab") as log:
+            self._node = subprocess.Popen(
+                [self._scripts / "rabbitmq-server"],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIME
+        while not _accepts(self.port):
+            if self._node.poll() is not None or time.monotonic() > deadline:
+                tail = self.log_path.read_text(errors="replace")[-2000:]
+                raise GatewayError(f"RabbitMQ did not start:\n{tail}")
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the node; SIGKILL gives it no chance to say goodbye."""
+        node, self._node = self._node, None
+        if node is None:
+            return
+        _signal_group(node.pid, number)
+        try:
+            node.wait(STOP_TIME)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            _signal_group(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@contextmanager
+def open_broker(*, with_management: bool = False) -> Generator[Broker]:
+    """Start a node, stop it at the end. Raises :class:`GatewayError` when there is none."""
+    scripts = find_scripts()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-broker-")))
+        port, mapper_port, node_port, management_port = _free_ports(4)
+        environ = _environment(directory, port, mapper_port, node_port)
+        plugins = "rabbitmq_management" if with_management else ""
+        (directory / "enabled_plugins").write_text(f"[{plugins}].\n")
+        (directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{port}\n"
+            "disk_free_limit.absolute = 50MB\n"
+            "collect_statistics_interval = 1000\n"
+            + (
+                f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management_port}\n"
+                if with_management
+                else ""
+            )
+        )
+        mapper = subprocess.Popen(
+            [_find_mapper(), "-port", str(mapper_port), "-address", "127.0.0.1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        stack.callback(mapper.wait)
+        stack.callback(mapper.kill)
+        shown_port = management_port if with_management else None
+        broker = Broker(scripts, directory, environ, port, shown_port)
+        # Its data goes with the directory: no need for goodbyes.
+        stack.callback(broker.stop, signal.SIGKILL)
+        broker.start()
+        yield broker
+
+
+def find_scripts() -> Path:
+    """The folder of RabbitMQ's scripts. Raises :class:`GatewayError`."""
+    on_path = shutil.which("rabbitmq-server")
+    candidates = [*HOME_OF_SCRIPTS, *([Path(on_path).resolve().parent] if on_path else [])]
+    for folder in candidates:
+        if (folder / "rabbitmq-server").exists() and (folder / "rabbitmqctl").exists():
+            return folder
+    raise GatewayError(
+        "RabbitMQ is not installed: install the package rabbitmq-server, or name a broker by URL"
+    )
+
+
+def _find_mapper() -> str:
+    found = shutil.which("epmd")
+    if found is None:
+        raise GatewayError("epmd is not on the PATH; it comes with Erlang")
+    return found
+
+
+def _environment(directory: Path, port: int, mapper_port: int, node_port: int) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "HOME": str(directory),
+        "ERL_EPMD_PORT": str(mapper_port),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"gateway-{os.getpid()}-{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(node_port),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_LOGS": str(directory / "broker.log"),
+        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return

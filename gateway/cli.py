@@ -1,0 +1,181 @@
+"""The command line: run, check, version, demo. Flags and exit statuses as KrakenD's."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from anyio import Event
+
+from .catalog import CATALOG
+from .check import check
+from .config.findings import ConfigError
+from .config.load import Loaded, load
+from .errors import GatewayError
+from .server.serve import chosen_server, serve
+from .server.settings import ServeSettings, serve_settings
+from .server.signals import stop_on_signals
+from .server.sockets import address, open_sockets
+from .server.workers import supervise
+from .service import open_gateway
+from .tasks import open_tasks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] | None = options.command
+    if command is None:
+        parser.print_help()
+        return 0
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+    except GatewayError as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="An HTTP gateway for RabbitMQ that speaks KrakenD's language."
+    )
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    run = commands.add_parser("run", help="run the gateway")
+    _add_config(run)
+    run.add_argument("-p", "--port", type=int, help="listen here, whatever the file says")
+    run.add_argument("--server", choices=("auto", "uvicorn", "hypercorn"), default="auto")
+    run.add_argument("--async-library", choices=("asyncio", "trio"), default="asyncio")
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
+    run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    run.set_defaults(command=run_command)
+
+    checking = commands.add_parser("check", help="say what is wrong or odd in a configuration")
+    _add_config(checking)
+    checking.set_defaults(command=check_command)
+
+    showing = commands.add_parser("version", help="print the version")
+    showing.set_defaults(command=version_command)
+
+    demo = commands.add_parser("demo", help="show it on a RabbitMQ (a private one by default)")
+    demo.add_argument("--url", help="the broker to use, amqp://...")
+    demo.add_argument("-p", "--port", type=int, default=8080)
+    demo.add_argument("--once", action="store_true", help="end after the first round")
+    demo.set_defaults(command=demo_command)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="JSON, YAML or TOML")
+    parser.add_argument("-d", "--debug", action="count", default=0, help="tell more")
+
+
+def version_command(options: argparse.Namespace) -> int:
+    print(f"gateway {version('hutch-gateway')}")
+    return 0
+
+
+def check_command(options: argparse.Namespace) -> int:
+    loaded = load(options.config, CATALOG)
+    for finding in (*loaded.findings, *check(loaded.service)):
+        print(finding)
+    print("Syntax OK!")
+    return 0
+
+
+def demo_command(options: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    return run_demo(options.url, options.port, is_once=options.once)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    _configure_logging(options.debug)
+    loaded = load(options.config, CATALOG, _environment(options))
+    settings = serve_settings(loaded.service, options.server)
+    if options.worker is None:
+        for finding in (*loaded.findings, *check(loaded.service)):
+            print(finding, file=sys.stderr)
+    if options.workers > 1 and options.worker is None:
+        command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
+        return anyio.run(supervise, command, options.workers, settings.grace)
+    backend_options: dict[str, Any] = {}
+    if options.async_library == "asyncio":
+        backend_options["use_uvloop"] = True
+    return anyio.run(
+        partial(_run, loaded, settings, options),
+        backend=options.async_library,
+        backend_options=backend_options,
+    )
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    """``-p`` and ``-d`` count as the environment does: above the file."""
+    environ = dict(os.environ)
+    if options.port is not None:
+        environ["KRAKEND_PORT"] = str(options.port)
+    if options.debug:
+        environ["KRAKEND_DEBUG_ENDPOINT"] = "true"
+    return environ
+
+
+async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namespace) -> int:
+    server = chosen_server(settings.server)
+    sockets = open_sockets(
+        settings.host,
+        settings.port,
+        answer_time=settings.limits.answer_time,
+        is_shared=options.workers > 1,
+    )
+    stop = Event()
+    where = address(sockets[0])
+    async with open_tasks() as tasks:
+        worker = options.worker or 0
+        async with open_gateway(loaded, worker=worker, workers=options.workers) as gateway:
+            tasks.start_soon(stop_on_signals, stop, settings.grace, gateway.stopping)
+
+            def started() -> None:
+                if worker == 0:
+                    print(_banner(where, server, options, loaded), file=sys.stderr, flush=True)
+
+            await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+        tasks.cancel_scope.cancel()
+    return 0
+
+
+def _banner(where: str, server: str, options: argparse.Namespace, loaded: Loaded) -> str:
+    loop = "uvloop" if options.async_library == "asyncio" else "no uvloop"
+    parts = (
+        server,
+        f"{options.async_library}, {loop}" if loop == "uvloop" else options.async_library,
+        _count(options.workers, "worker"),
+        _count(len(loaded.service.endpoints), "endpoint"),
+    )
+    return f"gateway {version('hutch-gateway')} on http://{where} ({', '.join(parts)})"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _configure_logging(debug: int) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        level=logging.DEBUG if debug else logging.INFO,
+    )
+    # The links tell themselves what a library would tell with a traceback.
+    quiet = logging.WARNING if debug else logging.CRITICAL
+    for name in ("aiormq", "uvicorn", "asyncio"):
+        logging.getLogger(name).setLevel(quiet)

@@ -1,0 +1,1 @@
+"""KrakenD's configuration: from a file to frozen Structs, with every problem told at once."""

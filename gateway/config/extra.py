@@ -1,0 +1,76 @@
+"""``extra_config``: namespaces, their legacy names, their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from .findings import Findings, key_path
+from .walk import COMMENT_MARKS, Walker
+
+Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
+"""Where a namespace may stand; "source": on a backend, as what answers."""
+
+DOORS = ("auth/", "validation/", "security/http", "security/bot-detector", "security/policies")
+"""Without these a request would pass that should not: not to know one stops the start."""
+LEGACY_DOORS = ("jose", "jsonschema", "cel", "httpsecure", "botdetector")
+
+NOT_HERE = {
+    "documentation/": "",  # for other tools; nothing to say
+    "plugin/": "Go plugins cannot be loaded",
+    "telemetry/": "this exporter is not implemented",
+}
+
+
+class Row(Protocol):
+    """What is asked of a row of the catalogue here."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
+
+    @property
+    def settings(self) -> type[Struct]: ...
+
+    def knows(self, level: Level) -> bool: ...
+
+
+class ExtraConfig:
+    """Decodes the ``extra_config`` of each level by the rows of a catalogue."""
+
+    def __init__(self, rows: Sequence[Row], findings: Findings) -> None:
+        self._rows = {name: row for row in rows for name in (row.namespace, *row.aliases)}
+        self._findings = findings
+        self._walker = Walker(findings)
+
+    def decode(self, raw: dict[str, Any], level: Level, path: str) -> dict[str, Struct]:
+        """Namespace -> settings, under its current name; what is unknown is reported."""
+        decoded: dict[str, Struct] = {}
+        for name, value in raw.items():
+            if name.startswith(COMMENT_MARKS):
+                continue
+            where = key_path(path, name)
+            row = self._rows.get(name)
+            if row is None or not row.knows(level):
+                self._report(name, row, level, where)
+                continue
+            fields = self._walker.struct(value, row.settings, where)
+            if fields is not None and not self._findings.has_errors:
+                decoded[row.namespace] = msgspec.convert(fields, row.settings)
+        return decoded
+
+    def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
+        if name.startswith(DOORS) or name.rsplit("/")[-1].startswith(LEGACY_DOORS):
+            self._findings.error(path, "not implemented, and without it every request would pass")
+        elif row is not None:
+            self._findings.warning(path, f"has no meaning on this level ({level}), ignored")
+        else:
+            reasons = [text for prefix, text in NOT_HERE.items() if name.startswith(prefix)]
+            reason = reasons[0] if reasons else "unknown namespace"
+            if reason:
+                self._findings.warning(path, f"{reason}, ignored")

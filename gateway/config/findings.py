@@ -1,0 +1,56 @@
+"""What is to be said about a configuration: one line each, with the JSON path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from ..errors import GatewayError
+
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+class Finding(Struct, frozen=True):
+    """``path``: as in ``$.endpoints[0].backend[1].host``. ``text`` carries no credentials."""
+
+    path: str
+    severity: Severity
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.path}: {self.text}"
+
+
+class ConfigError(GatewayError):
+    """A configuration that cannot be used. ``findings``: all of it, warnings included."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(map(str, self.findings)))
+
+
+class Findings:
+    """Collects them while a document is read."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def error(self, path: str, text: str) -> None:
+        self._found.append(Finding(path, "error", text))
+
+    def warning(self, path: str, text: str) -> None:
+        self._found.append(Finding(path, "warning", text))
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._found)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.severity == "error" for finding in self._found)
+
+
+def key_path(path: str, key: str) -> str:
+    """The path of ``key`` below ``path``."""
+    return f"{path}.{key}" if key.isidentifier() else f'{path}["{key}"]'

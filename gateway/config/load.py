@@ -1,0 +1,184 @@
+"""From a document to a :class:`Service`: defaults, inheritance, rules, and every finding."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from . import rules
+from .extra import ExtraConfig, Row
+from .findings import ConfigError, Finding, Findings
+from .read import Document, read_document
+from .secrets import substitute
+from .structs import Service
+from .walk import Walker
+
+ENVIRONMENT_PREFIX = "KRAKEND_"
+
+
+class Loaded(Struct, frozen=True):
+    """A configuration that can be run, and what there is to remark on it."""
+
+    service: Service
+    findings: tuple[Finding, ...]
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    catalog: Sequence[Row],
+    environ: Mapping[str, str] = os.environ,
+) -> Loaded:
+    """Load a configuration: a path, the content of one, or a decoded document.
+
+    Raises :class:`ConfigError` with all findings when one of them is an error.
+    """
+    findings = Findings()
+    document = _overridden(read_document(source), environ, findings)
+    try:
+        loader = _Loader(catalog, environ, findings)
+        service = loader.service(document)
+    except RecursionError as error:
+        raise ConfigError([Finding("$", "error", "nested too deeply")]) from error
+    if findings.has_errors:
+        raise ConfigError(findings)
+    return Loaded(msgspec.convert(service, Service), tuple(findings))
+
+
+def _overridden(document: Document, environ: Mapping[str, str], findings: Findings) -> Document:
+    """``KRAKEND_PORT=8081`` replaces the root's ``port``."""
+    hints = get_type_hints(Service)
+    scalars = (str, int, float, bool)
+    document = dict(document)
+    for name, value in environ.items():
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in scalars:
+            probe = Findings()
+            converted = Walker(probe).struct({key: value}, Service, "$")
+            if probe.has_errors or not converted:
+                findings.error(f"${name}", f'not a value for "{key}"')
+            else:
+                document[key] = value if isinstance(converted[key], float) else converted[key]
+    return document
+
+
+class _Loader:
+    """One run over one document; ``findings`` collects."""
+
+    def __init__(
+        self, catalog: Sequence[Row], environ: Mapping[str, str], findings: Findings
+    ) -> None:
+        self._findings = findings
+        self._environ = environ
+        self._extra = ExtraConfig(catalog, findings)
+        self._backends = {
+            name for row in catalog if row.knows("source") for name in (row.namespace, *row.aliases)
+        }
+        self._seen: dict[tuple[str, str], str] = {}
+        self._parameters: dict[str, tuple[str, str]] = {}
+
+    def service(self, document: Document) -> Document:
+        findings = self._findings
+        if document.get("version") != 3:
+            findings.error("$.version", f"expected 3, found {document.get('version')!r}")
+        root = Walker(findings).struct(document, Service, "$") or {}
+        self._check_address(root)
+        root["host"] = self._hosts(root.get("host", ()), "$.host")
+        raw_endpoints = root.get("endpoints", [])
+        root["endpoints"] = [
+            endpoint
+            for place, raw in enumerate(raw_endpoints)
+            if (endpoint := self._endpoint(raw, root, f"$.endpoints[{place}]")) is not None
+        ]
+        root["async_agent"] = self._agents(root.get("async_agent", []))
+        extra = root.get("extra_config", {})
+        root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
+        return root
+
+    def _check_address(self, root: Document) -> None:
+        if not 0 <= root.get("port", 8080) <= 65535:
+            self._findings.error("$.port", f"expected 0 to 65535, found {root['port']}")
+        try:
+            if root.get("listen_ip"):
+                ipaddress.ip_address(root["listen_ip"])
+        except ValueError:
+            self._findings.error("$.listen_ip", f'expected an address, found "{root["listen_ip"]}"')
+
+    def _agents(self, agents: list[Document]) -> list[Document]:
+        if agents:
+            self._findings.error("$.async_agent", "agents are not implemented yet")
+        return []
+
+    def _endpoint(self, raw: Document, root: Document, path: str) -> Document | None:
+        findings = self._findings
+        endpoint = {
+            "timeout": root.get("timeout", 2.0),
+            "cache_ttl": root.get("cache_ttl", 0.0),
+            "output_encoding": root.get("output_encoding", "json"),
+            "endpoint": "/",
+            "method": "GET",
+            **raw,
+        }
+        method = rules.known_method(endpoint["method"], f"{path}.method", findings)
+        if method is None:
+            return None
+        endpoint["method"] = method
+        where = f"{path}.endpoint"
+        endpoint["endpoint"] = rules.check_path(endpoint["endpoint"], where, findings)
+        rules.check_duplicates(self._seen, method, endpoint["endpoint"], where, findings)
+        rules.check_parameter_names(self._parameters, endpoint["endpoint"], where, findings)
+        endpoint["output_encoding"] = rules.known_encoding(
+            endpoint["output_encoding"],
+            rules.OUTPUT_ENCODINGS,
+            f"{path}.output_encoding",
+            findings,
+        )
+        self._check_backends(endpoint, path)
+        endpoint["backend"] = [
+            self._backend(backend, endpoint, root, f"{path}.backend[{place}]")
+            for place, backend in enumerate(endpoint.get("backend", ()))
+        ]
+        extra = endpoint.get("extra_config", {})
+        endpoint["extra_config"] = self._extra.decode(extra, "endpoint", f"{path}.extra_config")
+        return endpoint
+
+    def _check_backends(self, endpoint: Document, path: str) -> None:
+        backends = endpoint.get("backend", ())
+        if not backends:
+            self._findings.error(f"{path}.backend", "expected at least one backend")
+        if endpoint["output_encoding"] == "no-op" and len(backends) > 1:
+            self._findings.error(
+                f"{path}.output_encoding", f'"no-op" takes one backend, found {len(backends)}'
+            )
+        if endpoint["timeout"] <= 0:
+            self._findings.warning(f"{path}.timeout", "every request will fail at once")
+
+    def _backend(self, raw: Document, endpoint: Document, root: Document, path: str) -> Document:
+        findings = self._findings
+        backend = {"method": endpoint["method"], "encoding": "json", **raw}
+        extra = backend.get("extra_config", {})
+        sources = [name for name in extra if name in self._backends]
+        if len(sources) > 1:
+            findings.error(f"{path}.extra_config", f"one of {', '.join(sources)} only")
+        if not sources:
+            findings.error(path, "backends other than RabbitMQ are not implemented yet")
+        backend["host"] = self._hosts(backend.get("host", ()), f"{path}.host") or root["host"]
+        rules.check_hosts(backend, bool(sources), path, findings)
+        backend["encoding"] = rules.known_encoding(
+            backend["encoding"], rules.ENCODINGS, f"{path}.encoding", findings
+        )
+        rules.check_parameters(
+            endpoint["endpoint"], backend.get("url_pattern", ""), f"{path}.url_pattern", findings
+        )
+        backend["extra_config"] = self._extra.decode(extra, "backend", f"{path}.extra_config")
+        return backend
+
+    def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:
+        return [
+            substitute(host, self._environ, f"{path}[{place}]", self._findings)
+            for place, host in enumerate(hosts)
+        ]

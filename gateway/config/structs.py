@@ -1,0 +1,167 @@
+"""KrakenD's configuration as frozen Structs: its names, its defaults.
+
+Durations are seconds as float, ``None`` where the file says nothing and a default is taken from
+elsewhere. ``extra_config`` holds decoded settings by their current namespace. Only what the
+walker has normalised is decoded into these, so they carry no leniency of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+Seconds: TypeAlias = Annotated[float, Meta(description="a duration in Go's notation")]
+"""A duration: text such as "2s" in the file, seconds here."""
+
+Extra: TypeAlias = dict[str, Any]
+"""Namespace -> its settings Struct; what no component knows is left out and reported."""
+
+
+class Backend(Struct, frozen=True, kw_only=True):
+    """One source of an endpoint's answer."""
+
+    url_pattern: str = ""
+    host: tuple[str, ...] = ()
+    disable_host_sanitize: bool = False
+    method: str = ""
+    encoding: str = "json"
+    is_collection: bool = False
+    target: str = ""
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    mapping: dict[str, str] = {}
+    group: str = ""
+    sd: str = "static"
+    sd_scheme: str = "http"
+    input_headers: tuple[str, ...] = ()
+    input_query_strings: tuple[str, ...] = ()
+    extra_config: Extra = {}
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """A route and the backends behind it. ``timeout`` in seconds, ``cache_ttl`` in seconds."""
+
+    endpoint: str = "/"
+    method: str = "GET"
+    backend: tuple[Backend, ...] = ()
+    timeout: Seconds = 2.0
+    cache_ttl: Seconds = 0.0
+    output_encoding: str = "json"
+    input_headers: tuple[str, ...] = ()
+    input_query_strings: tuple[str, ...] = ()
+    concurrent_calls: int = 1
+    extra_config: Extra = {}
+
+
+class AgentConsumer(Struct, frozen=True, kw_only=True):
+    topic: str = ""
+    workers: int = 1
+    timeout: Seconds = 2.0
+    max_rate: float = 0.0
+
+
+class AgentConnection(Struct, frozen=True, kw_only=True):
+    max_retries: int = 0
+    backoff_strategy: str = "fallback"
+    health_interval: Seconds = 1.0
+
+
+class Agent(Struct, frozen=True, kw_only=True):
+    """A consumer without a request, and the backends its messages go to."""
+
+    name: str = ""
+    consumer: AgentConsumer = AgentConsumer()
+    connection: AgentConnection = AgentConnection()
+    encoding: str = "json"
+    backend: tuple[Backend, ...] = ()
+    extra_config: Extra = {}
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """The root of a configuration file (``"version": 3``)."""
+
+    version: int = 3
+    name: str = ""
+    port: int = 8080
+    listen_ip: str = ""
+    timeout: Seconds = 2.0
+    cache_ttl: Seconds = 0.0
+    host: tuple[str, ...] = ()
+    output_encoding: str = "json"
+    endpoints: tuple[Endpoint, ...] = ()
+    async_agent: tuple[Agent, ...] = ()
+    debug_endpoint: bool = False
+    echo_endpoint: bool = False
+    disable_rest: bool = False
+    sequential_start: bool = False
+    use_h2c: bool = False
+    read_timeout: Seconds = 0.0
+    write_timeout: Seconds = 0.0
+    idle_timeout: Seconds = 0.0
+    read_header_timeout: Seconds = 0.0
+    max_header_bytes: int = 1_000_000
+    max_shutdown_wait_time: Seconds = 0.0
+    dialer_timeout: Seconds = 0.0
+    dialer_fallback_delay: Seconds = 0.3
+    dialer_keep_alive: Seconds = 15.0
+    disable_compression: bool = False
+    disable_keep_alives: bool = False
+    max_idle_connections: int = 0
+    max_idle_connections_per_host: int = 250
+    idle_connection_timeout: Seconds = 0.0
+    response_header_timeout: Seconds = 0.0
+    expect_continue_timeout: Seconds = 0.0
+    dns_cache_ttl: Seconds = 30.0
+    tls: dict[str, Any] | None = None
+    client_tls: dict[str, Any] | None = None
+    plugin: dict[str, Any] | None = None
+    extra_config: Extra = field(default_factory=dict)
+
+
+class RouterSettings(Struct, frozen=True, kw_only=True):
+    """``router`` on the service: KrakenD's options for what stands around the endpoints."""
+
+    return_error_msg: bool = False
+    error_body: dict[str, Any] = {}
+    health_path: str = "/__health"
+    disable_health: bool = False
+    hide_version_header: bool = False
+    disable_redirect_fixed_path: bool = False
+    disable_redirect_trailing_slash: bool = False
+    disable_handle_method_not_allowed: bool = False
+    disable_path_decoding: bool = False
+    auto_options: bool = False
+    forwarded_by_client_ip: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    remote_ip_headers: tuple[str, ...] = ()
+    logger_skip_paths: tuple[str, ...] = ()
+    disable_access_log: bool = False
+    disable_gzip: bool = False
+    app_engine: bool = False
+    max_multipart_memory: int = 0
+    remove_extra_slash: bool = False
+    use_h2c: bool = False
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True):
+    """``gateway`` on the service: what is ours alone.
+
+    ``max_body_bytes``: the largest request body. ``body_timeout``: seconds a client may take to
+    send a body; ``answer_timeout``: to read an answer. ``max_connections``, ``max_requests``:
+    at the same time, in one process. ``management_port``: where ``/__health``, ``/__ready`` and
+    ``/metrics`` are served instead of the public port. ``buffer_bytes``: the bound of one
+    subscription's buffer.
+    """
+
+    krakend_statuses: bool = False
+    max_body_bytes: int = 16 * 1024 * 1024
+    header_timeout: Seconds = 10.0
+    body_timeout: Seconds = 60.0
+    answer_timeout: Seconds = 60.0
+    idle_timeout: Seconds = 75.0
+    max_connections: int = 10_000
+    max_requests: int = 5_000
+    management_port: int | None = None
+    ready_path: str = "/__ready"
+    buffer_bytes: int = 64 * 1024 * 1024

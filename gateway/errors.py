@@ -1,0 +1,80 @@
+"""Every error the gateway raises on purpose, and the HTTP status each one means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of all. ``status`` is the HTTP status a client gets when nothing better answers."""
+
+    status: int = 500
+
+
+class DeadlineExceeded(GatewayError):
+    """The time for a backend is over (the text is KrakenD's)."""
+
+    def __init__(self, text: str = "context deadline exceeded") -> None:
+        super().__init__(text)
+
+
+class AmqpFailure(GatewayError):
+    """A failure of a broker or of a message.
+
+    With ``"gateway": {"krakend_statuses": true}`` each of them is answered with 500.
+    """
+
+    retry_after: ClassVar[int | None] = None
+    """Seconds for the header ``Retry-After``; None: no such header."""
+
+
+class QueueEmpty(AmqpFailure):
+    """No message came until the deadline. Not an error of anybody."""
+
+    status = 204
+
+    def __init__(self, text: str = "no message in the queue", status: int = 204) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class BrokerUnavailable(AmqpFailure):
+    """The broker is away, blocked, or refused what the configuration declares."""
+
+    status = 503
+    retry_after = 1
+
+
+class OutcomeUnknown(AmqpFailure):
+    """A message was written and not confirmed before the deadline."""
+
+    status = 504
+
+
+class Undecodable(AmqpFailure):
+    """A message does not have the encoding that the backend names."""
+
+    status = 502
+
+
+class Unroutable(AmqpFailure):
+    """The broker returned a mandatory message: no queue takes it."""
+
+    status = 422
+
+
+WORST_FIRST = (503, 504, 502, 422, 204)
+
+
+def worst(errors: Iterable[GatewayError]) -> GatewayError:
+    """The one failure that stands for all, when nothing answered.
+
+    The order for AMQP is :data:`WORST_FIRST`; any other failure comes before
+    them, the first of these first.
+    """
+    rank = {status: place for place, status in enumerate(WORST_FIRST)}
+    return min(
+        errors,
+        key=lambda error: rank.get(error.status, 4) if isinstance(error, AmqpFailure) else -1,
+    )

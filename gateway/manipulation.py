@@ -1,0 +1,130 @@
+"""``target``, ``allow``, ``deny``, ``mapping`` and ``group``: KrakenD's order and rules. Pure.
+
+Documents may hold undecoded JSON; a value is decoded one level where a rule goes into it, and
+nothing reaches into arrays. (lura, proxy/formatter.go)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from .config.structs import Backend
+from .encoding import unwrap
+
+Document: TypeAlias = dict[str, Any]
+Manipulation: TypeAlias = Callable[[Document], Document]
+Tree: TypeAlias = dict[str, "Tree | None"]
+"""Dotted paths as nested keys; None is the end of a path."""
+
+
+def build_manipulation(backend: Backend) -> Manipulation | None:
+    """What the backend's keys ask for, as one function; None when they ask for nothing."""
+    steps: list[Manipulation] = []
+    if backend.target:
+        steps.append(_targeting(backend.target.split(".")))
+    if backend.allow:
+        steps.append(_allowing(_tree(backend.allow)))
+    elif backend.deny:
+        # The parents last: a key that is denied whole stays so.
+        steps.append(_denying(_tree(sorted(backend.deny, key=len, reverse=True))))
+    if backend.mapping:
+        steps.append(_mapping(backend.mapping))
+    if backend.group:
+        steps.append(lambda data: {backend.group: data})
+    if len(steps) < 2:
+        return steps[0] if steps else None
+
+    def manipulate(data: Document) -> Document:
+        for step in steps:
+            data = step(data)
+        return data
+
+    return manipulate
+
+
+def manipulate_nothing(backend: Backend) -> Document | None:
+    """What becomes of no document at all."""
+    nothing: Document | None = {} if backend.target else None
+    return {backend.group: nothing} if backend.group else nothing
+
+
+def _targeting(path: Sequence[str]) -> Manipulation:
+    def target(data: Document) -> Document:
+        for key in path:
+            inner = unwrap(data.get(key))
+            if not isinstance(inner, dict):
+                return {}
+            data = inner
+        return data
+
+    return target
+
+
+def _tree(paths: Sequence[str]) -> Tree:
+    """A later path wins over an earlier one that it contradicts."""
+    root: Tree = {}
+    for path in paths:
+        *parents, last = path.split(".")
+        branch = root
+        for key in parents:
+            below = branch.get(key)
+            if below is None:
+                below = branch[key] = {}
+            branch = below
+        branch[last] = None
+    return root
+
+
+def _allowing(tree: Tree) -> Manipulation:
+    def allow(data: Document) -> Document:
+        return _only(data, tree)
+
+    return allow
+
+
+def _only(data: Document, tree: Tree) -> Document:
+    kept: Document = {}
+    for key, below in tree.items():
+        if key not in data:
+            continue
+        value = data[key]
+        if below is None:
+            kept[key] = value
+        elif isinstance(inner := unwrap(value), dict) and (part := _only(inner, below)):
+            kept[key] = part
+    return kept
+
+
+def _denying(tree: Tree) -> Manipulation:
+    def deny(data: Document) -> Document:
+        return _without(data, tree)
+
+    return deny
+
+
+def _without(data: Document, tree: Tree) -> Document:
+    kept = dict(data)
+    for key, below in tree.items():
+        if key not in kept:
+            continue
+        if below is None:
+            del kept[key]
+        elif isinstance(inner := unwrap(kept[key]), dict):
+            kept[key] = _without(inner, below)
+    return kept
+
+
+def _mapping(names: dict[str, str]) -> Manipulation:
+    # Only what stands before the first dot of a new name counts.
+    renames = [(old, new.split(".")[0]) for old, new in names.items()]
+
+    def rename(data: Document) -> Document:
+        data = dict(data)
+        for old, new in renames:
+            if old in data:
+                data[new] = data[old]
+                del data[old]
+        return data
+
+    return rename

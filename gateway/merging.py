@@ -1,0 +1,30 @@
+"""Several parts, one answer: KrakenD's shallow merge. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import GatewayError, worst
+from .proxy import Hold, Response
+
+
+def merge(parts: Sequence[Response | GatewayError]) -> Response:
+    """The answer made of ``parts`` in the order they arrived: a later key wins.
+
+    A part that failed or is incomplete makes it incomplete. Raises the one failure that stands
+    for all when no part answered.
+    """
+    if len(parts) == 1 and isinstance(parts[0], Response):
+        return parts[0]
+    answered = [part for part in parts if isinstance(part, Response)]
+    if not answered:
+        raise worst(part for part in parts if isinstance(part, GatewayError))
+    data: dict[str, Any] = {}
+    holds: list[Hold] = []
+    for part in answered:
+        holds.extend(part.holds)
+        if part.data is not None:
+            data.update(part.data)
+    is_complete = len(answered) == len(parts) and all(part.is_complete for part in answered)
+    return Response(data, is_complete, holds)

@@ -1,0 +1,130 @@
+"""The vocabulary: what a pipe is asked, what it answers, and what its parts are.
+
+Nothing here knows HTTP servers, brokers or event loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from anyio.abc import TaskGroup
+
+from .errors import DeadlineExceeded, GatewayError
+
+
+class Hold(Protocol):
+    """A message taken for one request, to be settled exactly once when the request ends.
+
+    Both methods never wait, never raise, and do nothing when the hold is settled already.
+    """
+
+    def sent(self) -> None:
+        """The client has the whole answer: acknowledge."""
+
+    def give_back(self) -> None:
+        """The client has not: the message goes back to the front of its buffer."""
+
+
+class Client(Protocol):
+    """Whoever asked, as far as a pipe must know."""
+
+    def watch(self, branches: TaskGroup) -> None:
+        """Cancel ``branches`` when the client goes away. Called only by who has to wait."""
+
+
+class Nobody:
+    """The client of a request that no connection stands behind (agents, tests)."""
+
+    def watch(self, branches: TaskGroup) -> None:
+        """There is nobody who could leave."""
+
+
+class Request:
+    """What a pipe is asked.
+
+    ``params``: the endpoint's placeholders, first letter in upper case as KrakenD keeps them
+    (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
+    arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
+    empty when no branch reads it. ``taken``: every message taken for this request, from the
+    moment it left its buffer; at the end what is not settled then goes back.
+    """
+
+    __slots__ = ("body", "client", "headers", "method", "params", "path", "query_string", "taken")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        query_string: bytes = b"",
+        body: bytes = b"",
+        client: Client | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.params = params
+        self.headers = headers
+        self.query_string = query_string
+        self.body = body
+        self.client = client or Nobody()
+        self.taken: list[Hold] = []
+
+    def give_back(self) -> None:
+        """Give back every message that is not settled yet."""
+        for hold in self.taken:
+            hold.give_back()
+
+
+class Response:
+    """What a branch or a whole pipe answers.
+
+    ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
+    nobody had to look into. None: there is no document (a publish). ``is_complete``: every
+    part is here. ``holds``: the messages this answer is made of. ``body``, ``status`` and
+    ``headers`` count only for ``no-op``, where the answer is passed on as it came; ``headers``
+    are names in lower case and values.
+    """
+
+    __slots__ = ("body", "data", "headers", "holds", "is_complete", "status")
+
+    def __init__(
+        self,
+        data: dict[str, Any] | None = None,
+        is_complete: bool = True,
+        holds: Sequence[Hold] = (),
+        body: bytes | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        status: int = 200,
+    ) -> None:
+        self.data = data
+        self.is_complete = is_complete
+        self.holds = holds
+        self.body = body
+        self.headers = headers
+        self.status = status
+
+
+Proxy: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""May wait. Raises a :class:`GatewayError` when there is no answer."""
+
+AtOnce: TypeAlias = Callable[[Request], Response | None]
+"""Never waits. None: "I would have to", and nothing has happened."""
+
+
+class Branch(NamedTuple):
+    """One backend with its stages.
+
+    ``timed_out`` says what it means when the deadline ends the branch. ``reads_body``: the
+    request's body must be complete before the branch is asked.
+    """
+
+    proxy: Proxy
+    at_once: AtOnce | None = None
+    timed_out: Callable[[], GatewayError] = DeadlineExceeded
+    reads_body: bool = True
+
+
+Stage: TypeAlias = Callable[[Branch], Branch]
+"""Wraps a branch. One that has no at-once half of its own must drop it."""

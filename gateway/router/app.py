@@ -1,0 +1,174 @@
+"""The ASGI application: finds the endpoint, or says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+from ..config.structs import GatewaySettings, RouterSettings, Service
+from .asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer, text
+from .builtin import as_json, build_echo, build_health, build_ready, debug
+from .endpoint import Handler, Route, build_handler
+from .lifespan import answer_lifespan
+from .render import build_render, build_render_error
+from .routes import Match, Routes, remove_extra_slashes
+
+EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+BUSY = text(503, "", (b"retry-after", b"1"))
+
+
+def build_app(
+    service: Service,
+    routes: Sequence[Route],
+    *,
+    readiness: Callable[[], dict[str, Any]],
+    agents: Callable[[], dict[str, Any]] = dict,
+    version: str,
+) -> ASGIApp:
+    """The application of an open gateway.
+
+    ``readiness``: what ``/__ready`` tells; its key "ready" decides the status. ``agents``: what
+    ``/__health`` tells of agents.
+    """
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    shown = "undefined" if router.hide_version_header else version
+    version_header = (b"x-krakend", b"Version " + shown.encode())
+    render_error = build_render_error(router, version_header, gateway.krakend_statuses)
+
+    table: Routes[Handler] = Routes()
+    for route in routes:
+        render = build_render(route.endpoint, version_header)
+        handler = build_handler(route, render, render_error, gateway)
+        table.add(route.method, route.endpoint.endpoint, handler)
+    _add_builtin(table, service, router, gateway, readiness, agents)
+
+    find_static = table.static.get
+    refuse = Refusals(table, router, version_header)
+    limit = gateway.max_requests
+    running = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal running
+        if scope["type"] != "http":
+            await _answer_other(scope, receive, send)
+            return
+        params: dict[str, str] = {}
+        handler = find_static((scope["method"], scope["path"]))
+        if handler is None:
+            found = refuse.find(scope)
+            if isinstance(found, Answer):
+                await send_answer(send, found)
+                return
+            handler, params = found
+        if running >= limit:
+            await send_answer(send, BUSY)
+            return
+        running += 1
+        try:
+            await handler(scope, receive, send, params)
+        finally:
+            running -= 1
+
+    return app
+
+
+def _add_builtin(
+    table: Routes[Handler],
+    service: Service,
+    router: RouterSettings,
+    gateway: GatewaySettings,
+    readiness: Callable[[], dict[str, Any]],
+    agents: Callable[[], dict[str, Any]],
+) -> None:
+    if not router.disable_health:
+        table.add("GET", router.health_path, build_health(agents))
+        table.add("GET", gateway.ready_path, build_ready(readiness))
+    for method in EVERY_METHOD:
+        if service.debug_endpoint:
+            table.add(method, "/__debug/*", debug)
+        if service.echo_endpoint:
+            table.add(method, "/__echo/*", build_echo(gateway))
+
+
+class Refusals:
+    """Requests for which the first look found nothing: parameters, redirects, 404, 405, 400."""
+
+    def __init__(
+        self, table: Routes[Handler], router: RouterSettings, version: tuple[bytes, bytes]
+    ) -> None:
+        self._table = table
+        self._router = router
+        self._common = (version, (b"x-krakend-completed", b"false"))
+
+    def find(self, scope: Scope) -> Match[Handler] | Answer:
+        method, path = scope["method"], scope["path"]
+        if self._router.remove_extra_slash:
+            path = remove_extra_slashes(path)
+        found = self._table.find(method, path)
+        if found is None:
+            return self._refuse(scope, method, path)
+        if not self._router.disable_path_decoding and (problem := _problem(found.params)):
+            return text(400, f"error: {problem}")
+        return found
+
+    def _refuse(self, scope: Scope, method: str, path: str) -> Answer:
+        router, table = self._router, self._table
+        if not router.disable_redirect_trailing_slash and (
+            other := table.with_other_slash(method, path)
+        ):
+            return _redirect(scope, method, other)
+        if not router.disable_redirect_fixed_path and (
+            other := table.with_fixed_path(method, path)
+        ):
+            return _redirect(scope, method, other)
+        allowed = (b"allow", ", ".join(methods := table.methods(path)).encode())
+        if methods and router.auto_options and method == "OPTIONS":
+            return text(200, "", allowed, self._common[0])
+        if methods and not router.disable_handle_method_not_allowed:
+            return self._error(405, "405 method not allowed", allowed)
+        return self._error(404, "404 page not found")
+
+    def _error(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> Answer:
+        document = self._router.error_body.get(str(status))
+        if document is None:
+            return text(status, message, *headers, *self._common, charset=False)
+        answer = as_json(status, document)
+        return Answer(status, [*headers, *self._common, *answer.headers], answer.body)
+
+
+def _problem(params: dict[str, str]) -> str:
+    """Why a parameter cannot be passed on: it would mean something else in a URL."""
+    for value in params.values():
+        if "%" in value and (escape := _bad_escape(value)):
+            return f'invalid URL escape "{escape}"'
+        if unquote(value) != value or "?" in value or "#" in value:
+            return "encoded url params"
+    return ""
+
+
+def _bad_escape(value: str) -> str:
+    for part in value.split("%")[1:]:
+        digits = part[:2]
+        if len(digits) < 2 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+            return "%" + digits
+    return ""
+
+
+def _redirect(scope: Scope, method: str, path: str) -> Answer:
+    query = scope["query_string"].decode("latin-1")
+    location = quote(path, safe="/:@!$&'()*+,;=~-._") + (f"?{query}" if query else "")
+    headers = [(b"location", location.encode())]
+    if method != "GET":
+        return Answer(307, [*headers, (b"content-length", b"0")])
+    body = f'<a href="{location.replace("&", "&amp;")}">Moved Permanently</a>.\n\n'.encode()
+    headers.append((b"content-type", b"text/html; charset=utf-8"))
+    return Answer(301, [*headers, (b"content-length", b"%d" % len(body))], body)
+
+
+async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await answer_lifespan(receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1000})

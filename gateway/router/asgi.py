@@ -1,0 +1,34 @@
+"""The shapes of ASGI, as far as they are used here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+Scope: TypeAlias = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A whole answer: status, headers in lower case, body."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def text(status: int, message: str, *headers: tuple[bytes, bytes], charset: bool = True) -> Answer:
+    """A text answer; without one, an answer without a body."""
+    body = message.encode()
+    content_type = b"text/plain; charset=utf-8" if charset else b"text/plain"
+    typed = [(b"content-type", content_type)] if body else []
+    return Answer(status, [*headers, *typed, (b"content-length", b"%d" % len(body))], body)

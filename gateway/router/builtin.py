@@ -1,0 +1,94 @@
+"""The endpoints that are always there: health, readiness, debug, echo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..config.structs import GatewaySettings
+from ..encoding import encode_json
+from .asgi import Answer, Receive, Scope, Send, send_answer, text
+from .endpoint import Handler
+from .request import BodyError, read_body
+
+JSON = (b"content-type", b"application/json; charset=utf-8")
+
+
+def as_json(status: int, document: object) -> Answer:
+    body = encode_json(document)
+    return Answer(status, [JSON, (b"content-length", b"%d" % len(body))], body)
+
+
+def build_health(agents: Callable[[], dict[str, Any]]) -> Handler:
+    """KrakenD's ``/__health``: the process answers, whatever the brokers do."""
+
+    async def health(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        now = datetime.now().astimezone().isoformat(sep=" ")
+        document = {"status": "ok", "agents": agents(), "now": now}
+        await send_answer(send, as_json(200, document))
+
+    return health
+
+
+def build_ready(readiness: Callable[[], dict[str, Any]]) -> Handler:
+    """Ours: 200 when every link, subscription and topology stands, else 503 and which not."""
+
+    async def ready(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        document = readiness()
+        await send_answer(send, as_json(200 if document["ready"] else 503, document))
+
+    return ready
+
+
+async def debug(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+    """KrakenD's ``/__debug/``."""
+    await send_answer(send, as_json(200, {"message": "pong"}))
+
+
+def build_echo(settings: GatewaySettings) -> Handler:
+    """KrakenD's ``/__echo/``: the request as the gateway saw it."""
+
+    async def echo(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        try:
+            body = await read_body(receive, settings.max_body_bytes, settings.body_timeout)
+        except BodyError as error:
+            if error.status:
+                await send_answer(send, text(error.status, ""))
+            return
+        await send_answer(send, as_json(200, _describe(scope, body)))
+
+    return echo
+
+
+def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        canonical = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
+        headers.setdefault(canonical, []).append(value.decode("latin-1"))
+    query = scope["query_string"].decode("latin-1")
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+    return {
+        "req_uri": f"{path}?{query}" if query else path,
+        "req_uri_details": {
+            "user": "",
+            "host": headers.pop("Host", [""])[0],
+            "path": unquote(urlsplit(path).path),
+            "query": query,
+            "fragment": "",
+        },
+        "req_method": scope["method"],
+        "req_querystring": _query(query),
+        "req_body": body.decode(errors="replace"),
+        "req_headers": headers,
+    }
+
+
+def _query(query: str) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for pair in query.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            values.setdefault(unquote(name), []).append(unquote(value.replace("+", " ")))
+    return values

@@ -1,0 +1,117 @@
+"""Responses and failures as status, headers and body. Pure.
+
+Everything that depends on the configuration is decided once per endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from msgspec import Raw
+from msgspec.json import decode as decode_json
+
+from ..config.structs import Endpoint, RouterSettings
+from ..encoding import encode_json
+from ..errors import AmqpFailure, GatewayError, QueueEmpty
+from ..proxy import Response
+from .asgi import Answer, Headers
+
+Document: TypeAlias = dict[str, Any] | None
+Encode: TypeAlias = Callable[[Document], bytes]
+Render: TypeAlias = Callable[[Response], Answer]
+RenderError: TypeAlias = Callable[[GatewayError], Answer]
+
+JSON = b"application/json; charset=utf-8"
+TEXT = b"text/plain; charset=utf-8"
+
+
+def encode_object(data: Document) -> bytes:
+    return encode_json(data)
+
+
+def encode_collection(data: Document) -> bytes:
+    """What stands under ``collection``, or an empty list."""
+    return encode_json((data or {}).get("collection", []))
+
+
+def encode_text(data: Document) -> bytes:
+    """The text under ``content``; nothing when it is no text."""
+    content = (data or {}).get("content", "")
+    if isinstance(content, Raw):
+        content = decode_json(content)
+    return content.encode() if isinstance(content, str) else b""
+
+
+ENCODERS: dict[str, tuple[bytes, Encode]] = {
+    "json": (JSON, encode_object),
+    "json-collection": (JSON, encode_collection),
+    "string": (TEXT, encode_text),
+    "negotiate": (JSON, encode_object),
+}
+"""Output encodings and their content types; an unknown one means "json", as in KrakenD."""
+
+
+def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
+    """How a response of this endpoint is answered."""
+    if endpoint.output_encoding == "no-op":
+        return _build_pass_through(version)
+    content_type, encode = ENCODERS.get(endpoint.output_encoding, ENCODERS["json"])
+    common = [(b"content-type", content_type), version]
+    partial: Headers = [*common, (b"x-krakend-completed", b"false")]
+    published: Headers = [*common, (b"x-krakend-completed", b"true")]
+    complete = list(published)
+    if endpoint.cache_ttl >= 1:
+        complete.append((b"cache-control", b"public, max-age=%d" % endpoint.cache_ttl))
+
+    def render(response: Response) -> Answer:
+        data = response.data
+        if response.is_complete and data:
+            headers: Headers = complete
+        elif response.is_complete and data is None:
+            headers, data = published, {}
+        else:
+            headers = partial
+        body = encode(data)
+        return Answer(response.status, [*headers, (b"content-length", b"%d" % len(body))], body)
+
+    return render
+
+
+def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
+    common = [version, (b"x-krakend-completed", b"false")]
+
+    def render(response: Response) -> Answer:
+        body = response.body or b""
+        length = (b"content-length", b"%d" % len(body))
+        return Answer(response.status, [*common, *response.headers, length], body)
+
+    return render
+
+
+def build_render_error(
+    router: RouterSettings, version: tuple[bytes, bytes], krakend_statuses: bool
+) -> RenderError:
+    """How a failure is answered: its status, and its text where the configuration wants it."""
+    common = [version, (b"x-krakend-completed", b"false")]
+
+    def render_error(error: GatewayError) -> Answer:
+        status = error.status
+        headers = list(common)
+        body = b""
+        if isinstance(error, AmqpFailure):
+            if krakend_statuses:
+                status = 500
+            elif error.retry_after is not None:
+                headers.append((b"retry-after", b"%d" % error.retry_after))
+        if status == 204:
+            return Answer(204, headers)
+        if isinstance(error, QueueEmpty) and status < 300:
+            headers.append((b"content-type", JSON))
+            body = b"{}"
+        elif router.return_error_msg:
+            headers.append((b"content-type", TEXT))
+            body = str(error).encode()
+        return Answer(status, [*headers, (b"content-length", b"%d" % len(body))], body)
+
+    return render_error

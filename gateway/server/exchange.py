@@ -1,0 +1,165 @@
+"""One request and its response on uvicorn, and whether the response has left.
+
+uvicorn's last ``send()`` only fills a buffer, and tells nothing of a client that has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import select
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+GONE = select.POLLERR | select.POLLHUP
+FIN = select.POLLRDHUP
+DOUBT_TIME = 1.0
+"""Seconds for the client's kernel to acknowledge the last bytes, when its FIN is here already."""
+
+
+class Exchange(RequestResponseCycle):
+    """Leaner than its base: head and body of a complete answer are one write.
+
+    It closes the connection, where that is to be done, only after ``left()`` has decided: on a
+    closed socket nothing can be seen any more.
+    """
+
+    answer_time: float = 60.0
+
+    def __init__(self, *, answer_time: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.answer_time = answer_time
+        self.is_undecided = False
+        self._head: dict[str, Any] | None = None
+        self._watcher: Callable[[], object] | None = None
+
+    # What the application is told beyond ASGI (gateway.router.request.Connection).
+
+    def watch(self, callback: Callable[[], object]) -> None:
+        """Call back, once, when the connection is lost before the response is complete."""
+        if self.disconnected:
+            callback()
+        elif not self.response_complete:
+            self._watcher = callback
+
+    async def left(self) -> bool:
+        """Wait until every byte has left the process; False when the client has gone."""
+        self.is_undecided = True
+        try:
+            await asyncio.sleep(0)  # uvloop writes at the end of a loop's turn
+            if self.transport.get_write_buffer_size() and not await self._drained():
+                return False
+            return not self.disconnected and await self._is_there()
+        finally:
+            self.is_undecided = False
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.disconnected = True
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher()
+
+    # ASGI.
+
+    async def run_asgi(self, app: Any) -> None:
+        try:
+            await super().run_asgi(app)
+        finally:
+            if not self.keep_alive:
+                self.transport.close()
+
+    async def send(self, message: Any) -> None:
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            if self.response_started:
+                raise RuntimeError("the response has begun already")
+            self.response_started = True
+            self._head = message
+            return
+        if not self.response_started or self.response_complete:
+            raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
+        if self.flow.write_paused and not await self._drained():
+            return
+        body, more_body = message.get("body", b""), message.get("more_body", False)
+        head, self._head = self._head, None
+        if self.scope["method"] == "HEAD":
+            written = self._begin(head, None if more_body else len(body)) if head else b""
+        else:
+            frame = _chunk(body, more_body) if head is None or more_body else body
+            written = self._begin(head, None if more_body else len(body)) + frame if head else frame
+        self.transport.write(written)
+        if not more_body:
+            self.response_complete = True
+            self._watcher = None
+            self.message_event.set()
+            self.on_response()
+
+    def _begin(self, head: dict[str, Any], length: int | None) -> bytes:
+        """Status line and headers; ``length`` None: the body follows in chunks."""
+        status = head["status"]
+        headers = head.get("headers", ())
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if not (lines.count(b"\n") == lines.count(b"\r") == len(headers)):
+            raise RuntimeError("a header with a line break")
+        for name, value in headers:
+            if name == b"connection" and value == b"close":
+                self.keep_alive = False
+        common = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
+        if not self.keep_alive and b"connection: close\r\n" not in lines:
+            common += b"connection: close\r\n"
+        if length is None:
+            common += b"transfer-encoding: chunked\r\n"
+        elif b"content-length: " not in lines and status not in (204, 304):
+            common += b"content-length: %d\r\n" % length
+        return STATUS_LINE[status] + common + lines + b"\r\n"
+
+    async def _drained(self) -> bool:
+        """Wait until the write buffer is empty; a client that takes too long is cut off."""
+        self.transport.set_write_buffer_limits(high=0)
+        try:
+            async with asyncio.timeout(self.answer_time):
+                await self.flow.drain()
+        except TimeoutError:
+            self.transport.abort()
+            self.disconnected = True
+        else:
+            self.transport.set_write_buffer_limits()
+        return not self.disconnected
+
+    async def _is_there(self) -> bool:
+        """Whether the client took what has left; a FIN that is here now leaves that in doubt."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, FIN)
+        waited = 0.0
+        while events := poll.poll(0):
+            if events[0][1] & GONE:
+                return False
+            # It has read everything and closed, or it closed before: then its kernel answers
+            # our bytes with a reset, and until it does they count as not acknowledged.
+            if _unacknowledged(descriptor) == 0 and not poll.poll(0)[0][1] & GONE:
+                return True
+            if waited >= DOUBT_TIME or self.disconnected:
+                return False
+            await asyncio.sleep(0.01)
+            waited += 0.01
+        return True
+
+
+def _chunk(body: bytes, more_body: bool) -> bytes:
+    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+    return chunk if more_body else chunk + b"0\r\n\r\n"
+
+
+def _unacknowledged(descriptor: int) -> int:
+    """Bytes in the kernel's send queue (SIOCOUTQ, tcp(7))."""
+    (size,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))
+    return int(size)

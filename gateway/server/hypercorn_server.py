@@ -1,0 +1,51 @@
+"""hypercorn inside our nursery: asyncio and Trio, HTTP/1.1 and HTTP/2.
+
+What it cannot do: tell when an answer has left the process (what it took counts as sent), limit
+the number of connections, limit the time for a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from anyio import Event
+from hypercorn.config import Config
+from sniffio import current_async_library
+
+from .body_limit import limit_body
+from .settings import ServeSettings
+
+
+async def serve_hypercorn(
+    app: Any,
+    settings: ServeSettings,
+    sockets: list[socket.socket],
+    stop: Event,
+    started: Callable[[], object],
+) -> None:
+    limits = settings.limits
+    config = Config()
+    # hypercorn owns what it is given by number.
+    config.bind = [f"fd://{listening.detach()}" for listening in sockets]
+    config.accesslog = None
+    config.errorlog = logging.getLogger("gateway.server.hypercorn")
+    config.include_server_header = False
+    config.graceful_timeout = settings.grace
+    config.shutdown_timeout = settings.grace
+    config.h11_max_incomplete_size = limits.header_bytes
+    config.h2_max_header_list_size = limits.header_bytes
+    config.keep_alive_timeout = limits.idle_time
+    config.read_timeout = None
+    limited = limit_body(app, limits.body_bytes)
+    started()  # the sockets are listening
+    if current_async_library() == "trio":
+        from hypercorn.trio import serve as serve_trio
+
+        await serve_trio(limited, config, shutdown_trigger=stop.wait, mode="asgi")
+    else:
+        from hypercorn.asyncio import serve as serve_asyncio
+
+        await serve_asyncio(limited, config, shutdown_trigger=stop.wait, mode="asgi")

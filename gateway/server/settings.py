@@ -1,0 +1,56 @@
+"""What every server is told."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from ..config.structs import GatewaySettings, Service
+
+ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
+
+DEFAULT_GRACE = 30.0
+"""Seconds for running requests at a stop; KrakenD's 0 means for ever."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a client may cost. Sizes in bytes, times in seconds."""
+
+    header_bytes: int = 1_000_000
+    body_bytes: int = 16 * 1024 * 1024
+    header_time: float = 10.0
+    body_time: float = 60.0
+    answer_time: float = 60.0
+    idle_time: float = 75.0
+    connections: int = 10_000
+
+
+class ServeSettings(Struct, frozen=True, kw_only=True):
+    """``host`` empty: every address; ``port`` 0: any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    server: ServerName = "auto"
+    limits: Limits = Limits()
+    grace: float = DEFAULT_GRACE
+
+
+def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettings:
+    """What the configuration says; KrakenD's 0 means "no limit said", so ours holds."""
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    return ServeSettings(
+        host=service.listen_ip,
+        port=service.port,
+        server=server,
+        grace=service.max_shutdown_wait_time or DEFAULT_GRACE,
+        limits=Limits(
+            header_bytes=service.max_header_bytes or Limits().header_bytes,
+            body_bytes=gateway.max_body_bytes,
+            header_time=service.read_header_timeout or gateway.header_timeout,
+            body_time=service.read_timeout or gateway.body_timeout,
+            answer_time=service.write_timeout or gateway.answer_timeout,
+            idle_time=service.idle_timeout or gateway.idle_timeout,
+            connections=gateway.max_connections,
+        ),
+    )

@@ -1,0 +1,203 @@
+"""uvicorn's HTTP protocol with the limits that it lacks, and one clock for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from .exchange import Exchange
+from .settings import Limits
+
+TICK = 0.5
+"""Seconds between looks at the connections: the precision of every time limit."""
+
+
+class Clock:
+    """Loop time, coarse: read on every request, set twice a second."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.now = 0.0
+
+    async def run(self, connections: set[Any]) -> None:
+        """Look after all connections, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self.now = loop.time()
+            for connection in tuple(connections):
+                connection.check_time(self.now)
+            await asyncio.sleep(TICK)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection.
+
+    It waits for something: a request's headers, its body, the application, or the next request.
+    ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        clock: Clock,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.clock = clock
+        self.limits = clock.limits
+        self._deadline = 0.0
+        self._refusal = 408
+        self._is_in_headers = False
+        self._header_bytes = 0
+        self._body_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._expect(self.limits.header_time, 408)
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange = cast("Exchange | None", self.cycle)
+        super().connection_lost(exc)
+        if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
+            exchange.lost()
+        for waiting, _ in self.pipeline:
+            cast(Exchange, waiting).lost()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Stay open while it is in doubt whether an answer arrived; otherwise close."""
+        exchange = cast("Exchange | None", self.cycle)
+        if exchange is None or not exchange.is_undecided or self.scheme == "https":
+            return False
+        exchange.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self.parser is None:  # refused: what still comes is nobody's
+            return
+        if self._is_in_headers:
+            self._header_bytes += len(data)
+        else:
+            self._header_bytes = len(data)
+        super().data_received(data)
+        if self._is_in_headers and self._header_bytes > self.limits.header_bytes:
+            self._refuse(431)
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_headers = True
+        self._body_bytes = 0
+        self._expect(self.limits.header_time, 408)
+
+    def on_headers_complete(self) -> None:
+        self._is_in_headers = False
+        if self._header_bytes > self.limits.header_bytes and self._are_headers_too_large():
+            self._refuse(431)
+            return
+        parser = self.parser
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("latin-1")
+        scope = self.scope
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        previous = self.cycle
+        exchange = self.cycle = Exchange(
+            answer_time=self.limits.answer_time,
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        scope["extensions"] = {"gateway.connection": exchange}  # type: ignore[dict-item]
+        self._expect(self.limits.body_time, 408)
+        if self._announced_length() > self.limits.body_bytes:
+            self._refuse(413)
+        elif previous is None or previous.response_complete:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self.limits.body_bytes:
+            self._refuse(413)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._deadline = 0.0  # now the application has it; its time is the endpoint's
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._expect(self.limits.idle_time, 0)
+
+    # Limits.
+
+    def check_time(self, now: float) -> None:
+        """Called by the clock."""
+        if 0 < self._deadline < now:
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+            elif self._refusal:
+                self._refuse(self._refusal)
+            else:
+                self.transport.close()
+
+    def _expect(self, seconds: float, refusal: int) -> None:
+        self._deadline = self.clock.now + seconds + TICK
+        self._refusal = refusal
+
+    def _are_headers_too_large(self) -> bool:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > self.limits.header_bytes
+
+    def _announced_length(self) -> int:
+        for name, value in self.headers:
+            if name == b"content-length":
+                return int(value)
+        return 0
+
+    def _refuse(self, status: int) -> None:
+        """Answer with a bare status, unless an answer has begun, and close."""
+        exchange = cast("Exchange | None", self.cycle)
+        has_begun = exchange is not None and exchange.response_started
+        if not has_begun or (exchange is not None and exchange.response_complete):
+            head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
+            retry = b"retry-after: 1\r\n" if status == 503 else b""
+            self.transport.write(head + retry + b"\r\n")
+        if exchange is not None and not exchange.response_complete:
+            exchange.lost()
+            exchange.message_event.set()
+        self._deadline = 0.0
+        self.transport.close()

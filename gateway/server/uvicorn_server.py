@@ -1,0 +1,71 @@
+"""uvicorn inside our nursery: asyncio, HTTP/1.1, the default."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from math import ceil
+from typing import Any
+
+import uvicorn
+from anyio import Event
+
+from ..tasks import open_tasks
+from .settings import ServeSettings
+from .uvicorn_protocol import Clock, HttpProtocol
+
+
+async def serve_uvicorn(
+    app: Any,
+    settings: ServeSettings,
+    sockets: list[socket.socket],
+    stop: Event,
+    started: Callable[[], object],
+) -> None:
+    clock = Clock(settings.limits)
+    config = uvicorn.Config(
+        app,
+        http=partial(HttpProtocol, clock=clock),  # type: ignore[arg-type]
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=ceil(settings.grace),
+    )
+    server = _Server(config, started)
+    try:
+        async with open_tasks() as tasks:
+            tasks.start_soon(clock.run, server.server_state.connections)
+            tasks.start_soon(_stop_when_told, server, stop)
+            await server.serve(sockets)
+            tasks.cancel_scope.cancel()
+    finally:
+        # Whoever has not read until now does not keep the process.
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()
+
+
+async def _stop_when_told(server: uvicorn.Server, stop: Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Signals are its caller's."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

@@ -1,0 +1,66 @@
+"""Several processes on one port: a parent that starts, watches and ends them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from anyio import Event, create_task_group, open_process, sleep
+from anyio.abc import Process
+
+from .signals import stop_on_signals
+
+log = logging.getLogger("gateway.server")
+
+RESTART_PAUSE = 1.0
+
+
+async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
+    """Run ``command --worker I`` for each worker until a signal; returns an exit status.
+
+    A worker that ends by itself is started again after a pause; one that never came up (status
+    1 within the pause) ends all.
+    """
+    stop = Event()
+    failed: list[int] = []
+    async with create_task_group() as tasks:
+        tasks.start_soon(stop_on_signals, stop, grace)
+        async with create_task_group() as processes:
+            for number in range(workers):
+                processes.start_soon(_keep_running, command, number, stop, failed)
+        tasks.cancel_scope.cancel()
+    return 1 if failed else 0
+
+
+async def _keep_running(
+    command: Sequence[str], number: int, stop: Event, failed: list[int]
+) -> None:
+    while not stop.is_set():
+        process = await open_process(
+            [*command, "--worker", str(number)],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stdout.fileno(),
+            stderr=sys.stderr.fileno(),
+        )
+        async with create_task_group() as tasks:
+            tasks.start_soon(_forward_stop, process, stop)
+            status = await process.wait()
+            tasks.cancel_scope.cancel()
+        if stop.is_set():
+            failed.extend([status] if status else [])
+            return
+        log.error("worker %d ended with status %s", number, status)
+        if status == 1:
+            failed.append(status)
+            stop.set()
+            return
+        await sleep(RESTART_PAUSE)
+
+
+async def _forward_stop(process: Process, stop: Event) -> None:
+    await stop.wait()
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)

@@ -1,0 +1,95 @@
+"""A configuration becomes a running gateway: pipes are built, shared resources opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from .assembly import Assembly, Catalog
+from .bridge import open_asyncio_side
+from .catalog import CATALOG
+from .config.load import Loaded, load
+from .config.structs import Backend, Endpoint, Service
+from .errors import GatewayError
+from .pipe import MERGE_SHARE, parallel, within
+from .proxy import Branch
+from .router.app import build_app
+from .router.asgi import ASGIApp
+from .router.endpoint import Route
+
+
+class Gateway:
+    """An open gateway. ``asgi``: the application, for any ASGI server on this event loop."""
+
+    def __init__(self, service: Service, assembly: Assembly) -> None:
+        self.service = service
+        self._assembly = assembly
+        self._is_stopping = False
+        self.asgi: ASGIApp = build_app(
+            service,
+            [_build_route(endpoint, assembly) for endpoint in service.endpoints],
+            readiness=self.readiness,
+            version=version("hutch-gateway"),
+        )
+
+    def readiness(self) -> dict[str, Any]:
+        """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""
+        resources = [resource.readiness() for resource in self._assembly.resources.values()]
+        is_ready = not self._is_stopping and all(resource["ready"] for resource in resources)
+        return {"ready": is_ready, "stopping": self._is_stopping, "resources": resources}
+
+    def stopping(self) -> None:
+        """Say "not ready" from now on; requests are still answered."""
+        self._is_stopping = True
+
+
+@asynccontextmanager
+async def open_gateway(
+    config: Loaded | str | os.PathLike[str] | bytes | Mapping[str, Any],
+    *,
+    catalog: Catalog = CATALOG,
+    worker: int = 0,
+    workers: int = 1,
+) -> AsyncGenerator[Gateway]:
+    """Open a gateway in any AnyIO program, on asyncio or Trio.
+
+    ``config``: a file's path, its content, the decoded document, or what :func:`load` returned.
+    Does not wait for brokers. Raises :class:`ConfigError` with every problem of the file.
+    """
+    loaded = config if isinstance(config, Loaded) else load(config, catalog)
+    async with AsyncExitStack() as stack:
+        side = await stack.enter_async_context(open_asyncio_side())
+        assembly = Assembly(loaded.service, catalog, side, worker, workers)
+        gateway = Gateway(loaded.service, assembly)
+        for resource in assembly.resources.values():
+            await stack.enter_async_context(resource.opened())
+        yield gateway
+
+
+def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
+    branches = [_build_branch(backend, endpoint, assembly) for backend in endpoint.backend]
+    if len(branches) == 1:
+        pipe = within(branches[0], endpoint.timeout)
+    else:
+        pipe = parallel(branches, endpoint.timeout * MERGE_SHARE)
+    for component in assembly.catalog:
+        if component.endpoint_stage and component.namespace in endpoint.extra_config:
+            settings = endpoint.extra_config[component.namespace]
+            pipe = component.endpoint_stage(settings, endpoint, assembly)(pipe)
+    return Route(endpoint.method, endpoint, pipe)
+
+
+def _build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
+    rows = [row for row in assembly.catalog if row.namespace in backend.extra_config]
+    source = next((row for row in rows if row.backend is not None), None)
+    if source is None or source.backend is None:
+        raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
+    branch = source.backend(backend.extra_config[source.namespace], backend, endpoint, assembly)
+    for row in rows:
+        if row.backend_stage is not None:
+            settings = backend.extra_config[row.namespace]
+            branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
+    return branch

@@ -1,0 +1,193 @@
+"""The delivery buffer alone, with an origin that only writes down what it is asked."""
+
+from __future__ import annotations
+
+import pytest
+from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+
+from gateway.amqp.buffer import Buffer, Delivery
+from gateway.bridge import SameLoop
+
+pytestmark = pytest.mark.anyio
+
+
+class Channel:
+    def __init__(self, buffer: Buffer) -> None:
+        self.is_open = True
+        self.settled: list[tuple[str, int]] = []
+        self._buffer = buffer
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        self.settled.append(("ack", delivery.tag))
+
+    def give_back(self, delivery: Delivery) -> None:
+        if self.is_open:
+            self._buffer.put_back(delivery)
+
+    def reject(self, delivery: Delivery) -> None:
+        self.settled.append(("reject", delivery.tag))
+
+    def set_aside(self, delivery: Delivery) -> None:
+        self.settled.append(("aside", delivery.tag))
+
+    def deliver(self, *tags: int) -> None:
+        for tag in tags:
+            self._buffer.put(Delivery(self, tag, False, b"", b"", b"%d" % tag))
+
+
+@pytest.fixture
+def buffer() -> Buffer:
+    return Buffer(SameLoop())
+
+
+@pytest.fixture
+def channel(buffer: Buffer) -> Channel:
+    return Channel(buffer)
+
+
+def take(buffer: Buffer) -> Delivery:
+    delivery = buffer.take_nowait()
+    assert delivery is not None
+    return delivery
+
+
+async def test_deliveries_come_in_order(buffer: Buffer, channel: Channel) -> None:
+    channel.deliver(1, 2, 3)
+    assert [take(buffer).tag for _ in range(3)] == [1, 2, 3]
+    assert buffer.take_nowait() is None
+
+
+async def test_what_is_given_back_keeps_the_order_of_the_queue(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.deliver(1, 2, 3, 4)
+    taken = [take(buffer) for _ in range(3)]
+    for number in (1, 0, 2):
+        taken[number].give_back()
+    assert [take(buffer).tag for _ in range(4)] == [1, 2, 3, 4]
+
+
+async def test_a_delivery_is_settled_once(buffer: Buffer, channel: Channel) -> None:
+    channel.deliver(1)
+    delivery = take(buffer)
+    delivery.sent()
+    delivery.sent()
+    delivery.give_back()
+    delivery.reject()
+    delivery.set_aside()
+    assert channel.settled == [("ack", 1)]
+    assert len(buffer) == 0
+
+
+async def test_a_delivery_that_came_back_can_be_settled_again(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.deliver(1)
+    take(buffer).give_back()
+    take(buffer).sent()
+    assert channel.settled == [("ack", 1)]
+
+
+async def test_deliveries_of_a_closed_channel_are_not_served(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.deliver(1, 2)
+    held = take(buffer)
+    channel.is_open = False
+    fresh = Channel(buffer)
+    fresh.deliver(1)
+    held.give_back()
+    assert take(buffer).origin is fresh
+    assert buffer.take_nowait() is None
+
+
+async def test_who_waits_longest_is_served_first(buffer: Buffer, channel: Channel) -> None:
+    served: list[tuple[str, int]] = []
+
+    async def wait(name: str) -> None:
+        served.append((name, (await buffer.take()).tag))
+
+    with fail_after(5):
+        async with create_task_group() as waiters:
+            for name in "abc":
+                waiters.start_soon(wait, name)
+                await wait_all_tasks_blocked()
+            assert buffer.has_waiters
+            channel.deliver(1, 2, 3)
+    assert sorted(served) == [("a", 1), ("b", 2), ("c", 3)]
+
+
+async def test_nobody_overtakes_those_who_wait(buffer: Buffer, channel: Channel) -> None:
+    async with create_task_group() as waiters:
+        waiters.start_soon(buffer.take)
+        await wait_all_tasks_blocked()
+        assert buffer.take_nowait() is None
+        channel.deliver(1)
+        assert buffer.take_nowait() is None
+        channel.deliver(2)
+        assert take(buffer).tag == 2
+
+
+async def test_a_cancelled_waiter_leaves_nothing_behind(buffer: Buffer, channel: Channel) -> None:
+    with move_on_after(0.01):
+        await buffer.take()
+    assert not buffer.has_waiters
+    channel.deliver(1)
+    assert take(buffer).tag == 1
+
+
+@pytest.mark.parametrize("is_cancelled_first", [True, False])
+async def test_a_waiter_cancelled_in_the_moment_of_delivery_gives_back(
+    buffer: Buffer, channel: Channel, is_cancelled_first: bool
+) -> None:
+    taken: list[Delivery] = []
+
+    async def wait() -> None:
+        taken.append(await buffer.take())
+
+    async with create_task_group() as waiters:
+        waiters.start_soon(wait)
+        await wait_all_tasks_blocked()
+        if is_cancelled_first:
+            waiters.cancel_scope.cancel()
+            channel.deliver(1)
+        else:
+            channel.deliver(1)
+            waiters.cancel_scope.cancel()
+    # Whoever has it now, it is in one place.
+    for delivery in taken:
+        delivery.give_back()
+    assert take(buffer).tag == 1
+    assert len(buffer) == 0
+
+
+async def test_a_fetch_that_finds_nothing_returns_none(buffer: Buffer) -> None:
+    found: list[Delivery | None] = []
+
+    async def fetch() -> None:
+        found.append(await buffer.take_fetched())
+
+    with fail_after(5):
+        async with create_task_group() as fetches:
+            fetches.start_soon(fetch)
+            await wait_all_tasks_blocked()
+            buffer.nothing_fetched()
+    assert found == [None]
+    assert not buffer.has_waiters
+
+
+async def test_a_fetch_that_finds_a_message_returns_it(buffer: Buffer, channel: Channel) -> None:
+    found: list[Delivery | None] = []
+
+    async def fetch() -> None:
+        found.append(await buffer.take_fetched())
+
+    with fail_after(5):
+        async with create_task_group() as fetches:
+            fetches.start_soon(fetch)
+            await wait_all_tasks_blocked()
+            channel.deliver(7)
+    assert [delivery and delivery.tag for delivery in found] == [7]
+    buffer.nothing_fetched()
+    await checkpoint()

@@ -1,0 +1,176 @@
+"""Recorded-like streams, made with pamqp, cut wherever a socket may cut them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pamqp.frame
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands
+from pamqp.base import Frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
+
+from gateway.amqp import wire
+from gateway.amqp.message import decode_properties, decode_route
+
+TAPPED = 3
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.messages: list[tuple[int, bool, bytes, bytes, bytes]] = []
+        self.empty = 0
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        self.messages.append((tag, redelivered, route, header, body))
+
+    def fetched_nothing(self) -> None:
+        self.empty += 1
+
+
+def marshal(frame: Frame | ContentHeader | ContentBody | Heartbeat, channel: int = TAPPED) -> bytes:
+    return pamqp.frame.marshal(frame, channel)
+
+
+def content(body: bytes, frame_size: int, channel: int = TAPPED) -> bytes:
+    properties = commands.Basic.Properties(content_type="application/json", message_id="m")
+    chunks = [body[at : at + frame_size] for at in range(0, len(body), frame_size)]
+    return marshal(ContentHeader(0, len(body), properties), channel) + b"".join(
+        marshal(ContentBody(chunk), channel) for chunk in chunks
+    )
+
+
+def delivery(tag: int, body: bytes, frame_size: int = 1000, channel: int = TAPPED) -> bytes:
+    method = commands.Basic.Deliver("ctag", tag, tag % 2 == 0, "ex", f"key.{tag}")
+    return marshal(method, channel) + content(body, frame_size, channel)
+
+
+def receive(chunks: list[bytes]) -> tuple[Sink, bytes]:
+    sink, forwarded = Sink(), bytearray()
+    receiver = wire.Receiver(forwarded.extend)
+    receiver.sinks[TAPPED] = sink
+    for chunk in chunks:
+        receiver.feed(chunk)
+    return sink, bytes(forwarded)
+
+
+OTHERS = (
+    marshal(Heartbeat(), 0),
+    marshal(commands.Basic.QosOk()),
+    delivery(9, b"not tapped", channel=4),
+    marshal(commands.Basic.Cancel("ctag")),
+    marshal(commands.Connection.Blocked("memory"), 0),
+)
+STREAM = (
+    OTHERS[0]
+    + delivery(1, b'{"n":1}')
+    + OTHERS[1]
+    + delivery(2, b"")
+    + OTHERS[2]
+    + delivery(3, b"x" * 2500)
+    + OTHERS[3]
+    + marshal(commands.Basic.GetOk(4, False, "ex", "key.4", 7))
+    + content(b"fetched", 1000)
+    + marshal(commands.Basic.GetEmpty())
+    + OTHERS[4]
+)
+
+
+def check(sink: Sink, forwarded: bytes) -> None:
+    assert [(tag, again, body) for tag, again, _, _, body in sink.messages] == [
+        (1, False, b'{"n":1}'),
+        (2, True, b""),
+        (3, False, b"x" * 2500),
+        (4, False, b"fetched"),
+    ]
+    assert [decode_route(message[2]) for message in sink.messages] == [
+        ("ex", f"key.{tag}") for tag in (1, 2, 3, 4)
+    ]
+    assert {decode_properties(message[3]).message_id for message in sink.messages} == {"m"}
+    assert sink.empty == 1
+    assert forwarded == b"".join(OTHERS)
+
+
+def test_a_stream_in_one_piece() -> None:
+    check(*receive([STREAM]))
+
+
+def test_a_stream_cut_in_two_at_every_byte() -> None:
+    for cut in range(len(STREAM)):
+        check(*receive([STREAM[:cut], STREAM[cut:]]))
+
+
+def test_a_stream_byte_by_byte() -> None:
+    check(*receive([STREAM[at : at + 1] for at in range(len(STREAM))]))
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=20))
+def test_a_stream_cut_anywhere(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(STREAM)]
+    check(*receive([STREAM[a:b] for a, b in pairwise(places)]))
+
+
+@given(st.lists(st.binary(max_size=50), max_size=8), st.integers(1, 9))
+def test_messages_of_two_channels_may_interleave(bodies: list[bytes], frame_size: int) -> None:
+    streams = [
+        [delivery(tag, body, frame_size, channel) for tag, body in enumerate(bodies, 1)]
+        for channel in (TAPPED, TAPPED + 1)
+    ]
+    sinks = [Sink(), Sink()]
+    receiver = wire.Receiver(lambda frame: None)
+    receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
+    for pair in zip(*streams, strict=True):
+        frames = [list(_frames(stream)) for stream in pair]
+        for number in range(max(map(len, frames))):
+            for of_channel in frames:
+                receiver.feed(b"".join(of_channel[number : number + 1]))
+    for sink in sinks:
+        assert [message[4] for message in sink.messages] == bodies
+
+
+def _frames(stream: bytes) -> list[bytes]:
+    frames = []
+    while stream:
+        size = 8 + int.from_bytes(stream[3:7], "big")
+        frames.append(stream[:size])
+        stream = stream[size:]
+    return frames
+
+
+def test_after_release_the_frames_of_a_channel_are_forwarded() -> None:
+    forwarded = bytearray()
+    receiver = wire.Receiver(forwarded.extend)
+    receiver.sinks[TAPPED] = Sink()
+    receiver.feed(marshal(commands.Basic.Deliver("c", 1, False, "", "q")))
+    receiver.release(TAPPED)
+    receiver.feed(marshal(ContentHeader(0, 0, commands.Basic.Properties())))
+    assert forwarded == marshal(ContentHeader(0, 0, commands.Basic.Properties()))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        marshal(Heartbeat(), 0)[:-1] + b"\x00",
+        marshal(commands.Basic.Deliver("c", 1, False, "", "q"))
+        + marshal(ContentHeader(0, 2, commands.Basic.Properties()))
+        + marshal(ContentBody(b"abc")),
+    ],
+    ids=["no end octet", "body longer than announced"],
+)
+def test_what_is_not_amqp_is_an_error(stream: bytes) -> None:
+    with pytest.raises(wire.WireError):
+        receive([stream])
+
+
+def test_our_frames_are_those_of_a_library() -> None:
+    assert wire.ack(7, 2**40, multiple=True) == marshal(commands.Basic.Ack(2**40, True), 7)
+    assert wire.ack(7, 5) == marshal(commands.Basic.Ack(5, False), 7)
+    assert wire.reject(7, 5, requeue=True) == marshal(commands.Basic.Reject(5, True), 7)
+    assert wire.get(7, "hare") == marshal(commands.Basic.Get(0, "hare", False), 7)
+    assert marshal(Heartbeat(), 0) == wire.HEARTBEAT

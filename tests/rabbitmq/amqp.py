@@ -1,0 +1,82 @@
+"""What tests do to a broker beside the gateway: publish, count, wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiormq
+from anyio import fail_after, sleep, to_thread
+
+from gateway.amqp.link import Link
+from gateway.amqp.settings import ConsumerSettings
+from gateway.amqp.subscription import Subscription, subscription_key
+from gateway.amqp.urls import parse_broker_url
+from gateway.bridge import AsyncioSide
+from gateway.broker import Broker
+
+LIMIT = 64 * 1024 * 1024
+
+
+async def publish(url: str, queue: str, bodies: Iterable[bytes], exchange: str = "") -> None:
+    """Publish with confirms (``queue``: the routing key). Runs under asyncio."""
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        for body in bodies:
+            await channel.basic_publish(body, exchange=exchange, routing_key=queue)
+
+
+async def count(url: str, queue: str) -> tuple[int, int]:
+    """Messages that are ready, and consumers. Runs under asyncio."""
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        declared = await channel.queue_declare(queue, passive=True)
+        return declared.message_count or 0, declared.consumer_count or 0
+
+
+async def delete_queue(url: str, queue: str) -> None:
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(queue)
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until ``condition()`` holds."""
+    with fail_after(seconds):
+        while not condition():
+            await sleep(0.01)
+
+
+async def until_count(side: AsyncioSide, url: str, queue: str, ready: int) -> None:
+    """Wait until so many messages are in the queue and not with a consumer."""
+    with fail_after(10):
+        while (await side.run(count, url, queue))[0] != ready:
+            await sleep(0.05)
+
+
+def settings(name: str, **changes: Any) -> ConsumerSettings:
+    return ConsumerSettings(
+        name=name, **{"exchange": "ex", "routing_key": ("#",), "durable": True, **changes}
+    )
+
+
+@asynccontextmanager
+async def open_subscription(
+    side: AsyncioSide, url: str, wanted: ConsumerSettings, **options: Any
+) -> AsyncGenerator[Subscription]:
+    """A subscription on a link of its own, attached."""
+    link = Link((parse_broker_url(url),), "consume", side)
+    options.setdefault("limit", LIMIT)
+    subscription = link.tenant(
+        subscription_key(wanted), lambda: Subscription(wanted, link, side, **options)
+    ).share_with(wanted)
+    async with link.opened():
+        await until(lambda: subscription.is_attached)
+        yield subscription
+
+
+async def close_connections(broker: Broker, url: str) -> None:
+    """Have the broker close every connection of the URL's virtual host."""
+    vhost = parse_broker_url(url).vhost
+    await to_thread.run_sync(broker.ctl, "close_all_connections", "--vhost", vhost, "test")

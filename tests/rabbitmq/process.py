@@ -1,0 +1,118 @@
+"""The gateway as users run it: a process on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class GatewayProcess:
+    """``url``: where it listens; ``log``: what it has written so far."""
+
+    def __init__(self, config: dict[str, Any], folder: Path, flags: Sequence[str] = ()) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._config = folder / f"gateway-{self.port}.json"
+        self._config.write_text(json.dumps({**config, "port": self.port, "listen_ip": "127.0.0.1"}))
+        self._log = folder / f"gateway-{self.port}.log"
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def start(self, is_awaited: bool = True) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "run", "-c", self._config, *self._flags],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONDEVMODE": ""},
+            )
+        if is_awaited:
+            self.wait_for("/__health")
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 20) -> None:
+        """Wait until ``path`` answers with ``status``."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(self.url + path, timeout=2).status_code == status:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not answer {status}:\n{self.log}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
+        """Send the signal, wait for the end; the exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(seconds)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running(
+    config: dict[str, Any], folder: Path, *flags: str, is_awaited: bool = True
+) -> Generator[GatewayProcess]:
+    gateway = GatewayProcess(config, folder, flags)
+    try:
+        gateway.start(is_awaited)
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def consumer(url: str, queue: str, **changes: Any) -> dict[str, Any]:
+    """A backend that consumes from ``queue``; ``changes`` go to its settings."""
+    settings = {
+        "name": queue,
+        "exchange": "ex",
+        "routing_key": [queue],
+        "durable": True,
+        "prefetch_count": 100,
+    }
+    return {
+        "host": [url],
+        "disable_host_sanitize": True,
+        "url_pattern": "/",
+        "extra_config": {"backend/amqp/consumer": {**settings, **changes}},
+    }
+
+
+def endpoint(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {"endpoint": path, "timeout": "5s", "backend": list(backends), **changes}
+
+
+def configuration(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {"version": 3, "endpoints": list(endpoints), **changes}

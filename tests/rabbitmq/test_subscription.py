@@ -1,0 +1,275 @@
+"""Subscriptions on a real RabbitMQ, in good days and bad ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from anyio import create_task_group, fail_after, move_on_after, sleep
+
+from gateway.amqp.buffer import Delivery
+from gateway.amqp.link import Link
+from gateway.amqp.subscription import Subscription, subscription_key
+from gateway.amqp.urls import parse_broker_url
+from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.broker import Broker
+
+from .amqp import (
+    close_connections,
+    count,
+    delete_queue,
+    open_subscription,
+    publish,
+    settings,
+    until,
+    until_count,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def side() -> AsyncGenerator[AsyncioSide]:
+    async with open_asyncio_side() as side:
+        yield side
+
+
+def numbered(number: int) -> list[bytes]:
+    return [b'{"n":%d}' % each for each in range(number)]
+
+
+async def take(subscription: Subscription) -> Delivery:
+    with fail_after(10):
+        return subscription.take_nowait() or await subscription.take()
+
+
+async def test_messages_come_in_order_and_are_gone_when_acknowledged(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q", prefetch_count=7)) as subscription:
+        await side.run(publish, vhost_url, "q", numbered(500))
+        for body in numbered(500):
+            delivery = await take(subscription)
+            assert delivery.body == body
+            delivery.sent()
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_what_is_held_or_buffered_goes_back_when_the_link_closes(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        await side.run(publish, vhost_url, "q", numbered(10))
+        held = [await take(subscription) for _ in range(3)]
+        held[1].sent()
+    await until_count(side, vhost_url, "q", 9)
+
+
+async def test_acknowledgements_are_written_before_the_link_closes(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    for _ in range(5):
+        async with open_subscription(side, vhost_url, settings("q")) as subscription:
+            await side.run(publish, vhost_url, "q", numbered(20))
+            for _ in range(20):
+                (await take(subscription)).sent()
+        await until_count(side, vhost_url, "q", 0)
+
+
+async def test_bindings_are_made(side: AsyncioSide, vhost_url: str) -> None:
+    wanted = settings("q", routing_key=("a.*", "b"))
+    async with open_subscription(side, vhost_url, wanted) as subscription:
+        for key in ("a.1", "c", "b"):
+            await side.run(publish, vhost_url, key, [key.encode()], "ex")
+        assert [(await take(subscription)).body for _ in range(2)] == [b"a.1", b"b"]
+        assert subscription.take_nowait() is None
+
+
+async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
+    side: AsyncioSide, vhost_url: str, broker: Broker
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        for number in range(3):
+            held = None
+            if number:
+                await side.run(publish, vhost_url, "q", [b"held"])
+                held = await take(subscription)
+            await close_connections(broker, vhost_url)
+            await until(lambda: not subscription.is_attached)
+            async with create_task_group() as tasks:
+                tasks.start_soon(side.run, publish, vhost_url, "q", [b"late"])
+                bodies = [(await take(subscription)) for _ in range(1 + (held is not None))]
+            for delivery in bodies:
+                delivery.sent()
+            assert (
+                sorted(each.body for each in bodies) == [b"held", b"late"][1 - (held is not None) :]
+            )
+            if held is not None:
+                held.sent()  # its channel is gone: settles nothing
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_a_deleted_queue_is_declared_again(side: AsyncioSide, vhost_url: str) -> None:
+    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        await side.run(delete_queue, vhost_url, "q")
+        await until(lambda: not subscription.is_attached)
+        assert "cancelled" in subscription.problem
+        await until(lambda: subscription.is_attached)
+        await side.run(publish, vhost_url, "any.key", [b"again"], "ex")
+        assert (await take(subscription)).body == b"again"
+
+
+async def test_a_refused_declaration_is_told_and_hurts_no_other(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    link = Link((parse_broker_url(vhost_url),), "consume", side)
+
+    def subscribe(name: str, **changes: object) -> Subscription:
+        wanted = settings(name, **changes)
+        return link.tenant(
+            subscription_key(wanted), lambda: Subscription(wanted, link, side, 2**26)
+        ).share_with(wanted)
+
+    good = subscribe("good")
+    other_type = subscribe("bad-1", exchange_type="direct")  # 406 on the channel
+    no_type = subscribe("bad-2", exchange="ex2", exchange_type="x-none")  # 503 on the connection
+    async with link.opened():
+        await until(lambda: good.is_attached and "PRECONDITION" in other_type.problem)
+        await until(lambda: "COMMAND_INVALID" in no_type.problem)
+        await until(lambda: good.is_attached)
+        await sleep(1.5)  # attempts go on
+        assert good.is_attached
+        assert not link.readiness()["ready"]
+        await side.run(publish, vhost_url, "good", numbered(1))
+        (await take(good)).sent()
+
+
+async def test_a_message_set_aside_blocks_nobody_and_comes_back(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q", prefetch_count=2)) as subscription:
+        await side.run(publish, vhost_url, "q", numbered(10))
+        for _ in range(4):
+            (await take(subscription)).set_aside()
+        for body in numbered(10)[4:]:
+            delivery = await take(subscription)
+            assert delivery.body == body
+            delivery.sent()
+        again = [await take(subscription) for _ in range(4)]
+        assert sorted(delivery.body for delivery in again) == numbered(4)
+        assert {delivery.tries for delivery in again} == {1}
+        for delivery in again:
+            delivery.reject()
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str) -> None:
+    size = 100_000
+    wanted = settings("q", prefetch_count=100)
+    async with open_subscription(side, vhost_url, wanted, limit=5 * size) as subscription:
+        await side.run(publish, vhost_url, "q", [b"%06d" % n + b"x" * size for n in range(60)])
+        numbers: set[int] = set()
+        largest = 0
+        while len(numbers) < 60:
+            delivery = await take(subscription)
+            largest = max(largest, len(subscription.buffer))
+            numbers.add(int(delivery.body[:6]))
+            delivery.sent()
+        assert largest <= 5
+    assert numbers == set(range(60))
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_a_message_larger_than_the_bound_passes_alone(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q"), limit=1000) as subscription:
+        await side.run(publish, vhost_url, "q", [b"x" * 300_000] * 3)
+        for _ in range(3):
+            delivery = await take(subscription)
+            assert len(delivery.body) == 300_000
+            delivery.sent()
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_automatic_acknowledgement_is_at_most_once(side: AsyncioSide, vhost_url: str) -> None:
+    wanted = settings("q", auto_ack=True, prefetch_count=5)
+    async with open_subscription(side, vhost_url, wanted) as subscription:
+        await side.run(publish, vhost_url, "q", numbered(50))
+        for body in numbered(50)[:30]:
+            delivery = await take(subscription)
+            delivery.give_back()
+            assert delivery.body == body
+    await until_count(side, vhost_url, "q", 20)
+
+
+async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        with fail_after(10):
+            assert await subscription.fetch() is None
+            await side.run(publish, vhost_url, "q", numbered(2))
+            for body in numbered(2):
+                delivery = subscription.take_nowait() or await subscription.fetch()
+                assert delivery is not None
+                assert delivery.body == body
+                delivery.sent()
+            assert await subscription.fetch() is None
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_an_idle_subscription_gives_back_and_attaches_again(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.2) as subscription:
+        await side.run(publish, vhost_url, "q", numbered(3))
+        await until_count(side, vhost_url, "q", 3)
+        assert (await side.run(count, vhost_url, "q"))[1] == 0
+        for body in numbered(3):
+            delivery = await take(subscription)
+            assert delivery.body == body
+            delivery.sent()
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_a_cancelled_request_leaves_its_message_to_the_next(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        for number in range(20):
+            taken: list[Delivery] = []
+            async with create_task_group() as tasks:
+                tasks.start_soon(side.run, publish, vhost_url, "q", [b"%d" % number])
+                with move_on_after(0.005 * (number % 7)):
+                    taken.append(await subscription.take())
+            delivery = taken[0] if taken else await take(subscription)
+            assert delivery.body == b"%d" % number
+            delivery.sent()
+    await until_count(side, vhost_url, "q", 0)
+
+
+async def test_the_hosts_are_tried_in_their_order(side: AsyncioSide, vhost_url: str) -> None:
+    nobody = parse_broker_url("amqp://127.0.0.1:1/")
+    wanted = settings("q")
+    link = Link((nobody, parse_broker_url(vhost_url)), "consume", side)
+    subscription = Subscription(wanted, link, side, 2**26)
+    link.tenant("q", lambda: subscription).share_with(wanted)
+    async with link.opened():
+        await until(lambda: subscription.is_attached)
+
+
+async def test_after_the_last_attempt_the_next_request_starts_a_new_cycle(
+    side: AsyncioSide,
+) -> None:
+    wanted = settings("q", max_retries=2, backoff_strategy="linear")
+    link = Link((parse_broker_url("amqp://127.0.0.1:1/"),), "consume", side)
+    subscription = link.tenant("q", lambda: Subscription(wanted, link, side, 2**26)).share_with(
+        wanted
+    )
+    async with link.opened():
+        await until(lambda: link.is_resting)
+        with move_on_after(0.1):
+            await subscription.take()
+        await until(lambda: link.is_resting)
+        assert "Connect" in subscription.problem

@@ -1,0 +1,91 @@
+"""A module may import from layers below its own, and from nowhere else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gateway
+
+ROOT = Path(gateway.__file__).parent
+
+LAYERS = [
+    {"errors", "tasks", "backoff"},
+    {"proxy"},
+    {"config", "encoding", "manipulation", "merging"},
+    {"assembly", "bridge"},
+    {"amqp", "stages", "pipe", "router"},
+    {"catalog"},
+    {"service", "check"},
+    {"server", "broker"},
+    {"demo"},
+    {"cli"},
+]
+"""Lowest first. Units of one layer do not know each other, but for those of ALLOWED."""
+
+ALLOWED = {
+    ("manipulation", "config"),
+    ("manipulation", "encoding"),
+    ("assembly", "bridge"),
+}
+RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
+
+OWNERS = {
+    "aiormq": {"amqp"},
+    "pamqp": {"amqp"},
+    "asyncio": {"bridge", "amqp", "server/exchange.py", "server/uvicorn_protocol.py"},
+    "trio": {"bridge"},
+    "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
+    "uvicorn": {"server"},
+    "hypercorn": {"server"},
+    "yaml": {"config/read.py"},
+}
+"""Who may know which library. anyio and msgspec are everybody's."""
+
+PYTHON = sorted(ROOT.rglob("*.py"))
+MODULES = [path for path in PYTHON if path.parent != ROOT or path.stem[0] != "_"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def unit_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    """Absolute dotted names, relative ones resolved."""
+    package = ("gateway", *path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            if target == ("gateway",):
+                yield from ((*target, alias.name) for alias in node.names)
+            else:
+                yield target
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down_only(path: Path) -> None:
+    unit = unit_of(path)
+    for target in imports(path):
+        if target[0] == "gateway" and target[1] != unit and (unit, target[1]) not in ALLOWED:
+            assert RANK[target[1]] < RANK[unit], f"{unit} must not import {target[1]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_libraries_stay_with_their_owners(path: Path) -> None:
+    for target in imports(path):
+        owners = OWNERS.get(target[0])
+        assert owners is None or {unit_of(path), name_of(path)} & owners, target[0]
+
+
+def test_every_unit_has_a_layer() -> None:
+    assert {unit_of(path) for path in MODULES} == RANK.keys()
