@@ -1,0 +1,1 @@
+"""How fast is it? Throughput, latency and CPU per request, beside a floor in the same run."""
