@@ -25,10 +25,8 @@ RATES = {"uvicorn": 45_000, "hypercorn": 12_000, "hypercorn-trio": 8_000}
 
 def main() -> None:
     options = _parser().parse_args()
-    scenarios = [
-        each for each in SCENARIOS if not options.scenario or each.name in options.scenario
-    ]
-    servers = [each for each in SERVERS if not options.server or each.name in options.server]
+    scenarios = [each for each in SCENARIOS if each.name in (options.scenario or (each.name,))]
+    servers = [each for each in SERVERS if each.name in (options.server or (each.name,))]
     results: list[Result] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))

@@ -29,15 +29,14 @@ HEAD = (
 
 def table(results: Sequence[Result]) -> str:
     """Medians over the repetitions; in brackets the least and the most."""
-    lines = [HEAD]
-    for server in dict.fromkeys(result.server for result in results):
-        floor = _cpu(
-            [each for each in results if (each.server, each.scenario) == (server, "floor")]
-        )
-        for scenario in dict.fromkeys(each.scenario for each in results if each.server == server):
-            mine = [each for each in results if (each.server, each.scenario) == (server, scenario)]
-            lines.append(_line(mine, floor))
-    return "\n".join(lines)
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.server, result.scenario), []).append(result)
+    lines = [
+        _line(group, _cpu(groups.get((server, "floor"), [])))
+        for (server, _), group in groups.items()
+    ]
+    return "\n".join((HEAD, *sorted(lines, key=lambda line: line.split()[0])))
 
 
 def _cpu(results: Sequence[Result]) -> float:

@@ -22,29 +22,17 @@ class Server(Struct, frozen=True):
     """``run``: flags of ``gateway run``; ``floor``: the command for the minimal application."""
 
     name: str
-    run: tuple[str, ...]
-    floor: tuple[str, ...]
+    run: str
+    floor: str
 
+
+_UVICORN = "-m uvicorn bench.floor:app --http httptools --loop uvloop --no-access-log"
+_HYPERCORN = "-m hypercorn bench.floor:app --bind 127.0.0.1:{port} --log-level warning"
 
 SERVERS: Sequence[Server] = (
-    Server(
-        "uvicorn",
-        ("--server", "uvicorn"),
-        ("-m", "uvicorn", "bench.floor:app", "--http", "httptools", "--loop", "uvloop")
-        + ("--no-access-log", "--log-level", "warning", "--host", "127.0.0.1", "--port", "{port}"),
-    ),
-    Server(
-        "hypercorn",
-        ("--server", "hypercorn"),
-        ("-m", "hypercorn", "bench.floor:app", "--worker-class", "uvloop")
-        + ("--log-level", "warning", "--bind", "127.0.0.1:{port}"),
-    ),
-    Server(
-        "hypercorn-trio",
-        ("--server", "hypercorn", "--async-library", "trio"),
-        ("-m", "hypercorn", "bench.floor:app", "--worker-class", "trio")
-        + ("--log-level", "warning", "--bind", "127.0.0.1:{port}"),
-    ),
+    Server("uvicorn", "--server uvicorn", _UVICORN + " --host 127.0.0.1 --port {port}"),
+    Server("hypercorn", "--server hypercorn", _HYPERCORN + " --worker-class uvloop"),
+    Server("hypercorn-trio", "--async-library trio", _HYPERCORN + " --worker-class trio"),
 )
 
 
@@ -55,14 +43,15 @@ def started(
     """Start it; yield its process id and URL. ``command``: another gateway for the same file."""
     port = _free_port()
     if scenario.queues == 0:
-        words = [sys.executable, *(word.format(port=port) for word in server.floor)]
+        words = [sys.executable, *server.floor.format(port=port).split()]
     else:
         config = folder / f"{scenario.name}-{port}.json"
         config.write_text(json.dumps(scenario.config(url, port)))
         if command:
             words = [word.format(config=config, port=port) for word in shlex.split(command)]
         else:
-            words = [sys.executable, "-m", "gateway", "run", "-c", str(config), *server.run]
+            words = [sys.executable, "-m", "gateway", "run", "-c", str(config)]
+            words += server.run.split()
     log = folder / f"{scenario.name}-{server.name}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -149,6 +150,8 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
                 if worker == 0:
                     print(_banner(where, server, options, loaded), file=sys.stderr, flush=True)
 
+            gc.collect()
+            gc.freeze()  # what is here now stays: no collection need look at it again
             await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
         tasks.cancel_scope.cancel()
     return 0

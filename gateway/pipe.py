@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 from anyio import move_on_after
+from anyio.abc import TaskGroup
 
 from .errors import GatewayError
 from .merging import merge
@@ -74,13 +75,30 @@ async def _wait_for(
             part = error
         del pending[number]
         arrived.append(part)
-        if not pending:
-            branches.cancel_scope.cancel()  # the watch over the client ends with it
 
-    with move_on_after(timeout):
-        async with open_tasks() as branches:
-            request.client.watch(branches)
-            for number in range(1, len(late)):
-                branches.start_soon(ask, number)
-            await ask(0)
+    with move_on_after(timeout) as waiting:
+        watcher = request.client.watch(waiting)
+        if watcher is None and len(late) == 1:
+            await ask(0)  # nothing beside it: no nursery
+        else:
+            async with open_tasks() as branches:
+                await _ask_all(branches, ask, len(late), watcher)
     arrived.extend(late[number].timed_out() for number in pending)
+
+
+async def _ask_all(
+    branches: TaskGroup,
+    ask: Callable[[int], Coroutine[Any, Any, None]],
+    number: int,
+    watcher: Callable[[], Coroutine[Any, Any, None]] | None,
+) -> None:
+    """Each branch in a task; the watch over the client ends with the last of them."""
+    if watcher is None:
+        for each in range(1, number):
+            branches.start_soon(ask, each)
+        await ask(0)
+        return
+    branches.start_soon(watcher)
+    async with open_tasks() as asked:
+        await _ask_all(asked, ask, number, None)
+    branches.cancel_scope.cancel()

@@ -5,10 +5,10 @@ Nothing here knows HTTP servers, brokers or event loops.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from anyio.abc import TaskGroup
+from anyio import CancelScope
 
 from .errors import DeadlineExceeded, GatewayError
 
@@ -29,14 +29,17 @@ class Hold(Protocol):
 class Client(Protocol):
     """Whoever asked, as far as a pipe must know."""
 
-    def watch(self, branches: TaskGroup) -> None:
-        """Cancel ``branches`` when the client goes away. Called only by who has to wait."""
+    def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Cancel ``scope`` when the client goes away. Called only by who has to wait.
+
+        Returns what must run beside for that; None when nothing must.
+        """
 
 
 class Nobody:
     """The client of a request that no connection stands behind (agents, tests)."""
 
-    def watch(self, branches: TaskGroup) -> None:
+    def watch(self, scope: CancelScope) -> None:
         """There is nobody who could leave."""
 
 

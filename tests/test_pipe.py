@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 import anyio.lowlevel
 import pytest
-from anyio import Event, fail_after, sleep, sleep_forever
-from anyio.abc import TaskGroup
+from anyio import CancelScope, Event, fail_after, sleep, sleep_forever
 from msgspec import Raw
 
 from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty
@@ -146,12 +148,12 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
 
 async def test_the_client_going_away_cancels_those_who_wait() -> None:
     class Leaving:
-        def watch(self, branches: TaskGroup) -> None:
-            branches.start_soon(self._leave, branches)
+        def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]]:
+            async def leave() -> None:
+                await sleep(0.01)
+                scope.cancel()
 
-        async def _leave(self, branches: TaskGroup) -> None:
-            await sleep(0.01)
-            branches.cancel_scope.cancel()
+            return leave
 
     message = Message()
     asked = Request("GET", "/", {}, client=Leaving())
@@ -162,7 +164,7 @@ async def test_the_client_going_away_cancels_those_who_wait() -> None:
 
 async def test_nobody_is_watched_when_nobody_has_to_wait() -> None:
     class Unwatched:
-        def watch(self, branches: TaskGroup) -> None:
+        def watch(self, scope: CancelScope) -> None:
             raise AssertionError("watched")
 
     await ask(parallel([ready("a"), ready("b")], 5), Request("GET", "/", {}, client=Unwatched()))

@@ -53,9 +53,13 @@ class Consumer:
         """Wait for a message: until the deadline, or as long as the settings allow."""
         subscription = self._subscription
         delivery = subscription.take_nowait()
-        if delivery is None and self._wait == 0:
+        if delivery is not None:
+            return self._respond(request, delivery)
+        if self._wait is None:
+            delivery = await subscription.take()
+        elif self._wait == 0:
             delivery = await subscription.fetch()
-        elif delivery is None:
+        else:
             with move_on_after(self._wait):
                 delivery = await subscription.take()
         if delivery is None:

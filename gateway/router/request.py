@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol
 
 from anyio import CancelScope, fail_after
-from anyio.abc import TaskGroup
 
 from .asgi import Receive, Scope
 
@@ -37,8 +37,8 @@ class ConnectionClient:
         self._connection = connection
         self.left = connection.left
 
-    def watch(self, branches: TaskGroup) -> None:
-        self._connection.watch(branches.cancel_scope.cancel)
+    def watch(self, scope: CancelScope) -> None:
+        self._connection.watch(scope.cancel)
 
 
 class AsgiClient:
@@ -53,14 +53,14 @@ class AsgiClient:
         self._receive = receive
         self._is_gone = False
 
-    def watch(self, branches: TaskGroup) -> None:
-        branches.start_soon(self._wait_gone, branches.cancel_scope)
+    def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]]:
+        return partial(self._wait_gone, scope)
 
-    async def _wait_gone(self, branches: CancelScope) -> None:
+    async def _wait_gone(self, scope: CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._is_gone = True
-        branches.cancel()
+        scope.cancel()
 
     async def left(self) -> bool:
         return not self._is_gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from .exchange import Exchange
+from .exchange import FIN, Exchange
 from .settings import Limits
 
 TICK = 0.5
@@ -56,12 +57,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.limits = clock.limits
         self._deadline = 0.0
         self._refusal = 408
+        self._peer = select.poll()
         self._is_in_headers = False
         self._header_bytes = 0
         self._body_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self._peer.register(transport.get_extra_info("socket").fileno(), FIN)
         self._expect(self.limits.header_time, 408)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
@@ -118,18 +121,15 @@ class HttpProtocol(HttpToolsProtocol):
         scope["query_string"] = url.query or b""
         previous = self.cycle
         exchange = self.cycle = Exchange(
-            answer_time=self.limits.answer_time,
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+            scope,
+            self.transport,
+            self.flow,
+            self.server_state.default_headers,
+            version != "1.0" and parser.should_keep_alive(),
+            self.expect_100_continue,
+            self.on_response_complete,
+            self.limits.answer_time,
+            self._peer,
         )
         scope["extensions"] = {"gateway.connection": exchange}  # type: ignore[dict-item]
         self._expect(self.limits.body_time, 408)
