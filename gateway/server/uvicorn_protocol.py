@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from .exchange import FIN, Exchange
+from .exchange import FIN, Burst, Exchange
 from .settings import Limits
 
 TICK = 0.5
@@ -24,6 +24,7 @@ class Clock:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.burst = Burst()
         self.now = 0.0
 
     async def run(self, connections: set[Any]) -> None:
@@ -130,6 +131,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.on_response_complete,
             self.limits.answer_time,
             self._peer,
+            self.clock.burst,
         )
         scope["extensions"] = {"gateway.connection": exchange}  # type: ignore[dict-item]
         self._expect(self.limits.body_time, 408)
