@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from anyio import move_on_after
-from anyio.abc import TaskGroup
+from anyio import Event, move_on_after
 
 from .errors import GatewayError
 from .merging import merge
-from .proxy import AtOnce, Branch, Request, Response
+from .proxy import AtOnce, Branch, Part, Request, Response
 from .tasks import open_tasks
-
-Part: TypeAlias = Response | GatewayError
 
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several parallel backends have (lura, merging.go)."""
@@ -27,7 +24,8 @@ def within(branch: Branch, timeout: float) -> Branch:
 def parallel(branches: Sequence[Branch], timeout: float) -> Branch:
     """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
 
-    A branch that can answer at once is asked so; tasks exist only for those that have to wait.
+    A branch that can answer at once is asked so, one that can wait without a task is asked so;
+    tasks exist only for the others.
     When the deadline comes, what is there is the answer, and each branch that is late says what
     that means. The client going away cancels all of them.
     """
@@ -66,39 +64,62 @@ async def _wait_for(
     late: Sequence[Branch], request: Request, timeout: float, arrived: list[Part]
 ) -> None:
     """Append to ``arrived`` what each branch answers, in order of arrival."""
-    pending = dict.fromkeys(range(len(late)))
+    waiting = _Waiting(late, arrived)
+    try:
+        with move_on_after(timeout) as scope:
+            watcher = request.client.watch(scope)
+            busy = waiting.begin(request)
+            if busy or watcher is not None:
+                async with open_tasks() as tasks:
+                    for number in busy:
+                        tasks.start_soon(waiting.ask, number, request)
+                    if watcher is not None:
+                        tasks.start_soon(watcher)
+                    await waiting.done.wait()
+                    tasks.cancel_scope.cancel()
+            else:
+                await waiting.done.wait()
+    finally:
+        waiting.end()
+    arrived.extend(branch.timed_out() for branch in waiting.pending())
 
-    async def ask(number: int) -> None:
+
+class _Waiting:
+    """The branches of one request that are late, until the last one has answered."""
+
+    def __init__(self, late: Sequence[Branch], arrived: list[Part]) -> None:
+        self.done = Event()
+        self._late = late
+        self._arrived = arrived
+        self._pending = dict.fromkeys(range(len(late)))
+        self._withdraw: list[Callable[[], None]] = []
+
+    def begin(self, request: Request) -> list[int]:
+        """Ask those who need no task; returns the numbers of the others."""
+        busy = []
+        for number, branch in enumerate(self._late):
+            if branch.later is None:
+                busy.append(number)
+            else:
+                self._withdraw.append(branch.later(request, partial(self.arrive, number)))
+        return busy
+
+    async def ask(self, number: int, request: Request) -> None:
         try:
-            part: Part = await late[number].proxy(request)
+            part: Part = await self._late[number].proxy(request)
         except GatewayError as error:
             part = error
-        del pending[number]
-        arrived.append(part)
+        self.arrive(number, part)
 
-    with move_on_after(timeout) as waiting:
-        watcher = request.client.watch(waiting)
-        if watcher is None and len(late) == 1:
-            await ask(0)  # nothing beside it: no nursery
-        else:
-            async with open_tasks() as branches:
-                await _ask_all(branches, ask, len(late), watcher)
-    arrived.extend(late[number].timed_out() for number in pending)
+    def arrive(self, number: int, part: Part) -> None:
+        del self._pending[number]
+        self._arrived.append(part)
+        if not self._pending:
+            self.done.set()
 
+    def end(self) -> None:
+        for withdraw in self._withdraw:
+            withdraw()
 
-async def _ask_all(
-    branches: TaskGroup,
-    ask: Callable[[int], Coroutine[Any, Any, None]],
-    number: int,
-    watcher: Callable[[], Coroutine[Any, Any, None]] | None,
-) -> None:
-    """Each branch in a task; the watch over the client ends with the last of them."""
-    if watcher is None:
-        for each in range(1, number):
-            branches.start_soon(ask, each)
-        await ask(0)
-        return
-    branches.start_soon(watcher)
-    async with open_tasks() as asked:
-        await _ask_all(asked, ask, number, None)
-    branches.cancel_scope.cancel()
+    def pending(self) -> list[Branch]:
+        return [self._late[number] for number in self._pending]

@@ -116,8 +116,17 @@ AtOnce: TypeAlias = Callable[[Request], Response | None]
 """Never waits. None: "I would have to", and nothing has happened."""
 
 
+Part: TypeAlias = Response | GatewayError
+"""What one branch answered."""
+
+Arrive: TypeAlias = Callable[[Part], None]
+Later: TypeAlias = Callable[[Request, Arrive], Callable[[], None]]
+"""Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
+what withdraws; after that ``arrive`` is not called."""
+
+
 class Branch(NamedTuple):
-    """One backend with its stages.
+    """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
 
     ``timed_out`` says what it means when the deadline ends the branch. ``reads_body``: the
     request's body must be complete before the branch is asked.
@@ -125,9 +134,10 @@ class Branch(NamedTuple):
 
     proxy: Proxy
     at_once: AtOnce | None = None
+    later: Later | None = None
     timed_out: Callable[[], GatewayError] = DeadlineExceeded
     reads_body: bool = True
 
 
 Stage: TypeAlias = Callable[[Branch], Branch]
-"""Wraps a branch. One that has no at-once half of its own must drop it."""
+"""Wraps a branch."""

@@ -55,7 +55,7 @@ def slow(key: str, seconds: float, message: Message | None = None) -> Branch:
             request.taken.append(message)
         return answer(key, message)
 
-    return Branch(proxy, lambda request: None, QueueEmpty)
+    return Branch(proxy, lambda request: None, timed_out=QueueEmpty)
 
 
 def never() -> Branch:
@@ -63,7 +63,7 @@ def never() -> Branch:
         await sleep_forever()
         raise AssertionError
 
-    return Branch(proxy, None, lambda: BrokerUnavailable("away"))
+    return Branch(proxy, timed_out=lambda: BrokerUnavailable("away"))
 
 
 def failing(error: Exception) -> Branch:

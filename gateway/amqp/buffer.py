@@ -7,6 +7,7 @@ one deque, whose operations are atomic.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from anyio import CancelScope, Event
@@ -75,12 +76,13 @@ class Delivery:
             self.origin.set_aside(self)
 
 
-class _Waiter:
-    __slots__ = ("delivery", "event")
+class Waiter:
+    """A place in the queue of those who wait. ``take`` is called, once, with the delivery."""
 
-    def __init__(self) -> None:
-        self.event = Event()
-        self.delivery: Delivery | None = None
+    __slots__ = ("take",)
+
+    def __init__(self, take: Callable[[Delivery], None]) -> None:
+        self.take = take
 
 
 class Buffer:
@@ -93,7 +95,7 @@ class Buffer:
     def __init__(self, side: AsyncioSide) -> None:
         self._side = side
         self._ready: deque[Delivery] = deque()
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._fetches: deque[CancelScope] = deque()
         self._is_waking = False
 
@@ -130,19 +132,34 @@ class Buffer:
 
     async def take(self) -> Delivery:
         """Wait for the next delivery."""
-        waiter = _Waiter()
+        taken: list[Delivery] = []
+        event = Event()
+
+        def take(delivery: Delivery) -> None:
+            taken.append(delivery)
+            event.set()
+
+        waiter = self.wait(take)
+        try:
+            await event.wait()
+        except BaseException:
+            self.withdraw(waiter)
+            for delivery in taken:
+                delivery.give_back()
+            raise
+        return taken[0]
+
+    def wait(self, take: Callable[[Delivery], None]) -> Waiter:
+        """Have ``take`` called with the next delivery: at once, or when there is one."""
+        waiter = Waiter(take)
         self._waiters.append(waiter)
         self._wake()
-        try:
-            await waiter.event.wait()
-        except BaseException:
-            if waiter.delivery is None:
-                self._waiters.remove(waiter)
-            else:
-                waiter.delivery.give_back()
-            raise
-        assert waiter.delivery is not None
-        return waiter.delivery
+        return waiter
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Wait no more. Too late when ``take`` was called: whoever has the delivery settles it."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
 
     async def take_fetched(self) -> Delivery | None:
         """Wait for the answer to a Basic.Get that was just asked for; None: the queue is empty."""
@@ -172,6 +189,4 @@ class Buffer:
     def _wake(self) -> None:
         self._is_waking = False
         while self._waiters and (delivery := self._next()) is not None:
-            waiter = self._waiters.popleft()
-            waiter.delivery = delivery
-            waiter.event.set()
+            self._waiters.popleft().take(delivery)

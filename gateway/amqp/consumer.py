@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from anyio import move_on_after
@@ -9,15 +10,17 @@ from anyio import move_on_after
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..encoding import DecodeError, build_decoder
-from ..errors import AmqpFailure, BrokerUnavailable, QueueEmpty, Undecodable
+from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
 from ..manipulation import build_manipulation, manipulate_nothing
-from ..proxy import Branch, Request, Response
+from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
 from .message import decode_properties
 from .settings import ConsumerSettings
 from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
+
+log = logging.getLogger("gateway.amqp")
 
 Answer = Callable[[Delivery], Response]
 
@@ -28,7 +31,13 @@ def build_consumer(
     """The branch that answers with a message. Its request counts for nothing."""
     subscription = _subscribe(settings, backend, assembly)
     consumer = Consumer(subscription, settings, _build_answer(backend, endpoint))
-    return Branch(consumer.proxy, consumer.at_once, consumer.nothing_came, reads_body=False)
+    return Branch(
+        consumer.proxy,
+        consumer.at_once,
+        None if settings.wait is not None else consumer.later,
+        consumer.nothing_came,
+        reads_body=False,
+    )
 
 
 class Consumer:
@@ -65,6 +74,21 @@ class Consumer:
         if delivery is None:
             raise self.nothing_came()
         return self._respond(request, delivery)
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
+        """Wait for a message without a task."""
+
+        def take(delivery: Delivery) -> None:
+            try:
+                part: Part = self._respond(request, delivery)
+            except GatewayError as error:
+                part = error
+            except Exception:  # this runs in the connection's callback: nobody else may suffer
+                log.exception("while answering with a message")
+                part = GatewayError("internal error")
+            arrive(part)
+
+        return self._subscription.wait(take)
 
     def nothing_came(self) -> AmqpFailure:
         """What it means that no message came in time."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from asyncio import Event
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
@@ -110,6 +111,18 @@ class Subscription:
         if self.settings.auto_ack:
             delivery.sent()
         return delivery
+
+    def wait(self, take: Callable[[Delivery], None]) -> Callable[[], None]:
+        """As :meth:`take`, without a task: ``take`` is called with the message.
+
+        Returns what withdraws the wish.
+        """
+        self._asks += 1
+        if not self.is_attached:
+            self._side.tell(self._wake_up)
+        if self.settings.auto_ack:
+            take = _acknowledging(take)
+        return partial(self.buffer.withdraw, self.buffer.wait(take))
 
     async def fetch(self) -> Delivery | None:
         """One Basic.Get: what the queue has now. None as well when the broker is away."""
@@ -269,6 +282,14 @@ class Subscription:
         while intake.held_bytes > self._limit // 2:
             intake.check()
             await sleep(DRAIN_CHECK)
+
+
+def _acknowledging(take: Callable[[Delivery], None]) -> Callable[[Delivery], None]:
+    def acknowledge_and_take(delivery: Delivery) -> None:
+        delivery.sent()
+        take(delivery)
+
+    return acknowledge_and_take
 
 
 async def _never_called(message: object) -> None:
