@@ -15,6 +15,9 @@ FRAME_END = 0xCE
 FRAME_OVERHEAD = 8
 """Type, channel and size before the payload, the end octet behind it."""
 
+SMALLEST_CONTENT = 2 * FRAME_OVERHEAD + 14
+"""A content header without properties, and the head of the frame behind it."""
+
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"
 GET_EMPTY = b"\x00\x3c\x00\x48"
@@ -23,6 +26,8 @@ HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 _frame_head = Layout(">BHI").unpack_from
 _tag_at = Layout(">Q").unpack_from
+_delivery_at = Layout(">Q?").unpack_from
+_content_head = Layout(">BHIHHQ").unpack_from
 _head = Layout(">BHI").pack
 _ack = Layout(">BHIHHQBB").pack
 
@@ -90,9 +95,13 @@ class Receiver:
                 method = data[start + 7 : start + 11]
                 if method == DELIVER:
                     at = start + 12 + data[start + 11]  # behind the consumer tag
-                    contents[channel] = _Content(
-                        _tag_at(data, at)[0], data[at + 8] == 1, data[at + 9 : following - 1]
-                    )
+                    tag, again = _delivery_at(data, at)
+                    route = data[at + 9 : following - 1]
+                    whole = self._deliver_whole(data, following, end, channel, tag, again, route)
+                    if whole:
+                        start = whole
+                        continue
+                    contents[channel] = _Content(tag, again, route)
                 elif method == GET_OK:
                     at = start + 11
                     contents[channel] = _Content(
@@ -110,6 +119,34 @@ class Receiver:
                 self._forward(data[start:following])
             start = following
         self._rest = data[start:]
+
+    def _deliver_whole(
+        self, data: bytes, at: int, end: int, channel: int, tag: int, again: bool, route: bytes
+    ) -> int:
+        """Deliver a message whose header and only body frame are here already, as most are.
+
+        Returns where it ends, or 0 when it is not so.
+        """
+        if end - at < SMALLEST_CONTENT:
+            return 0
+        kind, on_channel, size, _, _, length = _content_head(data, at)
+        body_at = at + FRAME_OVERHEAD + size
+        if kind != HEADER or on_channel != channel or end - body_at < FRAME_OVERHEAD:
+            return 0
+        kind, on_channel, body_size = _frame_head(data, body_at)
+        following = body_at + FRAME_OVERHEAD + body_size
+        if kind != BODY or on_channel != channel or body_size != length or following > end:
+            return 0
+        if not data[body_at - 1] == data[following - 1] == FRAME_END:
+            raise WireError("a frame without its end octet")
+        self.sinks[channel].delivered(
+            tag,
+            again,
+            route,
+            data[at + 7 : body_at - 1],
+            data[body_at + 7 : following - 1],
+        )
+        return following
 
     def release(self, channel: int) -> None:
         """The channel is closed: no frame of it is of interest any more."""
