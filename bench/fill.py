@@ -14,7 +14,7 @@ from pamqp.header import ContentHeader
 from yarl import URL
 
 BATCH = 500
-WRITE_LIMIT = 4 * 1024 * 1024
+LARGEST_FRAME = 100_000
 
 
 class _Factory(TransportFactory):
@@ -27,17 +27,20 @@ class _Factory(TransportFactory):
         return reader, self.writer
 
 
-async def fill(url: str, queue: str, number: int, body: Callable[[int], bytes]) -> None:
-    """Declare ``queue`` (durable), empty it, put ``number`` transient messages into it."""
+async def fill(
+    url: str, queue: str, number: int, body: Callable[[int], bytes], delivery_mode: int = 1
+) -> None:
+    """Declare ``queue`` (durable), empty it, put ``number`` messages into it."""
     factory = _Factory()
     async with aiormq.connect(url, transport_factory=factory) as connection:
         channel = await connection.channel(publisher_confirms=False)
         await channel.queue_declare(queue, durable=True)
         await channel.queue_purge(queue)
+        properties = Basic.Properties(content_type="application/json", delivery_mode=delivery_mode)
         method = pamqp.frame.marshal(Basic.Publish(exchange="", routing_key=queue), channel.number)
         for start in range(0, number, BATCH):
             bodies = (body(each) for each in range(start, min(start + BATCH, number)))
-            frames = b"".join(_frames(bodies, method, channel.number))
+            frames = b"".join(_frames(bodies, method, channel.number, properties))
             factory.writer.write(frames)
             await factory.writer.drain()
         while True:
@@ -47,9 +50,12 @@ async def fill(url: str, queue: str, number: int, body: Callable[[int], bytes]) 
             await asyncio.sleep(0.1)
 
 
-def _frames(bodies: Iterator[bytes], method: bytes, channel: int) -> Iterator[bytes]:
-    properties = Basic.Properties(content_type="application/json", delivery_mode=1)
+def _frames(
+    bodies: Iterator[bytes], method: bytes, channel: int, properties: Basic.Properties
+) -> Iterator[bytes]:
     for body in bodies:
         yield method
         yield pamqp.frame.marshal(ContentHeader(0, len(body), properties), channel)
-        yield pamqp.frame.marshal(ContentBody(body), channel)
+        for start in range(0, len(body), LARGEST_FRAME):
+            chunk = body[start : start + LARGEST_FRAME]
+            yield pamqp.frame.marshal(ContentBody(chunk), channel)

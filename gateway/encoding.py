@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecoder
 from typing import Any, TypeAlias
 
 from msgspec import DecodeError as MsgspecDecodeError
@@ -29,10 +29,16 @@ encode_json: Callable[[object], bytes] = Encoder().encode
 _decode_object = Decoder(dict[str, Raw] | None).decode
 _decode_array = Decoder(list[Raw] | None).decode
 _decode_any = Decoder(Raw).decode
-_find_end = JSONDecoder().raw_decode
+# Numbers stay text: Python refuses integers of more than 4300 digits.
+_find_end = JSONDecoder(parse_int=str, parse_float=str).raw_decode
 _LONE_SURROGATE = re.compile(
-    rb"(?<!\\)((?:\\\\)*)(?:(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..)"
+    rb"(?<!\\)((?:\\\\)*)"
+    rb"(?:(\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})"
+    rb"|\\u[dD][89a-fA-F][\da-fA-F]{2})"
 )
+"""An escaped surrogate: with its other half (group 2), or alone."""
+_BLANKS = b" \t\r\n"
+TOO_DEEP = "nested too deeply"
 
 
 def build_decoder(encoding: str, is_collection: bool) -> Decode:
@@ -44,18 +50,20 @@ def build_decoder(encoding: str, is_collection: bool) -> Decode:
 
 def decode_json(body: bytes) -> Document | None:
     """A JSON object; ``null`` and nothing at all are no document."""
+    if _is_blank(body):
+        return None
     document: Document | None = _tolerantly(_decode_object, body)
     return document
 
 
 def decode_collection(body: bytes) -> Document | None:
     """A JSON array, under the key ``collection``."""
-    return {"collection": _tolerantly(_decode_array, body)} if body else None
+    return None if _is_blank(body) else {"collection": _tolerantly(_decode_array, body)}
 
 
 def decode_safejson(body: bytes) -> Document | None:
     """Any JSON: an array becomes ``collection``, anything but an object ``content``."""
-    if not body:
+    if _is_blank(body):
         return None
     value = unwrap(_tolerantly(_decode_any, body))
     if isinstance(value, dict):
@@ -70,7 +78,7 @@ def decode_string(body: bytes) -> Document | None:
 
 def decode_nothing(body: bytes) -> Document | None:
     """``no-op``: nobody looks inside."""
-    return None
+    return {}
 
 
 DECODERS: dict[str, Decode] = {
@@ -84,20 +92,26 @@ DECODERS: dict[str, Decode] = {
 def unwrap(value: Any) -> Any:
     """A JSON text as a document one level deep; any other value as it is.
 
-    Numbers, and whatever else is neither object nor array, stay text.
+    Numbers, and whatever else is neither object nor array, stay text. Raises
+    :class:`DecodeError` when it is nested too deeply.
     """
     if not isinstance(value, Raw):
         return value
-    first = bytes(value).lstrip()[:1]
-    if first == b"{":
-        return _decode_object(value)
-    return _decode_array(value) if first == b"[" else value
+    first = bytes(memoryview(value)[:1])
+    try:
+        if first == b"{":
+            return _decode_object(value)
+        return _decode_array(value) if first == b"[" else value
+    except RecursionError as error:
+        raise DecodeError(TOO_DEEP) from error
+
+
+def _is_blank(body: bytes) -> bool:
+    return not body.strip(_BLANKS)
 
 
 def _tolerantly(decode: Callable[[bytes], Any], body: bytes) -> Any:
     """Decode what Go decodes: invalid UTF-8 is replaced, text behind the document ignored."""
-    if not body:
-        return None
     if not body.isascii():
         body = body.decode(errors="replace").encode()
     if b"\\u" in body:
@@ -107,16 +121,16 @@ def _tolerantly(decode: Callable[[bytes], Any], body: bytes) -> Any:
     except MsgspecDecodeError as error:
         return _decode_first(decode, body, error)
     except RecursionError as error:
-        raise DecodeError("nested too deeply") from error
+        raise DecodeError(TOO_DEEP) from error
 
 
 def _decode_first(decode: Callable[[bytes], Any], body: bytes, error: MsgspecDecodeError) -> Any:
     """The first document of several; ``error`` when there is no first one either."""
-    text = body.decode().lstrip(" \t\r\n")
+    text = body.lstrip(_BLANKS).decode()
     try:
         _, end = _find_end(text)
         return decode(text[:end].encode())
-    except (JSONDecodeError, MsgspecDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise DecodeError(str(error)) from error
 
 

@@ -19,7 +19,11 @@ Tree: TypeAlias = dict[str, "Tree | None"]
 
 
 def build_manipulation(backend: Backend) -> Manipulation | None:
-    """What the backend's keys ask for, as one function; None when they ask for nothing."""
+    """What the backend's keys ask for, as one function; None when they ask for nothing.
+
+    The function leaves its argument as it is, and raises :class:`gateway.encoding.DecodeError`
+    where a document is nested too deeply to be looked into.
+    """
     steps: list[Manipulation] = []
     if backend.target:
         steps.append(_targeting(backend.target.split(".")))
@@ -116,15 +120,15 @@ def _without(data: Document, tree: Tree) -> Document:
 
 
 def _mapping(names: dict[str, str]) -> Manipulation:
-    # Only what stands before the first dot of a new name counts.
+    """All keys change their names at once: two may swap. A renamed key beats one that is there."""
+    # Only what stands before the first dot of a new name counts. KrakenD loses a key that is
+    # mapped to itself; here it stays.
     renames = [(old, new.split(".")[0]) for old, new in names.items()]
 
     def rename(data: Document) -> Document:
-        data = dict(data)
-        for old, new in renames:
-            if old in data:
-                data[new] = data[old]
-                del data[old]
-        return data
+        kept = dict(data)
+        renamed = {new: kept.pop(old) for old, new in renames if old in kept}
+        kept.update(renamed)
+        return kept
 
     return rename

@@ -13,18 +13,22 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
     """The answer made of ``parts`` in the order they arrived: a later key wins.
 
     A part that failed or is incomplete makes it incomplete. Raises the one failure that stands
-    for all when no part answered.
+    for all when no part answered. Where no part has a document and none failed (nothing but
+    publishes) there is none either.
     """
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]
     answered = [part for part in parts if isinstance(part, Response)]
     if not answered:
         raise worst(part for part in parts if isinstance(part, GatewayError))
+    is_complete = len(answered) == len(parts)
     data: dict[str, Any] = {}
+    has_data = False
     holds: list[Hold] = []
     for part in answered:
         holds.extend(part.holds)
+        is_complete = is_complete and part.is_complete
         if part.data is not None:
             data.update(part.data)
-    is_complete = len(answered) == len(parts) and all(part.is_complete for part in answered)
-    return Response(data, is_complete, holds)
+            has_data = True
+    return Response(data if has_data or not is_complete else None, is_complete, holds)

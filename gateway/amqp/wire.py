@@ -134,7 +134,7 @@ class Receiver:
         if kind != HEADER or on_channel != channel or end - body_at < FRAME_OVERHEAD:
             return 0
         kind, on_channel, body_size = _frame_head(data, body_at)
-        following = body_at + FRAME_OVERHEAD + body_size
+        following: int = body_at + FRAME_OVERHEAD + body_size
         if kind != BODY or on_channel != channel or body_size != length or following > end:
             return 0
         if not data[body_at - 1] == data[following - 1] == FRAME_END:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Container, Sequence
+from html import escape
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from .asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer, text
-from .builtin import as_json, build_echo, build_health, build_ready, debug
+from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Handler, Route, build_handler
 from .lifespan import answer_lifespan
 from .render import build_render, build_render_error
-from .routes import Match, Routes, remove_extra_slashes
+from .routes import Match, Routes, clean_path
 
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_SUSPECT = re.compile(r"[%?#]|^\.\.?$")
 BUSY = text(503, "", (b"retry-after", b"1"))
 
 
@@ -37,15 +40,17 @@ def build_app(
     version_header = (b"x-krakend", b"Version " + shown.encode())
     render_error = build_render_error(router, version_header, gateway.krakend_statuses)
 
-    table: Routes[Handler] = Routes()
+    table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
     for route in routes:
         render = build_render(route.endpoint, version_header)
         handler = build_handler(route, render, render_error, gateway)
         table.add(route.method, route.endpoint.endpoint, handler)
-    _add_builtin(table, service, router, gateway, readiness, agents)
+    if router.auto_options:
+        _add_options(table, routes, version_header)
+    unlimited = _add_builtin(table, service, router, gateway, readiness, agents)
 
     find_static = table.static.get
-    refuse = Refusals(table, router, version_header)
+    refusals = Refusals(table, router, version_header)
     limit = gateway.max_requests
     running = 0
 
@@ -54,15 +59,17 @@ def build_app(
         if scope["type"] != "http":
             await _answer_other(scope, receive, send)
             return
+        if scope.get("root_path"):
+            scope = _below_root(scope)
         params: dict[str, str] = {}
         handler = find_static((scope["method"], scope["path"]))
         if handler is None:
-            found = refuse.find(scope)
+            found = refusals.find(scope)
             if isinstance(found, Answer):
                 await send_answer(send, found)
                 return
             handler, params = found
-        if running >= limit:
+        if running >= limit and handler not in unlimited:
             await send_answer(send, BUSY)
             return
         running += 1
@@ -74,6 +81,14 @@ def build_app(
     return app
 
 
+def _below_root(scope: Scope) -> Scope:
+    """The scope of an application that is mounted below ``root_path``: the path is its own."""
+    root, path = scope["root_path"].rstrip("/"), scope["path"]
+    if path != root and not path.startswith(root + "/"):
+        return scope
+    return {**scope, "path": path[len(root) :] or "/"}
+
+
 def _add_builtin(
     table: Routes[Handler],
     service: Service,
@@ -81,15 +96,30 @@ def _add_builtin(
     gateway: GatewaySettings,
     readiness: Callable[[], dict[str, Any]],
     agents: Callable[[], dict[str, Any]],
-) -> None:
+) -> Container[Handler]:
+    """Add what is always there; the limit on requests does not hold for what comes back."""
+    health, ready = build_health(agents), build_ready(readiness)
     if not router.disable_health:
-        table.add("GET", router.health_path, build_health(agents))
-        table.add("GET", gateway.ready_path, build_ready(readiness))
+        table.add("GET", router.health_path, health)
+        table.add("GET", gateway.ready_path, ready)
     for method in EVERY_METHOD:
         if service.debug_endpoint:
             table.add(method, "/__debug/*", debug)
         if service.echo_endpoint:
             table.add(method, "/__echo/*", build_echo(gateway))
+    return (health, ready)
+
+
+def _add_options(
+    table: Routes[Handler], routes: Sequence[Route], version: tuple[bytes, bytes]
+) -> None:
+    """An OPTIONS route for every path (KrakenD's ``auto_options``)."""
+    methods: dict[str, list[str]] = {}
+    for route in routes:
+        methods.setdefault(route.endpoint.endpoint, []).append(route.method)
+    for path, names in methods.items():
+        allowed = (b"allow", ", ".join(sorted(names)).encode())
+        table.add("OPTIONS", path, build_constant(text(200, "", allowed, version)))
 
 
 class Refusals:
@@ -105,7 +135,7 @@ class Refusals:
     def find(self, scope: Scope) -> Match[Handler] | Answer:
         method, path = scope["method"], scope["path"]
         if self._router.remove_extra_slash:
-            path = remove_extra_slashes(path)
+            path = clean_path(path)
         found = self._table.find(method, path)
         if found is None:
             return self._refuse(scope, method, path)
@@ -115,18 +145,15 @@ class Refusals:
 
     def _refuse(self, scope: Scope, method: str, path: str) -> Answer:
         router, table = self._router, self._table
-        if not router.disable_redirect_trailing_slash and (
-            other := table.with_other_slash(method, path)
-        ):
+        any_slash = not router.disable_redirect_trailing_slash
+        if any_slash and (other := table.with_other_slash(method, path)):
             return _redirect(scope, method, other)
         if not router.disable_redirect_fixed_path and (
-            other := table.with_fixed_path(method, path)
+            other := table.with_fixed_path(method, path, any_slash)
         ):
             return _redirect(scope, method, other)
-        allowed = (b"allow", ", ".join(methods := table.methods(path)).encode())
-        if methods and router.auto_options and method == "OPTIONS":
-            return text(200, "", allowed, self._common[0])
-        if methods and not router.disable_handle_method_not_allowed:
+        if not router.disable_handle_method_not_allowed and (methods := table.methods(path)):
+            allowed = (b"allow", ", ".join(methods).encode())
             return self._error(405, "405 method not allowed", allowed)
         return self._error(404, "404 page not found")
 
@@ -141,10 +168,14 @@ class Refusals:
 def _problem(params: dict[str, str]) -> str:
     """Why a parameter cannot be passed on: it would mean something else in a URL."""
     for value in params.values():
-        if "%" in value and (escape := _bad_escape(value)):
-            return f'invalid URL escape "{escape}"'
+        if not _SUSPECT.search(value):
+            continue
+        if escape_sequence := _bad_escape(value):
+            return f'invalid URL escape "{escape_sequence}"'
         if unquote(value) != value or "?" in value or "#" in value:
             return "encoded url params"
+        if value in (".", ".."):  # KrakenD passes them on: a backend's path could be left
+            return "dot segment"
     return ""
 
 
@@ -157,14 +188,19 @@ def _bad_escape(value: str) -> str:
 
 
 def _redirect(scope: Scope, method: str, path: str) -> Answer:
-    query = scope["query_string"].decode("latin-1")
-    location = quote(path, safe="/:@!$&'()*+,;=~-._") + (f"?{query}" if query else "")
-    headers = [(b"location", location.encode())]
+    path = scope.get("root_path", "").rstrip("/") + path
+    location = quote(path, safe="/:@!$&'()*+,;=~-._").encode()
+    if scope["query_string"]:
+        location += b"?" + scope["query_string"]
     if method != "GET":
-        return Answer(307, [*headers, (b"content-length", b"0")])
-    body = f'<a href="{location.replace("&", "&amp;")}">Moved Permanently</a>.\n\n'.encode()
-    headers.append((b"content-type", b"text/html; charset=utf-8"))
-    return Answer(301, [*headers, (b"content-length", b"%d" % len(body))], body)
+        return Answer(307, [(b"location", location), (b"content-length", b"0")])
+    body = b'<a href="%b">Moved Permanently</a>.\n\n' % escape(location.decode("latin-1")).encode()
+    headers = [
+        (b"location", location),
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return Answer(301, headers, body)
 
 
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,8 +22,9 @@ class Answer(NamedTuple):
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def text(status: int, message: str, *headers: tuple[bytes, bytes], charset: bool = True) -> Answer:

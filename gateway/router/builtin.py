@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ..config.structs import GatewaySettings
 from ..encoding import encode_json
-from .asgi import Answer, Receive, Scope, Send, send_answer, text
+from .asgi import Answer, Receive, Scope, Send, send_answer
 from .endpoint import Handler
-from .request import BodyError, read_body
+from .request import BodyError, read_body, refuse_body
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
 
@@ -19,6 +19,15 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
 def as_json(status: int, document: object) -> Answer:
     body = encode_json(document)
     return Answer(status, [JSON, (b"content-length", b"%d" % len(body))], body)
+
+
+def build_constant(answer: Answer) -> Handler:
+    """The same answer for every request."""
+
+    async def constant(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        await send_answer(send, answer)
+
+    return constant
 
 
 def build_health(agents: Callable[[], dict[str, Any]]) -> Handler:
@@ -42,9 +51,8 @@ def build_ready(readiness: Callable[[], dict[str, Any]]) -> Handler:
     return ready
 
 
-async def debug(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
-    """KrakenD's ``/__debug/``."""
-    await send_answer(send, as_json(200, {"message": "pong"}))
+debug = build_constant(as_json(200, {"message": "pong"}))
+"""KrakenD's ``/__debug/``."""
 
 
 def build_echo(settings: GatewaySettings) -> Handler:
@@ -52,12 +60,11 @@ def build_echo(settings: GatewaySettings) -> Handler:
 
     async def echo(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         try:
-            body = await read_body(receive, settings.max_body_bytes, settings.body_timeout)
+            body = await read_body(scope, receive, settings.max_body_bytes, settings.body_timeout)
         except BodyError as error:
-            if error.status:
-                await send_answer(send, text(error.status, ""))
-            return
-        await send_answer(send, as_json(200, _describe(scope, body)))
+            await refuse_body(scope, send, error)
+        else:
+            await send_answer(send, as_json(200, _describe(scope, body)))
 
     return echo
 
@@ -68,6 +75,7 @@ def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
         canonical = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
         headers.setdefault(canonical, []).append(value.decode("latin-1"))
     query = scope["query_string"].decode("latin-1")
+    values = parse_qs(query, keep_blank_values=True)
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     return {
         "req_uri": f"{path}?{query}" if query else path,
@@ -75,20 +83,11 @@ def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
             "user": "",
             "host": headers.pop("Host", [""])[0],
             "path": unquote(urlsplit(path).path),
-            "query": query,
+            "query": urlencode(sorted(values.items()), doseq=True),
             "fragment": "",
         },
         "req_method": scope["method"],
-        "req_querystring": _query(query),
+        "req_querystring": values,
         "req_body": body.decode(errors="replace"),
         "req_headers": headers,
     }
-
-
-def _query(query: str) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for pair in query.split("&"):
-        if pair:
-            name, _, value = pair.partition("=")
-            values.setdefault(unquote(name), []).append(unquote(value.replace("+", " ")))
-    return values

@@ -8,14 +8,16 @@ from typing import NamedTuple, TypeAlias
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..errors import GatewayError
-from ..proxy import Branch, Request
-from .asgi import Receive, Scope, Send, send_answer, text
+from ..proxy import Branch, Request, Response
+from .asgi import Receive, Scope, Send, send_answer
 from .render import Render, RenderError
-from .request import AsgiClient, BodyError, ConnectionClient, build_client, read_body
+from .request import BodyError, build_client, read_body, refuse_body
 
 log = logging.getLogger("gateway.router")
 
 Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
+
+NO_RESPONSE = Response()
 
 
 class Route(NamedTuple):
@@ -37,48 +39,9 @@ def build_handler(
     proxy = route.pipe.proxy
     path = route.endpoint.endpoint
 
-    async def ask(send: Send, request: Request, client: ConnectionClient | AsgiClient) -> None:
-        try:
-            response = await proxy(request)
-            answer = render(response)
-        except GatewayError as error:
-            log.debug("%s: %s", path, error)
-            await send_answer(send, render_error(error))
-            return
-        except Exception:
-            log.exception("%s: an unexpected error", path)
-            await send_answer(send, render_error(GatewayError("internal error")))
-            return
-        await send_answer(send, answer)
-        if response.holds and await client.left():
-            for hold in response.holds:
-                hold.sent()
-
-    async def handle(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
-        client = build_client(scope, receive)
-        request = Request(
-            scope["method"],
-            scope["path"],
-            params,
-            scope["headers"],
-            scope["query_string"],
-            client=client,
-        )
-        try:
-            await ask(send, request, client)
-        finally:
-            request.give_back()
-
-    async def handle_body(
-        scope: Scope, receive: Receive, send: Send, params: dict[str, str]
+    async def handle(
+        scope: Scope, receive: Receive, send: Send, params: dict[str, str], body: bytes = b""
     ) -> None:
-        try:
-            body = await read_body(receive, settings.max_body_bytes, settings.body_timeout)
-        except BodyError as error:
-            if error.status:
-                close = (b"connection", b"close")
-                await send_answer(send, text(error.status, "", close))
-            return
         client = build_client(scope, receive)
         request = Request(
             scope["method"],
@@ -90,8 +53,41 @@ def build_handler(
             client,
         )
         try:
-            await ask(send, request, client)
+            try:
+                response = await proxy(request)
+                answer = render(response)
+            except Exception as error:
+                response = NO_RESPONSE
+                answer = render_error(_expected(error, path))
+            if client.is_gone:
+                log.debug("%s: the client has gone", path)
+                return
+            await send_answer(send, answer)
+            if response.holds and await client.left():
+                for hold in response.holds:
+                    hold.sent()
+        except OSError as error:  # what ASGI servers raise when the client has gone
+            log.debug("%s: the client has gone: %s", path, error)
         finally:
             request.give_back()
 
+    async def handle_body(
+        scope: Scope, receive: Receive, send: Send, params: dict[str, str]
+    ) -> None:
+        try:
+            body = await read_body(scope, receive, settings.max_body_bytes, settings.body_timeout)
+        except BodyError as error:
+            await refuse_body(scope, send, error)
+        else:
+            await handle(scope, receive, send, params, body)
+
     return handle_body if route.pipe.reads_body else handle
+
+
+def _expected(error: Exception, path: str) -> GatewayError:
+    """The failure to be answered; whatever nobody foresaw is logged and concerns this one alone."""
+    if isinstance(error, GatewayError):
+        log.debug("%s: %s", path, error)
+        return error
+    log.error("%s: an unexpected error", path, exc_info=error)
+    return GatewayError("internal error")

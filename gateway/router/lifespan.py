@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from .asgi import ASGIApp, Receive, Scope, Send
+from .asgi import ASGIApp, Receive, Scope, Send, send_answer, text
 
 log = logging.getLogger("gateway.router")
+
+NOT_OPEN = text(503, "the gateway is not open; it needs a server with ASGI lifespan events")
 
 
 async def answer_lifespan(receive: Receive, send: Send) -> None:
@@ -23,25 +25,37 @@ async def answer_lifespan(receive: Receive, send: Send) -> None:
 def with_lifespan(open_app: Callable[[], AbstractAsyncContextManager[ASGIApp]]) -> ASGIApp:
     """An application that a foreign server opens at its start-up and closes at its end.
 
-    ``open_app`` is entered and left in the server's lifespan task.
+    ``open_app`` is entered and left in the server's lifespan task, and nowhere else. Requests
+    that come while nothing is open are answered with 503.
     """
     opened: list[ASGIApp] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
+        if scope["type"] == "lifespan":
+            await run_lifespan(receive, send)
+        elif opened:
             await opened[0](scope, receive, send)
-            return
+        elif scope["type"] == "http":
+            await send_answer(send, NOT_OPEN)
+        else:
+            await send({"type": "websocket.close", "code": 1001})
+
+    async def run_lifespan(receive: Receive, send: Send) -> None:
         await receive()
+        phase = "startup"
         try:
             async with open_app() as inner:
                 opened.append(inner)
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
+                phase = "shutdown"
+                try:
+                    await send({"type": "lifespan.startup.complete"})
+                    await receive()
+                finally:
+                    opened.clear()
         except Exception as error:
-            log.exception("the gateway did not open or close cleanly")
-            phase = "shutdown" if opened else "startup"
+            log.exception("the gateway failed at its %s", phase)
             await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
 
     return app

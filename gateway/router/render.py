@@ -5,6 +5,7 @@ Everything that depends on the configuration is decided once per endpoint.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ RenderError: TypeAlias = Callable[[GatewayError], Answer]
 
 JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def encode_object(data: Document) -> bytes:
@@ -38,7 +40,7 @@ def encode_collection(data: Document) -> bytes:
 def encode_text(data: Document) -> bytes:
     """The text under ``content``; nothing when it is no text."""
     content = (data or {}).get("content", "")
-    if isinstance(content, Raw):
+    if isinstance(content, Raw) and bytes(memoryview(content)[:1]) == b'"':
         content = decode_json(content)
     return content.encode() if isinstance(content, str) else b""
 
@@ -66,14 +68,19 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
 
     def render(response: Response) -> Answer:
         data = response.data
-        if response.is_complete and data:
-            headers: Headers = complete
-        elif response.is_complete and data is None:
+        if not response.is_complete:
+            headers = partial
+        elif data:
+            headers = complete
+        elif data is None:
             headers, data = published, {}
         else:
             headers = partial
         body = encode(data)
-        return Answer(response.status, [*headers, (b"content-length", b"%d" % len(body))], body)
+        length = (b"content-length", b"%d" % len(body))
+        if response.status == 200:
+            return Answer(200, [*headers, length], body)
+        return _fitting(response.status, [*headers, length], body)
 
     return render
 
@@ -83,10 +90,20 @@ def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
 
     def render(response: Response) -> Answer:
         body = response.body or b""
+        # Whoever wrote the message chose these values: none may break the head of the answer.
+        passed = [header for header in response.headers if not _CONTROLS.search(header[1])]
         length = (b"content-length", b"%d" % len(body))
-        return Answer(response.status, [*common, *response.headers, length], body)
+        return _fitting(response.status, [*common, *passed, length], body)
 
     return render
+
+
+def _fitting(status: int, headers: Headers, body: bytes) -> Answer:
+    """The answer, without what its status has no place for (RFC 9110, 15.3.5 and 15.4.5)."""
+    if status not in (204, 304):
+        return Answer(status, headers, body)
+    left_out = (b"content-length", b"content-type")
+    return Answer(status, [header for header in headers if header[0] not in left_out])
 
 
 def build_render_error(
@@ -104,14 +121,13 @@ def build_render_error(
                 status = 500
             elif error.retry_after is not None:
                 headers.append((b"retry-after", b"%d" % error.retry_after))
-        if status == 204:
-            return Answer(204, headers)
         if isinstance(error, QueueEmpty) and status < 300:
             headers.append((b"content-type", JSON))
             body = b"{}"
         elif router.return_error_msg:
             headers.append((b"content-type", TEXT))
-            body = str(error).encode()
-        return Answer(status, [*headers, (b"content-length", b"%d" % len(body))], body)
+            body = str(error).encode(errors="replace")
+        headers.append((b"content-length", b"%d" % len(body)))
+        return _fitting(status, headers, body)
 
     return render_error

@@ -6,14 +6,11 @@ with a way back when they lead nowhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 H = TypeVar("H")
 Params = dict[str, str]
-
-_MISSING_OR_EXTRA_SLASH = re.compile(r"/+")
 
 
 class Match(NamedTuple, Generic[H]):
@@ -22,51 +19,62 @@ class Match(NamedTuple, Generic[H]):
 
 
 class Routes(Generic[H]):
-    """Handlers by method and path pattern: ``/users/{id}``, ``/files/*`` at the end."""
+    """Handlers by method and path pattern: ``/users/{id}``, ``/files/*`` at the end.
 
-    def __init__(self) -> None:
+    ``with_prefixes``: a placeholder may follow text in its segment, ``/v{id}``
+    (KrakenD's ``disable_rest``).
+    """
+
+    def __init__(self, with_prefixes: bool = False) -> None:
         self.static: dict[tuple[str, str], H] = {}
         """Patterns without placeholders, for a first look: (method, path)."""
         self._root = _Node[H]()
+        self._methods: set[str] = set()
+        self._with_prefixes = with_prefixes
 
     def add(self, method: str, pattern: str, handler: H) -> None:
         """Names of parameters keep their case but for the first letter, as in KrakenD."""
         names = []
         node = self._root
         for segment in pattern.split("/")[1:]:
+            before, brace, name = segment.partition("{")
             if segment == "*":
-                node = node.rest = node.rest or _Node()
-            elif segment.startswith("{") and segment.endswith("}"):
-                names.append(segment[1:2].upper() + segment[2:-1])
-                node = node.placeholder = node.placeholder or _Node()
+                node = node.child_rest()
+            elif brace and "}" in name and (self._with_prefixes or not before):
+                # What follows the brace becomes part of the name: gin knows only whole rests.
+                names.append(name[:1].upper() + name[1:].replace("}", ""))
+                node = node.child_placeholder(before)
             else:
                 node = node.statics.setdefault(segment, _Node())
+        self._methods.add(method)
         node.leaves[method] = _Leaf(handler, tuple(names))
-        if not names and not pattern.endswith("*"):
+        if not names and not pattern.endswith("/*"):
             self.static[method, pattern] = handler
 
     def find(self, method: str, path: str) -> Match[H] | None:
-        for leaves, values in self._root.walk(path.split("/")[1:], ()):
-            if method in leaves:
-                leaf = leaves[method]
-                return Match(leaf.handler, dict(zip(leaf.names, values, strict=True)))
-        return None
+        if not path.startswith("/"):
+            return None
+        return self._root.find(method, path.split("/"), 1, ())
 
     def methods(self, path: str) -> list[str]:
         """Methods that the path answers to, sorted."""
-        found: set[str] = set()
-        for leaves, _ in self._root.walk(path.split("/")[1:], ()):
-            found.update(leaves)
-        return sorted(found)
+        return [method for method in sorted(self._methods) if self.find(method, path)]
 
     def with_other_slash(self, method: str, path: str) -> str | None:
         """The path that exists when a slash at its end is added or taken away."""
-        other = path[:-1] if path.endswith("/") else path + "/"
-        return other if len(other) > 0 and self.find(method, other) else None
+        other = _other_slash(path)
+        # A location that begins with two slashes would be another host.
+        if other.startswith("//") or not self.find(method, other):
+            return None
+        return other
 
-    def with_fixed_path(self, method: str, path: str) -> str | None:
-        """The path that exists when dots, double slashes and letter case are set right."""
-        for candidate in dict.fromkeys((_clean(path), _clean(path).rstrip("/"))):
+    def with_fixed_path(self, method: str, path: str, any_slash: bool) -> str | None:
+        """The path that exists when dots, double slashes and letter case are set right.
+
+        ``any_slash``: and, at need, a slash at the end.
+        """
+        cleaned = clean_path(path)
+        for candidate in (cleaned, _other_slash(cleaned)) if any_slash else (cleaned,):
             for spelled, leaves in self._root.walk_folded(candidate.split("/")[1:], ""):
                 if method in leaves:
                     return spelled
@@ -79,48 +87,74 @@ class _Leaf(NamedTuple, Generic[H]):
 
 
 class _Node(Generic[H]):
-    __slots__ = ("leaves", "placeholder", "rest", "statics")
+    """A segment's place in the tree. ``placeholders``: by the text before them, longest first."""
+
+    __slots__ = ("leaves", "placeholders", "rest", "statics")
 
     def __init__(self) -> None:
         self.statics: dict[str, _Node[H]] = {}
-        self.placeholder: _Node[H] | None = None
+        self.placeholders: dict[str, _Node[H]] = {}
         self.rest: _Node[H] | None = None
         self.leaves: dict[str, _Leaf[H]] = {}
 
-    def walk(
-        self, segments: list[str], values: tuple[str, ...]
-    ) -> Iterator[tuple[dict[str, _Leaf[H]], tuple[str, ...]]]:
-        """Every node the segments lead to, the best first."""
-        if not segments:
-            yield self.leaves, values
-            return
-        first, *others = segments
-        if first in self.statics:
-            yield from self.statics[first].walk(others, values)
-        # A placeholder in the middle may be empty, the last one may not.
-        if self.placeholder is not None and (first or others):
-            yield from self.placeholder.walk(others, (*values, first))
-        if self.rest is not None:
-            yield self.rest.leaves, values
+    def child_rest(self) -> _Node[H]:
+        if self.rest is None:
+            self.rest = _Node()
+        return self.rest
+
+    def child_placeholder(self, before: str) -> _Node[H]:
+        node = self.placeholders.get(before)
+        if node is None:
+            node = self.placeholders[before] = _Node()
+            longest_first = sorted(self.placeholders.items(), key=lambda item: -len(item[0]))
+            self.placeholders = dict(longest_first)
+        return node
+
+    def find(
+        self, method: str, segments: list[str], at: int, values: tuple[str, ...]
+    ) -> Match[H] | None:
+        """The best of the leaves that the segments from ``at`` on lead to."""
+        if at == len(segments):
+            return self.match(method, values)
+        segment = segments[at]
+        node = self.statics.get(segment)
+        if node is not None and (found := node.find(method, segments, at + 1, values)):
+            return found
+        for before, node in self.placeholders.items():
+            # A placeholder in the middle may be empty, the last one may not.
+            if segment.startswith(before) and (segment != before or at + 1 < len(segments)):
+                value = segment[len(before) :]
+                if found := node.find(method, segments, at + 1, (*values, value)):
+                    return found
+        return None if self.rest is None else self.rest.match(method, values)
+
+    def match(self, method: str, values: tuple[str, ...]) -> Match[H] | None:
+        leaf = self.leaves.get(method)
+        if leaf is None:
+            return None
+        return Match(leaf.handler, dict(zip(leaf.names, values, strict=True)))
 
     def walk_folded(
         self, segments: list[str], spelled: str
     ) -> Iterator[tuple[str, dict[str, _Leaf[H]]]]:
-        """As :meth:`walk`, whatever the case of static segments; with the right spelling."""
+        """Leaves the segments lead to whatever the case of static text; the right spelling."""
         if not segments:
             yield spelled, self.leaves
             return
         first, *others = segments
+        folded = first.lower()
         for name, node in self.statics.items():
-            if name.lower() == first.lower():
+            if name.lower() == folded:
                 yield from node.walk_folded(others, f"{spelled}/{name}")
-        if self.placeholder is not None and first:
-            yield from self.placeholder.walk_folded(others, f"{spelled}/{first}")
+        for before, node in self.placeholders.items():
+            if folded.startswith(before.lower()) and folded != before.lower():
+                right = before + first[len(before) :]
+                yield from node.walk_folded(others, f"{spelled}/{right}")
         if self.rest is not None:
             yield "/".join((spelled, *segments)), self.rest.leaves
 
 
-def _clean(path: str) -> str:
+def clean_path(path: str) -> str:
     """Dot segments and repeated slashes resolved."""
     kept: list[str] = []
     for segment in path.split("/"):
@@ -131,5 +165,5 @@ def _clean(path: str) -> str:
     return "/" + "/".join(kept) + ("/" if path.endswith("/") and kept else "")
 
 
-def remove_extra_slashes(path: str) -> str:
-    return _MISSING_OR_EXTRA_SLASH.sub("/", path)
+def _other_slash(path: str) -> str:
+    return path[:-1] if path.endswith("/") else path + "/"

@@ -18,9 +18,9 @@ import httpx
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
+from bench.process import GatewayProcess
 from gateway.broker import Broker
 
-from ..rabbitmq.process import GatewayProcess
 from .matchers import differences
 from .proxy import BrokerProxy
 

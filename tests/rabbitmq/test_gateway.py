@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.process import GatewayProcess, configuration, consumer, endpoint, running
+
 from .amqp import count, publish
-from .process import GatewayProcess, configuration, consumer, endpoint, running
 
 SERVERS = {
     "uvicorn": ("--server", "uvicorn"),

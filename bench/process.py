@@ -80,6 +80,10 @@ class GatewayProcess:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """SIGKILL: no goodbye."""
+        self.stop(signal.SIGKILL)
+
 
 @contextmanager
 def running(

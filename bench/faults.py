@@ -1,0 +1,311 @@
+"""Numbered messages, clients that ask for them, and an account of where each one is.
+
+python -m bench.faults close --rate 500 --seconds 12
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import aiormq
+from msgspec import Struct
+from pamqp.commands import Basic
+
+from gateway.broker import Broker, open_broker
+
+from .fill import fill
+from .process import GatewayProcess, configuration, consumer, endpoint, running
+
+QUEUE = "numbers"
+LARGE = 10
+LARGE_BODY = b'{"large":"%b"}' % (b"x" * 6_000_000)
+"""More than the buffers of a socket hold, with the kernel's usual limits."""
+
+
+class Account(Struct):
+    """What became of ``published`` messages. ``received``: how often each number was answered
+    with 200; ``remaining``: in the queue at the end; ``longest_gap``: seconds between answers;
+    ``large_lost``: large messages that nobody read and that are not in their queue any more."""
+
+    published: int
+    received: Counter[int]
+    statuses: Counter[int]
+    remaining: list[int]
+    longest_gap: float
+    large_lost: int
+
+    @property
+    def lost(self) -> list[int]:
+        there = set(self.remaining)
+        return [n for n in range(self.published) if n not in self.received and n not in there]
+
+    @property
+    def duplicates(self) -> int:
+        again = sum(count - 1 for count in self.received.values())
+        return again + len(set(self.remaining) & self.received.keys())
+
+    def __str__(self) -> str:
+        statuses = ", ".join(f"{status}: {n}" for status, n in sorted(self.statuses.items()))
+        return (
+            f"statuses {statuses}; lost {len(self.lost) + self.large_lost}, "
+            f"duplicates {self.duplicates}, left in the queue {len(self.remaining)}, longest gap {self.longest_gap:.2f} s"
+        )
+
+
+class Clients:
+    """Asks ``path`` at a fixed rate over kept connections, and writes down every answer.
+
+    A request that ends without an answer counts as status 0.
+    """
+
+    def __init__(self, port: int, path: str) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
+        self.longest_gap = 0.0
+        self._port = port
+        self._request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._last = time.monotonic()
+
+    async def ask_for(self, seconds: float, rate: float) -> None:
+        async with asyncio.TaskGroup() as requests:
+            began = self._last = time.monotonic()
+            for number in range(int(seconds * rate)):
+                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+                requests.create_task(self._ask())
+        for _, writer in self._idle:
+            writer.close()
+
+    async def _ask(self) -> None:
+        try:
+            status, body = await self._exchange()
+        except (OSError, asyncio.IncompleteReadError):
+            status, body = 0, b""
+        self.statuses[status] += 1
+        if status == 200:
+            self.received[json.loads(body)["n"]] += 1
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - self._last)
+            self._last = now
+
+    async def _exchange(self) -> tuple[int, bytes]:
+        if self._idle:
+            reader, writer = self._idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(self._request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = 0
+            for line in head.split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            body = await reader.readexactly(length)
+        except BaseException:
+            writer.close()
+            raise
+        if b"connection: close" in head:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
+        return int(head.split()[1]), body
+
+
+def numbered(number: int) -> bytes:
+    return b'{"n":%d}' % number
+
+
+async def drain(url: str, queue: str) -> list[bytes]:
+    """Take what is left in a queue, in its order."""
+    bodies = []
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < 0.5:
+            message = await channel.basic_get(queue, no_ack=True)
+            if isinstance(message.delivery, Basic.GetOk):
+                bodies.append(bytes(message.body))
+                quiet_since = time.monotonic()
+            else:
+                await asyncio.sleep(0.05)
+    return bodies
+
+
+def hang_up(port: int, path: str, number: int, seconds: float) -> Counter[int]:
+    """``number`` clients that ask, wait, and close without reading; half of them by reset.
+
+    An answer that lay complete in a client's own buffer counts as received: nobody but the
+    client itself can know that it was never read.
+    """
+    received: Counter[int] = Counter()
+    for first in range(0, number, 20):
+        clients = [_ask_and_wait(port, path, each % 2) for each in range(min(20, number - first))]
+        time.sleep(seconds)
+        for client in clients:
+            with suppress(OSError):
+                answer = client.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                if b"\r\n\r\n{" in answer and answer.endswith(b"}"):
+                    received[json.loads(answer.split(b"\r\n\r\n")[1])["n"]] += 1
+            client.close()
+    return received
+
+
+def _ask_and_wait(port: int, path: str, is_reset: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port))
+    if is_reset:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return client
+
+
+async def read_slowly(port: int, path: str, seconds: float) -> None:
+    """Ask, then read one byte a second, then go."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    end = time.monotonic() + seconds
+    with suppress(OSError):
+        while time.monotonic() < end and await loop.sock_recv(client, 1):
+            await asyncio.sleep(1)
+    client.close()
+
+
+class Stage(Struct):
+    """Where a fault happens. ``received`` by clients that are part of the fault."""
+
+    broker: Broker
+    gateway: GatewayProcess
+    url: str
+    received: Counter[int]
+
+    @property
+    def vhost(self) -> str:
+        return self.url.rsplit("/", 1)[1] or "/"
+
+
+Fault = Callable[[Stage], Awaitable[None]]
+
+
+async def close_connections(stage: Stage) -> None:
+    """The broker closes every connection, three times."""
+    for _ in range(3):
+        await asyncio.to_thread(
+            stage.broker.ctl, "close_all_connections", "--vhost", stage.vhost, "test"
+        )
+        await asyncio.sleep(0.7)
+
+
+async def restart_gateway(stage: Stage) -> None:
+    """SIGTERM, and a new start on the same port."""
+    await asyncio.to_thread(stage.gateway.stop)
+    await asyncio.to_thread(stage.gateway.start)
+
+
+async def kill_gateway(stage: Stage) -> None:
+    """SIGKILL, and a new start on the same port."""
+    await asyncio.to_thread(stage.gateway.kill)
+    await asyncio.to_thread(stage.gateway.start)
+
+
+async def restart_broker(stage: Stage) -> None:
+    """The broker's application stops for a while."""
+    await asyncio.to_thread(stage.broker.ctl, "stop_app")
+    await asyncio.to_thread(stage.broker.ctl, "start_app")
+
+
+async def raise_memory_alarm(stage: Stage) -> None:
+    """A memory alarm blocks who publishes, not who consumes."""
+    await asyncio.to_thread(stage.broker.ctl, "set_vm_memory_high_watermark", "0.0000001")
+    await asyncio.sleep(1.5)
+    await asyncio.to_thread(stage.broker.ctl, "set_vm_memory_high_watermark", "0.4")
+
+
+async def clients_hang_up(stage: Stage) -> None:
+    """500 clients that hang up, some at once and some later."""
+    for seconds in (0.0, 0.0005, 0.001, 0.002, 0.01):
+        port = stage.gateway.port
+        stage.received += await asyncio.to_thread(hang_up, port, "/numbers", 100, seconds)
+
+
+async def clients_read_slowly(stage: Stage) -> None:
+    """Clients that read one byte a second of answers that no socket buffer holds, then go."""
+    port = stage.gateway.port
+    await asyncio.gather(*(read_slowly(port, "/large", 3) for _ in range(LARGE)))
+
+
+FAULTS: dict[str, Fault] = {
+    "close": close_connections,
+    "term": restart_gateway,
+    "kill": kill_gateway,
+    "broker": restart_broker,
+    "alarm": raise_memory_alarm,
+    "hangup": clients_hang_up,
+    "slow": clients_read_slowly,
+}
+
+
+def run_fault(
+    name: str, broker: Broker, url: str, folder: Path, rate: float, seconds: float, timeout: str
+) -> Account:
+    """Publish numbers, ask for them at ``rate``, let the fault happen after one second."""
+    published = int(rate * seconds) + 2000
+    asyncio.run(fill(url, QUEUE, published, numbered, delivery_mode=2))
+    large = LARGE if name == "slow" else 0
+    asyncio.run(fill(url, "large", large, lambda number: LARGE_BODY, delivery_mode=2))
+    config = configuration(
+        endpoint("/numbers", consumer(url, QUEUE), timeout=timeout),
+        endpoint("/large", consumer(url, "large"), timeout=timeout),
+    )
+    with running(config, folder) as gateway:
+        gateway.wait_for("/__ready")
+        clients = Clients(gateway.port, "/numbers")
+        stage = Stage(broker, gateway, url, Counter())
+
+        async def go() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(clients.ask_for(seconds, rate))
+                await asyncio.sleep(1)
+                await FAULTS[name](stage)
+
+        asyncio.run(go())
+    return Account(
+        published,
+        clients.received + stage.received,
+        clients.statuses,
+        [json.loads(body)["n"] for body in asyncio.run(drain(url, QUEUE))],
+        clients.longest_gap,
+        large - len(asyncio.run(drain(url, "large"))),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("fault", nargs="*", help=f"default: all of {', '.join(FAULTS)}")
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--timeout", default="10s", help="of the endpoint")
+    options = parser.parse_args()
+    with open_broker() as broker, tempfile.TemporaryDirectory() as folder:
+        for name in options.fault or FAULTS:
+            url = broker.add_vhost(f"fault-{name}")
+            account = run_fault(
+                name, broker, url, Path(folder), options.rate, options.seconds, options.timeout
+            )
+            print(f"{name:8}{account}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Things break under load; every message is either answered or still in its queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench.faults import FAULTS, Account, run_fault
+from gateway.broker import Broker
+
+ANSWERED_THROUGHOUT = {"close", "broker", "alarm", "hangup", "slow"}
+"""The gateway lives on: no request may fail whose deadline outlasts the repair."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_lost(fault: str, broker: Broker, vhost_url: str, tmp_path: Path) -> None:
+    seconds = 12 if fault == "broker" else 5
+    account = run_fault(fault, broker, vhost_url, tmp_path, 200, seconds, "15s")
+    print(account)
+    assert account.lost == []
+    assert account.large_lost == 0
+    assert set(account.statuses) <= ({200} if fault in ANSWERED_THROUGHOUT else {0, 200, 503})
+    assert sum(account.received.values()) > 100
+
+
+def test_the_account_sees_a_lost_message() -> None:
+    account = Account(4, Counter({0: 1, 2: 2}), Counter({200: 3}), [0], 0.1, 0)
+    assert account.lost == [1, 3]
+    assert account.duplicates == 2

@@ -1,0 +1,315 @@
+"""One request from its scope to its settled messages."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from anyio import Event, create_task_group, fail_after, sleep_forever
+
+from gateway.config.structs import GatewaySettings
+from gateway.errors import BrokerUnavailable, QueueEmpty
+from gateway.pipe import parallel, within
+from gateway.proxy import Branch, Request, Response
+from gateway.router.asgi import ASGIApp, Message, Scope
+from gateway.router.endpoint import Route
+
+from .support import Answering, Client, Taken, application, ask, endpoint, http_scope, telling
+
+pytestmark = pytest.mark.anyio
+
+
+class Connection:
+    """A connection as our own servers show it."""
+
+    def __init__(self, stays: bool = True) -> None:
+        self.stays = stays
+        self.lost: Any = None
+        self.watched = Event()
+
+    def watch(self, callback: Any) -> None:
+        self.lost = callback
+        self.watched.set()
+
+    async def left(self) -> bool:
+        return self.stays
+
+
+class Ours(Client):
+    """A client behind one of our own servers."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.extensions = {"extensions": {"gateway.connection": connection}}
+
+
+async def run(app: ASGIApp, scope: Scope, client: Client) -> None:
+    await app(scope, client.receive, client.send)
+
+
+def taking(message: Taken, *unused: Taken) -> Answering:
+    async def proxy(request: Request) -> Response:
+        request.taken.extend((message, *unused))
+        return Response({"a": 1}, holds=[message])
+
+    return proxy
+
+
+async def test_message_is_settled_when_the_answer_has_left() -> None:
+    message, unused = Taken(), Taken()
+    app = application(endpoint("GET", "/q", taking(message, unused)))
+    assert (await ask(app, "GET", "/q")).json() == {"a": 1}
+    assert (message.end, unused.end) == ("sent", "given back")
+
+
+async def test_message_is_settled_only_after_the_whole_answer_was_sent() -> None:
+    message = Taken()
+    app = application(endpoint("GET", "/q", taking(message)))
+    ends = []
+
+    class Watching(Client):
+        async def send(self, sent: Message) -> None:
+            ends.append(message.end)
+
+    client = Watching()
+    await app(http_scope("GET", "/q"), client.receive, client.send)
+    assert ends == ["", ""]
+    assert message.end == "sent"
+
+
+@pytest.mark.parametrize(("stays", "end"), [(True, "sent"), (False, "given back")])
+async def test_our_own_servers_decide_whether_the_answer_has_left(stays: bool, end: str) -> None:
+    message = Taken()
+    app = application(endpoint("GET", "/q", taking(message)))
+    client = Ours(Connection(stays))
+    await app(http_scope("GET", "/q", **client.extensions), client.receive, client.send)
+    assert message.end == end
+
+
+async def test_message_goes_back_when_sending_fails() -> None:
+    message = Taken()
+    app = application(endpoint("GET", "/q", taking(message)))
+
+    class Broken(Client):
+        async def send(self, sent: Message) -> None:
+            raise OSError("the client has gone")
+
+    client = Broken()
+    await app(http_scope("GET", "/q"), client.receive, client.send)
+    assert message.end == "given back"
+
+
+async def test_message_goes_back_when_the_request_is_cancelled() -> None:
+    message, entered = Taken(), Event()
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        entered.set()
+        await sleep_forever()
+        raise AssertionError
+
+    app = application(endpoint("GET", "/q", proxy))
+    with fail_after(5):
+        async with create_task_group() as requests:
+            requests.start_soon(ask, app, "GET", "/q")
+            await entered.wait()
+            requests.cancel_scope.cancel()
+    assert message.end == "given back"
+
+
+async def test_message_goes_back_when_cancelled_while_the_answer_leaves() -> None:
+    message, leaving = Taken(), Event()
+
+    class Slow(Connection):
+        async def left(self) -> bool:
+            leaving.set()
+            await sleep_forever()
+            return True
+
+    app = application(endpoint("GET", "/q", taking(message)))
+    client = Ours(Slow())
+    scope = http_scope("GET", "/q", **client.extensions)
+    with fail_after(5):
+        async with create_task_group() as requests:
+            requests.start_soon(run, app, scope, client)
+            await leaving.wait()
+            requests.cancel_scope.cancel()
+    assert message.end == "given back"
+
+
+async def test_message_goes_back_when_the_pipe_fails() -> None:
+    message = Taken()
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        raise BrokerUnavailable("away")
+
+    reply = await ask(application(endpoint("GET", "/q", proxy)), "GET", "/q")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert message.end == "given back"
+
+
+async def test_unexpected_error_concerns_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    message = Taken()
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        raise ZeroDivisionError("nobody foresaw this")
+
+    app = application(endpoint("GET", "/broken", proxy), endpoint("GET", "/fine", telling))
+    with caplog.at_level(logging.ERROR):
+        reply = await ask(app, "GET", "/broken")
+    assert (reply.status, reply.body) == (500, b"")
+    assert reply.headers["x-krakend-completed"] == "false"
+    assert message.end == "given back"
+    assert "ZeroDivisionError: nobody foresaw this" in caplog.text
+    assert (await ask(app, "GET", "/fine")).status == 200
+
+
+async def test_answer_that_cannot_be_rendered_gives_its_message_back() -> None:
+    message = Taken()
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        return Response({"a": object()}, holds=[message])
+
+    reply = await ask(application(endpoint("GET", "/q", proxy)), "GET", "/q")
+    assert reply.status == 500
+    assert message.end == "given back"
+
+
+def waiting_pipe(message: Taken) -> Branch:
+    """One branch has a message, the other waits for one for ever."""
+
+    def ready(request: Request) -> Response:
+        request.taken.append(message)
+        return Response({"a": 1}, holds=[message])
+
+    async def ready_proxy(request: Request) -> Response:
+        return ready(request)
+
+    async def never(request: Request) -> Response:
+        await sleep_forever()
+        raise AssertionError
+
+    return parallel(
+        [Branch(ready_proxy, ready), Branch(never, lambda _: None, timed_out=QueueEmpty)], 60
+    )
+
+
+async def test_nothing_is_sent_to_a_client_that_left_our_own_server_while_the_pipe_waited() -> None:
+    message, connection = Taken(), Connection()
+    route = endpoint("GET", "/q", telling)
+    app = application(
+        Route("GET", route.endpoint, waiting_pipe(message)._replace(reads_body=False))
+    )
+    client = Ours(connection)
+    scope = http_scope("GET", "/q", **client.extensions)
+    with fail_after(5):
+        async with create_task_group() as requests:
+            requests.start_soon(run, app, scope, client)
+            await connection.watched.wait()
+            connection.lost()
+    assert (client.reply.status, message.end) == (0, "given back")
+
+
+async def test_nothing_is_sent_to_a_client_that_left_a_foreign_server_while_the_pipe_waited() -> (
+    None
+):
+    message = Taken()
+
+    class Leaving(Client):
+        async def receive(self) -> Message:
+            if self._body:
+                return await super().receive()
+            return {"type": "http.disconnect"}
+
+    route = endpoint("POST", "/q", telling)
+    app = application(Route("POST", route.endpoint, waiting_pipe(message)))
+    client = Leaving([b"a", b"b"])
+    with fail_after(5):
+        await app(http_scope("POST", "/q"), client.receive, client.send)
+    assert (client.reply.status, message.end) == (0, "given back")
+
+
+async def test_a_body_that_nobody_reads_does_not_look_like_a_client_that_left() -> None:
+    message, arrived = Taken(), Event()
+
+    async def late(request: Request) -> Response:
+        await arrived.wait()
+        return await taking(message)(request)
+
+    class Posting(Client):
+        async def receive(self) -> Message:
+            if len(self._body) == 1:
+                arrived.set()
+            return await super().receive()
+
+    route = endpoint("POST", "/q", telling)
+    pipe = within(Branch(late, reads_body=False), 60)
+    app = application(Route("POST", route.endpoint, pipe))
+    client = Posting([b"a", b"b", b"c"])
+    with fail_after(5):
+        await app(http_scope("POST", "/q"), client.receive, client.send)
+    assert (client.reply.status, message.end) == (200, "sent")
+
+
+async def test_body_is_complete_before_the_pipe_is_asked() -> None:
+    app = application(endpoint("POST", "/b", telling, reads_body=True))
+    client = Client([b"one ", b"two ", b"three"])
+    await app(http_scope("POST", "/b"), client.receive, client.send)
+    assert client.reply.json()["body"] == "one two three"
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+async def test_body_beyond_the_limit_is_413(version: str) -> None:
+    app = application(
+        endpoint("POST", "/b", telling, reads_body=True), gateway=GatewaySettings(max_body_bytes=4)
+    )
+    client = Client([b"123", b"45", b"never read"])
+    await app(http_scope("POST", "/b", http_version=version), client.receive, client.send)
+    assert client.reply.status == 413
+    assert ("connection" in client.reply.headers) is (version == "1.1")
+    assert (await ask(app, "POST", "/b", b"1234")).status == 200
+
+
+async def test_body_that_does_not_come_in_time_is_408() -> None:
+    app = application(
+        endpoint("POST", "/b", telling, reads_body=True), gateway=GatewaySettings(body_timeout=0)
+    )
+    client = Client([])
+    await app(http_scope("POST", "/b"), client.receive, client.send)
+    assert client.reply.status == 408
+
+
+async def test_client_that_leaves_while_it_sends_its_body_is_not_answered() -> None:
+    async def proxy(request: Request) -> Response:
+        raise AssertionError("asked without its body")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    client = Client()
+    app = application(endpoint("POST", "/b", proxy, reads_body=True))
+    await app(http_scope("POST", "/b"), receive, client.send)
+    assert client.reply.status == 0
+
+
+async def test_two_hundred_requests_at_once_settle_each_its_own() -> None:
+    messages = [Taken() for _ in range(200)]
+    free = list(messages)
+
+    async def proxy(request: Request) -> Response:
+        message = free.pop()
+        request.taken.append(message)
+        await anyio.lowlevel.checkpoint()
+        return Response({"a": 1}, holds=[message])
+
+    app = application(endpoint("GET", "/q", proxy))
+    with fail_after(10):
+        async with create_task_group() as clients:
+            for _ in messages:
+                clients.start_soon(ask, app, "GET", "/q")
+    assert {message.end for message in messages} == {"sent"}
