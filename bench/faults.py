@@ -58,7 +58,8 @@ class Account(Struct):
         statuses = ", ".join(f"{status}: {n}" for status, n in sorted(self.statuses.items()))
         return (
             f"statuses {statuses}; lost {len(self.lost) + self.large_lost}, "
-            f"duplicates {self.duplicates}, left in the queue {len(self.remaining)}, longest gap {self.longest_gap:.2f} s"
+            f"duplicates {self.duplicates}, left in the queue {len(self.remaining)}, "
+            f"longest gap {self.longest_gap:.2f} s"
         )
 
 
