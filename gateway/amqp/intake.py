@@ -18,6 +18,11 @@ from .buffer import Buffer, Delivery
 from .ledger import Ledger
 from .link import LinkError
 
+LONGEST_WAIT = 0.001
+BATCHES = 8
+"""Acknowledgements wait for company: this many seconds, or until they are a part of the prefetch.
+The broker then sends as many messages in one go."""
+
 OVERHEAD = 512
 """What a message weighs beside its body: small ones must be bounded too."""
 
@@ -52,6 +57,8 @@ class Intake:
         self._ledger = Ledger(channel)
         self._acknowledged: deque[int] = deque()
         self._is_flush_due = False
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
         self._received_bytes = 0
         self._settled_bytes = 0
@@ -106,6 +113,7 @@ class Intake:
     def renewed(self, prefetch: int) -> None:
         """There is a new consumer: what is unsettled now does not count for its prefetch."""
         self.prefetch = prefetch
+        self._batch = max(1, prefetch // BATCHES)
         if not self._end:
             self.attention = asyncio.Event()
         self._set_aside_since_renewal = 0
@@ -121,6 +129,9 @@ class Intake:
 
     def flush(self) -> None:
         """Write the acknowledgements that have come together."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         self._is_flush_due = False
         acknowledged = self._acknowledged
         tags = [acknowledged.popleft() for _ in range(len(acknowledged))]
@@ -134,7 +145,9 @@ class Intake:
         self._acknowledged.append(delivery.tag)
         if not self._is_flush_due:
             self._is_flush_due = True
-            self._side.tell(self._flush_soon)
+            self._side.tell(self._flush_later)
+        elif len(self._acknowledged) == self._batch:
+            self._side.tell(self.flush)
 
     def give_back(self, delivery: Delivery) -> None:
         if self.is_open:
@@ -149,9 +162,8 @@ class Intake:
 
     # What the near side asked for, on the asyncio side.
 
-    def _flush_soon(self) -> None:
-        # Behind what else is ready now: acknowledgements of one burst are one write.
-        asyncio.get_running_loop().call_soon(self.flush)
+    def _flush_later(self) -> None:
+        self._flush_timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
 
     def _reject(self, tag: int) -> None:
         if self.is_open:

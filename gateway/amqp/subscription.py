@@ -245,6 +245,7 @@ class Subscription:
             self._intake = None
             self.is_attached = False
             intake.close()
+            connection.tap.flush()
 
     def _prefetches(self, intake: Intake) -> Iterator[int]:
         """The prefetch of the first consumer on a channel, then of each renewed one."""

@@ -31,6 +31,8 @@ class Tap(asyncio.StreamReaderProtocol):
         self._time = loop.time
         self._last_forwarded = loop.time()
         self._transport: asyncio.Transport | None = None
+        self._call_soon = loop.call_soon
+        self._pending: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -51,9 +53,16 @@ class Tap(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
 
     def write(self, frames: bytes) -> None:
-        """Whole frames only: aiormq writes to the same transport."""
-        if frames and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames)
+        """Whole frames only: aiormq writes to the same transport. One turn's are one write."""
+        if not self._pending:
+            self._call_soon(self.flush)
+        self._pending.append(frames)
+
+    def flush(self) -> None:
+        """Write now what is pending."""
+        pending, self._pending = self._pending, []
+        if pending and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(pending))
 
     def abort(self) -> None:
         """End the connection now, without a word."""
