@@ -12,7 +12,7 @@ from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
 import outcome
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, Event, move_on_after, to_thread
 from anyio.from_thread import start_blocking_portal
 from sniffio import current_async_library
 from trio.lowlevel import (
@@ -44,12 +44,58 @@ class AsyncioSide(Protocol):
     def post(self, func: Callable[..., object], *args: Any) -> None:
         """Far: have ``func(*args)`` called on the near side soon. Never waits."""
 
+    def signal(self) -> Signal:
+        """Near: something to wait for."""
+        ...
+
+
+class Signal(Protocol):
+    """An event that is waited for once, by one task, for a limited time."""
+
+    def set(self) -> None: ...
+
+    async def wait(self, seconds: float) -> None:
+        """Until it is set, or the time is over."""
+
+
+class AnyioSignal:
+    """On any async library."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self.set = self._event.set
+
+    async def wait(self, seconds: float) -> None:
+        with move_on_after(seconds):
+            await self._event.wait()
+
+
+class LoopSignal:
+    """On asyncio, without a scope: a future and a timer cost a third of it."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future = loop.create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        timer = self._loop.call_later(seconds, self.set)
+        try:
+            await self._future
+        finally:
+            timer.cancel()
+
 
 @asynccontextmanager
 async def open_asyncio_side() -> AsyncGenerator[AsyncioSide]:
     """Yield the asyncio side; under Trio a thread with an event loop lives as long."""
     if current_async_library() == "asyncio":
-        yield SameLoop()
+        yield SameLoop(asyncio.get_running_loop())
         return
     opener = start_blocking_portal("asyncio", {"use_uvloop": True})
     portal = await to_thread.run_sync(opener.__enter__)
@@ -66,6 +112,12 @@ async def _enter_thread(token: TrioToken) -> OtherThread:
 
 class SameLoop:
     """asyncio: both sides are one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def signal(self) -> Signal:
+        return LoopSignal(self._loop)
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await func(*args)
@@ -88,6 +140,9 @@ class OtherThread:
         self._loop = loop
         self._context = context
         self._token = token
+
+    def signal(self) -> Signal:
+        return AnyioSignal()
 
     def tell(self, func: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon_threadsafe(func, *args, context=self._context)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from anyio import Event, move_on_after
-
+from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
 from .merging import merge
 from .proxy import AtOnce, Branch, Part, Request, Response
@@ -16,12 +15,16 @@ MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several parallel backends have (lura, merging.go)."""
 
 
-def within(branch: Branch, timeout: float) -> Branch:
+def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
     """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
-    return parallel([branch], timeout)
+    return parallel([branch], timeout, signal)
 
 
-def parallel(branches: Sequence[Branch], timeout: float) -> Branch:
+def parallel(
+    branches: Sequence[Branch],
+    timeout: float,
+    signal: Callable[[], Signal] = AnyioSignal,
+) -> Branch:
     """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
 
     A branch that can answer at once is asked so, one that can wait without a task is asked so;
@@ -45,7 +48,7 @@ def parallel(branches: Sequence[Branch], timeout: float) -> Branch:
                 else:
                     arrived.append(part)
         if late:
-            await _wait_for(late, request, timeout, arrived)
+            await _wait_for(late, request, timeout, arrived, signal())
         return merge(arrived)
 
     return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
@@ -61,34 +64,40 @@ def _ask_at_once(ask: AtOnce | None, request: Request) -> Part | None:
 
 
 async def _wait_for(
-    late: Sequence[Branch], request: Request, timeout: float, arrived: list[Part]
+    late: Sequence[Branch],
+    request: Request,
+    timeout: float,
+    arrived: list[Part],
+    signal: Signal,
 ) -> None:
     """Append to ``arrived`` what each branch answers, in order of arrival."""
-    waiting = _Waiting(late, arrived)
+    waiting = _Waiting(late, arrived, signal)
+    watcher = request.client.watch(signal.set)
     try:
-        with move_on_after(timeout) as scope:
-            watcher = request.client.watch(scope)
-            busy = waiting.begin(request)
-            if busy or watcher is not None:
-                async with open_tasks() as tasks:
-                    for number in busy:
-                        tasks.start_soon(waiting.ask, number, request)
-                    if watcher is not None:
-                        tasks.start_soon(watcher)
-                    await waiting.done.wait()
-                    tasks.cancel_scope.cancel()
-            else:
-                await waiting.done.wait()
+        busy = waiting.begin(request)
+        if not busy and watcher is None:
+            await signal.wait(timeout)
+        else:
+            async with open_tasks() as tasks:
+                for number in busy:
+                    tasks.start_soon(waiting.ask, number, request)
+                if watcher is not None:
+                    tasks.start_soon(watcher)
+                await signal.wait(timeout)
+                tasks.cancel_scope.cancel()
     finally:
         waiting.end()
     arrived.extend(branch.timed_out() for branch in waiting.pending())
 
 
 class _Waiting:
-    """The branches of one request that are late, until the last one has answered."""
+    """The branches of one request that are late.
 
-    def __init__(self, late: Sequence[Branch], arrived: list[Part]) -> None:
-        self.done = Event()
+    ``done`` is set when the last one has answered, or the client has gone.
+    """
+
+    def __init__(self, late: Sequence[Branch], arrived: list[Part], done: Signal) -> None:
+        self._done = done
         self._late = late
         self._arrived = arrived
         self._pending = dict.fromkeys(range(len(late)))
@@ -115,7 +124,7 @@ class _Waiting:
         del self._pending[number]
         self._arrived.append(part)
         if not self._pending:
-            self.done.set()
+            self._done.set()
 
     def end(self) -> None:
         for withdraw in self._withdraw:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from anyio import CancelScope
-
 from .errors import DeadlineExceeded, GatewayError
 
 
@@ -29,8 +27,8 @@ class Hold(Protocol):
 class Client(Protocol):
     """Whoever asked, as far as a pipe must know."""
 
-    def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]] | None:
-        """Cancel ``scope`` when the client goes away. Called only by who has to wait.
+    def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Call ``gone`` when the client goes away. Asked for only by who has to wait.
 
         Returns what must run beside for that; None when nothing must.
         """
@@ -39,7 +37,7 @@ class Client(Protocol):
 class Nobody:
     """The client of a request that no connection stands behind (agents, tests)."""
 
-    def watch(self, scope: CancelScope) -> None:
+    def watch(self, gone: Callable[[], None]) -> None:
         """There is nobody who could leave."""
 
 

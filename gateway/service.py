@@ -72,9 +72,9 @@ async def open_gateway(
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
     branches = [_build_branch(backend, endpoint, assembly) for backend in endpoint.backend]
     if len(branches) == 1:
-        pipe = within(branches[0], endpoint.timeout)
+        pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
     else:
-        pipe = parallel(branches, endpoint.timeout * MERGE_SHARE)
+        pipe = parallel(branches, endpoint.timeout * MERGE_SHARE, assembly.side.signal)
     for component in assembly.catalog:
         if component.endpoint_stage and component.namespace in endpoint.extra_config:
             settings = endpoint.extra_config[component.namespace]

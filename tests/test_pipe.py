@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from anyio import CancelScope, Event, fail_after, sleep, sleep_forever
+from anyio import Event, fail_after, sleep, sleep_forever
 from msgspec import Raw
 
 from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty
@@ -148,10 +148,10 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
 
 async def test_the_client_going_away_cancels_those_who_wait() -> None:
     class Leaving:
-        def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]]:
+        def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]]:
             async def leave() -> None:
                 await sleep(0.01)
-                scope.cancel()
+                gone()
 
             return leave
 
@@ -164,7 +164,7 @@ async def test_the_client_going_away_cancels_those_who_wait() -> None:
 
 async def test_nobody_is_watched_when_nobody_has_to_wait() -> None:
     class Unwatched:
-        def watch(self, scope: CancelScope) -> None:
+        def watch(self, gone: Callable[[], None]) -> None:
             raise AssertionError("watched")
 
     await ask(parallel([ready("a"), ready("b")], 5), Request("GET", "/", {}, client=Unwatched()))

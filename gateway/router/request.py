@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
-from anyio import CancelScope, fail_after
+from anyio import fail_after
 
 from .asgi import Receive, Scope, Send, send_answer, text
 
@@ -40,12 +40,12 @@ class ConnectionClient:
         self.is_gone = False
         self.left = connection.left
 
-    def watch(self, scope: CancelScope) -> None:
-        def gone() -> None:
+    def watch(self, gone: Callable[[], None]) -> None:
+        def note_and_tell() -> None:
             self.is_gone = True
-            scope.cancel()
+            gone()
 
-        self._connection.watch(gone)
+        self._connection.watch(note_and_tell)
 
 
 class AsgiClient:
@@ -60,13 +60,13 @@ class AsgiClient:
         self._receive = receive
         self.is_gone = False
 
-    def watch(self, scope: CancelScope) -> Callable[[], Coroutine[Any, Any, None]]:
-        return partial(self._wait_gone, scope)
+    def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]]:
+        return partial(self._wait_gone, gone)
 
-    async def _wait_gone(self, scope: CancelScope) -> None:
+    async def _wait_gone(self, gone: Callable[[], None]) -> None:
         while not self.is_gone:
             self.is_gone = (await self._receive())["type"] == "http.disconnect"
-        scope.cancel()
+        gone()
 
     async def left(self) -> bool:
         return not self.is_gone

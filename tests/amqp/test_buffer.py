@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 from gateway.amqp.buffer import Buffer, Delivery
-from gateway.bridge import SameLoop
+from gateway.bridge import open_asyncio_side
 
 pytestmark = pytest.mark.anyio
 
@@ -37,8 +39,9 @@ class Channel:
 
 
 @pytest.fixture
-def buffer() -> Buffer:
-    return Buffer(SameLoop())
+async def buffer() -> AsyncGenerator[Buffer]:
+    async with open_asyncio_side() as side:
+        yield Buffer(side)
 
 
 @pytest.fixture
@@ -125,6 +128,8 @@ async def test_nobody_overtakes_those_who_wait(buffer: Buffer, channel: Channel)
         assert buffer.take_nowait() is None
         channel.deliver(1)
         assert buffer.take_nowait() is None
+        while buffer.has_waiters:
+            await checkpoint()
         channel.deliver(2)
         assert take(buffer).tag == 2
 
