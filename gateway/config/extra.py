@@ -65,7 +65,8 @@ class ExtraConfig:
         return decoded
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
-        if name.startswith(DOORS) or name.rsplit("/")[-1].startswith(LEGACY_DOORS):
+        is_legacy_door = name.startswith("github") and any(word in name for word in LEGACY_DOORS)
+        if is_legacy_door or name.startswith(DOORS):
             self._findings.error(path, "not implemented, and without it every request would pass")
         elif row is not None:
             self._findings.warning(path, f"has no meaning on this level ({level}), ignored")

@@ -1,0 +1,286 @@
+"""Configurations: what runs, what is remarked on, what is refused, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.amqp.settings import ConsumerSettings
+from gateway.catalog import CATALOG
+from gateway.config.findings import ConfigError, Finding
+from gateway.config.load import Loaded, load
+from gateway.config.structs import Service
+
+URL = "amqp://guest:guest@localhost:5672"
+CONSUMER = "backend/amqp/consumer"
+
+
+def backend(**changes: Any) -> dict[str, Any]:
+    settings = {"name": "q", "exchange": "ex", "routing_key": ["#"]}
+    return {
+        "host": [URL],
+        "disable_host_sanitize": True,
+        "extra_config": {CONSUMER: settings},
+        **changes,
+    }
+
+
+def endpoint(**changes: Any) -> dict[str, Any]:
+    return {"endpoint": "/a", "backend": [backend()], **changes}
+
+
+def document(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {"version": 3, "endpoints": list(endpoints or (endpoint(),)), **changes}
+
+
+def loaded(source: Any, **environ: str) -> Loaded:
+    return load(source, CATALOG, environ)
+
+
+def service(source: Any, **environ: str) -> Service:
+    return loaded(source, **environ).service
+
+
+def findings(source: Any, **environ: str) -> list[Finding]:
+    try:
+        return list(loaded(source, **environ).findings)
+    except ConfigError as error:
+        return list(error.findings)
+
+
+def errors(source: Any, **environ: str) -> dict[str, str]:
+    found = findings(source, **environ)
+    return {each.path: each.text for each in found if each.severity == "error"}
+
+
+def warnings(source: Any, **environ: str) -> dict[str, str]:
+    return {each.path: each.text for each in loaded(source, **environ).findings}
+
+
+def test_defaults_are_those_of_krakend() -> None:
+    it = service(document())
+    assert (it.port, it.timeout, it.max_header_bytes) == (8080, 2.0, 1_000_000)
+    only = it.endpoints[0]
+    assert (only.method, only.timeout, only.output_encoding) == ("GET", 2.0, "json")
+    settings = only.backend[0].extra_config[CONSUMER]
+    assert isinstance(settings, ConsumerSettings)
+    assert settings.durable is False
+    assert settings.routing_key == ("#",)
+
+
+def test_the_root_is_inherited() -> None:
+    text = document(
+        {"endpoint": "/a", "backend": [{**backend(), "host": []}]},
+        host=[URL],
+        timeout="5s",
+        cache_ttl="1m",
+        output_encoding="string",
+    )
+    only = service(text).endpoints[0]
+    assert (only.timeout, only.cache_ttl, only.output_encoding) == (5.0, 60.0, "string")
+    assert only.backend[0].host == (URL,)
+
+
+@pytest.mark.parametrize("name", ["json", "yaml", "toml"])
+def test_formats(name: str, tmp_path: Path) -> None:
+    texts = {
+        "json": json.dumps(document()),
+        "yaml": f"""
+version: 3
+endpoints:
+  - endpoint: /a
+    backend:
+      - host: ["{URL}"]
+        disable_host_sanitize: true
+        extra_config:
+          {CONSUMER}: {{name: q, exchange: ex, routing_key: ["#"]}}
+""",
+        "toml": f"""
+version = 3
+[[endpoints]]
+endpoint = "/a"
+[[endpoints.backend]]
+host = ["{URL}"]
+disable_host_sanitize = true
+[endpoints.backend.extra_config."{CONSUMER}"]
+name = "q"
+exchange = "ex"
+routing_key = ["#"]
+""",
+    }
+    path = tmp_path / f"gateway.{name}"
+    path.write_text(texts[name])
+    assert service(path) == service(document())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("a.json", '{"version": 3,\n "port": }', "line 2, column 10"),
+        ("a.json", '{"version": 3', "line 1"),
+        ("a.yaml", "a: [1\nb: 2", "line 2"),
+        ("a.toml", "a = \n", "line 1"),
+        ("a.json", "[1]", "expected an object"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_syntax_error_says_where(tmp_path: Path, name: str, text: str, where: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert where in errors(path)["$"]
+
+
+def test_a_missing_file_is_a_clear_error() -> None:
+    assert "cannot read" in errors("/does/not/exist.json")["$"]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = document(
+        endpoint(timeout="2 seconds"),
+        endpoint(endpoint="/__debug/x"),
+        {"endpoint": "/b", "backend": []},
+        endpoint(endpoint="/c", backend=[backend(url_pattern="/{id}")]),
+        endpoint(endpoint="/d", output_encoding="no-op", backend=[backend(), backend()]),
+        version=2,
+        port="many",
+    )
+    assert errors(text).keys() == {
+        "$.version",
+        "$.port",
+        "$.endpoints[0].timeout",
+        "$.endpoints[1].endpoint",
+        "$.endpoints[2].backend",
+        "$.endpoints[3].backend[0].url_pattern",
+        "$.endpoints[4].output_encoding",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"endpoint": "/a/*/b"}, "endpoint"),
+        ({"endpoint": "/a/*rest"}, "endpoint"),
+        ({"backend": [backend(host=["http://x"])]}, "backend[0].host[0]"),
+        ({"backend": [backend(host=[])]}, "backend[0]"),
+        ({"backend": [backend(disable_host_sanitize=False)]}, "backend[0].host[0]"),
+        ({"backend": [backend(mapping=["a"])]}, "backend[0].mapping"),
+        ({"backend": [backend(extra_config={})]}, "backend[0]"),
+        (
+            {"backend": [backend(extra_config={CONSUMER: {"exchange": "ex"}})]},
+            f'backend[0].extra_config["{CONSUMER}"]',
+        ),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], path: str) -> None:
+    assert f"$.endpoints[0].{path}" in errors(document(endpoint(**changes)))
+
+
+def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> None:
+    text = document(endpoint(endpoint="/a/{x}"), endpoint(endpoint="/a/{y}"))
+    assert "defined at $.endpoints[0].endpoint" in " ".join(errors(text).values()) or (
+        "called" in errors(text)["$.endpoints[1].endpoint"]
+    )
+    other_method = document(endpoint(), endpoint(method="POST"))
+    assert errors(other_method) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "word"),
+    [
+        ({"endpoint_": 1}, "endpoint_", "endpoint"),
+        ({"concurrent_calls": "3"}, "concurrent_calls", "taken as 3"),
+        ({"input_headers": "X-A"}, "input_headers", "its only item"),
+        ({"output_encoding": "nosuch"}, "output_encoding", '"json" is used'),
+        ({"method": "HEAD"}, "method", "left out"),
+        ({"timeout": "-1s"}, "timeout", "fail"),
+        ({"timeout": 2}, "timeout", "taken as 2e-09"),
+    ],
+)
+def test_what_krakend_tolerates_is_remarked_on(
+    changes: dict[str, Any], path: str, word: str
+) -> None:
+    assert word in warnings(document(endpoint(**changes)))[f"$.endpoints[0].{path}"]
+
+
+def test_comments_are_no_unknown_keys() -> None:
+    text = document(endpoint(**{"@comment": 1, "$x": 2, "_note": 3, "#": 4}), **{"$schema": "x"})
+    assert warnings(text) == {}
+
+
+def test_a_legacy_namespace_is_the_new_one() -> None:
+    settings = {"name": "q", "exchange": "ex", "routing_key": ["#"]}
+    old = backend(extra_config={"github.com/devopsfaith/krakend-amqp/consume": settings})
+    assert service(document(endpoint(backend=[old]))) == service(document())
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        "auth/validator",
+        "validation/json-schema",
+        "validation/cel",
+        "security/http",
+        "github.com/devopsfaith/krakend-jose/validator",
+    ],
+)
+def test_what_would_leave_a_door_open_is_refused(namespace: str) -> None:
+    text = document(endpoint(extra_config={namespace: {}}))
+    assert "every request would pass" in next(iter(errors(text).values()))
+
+
+def test_other_unknown_namespaces_are_remarked_on() -> None:
+    found = warnings(document(extra_config={"nosuch/thing": {}, "documentation/openapi": {}}))
+    assert list(found.values()) == ["unknown namespace, ignored"]
+
+
+def test_the_environment_overrides_scalars_of_the_root() -> None:
+    it = service(document(), KRAKEND_PORT="8081", KRAKEND_TIMEOUT="7s", KRAKEND_DEBUG_ENDPOINT="1")
+    assert (it.port, it.timeout, it.debug_endpoint) == (8081, 7.0, True)
+    assert errors(document(), KRAKEND_PORT="x").keys() == {"$KRAKEND_PORT"}
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/word\n")
+    for place, environ in (
+        ("${PASSWORD}", {"PASSWORD": "p@ss/word"}),
+        (f"${{file:{secret}}}", {}),
+    ):
+        host = f"amqp://me:{place}@broker"
+        it = service(document(endpoint(backend=[backend(host=[host])])), **environ)
+        assert it.endpoints[0].backend[0].host == ("amqp://me:p%40ss%2Fword@broker",)
+
+
+def test_a_missing_secret_is_named() -> None:
+    text = document(endpoint(backend=[backend(host=["amqp://me:${NOPE}@broker"])]))
+    assert errors(text) == {"$.endpoints[0].backend[0].host[0]": "${NOPE} is not set"}
+
+
+def test_no_finding_shows_a_password() -> None:
+    host = "amqps:me:secret@broker"
+    text = document(endpoint(backend=[backend(host=[host])], timeout=["x://me:secret@y"]))
+    assert "secret" not in "\n".join(map(str, findings(text)))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([*Service.__struct_fields__, "x", "@c"]), inner, max_size=5
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(JSON)
+def test_no_document_raises_anything_but_findings(value: Any) -> None:
+    findings(value if isinstance(value, dict) else json.dumps(value).encode())
+    findings({"version": 3, "endpoints": value, "extra_config": value})
+    findings(document(endpoint(backend=[backend(extra_config={CONSUMER: value})])))

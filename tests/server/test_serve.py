@@ -1,0 +1,110 @@
+"""What every server does, over real sockets: uvicorn, and hypercorn on both async libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from anyio import Event, sleep
+from msgspec.structs import replace
+
+from gateway.errors import GatewayError
+from gateway.server import Limits, ServeSettings, serve
+from gateway.server.settings import ServerName
+
+from .client import connect, get, receive_all, receive_until, serving, status_of
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = ServeSettings(limits=Limits(header_bytes=20_000, body_bytes=1000), grace=1)
+
+
+@pytest.fixture(params=["uvicorn", "hypercorn"])
+def settings(request: pytest.FixtureRequest, anyio_backend: str) -> ServeSettings:
+    name: ServerName = request.param
+    if anyio_backend == "trio":
+        name = "hypercorn"
+    return replace(SETTINGS, server=name)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": message["type"] + ".complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def test_a_connection_is_kept_for_the_next_request(settings: ServeSettings) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        for _ in range(3):
+            await client.send(get())
+            assert status_of(await receive_until(client, b"hello")) == 200
+        await client.aclose()
+
+
+async def test_requests_may_be_sent_before_the_answers(settings: ServeSettings) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        await client.send(get() * 3 + get("/", "Connection: close"))
+        assert (await receive_all(client)).count(b"hello") == 4
+
+
+@pytest.mark.parametrize(
+    "request_", [get("/", "Connection: close"), get(version="1.0")], ids=["close", "1.0"]
+)
+async def test_a_connection_that_is_not_kept_is_closed(
+    settings: ServeSettings, request_: bytes
+) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        await client.send(request_)
+        assert (await receive_all(client)).endswith(b"hello")
+
+
+async def test_a_body_that_announces_too_much_is_refused(settings: ServeSettings) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
+        assert status_of(await receive_all(client)) == 413
+
+
+async def test_nonsense_is_a_400(settings: ServeSettings) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        await client.send(b"nonsense\r\n\r\n")
+        assert status_of(await receive_all(client)) == 400
+
+
+async def test_a_running_request_ends_before_the_stop(settings: ServeSettings) -> None:
+    begun = Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            begun.set()
+            await sleep(0.3)
+        await hello(scope, receive, send)
+
+    async with serving(slow, settings) as (port, stop):
+        client = await connect(port)
+        await client.send(get())
+        await begun.wait()
+        stop.set()
+        assert (await receive_all(client)).endswith(b"hello")
+
+
+async def test_the_port_is_taken(settings: ServeSettings) -> None:
+    async with serving(hello, settings) as (port, _):
+        taken = replace(settings, host="127.0.0.1", port=port)
+        with pytest.raises(GatewayError, match="cannot listen"):
+            await serve(hello, taken, stop=Event())
+
+
+async def test_uvicorn_is_for_asyncio(anyio_backend: str) -> None:
+    if anyio_backend == "trio":
+        with pytest.raises(GatewayError, match="asyncio only"):
+            await serve(hello, replace(SETTINGS, server="uvicorn"), stop=Event())

@@ -1,0 +1,180 @@
+"""The limits that only our protocol keeps, and whether an answer has left."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from anyio import Event, create_task_group, sleep, to_thread
+
+from gateway.server import Limits, ServeSettings
+
+from .client import connect, get, receive_all, receive_until, serving, status_of
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = Limits(
+    header_time=0.2,
+    body_bytes=1000,
+    body_time=0.2,
+    answer_time=0.5,
+    idle_time=0.3,
+    connections=5,
+)
+SETTINGS = ServeSettings(server="uvicorn", limits=LIMITS, grace=1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Application:
+    """Answers with ``size`` bytes and writes down whether they left."""
+
+    def __init__(self) -> None:
+        self.size = 5
+        self.left: list[bool] = []
+        self.gone = Event()
+        self.waits = False
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        connection = scope["extensions"]["gateway.connection"]
+        if self.waits:
+            connection.watch(self.gone.set)
+            await self.gone.wait()
+        if scope["method"] == "POST":
+            while (message := await receive()).get("more_body"):
+                pass
+            if message["type"] == "http.disconnect":
+                return
+        headers = [(b"content-length", b"%d" % self.size), *self.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * self.size})
+        self.left.append(await connection.left())
+
+
+@pytest.fixture
+async def app() -> Application:
+    return Application()
+
+
+@pytest.fixture
+async def port(app: Application) -> AsyncGenerator[int]:
+    async with serving(app, SETTINGS) as (port, _):
+        yield port
+
+
+async def until_decided(app: Application, number: int = 1) -> list[bool]:
+    while len(app.left) < number:
+        await sleep(0.01)
+    return app.left
+
+
+async def test_who_reads_has_it(app: Application, port: int) -> None:
+    client = await connect(port)
+    for _ in range(3):
+        await client.send(get())
+        await receive_until(client, b"xxxxx")
+    assert await until_decided(app, 3) == [True] * 3
+
+
+@pytest.mark.parametrize("close", ["", "Connection: close"])
+async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, close: str) -> None:
+    def ask() -> None:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(get("/", close) if close else get())
+            while b"xxxxx" not in client.recv(1000):
+                pass
+
+    for _ in range(150):
+        await to_thread.run_sync(ask)
+    assert await until_decided(app, 150) == [True] * 150
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_reset: bool) -> None:
+    def ask_and_close() -> None:
+        client = socket.create_connection(("127.0.0.1", port))
+        if is_reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(get())
+        client.close()
+
+    app.waits = True
+    await to_thread.run_sync(ask_and_close)
+    assert await until_decided(app) == [False]
+
+
+async def test_the_application_is_told_when_a_client_goes(app: Application, port: int) -> None:
+    app.waits = True
+    client = await connect(port)
+    await client.send(get())
+    await sleep(0.1)
+    assert not app.gone.is_set()
+    await client.aclose()
+    await app.gone.wait()
+
+
+async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> None:
+    app.size = 20_000_000
+    client = await connect(port)
+    await client.send(get())
+    assert await until_decided(app) == [False]
+
+
+async def test_who_reads_a_large_answer_has_it(app: Application, port: int) -> None:
+    app.size = 20_000_000
+    client = await connect(port)
+    async with create_task_group() as tasks:
+        await client.send(get("/", "Connection: close"))
+        tasks.start_soon(receive_all, client)
+        assert await until_decided(app) == [True]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_headers_have_a_time(port: int, sent: bytes) -> None:
+    client = await connect(port)
+    if sent:
+        await client.send(sent)
+    assert status_of(await receive_all(client)) == 408
+
+
+async def test_a_body_has_a_time(port: int) -> None:
+    client = await connect(port)
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    assert status_of(await receive_all(client)) == 408
+
+
+async def test_a_chunked_body_has_a_size(port: int) -> None:
+    client = await connect(port)
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.send((b"100\r\n" + b"x" * 256 + b"\r\n") * 8)
+    assert status_of(await receive_all(client)) == 413
+
+
+async def test_an_idle_connection_is_closed(app: Application, port: int) -> None:
+    client = await connect(port)
+    await client.send(get())
+    assert (await receive_all(client)).endswith(b"xxxxx")
+
+
+async def test_connections_have_a_number(port: int) -> None:
+    clients = [await connect(port) for _ in range(5)]
+    refused = await connect(port)
+    assert status_of(await receive_all(refused)) == 503
+    for client in clients:
+        await client.aclose()
+
+
+async def test_a_header_cannot_be_smuggled(app: Application, port: int) -> None:
+    app.headers = [(b"x-a", b"1\r\nx-b: 2")]
+    client = await connect(port)
+    await client.send(get("/", "Connection: close"))
+    answer = await receive_all(client)
+    assert b"x-b" not in answer
+    assert status_of(answer) in (0, 500)

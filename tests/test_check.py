@@ -1,0 +1,58 @@
+"""The traps that ``gateway check`` remarks on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.catalog import CATALOG
+from gateway.check import check
+from gateway.config.load import load
+
+
+def remarks(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
+    consumer = {
+        "name": "q",
+        "exchange": "ex",
+        "routing_key": ["#"],
+        "durable": True,
+        "prefetch_count": 500,
+        **settings,
+    }
+    backend = {
+        "host": ["amqp://broker"],
+        "disable_host_sanitize": True,
+        "extra_config": {"backend/amqp/consumer": consumer},
+    }
+    document = {
+        "version": 3,
+        "endpoints": [{"endpoint": "/a", "backend": [backend], **(endpoint or {})}],
+    }
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+
+
+def test_a_good_consumer_has_no_remarks() -> None:
+    assert remarks() == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"prefetch_size": 1024}, "prefetch_size"),
+        ({"prefetch_count": 0}, "no prefetch_count"),
+        ({"prefetch_count": 10}, "small"),
+        ({"auto_ack": True}, "at most once"),
+        ({"exclusive": True}, "exclusive"),
+        ({"delete": True}, "last consumer"),
+        ({"durable": False}, "not durable"),
+        ({"arguments": {"x-queue-type": "quorum", "x-delivery-limit": 3}}, "x-delivery-limit"),
+        ({"wait": "1s", "priority": 3}, "only this gateway knows: priority, wait"),
+    ],
+)
+def test_a_trap_is_remarked_on(settings: dict[str, Any], word: str) -> None:
+    assert word in remarks(**settings)
+
+
+def test_concurrent_calls_take_no_messages_for_nothing() -> None:
+    assert "counts as 1" in remarks({"concurrent_calls": 3})
