@@ -13,7 +13,7 @@ import struct
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -259,7 +259,14 @@ FAULTS: dict[str, Fault] = {
 
 
 def run_fault(
-    name: str, broker: Broker, url: str, folder: Path, rate: float, seconds: float, timeout: str
+    name: str,
+    broker: Broker,
+    url: str,
+    folder: Path,
+    rate: float,
+    seconds: float,
+    timeout: str,
+    flags: Sequence[str] = (),
 ) -> Account:
     """Publish numbers, ask for them at ``rate``, let the fault happen after one second."""
     published = int(rate * seconds) + 2000
@@ -270,7 +277,7 @@ def run_fault(
         endpoint("/numbers", consumer(url, QUEUE), timeout=timeout),
         endpoint("/large", consumer(url, "large"), timeout=timeout),
     )
-    with running(config, folder) as gateway:
+    with running(config, folder, *flags) as gateway:
         gateway.wait_for("/__ready")
         clients = Clients(gateway.port, "/numbers")
         stage = Stage(broker, gateway, url, Counter())
@@ -298,12 +305,20 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--timeout", default="10s", help="of the endpoint")
+    parser.add_argument("--flags", default="", help="for gateway run, e.g. '--server hypercorn'")
     options = parser.parse_args()
     with open_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in options.fault or FAULTS:
             url = broker.add_vhost(f"fault-{name}")
             account = run_fault(
-                name, broker, url, Path(folder), options.rate, options.seconds, options.timeout
+                name,
+                broker,
+                url,
+                Path(folder),
+                options.rate,
+                options.seconds,
+                options.timeout,
+                options.flags.split(),
             )
             print(f"{name:8}{account}", flush=True)
 

@@ -30,6 +30,9 @@ log = logging.getLogger("gateway.amqp")
 CLOSE_TIMEOUT = 2.0
 """Seconds for the goodbyes of AMQP; after it the socket is closed without."""
 
+ANSWER_TIME = 10.0
+"""Seconds for an answer on a channel that has unsettled messages."""
+
 QUICKEST_REPAIR = 0.25
 """Seconds between attempts while a request is waiting: at most four a second."""
 
@@ -275,6 +278,19 @@ async def call(awaitable: Awaitable[T]) -> T:
         raise ConnectionGoneError("the connection was closed") from None
     except (AMQPError, OSError, RuntimeError, EOFError) as error:
         raise LinkError(describe(error)) from error
+
+
+async def call_to_the_end(awaitable: Awaitable[T]) -> T:
+    """As :func:`call`, but a cancellation waits for the answer, :data:`ANSWER_TIME` at most.
+
+    aiormq closes the channel of a call that is cancelled: what was settled on it meanwhile, and
+    is not written yet, would be delivered again.
+    """
+    try:
+        with fail_after(ANSWER_TIME, shield=True):
+            return await call(awaitable)
+    except TimeoutError as error:
+        raise LinkError(f"no answer within {ANSWER_TIME:g} s") from error
 
 
 def describe(error: BaseException) -> str:

@@ -17,7 +17,16 @@ from pamqp.base import Frame
 from ..bridge import AsyncioSide
 from .buffer import Buffer, Delivery
 from .intake import Intake
-from .link import STABLE, Connection, Link, LinkError, call, open_connection, reason
+from .link import (
+    STABLE,
+    Connection,
+    Link,
+    LinkError,
+    call,
+    call_to_the_end,
+    open_connection,
+    reason,
+)
 from .settings import DEFAULT_PREFETCH, ConsumerSettings
 from .topology import consume, consumer_topology
 
@@ -239,7 +248,7 @@ class Subscription:
                 if not await self._is_needed(intake):
                     return
                 intake.check()
-                await call(channel.basic_cancel(consumer))
+                await call_to_the_end(channel.basic_cancel(consumer))
                 await self._drain(intake)
         finally:
             self._intake = None
@@ -254,10 +263,10 @@ class Subscription:
             yield max(1, min(self._prefetch, self._limit // intake.largest))
 
     async def _start_consumer(self, channel: Channel, prefetch: int) -> str:
-        await call(channel.basic_qos(prefetch_count=prefetch))
+        await call_to_the_end(channel.basic_qos(prefetch_count=prefetch))
         consumer_tag = self.settings.consumer_tag or f"hutch-{uuid4().hex}"
         channel.consumers[consumer_tag] = _never_called
-        await call(channel.rpc(consume(self.settings, consumer_tag)))
+        await call_to_the_end(channel.rpc(consume(self.settings, consumer_tag)))
         return consumer_tag
 
     def _attached(self) -> None:

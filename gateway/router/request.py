@@ -19,8 +19,17 @@ NOTHING: dict[str, Any] = {}
 class Connection(Protocol):
     """What a server can tell of a connection beyond ASGI."""
 
-    def watch(self, callback: Callable[[], object]) -> None:
-        """Call back, once, when the connection is lost before the answer is complete."""
+    keeps_body_time: bool
+    """The server itself ends a request whose body takes too long."""
+
+    def watch(
+        self, callback: Callable[[], object]
+    ) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Call back, once, when the connection is lost before the answer is complete.
+
+        Returns what must run beside for that; None when nothing must.
+        """
+        ...
 
     async def left(self) -> bool:
         """Wait until every byte of the answer has left the process.
@@ -40,12 +49,12 @@ class ConnectionClient:
         self.is_gone = False
         self.left = connection.left
 
-    def watch(self, gone: Callable[[], None]) -> None:
+    def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]] | None:
         def note_and_tell() -> None:
             self.is_gone = True
             gone()
 
-        self._connection.watch(note_and_tell)
+        return self._connection.watch(note_and_tell)
 
 
 class AsgiClient:
@@ -95,8 +104,9 @@ async def refuse_body(scope: Scope, send: Send, error: BodyError) -> None:
 
 async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
     """The whole body, of at most ``limit`` bytes, within ``seconds``. Raises BodyError."""
-    if CONNECTION in (scope.get("extensions") or NOTHING):
-        # Our own servers keep the time, per connection; a timer here costs 10 us.
+    connection: Connection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
+    if connection is not None and connection.keeps_body_time:
+        # A timer here costs 10 us.
         return await _read(receive, limit)
     try:
         with fail_after(seconds):

@@ -6,24 +6,16 @@ uvicorn's last ``send()`` only fills a buffer, and tells nothing of a client tha
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import select
-import struct
-import termios
-import time
 from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-log = logging.getLogger("gateway.server")
+from .peer import Peer
 
-GONE = select.POLLERR | select.POLLHUP
-FIN = select.POLLRDHUP
-DOUBT_TIME = 1.0
-"""Seconds for the client's kernel to acknowledge the last bytes, when its FIN is here already."""
+log = logging.getLogger("gateway.server")
 
 
 class Burst:
@@ -51,8 +43,10 @@ class Exchange(RequestResponseCycle):
     """Leaner than its base: head and body of a complete answer are one write.
 
     It closes the connection, where that is to be done, only after ``left()`` has decided: on a
-    closed socket nothing can be seen any more. ``peer``: polls the socket for the client's end.
+    closed socket nothing can be seen any more. ``peer``: the client.
     """
+
+    keeps_body_time = True
 
     def __init__(
         self,
@@ -64,7 +58,7 @@ class Exchange(RequestResponseCycle):
         expect_100_continue: bool,
         on_response: Callable[[], None],
         answer_time: float,
-        peer: select.poll,
+        peer: Peer,
         burst: Burst,
     ) -> None:
         # Its base's attributes, set here: a call with twelve arguments costs a microsecond.
@@ -108,8 +102,7 @@ class Exchange(RequestResponseCycle):
                 return False
             if self.disconnected or self.transport.is_closing():
                 return False
-            events = self._peer.poll(0)
-            return not events or await self._took_all(events[0][1])
+            return await self._peer.has_taken_all()
         finally:
             self.is_undecided = False
 
@@ -188,27 +181,7 @@ class Exchange(RequestResponseCycle):
             self.transport.set_write_buffer_limits()
         return not self.disconnected
 
-    async def _took_all(self, events: int) -> bool:
-        """Whether a client whose FIN is here now has taken what has left."""
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        deadline = time.monotonic() + DOUBT_TIME
-        while not events & GONE and not self.disconnected and time.monotonic() < deadline:
-            # It has read everything and closed, or it closed before: then its kernel answers
-            # our bytes with a reset, and until it does they count as not acknowledged.
-            is_taken = _unacknowledged(descriptor) == 0
-            ((_, events),) = self._peer.poll(0)
-            if is_taken and not events & GONE:
-                return True
-            await asyncio.sleep(0.01)
-        return False
-
 
 def _chunk(body: bytes, more_body: bool) -> bytes:
     chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
     return chunk if more_body else chunk + b"0\r\n\r\n"
-
-
-def _unacknowledged(descriptor: int) -> int:
-    """Bytes in the kernel's send queue (SIOCOUTQ, tcp(7))."""
-    (size,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))
-    return int(size)

@@ -1,7 +1,7 @@
 """hypercorn inside our nursery: asyncio and Trio, HTTP/1.1 and HTTP/2.
 
-What it cannot do: tell when an answer has left the process (what it took counts as sent), limit
-the number of connections, limit the time for a body.
+What it cannot do: limit the number of connections, or the time for a body. A client that does
+not read at all is given up by the kernel (TCP_USER_TIMEOUT, ``answer_time``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from anyio import Event
 from hypercorn.config import Config
 from sniffio import current_async_library
 
-from .body_limit import limit_body
+from .hypercorn_connection import adapt
 from .settings import ServeSettings
 
 
@@ -39,13 +39,13 @@ async def serve_hypercorn(
     config.h2_max_header_list_size = limits.header_bytes
     config.keep_alive_timeout = limits.idle_time
     config.read_timeout = None
-    limited = limit_body(app, limits.body_bytes)
+    adapted = adapt(app, limits)
     started()  # the sockets are listening
     if current_async_library() == "trio":
         from hypercorn.trio import serve as serve_trio
 
-        await serve_trio(limited, config, shutdown_trigger=stop.wait, mode="asgi")
+        await serve_trio(adapted, config, shutdown_trigger=stop.wait, mode="asgi")
     else:
         from hypercorn.asyncio import serve as serve_asyncio
 
-        await serve_asyncio(limited, config, shutdown_trigger=stop.wait, mode="asgi")
+        await serve_asyncio(adapted, config, shutdown_trigger=stop.wait, mode="asgi")

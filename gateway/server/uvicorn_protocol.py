@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -12,7 +11,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from .exchange import FIN, Burst, Exchange
+from .exchange import Burst, Exchange
+from .peer import Peer
 from .settings import Limits
 
 TICK = 0.5
@@ -44,6 +44,8 @@ class HttpProtocol(HttpToolsProtocol):
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
     """
 
+    _peer: Peer
+
     def __init__(
         self,
         config: Config,
@@ -58,14 +60,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.limits = clock.limits
         self._deadline = 0.0
         self._refusal = 408
-        self._peer = select.poll()
         self._is_in_headers = False
         self._header_bytes = 0
         self._body_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._peer.register(transport.get_extra_info("socket").fileno(), FIN)
+        self._peer = Peer(transport.get_extra_info("socket").fileno())
         self._expect(self.limits.header_time, 408)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)

@@ -14,10 +14,27 @@ ANSWERED_THROUGHOUT = {"close", "broker", "alarm", "hangup", "slow"}
 """The gateway lives on: no request may fail whose deadline outlasts the repair."""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost(fault: str, broker: Broker, vhost_url: str, tmp_path: Path) -> None:
+HYPERCORN = {
+    "hypercorn": ("--server", "hypercorn"),
+    "trio": ("--async-library", "trio"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "server"),
+    [
+        *((fault, "uvicorn") for fault in FAULTS),
+        *(("close", server) for server in HYPERCORN),
+        *(("hangup", server) for server in HYPERCORN),
+        *(("slow", server) for server in HYPERCORN),
+    ],
+)
+def test_nothing_is_lost(
+    fault: str, server: str, broker: Broker, vhost_url: str, tmp_path: Path
+) -> None:
     seconds = 12 if fault == "broker" else 5
-    account = run_fault(fault, broker, vhost_url, tmp_path, 200, seconds, "15s")
+    flags = HYPERCORN.get(server, ())
+    account = run_fault(fault, broker, vhost_url, tmp_path, 200, seconds, "15s", flags)
     print(account)
     assert account.lost == []
     assert account.large_lost == 0

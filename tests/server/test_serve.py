@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from anyio import Event, sleep
+from anyio import BrokenResourceError, Event, fail_after, sleep
 from msgspec.structs import replace
+from sniffio import current_async_library
 
 from gateway.errors import GatewayError
 from gateway.server import Limits, ServeSettings, serve
@@ -16,7 +20,8 @@ from .client import connect, get, receive_all, receive_until, serving, status_of
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS = ServeSettings(limits=Limits(header_bytes=20_000, body_bytes=1000), grace=1)
+LIMITS = Limits(header_bytes=20_000, body_bytes=1000, answer_time=1)
+SETTINGS = ServeSettings(limits=LIMITS, grace=1)
 
 
 @pytest.fixture(params=["uvicorn", "hypercorn"])
@@ -64,6 +69,46 @@ async def test_a_connection_that_is_not_kept_is_closed(
         client = await connect(port)
         await client.send(request_)
         assert (await receive_all(client)).endswith(b"hello")
+
+
+@pytest.mark.parametrize("is_trickled", [False, True])
+async def test_headers_have_a_limit(settings: ServeSettings, is_trickled: bool) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        if is_trickled:
+            await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            with suppress(BrokenResourceError):  # closed in the middle
+                for number in range(40):
+                    await client.send(b"X-%d: %b\r\n" % (number, b"y" * 1000))
+        else:
+            await client.send(get("/", "X-Big: " + "y" * 30_000))
+        # 0: the refusal was overtaken by the reset that unread bytes cause.
+        assert status_of(await receive_all(client)) in (0, 400, 431)
+
+
+async def test_a_client_that_never_reads_does_not_hold_up_a_stop(settings: ServeSettings) -> None:
+    size = 20_000_000
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await hello(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+    if settings.server == "hypercorn" and current_async_library() == "asyncio":
+        # hypercorn tells the loop what became of the connection: ETIMEDOUT.
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: logging.getLogger("test").info("%s", context)
+        )
+    with fail_after(15):
+        async with serving(large, settings) as (port, stop):
+            client = await connect(port)
+            await client.send(get())
+            await client.receive()
+            stop.set()
+    await client.aclose()
 
 
 async def test_a_body_that_announces_too_much_is_refused(settings: ServeSettings) -> None:

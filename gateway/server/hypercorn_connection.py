@@ -1,0 +1,90 @@
+"""Whether an answer has left, on hypercorn; and the limits that it lacks.
+
+hypercorn's ``send()`` returns normally to a client that has gone. The connection behind it is
+found by way of the bound methods it hands to the application; should a later version hand over
+something else, what it took counts as sent, as on any foreign server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from anyio import move_on_after, sleep
+
+from .peer import Peer
+from .settings import Limits
+
+BUFFER_CHECK = 0.01
+"""Seconds between looks at a write buffer that is not empty."""
+
+
+class HypercornConnection:
+    """What the router asks of a connection (gateway.router.request.Connection)."""
+
+    keeps_body_time = False
+
+    def __init__(self, stream: Any, server: Any, receive: Any, answer_time: float) -> None:
+        self._stream = stream
+        self._server = server
+        self._receive = receive
+        self._answer_time = answer_time
+
+    def watch(self, callback: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
+        return partial(self._wait_gone, callback)
+
+    async def _wait_gone(self, callback: Callable[[], object]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        callback()
+
+    async def left(self) -> bool:
+        transport = getattr(getattr(self._server, "writer", None), "transport", None)
+        if transport is not None:  # asyncio: its own buffer is before the kernel's
+            with move_on_after(self._answer_time):
+                while transport.get_write_buffer_size() and not transport.is_closing():
+                    await sleep(BUFFER_CHECK)
+            if transport.is_closing() or transport.get_write_buffer_size():
+                transport.abort()
+                return False
+        descriptor = self._descriptor(transport)
+        return descriptor >= 0 and await Peer(descriptor).has_taken_all()
+
+    def _descriptor(self, transport: Any) -> int:
+        if transport is not None:
+            return int(transport.get_extra_info("socket").fileno())
+        stream = self._server.stream
+        return int(getattr(stream, "transport_stream", stream).socket.fileno())
+
+
+def adapt(app: Any, limits: Limits) -> Any:
+    """``app`` with the extension, and with limits on headers and on announced bodies."""
+
+    async def adapted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif status := _refusal(scope["headers"], limits):
+            headers = [(b"content-length", b"0"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body"})
+        else:
+            stream = getattr(send, "__self__", None)
+            protocol = getattr(getattr(stream, "send", None), "__self__", None)
+            server = getattr(getattr(protocol, "send", None), "__self__", None)
+            if hasattr(server, "writer") or hasattr(server, "stream"):
+                connection = HypercornConnection(stream, server, receive, limits.answer_time)
+                scope["extensions"]["gateway.connection"] = connection
+            await app(scope, receive, send)
+
+    return adapted
+
+
+def _refusal(headers: Any, limits: Limits) -> int:
+    """hypercorn bounds only headers that are incomplete, and no body at all."""
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"content-length" and int(value) > limits.body_bytes:
+            return 413
+    return 431 if size > limits.header_bytes else 0
