@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
+from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .config.extra import Level
 from .config.structs import Backend, Endpoint, Service
-from .proxy import Branch, Stage
+from .proxy import Branch, Guard, Stage
 
 
 class Resource(Protocol):
@@ -65,14 +66,17 @@ BuildBackend: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Branch]
 
 BuildStage: TypeAlias = Callable[[Any, Endpoint, Assembly], Stage]
 BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stage]
+BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
+BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 
 
 class Component(Struct, frozen=True, kw_only=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
-    ``aliases``: legacy names. At most one builder per level; a level without one does not know
-    the namespace. ``service``: settings that other parts read from the root.
-    ``ours``: keys that KrakenD does not have.
+    ``aliases``: legacy names. A level without a builder does not know the namespace.
+    ``service``: settings that other parts read from the root; ``layer``: wraps the whole
+    application. ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps the
+    pipe. ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str
@@ -83,12 +87,14 @@ class Component(Struct, frozen=True, kw_only=True):
     backend: BuildBackend | None = None
     backend_stage: BuildBackendStage | None = None
     endpoint_stage: BuildStage | None = None
+    guard: BuildGuard | None = None
+    layer: BuildLayer | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has a meaning on that level."""
         builders: dict[Level, object] = {
-            "service": self.service,
-            "endpoint": self.endpoint_stage,
+            "service": self.service or self.layer,
+            "endpoint": self.endpoint_stage or self.guard,
             "backend": self.backend or self.backend_stage,
             "source": self.backend,
         }
@@ -96,4 +102,4 @@ class Component(Struct, frozen=True, kw_only=True):
 
 
 Catalog: TypeAlias = tuple[Component, ...]
-"""Every component, in the order its stages wrap a branch: inner first."""
+"""Every component: stages and layers wrap in this order, inner first; guards are asked in it."""

@@ -12,6 +12,20 @@ class GatewayError(Exception):
     status: int = 500
 
 
+class Refused(GatewayError):
+    """A request that may not come in. Answered with the bare status, as KrakenD does.
+
+    ``headers``: of the answer, names in lower case.
+    """
+
+    def __init__(
+        self, status: int, text: str = "", headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers
+
+
 class DeadlineExceeded(GatewayError):
     """The time for a backend is over (the text is KrakenD's)."""
 

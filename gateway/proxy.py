@@ -47,11 +47,22 @@ class Request:
     ``params``: the endpoint's placeholders, first letter in upper case as KrakenD keeps them
     (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
     arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
-    empty when no branch reads it. ``taken``: every message taken for this request, from the
-    moment it left its buffer; at the end what is not settled then goes back.
+    empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
+    ``taken``: every message taken for this request, from the moment it left its buffer; at the end
+    what is not settled then goes back.
     """
 
-    __slots__ = ("body", "client", "headers", "method", "params", "path", "query_string", "taken")
+    __slots__ = (
+        "body",
+        "client",
+        "headers",
+        "method",
+        "params",
+        "path",
+        "query_string",
+        "remote",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class Request:
         query_string: bytes = b"",
         body: bytes = b"",
         client: Client | None = None,
+        remote: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -70,7 +82,33 @@ class Request:
         self.query_string = query_string
         self.body = body
         self.client = client or Nobody()
+        self.remote = remote
         self.taken: list[Hold] = []
+
+    def copy(self) -> Request:
+        """Another request of the same client, for a stage that changes something for its branch.
+
+        What is taken for it belongs to this one.
+        """
+        copy = Request(
+            self.method,
+            self.path,
+            dict(self.params),
+            self.headers,
+            self.query_string,
+            self.body,
+            self.client,
+            self.remote,
+        )
+        copy.taken = self.taken
+        return copy
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; ``name`` in lower case."""
+        for each, value in self.headers:
+            if each == name:
+                return value
+        return None
 
     def give_back(self) -> None:
         """Give back every message that is not settled yet."""
@@ -139,3 +177,7 @@ class Branch(NamedTuple):
 
 Stage: TypeAlias = Callable[[Branch], Branch]
 """Wraps a branch."""
+
+Guard: TypeAlias = Callable[[Request], Awaitable[None] | None]
+"""Asked before a request's body is read. Raises :class:`gateway.errors.Refused`; what it returns,
+when it has to wait, is awaited."""

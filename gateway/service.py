@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+from .asgi import ASGIApp
 from .assembly import Assembly, Catalog
 from .bridge import open_asyncio_side
 from .catalog import CATALOG
@@ -17,7 +18,6 @@ from .errors import GatewayError
 from .pipe import MERGE_SHARE, parallel, within
 from .proxy import Branch
 from .router.app import build_app
-from .router.asgi import ASGIApp
 from .router.endpoint import Route
 
 
@@ -28,12 +28,16 @@ class Gateway:
         self.service = service
         self._assembly = assembly
         self._is_stopping = False
-        self.asgi: ASGIApp = build_app(
+        app = build_app(
             service,
             [_build_route(endpoint, assembly) for endpoint in service.endpoints],
             readiness=self.readiness,
             version=version("hutch-gateway"),
         )
+        for row in assembly.catalog:
+            if row.layer is not None and row.namespace in service.extra_config:
+                app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
+        self.asgi: ASGIApp = app
 
     def readiness(self) -> dict[str, Any]:
         """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""
@@ -75,11 +79,14 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
     else:
         pipe = parallel(branches, endpoint.timeout * MERGE_SHARE, assembly.side.signal)
-    for component in assembly.catalog:
-        if component.endpoint_stage and component.namespace in endpoint.extra_config:
-            settings = endpoint.extra_config[component.namespace]
-            pipe = component.endpoint_stage(settings, endpoint, assembly)(pipe)
-    return Route(endpoint.method, endpoint, pipe)
+    guards = []
+    for row in assembly.catalog:
+        settings = endpoint.extra_config.get(row.namespace)
+        if settings is not None and row.endpoint_stage is not None:
+            pipe = row.endpoint_stage(settings, endpoint, assembly)(pipe)
+        if settings is not None and row.guard is not None:
+            guards.append(row.guard(settings, endpoint, assembly))
+    return Route(endpoint.method, endpoint, pipe, guards)
 
 
 def _build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:

@@ -13,7 +13,7 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff"},
+    {"errors", "tasks", "backoff", "asgi"},
     {"proxy"},
     {"config", "encoding", "manipulation", "merging"},
     {"assembly", "bridge"},

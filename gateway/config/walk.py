@@ -47,7 +47,7 @@ class Walker:
                 fields[key] = converted
         for field in msgspec.structs.fields(kind):
             needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
-            if needed and field.name not in fields and field.name not in value:
+            if needed and field.name not in fields and value.get(field.name) is None:
                 self._findings.error(path, f'"{field.name}" is missing')
         return fields
 

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, unquote
 
+from ..asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer, text
 from ..config.structs import GatewaySettings, RouterSettings, Service
-from .asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer, text
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Handler, Route, build_handler
 from .lifespan import answer_lifespan

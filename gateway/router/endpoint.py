@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from ..asgi import Receive, Scope, Send, send_answer
 from ..config.structs import Endpoint, GatewaySettings
 from ..errors import GatewayError
-from ..proxy import Branch, Request, Response
-from .asgi import Receive, Scope, Send, send_answer
+from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 
@@ -18,14 +18,16 @@ log = logging.getLogger("gateway.router")
 Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
 
 NO_RESPONSE = Response()
+NOWHERE = ("", 0)
 
 
 class Route(NamedTuple):
-    """An endpoint of the configuration with the pipe behind it."""
+    """An endpoint of the configuration with the pipe behind it, and who is asked before."""
 
     method: str
     endpoint: Endpoint
     pipe: Branch
+    guards: Sequence[Guard] = ()
 
 
 def build_handler(
@@ -36,12 +38,11 @@ def build_handler(
     It alone settles: messages of the answer are acknowledged when the answer has left for a
     client that is still there. In any other way out of a request they go back.
     """
-    proxy = route.pipe.proxy
-    path = route.endpoint.endpoint
+    proxy, reads_body = route.pipe.proxy, route.pipe.reads_body
+    path, guards = route.endpoint.endpoint, route.guards
+    body_limit, body_time = settings.max_body_bytes, settings.body_timeout
 
-    async def handle(
-        scope: Scope, receive: Receive, send: Send, params: dict[str, str], body: bytes = b""
-    ) -> None:
+    async def handle(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         client = build_client(scope, receive)
         request = Request(
             scope["method"],
@@ -49,13 +50,22 @@ def build_handler(
             params,
             scope["headers"],
             scope["query_string"],
-            body,
+            b"",
             client,
+            (scope.get("client") or NOWHERE)[0],
         )
         try:
             try:
+                for guard in guards:
+                    if (waiting := guard(request)) is not None:
+                        await waiting
+                if reads_body:
+                    request.body = await read_body(scope, receive, body_limit, body_time)
                 response = await proxy(request)
                 answer = render(response)
+            except BodyError as error:
+                await refuse_body(scope, send, error)
+                return
             except Exception as error:
                 response = NO_RESPONSE
                 answer = render_error(_expected(error, path))
@@ -71,17 +81,7 @@ def build_handler(
         finally:
             request.give_back()
 
-    async def handle_body(
-        scope: Scope, receive: Receive, send: Send, params: dict[str, str]
-    ) -> None:
-        try:
-            body = await read_body(scope, receive, settings.max_body_bytes, settings.body_timeout)
-        except BodyError as error:
-            await refuse_body(scope, send, error)
-        else:
-            await handle(scope, receive, send, params, body)
-
-    return handle_body if route.pipe.reads_body else handle
+    return handle
 
 
 def _expected(error: Exception, path: str) -> GatewayError:

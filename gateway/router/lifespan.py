@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from .asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
 
 log = logging.getLogger("gateway.router")
 

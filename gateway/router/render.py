@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
+from ..asgi import Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json
-from ..errors import AmqpFailure, GatewayError, QueueEmpty
+from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 from ..proxy import Response
-from .asgi import Answer, Headers
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]
@@ -113,6 +113,8 @@ def build_render_error(
     common = [version, (b"x-krakend-completed", b"false")]
 
     def render_error(error: GatewayError) -> Answer:
+        if isinstance(error, Refused):
+            return Answer(error.status, [*error.headers, (b"content-length", b"0")])
         status = error.status
         headers = list(common)
         body = b""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from anyio import fail_after
 
-from .asgi import Receive, Scope, Send, send_answer, text
+from ..asgi import Receive, Scope, Send, send_answer, text
 
 CONNECTION = "gateway.connection"
 """The ASGI extension by which our own servers tell of the connection."""

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from anyio import Event, create_memory_object_stream, create_task_group, fail_after
 
-from gateway.router.asgi import ASGIApp, Message
+from gateway.asgi import ASGIApp, Message
 from gateway.router.lifespan import with_lifespan
 from gateway.tasks import open_tasks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
+from gateway.asgi import Answer
 from gateway.config.structs import Endpoint, RouterSettings
 from gateway.errors import (
     BrokerUnavailable,
@@ -16,7 +17,6 @@ from gateway.errors import (
     Unroutable,
 )
 from gateway.proxy import Response
-from gateway.router.asgi import Answer
 from gateway.router.render import build_render, build_render_error
 
 VERSION = (b"x-krakend", b"Version 1")
