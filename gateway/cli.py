@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import anyio
 from anyio import Event
 
+from .about import VERSION
 from .catalog import CATALOG
 from .check import check
 from .config.findings import ConfigError
@@ -83,7 +83,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def version_command(options: argparse.Namespace) -> int:
-    print(f"gateway {version('hutch-gateway')}")
+    print(f"gateway {VERSION}")
     return 0
 
 
@@ -165,7 +165,7 @@ def _banner(where: str, server: str, options: argparse.Namespace, loaded: Loaded
         _count(options.workers, "worker"),
         _count(len(loaded.service.endpoints), "endpoint"),
     )
-    return f"gateway {version('hutch-gateway')} on http://{where} ({', '.join(parts)})"
+    return f"gateway {VERSION} on http://{where} ({', '.join(parts)})"
 
 
 def _count(number: int, thing: str) -> str:

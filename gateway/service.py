@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
+from .about import VERSION
 from .asgi import ASGIApp
 from .assembly import Assembly, Catalog
 from .bridge import open_asyncio_side
@@ -32,7 +32,7 @@ class Gateway:
             service,
             [_build_route(endpoint, assembly) for endpoint in service.endpoints],
             readiness=self.readiness,
-            version=version("hutch-gateway"),
+            version=VERSION,
         )
         for row in assembly.catalog:
             if row.layer is not None and row.namespace in service.extra_config:

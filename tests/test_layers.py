@@ -13,9 +13,9 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff", "asgi"},
+    {"errors", "tasks", "backoff", "asgi", "about"},
     {"proxy"},
-    {"config", "encoding", "manipulation", "merging"},
+    {"config", "encoding", "manipulation", "merging", "forwarding"},
     {"assembly", "bridge"},
     {"amqp", "stages", "pipe", "router"},
     {"catalog"},
@@ -29,6 +29,7 @@ LAYERS = [
 ALLOWED = {
     ("manipulation", "config"),
     ("manipulation", "encoding"),
+    ("forwarding", "config"),
     ("assembly", "bridge"),
 }
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}

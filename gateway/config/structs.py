@@ -132,7 +132,7 @@ class RouterSettings(Struct, frozen=True, kw_only=True):
     disable_handle_method_not_allowed: bool = False
     disable_path_decoding: bool = False
     auto_options: bool = False
-    forwarded_by_client_ip: bool = False
+    forwarded_by_client_ip: bool = True
     trusted_proxies: tuple[str, ...] = ()
     remote_ip_headers: tuple[str, ...] = ()
     logger_skip_paths: tuple[str, ...] = ()

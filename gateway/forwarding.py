@@ -1,0 +1,113 @@
+"""What of a request a backend may see: nothing that is not listed. Pure.
+
+KrakenD's zero trust: the endpoint's list first, then, where a backend has one, its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TypeAlias
+
+from .about import USER_AGENT
+from .config.structs import Backend, Endpoint, RouterSettings, Service
+from .proxy import Request
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+ForwardHeaders: TypeAlias = Callable[[Request], Headers]
+"""Names in lower case; repeated ones as they came."""
+
+ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent", b"x-forwarded-via")
+UNLISTED = ("Content-Type",)
+"""What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
+
+CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
+EVERYBODY = ("0.0.0.0/0", "::/0")
+
+
+def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
+    """The headers a backend gets: those listed, and what the gateway says of the client.
+
+    A backend's own list holds for the gateway's headers too.
+    """
+    listed = _names(endpoint.input_headers or UNLISTED)
+    own = _names(backend.input_headers)
+    client_address = build_client_address(service)
+    forwards_all = b"*" in listed
+    filters = bool(own) and b"*" not in own
+
+    def forward(request: Request) -> Headers:
+        host = user_agent = b""
+        headers: Headers = []
+        for header in request.headers:
+            name = header[0]
+            if name == b"host":
+                host = header[1]
+            elif name in ALWAYS:
+                if name == b"user-agent" and (forwards_all or name in listed):
+                    user_agent = header[1]
+            elif forwards_all or name in listed:
+                headers.append(header)
+        headers.append((b"x-forwarded-for", client_address(request).encode()))
+        headers.append((b"x-forwarded-host", host))
+        if user_agent:
+            headers.append((b"user-agent", user_agent))
+            headers.append((b"x-forwarded-via", USER_AGENT))
+        else:
+            headers.append((b"user-agent", USER_AGENT))
+        return [header for header in headers if header[0] in own] if filters else headers
+
+    return forward
+
+
+def build_client_address(service: Service) -> Callable[[Request], str]:
+    """The client's address: of the connection, or what a trusted proxy says (gin, ClientIP).
+
+    Unless the configuration says otherwise everybody is trusted, as in KrakenD.
+    """
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    if not router.forwarded_by_client_ip:
+        return _remote
+    names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
+    networks = [ip_network(each, strict=False) for each in router.trusted_proxies or EVERYBODY]
+
+    def is_trusted(address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in networks)
+
+    def client_address(request: Request) -> str:
+        told = [value for name in names if (value := request.header(name)) is not None]
+        if told and (remote := _address(_remote(request))) is not None and is_trusted(remote):
+            for value in told:
+                if (origin := _origin(value.decode("latin-1"), is_trusted)) is not None:
+                    return origin
+        return _remote(request)
+
+    return client_address
+
+
+def _remote(request: Request) -> str:
+    """An IPv4 client of a socket for both is no IPv6 address to anybody."""
+    return request.remote.removeprefix("::ffff:")
+
+
+def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool]) -> str | None:
+    """The last address of the list that is no trusted proxy, or the first one."""
+    parts = value.split(",")
+    for place in reversed(range(len(parts))):
+        address = _address(parts[place].strip())
+        if address is None:
+            return None
+        if place == 0 or not is_trusted(address):
+            return str(address)
+    return None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _names(names: Sequence[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in names)
