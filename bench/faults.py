@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import json
 import socket
 import struct
@@ -30,6 +31,12 @@ QUEUE = "numbers"
 LARGE = 10
 LARGE_BODY = b'{"large":"%b"}' % (b"x" * 6_000_000)
 """More than the buffers of a socket hold, with the kernel's usual limits."""
+
+
+SO_ATTACH_FILTER = 26
+_instructions = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_instructions))
+"""A socket filter that lets nothing in (socket(7))."""
 
 
 class Account(Struct):
@@ -146,13 +153,15 @@ def hang_up(port: int, path: str, number: int, seconds: float) -> Counter[int]:
     """``number`` clients that ask, wait, and close without reading; half of them by reset.
 
     An answer that lay complete in a client's own buffer counts as received: nobody but the
-    client itself can know that it was never read.
+    client itself can know that it was never read. Before it looks, the client becomes deaf, so
+    that nothing comes in between the look and the end.
     """
     received: Counter[int] = Counter()
     for first in range(0, number, 20):
         clients = [_ask_and_wait(port, path, each % 2) for each in range(min(20, number - first))]
         time.sleep(seconds)
         for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, DROP_ALL)
             with suppress(OSError):
                 answer = client.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
                 if b"\r\n\r\n{" in answer and answer.endswith(b"}"):

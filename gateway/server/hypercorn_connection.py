@@ -16,6 +16,7 @@ from anyio import move_on_after, sleep
 from .peer import Peer
 from .settings import Limits
 
+END = {"type": "http.response.body", "body": b"", "more_body": False}
 BUFFER_CHECK = 0.01
 """Seconds between looks at a write buffer that is not empty."""
 
@@ -25,8 +26,7 @@ class HypercornConnection:
 
     keeps_body_time = False
 
-    def __init__(self, stream: Any, server: Any, receive: Any, answer_time: float) -> None:
-        self._stream = stream
+    def __init__(self, server: Any, receive: Any, answer_time: float) -> None:
         self._server = server
         self._receive = receive
         self._answer_time = answer_time
@@ -67,17 +67,40 @@ def adapt(app: Any, limits: Limits) -> Any:
         elif status := _refusal(scope["headers"], limits):
             headers = [(b"content-length", b"0"), (b"connection", b"close")]
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body"})
-        else:
-            stream = getattr(send, "__self__", None)
-            protocol = getattr(getattr(stream, "send", None), "__self__", None)
-            server = getattr(getattr(protocol, "send", None), "__self__", None)
-            if hasattr(server, "writer") or hasattr(server, "stream"):
-                connection = HypercornConnection(stream, server, receive, limits.answer_time)
-                scope["extensions"]["gateway.connection"] = connection
+            await send(END)
+        elif (server := _server(send)) is None:
             await app(scope, receive, send)
+        else:
+            connection = HypercornConnection(server, receive, limits.answer_time)
+            scope["extensions"]["gateway.connection"] = connection
+            await _answer(app, scope, receive, send)
 
     return adapted
+
+
+async def _answer(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    """The end of the answer is said last: hypercorn may close the connection with it, and on a
+    closed one nothing can be seen any more."""
+    is_ended = False
+
+    async def send_all_but_the_end(message: Any) -> None:
+        nonlocal is_ended
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            is_ended = True
+            message = {**message, "more_body": True}
+        await send(message)
+
+    await app(scope, receive, send_all_but_the_end)
+    if is_ended:
+        await send(END)
+
+
+def _server(send: Any) -> Any:
+    """hypercorn's server of one connection; None when its inside is not as it was."""
+    stream = getattr(send, "__self__", None)
+    protocol = getattr(getattr(stream, "send", None), "__self__", None)
+    server = getattr(getattr(protocol, "send", None), "__self__", None)
+    return server if hasattr(server, "writer") or hasattr(server, "stream") else None
 
 
 def _refusal(headers: Any, limits: Limits) -> int:

@@ -45,7 +45,9 @@ def test_messages_are_answered_merged_and_acknowledged(
         gateway.wait_for("/__ready")
         asyncio.run(publish(vhost_url, "a", [b'{"a":%d}' % n for n in range(4)]))
         asyncio.run(publish(vhost_url, "b", [b'{"b":1}']))
-        assert [get(gateway, "/one").json() for _ in range(2)] == [{"a": 0}, {"a": 1}]
+        assert get(gateway, "/one").json() == {"a": 0}
+        # The server closes with the answer; whether it has left is seen before.
+        assert get(gateway, "/one", headers={"Connection": "close"}).json() == {"a": 1}
         whole = get(gateway, "/both")
         assert whole.json() == {"a": 2, "b": 1}
         assert whole.headers["x-krakend-completed"] == "true"
