@@ -31,8 +31,10 @@ T = TypeVar("T")
 class AsyncioSide(Protocol):
     """The asyncio side ("far"), seen from where the gateway runs ("near").
 
-    Under asyncio both are the same loop, and every hand-off is a plain call.
+    Under asyncio both are the same loop (``is_here``), and every hand-off is a plain call.
     """
+
+    is_here: bool
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Near: run ``func(*args)`` over there and wait; cancelling waits for its clean-up."""
@@ -50,12 +52,12 @@ class AsyncioSide(Protocol):
 
 
 class Signal(Protocol):
-    """An event that is waited for once, by one task, for a limited time."""
+    """A value that is waited for once, by one task, for a limited time. The first one counts."""
 
-    def set(self) -> None: ...
+    def set(self, value: Any = None) -> None: ...
 
-    async def wait(self, seconds: float) -> None:
-        """Until it is set, or the time is over."""
+    async def wait(self, seconds: float) -> Any:
+        """What it is set to; None as well when the time is over."""
 
 
 class AnyioSignal:
@@ -63,11 +65,17 @@ class AnyioSignal:
 
     def __init__(self) -> None:
         self._event = Event()
-        self.set = self._event.set
+        self._value: Any = None
 
-    async def wait(self, seconds: float) -> None:
+    def set(self, value: Any = None) -> None:
+        if not self._event.is_set():
+            self._value = value
+            self._event.set()
+
+    async def wait(self, seconds: float) -> Any:
         with move_on_after(seconds):
             await self._event.wait()
+        return self._value
 
 
 class LoopSignal:
@@ -79,14 +87,14 @@ class LoopSignal:
         self._loop = loop
         self._future = loop.create_future()
 
-    def set(self) -> None:
+    def set(self, value: Any = None) -> None:
         if not self._future.done():
-            self._future.set_result(None)
+            self._future.set_result(value)
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> Any:
         timer = self._loop.call_later(seconds, self.set)
         try:
-            await self._future
+            return await self._future
         finally:
             timer.cancel()
 
@@ -113,6 +121,8 @@ async def _enter_thread(token: TrioToken) -> OtherThread:
 class SameLoop:
     """asyncio: both sides are one."""
 
+    is_here = True
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
@@ -135,6 +145,8 @@ class OtherThread:
     ``context``: of the far thread. What is called there must not find Trio's: AnyIO would take
     the far loop for Trio.
     """
+
+    is_here = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context, token: TrioToken) -> None:
         self._loop = loop

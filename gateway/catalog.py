@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .amqp.consumer import build_consumer
-from .amqp.settings import CONSUMER_OURS, ConsumerSettings
+from .amqp.producer import build_producer
+from .amqp.settings import CONSUMER_OURS, PRODUCER_OURS, ConsumerSettings, ProducerSettings
 from .assembly import Catalog, Component
 from .config.structs import GatewaySettings, RouterSettings
 
@@ -14,6 +15,13 @@ CATALOG: Catalog = (
         settings=ConsumerSettings,
         ours=CONSUMER_OURS,
         backend=build_consumer,
+    ),
+    Component(
+        namespace="backend/amqp/producer",
+        aliases=("github.com/devopsfaith/krakend-amqp/produce",),
+        settings=ProducerSettings,
+        ours=PRODUCER_OURS,
+        backend=build_producer,
     ),
     Component(
         namespace="router",

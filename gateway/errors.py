@@ -7,9 +7,15 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """Base of all. ``status`` is the HTTP status a client gets when nothing better answers."""
+    """Base of all. ``status`` is the HTTP status a client gets when nothing better answers.
+
+    ``decides``: the whole answer fails with it, whatever other backends answered.
+    ``is_told``: the client gets its text whatever the configuration says.
+    """
 
     status: int = 500
+    decides = False
+    is_told = False
 
 
 class Refused(GatewayError):
@@ -60,10 +66,32 @@ class BrokerUnavailable(AmqpFailure):
     retry_after = 1
 
 
+class NotConfirmed(BrokerUnavailable):
+    """A message that the broker does not have."""
+
+    decides = True
+
+
 class OutcomeUnknown(AmqpFailure):
     """A message was written and not confirmed before the deadline."""
 
     status = 504
+    decides = True
+
+
+class Unroutable(AmqpFailure):
+    """The broker returned a mandatory message: no queue takes it."""
+
+    status = 422
+    decides = True
+
+
+class Unpublishable(AmqpFailure):
+    """A request that cannot become a message; the text names the parameter."""
+
+    status = 400
+    decides = True
+    is_told = True
 
 
 class Undecodable(AmqpFailure):
@@ -72,13 +100,7 @@ class Undecodable(AmqpFailure):
     status = 502
 
 
-class Unroutable(AmqpFailure):
-    """The broker returned a mandatory message: no queue takes it."""
-
-    status = 422
-
-
-WORST_FIRST = (503, 504, 502, 422, 204)
+WORST_FIRST = (400, 503, 504, 502, 422, 204)
 
 
 def worst(errors: Iterable[GatewayError]) -> GatewayError:
@@ -90,5 +112,5 @@ def worst(errors: Iterable[GatewayError]) -> GatewayError:
     rank = {status: place for place, status in enumerate(WORST_FIRST)}
     return min(
         errors,
-        key=lambda error: rank.get(error.status, 4) if isinstance(error, AmqpFailure) else -1,
+        key=lambda error: rank.get(error.status, 5) if isinstance(error, AmqpFailure) else -1,
     )

@@ -5,7 +5,7 @@ KrakenD's zero trust: the endpoint's list first, then, where a backend has one, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
@@ -58,6 +58,28 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
         return [header for header in headers if header[0] in own] if filters else headers
 
     return forward
+
+
+class _Everything:
+    """The names of all headers."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]:
+    """The names of the headers that decide what is forwarded, and with which content type."""
+    listed = _names(endpoint.input_headers or UNLISTED)
+    if b"*" in listed:
+        return _Everything()
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    of_client = _names(router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    return listed | of_client | {b"host", b"content-type", b"content-encoding"}
+
+
+def canonical_name(name: bytes) -> bytes:
+    """``x-request-id`` as ``X-Request-Id``, as Go writes it."""
+    return b"-".join([part.capitalize() for part in name.split(b"-")])
 
 
 def build_client_address(service: Service) -> Callable[[Request], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
@@ -17,7 +18,33 @@ MERGE_SHARE = 0.85
 
 def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
     """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
-    return parallel([branch], timeout, signal)
+    at_once, later = branch.at_once, branch.later
+    if later is None:
+        return parallel([branch], timeout, signal)
+
+    async def proxy(request: Request) -> Response:
+        if at_once is not None and (response := at_once(request)) is not None:
+            return response
+        answer = signal()
+        watcher = request.client.watch(answer.set)
+        withdraw = later(request, answer.set)
+        try:
+            if watcher is None:
+                part = await answer.wait(timeout)
+            else:
+                async with open_tasks() as tasks:
+                    tasks.start_soon(watcher)
+                    part = await answer.wait(timeout)
+                    tasks.cancel_scope.cancel()
+        except BaseException:
+            withdraw()
+            raise
+        part = part or withdraw() or branch.timed_out(request)
+        if isinstance(part, GatewayError):
+            raise part
+        return cast(Response, part)
+
+    return Branch(proxy, reads_body=branch.reads_body)
 
 
 def parallel(
@@ -86,8 +113,7 @@ async def _wait_for(
                 await signal.wait(timeout)
                 tasks.cancel_scope.cancel()
     finally:
-        waiting.end()
-    arrived.extend(branch.timed_out() for branch in waiting.pending())
+        waiting.end(request)
 
 
 class _Waiting:
@@ -101,7 +127,7 @@ class _Waiting:
         self._late = late
         self._arrived = arrived
         self._pending = dict.fromkeys(range(len(late)))
-        self._withdraw: list[Callable[[], None]] = []
+        self._withdraw: list[tuple[int, Callable[[], GatewayError | None]]] = []
 
     def begin(self, request: Request) -> list[int]:
         """Ask those who need no task; returns the numbers of the others."""
@@ -110,7 +136,8 @@ class _Waiting:
             if branch.later is None:
                 busy.append(number)
             else:
-                self._withdraw.append(branch.later(request, partial(self.arrive, number)))
+                withdraw = branch.later(request, partial(self.arrive, number))
+                self._withdraw.append((number, withdraw))
         return busy
 
     async def ask(self, number: int, request: Request) -> None:
@@ -126,9 +153,12 @@ class _Waiting:
         if not self._pending:
             self._done.set()
 
-    def end(self) -> None:
-        for withdraw in self._withdraw:
-            withdraw()
-
-    def pending(self) -> list[Branch]:
-        return [self._late[number] for number in self._pending]
+    def end(self, request: Request) -> None:
+        """Nobody waits any more: each branch that is late says what that means."""
+        for number, withdraw in self._withdraw:
+            problem = withdraw()
+            if number in self._pending:
+                del self._pending[number]
+                self._arrived.append(problem or self._late[number].timed_out(request))
+        for number in self._pending:
+            self._arrived.append(self._late[number].timed_out(request))

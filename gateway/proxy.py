@@ -25,9 +25,11 @@ class Hold(Protocol):
 
 
 class Client(Protocol):
-    """Whoever asked, as far as a pipe must know."""
+    """Whoever asked, as far as a pipe must know. ``is_gone``: seen while a pipe waited."""
 
-    def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    is_gone: bool
+
+    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """Call ``gone`` when the client goes away. Asked for only by who has to wait.
 
         Returns what must run beside for that; None when nothing must.
@@ -37,7 +39,9 @@ class Client(Protocol):
 class Nobody:
     """The client of a request that no connection stands behind (agents, tests)."""
 
-    def watch(self, gone: Callable[[], None]) -> None:
+    is_gone = False
+
+    def watch(self, gone: Callable[[], object]) -> None:
         """There is nobody who could leave."""
 
 
@@ -156,22 +160,23 @@ Part: TypeAlias = Response | GatewayError
 """What one branch answered."""
 
 Arrive: TypeAlias = Callable[[Part], None]
-Later: TypeAlias = Callable[[Request, Arrive], Callable[[], None]]
+Later: TypeAlias = Callable[[Request, Arrive], Callable[[], GatewayError | None]]
 """Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
-what withdraws; after that ``arrive`` is not called."""
+what withdraws, and says what it means that there was no answer, if there was none; after that
+``arrive`` is not called."""
 
 
 class Branch(NamedTuple):
     """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
 
-    ``timed_out`` says what it means when the deadline ends the branch. ``reads_body``: the
+    ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
     request's body must be complete before the branch is asked.
     """
 
     proxy: Proxy
     at_once: AtOnce | None = None
     later: Later | None = None
-    timed_out: Callable[[], GatewayError] = DeadlineExceeded
+    timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True
 
 

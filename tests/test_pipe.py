@@ -55,7 +55,7 @@ def slow(key: str, seconds: float, message: Message | None = None) -> Branch:
             request.taken.append(message)
         return answer(key, message)
 
-    return Branch(proxy, lambda request: None, timed_out=QueueEmpty)
+    return Branch(proxy, lambda request: None, timed_out=lambda _: QueueEmpty())
 
 
 def never() -> Branch:
@@ -63,7 +63,7 @@ def never() -> Branch:
         await sleep_forever()
         raise AssertionError
 
-    return Branch(proxy, timed_out=lambda: BrokerUnavailable("away"))
+    return Branch(proxy, timed_out=lambda _: BrokerUnavailable("away"))
 
 
 def failing(error: Exception) -> Branch:
@@ -148,7 +148,9 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
 
 async def test_the_client_going_away_cancels_those_who_wait() -> None:
     class Leaving:
-        def watch(self, gone: Callable[[], None]) -> Callable[[], Coroutine[Any, Any, None]]:
+        is_gone = False
+
+        def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
             async def leave() -> None:
                 await sleep(0.01)
                 gone()
@@ -164,7 +166,9 @@ async def test_the_client_going_away_cancels_those_who_wait() -> None:
 
 async def test_nobody_is_watched_when_nobody_has_to_wait() -> None:
     class Unwatched:
-        def watch(self, gone: Callable[[], None]) -> None:
+        is_gone = False
+
+        def watch(self, gone: Callable[[], object]) -> None:
             raise AssertionError("watched")
 
     await ask(parallel([ready("a"), ready("b")], 5), Request("GET", "/", {}, client=Unwatched()))

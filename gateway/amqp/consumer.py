@@ -35,7 +35,7 @@ def build_consumer(
         consumer.proxy,
         consumer.at_once,
         None if settings.wait is not None else consumer.later,
-        consumer.nothing_came,
+        consumer.timed_out,
         reads_body=False,
     )
 
@@ -75,7 +75,7 @@ class Consumer:
             raise self.nothing_came()
         return self._respond(request, delivery)
 
-    def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError]:
         """Wait for a message without a task."""
 
         def take(delivery: Delivery) -> None:
@@ -88,7 +88,16 @@ class Consumer:
                 part = GatewayError("internal error")
             arrive(part)
 
-        return self._subscription.wait(take)
+        withdraw = self._subscription.wait(take)
+
+        def give_up() -> GatewayError:
+            withdraw()
+            return self.nothing_came()
+
+        return give_up
+
+    def timed_out(self, request: Request) -> AmqpFailure:
+        return self.nothing_came()
 
     def nothing_came(self) -> AmqpFailure:
         """What it means that no message came in time."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import aiormq
 from aiormq.channel import Channel
-from aiormq.exceptions import AMQPError, ConnectionClosed
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ConnectionClosed
 from anyio import CancelScope, fail_after, move_on_after, sleep
 
 from ..backoff import BACKOFFS, constant
@@ -36,6 +36,9 @@ ANSWER_TIME = 10.0
 QUICKEST_REPAIR = 0.25
 """Seconds between attempts while a request is waiting: at most four a second."""
 
+DEFAULT_FRAME_MAX = 131_072
+"""Bytes of a frame where the broker sets no bound (0)."""
+
 STABLE = 1.0
 """A connection that lived shorter than this many seconds does not start the backoff anew."""
 
@@ -44,6 +47,10 @@ QUICKEST_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponen
 
 class LinkError(GatewayError):
     """What a broker refused, or that it went away. Its text carries no credentials."""
+
+
+class NotFoundError(LinkError):
+    """The broker knows no such queue or exchange (404)."""
 
 
 class ConnectionGoneError(LinkError):
@@ -56,6 +63,7 @@ class Connection:
     def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap) -> None:
         self._connection = aiormq_connection
         self.tap = tap
+        self.frame_max = aiormq_connection.connection_tune.frame_max or DEFAULT_FRAME_MAX
 
     @asynccontextmanager
     async def channel(self) -> AsyncGenerator[Channel]:
@@ -276,6 +284,8 @@ async def call(awaitable: Awaitable[T]) -> T:
         if task is None or task.cancelling():
             raise
         raise ConnectionGoneError("the connection was closed") from None
+    except ChannelNotFoundEntity as error:
+        raise NotFoundError(describe(error)) from error
     except (AMQPError, OSError, RuntimeError, EOFError) as error:
         raise LinkError(describe(error)) from error
 

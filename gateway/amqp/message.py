@@ -1,6 +1,10 @@
-"""What a message carries beside its body: properties, exchange, routing key. Pure."""
+"""What a message carries beside its body: properties, exchange, routing key, as bytes. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct as Layout
+from typing import NamedTuple
 
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -17,3 +21,96 @@ def decode_route(route: bytes) -> tuple[str, str]:
     """Exchange and routing key from their two short strings on the wire."""
     split = 1 + route[0]
     return route[1:split].decode(errors="replace"), route[split + 1 :].decode(errors="replace")
+
+
+def decode_message_id(header: bytes) -> bytes:
+    """The property ``message_id`` of a content header; empty when there is none."""
+    return (decode_properties(header).message_id or "").encode()
+
+
+# Flags of a content header (AMQP 0-9-1, 4.2.6.1): the properties follow in this order.
+CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
+DELIVERY_MODE, PRIORITY, CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
+REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
+TYPE, APP_ID = 1 << 5, 1 << 3
+
+LONGEST_SHORT = 255
+"""Bytes of a short string."""
+
+_flags = Layout(">H").pack
+_long = Layout(">I").pack
+_seconds = Layout(">Q").pack
+
+
+class TooLongError(ValueError):
+    """A value that does not fit into a short string."""
+
+
+def short_string(value: bytes) -> bytes:
+    """Raises :class:`TooLongError`."""
+    if len(value) > LONGEST_SHORT:
+        raise TooLongError(f"{len(value)} bytes, at most {LONGEST_SHORT} are possible")
+    return b"%c%b" % (len(value), value)
+
+
+def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
+    """A field table whose values are long strings."""
+    fields = b"".join(
+        [
+            b"%bS%b%b" % (short_string(name), _long(len(value)), value)
+            for name, value in headers.items()
+        ]
+    )
+    return _long(len(fields)) + fields
+
+
+class Origin(NamedTuple):
+    """What messages of one kind of request have in common, encoded: flags and values up to the
+    headers."""
+
+    flags: int
+    values: bytes
+
+
+def encode_origin(
+    content_type: bytes, content_encoding: bytes, headers: Mapping[bytes, bytes]
+) -> Origin:
+    """Raises :class:`TooLongError`."""
+    flags, values = 0, b""
+    if content_type:
+        flags |= CONTENT_TYPE
+        values += short_string(content_type)
+    if content_encoding:
+        flags |= CONTENT_ENCODING
+        values += short_string(content_encoding)
+    if headers:
+        flags |= HEADERS
+        values += encode_headers(headers)
+    return Origin(flags, values)
+
+
+class Chosen(NamedTuple):
+    """Properties that each request chooses, encoded: flags, the values before ``message_id``
+    (priority, correlation_id, reply_to, expiration) and those behind the time (type, app_id)."""
+
+    flags: int = 0
+    before: bytes = b""
+    behind: bytes = b""
+
+
+def encode_properties(
+    origin: Origin, delivery_mode: int, chosen: Chosen, message_id: bytes, now: int
+) -> bytes:
+    """Flags and values of a content header. ``message_id``: at most 255 bytes; ``now``: seconds
+    since 1970."""
+    flags = origin.flags | chosen.flags | DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
+    return b"%b%b%c%b%c%b%b%b" % (
+        _flags(flags),
+        origin.values,
+        delivery_mode,
+        chosen.before,
+        len(message_id),
+        message_id,
+        _seconds(now),
+        chosen.behind,
+    )

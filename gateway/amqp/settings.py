@@ -65,3 +65,65 @@ CONSUMER_OURS = frozenset(
         "max_redeliveries",
     }
 )
+
+
+class ProducerSettings(Struct, frozen=True, kw_only=True):
+    """``backend/amqp/producer``.
+
+    A key that ends in ``_key``, and ``routing_key`` unless ``static_routing_key``, names where its
+    value comes from: a parameter of the path, or ``{query.x}``, ``{header.x}``, ``{JWT.x}``.
+    ``declare``: "create", "passive" (must exist) or "none". ``headers``: which request headers the
+    message gets of those forwarded; true: all. ``response``: "" or "receipt".
+    """
+
+    name: str = ""
+    exchange: str
+    routing_key: str = ""
+    static_routing_key: bool = False
+    durable: bool = False
+    delete: bool = False
+    exclusive: bool = False
+    no_wait: bool = False
+    no_local: bool = False
+    mandatory: bool = False
+    immediate: bool = False
+    exp_key: str = ""
+    reply_to_key: str = ""
+    msg_id_key: str = ""
+    priority_key: str = ""
+    backoff_strategy: str = "fallback"
+    max_retries: int = 0
+
+    exchange_type: str = "topic"
+    arguments: dict[str, Any] = {}
+    exchange_arguments: dict[str, Any] = {}
+    declare: str = "create"
+    delivery_mode: int = 0
+    headers: bool | tuple[str, ...] = True
+    correlation_id_key: str = ""
+    type_key: str = ""
+    app_id_key: str = ""
+    status: int = 200
+    response: str = ""
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether messages survive a restart of the broker, in a durable queue."""
+        return self.delivery_mode == 2 or (self.delivery_mode == 0 and self.durable)
+
+
+PRODUCER_OURS = frozenset(
+    {
+        "exchange_type",
+        "arguments",
+        "exchange_arguments",
+        "declare",
+        "delivery_mode",
+        "headers",
+        "correlation_id_key",
+        "type_key",
+        "app_id_key",
+        "status",
+        "response",
+    }
+)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from asyncio import Event
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
 from aiormq.channel import Channel
-from anyio import current_time, move_on_after, sleep
+from anyio import move_on_after, sleep
 from msgspec import json
-from pamqp.base import Frame
 
 from ..bridge import AsyncioSide
 from .buffer import Buffer, Delivery
 from .intake import Intake
-from .link import (
-    STABLE,
-    Connection,
-    Link,
-    LinkError,
-    call,
-    call_to_the_end,
-    open_connection,
-    reason,
-)
+from .link import Connection, Link, call_to_the_end, reason
 from .settings import DEFAULT_PREFETCH, ConsumerSettings
+from .tenant import ChannelTenant
 from .topology import consume, consumer_topology
-
-log = logging.getLogger("gateway.amqp")
 
 IDLE_PAUSE = 15 * 60.0
 """Seconds without a request after which the messages go back to the queue. RabbitMQ closes a
@@ -53,12 +40,8 @@ def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
     )
 
 
-class Subscription:
-    """Takes messages of one queue for whoever asks.
-
-    ``is_attached``: the broker delivers to us now, or could at the first request. ``problem``:
-    why not, else empty.
-    """
+class Subscription(ChannelTenant):
+    """Takes messages of one queue for whoever asks."""
 
     def __init__(
         self,
@@ -69,24 +52,16 @@ class Subscription:
         share: int = 1,
         idle_pause: float = IDLE_PAUSE,
     ) -> None:
+        super().__init__(f"queue {settings.name!r}", link)
         self.settings = settings
         self.buffer = Buffer(side)
-        self.is_attached = False
-        self.problem = "not connected yet"
-        self.declares = False
-        self._link = link
         self._side = side
         self._limit = limit
         self._share = share
         self._idle_pause = idle_pause
         self._prefetch = 1
-        self._topology: dict[tuple[str, bytes], Frame] = {}
         self._asks = 0
-        self._asked = Event()
-        self._is_suspect = False
         self._intake: Intake | None = None
-        self._attached_at: float | None = None
-        self._refusals = link.pauses()
 
     def share_with(self, settings: ConsumerSettings) -> Self:
         """One more backend on this queue: the largest prefetch counts, and every binding."""
@@ -115,7 +90,7 @@ class Subscription:
         """Wait for the next message, through any repair of the connection."""
         self._asks += 1
         if not self.is_attached:
-            self._side.tell(self._wake_up)
+            self._side.tell(self.wake_up)
         delivery = await self.buffer.take()
         if self.settings.auto_ack:
             delivery.sent()
@@ -128,7 +103,7 @@ class Subscription:
         """
         self._asks += 1
         if not self.is_attached:
-            self._side.tell(self._wake_up)
+            self._side.tell(self.wake_up)
         if self.settings.auto_ack:
             take = _acknowledging(take)
         return partial(self.buffer.withdraw, self.buffer.wait(take))
@@ -137,7 +112,7 @@ class Subscription:
         """One Basic.Get: what the queue has now. None as well when the broker is away."""
         self._asks += 1
         if not self.is_attached:
-            self._side.tell(self._wake_up)
+            self._side.tell(self.wake_up)
             return None
         self._side.tell(self._fetch)
         delivery = await self.buffer.take_fetched()
@@ -155,74 +130,13 @@ class Subscription:
 
     # The asyncio side: one tenant of the link.
 
-    def _wake_up(self) -> None:
-        self._asked.set()
-        self._link.hurry()
-
     def _fetch(self) -> None:
         if self._intake is None:
             self._side.post(self.buffer.nothing_fetched)
         else:
             self._intake.fetch(self.settings.name)
 
-    def detached(self, problem: str) -> None:
-        """There is no channel: why."""
-        self.is_attached = False
-        if problem != self.problem:
-            log.log(
-                logging.WARNING if self._link.is_connected else logging.DEBUG,
-                "queue %r: %s",
-                self.settings.name,
-                problem,
-            )
-        self.problem = problem
-
-    def suspect(self, link: Link, problem: str) -> None:
-        """The connection ended while this was declaring: next time on one of its own first."""
-        self._is_suspect = True
-        self.declares = False
-        self.detached(problem)
-
-    async def live(self, connection: Connection) -> None:
-        """Consume until the connection is over; what the broker refuses is tried again."""
-        while True:
-            self._attached_at = None
-            try:
-                if self._is_suspect:
-                    await self._try_declaring_alone()
-                async with connection.channel() as channel:
-                    await self._declare(channel)
-                    await self._consume(channel, connection)
-            except LinkError as error:
-                if connection.tap.lost.is_set():
-                    return
-                self.detached(str(error))
-                await self._pause()
-            else:
-                self.problem = "idle: the first request attaches it again"
-                self._asked = Event()
-                await self._asked.wait()
-
-    async def _pause(self) -> None:
-        if self._attached_at is not None and current_time() - self._attached_at >= STABLE:
-            self._refusals = self._link.pauses()
-        else:
-            await self._link.pause(next(self._refusals))
-
-    async def _try_declaring_alone(self) -> None:
-        """Some refusals end a connection (an unknown exchange type: 503): let it be no other's."""
-        async with open_connection(self._link.urls[0]) as connection:
-            async with connection.channel() as channel:
-                await self._declare(channel)
-        self._is_suspect = False
-
-    async def _declare(self, channel: Channel) -> None:
-        self.declares = True
-        for method in self._topology.values():
-            await call(channel.rpc(method))
-        self.declares = False
-
-    async def _consume(self, channel: Channel, connection: Connection) -> None:
+    async def work(self, channel: Channel, connection: Connection) -> None:
         """Until nobody asks any more. Raises :class:`LinkError` when the channel ends."""
         intake = Intake(
             channel.number,
@@ -244,7 +158,7 @@ class Subscription:
             for prefetch in self._prefetches(intake):
                 intake.renewed(prefetch)
                 consumer = await self._start_consumer(channel, prefetch)
-                self._attached()
+                self.attached()
                 if not await self._is_needed(intake):
                     return
                 intake.check()
@@ -268,13 +182,6 @@ class Subscription:
         channel.consumers[consumer_tag] = _never_called
         await call_to_the_end(channel.rpc(consume(self.settings, consumer_tag)))
         return consumer_tag
-
-    def _attached(self) -> None:
-        self.is_attached = True
-        self._attached_at = current_time()
-        if self.problem:
-            log.info("queue %r: consuming", self.settings.name)
-        self.problem = ""
 
     async def _is_needed(self, intake: Intake) -> bool:
         """Wait until the intake asks for attention; False when nobody asked for a long time."""

@@ -6,6 +6,7 @@ Everything else aiormq reads as if we were not here. See ``wire.py`` for what a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from aiormq.connection import TransportFactory
@@ -20,12 +21,19 @@ QUIET = 1.0
 
 
 class Tap(asyncio.StreamReaderProtocol):
-    """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone."""
+    """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone.
+
+    ``can_publish``: the broker does not block publishers, and the socket takes more.
+    ``publishers`` are called when that has become true again.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
         super().__init__(self.reader, loop=loop)
-        self.receiver = wire.Receiver(self._forward)
+        self.receiver = wire.Receiver(self._forward, self._blocked)
+        self.can_publish = True
+        self.is_blocked = False
+        self.publishers: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
         self._time = loop.time
@@ -33,6 +41,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self._transport: asyncio.Transport | None = None
         self._call_soon = loop.call_soon
         self._pending: list[bytes] = []
+        self._is_full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -58,11 +67,39 @@ class Tap(asyncio.StreamReaderProtocol):
             self._call_soon(self.flush)
         self._pending.append(frames)
 
+    def write_large(self, frames: Sequence[bytes | memoryview]) -> None:
+        """As :meth:`write`, for pieces that should not be copied: written now."""
+        self.flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(frames)
+
     def flush(self) -> None:
         """Write now what is pending."""
         pending, self._pending = self._pending, []
         if pending and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(pending))
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        super().pause_writing()
+        self._is_full = True
+        self._note_state()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._is_full = False
+        self._note_state()
+
+    def _blocked(self, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
+        self._note_state()
+
+    def _note_state(self) -> None:
+        could_publish = self.can_publish
+        self.can_publish = not self._is_full and not self.is_blocked
+        if self.can_publish and not could_publish:
+            for go_on in tuple(self.publishers):
+                go_on()
 
     def abort(self) -> None:
         """End the connection now, without a word."""

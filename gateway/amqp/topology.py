@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pamqp import commands
 from pamqp.base import Frame
 
-from .settings import ConsumerSettings
+from .settings import ConsumerSettings, ProducerSettings
 
 
 class ExchangeDeclare(commands.Exchange.Declare):
@@ -40,14 +40,7 @@ def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
         return
     passive = settings.declare == "passive"
     if settings.exchange:
-        yield ExchangeDeclare(
-            exchange=settings.exchange,
-            exchange_type=settings.exchange_type,
-            passive=passive,
-            durable=settings.durable,
-            auto_delete=settings.delete,
-            arguments=settings.exchange_arguments,
-        )
+        yield _declare_exchange(settings)
     yield QueueDeclare(
         queue=settings.name,
         passive=passive,
@@ -71,4 +64,46 @@ def consume(settings: ConsumerSettings, consumer_tag: str) -> Frame:
         no_local=settings.no_local,
         exclusive=settings.exclusive,
         arguments={} if settings.priority is None else {"x-priority": settings.priority},
+    )
+
+
+def producer_exchange(settings: ProducerSettings) -> Iterator[Frame]:
+    """The methods that a producer needs before it can publish: none for the default exchange.
+
+    ``exclusive`` is ignored (KrakenD makes the exchange internal with it).
+    """
+    if settings.exchange and settings.declare != "none":
+        yield _declare_exchange(settings)
+
+
+def look_up_queue(settings: ProducerSettings) -> Frame:
+    """The method that fails where the queue does not exist, whatever its arguments are."""
+    return QueueDeclare(queue=settings.name, passive=True)
+
+
+def create_queue(settings: ProducerSettings) -> Frame:
+    """The queue of a producer, as a consumer with the same settings would declare it."""
+    return QueueDeclare(
+        queue=settings.name,
+        durable=settings.durable,
+        auto_delete=settings.delete,
+        arguments=settings.arguments,
+    )
+
+
+def bind_queue(settings: ProducerSettings) -> Frame:
+    """The binding of a producer's queue, by its static routing key."""
+    return QueueBind(
+        queue=settings.name, exchange=settings.exchange, routing_key=settings.routing_key
+    )
+
+
+def _declare_exchange(settings: ConsumerSettings | ProducerSettings) -> Frame:
+    return ExchangeDeclare(
+        exchange=settings.exchange,
+        exchange_type=settings.exchange_type,
+        passive=settings.declare == "passive",
+        durable=settings.durable,
+        auto_delete=settings.delete,
+        arguments=settings.exchange_arguments,
     )

@@ -59,7 +59,9 @@ class Walker:
         if origin is Annotated:
             return self._scalar(value, "duration", path)
         if origin in (Union, types.UnionType):
-            hint = next(arg for arg in get_args(hint) if arg is not type(None))
+            hints = [arg for arg in get_args(hint) if arg is not type(None)]
+            # Of "bool | tuple[...]" a value that is neither is a list of one.
+            hint = bool if bool in hints and isinstance(value, bool) else hints[-1]
             return self.value(value, hint, path)
         if origin is tuple:
             return self._items(value, get_args(hint)[0], path)

@@ -66,8 +66,13 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     if endpoint.cache_ttl >= 1:
         complete.append((b"cache-control", b"public, max-age=%d" % endpoint.cache_ttl))
 
+    empty = encode({})
+    nothing = Answer(200, [*published, (b"content-length", b"%d" % len(empty))], empty)
+
     def render(response: Response) -> Answer:
         data = response.data
+        if data is None and response.is_complete and response.status == 200:
+            return nothing
         if not response.is_complete:
             headers = partial
         elif data:
@@ -126,7 +131,7 @@ def build_render_error(
         if isinstance(error, QueueEmpty) and status < 300:
             headers.append((b"content-type", JSON))
             body = b"{}"
-        elif router.return_error_msg:
+        elif router.return_error_msg or error.is_told:
             headers.append((b"content-type", TEXT))
             body = str(error).encode(errors="replace")
         headers.append((b"content-length", b"%d" % len(body)))

@@ -39,6 +39,10 @@ class HypercornConnection:
             pass
         callback()
 
+    def body_nowait(self) -> bytes | None:
+        """hypercorn does not tell."""
+        return None
+
     async def left(self) -> bool:
         transport = getattr(getattr(self._server, "writer", None), "transport", None)
         if transport is not None:  # asyncio: its own buffer is before the kernel's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
 import signal
@@ -13,26 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import aiormq
 import httpx
-from aiormq.abc import AbstractChannel
-from pamqp.commands import Basic
 
 from bench.process import GatewayProcess
 from gateway.broker import Broker
 
+from .broker_steps import BrokerSteps, Step
 from .matchers import differences
 from .proxy import BrokerProxy
+from .scripted_backend import ScriptedBackend
 
-Step = dict[str, Any]
-REPEATED = {"count", "topology", "proxy"}
+REPEATED = {"count", "topology", "proxy", "mock"}
 """Observations that need a moment to come true."""
 
 
 class AmqpCase:
     def __init__(self, case: dict[str, Any], broker: Broker, url: str, folder: Path) -> None:
         self._case = case
-        self._broker = broker
+        self._broker_steps = BrokerSteps(broker, url)
+        self._backend = ScriptedBackend(case.get("mock", {}))
+        self._observed: dict[str, Any] = {}
         self._url = url
         self._folder = folder
         self._proxy = BrokerProxy(broker.port)
@@ -49,10 +48,11 @@ class AmqpCase:
         wanted = {**self._case["expect"], **self._case.get("want", {})}
         problems: list[str] = []
         await self._proxy.up()
+        await self._backend.start()
         try:
             steps = [*self._case.get("setup", []), *self._start(), *self._case["steps"]]
             for step in steps:
-                got = await STEPS[step["do"]](self, step)
+                got = await self._do(step)
                 if step.get("as") and wanted.get(step["as"]) is not None:
                     problems += await self._compare(step, got, wanted[step["as"]])
         finally:
@@ -61,7 +61,31 @@ class AmqpCase:
             if self._gateway is not None:
                 await asyncio.to_thread(self._gateway.stop, signal.SIGKILL)
             await self._proxy.down()
+            await self._backend.stop()
         return problems
+
+    async def _do(self, step: Step) -> Any:
+        name = step["do"]
+        do: Callable[[Step], Awaitable[Any]] = getattr(
+            self._broker_steps if hasattr(self._broker_steps, name) else self, name
+        )
+        got = await do(step)
+        if step.get("as"):
+            self._observed[step["as"]] = got
+        if "ledger" in step:
+            got["lost"] = self._lost(step["ledger"], got)
+        return got
+
+    def _lost(self, ledger: dict[str, str], drained: Any) -> list[str]:
+        """Bodies whose request was answered with success and that are not in the queue."""
+        there, lost = list(drained.get("bodies", [])), []
+        for name, body in ledger.items():
+            if 200 <= self._observed.get(name, {}).get("status", 0) < 300:
+                if body in there:
+                    there.remove(body)
+                else:
+                    lost.append(body)
+        return lost
 
     def _start(self) -> list[Step]:
         return [{"do": "gateway_start"}] if self._case.get("start", True) else []
@@ -71,7 +95,7 @@ class AmqpCase:
         problems = differences(wanted, got, step["as"])
         while problems and step["do"] in REPEATED and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
-            got = await STEPS[step["do"]](self, step)
+            got = await self._do(step)
             problems = differences(wanted, got, step["as"])
         return problems
 
@@ -79,6 +103,8 @@ class AmqpCase:
         through = re.sub(r":\d+/", f":{self._proxy.port}/", self._url)
         values = {
             "amqp_url": through if self._case.get("proxy") else self._url,
+            "mock": self._backend.url,
+            "vhost": self._url.rsplit("/", 1)[1],
             "bad_url": self._url.replace("guest:guest@", "guest:wrong@"),
         }
         text = json.dumps(document).replace('"{port}"', "0")
@@ -132,11 +158,12 @@ class AmqpCase:
         turns = asyncio.Semaphore(step.get("parallel", 1))
         answers: list[Any] = []
 
-        async def one() -> None:
+        async def one(number: int) -> None:
             async with turns:
-                answers.append(await self.http(step))
+                filled = json.dumps(step).replace("{i}", str(number))
+                answers.append(await self.http(json.loads(filled)))
 
-        await asyncio.gather(*(one() for _ in range(step["n"])))
+        await asyncio.gather(*(one(number) for number in range(step["n"])))
         statuses: dict[str, int] = {}
         for answer in answers:
             status = str(answer["status"])
@@ -160,87 +187,10 @@ class AmqpCase:
     async def join(self, step: Step) -> Any:
         return await self._requests.pop(step["id"])
 
-    # The broker, never through the proxy.
+    # What stands beside it.
 
-    async def _with_channel(self, use: Callable[[AbstractChannel], Awaitable[Any]]) -> Any:
-        async with aiormq.connect(self._url) as connection:
-            return await use(await connection.channel())
-
-    async def exchange(self, step: Step) -> None:
-        kind = step.get("type", "topic")
-        await self._with_channel(
-            lambda it: it.exchange_declare(step["name"], exchange_type=kind, durable=True)
-        )
-
-    async def queue(self, step: Step) -> None:
-        await self._with_channel(lambda it: it.queue_declare(step["name"], durable=True))
-
-    async def delete_queue(self, step: Step) -> None:
-        await self._with_channel(lambda it: it.queue_delete(step["name"]))
-
-    async def publish(self, step: Step) -> None:
-        properties = Basic.Properties(**{"delivery_mode": 2, **step.get("props", {})})
-
-        async def use(channel: AbstractChannel) -> None:
-            for message in step["messages"]:
-                await channel.basic_publish(
-                    _body(message),
-                    exchange=step.get("exchange", ""),
-                    routing_key=step.get("key", ""),
-                    properties=properties,
-                )
-
-        await self._with_channel(use)
-
-    async def drain(self, step: Step) -> Any:
-        """Everything in the queue, once the gateway has gone."""
-
-        async def use(channel: AbstractChannel) -> Any:
-            bodies: list[str] = []
-            quiet_since = time.monotonic()
-            while time.monotonic() - quiet_since < 0.5:
-                message = await channel.basic_get(step["queue"], no_ack=True)
-                if isinstance(message.delivery, Basic.GetOk):
-                    bodies.append(message.body.decode(errors="replace"))
-                    quiet_since = time.monotonic()
-                else:
-                    await asyncio.sleep(0.05)
-            return {"count": len(bodies), "bodies": bodies}
-
-        return await self._with_channel(use)
-
-    async def count(self, step: Step) -> Any:
-        vhost = self._url.rsplit("/", 1)[1]
-        columns = ("name", "messages_ready", "messages_unacknowledged", "consumers")
-        arguments = ("list_queues", "-p", vhost, *columns, "--formatter", "json")
-        rows = json.loads(await asyncio.to_thread(self._broker.ctl, *arguments))
-        row = next(row for row in rows if row["name"] == step["queue"])
-        ready, unacked = row["messages_ready"], row["messages_unacknowledged"]
-        total = ready + unacked
-        return {"ready": ready, "unacked": unacked, "total": total, "consumers": row["consumers"]}
-
-    async def topology(self, step: Step) -> Any:
-        vhost = self._url.rsplit("/", 1)[1]
-        async with httpx.AsyncClient(base_url=self._broker.management_url) as management:
-            exchanges, queues, bindings = [
-                (await management.get(f"/api/{kind}/{vhost}?disable_stats=true")).json()
-                for kind in ("exchanges", "queues", "bindings")
-            ]
-        of_exchange = ("type", "durable", "auto_delete", "internal")
-        of_queue = ("durable", "auto_delete", "exclusive")
-        return {
-            "exchanges": {
-                each["name"]: {key: each[key] for key in of_exchange}
-                for each in exchanges
-                if each["name"] and not each["name"].startswith("amq.")
-            },
-            "queues": {each["name"]: {key: each[key] for key in of_queue} for each in queues},
-            "bindings": sorted(
-                [each["source"], each["routing_key"], each["destination"]]
-                for each in bindings
-                if each["source"]
-            ),
-        }
+    async def mock(self, step: Step) -> Any:
+        return self._backend.seen(step["path"])
 
     async def proxy(self, step: Step) -> Any:
         return {"accepted": self._proxy.accepted, "open": self._proxy.open_connections}
@@ -251,46 +201,17 @@ class AmqpCase:
     async def broker_up(self, step: Step) -> None:
         await self._proxy.up()
 
+    async def broker_freeze(self, step: Step) -> None:
+        self._proxy.freeze()
+
+    async def broker_thaw(self, step: Step) -> None:
+        self._proxy.thaw()
+
     async def broker_cut(self, step: Step) -> None:
         await self._proxy.cut()
 
     async def sleep(self, step: Step) -> None:
         await asyncio.sleep(step["s"])
-
-
-STEPS: dict[str, Callable[[AmqpCase, Step], Awaitable[Any]]] = {
-    name: getattr(AmqpCase, name)
-    for name in (
-        "gateway_start",
-        "gateway_stop",
-        "gateway_kill",
-        "http",
-        "many",
-        "until",
-        "start",
-        "join",
-        "exchange",
-        "queue",
-        "delete_queue",
-        "publish",
-        "drain",
-        "count",
-        "topology",
-        "proxy",
-        "broker_down",
-        "broker_up",
-        "broker_cut",
-        "sleep",
-    )
-}
-
-
-def _body(message: Step) -> bytes:
-    if "body_b64" in message:
-        return base64.b64decode(message["body_b64"])
-    if "json" in message:
-        return json.dumps(message["json"], ensure_ascii=False).encode()
-    return str(message.get("body", "")).encode()
 
 
 def _since(began: float) -> int:

@@ -12,6 +12,8 @@ class BrokerProxy:
         self._target = target
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.port = 0
         self.accepted = 0
 
@@ -28,8 +30,16 @@ class BrokerProxy:
             self._server.close()
         await self.cut()
 
+    def freeze(self) -> None:
+        """Connections stay, but nothing comes through."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
     async def cut(self) -> None:
-        """Break every connection; the port stays open."""
+        """Break every connection, frozen ones too; the port stays open."""
+        self._flowing.set()
         for writer in self._writers:
             writer.transport.abort()
         while self._writers:
@@ -40,16 +50,16 @@ class BrokerProxy:
         self.accepted += 1
         pair = {writer, far_writer}
         self._writers |= pair
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         self._writers -= pair
 
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-    except OSError:
-        pass
-    finally:
-        sink.close()
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.close()

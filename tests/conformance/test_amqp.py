@@ -30,7 +30,7 @@ def needs(case: dict[str, Any]) -> str:
     config = json.dumps(case["config"])
     if "{mock}" in config:
         return "HTTP backends"
-    return "producers" if "backend/amqp/producer" in config else ""
+    return "" if '"proxy"' not in config else "the namespace proxy"
 
 
 @pytest.mark.parametrize("case_id", [name for name, case in CASES.items() if not needs(case)])

@@ -195,7 +195,11 @@ def waiting_pipe(message: Taken) -> Branch:
         raise AssertionError
 
     return parallel(
-        [Branch(ready_proxy, ready), Branch(never, lambda _: None, timed_out=QueueEmpty)], 60
+        [
+            Branch(ready_proxy, ready),
+            Branch(never, lambda _: None, timed_out=lambda _: QueueEmpty()),
+        ],
+        60,
     )
 
 

@@ -1,0 +1,153 @@
+"""``backend/amqp/producer``: the request as a message, answered when the broker has it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from anyio import Event
+
+from ..assembly import Assembly
+from ..config.structs import Backend, Endpoint, GatewaySettings
+from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unpublishable, Unroutable
+from ..proxy import Arrive, Branch, Part, Request, Response
+from .composing import Composer
+from .publication import Outcome, Publication
+from .publisher import Publisher, PublishLink, publisher_key
+from .settings import ProducerSettings
+from .urls import parse_broker_url
+
+log = logging.getLogger("gateway.amqp")
+
+
+def build_producer(
+    settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Branch:
+    """The branch that publishes each request's body."""
+    composer = Composer(settings, backend, endpoint, assembly.service)
+    publisher = _publisher(settings, backend, assembly)
+    producer = Producer(settings, publisher, composer, endpoint.timeout)
+    return Branch(producer.proxy, None, producer.later, producer.timed_out)
+
+
+class Producer:
+    """Publishes for each request, and answers when the broker has spoken."""
+
+    def __init__(
+        self, settings: ProducerSettings, publisher: Publisher, composer: Composer, timeout: float
+    ) -> None:
+        self._publisher = publisher
+        self._compose = composer.compose
+        self._timeout = timeout
+        self._exchange = settings.exchange
+        self._is_mandatory = settings.mandatory
+        self._status = settings.status
+        self._gives_receipt = settings.response == "receipt"
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        """Publish now; ``arrive`` is called when the broker has confirmed or refused it."""
+        try:
+            routing_key, message_id, properties = self._compose(request)
+        except Unpublishable as error:
+            arrive(error)
+            return _nothing_to_withdraw
+        publication = Publication(
+            self._publisher,
+            routing_key,
+            properties,
+            request.body,
+            message_id,
+            self._is_mandatory,
+            self._answer,
+            arrive,
+        )
+        request.taken.append(publication)
+        self._publisher.publish(publication)
+        return partial(self._withdraw, request, publication)
+
+    async def proxy(self, request: Request) -> Response:
+        """Publish and wait."""
+        parts: list[Part] = []
+        event = Event()
+
+        def arrive(part: Part) -> None:
+            parts.append(part)
+            event.set()
+
+        withdraw = self.later(request, arrive)
+        try:
+            await event.wait()
+        except BaseException:
+            withdraw()
+            raise
+        part = parts[0]
+        if isinstance(part, GatewayError):
+            raise part
+        return part
+
+    def timed_out(self, request: Request) -> GatewayError:
+        """What it means that :meth:`proxy` was ended by the deadline."""
+        return self._unconfirmed(
+            any(
+                hold.is_written
+                for hold in request.taken
+                if isinstance(hold, Publication) and hold.publisher is self._publisher
+            )
+        )
+
+    def _withdraw(self, request: Request, publication: Publication) -> GatewayError:
+        if request.client.is_gone and not publication.is_over:
+            # The body was read, so it is published; there is just nobody to tell.
+            publication.answer = self._log_outcome
+            publication.arrive = _tell_nobody
+            self._publisher.go_on(publication, self._timeout)
+        else:
+            publication.give_back()
+        return self._unconfirmed(publication.is_written)
+
+    def _unconfirmed(self, is_written: bool) -> GatewayError:
+        if is_written:
+            return OutcomeUnknown("published, but not confirmed in time")
+        return NotConfirmed(self._publisher.why_waiting() or "too many unconfirmed messages")
+
+    def _answer(self, publication: Publication, outcome: Outcome) -> Part:
+        if outcome is Outcome.CONFIRMED:
+            data = self._receipt(publication) if self._gives_receipt else None
+            return Response(data, status=self._status)
+        if outcome is Outcome.UNROUTABLE:
+            return Unroutable("no queue takes the message")
+        return NotConfirmed("the broker refused the message")
+
+    def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
+        message_id = publication.message_id.decode(errors="replace")
+        what = f"exchange {self._exchange!r}: message {message_id}, whose client has gone"
+        log.info("%s: %s", what, outcome.name.lower())
+        return self._answer(publication, outcome)
+
+    def _receipt(self, publication: Publication) -> dict[str, str]:
+        return {
+            "message_id": publication.message_id.decode(),
+            "exchange": self._exchange,
+            "routing_key": publication.routing_key.decode(),
+        }
+
+
+def _publisher(settings: ProducerSettings, backend: Backend, assembly: Assembly) -> Publisher:
+    urls = tuple(parse_broker_url(host) for host in backend.host)
+    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    link = assembly.resource(
+        ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),
+        lambda: PublishLink(urls, assembly.side, gateway.max_unconfirmed),
+    )
+    return link.tenant(
+        publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
+    ).share_with(settings)
+
+
+def _nothing_to_withdraw() -> None:
+    """There is no message."""
+
+
+def _tell_nobody(part: Part) -> None:
+    """The client has gone."""

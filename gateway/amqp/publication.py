@@ -1,0 +1,112 @@
+"""One message on its way to the broker, and the window that bounds how many there are."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from ..proxy import Arrive, Part
+
+
+class Outcome(Enum):
+    """What the broker said of a message."""
+
+    CONFIRMED = auto()
+    REFUSED = auto()
+    UNROUTABLE = auto()
+
+
+class Withdrawing(Protocol):
+    def withdraw(self, publication: Publication) -> None:
+        """Do not write it any more."""
+
+
+class Publication:
+    """A message for one exchange, not yet settled. A :class:`gateway.proxy.Hold` of its request.
+
+    ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
+    the gateway runs, with what ``answer`` makes of the broker's word. ``is_written``: the broker
+    may have it. ``is_over``: settled or withdrawn; it must not be written (again). ``goes_on``:
+    though nobody waits for it.
+    """
+
+    __slots__ = (
+        "answer",
+        "arrive",
+        "body",
+        "goes_on",
+        "is_mandatory",
+        "is_over",
+        "is_written",
+        "message_id",
+        "properties",
+        "publisher",
+        "routing_key",
+    )
+
+    def __init__(
+        self,
+        publisher: Withdrawing,
+        routing_key: bytes,
+        properties: bytes,
+        body: bytes,
+        message_id: bytes,
+        is_mandatory: bool,
+        answer: Callable[[Publication, Outcome], Part],
+        arrive: Arrive,
+    ) -> None:
+        self.publisher = publisher
+        self.routing_key = routing_key
+        self.properties = properties
+        self.body = body
+        self.message_id = message_id
+        self.is_mandatory = is_mandatory
+        self.answer = answer
+        self.arrive = arrive
+        self.is_written = self.is_over = self.goes_on = False
+
+    def settle(self, outcome: Outcome) -> None:
+        """Near: the broker has spoken."""
+        if not self.is_over:
+            self.is_over = True
+            self.arrive(self.answer(self, outcome))
+
+    def sent(self) -> None:
+        """Near: the client has the answer; there is nothing to be done."""
+
+    def give_back(self) -> None:
+        """Near: nobody waits any more, so what is not written yet will not be published.
+
+        ``is_written`` may be trusted afterwards: who writes sets it first and then looks at
+        ``is_over``.
+        """
+        if not self.is_over and not self.goes_on:
+            self.is_over = True
+            self.publisher.withdraw(self)
+
+
+class Window:
+    """Bounds the messages that are written to one broker and not confirmed yet.
+
+    Who finds it full is called, in turn, when a place is free.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, go_on: Callable[[], None]) -> bool:
+        """One place; False when there is none, then ``go_on`` is called later."""
+        if self._free > 0:
+            self._free -= 1
+            return True
+        if go_on not in self._waiting:
+            self._waiting.append(go_on)
+        return False
+
+    def release(self, number: int = 1) -> None:
+        self._free += number
+        while self._waiting and self._free > 0:
+            self._waiting.popleft()()
