@@ -6,6 +6,8 @@ from .amqp.consumer import build_consumer
 from .amqp.settings import CONSUMER_OURS, ConsumerSettings
 from .assembly import Catalog, Component
 from .config.structs import GatewaySettings, RouterSettings
+from .http.backend import CLIENT, build_http
+from .http.settings import HttpClientSettings, HttpSettings
 
 CATALOG: Catalog = (
     Component(
@@ -15,6 +17,14 @@ CATALOG: Catalog = (
         ours=CONSUMER_OURS,
         backend=build_consumer,
     ),
+    Component(
+        namespace="backend/http",
+        aliases=("github.com/devopsfaith/krakend/http",),
+        settings=HttpSettings,
+        backend=build_http,
+        is_default=True,
+    ),
+    Component(namespace=CLIENT, settings=HttpClientSettings, backend_settings=True),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

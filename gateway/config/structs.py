@@ -151,7 +151,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     send a body; ``answer_timeout``: to read an answer. ``max_connections``, ``max_requests``:
     at the same time, in one process. ``management_port``: where ``/__health``, ``/__ready`` and
     ``/metrics`` are served instead of the public port. ``buffer_bytes``: the bound of one
-    subscription's buffer.
+    subscription's buffer. ``max_answer_bytes``: the largest answer of an HTTP backend.
     """
 
     krakend_statuses: bool = False
@@ -165,3 +165,4 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     management_port: int | None = None
     ready_path: str = "/__ready"
     buffer_bytes: int = 64 * 1024 * 1024
+    max_answer_bytes: int = 64 * 1024 * 1024
