@@ -7,6 +7,8 @@ from .amqp.producer import build_producer
 from .amqp.settings import CONSUMER_OURS, PRODUCER_OURS, ConsumerSettings, ProducerSettings
 from .assembly import Catalog, Component
 from .config.structs import GatewaySettings, RouterSettings
+from .http.backend import CLIENT, build_http
+from .http.settings import HttpClientSettings, HttpSettings
 
 CATALOG: Catalog = (
     Component(
@@ -23,6 +25,14 @@ CATALOG: Catalog = (
         ours=PRODUCER_OURS,
         backend=build_producer,
     ),
+    Component(
+        namespace="backend/http",
+        aliases=("github.com/devopsfaith/krakend/http",),
+        settings=HttpSettings,
+        backend=build_http,
+        is_default=True,
+    ),
+    Component(namespace=CLIENT, settings=HttpClientSettings, backend_settings=True),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

@@ -39,6 +39,22 @@ class DeadlineExceeded(GatewayError):
         super().__init__(text)
 
 
+class BackendFailure(GatewayError):
+    """An HTTP backend could not be asked, or its answer is of no use."""
+
+
+class BackendStatus(BackendFailure):
+    """The status of a backend, passed on (``return_error_code``); the text is its body.
+
+    ``content_type``: of that body, as the backend said; "" when it said none.
+    """
+
+    def __init__(self, status: int, text: str, content_type: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.content_type = content_type
+
+
 class AmqpFailure(GatewayError):
     """A failure of a broker or of a message.
 

@@ -5,9 +5,11 @@ KrakenD's zero trust: the endpoint's list first, then, where a backend has one, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
+from urllib.parse import quote_plus, unquote_to_bytes
 
 from .about import USER_AGENT
 from .config.structs import Backend, Endpoint, RouterSettings, Service
@@ -16,6 +18,8 @@ from .proxy import Request
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]
 """Names in lower case; repeated ones as they came."""
+ForwardQuery: TypeAlias = Callable[[bytes], str]
+"""A query string as it came -> what a backend gets of it, encoded anew, sorted by name."""
 
 ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent", b"x-forwarded-via")
 UNLISTED = ("Content-Type",)
@@ -23,6 +27,8 @@ UNLISTED = ("Content-Type",)
 
 CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
 EVERYBODY = ("0.0.0.0/0", "::/0")
+
+_BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 
 
 def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
@@ -82,6 +88,50 @@ def canonical_name(name: bytes) -> bytes:
     return b"-".join([part.capitalize() for part in name.split(b"-")])
 
 
+def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery | None:
+    """The query strings a backend gets: those that both lists name; None when that is nothing.
+
+    A backend without a list gets what the endpoint's names; "*" has a meaning there only. Pairs
+    that hold a semicolon or a broken escape are left out (Go, net/url, ParseQuery).
+    """
+    listed = _exact(endpoint.input_query_strings)
+    own = _exact(backend.input_query_strings)
+    if b"*" in listed:
+        listed = own
+        everything = not own
+    else:
+        listed = listed & own if own else listed
+        everything = False
+    if not listed and not everything:
+        return None
+
+    def forward(query_string: bytes) -> str:
+        pairs = [
+            (name, value)
+            for name, value in _query_pairs(query_string)
+            if everything or name in listed
+        ]
+        pairs.sort(key=_by_name)
+        return "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs])
+
+    return forward
+
+
+def _query_pairs(query_string: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for pair in query_string.split(b"&"):
+        if pair and b";" not in pair and not _BAD_ESCAPE.search(pair):
+            name, _, value = pair.partition(b"=")
+            yield _unquote(name), _unquote(value)
+
+
+def _unquote(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" "))
+
+
+def _by_name(pair: tuple[bytes, bytes]) -> bytes:
+    return pair[0]
+
+
 def build_client_address(service: Service) -> Callable[[Request], str]:
     """The client's address: of the connection, or what a trusted proxy says (gin, ClientIP).
 
@@ -129,6 +179,10 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def _exact(names: Sequence[str]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in names)
 
 
 def _names(names: Sequence[str]) -> frozenset[bytes]:

@@ -1,4 +1,4 @@
-"""``target``, ``allow``, ``deny``, ``mapping`` and ``group``: KrakenD's order and rules. Pure.
+"""``encoding``, ``target``, ``allow``, ``deny``, ``mapping``, ``group``: KrakenD's order. Pure.
 
 Documents may hold undecoded JSON; a value is decoded one level where a rule goes into it, and
 nothing reaches into arrays. (lura, proxy/formatter.go)
@@ -10,12 +10,34 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from .config.structs import Backend
-from .encoding import unwrap
+from .encoding import build_decoder, unwrap
 
 Document: TypeAlias = dict[str, Any]
 Manipulation: TypeAlias = Callable[[Document], Document]
 Tree: TypeAlias = dict[str, "Tree | None"]
 """Dotted paths as nested keys; None is the end of a path."""
+
+
+Read: TypeAlias = Callable[[bytes], tuple[Document | None, bool]]
+"""A backend's bytes -> its document, and whether that counts as complete."""
+
+
+def build_read(backend: Backend) -> Read:
+    """How what a backend sends becomes its part of the answer: decoded, then manipulated.
+
+    The function raises :class:`gateway.encoding.DecodeError`.
+    """
+    decode = build_decoder(backend.encoding, backend.is_collection)
+    manipulate = build_manipulation(backend)
+    nothing = manipulate_nothing(backend)
+
+    def read(body: bytes) -> tuple[Document | None, bool]:
+        data = decode(body)
+        if data is None:
+            return nothing, nothing is not None
+        return (data if manipulate is None else manipulate(data)), True
+
+    return read
 
 
 def build_manipulation(backend: Backend) -> Manipulation | None:

@@ -91,12 +91,20 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
 
 def _build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
     rows = [row for row in assembly.catalog if row.namespace in backend.extra_config]
-    source = next((row for row in rows if row.backend is not None), None)
-    if source is None or source.backend is None:
-        raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
-    branch = source.backend(backend.extra_config[source.namespace], backend, endpoint, assembly)
+    branch = _build_source(backend, endpoint, assembly)
     for row in rows:
         if row.backend_stage is not None:
             settings = backend.extra_config[row.namespace]
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
     return branch
+
+
+def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """What answers: the namespace that says so, or the default."""
+    sources = [row for row in assembly.catalog if row.backend is not None]
+    sources.sort(key=lambda row: row.is_default)
+    for row in sources:
+        settings = backend.extra_config.get(row.namespace)
+        if row.backend is not None and (row.is_default or settings is not None):
+            return row.backend(settings or row.settings(), backend, endpoint, assembly)
+    raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")

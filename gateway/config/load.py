@@ -164,8 +164,6 @@ class _Loader:
         sources = [name for name in extra if name in self._backends]
         if len(sources) > 1:
             findings.error(f"{path}.extra_config", f"one of {', '.join(sources)} only")
-        if not sources:
-            findings.error(path, "backends other than RabbitMQ are not implemented yet")
         backend["host"] = self._hosts(backend.get("host", ()), f"{path}.host") or root["host"]
         rules.check_hosts(backend, bool(sources), path, findings)
         backend["encoding"] = rules.known_encoding(

@@ -92,7 +92,15 @@ def check_hosts(backend: dict[str, Any], is_broker: bool, path: str, findings: F
             findings.error(where, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
         elif is_broker and not backend.get("disable_host_sanitize"):
             findings.error(where, 'a broker needs "disable_host_sanitize": true')
-        elif not backend.get("disable_host_sanitize") and not _HTTP_HOST.match(host):
-            findings.error(where, "expected a host such as http://example.com:8080, without a path")
+        elif is_broker:
+            continue
+        elif not backend.get("disable_host_sanitize"):
+            if not _HTTP_HOST.match(host):
+                expected = "expected a host such as http://example.com:8080, without a path"
+                findings.error(where, expected)
+        elif scheme not in ("http", "https", ""):
+            findings.warning(where, "not a host that can be asked over HTTP, left out")
     if is_broker and not hosts:
         findings.error(path, "no host: neither here nor at the root")
+    elif not hosts:
+        findings.warning(path, "no host: neither here nor at the root; every request will fail")

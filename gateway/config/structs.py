@@ -152,7 +152,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     at the same time, in one process. ``management_port``: where ``/__health``, ``/__ready`` and
     ``/metrics`` are served instead of the public port. ``buffer_bytes``: the bound of one
     subscription's buffer. ``max_unconfirmed``: messages that are written to one broker and not
-    confirmed yet; further ones wait.
+    confirmed yet; further ones wait. ``max_answer_bytes``: the largest answer of an HTTP
+    backend.
     """
 
     krakend_statuses: bool = False
@@ -167,3 +168,4 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     ready_path: str = "/__ready"
     buffer_bytes: int = 64 * 1024 * 1024
     max_unconfirmed: int = 2_000
+    max_answer_bytes: int = 64 * 1024 * 1024

@@ -15,7 +15,7 @@ from msgspec.json import decode as decode_json
 from ..asgi import Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json
-from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
+from ..errors import AmqpFailure, BackendStatus, GatewayError, QueueEmpty, Refused
 from ..proxy import Response
 
 Document: TypeAlias = dict[str, Any] | None
@@ -63,7 +63,7 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     partial: Headers = [*common, (b"x-krakend-completed", b"false")]
     published: Headers = [*common, (b"x-krakend-completed", b"true")]
     complete = list(published)
-    if endpoint.cache_ttl >= 1:
+    if endpoint.cache_ttl:
         complete.append((b"cache-control", b"public, max-age=%d" % endpoint.cache_ttl))
 
     empty = encode({})
@@ -132,9 +132,18 @@ def build_render_error(
             headers.append((b"content-type", JSON))
             body = b"{}"
         elif router.return_error_msg or error.is_told:
-            headers.append((b"content-type", TEXT))
+            headers.append((b"content-type", _content_type(error)))
             body = str(error).encode(errors="replace")
         headers.append((b"content-length", b"%d" % len(body)))
         return _fitting(status, headers, body)
 
     return render_error
+
+
+def _content_type(error: GatewayError) -> bytes:
+    """A backend's text is told under the type that the backend gave it."""
+    if isinstance(error, BackendStatus):
+        told = error.content_type.encode("latin-1")
+        if told and not _CONTROLS.search(told):
+            return told
+    return TEXT

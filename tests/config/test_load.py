@@ -169,7 +169,6 @@ def test_every_problem_is_told_at_once() -> None:
         ({"backend": [backend(host=[])]}, "backend[0]"),
         ({"backend": [backend(disable_host_sanitize=False)]}, "backend[0].host[0]"),
         ({"backend": [backend(mapping=["a"])]}, "backend[0].mapping"),
-        ({"backend": [backend(extra_config={})]}, "backend[0]"),
         (
             {"backend": [backend(extra_config={CONSUMER: {"exchange": "ex"}})]},
             f'backend[0].extra_config["{CONSUMER}"]',
@@ -199,6 +198,8 @@ def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> N
         ({"method": "HEAD"}, "method", "left out"),
         ({"timeout": "-1s"}, "timeout", "fail"),
         ({"timeout": 2}, "timeout", "taken as 2e-09"),
+        ({"backend": [{}]}, "backend[0]", "no host"),
+        ({"backend": [backend(extra_config={})]}, "backend[0].host[0]", "over HTTP"),
     ],
 )
 def test_what_krakend_tolerates_is_remarked_on(

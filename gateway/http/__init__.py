@@ -1,0 +1,1 @@
+"""``backend`` without a namespace: a service that is asked over HTTP."""

@@ -1,0 +1,130 @@
+"""What a backend's answer means: which status succeeds, what becomes of the others. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ..config.structs import Backend
+from ..encoding import DecodeError
+from ..errors import BackendFailure, BackendStatus
+from ..manipulation import build_read
+from ..proxy import Response
+from .connection import Answer, Headers
+from .settings import HttpSettings
+from .targets import shown_pattern
+
+SUCCESS = (200, 201)
+STATUSES = range(200, 600)
+"""What a server of ours can answer with; a status beyond is none of HTTP's."""
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Of one connection, not of the message (RFC 9110, 7.6.1); the length is told anew."""
+
+_BLANKS = b" \t\r\n"
+_GZIP = 16 + zlib.MAX_WBITS
+
+Interpret: TypeAlias = Callable[[Answer, str], Response]
+"""An answer and the URL it came from, without credentials -> the part of the endpoint's answer.
+
+Raises :class:`BackendFailure`.
+"""
+
+
+def build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool) -> Interpret:
+    """``is_passed_on``: no-op, status, headers and body go to the client as they came."""
+    if is_passed_on:
+        return _pass_on
+    read = build_read(backend)
+    reject = _build_reject(backend, settings)
+    may_be_blank = backend.encoding == "string"
+
+    def interpret(answer: Answer, url: str) -> Response:
+        if answer.status not in SUCCESS:
+            return reject(answer, url)
+        if not may_be_blank and not answer.body.strip(_BLANKS):
+            raise BackendFailure("EOF" if answer.is_whole else "unexpected EOF")
+        try:
+            data, is_complete = read(answer.body)
+        except DecodeError as error:
+            reason = error if answer.is_whole else "unexpected EOF"
+            raise BackendFailure(f"{url}: {reason}") from error
+        return Response(data, is_complete)
+
+    return interpret
+
+
+def _pass_on(answer: Answer, url: str) -> Response:
+    if not answer.is_whole:
+        raise BackendFailure(f"{url}: unexpected EOF")
+    headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
+    return Response({}, True, body=answer.body, headers=headers, status=answer.status)
+
+
+def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
+    prefix = f"[{backend.method.upper()} {shown_pattern(backend.url_pattern)}]"
+    if settings.return_error_details:
+        return _build_detail(f"error_{settings.return_error_details}")
+    if settings.return_error_code and settings.return_error_details is None:
+        return _pass_status
+
+    def reject(answer: Answer, url: str) -> Response:
+        raise BackendFailure(f"invalid status code {answer.status} {prefix}: {url}")
+
+    return reject
+
+
+def _build_detail(key: str) -> Interpret:
+    def detail(answer: Answer, url: str) -> Response:
+        fields: dict[str, Any] = {
+            "http_status_code": answer.status,
+            "http_body": answer.body.decode(errors="replace"),
+            "http_body_encoding": _content_type(answer),
+        }
+        return Response({key: {name: each for name, each in fields.items() if each}}, False)
+
+    return detail
+
+
+def _pass_status(answer: Answer, url: str) -> Response:
+    text = answer.body.decode(errors="replace")
+    raise BackendStatus(answer.status, text, _content_type(answer))
+
+
+def _content_type(answer: Answer) -> str:
+    return find(answer.headers, b"content-type").decode("latin-1")
+
+
+def find(headers: Headers, name: bytes) -> bytes:
+    """The first value of that name, in lower case; b"" when there is none."""
+    for each, value in headers:
+        if each == name:
+            return value
+    return b""
+
+
+def unpacked(answer: Answer, limit: int) -> Answer:
+    """A gzipped answer as it was before. Raises :class:`BackendFailure`."""
+    unpack = zlib.decompressobj(_GZIP)
+    try:
+        body = unpack.decompress(answer.body, limit + 1)
+    except zlib.error as error:
+        raise BackendFailure(f"gzip: {error}") from error
+    if len(body) > limit:
+        raise BackendFailure(f"the answer has more than {limit} bytes")
+    headers = [header for header in answer.headers if header[0] != b"content-encoding"]
+    return Answer(answer.status, headers, body, answer.is_whole and unpack.eof)

@@ -1,0 +1,166 @@
+"""The HTTP client of all backends: the one seam to the network.
+
+Requests are asked for where the gateway runs ("near") and sent on the asyncio side ("far"); an
+answer, or why there is none, comes back by a callback. No request has a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from anyio import Event, sleep, sleep_forever
+from anyio.abc import TaskGroup
+
+from ..bridge import AsyncioSide
+from ..errors import BackendFailure
+from ..tasks import open_tasks
+from .connection import Answer, Connection
+from .pool import Pool, PoolSettings
+from .targets import Origin
+
+RETRIED = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""Sent again when a used connection turns out to be closed (Go, net/http, isReplayable)."""
+
+Arrive: TypeAlias = Callable[[Answer | BackendFailure], None]
+
+
+class HttpClient:
+    """``max_idle``: connections over all origins; 0: no limit."""
+
+    def __init__(self, side: AsyncioSide, settings: PoolSettings, max_idle: int = 0) -> None:
+        self._side = side
+        self._settings = settings
+        self._max_idle = max_idle
+        self._pools: dict[Origin, Pool] = {}
+        self._dials: TaskGroup | None = None
+
+    def send(
+        self, origin: Origin, method: str, head: bytes, body: bytes, arrive: Arrive
+    ) -> Callable[[], None]:
+        """Near: send a request, ``head`` with its empty line. Returns what withdraws it."""
+        sending = Sending(self, origin, method, head, body, arrive)
+        self._side.tell(self.begin, sending)
+        return sending.withdraw
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Keep connections while the block runs."""
+        started = Event()
+        async with open_tasks() as service:
+            service.start_soon(self._side.run, self._live, started)
+            await started.wait()
+            yield
+            service.cancel_scope.cancel()
+
+    def readiness(self) -> dict[str, Any]:
+        """Always ready: which backend answers is seen when it is asked."""
+        return {"ready": True, "role": "http"}
+
+    def withdraw(self, sending: Sending) -> None:
+        """Near: have it ended over there."""
+        self._side.tell(self._end, sending)
+
+    def deliver(self, sending: Sending, part: Answer | BackendFailure) -> None:
+        """Far: hand over what came."""
+        self._side.post(sending.arrived, part)
+
+    # Far.
+
+    def begin(self, sending: Sending) -> None:
+        if self._dials is None:
+            self.deliver(sending, BackendFailure("the gateway is closing"))
+            return
+        pool = self._pools.get(sending.origin)
+        if pool is None:
+            pool = Pool(sending.origin, self._settings, self._dials.start_soon, self._may_keep)
+            self._pools[sending.origin] = pool
+        pool.ask(sending)
+
+    def _end(self, sending: Sending) -> None:
+        if sending.connection is not None:
+            sending.connection.drop()
+        elif sending.origin in self._pools:
+            self._pools[sending.origin].forget(sending)
+
+    def _may_keep(self) -> bool:
+        idle = sum(len(pool.idle) for pool in self._pools.values()) if self._max_idle else -1
+        return idle < self._max_idle
+
+    async def _live(self, started: Event) -> None:
+        async with open_tasks() as dials:
+            self._dials = dials
+            self._side.post(started.set)
+            try:
+                await self._look_after_idle_ones()
+            finally:
+                self._dials = None
+                for pool in self._pools.values():
+                    pool.close()
+
+    async def _look_after_idle_ones(self) -> None:
+        idle_time = self._settings.idle_time
+        while idle_time:
+            await sleep(idle_time / 2)
+            for pool in self._pools.values():
+                pool.drop_older(idle_time)
+        await sleep_forever()
+
+
+class Sending:
+    """One request on its way. ``connection``: while it is on one, seen on the far side only."""
+
+    __slots__ = (
+        "_arrive",
+        "_client",
+        "_is_over",
+        "body",
+        "connection",
+        "head",
+        "is_head",
+        "method",
+        "origin",
+    )
+
+    def __init__(
+        self,
+        client: HttpClient,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        body: bytes,
+        arrive: Arrive,
+    ) -> None:
+        self._client = client
+        self.origin = origin
+        self.method = method
+        self.head = head
+        self.body = body
+        self.is_head = method == "HEAD"
+        self.connection: Connection | None = None
+        self._arrive = arrive
+        self._is_over = False
+
+    def withdraw(self) -> None:
+        """Near: nobody waits for the answer any more."""
+        if not self._is_over:
+            self._is_over = True
+            self._client.withdraw(self)
+
+    def arrived(self, part: Answer | BackendFailure) -> None:
+        """Near."""
+        if not self._is_over:
+            self._is_over = True
+            self._arrive(part)
+
+    def answered(self, answer: Answer) -> None:
+        """Far."""
+        self._client.deliver(self, answer)
+
+    def failed(self, error: BackendFailure, is_retriable: bool) -> None:
+        """Far."""
+        if is_retriable and self.method in RETRIED:
+            self._client.begin(self)
+        else:
+            self._client.deliver(self, error)

@@ -1,0 +1,205 @@
+"""One connection to a backend: bytes out, one answer in. HTTP/1.1, as KrakenD speaks to backends.
+
+Knows nothing of pools, redirects or meaning. All of it runs on the asyncio side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from httptools import HttpParserError, HttpResponseParser
+from httptools.parser.errors import HttpParserUpgrade
+
+from ..errors import BackendFailure
+
+MAX_HEADER_BYTES = 1_000_000
+"""Of an answer; Go's client takes ten times as much, no backend sends it."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """What a backend answered. ``is_whole``: everything it announced has come.
+
+    Names of ``headers`` are in lower case.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    is_whole: bool = True
+
+
+class Exchange(Protocol):
+    """A request on its way, and who waits for its answer. One of the two is called, once."""
+
+    head: bytes
+    body: bytes
+    is_head: bool
+    """An answer to HEAD has no body, whatever its headers announce."""
+    connection: Connection | None
+    """Kept by the connection that it is on."""
+
+    def answered(self, answer: Answer) -> None: ...
+
+    def failed(self, error: BackendFailure, is_retriable: bool) -> None:
+        """``is_retriable``: the connection had been used before, and not a byte came back."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection. ``released`` is told of it when it can be used again, ``gone`` when not."""
+
+    def __init__(
+        self,
+        released: Callable[[Connection], None],
+        gone: Callable[[Connection], None],
+        max_body_bytes: int,
+    ) -> None:
+        self._released = released
+        self._gone = gone
+        self._max_body_bytes = max_body_bytes
+        self._exchange: Exchange | None = None
+        self._parser = HttpResponseParser(self)
+        self._is_used = False
+        self.is_closed = False
+        self.idle_since = 0.0
+
+    # What the pool says.
+
+    def send(self, exchange: Exchange) -> None:
+        """Write a request; only while nothing else is on its way."""
+        self._exchange = exchange
+        exchange.connection = self
+        self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._chunks: list[bytes] = []
+        self._received = self._body_bytes = 0
+        self._has_headers = self._is_framed = self._is_done = self._is_spoiled = False
+        self._problem = ""
+        self._transport.write(exchange.head + exchange.body)
+
+    def drop(self) -> None:
+        """Nobody waits for the answer any more: the connection is of no use."""
+        self._end()
+        self.close()
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._transport.abort()
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is None:  # nobody asked: this must not become the next answer
+            self.close()
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._fail("the backend switched the protocol")
+        except HttpParserError as error:
+            if self._is_done:
+                self._is_spoiled = True
+            else:
+                self._fail(f"malformed answer: {error}")
+        if self._is_done:
+            self._finish()
+        elif self._problem:
+            self._fail(self._problem)
+        elif not self._has_headers and self._received > MAX_HEADER_BYTES:
+            self._fail("the headers of the answer are too large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closed = True
+        if self._exchange is not None:
+            if self._has_headers:
+                answer = self._taken(is_whole=not self._is_framed)
+                if (exchange := self._end()) is not None:
+                    exchange.answered(answer)
+            else:
+                is_retriable = self._is_used and not self._received
+                self._fail(str(exc or "EOF"), is_retriable)
+        self._gone(self)
+
+    # What the parser says.
+
+    def on_message_begin(self) -> None:
+        if self._is_done:
+            raise HttpParserError("more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_headers:  # what comes behind the body is not for anybody here
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            return
+        self._has_headers = True
+        for name, value in self._headers:
+            if name == b"content-length":
+                self._is_framed = True
+                if int(value) > self._max_body_bytes and not self._is_to_head():
+                    self._problem = self._too_large()
+            elif name == b"transfer-encoding" and b"chunked" in value.lower():
+                self._is_framed = True
+        if self._is_to_head():
+            self._is_done = self._is_spoiled = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self._max_body_bytes:
+            self._problem = self._too_large()
+        elif not self._is_done:
+            self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._has_headers:
+            self._is_done = True
+            self._is_spoiled = self._is_spoiled or not self._parser.should_keep_alive()
+        else:  # an interim answer (1xx): the real one follows
+            self._headers = []
+
+    # What becomes of it.
+
+    def _is_to_head(self) -> bool:
+        return self._exchange is not None and self._exchange.is_head
+
+    def _too_large(self) -> str:
+        return f"the answer has more than {self._max_body_bytes} bytes"
+
+    def _finish(self) -> None:
+        if self._problem:
+            self._fail(self._problem)
+            return
+        answer = self._taken(is_whole=True)
+        exchange = self._end()
+        if self._is_spoiled:
+            self.close()
+        else:
+            self._is_used = True
+            self._released(self)  # which may send the next request at once
+        if exchange is not None:
+            exchange.answered(answer)
+
+    def _end(self) -> Exchange | None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.connection = None
+        return exchange
+
+    def _taken(self, is_whole: bool) -> Answer:
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Answer(self._status, self._headers, body, is_whole)
+
+    def _fail(self, problem: str, is_retriable: bool = False) -> None:
+        self.close()
+        if (exchange := self._end()) is not None:
+            exchange.failed(BackendFailure(problem), is_retriable)

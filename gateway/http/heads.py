@@ -1,0 +1,109 @@
+"""Requests to a backend: their heads as bytes, and where a redirect leads. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+from ..errors import BackendFailure
+from .answers import HOP_BY_HOP, find
+from .connection import Answer, Headers
+from .targets import IN_QUERY, Host, parse_host, quote_path
+
+UNSENT = HOP_BY_HOP | {b"host", b"expect"}
+"""What is said anew for each connection, or not at all."""
+
+HAS_BODY = ("POST", "PUT", "PATCH")
+"""Their requests tell a length, also of nothing (RFC 9110, 8.6)."""
+
+REDIRECTS = (301, 302, 303, 307, 308)
+KEEPS_METHOD = (307, 308)
+SECRETS = (b"authorization", b"www-authenticate", b"cookie", b"cookie2")
+
+
+class Outgoing(NamedTuple):
+    """A request to a backend. ``target``: path and query, encoded."""
+
+    method: str
+    host: Host
+    target: str
+    headers: Headers
+    body: bytes
+
+    @property
+    def url(self) -> str:
+        """Without credentials."""
+        return self.host.show(self.target)
+
+
+def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
+    """The head with its empty line. ``fixed``: lines that every request of the gateway has.
+
+    Raises :class:`BackendFailure` when a value would begin a line of its own.
+    """
+    method, host, target, headers, body = outgoing
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host.origin.authority}".encode()]
+    for name, value in headers:
+        if name not in UNSENT:
+            lines.append(name.title() + b": " + value)
+        elif name == b"connection":
+            return write_head(outgoing._replace(headers=_end_to_end(headers)), fixed)
+    if body or method in HAS_BODY:
+        lines.append(b"Content-Length: %d" % len(body))
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        raise BackendFailure("invalid header field value")
+    return head + fixed
+
+
+def _end_to_end(headers: Headers) -> Headers:
+    """Without what belongs to the client's connection."""
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for token in value.split(b",")
+    }
+    return [header for header in headers if header[0] not in named | {b"connection"}]
+
+
+def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoing | None:
+    """The request that a redirect asks for; None when it is not to be followed.
+
+    The rules are those of Go's client. Raises :class:`BackendFailure` for a location that is
+    no URL of HTTP.
+    """
+    if answer.status not in REDIRECTS:
+        return None
+    location = find(answer.headers, b"location").decode("latin-1")
+    if not location:
+        return None
+    method, host, _, headers, body = outgoing
+    if answer.status not in KEEPS_METHOD:
+        body = b""
+        if method not in ("GET", "HEAD"):
+            method = "GET"
+            headers = [header for header in headers if not header[0].startswith(b"content-")]
+    elif body and not resends_body:
+        return None
+    try:
+        parts = urlsplit(urljoin(outgoing.url, location))
+        new_host = parse_host(f"{parts.scheme}://{parts.netloc}")
+    except ValueError as error:
+        raise BackendFailure(f"redirect of {outgoing.url}: {error}") from error
+    new_target = quote_path(parts.path or "/")
+    if parts.query:
+        new_target += "?" + quote(parts.query, safe=IN_QUERY)
+    headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
+    if find(headers, b"referer") == b"" and (host.origin.scheme, new_host.origin.scheme) != (
+        "https",
+        "http",
+    ):
+        headers.append((b"referer", outgoing.url.encode()))
+    return Outgoing(method, new_host, new_target, headers, body)
+
+
+def _stays_behind(name: bytes, host: Host, new_host: Host) -> bool:
+    """Credentials are for the host they were meant for, and those below it."""
+    old, new = host.origin.host, new_host.origin.host
+    return name in SECRETS and new != old and not new.endswith("." + old)

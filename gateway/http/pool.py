@@ -1,0 +1,156 @@
+"""Connections to one origin: idle ones are used again, new ones dialled when none is left.
+
+As in Go's client a request takes whatever comes first, the connection that was dialled for it or
+one that somebody gives back, and connections in use have no bound. Runs on the asyncio side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from anyio import fail_after
+from msgspec import Struct
+
+from ..errors import BackendFailure
+from .connection import Connection, Exchange
+from .targets import Origin
+
+OWN_NUMBERS = (ssl.SSLError, socket.gaierror)
+"""Errors whose numbers are not the system's."""
+
+TLS_TIME = 10.0
+"""Seconds for TLS's handshake (lura, NewTransport)."""
+
+
+class PoolSettings(Struct, frozen=True, kw_only=True):
+    """Times in seconds; 0: no limit. ``tls``: makes the context for https, when it is needed."""
+
+    dial_time: float = 0.0
+    probe_time: float = 15.0
+    keeps_connections: bool = True
+    idle_time: float = 0.0
+    max_idle: int = 250
+    max_body_bytes: int = 64 * 1024 * 1024
+    tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+
+
+Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
+"""Has a coroutine run in the nursery of the client."""
+
+
+class Pool:
+    """``start`` runs dials; ``may_keep`` says whether one more connection may stay idle."""
+
+    def __init__(
+        self, origin: Origin, settings: PoolSettings, start: Start, may_keep: Callable[[], bool]
+    ) -> None:
+        self._origin = origin
+        self._settings = settings
+        self._start = start
+        self._may_keep = may_keep
+        self._tls = settings.tls() if origin.scheme == "https" else None
+        self._clock = asyncio.get_running_loop().time
+        self._waiting: deque[Exchange] = deque()
+        self.idle: list[Connection] = []
+
+    def ask(self, exchange: Exchange) -> None:
+        """Send it on the connection that was used last, or on the next one there is."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.is_closed:
+                connection.send(exchange)
+                return
+        self._waiting.append(exchange)
+        self._start(self._dial)
+
+    def forget(self, exchange: Exchange) -> None:
+        """It does not wait for a connection any more."""
+        if exchange in self._waiting:
+            self._waiting.remove(exchange)
+
+    def drop_older(self, seconds: float) -> None:
+        """Close what has been idle for longer."""
+        oldest = self._clock() - seconds
+        for connection in [each for each in self.idle if each.idle_since < oldest]:
+            connection.close()
+
+    def close(self) -> None:
+        for connection in self.idle:
+            connection.close()
+        self.idle.clear()
+
+    async def _dial(self) -> None:
+        try:
+            connection = await self._connect()
+        except (OSError, TimeoutError, ValueError) as error:
+            if self._waiting:
+                text = f"dial {self._origin.authority}: {_reason(error)}"
+                self._waiting.popleft().failed(BackendFailure(text), is_retriable=False)
+        else:
+            self._offer(connection)
+
+    async def _connect(self) -> Connection:
+        origin, settings = self._origin, self._settings
+        loop = asyncio.get_running_loop()
+
+        def make() -> Connection:
+            return Connection(self._released, self._gone, settings.max_body_bytes)
+
+        with fail_after(settings.dial_time or None):
+            if self._tls is None:
+                transport, connection = await loop.create_connection(make, origin.host, origin.port)
+            else:
+                transport, connection = await loop.create_connection(
+                    make,
+                    origin.host,
+                    origin.port,
+                    ssl=self._tls,
+                    server_hostname=origin.host,
+                    ssl_handshake_timeout=TLS_TIME,
+                )
+        _keep_alive(transport.get_extra_info("socket"), settings.probe_time)
+        return connection
+
+    def _released(self, connection: Connection) -> None:
+        if self._settings.keeps_connections:
+            self._offer(connection)
+        else:
+            connection.close()
+
+    def _offer(self, connection: Connection) -> None:
+        if self._waiting:
+            connection.send(self._waiting.popleft())
+        elif len(self.idle) < self._settings.max_idle and self._may_keep():
+            connection.idle_since = self._clock()
+            self.idle.append(connection)
+        else:
+            connection.close()
+
+    def _gone(self, connection: Connection) -> None:
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+
+def _keep_alive(connected: socket.socket, seconds: float) -> None:
+    """Have the kernel look after an idle peer (``dialer_keep_alive``; negative: not)."""
+    if seconds >= 0:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        pause = max(1, round(seconds or 15))
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, pause)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, pause)
+
+
+def _reason(error: Exception) -> str:
+    """Short, and the same whichever event loop says it."""
+    if isinstance(error, TimeoutError):
+        return "i/o timeout"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, OWN_NUMBERS):
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

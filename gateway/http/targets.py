@@ -1,0 +1,160 @@
+"""Hosts and ``url_pattern``: where a request goes, as text. Pure.
+
+What a parameter holds is data: it may add segments to the path, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+
+from ..errors import BackendFailure
+
+PORTS = {"http": 80, "https": 443}
+
+_PLACEHOLDER = re.compile(r"\{([\w\-.:/]+)\}")
+_PLAIN = re.compile(r"[\w\-~:@,;=$!'()*+&/]*", re.ASCII)
+"""A value that stands in a path as it is; no dots: two of them are a way up."""
+_ENCODED_PATH = re.compile(r"(?:[\w\-.~:@,;=$!'()*+&/\[\]]|%[\da-fA-F]{2})*", re.ASCII)
+_BARE_PERCENT = re.compile(r"%(?![\da-fA-F]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+
+IN_PATH = "/:@,;=$&+-_.~"
+"""What Go leaves alone when it has to encode a path (net/url, encodePath)."""
+IN_QUERY = "/:@,;=$&+-_.~!'()*?%[]{}|\\^`"
+IN_QUERY_VALUE = "/:@,$-_.~!'()*?"
+
+Values: TypeAlias = dict[str, str]
+BuildTarget: TypeAlias = Callable[[Values], str]
+
+
+class Origin(NamedTuple):
+    """Where connections go to. ``authority``: as the ``Host`` header has it."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+
+
+class Host(NamedTuple):
+    """An entry of ``host``. ``base``: its path; ``login``: an ``Authorization``, or nothing."""
+
+    origin: Origin
+    base: str = ""
+    login: bytes = b""
+
+    def show(self, target: str) -> str:
+        """The URL without credentials."""
+        return f"{self.origin.scheme}://{self.origin.authority}{target}"
+
+
+class BadTarget(BackendFailure):
+    """A parameter that cannot stand in the backend's URL."""
+
+
+def parse_host(text: str) -> Host:
+    """``http`` is meant where no scheme is given. Raises ValueError, without credentials."""
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme not in PORTS:
+        raise ValueError(f'unsupported protocol scheme "{parts.scheme}"')
+    if not parts.hostname or _CONTROL.search(text) or parts.query or parts.fragment:
+        raise ValueError("not the URL of a host")
+    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    shown = f"[{host}]" if ":" in host else host
+    authority = f"{shown}:{parts.port}" if parts.port is not None else shown
+    login = b""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = b"Basic " + b64encode(pair.encode())
+    origin = Origin(parts.scheme, host, parts.port or PORTS[parts.scheme], authority)
+    return Host(origin, parts.path.rstrip("/"), login)
+
+
+def shown_pattern(url_pattern: str) -> str:
+    """A pattern as KrakenD's messages have it: ``/users/{{.Id}}``."""
+    return _PLACEHOLDER.sub(lambda place: _unresolved(place[1]), _rooted(url_pattern))
+
+
+def build_target(url_pattern: str) -> BuildTarget:
+    """Parameters -> path and query, encoded; a fixed query stays as it is.
+
+    A placeholder without a value stays as text, as in KrakenD. The function raises
+    :class:`BadTarget`.
+    """
+    path, mark, query = _rooted(url_pattern).partition("?")
+    fill_path = _build_fill(path, _path_value, quote_path)
+    fill_query = _build_fill(query, _query_value, _quote_query)
+    if not _PLACEHOLDER.search(url_pattern):
+        fixed = fill_path({}) + mark + fill_query({})
+        return lambda params: fixed
+    if not mark:
+        return fill_path
+    return lambda params: f"{fill_path(params)}?{fill_query(params)}"
+
+
+def quote_path(path: str) -> str:
+    """A path as Go writes it: what is encoded well stays (net/url, EscapedPath)."""
+    if _ENCODED_PATH.fullmatch(path):
+        return path
+    return quote(unquote_to_bytes(path), safe=IN_PATH)
+
+
+def _build_fill(
+    pattern: str, quote_value: Callable[[str], str], quote_fixed: Callable[[str], str]
+) -> BuildTarget:
+    texts = _PLACEHOLDER.split(pattern)  # text, name, text, name ... text
+    fixed = [quote_fixed(text) for text in texts[::2]]
+    names = [(_capital(name), quote_fixed(_unresolved(name))) for name in texts[1::2]]
+    if not names:
+        return lambda params: fixed[0]
+    first, rest = fixed[0], list(zip(names, fixed[1:], strict=True))
+    has_dots = any(_DOTS.search(text) for text in texts[::2])
+
+    def fill(params: Values) -> str:
+        filled = first
+        for (name, unresolved), text in rest:
+            value = params.get(name)
+            filled += (unresolved if value is None else quote_value(value)) + text
+        if "/." in filled and not has_dots and _DOTS.search(filled):
+            raise BadTarget("dot segment in a parameter")
+        return filled
+
+    return fill
+
+
+def _path_value(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    if _CONTROL.search(value):
+        raise BadTarget("invalid control character in URL")
+    if _DOTS.search(unquote(value)):
+        raise BadTarget("dot segment in a parameter")
+    # Escapes that are there stay, so that no value is encoded twice.
+    return quote(_BARE_PERCENT.sub("%25", value), safe=IN_PATH + "!'()*%")
+
+
+def _query_value(value: str) -> str:
+    if _CONTROL.search(value):
+        raise BadTarget("invalid control character in URL")
+    return quote(value, safe=IN_QUERY_VALUE)
+
+
+def _quote_query(query: str) -> str:
+    return quote(query, safe=IN_QUERY)
+
+
+def _rooted(url_pattern: str) -> str:
+    return "/" + url_pattern.removeprefix("/")
+
+
+def _unresolved(name: str) -> str:
+    return "{{." + _capital(name) + "}}"
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]

@@ -1,0 +1,1 @@
+"""The HTTP backend: pure rules, and a real service on a real socket."""

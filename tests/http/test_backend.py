@@ -1,0 +1,298 @@
+"""HTTP backends behind an open gateway, on both async libraries."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import pytest
+from anyio import to_thread
+
+from gateway import open_gateway
+
+from .service import Connection, Service, answering, message, serving
+
+pytestmark = pytest.mark.anyio
+
+RETURN_TEXT = {"router": {"return_error_msg": True}}
+
+
+def configuration(url: str, /, root: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """One endpoint ``/`` with one backend at ``url``; ``changes`` are the backend's."""
+    backend = {"url_pattern": "/b", "host": [url], **changes}
+    return {
+        "version": 3,
+        "timeout": "5s",
+        "extra_config": RETURN_TEXT,
+        "endpoints": [{"endpoint": "/", "backend": [backend]}],
+        **(root or {}),
+    }
+
+
+@asynccontextmanager
+async def asking(config: Any) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of the gateway that runs this configuration."""
+    async with open_gateway(config) as gateway:
+        transport = httpx.ASGITransport(cast(Any, gateway.asgi))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client
+
+
+async def failure(script: bytes, *, stays_open: bool = True, **changes: Any) -> str:
+    """What a client is told when a backend answers these bytes."""
+    with serving(answering(script, stays_open=stays_open)) as service:
+        async with asking(configuration(service.url, **changes)) as client:
+            answer = await client.get("/")
+    assert answer.status_code == 500
+    return answer.text
+
+
+async def test_an_answer_is_decoded_and_the_connection_used_again() -> None:
+    with serving(answering(message(b'{"a": 1.50}'))) as service:
+        async with asking(configuration(service.url)) as client:
+            for _ in range(3):
+                answer = await client.get("/")
+                assert (answer.status_code, answer.text) == (200, '{"a":1.50}')
+    assert service.accepted == 1
+    assert len(service.requests) == 3
+
+
+async def test_a_request_is_what_krakend_sends() -> None:
+    with serving(answering(message())) as service:
+        async with asking(configuration(service.url)) as client:
+            await client.get("/", headers={"Accept": "x/y", "X-Other": "1"})
+    lines = service.requests[0].decode().split("\r\n")
+    assert lines[:2] == ["GET /b HTTP/1.1", f"Host: 127.0.0.1:{service.port}"]
+    names = [line.partition(":")[0] for line in lines[2:-2]]
+    assert names == ["X-Forwarded-For", "X-Forwarded-Host", "User-Agent", "Accept-Encoding"]
+
+
+async def test_three_backends_are_asked_at_once() -> None:
+    with serving(answering(message(b'{"a": 1}'))) as service:
+        config = configuration(service.url)
+        backends = [{"url_pattern": "/", "host": [service.url], "group": name} for name in "abc"]
+        config["endpoints"][0]["backend"] = backends
+        async with asking(config) as client:
+            answer = await client.get("/")
+    assert answer.json() == {name: {"a": 1} for name in "abc"}
+    assert service.accepted == 3
+
+
+async def test_a_client_that_asks_for_keep_alive_does_not_speak_to_the_backend() -> None:
+    with serving(answering(message())) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["input_headers"] = ["*"]
+        headers = {
+            "Connection": "X-Mine, keep-alive",
+            "X-Mine": "1",
+            "TE": "trailers",
+            "X-Yes": "1",
+        }
+        async with asking(config) as client:
+            await client.get("/", headers=headers)
+    request = service.requests[0].lower()
+    assert b"x-yes: 1" in request
+    assert not any(name in request for name in (b"x-mine", b"connection:", b"te: "))
+
+
+async def test_a_gzipped_answer_is_unpacked() -> None:
+    packed = message(gzip.compress(b'{"a":1}'), "200 OK", "Content-Encoding: gzip")
+    with serving(answering(packed)) as service:
+        async with asking(configuration(service.url)) as client:
+            assert (await client.get("/")).json() == {"a": 1}
+            config = configuration(service.url)
+            config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client:
+            answer = await client.get("/")
+    assert answer.content == b'{"a":1}'
+    assert "content-encoding" not in answer.headers
+
+
+async def test_a_gzip_bomb_is_refused() -> None:
+    bomb = message(gzip.compress(b" " * 2_000_000), "200 OK", "Content-Encoding: gzip")
+    limit = {"gateway": {"max_answer_bytes": 100_000}, **RETURN_TEXT}
+    assert "more than 100000 bytes" in await failure(bomb, root={"extra_config": limit})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        message(b" " * 2_000),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n" + b" " * 0x400 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2_000,
+    ],
+)
+async def test_an_oversized_answer_is_refused(answer: bytes) -> None:
+    limit = {"gateway": {"max_answer_bytes": 1_000}, **RETURN_TEXT}
+    assert "more than 1000 bytes" in await failure(answer, root={"extra_config": limit})
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "EOF"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "malformed answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "unexpected EOF"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "switched"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_100_000, "headers of the answer are too large"),
+        (message(b"{}", "999 Odd"), "999 is no status of HTTP"),
+        (message(b""), "EOF"),
+        (message(b"nope"), "JSON is malformed"),
+        (message(b"no gzip", "200 OK", "Content-Encoding: gzip"), "gzip: "),
+    ],
+)
+async def test_a_broken_answer_is_a_clear_failure(answer: bytes, text: str) -> None:
+    assert text in await failure(answer, stays_open=False)
+
+
+async def test_a_refused_connection_is_a_clear_failure() -> None:
+    with serving(answering(b"")) as service:
+        pass
+    async with asking(configuration(service.url)) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "Connection refused" in answer.text
+
+
+async def test_a_document_that_was_complete_before_the_answer_broke_off_counts() -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"a":1}'
+    with serving(answering(answer, stays_open=False)) as service:
+        async with asking(configuration(service.url)) as client:
+            assert (await client.get("/")).json() == {"a": 1}
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    answer = b'HTTP/1.0 200 OK\r\n\r\n{"a":1}'
+    with serving(answering(answer, stays_open=False)) as service:
+        async with asking(configuration(service.url)) as client:
+            assert (await client.get("/")).json() == {"a": 1}
+
+
+async def test_what_comes_behind_an_answer_is_nobodys() -> None:
+    with serving(answering(message(b'{"a":1}') + message(b'{"evil":1}'))) as service:
+        async with asking(configuration(service.url)) as client:
+            for _ in range(2):
+                assert (await client.get("/")).json() == {"a": 1}
+    assert service.accepted == 2
+
+
+async def test_interim_answers_and_trailers_are_passed_over() -> None:
+    answer = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    )
+    with serving(answering(answer)) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client:
+            answered = await client.get("/")
+            await client.get("/")
+    assert answered.content == b"{}"
+    assert answered.headers["x-a"] == "1"
+    assert not {"link", "x-trailer", "transfer-encoding"} & answered.headers.keys()
+    assert service.accepted == 1
+
+
+async def test_no_op_passes_status_headers_and_body() -> None:
+    answer = message(b"\xff\x00", "418 Pot", "Content-Type: a/b", "Set-Cookie: 1", "Set-Cookie: 2")
+    with serving(answering(answer)) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client:
+            answered = await client.get("/")
+    assert (answered.status_code, answered.content) == (418, b"\xff\x00")
+    assert answered.headers.get_list("set-cookie") == ["1", "2"]
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\nX-A: 1\r\n\r\n"
+    with serving(answering(answer)) as service:
+        config = configuration(service.url, method="HEAD")
+        config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client:
+            answered = await client.get("/")
+    assert (answered.status_code, answered.headers["x-a"]) == (200, "1")
+
+
+async def test_a_get_is_sent_again_when_a_used_connection_turns_out_to_be_closed() -> None:
+    def script(service: Service, connection: Connection, request: bytes) -> bool:
+        if len(service.requests) == 2:
+            return False  # the request on the used connection: closed without a byte
+        connection.sendall(message(b'{"n":%d}' % len(service.requests)))
+        return True
+
+    with serving(script) as service:
+        async with asking(configuration(service.url)) as client:
+            assert (await client.get("/")).json() == {"n": 1}
+            assert (await client.get("/")).json() == {"n": 3}
+
+
+async def test_a_post_is_never_sent_twice() -> None:
+    def script(service: Service, connection: Connection, request: bytes) -> bool:
+        if len(service.requests) == 2:
+            return False
+        connection.sendall(message())
+        return True
+
+    with serving(script) as service:
+        config = configuration(service.url, method="POST")
+        async with asking(config) as client:
+            await client.get("/")
+            assert (await client.get("/")).status_code == 500
+    assert len(service.requests) == 2
+
+
+async def test_an_endpoints_deadline_closes_the_connection_that_is_late() -> None:
+    def silent(service: Service, connection: Connection, request: bytes) -> None:
+        """Answers nothing."""
+
+    with serving(silent) as service:
+        config = configuration(service.url, root={"timeout": "100ms"})
+        async with asking(config) as client:
+            answer = await client.get("/")
+            assert (answer.status_code, answer.text) == (500, "context deadline exceeded")
+            assert await to_thread.run_sync(service.closed.wait, 5)
+
+
+async def test_hosts_are_asked_in_turn() -> None:
+    with serving(answering(message())) as one, serving(answering(message())) as other:
+        config = configuration(one.url, host=[one.url, other.url])
+        async with asking(config) as client:
+            for _ in range(4):
+                await client.get("/")
+    assert (len(one.requests), len(other.requests)) == (2, 2)
+
+
+async def test_a_login_in_a_host_is_sent_and_never_shown() -> None:
+    with serving(answering(message(b"{}", "500 No"))) as service:
+        host = service.url.replace("//", "//me:s%40cret@")
+        config = configuration(host, disable_host_sanitize=True)
+        async with asking(config) as client:
+            answer = await client.get("/")
+    assert b"Authorization: Basic bWU6c0BjcmV0" in service.requests[0]
+    assert "cret" not in answer.text
+
+
+async def test_connections_are_not_kept_when_they_shall_not() -> None:
+    with serving(answering(message())) as service:
+        config = configuration(service.url, root={"disable_keep_alives": True})
+        async with asking(config) as client:
+            for _ in range(2):
+                assert (await client.get("/")).status_code == 200
+    assert service.accepted == 2
+    assert b"Connection: close" in service.requests[0]
+
+
+async def test_a_deflate_body_is_passed_on_as_it_is() -> None:
+    packed = zlib.compress(b"{}")
+    with serving(answering(message(packed, "200 OK", "Content-Encoding: deflate"))) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client, client.stream("GET", "/") as answer:
+            assert b"".join([part async for part in answer.aiter_raw()]) == packed
