@@ -76,7 +76,8 @@ class Component(Struct, frozen=True, kw_only=True):
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``service``: settings that other parts read from the root; ``layer``: wraps the whole
     application. ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps the
-    pipe. ``ours``: keys that KrakenD does not have.
+    pipe. ``read_on``: further levels on which other parts read the settings. ``ours``: keys that
+    KrakenD does not have.
     """
 
     namespace: str
@@ -84,6 +85,7 @@ class Component(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
     service: bool = False
+    read_on: frozenset[Level] = frozenset()
     backend: BuildBackend | None = None
     backend_stage: BuildBackendStage | None = None
     endpoint_stage: BuildStage | None = None
@@ -98,7 +100,7 @@ class Component(Struct, frozen=True, kw_only=True):
             "backend": self.backend or self.backend_stage,
             "source": self.backend,
         }
-        return bool(builders.get(level))
+        return level in self.read_on or bool(builders.get(level))
 
 
 Catalog: TypeAlias = tuple[Component, ...]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .amqp.consumer import build_consumer
 from .amqp.settings import CONSUMER_OURS, ConsumerSettings
 from .assembly import Catalog, Component
+from .config.proxy import NAMESPACE as PROXY
+from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 
 CATALOG: Catalog = (
@@ -14,6 +16,12 @@ CATALOG: Catalog = (
         settings=ConsumerSettings,
         ours=CONSUMER_OURS,
         backend=build_consumer,
+    ),
+    Component(
+        namespace=PROXY,
+        aliases=("github.com/devopsfaith/krakend/proxy",),
+        settings=ProxySettings,
+        read_on=frozenset({"endpoint", "agent", "backend"}),
     ),
     Component(
         namespace="router",

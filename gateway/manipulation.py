@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from .config.structs import Backend
-from .encoding import unwrap
+from .encoding import build_decoder, unwrap
 
 Document: TypeAlias = dict[str, Any]
 Manipulation: TypeAlias = Callable[[Document], Document]
+Reading: TypeAlias = Callable[[bytes], Document | None]
 Tree: TypeAlias = dict[str, "Tree | None"]
 """Dotted paths as nested keys; None is the end of a path."""
 
@@ -45,6 +46,24 @@ def build_manipulation(backend: Backend) -> Manipulation | None:
         return data
 
     return manipulate
+
+
+def build_reading(backend: Backend) -> Reading:
+    """From the bytes of an answer to the document a backend contributes; None: to none.
+
+    Raises :class:`gateway.encoding.DecodeError`.
+    """
+    decode = build_decoder(backend.encoding, backend.is_collection)
+    manipulate = build_manipulation(backend)
+    nothing = manipulate_nothing(backend)
+    if manipulate is None:
+        return decode
+
+    def read(body: bytes) -> Document | None:
+        data = decode(body)
+        return nothing if data is None else manipulate(data)
+
+    return read
 
 
 def manipulate_nothing(backend: Backend) -> Document | None:

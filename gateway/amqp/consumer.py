@@ -9,9 +9,9 @@ from anyio import move_on_after
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
-from ..encoding import DecodeError, build_decoder
+from ..encoding import DecodeError
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
-from ..manipulation import build_manipulation, manipulate_nothing
+from ..manipulation import build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
@@ -126,17 +126,11 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
 def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
     if endpoint.output_encoding == "no-op":
         return _pass_on
-    decode = build_decoder(backend.encoding, backend.is_collection)
-    manipulate = build_manipulation(backend)
-    nothing = manipulate_nothing(backend)
+    read = build_reading(backend)
 
     def answer(delivery: Delivery) -> Response:
-        data = decode(delivery.body)
-        if data is None:
-            return Response(nothing, nothing is not None, (delivery,))
-        if manipulate is not None:
-            data = manipulate(data)
-        return Response(data, True, (delivery,))
+        data = read(delivery.body)
+        return Response(data, data is not None, (delivery,))
 
     return answer
 
