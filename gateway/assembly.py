@@ -75,9 +75,9 @@ class Component(Struct, frozen=True, kw_only=True):
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``service``: settings that other parts read from the root; ``layer``: wraps the whole
-    application. ``is_default``: the backend of whoever names no other; ``backend_settings``: read
-    by the backend itself. ``guard``: asked before a request's body is read; ``endpoint_stage``:
-    wraps the pipe. ``ours``: keys that KrakenD does not have.
+    application. ``is_default``: the backend of whoever names no other. ``guard``: asked before a
+    request's body is read; ``endpoint_stage``: wraps the pipe. ``read_on``: further levels on which
+    other parts read the settings. ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str
@@ -85,9 +85,9 @@ class Component(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
     service: bool = False
+    read_on: frozenset[Level] = frozenset()
     backend: BuildBackend | None = None
     is_default: bool = False
-    backend_settings: bool = False
     backend_stage: BuildBackendStage | None = None
     endpoint_stage: BuildStage | None = None
     guard: BuildGuard | None = None
@@ -98,10 +98,10 @@ class Component(Struct, frozen=True, kw_only=True):
         builders: dict[Level, object] = {
             "service": self.service or self.layer,
             "endpoint": self.endpoint_stage or self.guard,
-            "backend": self.backend or self.backend_stage or self.backend_settings,
+            "backend": self.backend or self.backend_stage,
             "source": self.backend and not self.is_default,
         }
-        return bool(builders.get(level))
+        return level in self.read_on or bool(builders.get(level))
 
 
 Catalog: TypeAlias = tuple[Component, ...]

@@ -6,6 +6,8 @@ from .amqp.consumer import build_consumer
 from .amqp.producer import build_producer
 from .amqp.settings import CONSUMER_OURS, PRODUCER_OURS, ConsumerSettings, ProducerSettings
 from .assembly import Catalog, Component
+from .config.proxy import NAMESPACE as PROXY
+from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
 from .http.settings import HttpClientSettings, HttpSettings
@@ -32,7 +34,13 @@ CATALOG: Catalog = (
         backend=build_http,
         is_default=True,
     ),
-    Component(namespace=CLIENT, settings=HttpClientSettings, backend_settings=True),
+    Component(namespace=CLIENT, settings=HttpClientSettings, read_on=frozenset({"backend"})),
+    Component(
+        namespace=PROXY,
+        aliases=("github.com/devopsfaith/krakend/proxy",),
+        settings=ProxySettings,
+        read_on=frozenset({"endpoint", "agent", "backend"}),
+    ),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

@@ -14,30 +14,9 @@ from .encoding import build_decoder, unwrap
 
 Document: TypeAlias = dict[str, Any]
 Manipulation: TypeAlias = Callable[[Document], Document]
+Reading: TypeAlias = Callable[[bytes], Document | None]
 Tree: TypeAlias = dict[str, "Tree | None"]
 """Dotted paths as nested keys; None is the end of a path."""
-
-
-Read: TypeAlias = Callable[[bytes], tuple[Document | None, bool]]
-"""A backend's bytes -> its document, and whether that counts as complete."""
-
-
-def build_read(backend: Backend) -> Read:
-    """How what a backend sends becomes its part of the answer: decoded, then manipulated.
-
-    The function raises :class:`gateway.encoding.DecodeError`.
-    """
-    decode = build_decoder(backend.encoding, backend.is_collection)
-    manipulate = build_manipulation(backend)
-    nothing = manipulate_nothing(backend)
-
-    def read(body: bytes) -> tuple[Document | None, bool]:
-        data = decode(body)
-        if data is None:
-            return nothing, nothing is not None
-        return (data if manipulate is None else manipulate(data)), True
-
-    return read
 
 
 def build_manipulation(backend: Backend) -> Manipulation | None:
@@ -67,6 +46,24 @@ def build_manipulation(backend: Backend) -> Manipulation | None:
         return data
 
     return manipulate
+
+
+def build_reading(backend: Backend) -> Reading:
+    """From the bytes of an answer to the document a backend contributes; None: to none.
+
+    Raises :class:`gateway.encoding.DecodeError`.
+    """
+    decode = build_decoder(backend.encoding, backend.is_collection)
+    manipulate = build_manipulation(backend)
+    nothing = manipulate_nothing(backend)
+    if manipulate is None:
+        return decode
+
+    def read(body: bytes) -> Document | None:
+        data = decode(body)
+        return nothing if data is None else manipulate(data)
+
+    return read
 
 
 def manipulate_nothing(backend: Backend) -> Document | None:

@@ -11,12 +11,10 @@ from .about import VERSION
 from .asgi import ASGIApp
 from .assembly import Assembly, Catalog
 from .bridge import open_asyncio_side
+from .build import build_pipe
 from .catalog import CATALOG
 from .config.load import Loaded, load
-from .config.structs import Backend, Endpoint, Service
-from .errors import GatewayError
-from .pipe import MERGE_SHARE, parallel, within
-from .proxy import Branch
+from .config.structs import Endpoint, Service
 from .router.app import build_app
 from .router.endpoint import Route
 
@@ -74,37 +72,9 @@ async def open_gateway(
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
-    branches = [_build_branch(backend, endpoint, assembly) for backend in endpoint.backend]
-    if len(branches) == 1:
-        pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
-    else:
-        pipe = parallel(branches, endpoint.timeout * MERGE_SHARE, assembly.side.signal)
-    guards = []
-    for row in assembly.catalog:
-        settings = endpoint.extra_config.get(row.namespace)
-        if settings is not None and row.endpoint_stage is not None:
-            pipe = row.endpoint_stage(settings, endpoint, assembly)(pipe)
-        if settings is not None and row.guard is not None:
-            guards.append(row.guard(settings, endpoint, assembly))
-    return Route(endpoint.method, endpoint, pipe, guards)
-
-
-def _build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
-    rows = [row for row in assembly.catalog if row.namespace in backend.extra_config]
-    branch = _build_source(backend, endpoint, assembly)
-    for row in rows:
-        if row.backend_stage is not None:
-            settings = backend.extra_config[row.namespace]
-            branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
-    return branch
-
-
-def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
-    """What answers: the namespace that says so, or the default."""
-    sources = [row for row in assembly.catalog if row.backend is not None]
-    sources.sort(key=lambda row: row.is_default)
-    for row in sources:
-        settings = backend.extra_config.get(row.namespace)
-        if row.backend is not None and (row.is_default or settings is not None):
-            return row.backend(settings or row.settings(), backend, endpoint, assembly)
-    raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
+    guards = [
+        row.guard(endpoint.extra_config[row.namespace], endpoint, assembly)
+        for row in assembly.catalog
+        if row.guard is not None and row.namespace in endpoint.extra_config
+    ]
+    return Route(endpoint.method, endpoint, build_pipe(endpoint, assembly), guards)

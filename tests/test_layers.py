@@ -18,7 +18,7 @@ LAYERS = [
     {"config", "encoding", "manipulation", "merging", "forwarding"},
     {"assembly", "bridge"},
     {"amqp", "http", "stages", "pipe", "router"},
-    {"catalog"},
+    {"catalog", "build"},
     {"service", "check"},
     {"server", "broker"},
     {"demo"},

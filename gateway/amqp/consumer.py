@@ -11,7 +11,7 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..encoding import DecodeError
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
-from ..manipulation import build_read
+from ..manipulation import build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
@@ -135,11 +135,11 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
 def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
     if endpoint.output_encoding == "no-op":
         return _pass_on
-    read = build_read(backend)
+    read = build_reading(backend)
 
     def answer(delivery: Delivery) -> Response:
-        data, is_complete = read(delivery.body)
-        return Response(data, is_complete, (delivery,))
+        data = read(delivery.body)
+        return Response(data, data is not None, (delivery,))
 
     return answer
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from ..config.structs import Backend
 from ..encoding import DecodeError
 from ..errors import BackendFailure, BackendStatus
-from ..manipulation import build_read
+from ..manipulation import build_reading
 from ..proxy import Response
 from .connection import Answer, Headers
 from .settings import HttpSettings
@@ -49,7 +49,7 @@ def build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool
     """``is_passed_on``: no-op, status, headers and body go to the client as they came."""
     if is_passed_on:
         return _pass_on
-    read = build_read(backend)
+    read = build_reading(backend)
     reject = _build_reject(backend, settings)
     may_be_blank = backend.encoding == "string"
 
@@ -59,11 +59,11 @@ def build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool
         if not may_be_blank and not answer.body.strip(_BLANKS):
             raise BackendFailure("EOF" if answer.is_whole else "unexpected EOF")
         try:
-            data, is_complete = read(answer.body)
+            data = read(answer.body)
         except DecodeError as error:
             reason = error if answer.is_whole else "unexpected EOF"
             raise BackendFailure(f"{url}: {reason}") from error
-        return Response(data, is_complete)
+        return Response(data, data is not None)
 
     return interpret
 
