@@ -114,6 +114,23 @@ def consumer(url: str, queue: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+def producer(url: str, exchange: str, **changes: Any) -> dict[str, Any]:
+    """A backend that publishes to ``exchange``; ``changes`` go to its settings."""
+    settings = {
+        "name": "q",
+        "exchange": exchange,
+        "routing_key": "key",
+        "static_routing_key": True,
+        "durable": True,
+    }
+    return {
+        "host": [url],
+        "disable_host_sanitize": True,
+        "url_pattern": "/",
+        "extra_config": {"backend/amqp/producer": {**settings, **changes}},
+    }
+
+
 def endpoint(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"endpoint": path, "timeout": "5s", "backend": list(backends), **changes}
 

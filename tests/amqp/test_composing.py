@@ -1,0 +1,164 @@
+"""What of a request reaches the message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from gateway.about import USER_AGENT
+from gateway.amqp.composing import Composer
+from gateway.amqp.message import decode_properties
+from gateway.amqp.settings import ProducerSettings
+from gateway.config.structs import Backend, Endpoint, Service
+from gateway.errors import Unpublishable
+from gateway.proxy import Request
+
+HEADERS = [
+    (b"host", b"shop.test"),
+    (b"content-type", b"application/json"),
+    (b"content-encoding", b"gzip"),
+    (b"x-order", b"1"),
+    (b"x-order", b"2"),
+    (b"cc", b"elsewhere"),
+]
+
+
+def composer(endpoint: dict[str, Any] | None = None, **settings: Any) -> Composer:
+    return Composer(
+        ProducerSettings(exchange="ex", **{"routing_key": "Key", **settings}),
+        Backend(),
+        Endpoint(**(endpoint or {})),
+        Service(),
+    )
+
+
+def request(query: bytes = b"", headers: Any = HEADERS, **params: str) -> Request:
+    return Request("POST", "/", params, headers, query, b"{}", remote="10.0.0.7")
+
+
+def properties(composer: Composer, request: Request) -> Basic.Properties:
+    message = composer.compose(request)
+    return decode_properties(b"\x00\x3c\x00\x00" + bytes(8) + message.properties)
+
+
+@pytest.mark.parametrize("key", ["key", "Key", "{key}"])
+def test_a_parameter_of_the_path_is_found_whatever_its_capital_letter(key: str) -> None:
+    message = composer(routing_key=key).compose(request(Key="a.b"))
+    assert message.routing_key == b"a.b"
+
+
+def test_a_static_routing_key_is_taken_as_it_stands() -> None:
+    message = composer(routing_key="#", static_routing_key=True).compose(request())
+    assert message.routing_key == b"#"
+
+
+def test_values_come_from_the_query_the_headers_and_claims() -> None:
+    made = properties(
+        composer(
+            correlation_id_key="{query.c}",
+            reply_to_key="{header.X-Order}",
+            type_key="{JWT.sub}",
+            app_id_key="{resp0_app}",
+            exp_key="ttl",
+            priority_key="prio",
+            msg_id_key="{query.id}",
+        ),
+        request(
+            b"id=m%201&c=%C3%A4&c=2",
+            **{"JWT.sub": "me", "Resp0_app": "shop", "Ttl": "60000", "Prio": "9"},
+        ),
+    )
+    assert made.correlation_id == "ä"
+    assert made.reply_to == "1"
+    assert made.message_type == "me"
+    assert made.app_id == "shop"
+    assert made.expiration == "60000"
+    assert made.priority == 9
+    assert made.message_id == "m 1"
+
+
+def test_what_the_request_does_not_have_stays_unset() -> None:
+    one = properties(composer(exp_key="ttl", priority_key="p", reply_to_key="r"), request())
+    assert (one.expiration, one.priority, one.reply_to) == (None, None, None)
+    assert composer().compose(request()).routing_key == b""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("exp_key", "-5"),
+        ("exp_key", "1.5"),
+        ("exp_key", "4294967296"),
+        ("priority_key", "256"),
+        ("priority_key", "high"),
+        ("reply_to_key", "x" * 256),
+        ("msg_id_key", "ä" * 128),
+        ("type_key", "\ud800"),
+    ],
+)
+def test_a_value_that_the_broker_would_refuse_is_refused_with_its_name(
+    key: str, value: str
+) -> None:
+    settings: dict[str, Any] = {key: "V"}
+    with pytest.raises(Unpublishable, match="V"):
+        composer(**settings).compose(request(V=value))
+
+
+def test_a_routing_key_that_is_too_long_is_refused() -> None:
+    with pytest.raises(Unpublishable, match="Key"):
+        composer().compose(request(Key="x" * 256))
+
+
+def test_message_ids_are_all_different() -> None:
+    compose = composer().compose
+    assert len({compose(request()).message_id for _ in range(1000)}) == 1000
+
+
+def test_headers_that_are_listed_become_strings_under_their_canonical_names() -> None:
+    made = properties(composer({"input_headers": ("x-order",)}), request())
+    assert made.headers == {
+        "X-Order": "1, 2",
+        "X-Forwarded-For": "10.0.0.7",
+        "X-Forwarded-Host": "shop.test",
+        "User-Agent": USER_AGENT.decode(),
+    }
+    assert made.content_type == "application/json"
+    assert made.content_encoding == "gzip"
+
+
+def test_headers_with_a_meaning_for_the_broker_are_never_sent() -> None:
+    made = properties(composer({"input_headers": ("*",)}), request())
+    assert made.headers is not None
+    assert "Cc" not in made.headers
+
+
+def test_headers_may_be_switched_off_or_listed() -> None:
+    assert properties(composer(headers=False), request()).headers is None
+    made = properties(composer({"input_headers": ("*",)}, headers=("x-order", "CC")), request())
+    assert made.headers == {"X-Order": "1, 2"}
+
+
+def test_headers_that_fit_into_no_frame_are_refused() -> None:
+    large = [(b"x-large", b"x" * 100_001)]
+    with pytest.raises(Unpublishable, match="headers"):
+        composer({"input_headers": ("*",)}).compose(request(headers=large))
+
+
+def test_two_clients_are_told_apart() -> None:
+    it = composer()
+    first, second = request(), request()
+    second.remote = "10.0.0.8"
+    assert [properties(it, each).headers["X-Forwarded-For"] for each in (first, second)] == [  # type: ignore[index]
+        "10.0.0.7",
+        "10.0.0.8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [({}, 1), ({"durable": True}, 2), ({"durable": True, "delivery_mode": 1}, 1)],
+)
+def test_messages_of_a_durable_exchange_are_persistent(settings: Any, mode: int) -> None:
+    assert properties(composer(**settings), request()).delivery_mode == mode

@@ -1,0 +1,135 @@
+"""Publishing as bytes, held against a library; confirms and returns, cut anywhere."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pamqp.frame
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands
+from pamqp.base import Frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from gateway.amqp import wire
+from gateway.amqp.message import (
+    PRIORITY,
+    Chosen,
+    decode_message_id,
+    encode_origin,
+    encode_properties,
+)
+
+CHANNEL = 5
+PROPERTIES = encode_properties(encode_origin(b"text/plain", b"", {}), 2, Chosen(), b"m-1", 77)
+
+
+class Confirms:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        self.heard.append((tag, is_multiple, is_ack))
+
+    def returned(self, header: bytes, reason: str) -> None:
+        self.heard.append((decode_message_id(header), reason))
+
+
+def marshal(frame: Frame | ContentHeader | ContentBody, channel: int = CHANNEL) -> bytes:
+    return pamqp.frame.marshal(frame, channel)
+
+
+def returned(body: bytes) -> bytes:
+    properties = commands.Basic.Properties(message_id="m-1")
+    chunks = [body[at : at + 10] for at in range(0, len(body), 10)]
+    return (
+        marshal(commands.Basic.Return(312, "NO_ROUTE", "ex", "key"))
+        + marshal(ContentHeader(0, len(body), properties))
+        + b"".join(marshal(ContentBody(chunk)) for chunk in chunks)
+    )
+
+
+OTHERS = (
+    marshal(commands.Exchange.DeclareOk()),
+    marshal(commands.Connection.Blocked("memory"), 0),
+    marshal(commands.Basic.Ack(9, True), CHANNEL + 1),
+    marshal(commands.Connection.Unblocked(), 0),
+)
+STREAM = (
+    OTHERS[0]
+    + marshal(commands.Basic.Ack(1, False))
+    + OTHERS[1]
+    + returned(b"x" * 25)
+    + marshal(commands.Basic.Ack(3, True))
+    + returned(b"")
+    + OTHERS[2]
+    + marshal(commands.Basic.Nack(4, False, False))
+    + marshal(commands.Basic.Nack(6, True, False))
+    + OTHERS[3]
+)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=20))
+def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int]) -> None:
+    confirms, forwarded, blocked = Confirms(), bytearray(), list[bool]()
+    receiver = wire.Receiver(forwarded.extend, blocked.append)
+    receiver.confirms[CHANNEL] = confirms
+    for start, end in pairwise([0, *sorted(cuts), len(STREAM)]):
+        receiver.feed(STREAM[start:end])
+    assert confirms.heard == [
+        (1, False, True),
+        (b"m-1", "NO_ROUTE"),
+        (3, True, True),
+        (b"m-1", "NO_ROUTE"),
+        (4, False, False),
+        (6, True, False),
+    ]
+    assert blocked == [True, False]
+    assert forwarded == b"".join(OTHERS)
+
+
+@pytest.mark.parametrize("is_mandatory", [False, True])
+def test_a_publish_is_the_frame_of_a_library(is_mandatory: bool) -> None:
+    ours = wire.publish_method(CHANNEL, b"ex", "schlüssel".encode(), is_mandatory)
+    theirs = commands.Basic.Publish(exchange="ex", routing_key="schlüssel", mandatory=is_mandatory)
+    assert ours == marshal(theirs)
+
+
+@given(st.integers(0, 300_000), st.sampled_from([4096, 131_072]))
+def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: int) -> None:
+    body = bytes(size)
+    frames = wire.publish_content(CHANNEL, b"", PROPERTIES, body, frame_max)
+    stream = frames if isinstance(frames, bytes) else b"".join(frames)
+    received = b""
+    consumed, channel, header = pamqp.frame.unmarshal(stream)
+    assert isinstance(header, ContentHeader)
+    assert channel == CHANNEL
+    assert header.body_size == size
+    assert header.properties.message_id == "m-1"
+    stream = stream[consumed:]
+    while stream:
+        consumed, _, chunk = pamqp.frame.unmarshal(stream)
+        assert isinstance(chunk, ContentBody)
+        assert consumed <= frame_max
+        received += chunk.value or b""
+        stream = stream[consumed:]
+    assert received == body
+
+
+def test_properties_are_those_of_a_library() -> None:
+    origin = encode_origin(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()})
+    chosen = Chosen(PRIORITY, b"\x07", b"")
+    payload = b"\x00\x3c\x00\x00" + bytes(8) + encode_properties(origin, 2, chosen, b"id", 100)
+    header = ContentHeader()
+    header.unmarshal(payload)
+    properties = header.properties
+    assert properties.content_type == "application/json"
+    assert properties.content_encoding == "gzip"
+    assert properties.headers == {"X-A": "1", "X-B": "ä"}
+    assert properties.delivery_mode == 2
+    assert properties.priority == 7
+    assert properties.message_id == "id"
+    assert properties.timestamp is not None
+    assert properties.timestamp.timestamp() == 100

@@ -1,0 +1,264 @@
+"""Publishing through the whole gateway to a real RabbitMQ, in good days and bad ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiormq
+import pytest
+from anyio import create_task_group, sleep, to_thread
+from pamqp.commands import Basic
+
+from bench.process import configuration, consumer, endpoint, producer
+from gateway.asgi import ASGIApp
+from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.broker import Broker
+from gateway.service import Gateway, open_gateway
+from tests.router.support import Client, Reply, ask, http_scope
+
+from .amqp import close_connections, publish, until, until_count
+
+pytestmark = pytest.mark.anyio
+
+NOBODY = "amqp://127.0.0.1:1/"
+
+
+@pytest.fixture
+async def side() -> AsyncGenerator[AsyncioSide]:
+    async with open_asyncio_side() as side:
+        yield side
+
+
+@asynccontextmanager
+async def gateway_for(*endpoints: dict[str, Any], **changes: Any) -> AsyncGenerator[ASGIApp]:
+    async with open_gateway(configuration(*endpoints, **changes)) as gateway:
+        await until(lambda: gateway.readiness()["ready"])
+        yield gateway.asgi
+
+
+def post(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return endpoint(path, *backends, method="POST", **changes)
+
+
+async def ask_all(app: ASGIApp, targets: list[str], bodies: list[bytes]) -> list[Reply]:
+    """All at once; the answers in the order of the requests."""
+    replies: dict[int, Reply] = {}
+
+    async def one(number: int) -> None:
+        replies[number] = await ask(app, "POST", targets[number], bodies[number])
+
+    async with create_task_group() as requests:
+        for number in range(len(targets)):
+            requests.start_soon(one, number)
+    return [replies[number] for number in range(len(targets))]
+
+
+async def drain(url: str, queue: str) -> list[bytes]:
+    """What is in the queue. Runs under asyncio."""
+    bodies = []
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        while isinstance(
+            (message := await channel.basic_get(queue, no_ack=True)).delivery, Basic.GetOk
+        ):
+            bodies.append(bytes(message.body))
+    return bodies
+
+
+async def declare(url: str, queue: str, arguments: dict[str, Any]) -> None:
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def numbered(number: int) -> list[bytes]:
+    return [b"%d" % each for each in range(number)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 131_065, 3_000_000, 16 * 1024 * 1024])
+async def test_a_body_of_any_size_is_in_the_queue(
+    side: AsyncioSide, vhost_url: str, size: int
+) -> None:
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    async with gateway_for(post("/p", producer(vhost_url, "ex"))) as app:
+        reply = await ask(app, "POST", "/p", body)
+    assert (reply.status, reply.json()) == (200, {})
+    assert reply.headers["x-krakend-completed"] == "true"
+    assert await side.run(drain, vhost_url, "q") == [body]
+
+
+async def test_many_at_once_arrive_once_each(side: AsyncioSide, vhost_url: str) -> None:
+    async with gateway_for(post("/p", producer(vhost_url, "ex"))) as app:
+        replies = await ask_all(app, ["/p"] * 1000, numbered(1000))
+    assert {reply.status for reply in replies} == {200}
+    assert Counter(await side.run(drain, vhost_url, "q")) == Counter(numbered(1000))
+
+
+async def test_each_unroutable_message_is_a_422_and_no_other(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    backend = producer(vhost_url, "ex", routing_key="key", static_routing_key=False, mandatory=True)
+    targets = ["/p/nowhere" if number % 10 == 3 else "/p/key" for number in range(1000)]
+    async with gateway_for(
+        post("/p/{key}", backend), post("/bind", producer(vhost_url, "ex"))
+    ) as app:
+        replies = await ask_all(app, targets, numbered(1000))
+    wanted = [422 if target == "/p/nowhere" else 200 for target in targets]
+    assert [reply.status for reply in replies] == wanted
+    arrived = {int(body) for body in await side.run(drain, vhost_url, "q")}
+    assert arrived == {number for number in range(1000) if wanted[number] == 200}
+
+
+async def test_equal_message_ids_are_told_apart(side: AsyncioSide, vhost_url: str) -> None:
+    backend = producer(
+        vhost_url,
+        "ex",
+        routing_key="key",
+        static_routing_key=False,
+        mandatory=True,
+        msg_id_key="{query.id}",
+    )
+    targets = [f"/p/{'key' if number % 2 else 'nowhere'}?id=same" for number in range(100)]
+    async with gateway_for(
+        post("/p/{key}", backend), post("/bind", producer(vhost_url, "ex"))
+    ) as app:
+        replies = await ask_all(app, targets, numbered(100))
+    assert [reply.status for reply in replies] == [422, 200] * 50
+
+
+async def test_a_message_that_the_queue_rejects_is_a_503(side: AsyncioSide, vhost_url: str) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    async with gateway_for(post("/p", producer(vhost_url, "ex", arguments=full))) as app:
+        first = await ask(app, "POST", "/p", b"first")
+        second = await ask(app, "POST", "/p", b"second")
+    assert (first.status, second.status) == (200, 503)
+    assert second.headers["retry-after"] == "1"
+    assert await side.run(drain, vhost_url, "q") == [b"first"]
+
+
+async def test_what_is_in_flight_when_the_connection_drops_is_sent_again(
+    side: AsyncioSide, vhost_url: str, broker: Broker
+) -> None:
+    async with gateway_for(post("/p", producer(vhost_url, "ex"), timeout="20s")) as app:
+        statuses: list[int] = []
+
+        async def keep_asking(worker: int) -> None:
+            for number in range(300):
+                body = b"%d" % (worker * 300 + number)
+                statuses.append((await ask(app, "POST", "/p", body)).status)
+
+        async with create_task_group() as tasks:
+            for worker in range(10):
+                tasks.start_soon(keep_asking, worker)
+            for _ in range(2):
+                await close_connections(broker, vhost_url)
+    assert set(statuses) == {200}
+    assert {int(body) for body in await side.run(drain, vhost_url, "q")} == set(range(3000))
+
+
+async def test_while_an_alarm_blocks_nothing_is_confirmed_and_afterwards_all_is_well(
+    side: AsyncioSide, vhost_url: str, broker: Broker
+) -> None:
+    async with gateway_for(post("/p", producer(vhost_url, "ex"), timeout="500ms")) as app:
+        await to_thread.run_sync(broker.ctl, "set_vm_memory_high_watermark", "0.0000001")
+        try:
+            first = await ask(app, "POST", "/p", b"first")  # the broker blocks who publishes
+            later = [await ask(app, "POST", "/p", b"later") for _ in range(2)]
+        finally:
+            await to_thread.run_sync(broker.ctl, "set_vm_memory_high_watermark", "0.4")
+        assert first.status in (503, 504)
+        assert [reply.status for reply in later] == [503, 503]
+        await sleep(0.3)
+        assert (await ask(app, "POST", "/p", b"well")).status == 200
+    left = await side.run(drain, vhost_url, "q")
+    assert b"later" not in left
+    assert b"well" in left
+
+
+async def test_without_a_broker_requests_wait_until_their_deadline() -> None:
+    config = configuration(post("/p", producer(NOBODY, "ex"), timeout="300ms"))
+    async with open_gateway(config) as gateway:
+        reply = await ask(gateway.asgi, "POST", "/p", b"x")
+        assert reply.status == 503
+        assert reply.headers["retry-after"] == "1"
+        await until(lambda: _publisher(gateway)["waiting"] == 0)
+
+
+async def test_a_bound_on_unconfirmed_messages_makes_the_others_wait(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    few = {"gateway": {"max_unconfirmed": 3}}
+    backends = [producer(vhost_url, "e1"), producer(vhost_url, "e2", name="q2")]
+    async with gateway_for(post("/p", *backends), extra_config=few) as app:
+        replies = await ask_all(app, ["/p"] * 300, numbered(300))
+    assert {reply.status for reply in replies} == {200}
+    for queue in ("q", "q2"):
+        assert Counter(await side.run(drain, vhost_url, queue)) == Counter(numbered(300))
+
+
+async def test_one_refused_message_fails_the_whole_answer_and_gives_back_what_was_taken(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    backends = [
+        consumer(vhost_url, "source"),
+        producer(vhost_url, "e1"),
+        producer(vhost_url, "e2", name="full", arguments=full),
+    ]
+    async with gateway_for(post("/p", *backends)) as app:
+        await side.run(publish, vhost_url, "source", [b'{"n":1}', b'{"n":2}'])
+        first = await ask(app, "POST", "/p", b"x")
+        second = await ask(app, "POST", "/p", b"x")
+    assert (first.status, first.json()) == (200, {"n": 1})
+    assert second.status == 503
+    await until_count(side, vhost_url, "source", 1)
+    assert await side.run(drain, vhost_url, "q") == [b"x", b"x"]
+
+
+async def test_a_queue_that_exists_differently_is_used_as_it_is(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    await side.run(declare, vhost_url, "q", {"x-max-length": 5})
+    async with gateway_for(post("/p", producer(vhost_url, "ex"))) as app:
+        assert (await ask(app, "POST", "/p", b"x")).status == 200
+    assert await side.run(drain, vhost_url, "q") == [b"x"]
+
+
+async def test_an_exchange_that_cannot_be_hurts_no_other(side: AsyncioSide, vhost_url: str) -> None:
+    config = configuration(
+        post("/good", producer(vhost_url, "good"), timeout="5s"),
+        post("/bad", producer(vhost_url, "bad", exchange_type="x-none"), timeout="500ms"),
+    )
+    async with open_gateway(config) as gateway:
+        assert (await ask(gateway.asgi, "POST", "/bad", b"x")).status == 503
+        for _ in range(5):
+            assert (await ask(gateway.asgi, "POST", "/good", b"x")).status == 200
+            await sleep(0.1)
+    assert await side.run(drain, vhost_url, "q") == [b"x"] * 5
+
+
+async def test_a_message_whose_client_has_gone_is_published_all_the_same(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    class Leaving(Client):
+        async def receive(self) -> dict[str, Any]:
+            if not self._body:
+                return {"type": "http.disconnect"}
+            return await super().receive()
+
+    config = configuration(post("/p", producer(vhost_url, "ex")))
+    async with open_gateway(config) as gateway:
+        client = Leaving([b"x"])  # the broker is not connected yet, so the request waits
+        await gateway.asgi(http_scope("POST", "/p"), client.receive, client.send)
+        assert client.sent == []
+        await until(lambda: gateway.readiness()["ready"])
+        await until_count(side, vhost_url, "q", 1)
+
+
+def _publisher(gateway: Gateway) -> Any:
+    (link,) = gateway.readiness()["resources"]
+    (tenant,) = link["tenants"]
+    return tenant
