@@ -28,6 +28,7 @@ from .fill import fill
 from .process import GatewayProcess, configuration, consumer, endpoint, running
 
 QUEUE = "numbers"
+GET = b"GET /numbers HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 10
 LARGE_BODY = b'{"large":"%b"}' % (b"x" * 6_000_000)
 """More than the buffers of a socket hold, with the kernel's usual limits."""
@@ -71,17 +72,24 @@ class Account(Struct):
 
 
 class Clients:
-    """Asks ``path`` at a fixed rate over kept connections, and writes down every answer.
+    """Asks at a fixed rate over kept connections, and hands every answer to ``note``: the number
+    of the request, status, body.
 
-    A request that ends without an answer counts as status 0.
+    ``request``: the bytes of the request with that number. One that ends without an answer counts
+    as status 0.
     """
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(
+        self,
+        port: int,
+        request: Callable[[int], bytes],
+        note: Callable[[int, int, bytes], object],
+    ) -> None:
         self.statuses: Counter[int] = Counter()
-        self.received: Counter[int] = Counter()
         self.longest_gap = 0.0
         self._port = port
-        self._request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self._request = request
+        self._note = note
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._last = time.monotonic()
 
@@ -90,29 +98,29 @@ class Clients:
             began = self._last = time.monotonic()
             for number in range(int(seconds * rate)):
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-                requests.create_task(self._ask())
+                requests.create_task(self._ask(number))
         for _, writer in self._idle:
             writer.close()
 
-    async def _ask(self) -> None:
+    async def _ask(self, number: int) -> None:
         try:
-            status, body = await self._exchange()
+            status, body = await self._exchange(self._request(number))
         except (OSError, asyncio.IncompleteReadError):
             status, body = 0, b""
         self.statuses[status] += 1
+        self._note(number, status, body)
         if status == 200:
-            self.received[json.loads(body)["n"]] += 1
             now = time.monotonic()
             self.longest_gap = max(self.longest_gap, now - self._last)
             self._last = now
 
-    async def _exchange(self) -> tuple[int, bytes]:
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         if self._idle:
             reader, writer = self._idle.pop()
         else:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            writer.write(self._request)
+            writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = 0
             for line in head.split(b"\r\n"):
@@ -194,7 +202,7 @@ async def read_slowly(port: int, path: str, seconds: float) -> None:
 
 
 class Stage(Struct):
-    """Where a fault happens. ``received`` by clients that are part of the fault."""
+    """Where a fault happens. ``received``: how often a client got each number."""
 
     broker: Broker
     gateway: GatewayProcess
@@ -288,8 +296,13 @@ def run_fault(
     )
     with running(config, folder, *flags) as gateway:
         gateway.wait_for("/__ready")
-        clients = Clients(gateway.port, "/numbers")
         stage = Stage(broker, gateway, url, Counter())
+
+        def note(number: int, status: int, body: bytes) -> None:
+            if status == 200:
+                stage.received[json.loads(body)["n"]] += 1
+
+        clients = Clients(gateway.port, lambda number: GET, note)
 
         async def go() -> None:
             async with asyncio.TaskGroup() as tasks:
@@ -300,7 +313,7 @@ def run_fault(
         asyncio.run(go())
     return Account(
         published,
-        clients.received + stage.received,
+        stage.received,
         clients.statuses,
         [json.loads(body)["n"] for body in asyncio.run(drain(url, QUEUE))],
         clients.longest_gap,

@@ -1,0 +1,124 @@
+"""Numbered messages published over HTTP while things break: is every 200 in the queue?
+
+python -m bench.publish_faults close --rate 1000 --seconds 12
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.broker import Broker, open_broker
+
+from .faults import FAULTS, QUEUE, Clients, Stage, drain, numbered
+from .process import configuration, endpoint, producer, running
+
+LIMIT = 500
+"""Messages that the queue takes in the case "full"; RabbitMQ refuses the others."""
+
+CASES = ("close", "broker", "alarm", "term", "kill", "full")
+
+
+class Account(Struct):
+    """``confirmed``: numbers answered with 200. ``queued``: how often each number is in the queue.
+    ``longest_gap``: seconds between two 200s."""
+
+    confirmed: set[int]
+    queued: Counter[int]
+    statuses: Counter[int]
+    longest_gap: float
+
+    @property
+    def lost(self) -> list[int]:
+        return sorted(self.confirmed - self.queued.keys())
+
+    @property
+    def duplicates(self) -> int:
+        return sum(count - 1 for count in self.queued.values())
+
+    @property
+    def unannounced(self) -> int:
+        """In the queue, though no 200 says so: outcome unknown to the client."""
+        return len(self.queued.keys() - self.confirmed)
+
+    def __str__(self) -> str:
+        statuses = ", ".join(f"{status}: {n}" for status, n in sorted(self.statuses.items()))
+        return (
+            f"statuses {statuses}; lost {len(self.lost)}, duplicates {self.duplicates}, "
+            f"queued without a 200 {self.unannounced}, longest gap {self.longest_gap:.2f} s"
+        )
+
+
+def post(number: int) -> bytes:
+    body = numbered(number)
+    head = b"POST /numbers HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head + body
+
+
+def run_case(
+    name: str,
+    broker: Broker,
+    url: str,
+    folder: Path,
+    rate: float,
+    seconds: float,
+    timeout: str,
+    flags: Sequence[str] = (),
+) -> Account:
+    """Publish numbers at ``rate``; the fault of that name happens after one second."""
+    full = {"x-max-length": LIMIT, "x-overflow": "reject-publish"} if name == "full" else {}
+    backend = producer(url, "ex", name=QUEUE, arguments=full)
+    config = configuration(endpoint("/numbers", backend, method="POST", timeout=timeout))
+    confirmed: set[int] = set()
+    with running(config, folder, *flags) as gateway:
+        gateway.wait_for("/__ready")
+        clients = Clients(
+            gateway.port, post, lambda number, status, _: status == 200 and confirmed.add(number)
+        )
+        stage = Stage(broker, gateway, url, Counter())
+
+        async def go() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(clients.ask_for(seconds, rate))
+                await asyncio.sleep(1)
+                if name in FAULTS:
+                    await FAULTS[name](stage)
+
+        asyncio.run(go())
+    queued = Counter(json.loads(body)["n"] for body in asyncio.run(drain(url, QUEUE)))
+    return Account(confirmed, queued, clients.statuses, clients.longest_gap)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.publish_faults", description=__doc__)
+    parser.add_argument("case", nargs="*", help=f"default: all of {', '.join(CASES)}")
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--timeout", default="10s", help="of the endpoint")
+    parser.add_argument("--flags", default="", help="for gateway run, e.g. '--server hypercorn'")
+    options = parser.parse_args()
+    with open_broker() as broker, tempfile.TemporaryDirectory() as folder:
+        for name in options.case or CASES:
+            url = broker.add_vhost(f"fault-{name}")
+            account = run_case(
+                name,
+                broker,
+                url,
+                Path(folder),
+                options.rate,
+                options.seconds,
+                options.timeout,
+                options.flags.split(),
+            )
+            print(f"{name:8}{account}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
