@@ -77,11 +77,14 @@ def run_case(
     backend = producer(url, "ex", name=QUEUE, arguments=full)
     config = configuration(endpoint("/numbers", backend, method="POST", timeout=timeout))
     confirmed: set[int] = set()
+
+    def note(number: int, status: int, body: bytes) -> None:
+        if status == 200:
+            confirmed.add(number)
+
     with running(config, folder, *flags) as gateway:
         gateway.wait_for("/__ready")
-        clients = Clients(
-            gateway.port, post, lambda number, status, _: status == 200 and confirmed.add(number)
-        )
+        clients = Clients(gateway.port, post, note)
         stage = Stage(broker, gateway, url, Counter())
 
         async def go() -> None:
