@@ -191,7 +191,7 @@ def _descend(node: _Node, path: Path) -> _Node:
     for label in path:
         below = node.child(label)
         if below is None:
-            below = _Node({})
+            below = _Node()
             node.put(label, below)
         node = below
     return node

@@ -181,7 +181,7 @@ def _move(root: list[Any], source: list[str], target: list[str]) -> None:
         if len(target) > len(source):
             for label in target[len(source) - 1 : -1]:
                 if _below(parent, label) is None:
-                    _put(parent, label, ["object", [], {}])
+                    _put(parent, label, ["object", [], None])
                 parent = _below(parent, label)
         else:
             parent = root
@@ -200,7 +200,7 @@ def _append(root: list[Any], source: list[str], target: list[str]) -> None:
     tree = root
     for label in target[:-1]:
         if _below(tree, label) is None:
-            _put(tree, label, ["object", [], {}])
+            _put(tree, label, ["object", [], None])
         tree = _below(tree, label)
     joined = _opened([*kept, *added])
     edge = next((edge for edge in tree[1] if edge[0] == target[-1]), None)
