@@ -6,18 +6,31 @@ endpoint that has no route.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .assembly import Assembly
+from .config.proxy import ProxySettings, proxy_settings
 from .config.structs import Backend, Endpoint
 from .errors import GatewayError
-from .pipe import MERGE_SHARE, parallel, within
+from .flatmap import build_flatmap
+from .pipe import MERGE_SHARE, parallel, race, sequential, within
 from .proxy import Branch
+from .sequence import build_fills
+from .stages.proxy import flatmapped, with_static
+from .stages.shadow import Shadows, shadowed
+
+RACE_SHARE = 0.75
+"""The part of the endpoint's timeout that concurrent calls have (lura, concurrent.go)."""
 
 
 def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
     """All branches of an endpoint, under its deadline, in the stages of its ``extra_config``."""
-    pipe = _join(
-        [build_branch(each, endpoint, assembly) for each in endpoint.backend], endpoint, assembly
-    )
+    shadows = [each for each in endpoint.backend if proxy_settings(each).shadow]
+    backends = [each for each in endpoint.backend if not proxy_settings(each).shadow]
+    pipe = _build_answering(backends, endpoint, assembly)
+    if shadows:
+        shadow = _build_shadow(shadows, endpoint, assembly)
+        pipe = shadowed(pipe, shadow, assembly.resource("shadows", Shadows))
     for row in assembly.catalog:
         settings = endpoint.extra_config.get(row.namespace)
         if settings is not None and row.endpoint_stage is not None:
@@ -25,20 +38,56 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
     return pipe
 
 
-def _join(branches: list[Branch], endpoint: Endpoint, assembly: Assembly) -> Branch:
-    signal = assembly.side.signal
+def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """The backends whose answers count, and what ``proxy`` makes of them."""
+    settings = proxy_settings(endpoint)
+    branches = [build_branch(each, endpoint, assembly) for each in backends]
     if len(branches) == 1:
-        return within(branches[0], endpoint.timeout, signal)
-    return parallel(branches, endpoint.timeout * MERGE_SHARE, signal)
+        pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
+    else:
+        pipe = _build_merge(branches, backends, endpoint, settings, assembly)
+    static = settings.static
+    if static is not None and static.data is not None and endpoint.output_encoding != "no-op":
+        pipe = with_static(pipe, static, static.data)
+    return pipe
+
+
+def _build_merge(
+    branches: Sequence[Branch],
+    backends: Sequence[Backend],
+    endpoint: Endpoint,
+    settings: ProxySettings,
+    assembly: Assembly,
+) -> Branch:
+    timeout, signal = endpoint.timeout * MERGE_SHARE, assembly.side.signal
+    if settings.sequential:
+        fills = build_fills(backends, settings.sequential_propagated_params)
+        pipe = sequential(branches, fills, timeout, signal)
+    else:
+        pipe = parallel(branches, timeout, signal)
+    flatmap = build_flatmap(settings.flatmap_filter)
+    return pipe if flatmap is None else flatmapped(pipe, flatmap)
+
+
+def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """All shadows as one branch; the most patient ``shadow_timeout`` holds for all of them."""
+    times = [proxy_settings(each).shadow_timeout for each in shadows]
+    timeout = max(endpoint.timeout if each is None else each for each in times)
+    branches = [build_branch(each, endpoint, assembly) for each in shadows]
+    return parallel(branches, timeout, assembly.side.signal)
 
 
 def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
     """One backend, in the stages of its ``extra_config``."""
     branch = _build_source(backend, endpoint, assembly)
+    may_repeat = branch.may_repeat
     for row in assembly.catalog:
         settings = backend.extra_config.get(row.namespace)
         if settings is not None and row.backend_stage is not None:
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
+    if endpoint.concurrent_calls > 1 and may_repeat:
+        timeout = endpoint.timeout * RACE_SHARE
+        branch = race(branch, endpoint.concurrent_calls, timeout, assembly.side.signal)
     return branch
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .amqp.settings import CONSUMER_OURS, DEFAULT_PREFETCH, ConsumerSettings
+from .check_proxy import check_proxy
 from .config.findings import Finding
 from .config.structs import Backend, Endpoint, Service
 
@@ -86,6 +87,7 @@ def check(service: Service) -> Iterator[Finding]:
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from _check_endpoint(endpoint, path)
+        yield from check_proxy(endpoint, path)
         for number, backend in enumerate(endpoint.backend):
             yield from _check_backend(backend, f"{path}.backend[{number}]")
 

@@ -1,19 +1,26 @@
 """``encoding``, ``target``, ``allow``, ``deny``, ``mapping``, ``group``: KrakenD's order. Pure.
 
+Where a backend has a ``flatmap_filter``, it stands in the place of allow, deny and mapping.
+
 Documents may hold undecoded JSON; a value is decoded one level where a rule goes into it, and
 nothing reaches into arrays. (lura, proxy/formatter.go)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from .config.proxy import proxy_settings
 from .config.structs import Backend
 from .encoding import build_decoder, unwrap
+from .flatmap import build_flatmap
 
 Document: TypeAlias = dict[str, Any]
-Manipulation: TypeAlias = Callable[[Document], Document]
+Manipulation: TypeAlias = Callable[[Document], Document | None]
+"""None: there is nothing left, not even an object."""
+
+Step: TypeAlias = Callable[[Document], Document]
 Reading: TypeAlias = Callable[[bytes], Document | None]
 Tree: TypeAlias = dict[str, "Tree | None"]
 """Dotted paths as nested keys; None is the end of a path."""
@@ -25,27 +32,32 @@ def build_manipulation(backend: Backend) -> Manipulation | None:
     The function leaves its argument as it is, and raises :class:`gateway.encoding.DecodeError`
     where a document is nested too deeply to be looked into.
     """
-    steps: list[Manipulation] = []
+    steps: list[Callable[[Any], Any]] = []
     if backend.target:
         steps.append(_targeting(backend.target.split(".")))
-    if backend.allow:
-        steps.append(_allowing(_tree(backend.allow)))
-    elif backend.deny:
-        # The parents last: a key that is denied whole stays so.
-        steps.append(_denying(_tree(sorted(backend.deny, key=len, reverse=True))))
-    if backend.mapping:
-        steps.append(_mapping(backend.mapping))
+    flatmap = build_flatmap(proxy_settings(backend).flatmap_filter)
+    steps.extend([flatmap] if flatmap is not None else _filters(backend))
     if backend.group:
         steps.append(lambda data: {backend.group: data})
     if len(steps) < 2:
         return steps[0] if steps else None
 
-    def manipulate(data: Document) -> Document:
+    def manipulate(data: Any) -> Any:
         for step in steps:
             data = step(data)
         return data
 
     return manipulate
+
+
+def _filters(backend: Backend) -> Iterator[Step]:
+    if backend.allow:
+        yield _allowing(_tree(backend.allow))
+    elif backend.deny:
+        # The parents last: a key that is denied whole stays so.
+        yield _denying(_tree(sorted(backend.deny, key=len, reverse=True)))
+    if backend.mapping:
+        yield _mapping(backend.mapping)
 
 
 def build_reading(backend: Backend) -> Reading:
@@ -72,7 +84,7 @@ def manipulate_nothing(backend: Backend) -> Document | None:
     return {backend.group: nothing} if backend.group else nothing
 
 
-def _targeting(path: Sequence[str]) -> Manipulation:
+def _targeting(path: Sequence[str]) -> Step:
     def target(data: Document) -> Document:
         for key in path:
             inner = unwrap(data.get(key))
@@ -99,7 +111,7 @@ def _tree(paths: Sequence[str]) -> Tree:
     return root
 
 
-def _allowing(tree: Tree) -> Manipulation:
+def _allowing(tree: Tree) -> Step:
     def allow(data: Document) -> Document:
         return _only(data, tree)
 
@@ -119,7 +131,7 @@ def _only(data: Document, tree: Tree) -> Document:
     return kept
 
 
-def _denying(tree: Tree) -> Manipulation:
+def _denying(tree: Tree) -> Step:
     def deny(data: Document) -> Document:
         return _without(data, tree)
 
@@ -138,7 +150,7 @@ def _without(data: Document, tree: Tree) -> Document:
     return kept
 
 
-def _mapping(names: dict[str, str]) -> Manipulation:
+def _mapping(names: dict[str, str]) -> Step:
     """All keys change their names at once: two may swap. A renamed key beats one that is there."""
     # Only what stands before the first dot of a new name counts. KrakenD loses a key that is
     # mapped to itself; here it stays.

@@ -19,12 +19,13 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]
     answered = [part for part in parts if isinstance(part, Response)]
-    if len(answered) < len(parts):
+    has_failures = len(answered) < len(parts)
+    if has_failures:
         failures = [part for part in parts if isinstance(part, GatewayError)]
         deciding = failures if not answered else [each for each in failures if each.decides]
         if deciding:
             raise worst(deciding)
-    is_complete = len(answered) == len(parts)
+    is_complete = not has_failures
     data: dict[str, Any] = {}
     has_data = False
     holds: list[Hold] = []
@@ -34,10 +35,13 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
         if part.data is not None:
             data.update(part.data)
             has_data = True
+    is_publish = is_complete and not has_data
+    is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
     statuses = {part.status for part in answered}
     return Response(
-        data if has_data or not is_complete else None,
+        None if is_publish or is_null else data,
         is_complete,
         holds,
         status=statuses.pop() if len(statuses) == 1 else 200,
+        has_failures=has_failures,
     )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, TypeAlias, cast
+
+from anyio import current_time
 
 from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
 from .merging import merge
 from .proxy import AtOnce, Branch, Part, Request, Response
+from .sequence import Fill
 from .tasks import open_tasks
 
 MERGE_SHARE = 0.85
-"""The part of the endpoint's timeout that several parallel backends have (lura, merging.go)."""
+"""The part of the endpoint's timeout that several backends have (lura, merging.go)."""
+
+Watcher: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
@@ -75,10 +80,85 @@ def parallel(
                 else:
                     arrived.append(part)
         if late:
-            await _wait_for(late, request, timeout, arrived, signal())
+            waiting = _Waiting(late, arrived, signal())
+            watcher = request.client.watch(waiting.done.set)
+            await _wait_for(waiting, request, timeout, watcher)
         return merge(arrived)
 
     return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
+
+
+def sequential(
+    branches: Sequence[Branch],
+    fills: Sequence[Fill],
+    timeout: float,
+    signal: Callable[[], Signal] = AnyioSignal,
+) -> Branch:
+    """Ask one branch after the other, within ``timeout`` seconds for all of them.
+
+    ``fills``: for each branch, what it needs of those before it. A failure of the first is the
+    failure of all; later ones, and incomplete answers, end the chain: what is there is the answer.
+    """
+    steps = list(zip(branches, fills, strict=True))
+
+    async def proxy(request: Request) -> Response:
+        end = current_time() + timeout
+        request = request.copy()
+        answered: list[Response] = []
+        for branch, fill in steps:
+            try:
+                fill(request.params, answered)
+                part = await _ask(branch, request, end, signal)
+            except GatewayError as error:
+                if not answered:
+                    raise
+                return merge([*answered, error])
+            answered.append(part)
+            if not part.is_whole:
+                break
+        return merge(answered)
+
+    return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
+
+
+async def _ask(
+    branch: Branch, request: Request, end: float, signal: Callable[[], Signal]
+) -> Response:
+    part = _ask_at_once(branch.at_once, request)
+    if part is None:
+        arrived: list[Part] = []
+        waiting = _Waiting([branch], arrived, signal())
+        watcher = request.client.watch(waiting.done.set)
+        await _wait_for(waiting, request, max(0.0, end - current_time()), watcher)
+        part = arrived[0]
+    if isinstance(part, GatewayError):
+        raise part
+    return part
+
+
+def race(
+    branch: Branch,
+    calls: int,
+    timeout: float,
+    signal: Callable[[], Signal] = AnyioSignal,
+) -> Branch:
+    """Ask one branch ``calls`` times at once: the first whole answer counts.
+
+    Without one until ``timeout`` seconds are over, the last incomplete answer, else the last
+    failure. Whoever is behind this one watches the client.
+    """
+    entrants = [branch] * calls
+
+    async def proxy(request: Request) -> Response:
+        arrived: list[Part] = []
+        await _wait_for(_Race(entrants, arrived, signal()), request, timeout, None)
+        answers = [part for part in arrived if isinstance(part, Response)]
+        for answer in answers:
+            if answer.is_whole:
+                return answer
+        return merge(answers[-1:] or arrived[-1:])
+
+    return Branch(proxy, timed_out=branch.timed_out, reads_body=branch.reads_body)
 
 
 def _ask_at_once(ask: AtOnce | None, request: Request) -> Part | None:
@@ -91,39 +171,34 @@ def _ask_at_once(ask: AtOnce | None, request: Request) -> Part | None:
 
 
 async def _wait_for(
-    late: Sequence[Branch],
-    request: Request,
-    timeout: float,
-    arrived: list[Part],
-    signal: Signal,
+    waiting: _Waiting, request: Request, timeout: float, watcher: Watcher | None
 ) -> None:
-    """Append to ``arrived`` what each branch answers, in order of arrival."""
-    waiting = _Waiting(late, arrived, signal)
-    watcher = request.client.watch(signal.set)
+    """Until all have answered who must, or the time is over, or the client has gone."""
+    done = waiting.done
     try:
         busy = waiting.begin(request)
         if not busy and watcher is None:
-            await signal.wait(timeout)
+            await done.wait(timeout)
         else:
             async with open_tasks() as tasks:
                 for number in busy:
                     tasks.start_soon(waiting.ask, number, request)
                 if watcher is not None:
                     tasks.start_soon(watcher)
-                await signal.wait(timeout)
+                await done.wait(timeout)
                 tasks.cancel_scope.cancel()
     finally:
         waiting.end(request)
 
 
 class _Waiting:
-    """The branches of one request that are late.
+    """The branches of one request that are late; ``arrived`` gets what they answer, in order.
 
     ``done`` is set when the last one has answered, or the client has gone.
     """
 
     def __init__(self, late: Sequence[Branch], arrived: list[Part], done: Signal) -> None:
-        self._done = done
+        self.done = done
         self._late = late
         self._arrived = arrived
         self._pending = dict.fromkeys(range(len(late)))
@@ -151,7 +226,7 @@ class _Waiting:
         del self._pending[number]
         self._arrived.append(part)
         if not self._pending:
-            self._done.set()
+            self.done.set()
 
     def end(self, request: Request) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
@@ -162,3 +237,12 @@ class _Waiting:
                 self._arrived.append(problem or self._late[number].timed_out(request))
         for number in self._pending:
             self._arrived.append(self._late[number].timed_out(request))
+
+
+class _Race(_Waiting):
+    """``done`` is set when one of them has a whole answer, too."""
+
+    def arrive(self, number: int, part: Part) -> None:
+        super().arrive(number, part)
+        if isinstance(part, Response) and part.is_whole:
+            self.done.set()

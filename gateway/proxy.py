@@ -124,13 +124,14 @@ class Response:
     """What a branch or a whole pipe answers.
 
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
-    nobody had to look into. None: there is no document (a publish). ``is_complete``: every
-    part is here. ``holds``: the messages this answer is made of. ``body``, ``status`` and
+    nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
+    ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
+    answer. ``holds``: the messages this answer is made of. ``body``, ``status`` and
     ``headers`` count only for ``no-op``, where the answer is passed on as it came; ``headers``
     are names in lower case and values.
     """
 
-    __slots__ = ("body", "data", "headers", "holds", "is_complete", "status")
+    __slots__ = ("body", "data", "has_failures", "headers", "holds", "is_complete", "status")
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class Response:
         body: bytes | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
         status: int = 200,
+        has_failures: bool = False,
     ) -> None:
         self.data = data
         self.is_complete = is_complete
@@ -147,6 +149,24 @@ class Response:
         self.body = body
         self.headers = headers
         self.status = status
+        self.has_failures = has_failures
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is known to be missing: to KrakenD a null is a whole document."""
+        return self.is_complete or (self.data is None and not self.has_failures)
+
+    def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
+        """This answer with another document."""
+        return Response(
+            data,
+            is_complete,
+            self.holds,
+            self.body,
+            self.headers,
+            self.status,
+            self.has_failures,
+        )
 
 
 Proxy: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -170,7 +190,8 @@ class Branch(NamedTuple):
     """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
 
     ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
-    request's body must be complete before the branch is asked.
+    request's body must be complete before the branch is asked. ``may_repeat``: a backend
+    that may be asked several times for one request (``concurrent_calls``).
     """
 
     proxy: Proxy
@@ -178,6 +199,7 @@ class Branch(NamedTuple):
     later: Later | None = None
     timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True
+    may_repeat: bool = False
 
 
 Stage: TypeAlias = Callable[[Branch], Branch]

@@ -15,11 +15,11 @@ ROOT = Path(gateway.__file__).parent
 LAYERS = [
     {"errors", "tasks", "backoff", "asgi", "about"},
     {"proxy"},
-    {"config", "encoding", "manipulation", "merging", "forwarding"},
+    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence"},
     {"assembly", "bridge"},
     {"amqp", "http", "stages", "pipe", "router"},
     {"catalog", "build"},
-    {"service", "check"},
+    {"service", "check", "check_proxy"},
     {"server", "broker"},
     {"demo"},
     {"cli"},
@@ -29,8 +29,14 @@ LAYERS = [
 ALLOWED = {
     ("manipulation", "config"),
     ("manipulation", "encoding"),
+    ("manipulation", "flatmap"),
+    ("flatmap", "config"),
+    ("flatmap", "encoding"),
     ("forwarding", "config"),
+    ("sequence", "config"),
+    ("sequence", "encoding"),
     ("assembly", "bridge"),
+    ("check", "check_proxy"),
 }
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 
@@ -49,7 +55,8 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
-    "yaml": {"config/read.py"},
+    "yaml": {"config/read.py", "encoding/text_yaml.py"},
+    "xml": {"encoding"},
 }
 """Who may know which library. anyio and msgspec are everybody's."""
 

@@ -144,7 +144,7 @@ class _Loader:
         ]
         extra = endpoint.get("extra_config", {})
         endpoint["extra_config"] = self._extra.decode(extra, "endpoint", f"{path}.extra_config")
-        return endpoint
+        return None if rules.has_only_shadows(endpoint["backend"], path, findings) else endpoint
 
     def _check_backends(self, endpoint: Document, path: str) -> None:
         backends = endpoint.get("backend", ())

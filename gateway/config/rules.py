@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .findings import Findings
+from .proxy import DEFAULT, NAMESPACE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 RESERVED = ("/__debug", "/__echo", "/__health")
@@ -70,6 +71,15 @@ def known_method(method: str, path: str, findings: Findings) -> str | None:
         findings.warning(path, f'no endpoint can have the method "{method}": left out')
         return None
     return method.upper()
+
+
+def has_only_shadows(backends: list[dict[str, Any]], path: str, findings: Findings) -> bool:
+    """Nobody would answer: KrakenD leaves such an endpoint out."""
+    settings = [backend["extra_config"].get(NAMESPACE, DEFAULT) for backend in backends]
+    if not backends or not all(each.shadow for each in settings):
+        return False
+    findings.warning(f"{path}.backend", "every backend is a shadow, nobody answers: left out")
+    return True
 
 
 def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findings) -> str:

@@ -38,7 +38,7 @@ def build_http(
 ) -> Branch:
     """The branch that asks a service."""
     asked = HttpBackend(settings, backend, endpoint, assembly)
-    return Branch(asked.proxy, None, asked.later)
+    return Branch(asked.proxy, None, asked.later, may_repeat=True)
 
 
 class HttpBackend:

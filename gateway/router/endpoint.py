@@ -62,7 +62,7 @@ def build_handler(
                 if reads_body:
                     request.body = await read_body(scope, receive, body_limit, body_time)
                 response = await proxy(request)
-                answer = render(response)
+                answer = render(response, request)
             except BodyError as error:
                 await refuse_body(scope, send, error)
                 return

@@ -14,17 +14,20 @@ from msgspec.json import decode as decode_json
 
 from ..asgi import Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
-from ..encoding import encode_json
+from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, BackendStatus, GatewayError, QueueEmpty, Refused
-from ..proxy import Response
+from ..proxy import Request, Response
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]
-Render: TypeAlias = Callable[[Response], Answer]
+Render: TypeAlias = Callable[[Response, Request], Answer]
+"""Only ``negotiate`` looks at the request."""
 RenderError: TypeAlias = Callable[[GatewayError], Answer]
 
 JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
+XML = b"application/xml"
+YAML = b"application/yaml; charset=utf-8"
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -49,27 +52,42 @@ ENCODERS: dict[str, tuple[bytes, Encode]] = {
     "json": (JSON, encode_object),
     "json-collection": (JSON, encode_collection),
     "string": (TEXT, encode_text),
-    "negotiate": (JSON, encode_object),
+    "xml": (XML, encode_xml),
+    "yaml": (YAML, encode_yaml),
 }
 """Output encodings and their content types; an unknown one means "json", as in KrakenD."""
+
+OFFERED: tuple[tuple[bytes, str], ...] = (
+    (b"application/json", "json"),
+    (b"text/plain", "yaml"),
+    (b"application/xml", "xml"),
+    (b"application/x-yaml", "yaml"),
+)
+"""What ``negotiate`` offers, in KrakenD's order, and the output encoding it means."""
 
 
 def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     """How a response of this endpoint is answered."""
     if endpoint.output_encoding == "no-op":
         return _build_pass_through(version)
-    content_type, encode = ENCODERS.get(endpoint.output_encoding, ENCODERS["json"])
+    if endpoint.output_encoding == "negotiate":
+        return _build_negotiated(endpoint, version)
+    return _build_encoded(endpoint.output_encoding, endpoint.cache_ttl, version)
+
+
+def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Render:
+    content_type, encode = ENCODERS.get(encoding, ENCODERS["json"])
     common = [(b"content-type", content_type), version]
     partial: Headers = [*common, (b"x-krakend-completed", b"false")]
     published: Headers = [*common, (b"x-krakend-completed", b"true")]
     complete = list(published)
-    if endpoint.cache_ttl:
-        complete.append((b"cache-control", b"public, max-age=%d" % endpoint.cache_ttl))
+    if cache_ttl:
+        complete.append((b"cache-control", b"public, max-age=%d" % cache_ttl))
 
     empty = encode({})
     nothing = Answer(200, [*published, (b"content-length", b"%d" % len(empty))], empty)
 
-    def render(response: Response) -> Answer:
+    def render(response: Response, request: Request) -> Answer:
         data = response.data
         if data is None and response.is_complete and response.status == 200:
             return nothing
@@ -81,7 +99,10 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
             headers, data = published, {}
         else:
             headers = partial
-        body = encode(data)
+        try:
+            body = encode(data)
+        except RecursionError as error:
+            raise GatewayError("the answer is nested too deeply") from error
         length = (b"content-length", b"%d" % len(body))
         if response.status == 200:
             return Answer(200, [*headers, length], body)
@@ -90,10 +111,37 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     return render
 
 
+def _build_negotiated(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
+    renders = {
+        name: _build_encoded(name, endpoint.cache_ttl, version) for name in ("json", "xml", "yaml")
+    }
+
+    def render(response: Response, request: Request) -> Answer:
+        return renders[negotiate(request.header(b"accept") or b"")](response, request)
+
+    return render
+
+
+def negotiate(accept: bytes) -> str:
+    """The output encoding for an ``Accept``: the first type in it that is offered, else "json".
+
+    As in KrakenD: weights count for nothing, whatever begins like a type that is offered is one,
+    and what stands behind a "*" does not matter. (gin, NegotiateFormat)
+    """
+    for part in accept.split(b","):
+        wanted, star, _ = part.split(b";")[0].strip().partition(b"*")
+        if not wanted and not star:
+            continue
+        for offered, name in OFFERED:
+            if offered.startswith(wanted):
+                return name
+    return "json"
+
+
 def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
     common = [version, (b"x-krakend-completed", b"false")]
 
-    def render(response: Response) -> Answer:
+    def render(response: Response, request: Request) -> Answer:
         body = response.body or b""
         # Whoever wrote the message chose these values: none may break the head of the answer.
         passed = [header for header in response.headers if not _CONTROLS.search(header[1])]

@@ -16,7 +16,7 @@ from gateway.errors import (
     Undecodable,
     Unroutable,
 )
-from gateway.proxy import Response
+from gateway.proxy import Request, Response
 from gateway.router.render import build_render, build_render_error
 
 VERSION = (b"x-krakend", b"Version 1")
@@ -25,7 +25,8 @@ TEXT = b"text/plain; charset=utf-8"
 
 
 def rendered(response: Response, **keys: object) -> Answer:
-    return build_render(Endpoint(**keys), VERSION)(response)  # type: ignore[arg-type]
+    render = build_render(Endpoint(**keys), VERSION)  # type: ignore[arg-type]
+    return render(response, Request("GET", "/", {}))
 
 
 def failed(

@@ -1,0 +1,54 @@
+"""Bytes to documents and back, as tables of functions. Pure."""
+
+from __future__ import annotations
+
+from .document import Decode, DecodeError, Document, unwrap
+from .feed import decode_rss
+from .text_json import decode_collection, decode_json, decode_safejson, encode_json
+from .text_xml import decode_xml, decode_xml_collection, encode_xml
+from .text_yaml import encode_yaml
+
+__all__ = [
+    "Decode",
+    "DecodeError",
+    "Document",
+    "build_decoder",
+    "decode_collection",
+    "decode_json",
+    "decode_nothing",
+    "decode_rss",
+    "decode_safejson",
+    "decode_string",
+    "decode_xml",
+    "encode_json",
+    "encode_xml",
+    "encode_yaml",
+    "unwrap",
+]
+
+
+def decode_string(body: bytes) -> Document | None:
+    """Text, under the key ``content``."""
+    return {"content": body.decode(errors="replace")}
+
+
+def decode_nothing(body: bytes) -> Document | None:
+    """``no-op``: nobody looks inside."""
+    return {}
+
+
+DECODERS: dict[str, tuple[Decode, Decode]] = {
+    "json": (decode_json, decode_collection),
+    "safejson": (decode_safejson, decode_safejson),
+    "xml": (decode_xml, decode_xml_collection),
+    "rss": (decode_rss, decode_rss),
+    "string": (decode_string, decode_string),
+    "no-op": (decode_nothing, decode_nothing),
+}
+"""For each encoding: how an answer is decoded, and how with ``is_collection``."""
+
+
+def build_decoder(encoding: str, is_collection: bool) -> Decode:
+    """The decoder of a backend's ``encoding``; an unknown name means "json", as in KrakenD."""
+    single, collection = DECODERS.get(encoding, DECODERS["json"])
+    return collection if is_collection else single

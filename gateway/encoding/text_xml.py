@@ -1,0 +1,228 @@
+"""XML to documents and back, by the rules of KrakenD (clbanning/mxj). Pure.
+
+An attribute ``id`` is the key ``-id``, text beside attributes or elements the key ``#text``,
+repeated elements are an array; prefixes go, every value is text. The parser is expat, the one
+below Python's own: it refuses nothing by itself, so declarations of entities are refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+from xml.parsers import expat
+
+from .document import TOO_DEEP, DecodeError, Document, unwrap_all
+
+MAX_DEPTH = 500
+"""Of elements: what is decoded here must be encoded again, and that recurses."""
+
+ROOT = "doc"
+"""Where a document has not exactly one key."""
+
+ATTRIBUTE, TEXT = "-", "#text"
+_BLANKS = "\t\r\b\n "
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_NAME = re.compile(r"[^\w.:\-]|^(?=[\d.\-])")
+
+
+def decode_xml(body: bytes) -> Document | None:
+    """The root element under its name. Text before and behind it is ignored."""
+    reader = _Reader()
+    parse_xml(body, reader)
+    if reader.document is None:
+        raise DecodeError("not XML: no element found")
+    return reader.document
+
+
+def decode_xml_collection(body: bytes) -> Document | None:
+    """The same under the key ``collection``: it is no array for that."""
+    return {"collection": decode_xml(body)}
+
+
+class _Element:
+    """One that is open: its keys, and the first text before any of them."""
+
+    __slots__ = ("fields", "name", "text")
+
+    def __init__(self, name: str, fields: Document) -> None:
+        self.name = name
+        self.fields = fields
+        self.text = ""
+
+    def add_text(self, text: str) -> None:
+        if text and self.fields:
+            self.fields[TEXT] = text
+        elif text:
+            self.text = text
+
+    def add(self, name: str, value: Any) -> None:
+        there = self.fields.get(name)
+        if there is None:
+            self.fields[name] = value
+        elif isinstance(there, list):
+            there.append(value)
+        else:
+            self.fields[name] = [there, value]
+
+    def value(self) -> Any:
+        if not self.fields:
+            return self.text
+        if self.text:
+            self.fields[TEXT] = self.text
+        return self.fields
+
+
+class XmlReader(Protocol):
+    """Who builds something while expat parses."""
+
+    @property
+    def is_complete(self) -> bool:
+        """The root element has ended."""
+        ...
+
+    def start(self, name: str, attributes: Sequence[str]) -> None:
+        """``attributes``: name, value, name, value ..."""
+
+    def end(self, name: str) -> None: ...
+
+    def text(self, text: str) -> None:
+        """A piece of it: more may follow."""
+
+
+class _Reader:
+    """Builds the document."""
+
+    def __init__(self) -> None:
+        self.document: Document | None = None
+        self._open: list[_Element] = []
+        self._text: list[str] = []
+
+    def start(self, name: str, attributes: Sequence[str]) -> None:
+        self._end_text()
+        if len(self._open) >= MAX_DEPTH:
+            raise DecodeError(TOO_DEEP)
+        names = (ATTRIBUTE + _local(each) for each in attributes[::2])
+        self._open.append(_Element(_local(name), dict(zip(names, attributes[1::2], strict=True))))
+
+    def end(self, name: str) -> None:
+        self._end_text()
+        element = self._open.pop()
+        if self._open:
+            self._open[-1].add(element.name, element.value())
+        else:
+            self.document = {element.name: element.value()}
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+
+    def _end_text(self) -> None:
+        if self._text:
+            self._open[-1].add_text("".join(self._text).strip(_BLANKS))
+            self._text.clear()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.document is not None
+
+
+def _local(name: str) -> str:
+    prefix, _, local = name.partition(":")
+    return local if prefix and local else name
+
+
+def parse_xml(body: bytes, reader: XmlReader, separator: str | None = None) -> None:
+    """Call ``reader``'s start, end and text; ``separator``: names are "URI separator name".
+
+    Stops at the end of the root element. Raises :class:`DecodeError`, also for declarations of
+    entities: a few lines of them can stand for gigabytes.
+    """
+    start = body.find(b"<")
+    if start > 0 and not body.startswith(_WIDE):
+        body = body[start:]
+    parser = expat.ParserCreate(namespace_separator=separator)
+    parser.ordered_attributes = True
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    parser.EntityDeclHandler = _refuse_entities
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError as error:
+        if not reader.is_complete:
+            raise DecodeError(f"not XML: {error}") from error
+    except (ValueError, LookupError) as error:  # an encoding that Python does not know
+        if isinstance(error, DecodeError):
+            raise
+        raise DecodeError(f"not XML: {error}") from error
+
+
+def _refuse_entities(*_: object) -> None:
+    raise DecodeError("not XML: declarations of entities are refused")
+
+
+def encode_xml(data: Document | None) -> bytes:
+    """One key is the root element, several stand in ``<doc>``; keys are sorted.
+
+    What cannot stand in XML is replaced: in names by "_", in text by U+FFFD. Raises
+    RecursionError when it is nested too deeply.
+    """
+    document = unwrap_all(data or {})
+    if len(document) == 1 and not _has_bare_items(*document.values()):
+        [(name, value)] = document.items()
+        return "".join(_write(name, value)).encode()
+    return "".join(_write(ROOT, document)).encode()
+
+
+def _has_bare_items(value: Any) -> bool:
+    return isinstance(value, list) and not all(isinstance(each, dict) for each in value)
+
+
+def _write(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, list) and value:
+        for each in value:
+            yield from _write(name, each)
+        return
+    tag = _NO_NAME.sub("_", name) or "_"
+    if isinstance(value, dict):
+        yield from _write_fields(tag, value)
+    elif value is None or value in ("", []):
+        yield f"<{tag}/>"
+    else:
+        yield f"<{tag}>{_as_text(value)}</{tag}>"
+
+
+def _write_fields(tag: str, fields: Document) -> Iterator[str]:
+    attributes = {
+        key[1:]: value
+        for key, value in sorted(fields.items())
+        if key.startswith(ATTRIBUTE) and len(key) > 1
+    }
+    elements = {
+        key: value
+        for key, value in sorted(fields.items())
+        if not (key.startswith(ATTRIBUTE) and len(key) > 1) and key != TEXT
+    }
+    yield f"<{tag}"
+    for name, value in attributes.items():
+        if isinstance(value, str | int | float):
+            yield f' {_NO_NAME.sub("_", name)}="{_as_text(value)}"'
+    text = fields.get(TEXT)
+    if text is None and not elements:
+        yield "/>"
+        return
+    yield ">"
+    if isinstance(text, str | int | float):
+        yield _as_text(text)
+    for name, value in elements.items():
+        yield from _write(name, value)
+    yield f"</{tag}>"
+
+
+def _as_text(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _NO_XML.sub("\ufffd", str(value)).translate(_ESCAPES)

@@ -1,0 +1,64 @@
+"""``proxy`` on an endpoint: ``flatmap_filter`` and ``static``, on the whole answer.
+
+How its backends are asked, and ``shadow``, is decided where pipes are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..config.proxy import StaticSettings
+from ..encoding import DecodeError
+from ..errors import GatewayError
+from ..flatmap import Flatmap
+from ..proxy import Branch, Part, Request, Response
+
+STRATEGIES: dict[str, Callable[[Part], bool]] = {
+    "always": lambda part: True,
+    "success": lambda part: isinstance(part, Response) and not part.has_failures,
+    "errored": lambda part: not isinstance(part, Response) or part.has_failures,
+    "complete": lambda part: isinstance(part, Response) and part.is_whole,
+    "incomplete": lambda part: not isinstance(part, Response) or not part.is_whole,
+}
+"""When the data is put over an answer, or in the place of a failure; an unknown name means
+"always", as in KrakenD."""
+
+
+def flatmapped(pipe: Branch, flatmap: Flatmap) -> Branch:
+    """The pipe whose answers go through the operations, unless a part failed."""
+    inner = pipe.proxy
+
+    async def proxy(request: Request) -> Response:
+        response = await inner(request)
+        if response.data is None or response.has_failures:
+            return response
+        try:
+            data = flatmap(response.data)
+        except DecodeError as error:
+            raise GatewayError(str(error)) from error
+        return response.with_data(data, response.is_complete and data is not None)
+
+    return Branch(proxy, reads_body=pipe.reads_body)
+
+
+def with_static(pipe: Branch, settings: StaticSettings, data: dict[str, Any]) -> Branch:
+    """The pipe with ``data`` put over its answers, or answered in place of its failures.
+
+    A failure that decides stays: nobody may take a message for published that is not.
+    """
+    inner = pipe.proxy
+    matches = STRATEGIES.get(settings.strategy, STRATEGIES["always"])
+
+    async def proxy(request: Request) -> Response:
+        try:
+            response = await inner(request)
+        except GatewayError as error:
+            if error.decides or not matches(error):
+                raise
+            return Response(dict(data), is_complete=False)
+        if not matches(response):
+            return response
+        return response.with_data({**(response.data or {}), **data}, response.is_whole)
+
+    return Branch(proxy, reads_body=pipe.reads_body)
