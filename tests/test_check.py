@@ -56,3 +56,51 @@ def test_a_trap_is_remarked_on(settings: dict[str, Any], word: str) -> None:
 
 def test_concurrent_calls_take_no_messages_for_nothing() -> None:
     assert "counts as 1" in remarks({"concurrent_calls": 3})
+
+
+def remarks_on_producer(path: str = "/p", **settings: Any) -> str:
+    producer = {
+        "name": "q",
+        "exchange": "ex",
+        "routing_key": "k",
+        "static_routing_key": True,
+        "durable": True,
+        **settings,
+    }
+    backend = {
+        "host": ["amqp://broker"],
+        "disable_host_sanitize": True,
+        "extra_config": {"backend/amqp/producer": producer},
+    }
+    calls = 3 if settings.pop("calls", False) else 1
+    endpoint = {"endpoint": path, "method": "POST", "concurrent_calls": calls, "backend": [backend]}
+    document = {"version": 3, "endpoints": [endpoint]}
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+
+
+def test_a_good_producer_has_no_remarks() -> None:
+    assert remarks_on_producer() == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"immediate": True}, "immediate is ignored"),
+        ({"exclusive": True}, "exclusive is ignored"),
+        ({"durable": False}, "not persistent"),
+        ({"durable": False, "delivery_mode": 2}, "not durable"),
+        ({"delivery_mode": 1}, "not persistent"),
+        ({"routing_key": "#", "static_routing_key": False}, "documentation"),
+        ({"routing_key": "route", "static_routing_key": False}, "no parameter {route}"),
+        ({"exp_key": "Ttl"}, "no parameter {Ttl}"),
+        ({"calls": True}, "counts as 1"),
+        ({"status": 202, "response": "receipt"}, "only this gateway knows: response, status"),
+    ],
+)
+def test_a_trap_of_producers_is_remarked_on(settings: dict[str, Any], word: str) -> None:
+    assert word in remarks_on_producer(**settings)
+
+
+@pytest.mark.parametrize("key", ["route", "Route", "{query.key}", "{header.X-Key}", "{JWT.sub}"])
+def test_a_value_that_can_be_there_is_not_remarked_on(key: str) -> None:
+    assert "no parameter" not in remarks_on_producer("/p/{route}", msg_id_key=key)

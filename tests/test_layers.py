@@ -19,7 +19,7 @@ LAYERS = [
     {"assembly", "bridge"},
     {"amqp", "http", "stages", "pipe", "router"},
     {"catalog", "build"},
-    {"service", "check", "check_proxy"},
+    {"service", "check"},
     {"server", "broker"},
     {"demo"},
     {"cli"},
@@ -36,7 +36,6 @@ ALLOWED = {
     ("sequence", "config"),
     ("sequence", "encoding"),
     ("assembly", "bridge"),
-    ("check", "check_proxy"),
 }
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .config.findings import Finding
-from .config.proxy import NAMESPACE, ProxySettings, proxy_settings
-from .config.structs import Backend, Endpoint
-from .flatmap import problem
-from .sequence import references
-from .stages.proxy import STRATEGIES
+from ..config.findings import Finding
+from ..config.proxy import NAMESPACE, ProxySettings, proxy_settings
+from ..config.structs import Backend, Endpoint
+from ..flatmap import problem
+from ..sequence import references
+from ..stages.proxy import STRATEGIES
 
 
 def check_proxy(endpoint: Endpoint, path: str) -> Iterator[Finding]:

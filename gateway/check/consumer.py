@@ -1,15 +1,13 @@
-"""Traps that need meaning to be seen: what is right by its type and wrong in practice. Pure."""
+"""Traps of ``backend/amqp/consumer``. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .amqp.settings import CONSUMER_OURS, DEFAULT_PREFETCH, ConsumerSettings
-from .check_proxy import check_proxy
-from .config.findings import Finding
-from .config.structs import Backend, Endpoint, Service
+from ..amqp.settings import DEFAULT_PREFETCH, ConsumerSettings
+from ..config.findings import Finding
+from ..config.structs import Endpoint
 
-CONSUMER = "backend/amqp/consumer"
 SMALL_PREFETCH = 100
 
 Rule = Callable[[ConsumerSettings], str | None]
@@ -82,33 +80,11 @@ CONSUMER_RULES: tuple[Rule, ...] = (
 )
 
 
-def check(service: Service) -> Iterator[Finding]:
-    """Remarks on a configuration that was loaded without errors."""
-    for place, endpoint in enumerate(service.endpoints):
-        path = f"$.endpoints[{place}]"
-        yield from _check_endpoint(endpoint, path)
-        yield from check_proxy(endpoint, path)
-        for number, backend in enumerate(endpoint.backend):
-            yield from _check_backend(backend, f"{path}.backend[{number}]")
-
-
-def _check_endpoint(endpoint: Endpoint, path: str) -> Iterator[Finding]:
-    consumers = [backend for backend in endpoint.backend if CONSUMER in backend.extra_config]
-    if consumers and endpoint.concurrent_calls > 1:
-        text = "concurrent_calls on a consumer counts as 1: more would take messages for nothing"
-        yield Finding(f"{path}.concurrent_calls", "warning", text)
-
-
-def _check_backend(backend: Backend, path: str) -> Iterator[Finding]:
-    settings = backend.extra_config.get(CONSUMER)
-    if not isinstance(settings, ConsumerSettings):
-        return
-    where = f'{path}.extra_config["{CONSUMER}"]'
+def check_consumer(settings: ConsumerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:
+    """Remarks on one consumer; ``where``: the path of its namespace."""
     for rule in CONSUMER_RULES:
         if text := rule(settings):
             yield Finding(where, "warning", text)
-    defaults = ConsumerSettings(name="")
-    ours = [key for key in CONSUMER_OURS if getattr(settings, key) != getattr(defaults, key)]
-    if ours:
-        text = f"only this gateway knows: {', '.join(sorted(ours))}"
+    if endpoint.concurrent_calls > 1:
+        text = "concurrent_calls counts as 1: more would take messages for nothing"
         yield Finding(where, "warning", text)

@@ -1,0 +1,58 @@
+"""Traps that need meaning to be seen: what is right by its type and wrong in practice. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
+
+from ..amqp.settings import CONSUMER_OURS, PRODUCER_OURS
+from ..config.findings import Finding
+from ..config.structs import Backend, Endpoint, Service
+from .consumer import check_consumer
+from .producer import check_producer
+from .proxy import check_proxy
+
+CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
+    "backend/amqp/consumer": (check_consumer, CONSUMER_OURS),
+    "backend/amqp/producer": (check_producer, PRODUCER_OURS),
+}
+"""For backends by their namespace: what remarks on it, and the keys that KrakenD does not have."""
+
+
+def check(service: Service) -> Iterator[Finding]:
+    """Remarks on a configuration that was loaded without errors."""
+    for place, endpoint in enumerate(service.endpoints):
+        path = f"$.endpoints[{place}]"
+        yield from check_proxy(endpoint, path)
+        for number, backend in enumerate(endpoint.backend):
+            yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
+
+
+def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
+    for namespace, (remark_on, ours) in CHECKS.items():
+        settings = backend.extra_config.get(namespace)
+        if settings is None:
+            continue
+        where = f'{path}.extra_config["{namespace}"]'
+        yield from remark_on(settings, endpoint, where)
+        if used := sorted(ours & _changed(settings)):
+            yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+    if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
+        text = (
+            f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'
+        )
+        yield Finding(f"{path}.encoding", "warning", text)
+
+
+def _changed(settings: Struct) -> frozenset[str]:
+    """Keys that differ from their defaults."""
+    return frozenset(
+        field.name for field in fields(settings) if getattr(settings, field.name) != _default(field)
+    )
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.default if field.default_factory is NODEFAULT else field.default_factory()
