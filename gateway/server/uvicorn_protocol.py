@@ -113,7 +113,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         parser = self.parser
         version = parser.get_http_version()
-        url = httptools.parse_url(self.url)
+        target = self.url
+        if not target.startswith(b"/"):
+            self._take_host_of(target)
+        if b"#" in target:  # no fragment is ever sent: it belongs to the path, or the query
+            target = target.replace(b"#", b"%23")
+        url = httptools.parse_url(target)
         path = url.path.decode("latin-1")
         scope = self.scope
         scope["method"] = parser.get_method().decode("ascii")
@@ -143,6 +148,14 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
+
+    def _take_host_of(self, target: bytes) -> None:
+        """A whole URL as the target: its host beats the header (RFC 9112, 3.2.2)."""
+        scheme, separator, rest = target.partition(b"://")
+        if separator and scheme.isalpha():
+            host = rest.split(b"/", 1)[0].split(b"?", 1)[0].rpartition(b"@")[2]
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"]
+            self.headers.append((b"host", host))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
