@@ -14,8 +14,8 @@ from msgspec import Struct
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .config.extra import Level
-from .config.structs import Backend, Endpoint, Service
-from .proxy import Branch, Guard, Stage
+from .config.structs import Agent, Backend, Endpoint, Service
+from .proxy import Branch, Guard, Request, Stage
 
 
 class Resource(Protocol):
@@ -70,13 +70,55 @@ BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 
 
+class Job(Protocol):
+    """One message of an agent, until it is settled. Only ``failed`` waits."""
+
+    @property
+    def is_over(self) -> bool:
+        """Settled, or no longer ours to settle."""
+        ...
+
+    def request(self) -> Request: ...
+
+    def done(self) -> None:
+        """Its backends have it."""
+
+    def give_back(self) -> None:
+        """Nobody will try it; nothing happens when it is over."""
+
+    async def failed(self) -> float | None:
+        """A try has failed. Seconds until this very message is to be tried again; None: it is
+        given up, or comes again by itself."""
+        ...
+
+
+class Source(Protocol):
+    """Where an agent's messages come from."""
+
+    @property
+    def is_attached(self) -> bool: ...
+
+    @property
+    def problem(self) -> str:
+        """Why it is not attached, else empty."""
+        ...
+
+    async def take(self) -> Job:
+        """Wait for the next message."""
+        ...
+
+
+BuildSource: TypeAlias = Callable[[Any, Agent, Assembly], Source]
+
+
 class Component(Struct, frozen=True, kw_only=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``service``: settings that other parts read from the root; ``layer``: wraps the whole
     application. ``is_default``: the backend of whoever names no other. ``guard``: asked before a
-    request's body is read; ``endpoint_stage``: wraps the pipe. ``read_on``: further levels on which
+    request's body is read; ``endpoint_stage``: wraps the pipe, of agents too. ``agent``: what
+    agents take their messages from. ``read_on``: further levels on which
     other parts read the settings. ``ours``: keys that KrakenD does not have.
     """
 
@@ -92,12 +134,14 @@ class Component(Struct, frozen=True, kw_only=True):
     endpoint_stage: BuildStage | None = None
     guard: BuildGuard | None = None
     layer: BuildLayer | None = None
+    agent: BuildSource | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has a meaning on that level."""
         builders: dict[Level, object] = {
             "service": self.service or self.layer,
             "endpoint": self.endpoint_stage or self.guard,
+            "agent": self.agent or self.endpoint_stage,
             "backend": self.backend or self.backend_stage,
             "source": self.backend and not self.is_default,
         }

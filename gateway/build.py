@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .assembly import Assembly
+from .assembly import Assembly, Source
 from .config.proxy import ProxySettings, proxy_settings
-from .config.structs import Backend, Endpoint
+from .config.structs import Agent, AgentPipe, Backend, Endpoint
 from .errors import GatewayError
 from .flatmap import build_flatmap
 from .pipe import MERGE_SHARE, parallel, race, sequential, within
@@ -75,6 +75,26 @@ def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Asse
     timeout = max(endpoint.timeout if each is None else each for each in times)
     branches = [build_branch(each, endpoint, assembly) for each in shadows]
     return parallel(branches, timeout, assembly.side.signal)
+
+
+def build_agent_endpoint(agent: Agent) -> AgentPipe:
+    """What an agent and an endpoint have in common. Its backends may see all of a message."""
+    return AgentPipe(
+        endpoint=f"/{agent.name}",
+        backend=agent.backend,
+        timeout=agent.consumer.timeout,
+        input_headers=("*",),
+        extra_config=agent.extra_config,
+    )
+
+
+def build_source(agent: Agent, assembly: Assembly) -> Source:
+    """Where an agent's messages come from."""
+    for row in assembly.catalog:
+        settings = agent.extra_config.get(row.namespace)
+        if settings is not None and row.agent is not None:
+            return row.agent(settings, agent, assembly)
+    raise GatewayError(f"agent {agent.name}: no source of this kind is implemented")
 
 
 def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from .amqp.agent import build_source
 from .amqp.consumer import build_consumer
 from .amqp.producer import build_producer
-from .amqp.settings import CONSUMER_OURS, PRODUCER_OURS, ConsumerSettings, ProducerSettings
+from .amqp.settings import (
+    AGENT_OURS,
+    CONSUMER_OURS,
+    PRODUCER_OURS,
+    AgentSettings,
+    ConsumerSettings,
+    ProducerSettings,
+)
 from .assembly import Catalog, Component
 from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
@@ -26,6 +34,13 @@ CATALOG: Catalog = (
         settings=ProducerSettings,
         ours=PRODUCER_OURS,
         backend=build_producer,
+    ),
+    Component(
+        namespace="async/amqp",
+        aliases=("github.com/devopsfaith/krakend-amqp/agent",),
+        settings=AgentSettings,
+        ours=AGENT_OURS,
+        agent=build_source,
     ),
     Component(
         namespace="backend/http",

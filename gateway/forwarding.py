@@ -54,8 +54,9 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
                     user_agent = header[1]
             elif forwards_all or name in listed:
                 headers.append(header)
-        headers.append((b"x-forwarded-for", client_address(request).encode()))
-        headers.append((b"x-forwarded-host", host))
+        if request.origin is None:  # messages of agents have no client
+            headers.append((b"x-forwarded-for", client_address(request).encode()))
+            headers.append((b"x-forwarded-host", host))
         if user_agent:
             headers.append((b"user-agent", user_agent))
             headers.append((b"x-forwarded-via", USER_AGENT))

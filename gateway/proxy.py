@@ -52,6 +52,7 @@ class Request:
     (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
     arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
     empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
+    ``origin``: the message that an agent's request is made of, for whoever knows its kind.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back.
     """
@@ -61,6 +62,7 @@ class Request:
         "client",
         "headers",
         "method",
+        "origin",
         "params",
         "path",
         "query_string",
@@ -87,6 +89,7 @@ class Request:
         self.body = body
         self.client = client or Nobody()
         self.remote = remote
+        self.origin: Any = None
         self.taken: list[Hold] = []
 
     def copy(self) -> Request:
@@ -104,6 +107,7 @@ class Request:
             self.client,
             self.remote,
         )
+        copy.origin = self.origin
         copy.taken = self.taken
         return copy
 

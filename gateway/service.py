@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from .about import VERSION
+from .agent import AgentRunner
 from .asgi import ASGIApp
 from .assembly import Assembly, Catalog
 from .bridge import open_asyncio_side
-from .build import build_pipe
+from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
 from .config.load import Loaded, load
-from .config.structs import Endpoint, Service
+from .config.structs import DEFAULT_GRACE, Endpoint, Service
 from .router.app import build_app
 from .router.endpoint import Route
 
@@ -26,10 +28,12 @@ class Gateway:
         self.service = service
         self._assembly = assembly
         self._is_stopping = False
+        self._agents = _build_agents(service, assembly)
         app = build_app(
             service,
             [_build_route(endpoint, assembly) for endpoint in service.endpoints],
             readiness=self.readiness,
+            agents=lambda: {agent.name: agent.last_seen() for agent in self._agents},
             version=VERSION,
         )
         for row in assembly.catalog:
@@ -44,8 +48,11 @@ class Gateway:
         return {"ready": is_ready, "stopping": self._is_stopping, "resources": resources}
 
     def stopping(self) -> None:
-        """Say "not ready" from now on; requests are still answered."""
+        """Say "not ready" from now on, and take no message without a request; requests are still
+        answered."""
         self._is_stopping = True
+        for agent in self._agents:
+            agent.stop()
 
 
 @asynccontextmanager
@@ -69,6 +76,26 @@ async def open_gateway(
         for resource in assembly.resources.values():
             await stack.enter_async_context(resource.opened())
         yield gateway
+
+
+def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
+    """The agents; all of them run in the first worker."""
+    if assembly.worker:
+        return []
+    grace = service.max_shutdown_wait_time or DEFAULT_GRACE
+    return [
+        assembly.resource(
+            ("agent", number),
+            partial(
+                AgentRunner,
+                agent,
+                build_source(agent, assembly),
+                build_pipe(build_agent_endpoint(agent), assembly),
+                grace,
+            ),
+        )
+        for number, agent in enumerate(service.async_agent)
+    ]
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
 from anyio import CancelScope, Event
 
+from ..backoff import exponential
 from ..bridge import AsyncioSide
 
 
@@ -26,7 +28,7 @@ class Origin(Protocol):
 
     def reject(self, delivery: Delivery) -> None: ...
 
-    def set_aside(self, delivery: Delivery) -> None: ...
+    def set_aside(self, delivery: Delivery, seconds: float) -> None: ...
 
 
 class Delivery:
@@ -68,12 +70,14 @@ class Delivery:
             self.is_held = False
             self.origin.reject(self)
 
-    def set_aside(self) -> None:
-        """Out of everybody's way for a pause that grows with each time."""
+    def set_aside(self, seconds: float | None = None) -> None:
+        """Out of everybody's way for a pause; unless it is said, it grows with each time."""
         if self.is_held:
             self.is_held = False
             self.tries += 1
-            self.origin.set_aside(self)
+            if seconds is None:
+                seconds = next(islice(exponential(), self.tries - 1, None))
+            self.origin.set_aside(self, seconds)
 
 
 class Waiter:

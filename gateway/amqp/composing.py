@@ -12,7 +12,17 @@ from ..config.structs import Backend, Endpoint, Service
 from ..errors import Unpublishable
 from ..forwarding import build_forward_headers, canonical_name, headers_that_count
 from ..proxy import Request
-from .message import Chosen, Origin, TooLongError, encode_origin, encode_properties
+from .message import (
+    Chosen,
+    Origin,
+    TooLongError,
+    decode_chosen,
+    decode_properties,
+    encode_again,
+    encode_origin,
+    encode_properties,
+)
+from .requests import Origin as MessageOrigin
 from .settings import ProducerSettings
 from .values import Value, build_chosen, build_value
 
@@ -57,6 +67,8 @@ class Composer:
 
     def compose(self, request: Request) -> Message:
         """Raises :class:`Unpublishable`."""
+        if isinstance(request.origin, MessageOrigin):
+            return self._compose_again(request, request.origin)
         origin = self._origin(request)
         message_id = self._message_id(request) if self._message_id else b""
         if not message_id:
@@ -66,6 +78,24 @@ class Composer:
             origin, self._delivery_mode, chosen, message_id, int(time.time())
         )
         return Message(self._routing_key(request), message_id, properties)
+
+    def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
+        """An agent's message keeps its properties but for those that the settings name."""
+        properties = decode_properties(origin.header)
+        if self._message_id and (message_id := self._message_id(request)):
+            properties.message_id = message_id.decode()
+        properties.message_id = properties.message_id or f"{_prefix.decode()}-{next(_numbers):x}"
+        if self._delivery_mode == 2:
+            properties.delivery_mode = 2
+        chosen = self._chosen(request) if self._chosen else NOTHING_CHOSEN
+        headers = properties.headers or {}
+        properties.headers = {
+            name: value for name, value in headers.items() if self._is_listed(name.lower().encode())
+        }
+        for name, value in decode_chosen(chosen).items():
+            setattr(properties, name, value)
+        message_id = properties.message_id.encode()
+        return Message(self._routing_key(request), message_id, encode_again(properties))
 
     def _origin(self, request: Request) -> Origin:
         """Requests of one client differ little: what was encoded once is found again."""

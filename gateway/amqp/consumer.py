@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anyio import move_on_after
 
@@ -117,12 +117,17 @@ class Consumer:
             raise Undecodable(str(error)) from error
 
 
-def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
-    urls = tuple(parse_broker_url(host) for host in backend.host)
-    link = assembly.resource(
+def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
+    """The link to a broker by which everybody consumes."""
+    urls = tuple(parse_broker_url(host) for host in hosts)
+    return assembly.resource(
         ("amqp", "consume", tuple((url.aiormq, url.vhost) for url in urls)),
         lambda: Link(urls, "consume", assembly.side),
     )
+
+
+def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
+    link = share_consume_link(backend.host, assembly)
     gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
     return link.tenant(
         subscription_key(settings),

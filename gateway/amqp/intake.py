@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
-from ..backoff import exponential
 from ..bridge import AsyncioSide
 from . import wire
 from .buffer import Buffer, Delivery
@@ -157,8 +155,8 @@ class Intake:
         self._settled_bytes += len(delivery.body) + OVERHEAD
         self._side.tell(self._reject, delivery.tag)
 
-    def set_aside(self, delivery: Delivery) -> None:
-        self._side.tell(self._return_later, delivery)
+    def set_aside(self, delivery: Delivery, seconds: float) -> None:
+        self._side.tell(self._return_later, delivery, seconds)
 
     # What the near side asked for, on the asyncio side.
 
@@ -169,12 +167,11 @@ class Intake:
         if self.is_open:
             self._write(self._ledger.reject(tag, requeue=False))
 
-    def _return_later(self, delivery: Delivery) -> None:
+    def _return_later(self, delivery: Delivery, seconds: float) -> None:
         if not self.is_open:
             return
-        pause = next(islice(exponential(), delivery.tries - 1, None))
         loop = asyncio.get_running_loop()
-        self._timers[delivery] = loop.call_later(pause, self._return, delivery)
+        self._timers[delivery] = loop.call_later(seconds, self._return, delivery)
         self._set_aside_since_renewal += 1
         if self._set_aside_since_renewal >= self.prefetch:
             self.renew()

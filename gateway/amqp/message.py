@@ -9,12 +9,21 @@ from typing import NamedTuple
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+CONTENT_HEAD = 12
+"""Bytes of a content header before its flags: class, weight, body size."""
+
 
 def decode_properties(header: bytes) -> Basic.Properties:
     """``header``: the payload of a content header frame (AMQP 0-9-1, section 2.3.5.2)."""
     content = ContentHeader()
     content.unmarshal(header)
     return content.properties
+
+
+def encode_again(properties: Basic.Properties) -> bytes:
+    """Flags and values of a content header, of properties that were decoded from one."""
+    payload: bytes = ContentHeader(0, 0, properties).marshal()
+    return payload[CONTENT_HEAD:]
 
 
 def decode_route(route: bytes) -> tuple[str, str]:
@@ -114,3 +123,12 @@ def encode_properties(
         _seconds(now),
         chosen.behind,
     )
+
+
+def decode_chosen(chosen: Chosen) -> dict[str, object]:
+    """By the names of a library's properties."""
+    values = chosen.before + chosen.behind
+    header = bytes(CONTENT_HEAD) + _flags(chosen.flags) + values
+    properties = decode_properties(header)
+    names = ("priority", "correlation_id", "reply_to", "expiration", "message_type", "app_id")
+    return {name: value for name in names if (value := getattr(properties, name)) is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from anyio import Event
@@ -26,7 +26,7 @@ def build_producer(
 ) -> Branch:
     """The branch that publishes each request's body."""
     composer = Composer(settings, backend, endpoint, assembly.service)
-    publisher = _publisher(settings, backend, assembly)
+    publisher = share_publisher(settings, backend.host, assembly)
     producer = Producer(settings, publisher, composer, endpoint.timeout)
     return Branch(producer.proxy, None, producer.later, producer.timed_out)
 
@@ -133,8 +133,11 @@ class Producer:
         }
 
 
-def _publisher(settings: ProducerSettings, backend: Backend, assembly: Assembly) -> Publisher:
-    urls = tuple(parse_broker_url(host) for host in backend.host)
+def share_publisher(
+    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
+) -> Publisher:
+    """The publisher of all who publish to that exchange of that broker."""
+    urls = tuple(parse_broker_url(host) for host in hosts)
     gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
     link = assembly.resource(
         ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),

@@ -67,6 +67,71 @@ CONSUMER_OURS = frozenset(
 )
 
 
+class Retry(Struct, frozen=True, kw_only=True):
+    """The pause before a failed message is tried again: ``delay`` seconds at first."""
+
+    delay: Seconds = 1.0
+    backoff: str = "exponential"
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """Where a message goes that is given up, before it is acknowledged."""
+
+    exchange: str = ""
+    routing_key: str
+
+
+class AgentSettings(Struct, frozen=True, kw_only=True):
+    """``async/amqp``.
+
+    ``max_redeliveries``: tries after the first one, then a message is given up; 0: never.
+    ``method``: of backends that name none. ``headers``: which headers of a message its backends
+    get; true: all.
+    """
+
+    host: str
+    name: str
+    exchange: str
+    durable: bool = False
+    delete: bool = False
+    exclusive: bool = False
+    no_wait: bool = False
+    no_local: bool = False
+    prefetch_count: int = 0
+    prefetch_size: int = 0
+    auto_ack: bool = False
+    nack_discard: bool = False
+
+    max_redeliveries: int = 0
+    retry: Retry = Retry()
+    dead_letter: DeadLetter | None = None
+    method: str = "GET"
+    headers: bool | tuple[str, ...] = True
+    exchange_type: str = "topic"
+    arguments: dict[str, Any] = {}
+    exchange_arguments: dict[str, Any] = {}
+    declare: str = "create"
+    priority: int | None = None
+    consumer_tag: str = ""
+
+
+AGENT_OURS = frozenset(
+    {
+        "max_redeliveries",
+        "retry",
+        "dead_letter",
+        "method",
+        "headers",
+        "exchange_type",
+        "arguments",
+        "exchange_arguments",
+        "declare",
+        "priority",
+        "consumer_tag",
+    }
+)
+
+
 class ProducerSettings(Struct, frozen=True, kw_only=True):
     """``backend/amqp/producer``.
 

@@ -37,6 +37,10 @@ class Row(Protocol):
     @property
     def settings(self) -> type[Struct]: ...
 
+    @property
+    def agent(self) -> object:
+        """Not None: what agents take their messages from."""
+
     def knows(self, level: Level) -> bool: ...
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from . import rules
 from .extra import ExtraConfig, Row
-from .findings import ConfigError, Finding, Findings
+from .findings import ConfigError, Finding, Findings, key_path
 from .read import Document, read_document
 from .secrets import substitute
 from .structs import Service
@@ -78,6 +78,12 @@ class _Loader:
         self._backends = {
             name for row in catalog if row.knows("source") for name in (row.namespace, *row.aliases)
         }
+        self._sources = tuple(
+            name
+            for row in catalog
+            if row.agent is not None
+            for name in (row.namespace, *row.aliases)
+        )
         self._seen: dict[tuple[str, str], str] = {}
         self._parameters: dict[str, tuple[str, str]] = {}
 
@@ -94,7 +100,9 @@ class _Loader:
             for place, raw in enumerate(raw_endpoints)
             if (endpoint := self._endpoint(raw, root, f"$.endpoints[{place}]")) is not None
         ]
-        root["async_agent"] = self._agents(root.get("async_agent", []))
+        root["async_agent"] = [
+            self._agent(raw, root, number) for number, raw in enumerate(root.get("async_agent", ()))
+        ]
         extra = root.get("extra_config", {})
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
@@ -108,10 +116,36 @@ class _Loader:
         except ValueError:
             self._findings.error("$.listen_ip", f'expected an address, found "{root["listen_ip"]}"')
 
-    def _agents(self, agents: list[Document]) -> list[Document]:
-        if agents:
-            self._findings.error("$.async_agent", "agents are not implemented yet")
-        return []
+    def _agent(self, raw: Document, root: Document, number: int) -> Document:
+        path = f"$.async_agent[{number}]"
+        agent = {"name": f"AsyncAgent-{number + 1:02}", **raw}
+        agent["consumer"] = {"timeout": root.get("timeout", 2.0), **raw.get("consumer", {})}
+        extra = self._with_secrets(raw.get("extra_config", {}), f"{path}.extra_config")
+        sources = [name for name in extra if name in self._sources]
+        if len(sources) != 1:
+            self._findings.error(f"{path}.extra_config", f"expected one of {self._sources}")
+        if not raw.get("backend"):
+            self._findings.error(f"{path}.backend", "expected at least one backend")
+        method = next((str(extra[name].get("method", "GET")) for name in sources), "GET")
+        pipe = {"endpoint": "/", "method": method, "output_encoding": "json"}
+        agent["backend"] = [
+            self._backend(backend, pipe, root, f"{path}.backend[{place}]")
+            for place, backend in enumerate(raw.get("backend", ()))
+        ]
+        agent["extra_config"] = self._extra.decode(extra, "agent", f"{path}.extra_config")
+        return agent
+
+    def _with_secrets(self, extra: Document, path: str) -> Document:
+        """An agent's broker stands in its settings."""
+        filled = dict(extra)
+        for name in self._sources:
+            settings = extra.get(name)
+            if isinstance(settings, dict) and isinstance(settings.get("host"), str):
+                where = f"{key_path(path, name)}.host"
+                host = substitute(settings["host"], self._environ, where, self._findings)
+                filled[name] = {**settings, "host": host}
+                rules.check_broker(host, where, self._findings)
+        return filled
 
     def _endpoint(self, raw: Document, root: Document, path: str) -> Document | None:
         findings = self._findings

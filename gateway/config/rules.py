@@ -16,7 +16,7 @@ ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
 _WHOLE_SEGMENT = re.compile(r"(?<=/)\{([^{}/]+)\}(?=/|$)")
-_FROM_ELSEWHERE = re.compile(r"(JWT\.|resp\d+_)", re.IGNORECASE)
+_FROM_ELSEWHERE = re.compile(r"(JWT\.|amqp\.|resp\d+_)", re.IGNORECASE)
 _HTTP_HOST = re.compile(r"(https?://)?[^/:@\s]+(:\d{2,5})?/?$")
 
 
@@ -90,6 +90,11 @@ def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findi
         path, f'unknown encoding "{name}", "json" is used; there are: {", ".join(known)}'
     )
     return "json"
+
+
+def check_broker(host: str, path: str, findings: Findings) -> None:
+    if urlsplit(host).scheme not in ("amqp", "amqps"):
+        findings.error(path, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
 
 
 def check_hosts(backend: dict[str, Any], is_broker: bool, path: str, findings: Findings) -> None:

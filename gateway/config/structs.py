@@ -68,7 +68,10 @@ class AgentConnection(Struct, frozen=True, kw_only=True):
 
 
 class Agent(Struct, frozen=True, kw_only=True):
-    """A consumer without a request, and the backends its messages go to."""
+    """A consumer without a request, and the backends its messages go to.
+
+    ``encoding`` is read and has no effect, as in KrakenD.
+    """
 
     name: str = ""
     consumer: AgentConsumer = AgentConsumer()
@@ -76,6 +79,17 @@ class Agent(Struct, frozen=True, kw_only=True):
     encoding: str = "json"
     backend: tuple[Backend, ...] = ()
     extra_config: Extra = {}
+
+
+class AgentPipe(Endpoint, frozen=True, kw_only=True):
+    """An agent's backends as an endpoint that has no route.
+
+    Any 2xx of a backend is a success, whatever its body.
+    """
+
+
+DEFAULT_GRACE = 30.0
+"""Seconds for what is running at a stop; KrakenD's 0 means for ever."""
 
 
 class Service(Struct, frozen=True, kw_only=True):

@@ -45,8 +45,27 @@ Raises :class:`BackendFailure`.
 """
 
 
-def build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool) -> Interpret:
-    """``is_passed_on``: no-op, status, headers and body go to the client as they came."""
+def build_interpret(
+    backend: Backend, settings: HttpSettings, is_passed_on: bool, takes_any_success: bool = False
+) -> Interpret:
+    """``is_passed_on``: no-op, status, headers and body go to the client as they came.
+    ``takes_any_success``: any 2xx is one, whatever its body (agents)."""
+    interpret = _build_interpret(backend, settings, is_passed_on)
+    if not takes_any_success:
+        return interpret
+
+    def interpret_for_agent(answer: Answer, url: str) -> Response:
+        if not 200 <= answer.status < 300:
+            raise BackendFailure(f"invalid status code {answer.status}: {url}")
+        try:
+            return interpret(answer, url)
+        except BackendFailure:
+            return Response()
+
+    return interpret_for_agent
+
+
+def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool) -> Interpret:
     if is_passed_on:
         return _pass_on
     read = build_reading(backend)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from anyio import Event
 
 from ..assembly import Assembly
-from ..config.structs import Backend, Endpoint, GatewaySettings, Service
+from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
 from ..errors import BackendFailure, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..proxy import Arrive, Branch, Part, Request, Response
@@ -56,7 +56,9 @@ class HttpBackend:
         self._forward_query = build_forward_query(endpoint, backend)
         self._target = build_target(backend.url_pattern)
         self._next_host = build_next_host(backend.host)
-        self._interpret = build_interpret(backend, settings, is_passed_on)
+        self._interpret = build_interpret(
+            backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
+        )
         self._resends_body = options.send_body_on_redirect
         self._unpacks_all = not is_passed_on
         self._accepts_gzip = not service.disable_compression and self._method != "HEAD"

@@ -6,12 +6,9 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from ..config.structs import GatewaySettings, Service
+from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service
 
 ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
-
-DEFAULT_GRACE = 30.0
-"""Seconds for running requests at a stop; KrakenD's 0 means for ever."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ class Channel:
     def reject(self, delivery: Delivery) -> None:
         self.settled.append(("reject", delivery.tag))
 
-    def set_aside(self, delivery: Delivery) -> None:
+    def set_aside(self, delivery: Delivery, seconds: float) -> None:
         self.settled.append(("aside", delivery.tag))
 
     def deliver(self, *tags: int) -> None:

@@ -1,0 +1,160 @@
+"""Async agents: messages without a request run through a pipe of backends, and are settled."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
+
+from .assembly import Job, Source
+from .config.structs import Agent
+from .errors import GatewayError
+from .proxy import Branch
+from .tasks import open_tasks
+
+log = logging.getLogger("gateway.agent")
+
+
+class Rate:
+    """At most ``rate`` a second on average, in bursts of as many; 0: no limit."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._capacity = max(1.0, float(int(rate)))
+        self._tokens = self._capacity
+        self._counted_at = 0.0
+
+    async def wait(self) -> None:
+        """Until one more may begin; in the order of asking."""
+        if not self._rate:
+            return
+        now = current_time()
+        gained = (now - self._counted_at) * self._rate
+        self._tokens = min(self._capacity, self._tokens + gained) - 1
+        self._counted_at = now
+        if self._tokens < 0:
+            await sleep(-self._tokens / self._rate)
+
+
+class AgentRunner:
+    """The workers of one agent. A message is acknowledged when every backend has taken it.
+
+    ``stop()``: no further messages. Leaving :meth:`opened` lets the running ones end within
+    ``grace`` seconds; what is not settled then goes back.
+    """
+
+    def __init__(self, agent: Agent, source: Source, pipe: Branch, grace: float) -> None:
+        self.name = agent.name
+        self._workers = max(1, agent.consumer.workers)
+        self._rate = Rate(agent.consumer.max_rate)
+        self._source = source
+        self._pipe = pipe.proxy
+        self._grace = grace
+        self._is_stopping = False
+        self._taking: set[CancelScope] = set()
+        self._in_flight = 0
+        self._failures = 0
+        self._last_message = ""
+        self._last_seen = ""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        async with open_tasks() as workers:
+            for _ in range(self._workers):
+                workers.start_soon(self._work)
+            try:
+                yield
+            finally:
+                self.stop()
+                with move_on_after(self._grace, shield=True):
+                    while self._in_flight:
+                        await sleep(0.02)
+                workers.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        self._is_stopping = True
+        for taking in self._taking:
+            taking.cancel()
+
+    def last_seen(self) -> str:
+        """When the agent was last known to be at work (KrakenD's ping); empty: never."""
+        if self._source.is_attached:
+            self._last_seen = _now()
+        return self._last_seen
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "ready": self._source.is_attached,
+            "agent": self.name,
+            "in_flight": self._in_flight,
+            "failures": self._failures,
+            "last_message": self._last_message,
+            "problem": self._source.problem,
+        }
+
+    async def _work(self) -> None:
+        while (job := await self._take()) is not None:
+            self._in_flight += 1
+            try:
+                await self._run(job)
+            finally:
+                self._in_flight -= 1
+                job.give_back()
+
+    async def _take(self) -> Job | None:
+        """The next message; None: there will be none."""
+        with CancelScope() as taking:
+            self._taking.add(taking)
+            try:
+                if not self._is_stopping:
+                    await self._rate.wait()
+                    return await self._source.take()
+            finally:
+                self._taking.discard(taking)
+        return None
+
+    async def _run(self, job: Job) -> None:
+        """Try until it is done, given up, or not ours any more."""
+        self._last_message = _now()
+        while not await self._try(job):
+            self._failures += 1
+            seconds = await job.failed()
+            if seconds is None or self._is_stopping:
+                return
+            with CancelScope() as pause:
+                self._taking.add(pause)
+                try:
+                    await sleep(seconds)
+                finally:
+                    self._taking.discard(pause)
+            if self._is_stopping or job.is_over:
+                return
+        job.done()
+
+    async def _try(self, job: Job) -> bool:
+        request = None
+        try:
+            request = job.request()
+            response = await self._pipe(request)
+        except GatewayError as error:
+            log.warning("agent %r: %s", self.name, error)
+            return False
+        except get_cancelled_exc_class():
+            raise
+        except Exception:  # of this message alone: the others go on
+            log.exception("agent %r: an unexpected error", self.name)
+            return False
+        finally:
+            if request is not None:
+                request.give_back()
+        if response.has_failures:
+            log.warning("agent %r: a backend failed", self.name)
+        return not response.has_failures
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")
