@@ -7,25 +7,28 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import anyio
 from anyio import Event
+from msgspec.structs import replace
 
 from .about import VERSION
 from .catalog import CATALOG
 from .check import check
 from .config.findings import ConfigError
 from .config.load import Loaded, load
+from .config.structs import GatewaySettings
 from .errors import GatewayError
 from .server.serve import chosen_server, serve
 from .server.settings import ServeSettings, serve_settings
 from .server.signals import stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import supervise
-from .service import open_gateway
+from .service import Gateway, open_gateway
 from .tasks import open_tasks
 
 
@@ -152,9 +155,30 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
 
             gc.collect()
             gc.freeze()  # what is here now stays: no collection need look at it again
-            await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+            async with _serving_management(gateway, settings, is_shared=options.workers > 1):
+                await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
         tasks.cancel_scope.cancel()
     return 0
+
+
+@asynccontextmanager
+async def _serving_management(
+    gateway: Gateway, settings: ServeSettings, *, is_shared: bool
+) -> AsyncGenerator[None]:
+    """Health and readiness on their own port, when there is one, until the block has ended."""
+    own: GatewaySettings = gateway.service.extra_config.get("gateway") or GatewaySettings()
+    if own.management_port is None:
+        yield
+        return
+    of_port = replace(settings, port=own.management_port)
+    sockets = open_sockets(
+        of_port.host, of_port.port, answer_time=of_port.limits.answer_time, is_shared=is_shared
+    )
+    ended = Event()
+    async with open_tasks() as servers:
+        servers.start_soon(partial(serve, gateway.management, of_port, stop=ended, sockets=sockets))
+        yield
+        ended.set()
 
 
 def _banner(where: str, server: str, options: argparse.Namespace, loaded: Loaded) -> str:

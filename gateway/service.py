@@ -17,12 +17,16 @@ from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
 from .config.load import Loaded, load
 from .config.structs import DEFAULT_GRACE, Endpoint, Service
-from .router.app import build_app
+from .router.app import build_app, build_management_app
 from .router.endpoint import Route
 
 
 class Gateway:
-    """An open gateway. ``asgi``: the application, for any ASGI server on this event loop."""
+    """An open gateway. ``asgi``: the application, for any ASGI server on this event loop.
+
+    ``management``: another one, with health and readiness, for ``management_port`` when the
+    configuration has one.
+    """
 
     def __init__(self, service: Service, assembly: Assembly) -> None:
         self.service = service
@@ -33,13 +37,19 @@ class Gateway:
             service,
             [_build_route(endpoint, assembly) for endpoint in service.endpoints],
             readiness=self.readiness,
-            agents=lambda: {agent.name: agent.last_seen() for agent in self._agents},
+            agents=self._last_seen,
             version=VERSION,
         )
         for row in assembly.catalog:
             if row.layer is not None and row.namespace in service.extra_config:
                 app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
         self.asgi: ASGIApp = app
+        self.management = build_management_app(
+            service, readiness=self.readiness, agents=self._last_seen
+        )
+
+    def _last_seen(self) -> dict[str, Any]:
+        return {agent.name: agent.last_seen() for agent in self._agents}
 
     def readiness(self) -> dict[str, Any]:
         """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""

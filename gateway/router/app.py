@@ -98,16 +98,52 @@ def _add_builtin(
     agents: Callable[[], dict[str, Any]],
 ) -> Container[Handler]:
     """Add what is always there; the limit on requests does not hold for what comes back."""
-    health, ready = build_health(agents), build_ready(readiness)
-    if not router.disable_health:
-        table.add("GET", router.health_path, health)
-        table.add("GET", gateway.ready_path, ready)
+    states = _states(router, gateway, readiness, agents)
+    if gateway.management_port is None:
+        for path, handler in states.items():
+            table.add("GET", path, handler)
     for method in EVERY_METHOD:
         if service.debug_endpoint:
             table.add(method, "/__debug/*", debug)
         if service.echo_endpoint:
             table.add(method, "/__echo/*", build_echo(gateway))
-    return (health, ready)
+    return states.values()
+
+
+def _states(
+    router: RouterSettings,
+    gateway: GatewaySettings,
+    readiness: Callable[[], dict[str, Any]],
+    agents: Callable[[], dict[str, Any]],
+) -> dict[str, Handler]:
+    """What tells of the gateway itself, by path."""
+    if router.disable_health:
+        return {}
+    return {router.health_path: build_health(agents), gateway.ready_path: build_ready(readiness)}
+
+
+def build_management_app(
+    service: Service,
+    *,
+    readiness: Callable[[], dict[str, Any]],
+    agents: Callable[[], dict[str, Any]] = dict,
+) -> ASGIApp:
+    """What is served on ``management_port``, instead of on the public one."""
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    states = _states(router, gateway, readiness, agents)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _answer_other(scope, receive, send)
+        elif (handler := states.get(scope["path"])) is None:
+            await send_answer(send, text(404, "404 page not found", charset=False))
+        elif scope["method"] != "GET":
+            await send_answer(send, text(405, "405 method not allowed", charset=False))
+        else:
+            await handler(scope, receive, send, {})
+
+    return app
 
 
 def _add_options(

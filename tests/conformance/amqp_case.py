@@ -91,7 +91,7 @@ class AmqpCase:
         return [{"do": "gateway_start"}] if self._case.get("start", True) else []
 
     async def _compare(self, step: Step, got: Any, wanted: Any) -> list[str]:
-        deadline = time.monotonic() + 6
+        deadline = time.monotonic() + step.get("within", 6)
         problems = differences(wanted, got, step["as"])
         while problems and step["do"] in REPEATED and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
@@ -190,7 +190,7 @@ class AmqpCase:
     # What stands beside it.
 
     async def mock(self, step: Step) -> Any:
-        return self._backend.seen(step["path"])
+        return self._backend.seen(step.get("path"))
 
     async def proxy(self, step: Step) -> Any:
         return {"accepted": self._proxy.accepted, "open": self._proxy.open_connections}

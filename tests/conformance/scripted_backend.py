@@ -41,9 +41,9 @@ class ScriptedBackend:
         if self._serving is not None:
             await self._serving
 
-    def seen(self, path: str) -> dict[str, Any]:
-        """The requests to ``path``, in order."""
-        requests = [each for each in self._requests if each["path"].split("?")[0] == path]
+    def seen(self, path: str | None) -> dict[str, Any]:
+        """The requests to ``path``, or all, in order."""
+        requests = [each for each in self._requests if path in (None, each["path"].split("?")[0])]
         return {
             "count": len(requests),
             "bodies": [each["body"] for each in requests],

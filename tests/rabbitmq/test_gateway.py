@@ -10,7 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.process import GatewayProcess, configuration, consumer, endpoint, running
+from bench.process import (
+    GatewayProcess,
+    configuration,
+    consumer,
+    endpoint,
+    free_port,
+    running,
+)
 
 from .amqp import count, publish
 
@@ -100,6 +107,23 @@ def test_without_a_broker_the_gateway_starts_and_says_so(
         ready = get(gateway, "/__ready")
         assert ready.status_code == 503
         assert "secret" not in ready.text + gateway.log
+
+
+def test_health_and_readiness_may_have_a_port_of_their_own(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    port = free_port()
+    config = configuration(
+        {"endpoint": "/a", "backend": [{"host": ["http://127.0.0.1:10"], "url_pattern": "/"}]},
+        extra_config={"gateway": {"management_port": port}},
+    )
+    with running(config, tmp_path, *flags, is_awaited=False) as gateway:
+        gateway.wait_for("/__health", 404)
+        for path in ("/__health", "/__ready"):
+            assert httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200
+            assert get(gateway, path).status_code == 404
+        assert httpx.get(f"http://127.0.0.1:{port}/a").status_code == 404
+        assert gateway.stop() == 0
 
 
 def test_workers_share_the_port_and_stop_together(vhost_url: str, tmp_path: Path) -> None:
