@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from anyio import Event
 from hypercorn.config import Config
 from sniffio import current_async_library
 
+from ..tasks import open_tasks
 from .hypercorn_connection import adapt
 from .settings import ServeSettings
 
@@ -42,10 +44,11 @@ async def serve_hypercorn(
     adapted = adapt(app, limits)
     started()  # the sockets are listening
     if current_async_library() == "trio":
-        from hypercorn.trio import serve as serve_trio
-
-        await serve_trio(adapted, config, shutdown_trigger=stop.wait, mode="asgi")
+        from hypercorn.trio import serve as serve_with
     else:
-        from hypercorn.asyncio import serve as serve_asyncio
-
-        await serve_asyncio(adapted, config, shutdown_trigger=stop.wait, mode="asgi")
+        from hypercorn.asyncio import serve as serve_with  # type: ignore[assignment]
+    # It cancels its own task on the way out (asyncio's task groups do): that must not be ours.
+    async with open_tasks() as tasks:
+        tasks.start_soon(
+            partial(serve_with, adapted, config, shutdown_trigger=stop.wait, mode="asgi")
+        )

@@ -40,9 +40,10 @@ class BrokerProxy:
     async def cut(self) -> None:
         """Break every connection, frozen ones too; the port stays open."""
         self._flowing.set()
-        for writer in self._writers:
+        cut = set(self._writers)
+        for writer in cut:
             writer.transport.abort()
-        while self._writers:
+        while cut & self._writers:
             await asyncio.sleep(0.01)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -7,9 +7,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
+from anyio import Event
 
+from gateway.server import ServeSettings, serve
 from gateway.server.sockets import open_sockets
 
 
@@ -21,19 +21,16 @@ class ScriptedBackend:
         self._asked: Counter[str] = Counter()
         self._requests: list[dict[str, Any]] = []
         self._active = self._peak = 0
-        self._stop = asyncio.Event()
+        self._stop = Event()
         self._serving: asyncio.Task[None] | None = None
         self.url = ""
 
     async def start(self) -> None:
-        (listening,) = open_sockets("127.0.0.1", 0, answer_time=60)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = Config()
-        config.bind = [f"fd://{listening.detach()}"]
-        config.accesslog = config.errorlog = None
-        config.graceful_timeout = 0.1
+        sockets = open_sockets("127.0.0.1", 0, answer_time=60)
+        self.url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        settings = ServeSettings(grace=1)
         self._serving = asyncio.create_task(
-            serve(self._answer, config, shutdown_trigger=self._stop.wait, mode="asgi")
+            serve(self._answer, settings, stop=self._stop, sockets=sockets)
         )
 
     async def stop(self) -> None:
@@ -52,11 +49,6 @@ class ScriptedBackend:
         }
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-            return
         body = b""
         while True:
             message = await receive()
