@@ -41,6 +41,7 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 
 OWNERS = {
     "aiormq": {"amqp"},
+    "dns": {"http/discovery.py"},
     "pamqp": {"amqp"},
     "asyncio": {
         "bridge",

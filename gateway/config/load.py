@@ -199,6 +199,7 @@ class _Loader:
         if len(sources) > 1:
             findings.error(f"{path}.extra_config", f"one of {', '.join(sources)} only")
         backend["host"] = self._hosts(backend.get("host", ()), f"{path}.host") or root["host"]
+        rules.check_discovery(backend, path, findings)
         rules.check_hosts(backend, bool(sources), path, findings)
         backend["encoding"] = rules.known_encoding(
             backend["encoding"], rules.ENCODINGS, f"{path}.encoding", findings

@@ -13,6 +13,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 RESERVED = ("/__debug", "/__echo", "/__health")
 OUTPUT_ENCODINGS = ("json", "json-collection", "yaml", "xml", "negotiate", "string", "no-op")
 ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
+DISCOVERIES = ("static", "dns")
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
 _WHOLE_SEGMENT = re.compile(r"(?<=/)\{([^{}/]+)\}(?=/|$)")
@@ -95,6 +96,16 @@ def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findi
 def check_broker(host: str, path: str, findings: Findings) -> None:
     if urlsplit(host).scheme not in ("amqp", "amqps"):
         findings.error(path, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
+
+
+def check_discovery(backend: dict[str, Any], path: str, findings: Findings) -> None:
+    """How hosts are found; whatever is not known means those of the file."""
+    sd = backend.get("sd", "static")
+    if sd not in DISCOVERIES:
+        known = ", ".join(DISCOVERIES)
+        findings.warning(f"{path}.sd", f'unknown "{sd}", "static" is used; there are: {known}')
+    elif sd == "dns" and len(backend.get("host", ())) > 1:
+        findings.warning(f"{path}.host", "only the first name is looked up")
 
 
 def check_hosts(backend: dict[str, Any], is_broker: bool, path: str, findings: Findings) -> None:

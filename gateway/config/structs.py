@@ -92,6 +92,26 @@ DEFAULT_GRACE = 30.0
 """Seconds for what is running at a stop; KrakenD's 0 means for ever."""
 
 
+class ClientCertificate(Struct, frozen=True, kw_only=True):
+    """Paths of PEM files."""
+
+    certificate: str = ""
+    private_key: str = ""
+
+
+class ClientTls(Struct, frozen=True, kw_only=True):
+    """``client_tls``: how HTTPS backends are spoken to. ``ca_certs``: paths of PEM files."""
+
+    allow_insecure_connections: bool = False
+    ca_certs: tuple[str, ...] = ()
+    disable_system_ca_pool: bool = False
+    client_certs: tuple[ClientCertificate, ...] = ()
+    min_version: str = "TLS13"
+    max_version: str = "TLS13"
+    curve_preferences: tuple[int, ...] = ()
+    cipher_suites: tuple[int, ...] = ()
+
+
 class Service(Struct, frozen=True, kw_only=True):
     """The root of a configuration file (``"version": 3``)."""
 
@@ -128,7 +148,8 @@ class Service(Struct, frozen=True, kw_only=True):
     expect_continue_timeout: Seconds = 0.0
     dns_cache_ttl: Seconds = 30.0
     tls: dict[str, Any] | None = None
-    client_tls: dict[str, Any] | None = None
+    client_tls: ClientTls | None = None
+    allow_insecure_connections: bool = False
     plugin: dict[str, Any] | None = None
     extra_config: Extra = field(default_factory=dict)
 

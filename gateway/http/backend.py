@@ -13,13 +13,15 @@ from ..errors import BackendFailure, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .answers import STATUSES, build_interpret, find, unpacked
-from .balance import build_next_host
+from .balance import NextHost, build_next_host
 from .client import HttpClient
 from .connection import Answer
+from .discovery import Discovery
 from .heads import Outgoing, redirected, write_head
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target
+from .tls import client_tls
 
 log = logging.getLogger("gateway.http")
 
@@ -55,7 +57,7 @@ class HttpBackend:
         self._forward_headers = build_forward_headers(endpoint, backend, service)
         self._forward_query = build_forward_query(endpoint, backend)
         self._target = build_target(backend.url_pattern)
-        self._next_host = build_next_host(backend.host)
+        self._next_host = _choose_hosts(backend, assembly)
         self._interpret = build_interpret(
             backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
         )
@@ -185,15 +187,30 @@ def share_client(assembly: Assembly) -> HttpClient:
     service = assembly.service
     settings = PoolSettings(
         dial_time=service.dialer_timeout,
+        header_time=service.response_header_timeout,
         probe_time=service.dialer_keep_alive,
         keeps_connections=not service.disable_keep_alives,
         idle_time=service.idle_connection_timeout,
         max_idle=service.max_idle_connections_per_host or MAX_IDLE_PER_HOST,
         max_body_bytes=_gateway(service).max_answer_bytes,
+        tls=client_tls(service),
     )
     return assembly.resource(
         "http", lambda: HttpClient(assembly.side, settings, service.max_idle_connections)
     )
+
+
+def _choose_hosts(backend: Backend, assembly: Assembly) -> NextHost:
+    """The hosts of the file, or (``sd: dns``) those that the name in it stands for."""
+    if backend.sd != "dns" or not backend.host:
+        return build_next_host(backend.host)
+    name = backend.host[0].partition("://")[2] or backend.host[0]
+    ttl = assembly.service.dns_cache_ttl
+    discovery = assembly.resource(
+        ("dns", name, backend.sd_scheme),
+        lambda: Discovery(assembly.side, name, backend.sd_scheme, ttl),
+    )
+    return discovery.next_host
 
 
 def _gateway(service: Service) -> GatewaySettings:

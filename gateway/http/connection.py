@@ -49,17 +49,23 @@ class Exchange(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``released`` is told of it when it can be used again, ``gone`` when not."""
+    """One connection. ``released`` is told of it when it can be used again, ``gone`` when not.
+
+    ``header_time``: seconds until the headers of an answer must be here; 0: no limit.
+    """
 
     def __init__(
         self,
         released: Callable[[Connection], None],
         gone: Callable[[Connection], None],
         max_body_bytes: int,
+        header_time: float = 0.0,
     ) -> None:
         self._released = released
         self._gone = gone
         self._max_body_bytes = max_body_bytes
+        self._header_time = header_time
+        self._timer: asyncio.TimerHandle | None = None
         self._exchange: Exchange | None = None
         self._parser = HttpResponseParser(self)
         self._is_used = False
@@ -79,6 +85,9 @@ class Connection(asyncio.Protocol):
         self._has_headers = self._is_framed = self._is_done = self._is_spoiled = False
         self._problem = ""
         self._transport.write(exchange.head + exchange.body)
+        if self._header_time:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._header_time, self._fail, "no answer in time")
 
     def drop(self) -> None:
         """Nobody waits for the answer any more: the connection is of no use."""
@@ -142,6 +151,7 @@ class Connection(asyncio.Protocol):
         if self._status < 200:
             return
         self._has_headers = True
+        self._stop_timer()
         for name, value in self._headers:
             if name == b"content-length":
                 self._is_framed = True
@@ -188,7 +198,13 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.answered(answer)
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _end(self) -> Exchange | None:
+        self._stop_timer()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.connection = None

@@ -32,6 +32,7 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """Times in seconds; 0: no limit. ``tls``: makes the context for https, when it is needed."""
 
     dial_time: float = 0.0
+    header_time: float = 0.0
     probe_time: float = 15.0
     keeps_connections: bool = True
     idle_time: float = 0.0
@@ -100,7 +101,9 @@ class Pool:
         loop = asyncio.get_running_loop()
 
         def make() -> Connection:
-            return Connection(self._released, self._gone, settings.max_body_bytes)
+            return Connection(
+                self._released, self._gone, settings.max_body_bytes, settings.header_time
+            )
 
         with fail_after(settings.dial_time or None):
             if self._tls is None:

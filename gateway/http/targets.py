@@ -86,7 +86,7 @@ def build_target(url_pattern: str) -> BuildTarget:
     A placeholder without a value stays as text, as in KrakenD. The function raises
     :class:`BadTarget`.
     """
-    path, mark, query = _rooted(url_pattern).partition("?")
+    path, mark, query = _rooted(url_pattern).partition("#")[0].partition("?")
     fill_path = _build_fill(path, _path_value, quote_path)
     fill_query = _build_fill(query, _query_value, _quote_query)
     if not _PLACEHOLDER.search(url_pattern):

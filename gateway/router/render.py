@@ -180,8 +180,9 @@ def build_render_error(
             headers.append((b"content-type", JSON))
             body = b"{}"
         elif router.return_error_msg or error.is_told:
-            headers.append((b"content-type", _content_type(error)))
             body = str(error).encode(errors="replace")
+            if body:
+                headers.append((b"content-type", _content_type(error)))
         headers.append((b"content-length", b"%d" % len(body)))
         return _fitting(status, headers, body)
 

@@ -40,9 +40,12 @@ class Routes(Generic[H]):
             before, brace, name = segment.partition("{")
             if segment == "*":
                 node = node.child_rest()
+            elif segment.startswith(":") and len(segment) > 1:  # gin's own notation
+                names.append(_capital(segment[1:]))
+                node = node.child_placeholder("")
             elif brace and "}" in name and (self._with_prefixes or not before):
                 # What follows the brace becomes part of the name: gin knows only whole rests.
-                names.append(name[:1].upper() + name[1:].replace("}", ""))
+                names.append(_capital(name.replace("}", "")))
                 node = node.child_placeholder(before)
             else:
                 node = node.statics.setdefault(segment, _Node())
@@ -163,6 +166,10 @@ def clean_path(path: str) -> str:
         elif segment not in ("", "."):
             kept.append(segment)
     return "/" + "/".join(kept) + ("/" if path.endswith("/") and kept else "")
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _other_slash(path: str) -> str:

@@ -34,6 +34,23 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "cors_list": "security/cors",
     "cors_star": "security/cors",
     "cors_star_credentials": "security/cors",
+    "json_schema": "validation/json-schema",
+    "jwt": "auth/validator",
+    "legacy_namespaces": "validation/cel",
+    "lua": dict.fromkeys(
+        (
+            "proxy pre sets a header",
+            "custom error with a code",
+            "custom error without a code",
+            "source file",
+            "proxy pre changes a parameter",
+            "proxy pre changes the body",
+            "backend error in a merge",
+            "endpoint custom error",
+            "endpoint custom error with a type",
+        ),
+        "modifier/lua",
+    ),
     "martian": dict.fromkeys(
         (
             "request header replaces",

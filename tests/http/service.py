@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -16,12 +17,13 @@ Script: TypeAlias = Callable[["Service", Connection, bytes], bool | None]
 class Service:
     """``requests``: every request as it came; ``accepted``: how many connections there were."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         self.requests: list[bytes] = []
         self.accepted = 0
         self.closed = threading.Event()
@@ -32,7 +34,6 @@ class Service:
             while True:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
-                self._open.append(connection)
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def stop(self) -> None:
@@ -44,13 +45,20 @@ class Service:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while request := _read_request(connection):
-                self.requests.append(request)
-                if self._script(self, connection, request) is False:
-                    return
+    def _serve(self, accepted: socket.socket) -> None:
+        with suppress(OSError):
+            with self._secured(accepted) as connection:
+                self._open.append(connection)
+                while request := _read_request(connection):
+                    self.requests.append(request)
+                    if self._script(self, connection, request) is False:
+                        return
         self.closed.set()
+
+    def _secured(self, accepted: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return accepted
+        return self._tls.wrap_socket(accepted, server_side=True)
 
 
 def _read_request(connection: socket.socket) -> bytes:
@@ -68,8 +76,8 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serving(script: Script) -> Generator[Service]:
-    service = Service(script)
+def serving(script: Script, tls: ssl.SSLContext | None = None) -> Generator[Service]:
+    service = Service(script, tls)
     thread = threading.Thread(target=service.run, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,142 @@
+"""``sd: dns``: the hosts of a service as the SRV records of its name tell them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import reduce
+from itertools import cycle
+from math import gcd
+from typing import Any, NamedTuple
+
+from anyio import Event, move_on_after, sleep
+from dns.asyncbackend import get_backend
+from dns.asyncresolver import Resolver
+from dns.exception import DNSException
+
+from ..bridge import AsyncioSide
+from ..errors import BackendFailure
+from ..tasks import open_tasks
+from .targets import Host, parse_host
+
+log = logging.getLogger("gateway.http")
+
+SHORTEST_TTL = 1.0
+DEFAULT_TTL = 30.0
+"""Seconds between looks (lura, sd/dnssrv)."""
+
+FIRST_LOOK = 5.0
+"""Seconds a start waits for the first answer; after that requests fail until there is one."""
+
+SHARES = 100
+"""The weights of all hosts together come to no more entries than about this many."""
+
+
+class Record(NamedTuple):
+    """One SRV record (RFC 2782)."""
+
+    priority: int
+    weight: int
+    target: str
+    port: int
+
+
+class Discovery:
+    """Hosts of one name. A look that fails leaves those that are known.
+
+    Looks are made on the asyncio side: dnspython settles once per process which library runs.
+    """
+
+    def __init__(
+        self,
+        side: AsyncioSide,
+        name: str,
+        scheme: str,
+        ttl: float,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._side = side
+        self._name = name
+        self._scheme = scheme if scheme in ("http", "https") else "http"
+        self._ttl = ttl if ttl >= SHORTEST_TTL else DEFAULT_TTL
+        self._resolver = resolver
+        self._known: list[str] = []
+        self._turn: Iterator[Host] = iter(())
+        self._problem = "not looked up yet"
+
+    def next_host(self) -> Host:
+        """One after the other, by their weights."""
+        host = next(self._turn, None)
+        if host is None:
+            raise BackendFailure("no hosts available")
+        return host
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Look again and again while the block runs."""
+        looked = Event()
+        async with open_tasks() as service:
+            service.start_soon(self._side.run, self._keep_looking, looked)
+            with move_on_after(FIRST_LOOK):
+                await looked.wait()
+            yield
+            service.cancel_scope.cancel()
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "ready": bool(self._known),
+            "role": "dns",
+            "name": self._name,
+            "hosts": sorted(set(self._known)),
+            "problem": self._problem,
+        }
+
+    async def _keep_looking(self, looked: Event) -> None:
+        while True:
+            try:
+                resolver = self._resolver = self._resolver or Resolver()
+                answer = await resolver.resolve(
+                    self._name, "SRV", search=True, backend=get_backend("asyncio")
+                )
+            except (DNSException, OSError) as error:
+                self._problem = str(error)
+                log.warning("dns: %s: %s", self._name, error)
+            else:
+                self._problem = ""
+                self._use(
+                    Record(each.priority, each.weight, each.target.to_text(True), each.port)
+                    for each in answer
+                )
+            self._side.post(looked.set)
+            await sleep(self._ttl)
+
+    def _use(self, records: Iterable[Record]) -> None:
+        addresses = weighted([each for each in records if each.target != "."])
+        if addresses != self._known:
+            self._known = addresses
+            self._turn = cycle([parse_host(f"{self._scheme}://{each}") for each in addresses])
+
+
+def weighted(records: Sequence[Record]) -> list[str]:
+    """Addresses of the best priority, the heaviest first, each as often as its weight asks.
+
+    When all weigh nothing each has one place.
+    """
+    best = min((each.priority for each in records), default=0)
+    chosen = sorted(
+        (each for each in records if each.priority == best),
+        key=lambda each: (-each.weight, each.target, each.port),
+    )
+    total = sum(each.weight for each in chosen)
+    weights = [each.weight for each in chosen]
+    if total > max(SHARES, len(chosen)):
+        scale = max(SHARES, len(chosen))
+        weights = [weight * scale // total for weight in weights]
+    divisor = reduce(gcd, weights, 0)
+    places = [weight // divisor if divisor else 1 for weight in weights]
+    return [
+        f"{each.target}:{each.port}"
+        for each, count in zip(chosen, places, strict=True)
+        for _ in range(count)
+    ]

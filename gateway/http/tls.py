@@ -1,0 +1,59 @@
+"""TLS towards backends, as ``client_tls`` wants it."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from functools import cache, partial
+
+from ..config.structs import ClientTls, Service
+
+log = logging.getLogger("gateway.http")
+
+VERSIONS = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+"""Any other name means the newest (lura, parseTLSVersion)."""
+
+
+def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
+    """What makes the context; made once, when the first HTTPS backend is met.
+
+    A file that cannot be used is logged and left out, as in KrakenD: then fewer peers are trusted,
+    not more.
+    """
+    settings = service.client_tls
+    if service.allow_insecure_connections:
+        settings = ClientTls(allow_insecure_connections=True) if settings is None else settings
+    if settings is None:
+        return cache(ssl.create_default_context)
+    is_insecure = settings.allow_insecure_connections or service.allow_insecure_connections
+    return cache(partial(_build_context, settings, is_insecure))
+
+
+def _build_context(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = VERSIONS.get(settings.min_version, ssl.TLSVersion.TLSv1_3)
+    context.maximum_version = VERSIONS.get(settings.max_version, ssl.TLSVersion.TLSv1_3)
+    if is_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if not settings.disable_system_ca_pool:
+        context.load_default_certs()
+    for path in settings.ca_certs:
+        _load(path, partial(context.load_verify_locations, path))
+    for pair in settings.client_certs:
+        load = partial(context.load_cert_chain, pair.certificate, pair.private_key or None)
+        _load(pair.certificate, load)
+    return context
+
+
+def _load(path: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except OSError as error:  # ssl.SSLError is one
+        log.error("client_tls: cannot use %s: %s", path, error.strerror or error)
