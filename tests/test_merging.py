@@ -63,6 +63,17 @@ def test_two_parts_without_a_document_are_an_empty_document_that_is_incomplete()
     assert (merged.data, merged.is_complete) == ({}, False)
 
 
+def test_a_lone_null_beside_failures_stays_null() -> None:
+    merged = merge([Response(None, False), QueueEmpty()])
+    assert (merged.data, merged.is_complete) == (None, False)
+
+
+def test_an_answer_tells_whether_a_part_failed_or_is_only_incomplete() -> None:
+    incomplete = Response({"error_a": 404}, is_complete=False)
+    assert merge([QueueEmpty(), Response({"a": 1})]).has_failures
+    assert not merge([incomplete, Response({"a": 1})]).has_failures
+
+
 def test_publishes_alone_have_no_document_and_are_complete() -> None:
     merged = merge([Response(), Response()])
     assert (merged.data, merged.is_complete) == (None, True)

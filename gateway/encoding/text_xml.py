@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from .document import TOO_DEEP, DecodeError, Document, unwrap_all
 
-MAX_DEPTH = 500
+MAX_DEPTH = 200
 """Of elements: what is decoded here must be encoded again, and that recurses."""
 
 ROOT = "doc"
@@ -25,7 +25,13 @@ _BLANKS = "\t\r\b\n "
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_NO_NAME = re.compile(r"[^\w.:\-]|^(?=[\d.\-])")
+_FIRST = (
+    ":A-Z_a-z\xc0-\xd6\xd8-\xf6\xf8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f"
+    "\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_LATER = r"\-.0-9\xb7\u0300-\u036f\u203f\u2040"
+_NO_NAME = re.compile(f"[^{_FIRST}{_LATER}]|^(?=[{_LATER}])")
+"""What no name has, and the place before what none begins with (XML 1.0, 2.3)."""
 
 
 def decode_xml(body: bytes) -> Document | None:

@@ -285,3 +285,11 @@ def test_no_document_raises_anything_but_findings(value: Any) -> None:
     findings(value if isinstance(value, dict) else json.dumps(value).encode())
     findings({"version": 3, "endpoints": value, "extra_config": value})
     findings(document(endpoint(backend=[backend(extra_config={CONSUMER: value})])))
+
+
+def test_an_endpoint_of_shadows_alone_is_left_out_and_reported() -> None:
+    shadow = {"extra_config": {"proxy": {"shadow": True}}, "host": ["http://service.test"]}
+    both = endpoint(endpoint="/b", backend=[shadow, {"host": ["http://service.test"]}])
+    found = loaded(document(endpoint(backend=[shadow, shadow]), both))
+    assert [each.endpoint for each in found.service.endpoints] == ["/b"]
+    assert [each.path for each in found.findings] == ["$.endpoints[0].backend"]

@@ -24,9 +24,10 @@ JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 
 
-def rendered(response: Response, **keys: object) -> Answer:
+def rendered(response: Response, accept: bytes | None = None, **keys: object) -> Answer:
     render = build_render(Endpoint(**keys), VERSION)  # type: ignore[arg-type]
-    return render(response, Request("GET", "/", {}))
+    headers = [] if accept is None else [(b"accept", accept)]
+    return render(response, Request("GET", "/", {}, headers))
 
 
 def failed(
@@ -100,6 +101,8 @@ def test_status_without_a_body_has_none() -> None:
         ("string", {"content": Raw(b"5")}, TEXT, b""),
         ("string", {"content": Raw(b"[" * 5_000)}, TEXT, b""),
         ("string", {"a": 1}, TEXT, b""),
+        ("xml", {"a": Raw(b"1.50")}, b"application/xml", b"<a>1.50</a>"),
+        ("yaml", {"a": Raw(b'"b"')}, b"application/yaml; charset=utf-8", b"a: b\n"),
     ],
 )
 def test_output_encodings(
@@ -109,8 +112,74 @@ def test_output_encodings(
     assert (answer.headers[0], answer.body) == ((b"content-type", content_type), body)
 
 
+XML = b"application/xml"
+YAML = b"application/yaml; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, JSON),
+        (b"", JSON),
+        (b" , ", JSON),
+        (b"application/json", JSON),
+        (b"application/xml", XML),
+        (b"application/x-yaml", YAML),
+        (b"text/plain", YAML),
+        (b"application/yaml", JSON),
+        (b"text/xml", JSON),
+        (b"image/png", JSON),
+        (b"image/png, application/x-yaml, application/json", YAML),
+        (b"application/xml;q=0.1,application/json", XML),
+        (b"text/*", YAML),
+        (b"application/*", JSON),
+        (b"*/*", JSON),
+        (b"application/x", XML),
+        (b"application/xmlx", JSON),
+        (b"*", JSON),
+    ],
+)
+def test_negotiation_takes_the_first_type_that_is_offered(
+    accept: bytes | None, content_type: bytes
+) -> None:
+    bodies = {JSON: b'{"a":"b"}', XML: b"<a>b</a>", YAML: b"a: b\n"}
+    answer = rendered(Response({"a": "b"}), accept, output_encoding="negotiate")
+    assert (answer.headers[0], answer.body) == (
+        (b"content-type", content_type),
+        bodies[content_type],
+    )
+
+
+def test_negotiated_answers_may_be_cached_and_partial_like_others() -> None:
+    keys = {"output_encoding": "negotiate", "cache_ttl": 60.0}
+    for is_complete, told in ((True, b"true"), (False, b"false")):
+        answer = rendered(Response({"a": "b"}, is_complete), b"text/plain", **keys)
+        headers = dict(answer.headers)
+        assert headers[b"x-krakend-completed"] == told
+        assert (b"cache-control" in headers) == is_complete
+
+
+@pytest.mark.parametrize("encoding", ["json", "xml", "yaml"])
+def test_an_answer_nested_too_deeply_is_a_failure(encoding: str) -> None:
+    nested: dict[str, object] = {}
+    for _ in range(100_000):
+        nested = {"a": nested}
+    try:
+        with pytest.raises(GatewayError, match="nested too deeply"):
+            rendered(Response(nested), output_encoding=encoding)
+    finally:
+        while nested:  # or else Python takes them apart by recursion
+            nested = nested.pop("a")  # type: ignore[assignment]
+
+
 def test_output_encodings_have_an_answer_to_no_document() -> None:
-    bodies = {"json": b"null", "json-collection": b"[]", "string": b""}
+    bodies = {
+        "json": b"null",
+        "json-collection": b"[]",
+        "string": b"",
+        "xml": b"<doc/>",
+        "yaml": b"{}\n",
+    }
     for encoding, body in bodies.items():
         assert rendered(Response(None, False), output_encoding=encoding).body == body
 

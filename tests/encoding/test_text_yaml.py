@@ -1,0 +1,65 @@
+"""Documents as YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from gateway.encoding import encode_yaml
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"a": "x", "l": ["p", "q"], "o": {"k": True}}, "a: x\nl:\n- p\n- q\no:\n  k: true\n"),
+        (
+            {"a": "true", "b": "12", "c": "", "d": "x: y", "e": "line1\nline2", "f": "é"},
+            'a: "true"\nb: "12"\nc: ""\nd: "x: y"\ne: |-\n  line1\n  line2\nf: é\n',
+        ),
+        ({"n": None, "l": [], "o": {}}, 'l: []\n"n": null\no: {}\n'),
+        ({"l": [{"a": "b", "c": ["d"]}, ["e"]]}, "l:\n- a: b\n  c:\n  - d\n- - e\n"),
+        ({"a": "y", "b": "No", "c": "~", "d": "-", "e": ".inf"}, None),
+        ({"a": "2020-01-01", "b": "a#b", "c": "a: b", "d": "a:", "e": "- a", "f": "\\"}, None),
+        ({"a": "http://a.test/b, c?d=e", "b": "x y"}, "a: http://a.test/b, c?d=e\nb: x y\n"),
+        ({}, "{}\n"),
+        (None, "{}\n"),
+    ],
+)
+def test_document_is_written_as_krakend_writes_it(document: Any, text: str | None) -> None:
+    if text is None:
+        text = "".join(f'{key}: "{value}"\n' for key, value in document.items())
+        text = text.replace("\\", "\\\\")
+    assert encode_yaml(document).decode() == text
+
+
+def test_numbers_of_json_keep_their_text_in_quotes() -> None:
+    document = {"a": Raw(b'{"x":1.50,"y":[1e5,-0]}'), "b": Raw(b"1" * 5_000)}
+    assert yaml.safe_load(encode_yaml(document)) == {
+        "a": {"x": "1.50", "y": ["1e5", "-0"]},
+        "b": "1" * 5_000,
+    }
+
+
+def test_long_text_stays_on_its_line_and_equal_parts_stay_themselves() -> None:
+    part = {"x": "word " * 100 + "end"}
+    text = encode_yaml({"a": part, "b": part}).decode()
+    assert text.count("\n") == 4
+    assert "&" not in text
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(texts, values, max_size=4))
+def test_what_is_written_is_read_as_the_same_document(document: Any) -> None:
+    assert yaml.safe_load(encode_yaml(document)) == document
