@@ -28,16 +28,14 @@ class Rate:
         self._tokens = self._capacity
         self._counted_at = 0.0
 
-    async def wait(self) -> None:
-        """Until one more may begin; in the order of asking."""
+    def reserve(self, now: float) -> float:
+        """A place for one more: the seconds until it. ``now``: seconds of any clock."""
         if not self._rate:
-            return
-        now = current_time()
+            return 0.0
         gained = (now - self._counted_at) * self._rate
         self._tokens = min(self._capacity, self._tokens + gained) - 1
         self._counted_at = now
-        if self._tokens < 0:
-            await sleep(-self._tokens / self._rate)
+        return max(0.0, -self._tokens / self._rate)
 
 
 class AgentRunner:
@@ -111,7 +109,8 @@ class AgentRunner:
             self._taking.add(taking)
             try:
                 if not self._is_stopping:
-                    await self._rate.wait()
+                    if seconds := self._rate.reserve(current_time()):
+                        await sleep(seconds)
                     return await self._source.take()
             finally:
                 self._taking.discard(taking)

@@ -181,9 +181,7 @@ async def test_numbers_of_answers_do_not_count_shadows() -> None:
 
 async def test_concurrent_calls_ask_each_backend_several_times() -> None:
     known = Backends()
-    response = await ask(
-        backend("/a=1"), backend("/fails"), concurrent_calls=3, backends_are=known
-    )
+    response = await ask(backend("/a=1"), backend("/fails"), concurrent_calls=3, backends_are=known)
     assert (response.data or {}).keys() == {"a"}
     assert known.asked.count("/fails") == 3
 

@@ -1,0 +1,105 @@
+"""A message as the request of an agent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from gateway.amqp.buffer import Delivery
+from gateway.amqp.requests import build_request, tries_of
+from gateway.proxy import Request
+
+
+class Closed:
+    """A channel that settles nothing."""
+
+    is_open = False
+
+    def settle(self, delivery: Delivery, seconds: float = 0) -> None:
+        raise AssertionError
+
+    acknowledge = give_back = reject = set_aside = settle
+
+
+def delivery(body: bytes = b"{}", redelivered: bool = False, **properties: Any) -> Delivery:
+    header = ContentHeader(0, len(body), Basic.Properties(**properties)).marshal()
+    route = b"\x04shop\x0aorders.new"
+    return Delivery(Closed(), 1, redelivered, route, header, body)
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in request.headers}
+
+
+def test_properties_and_route_become_headers_and_parameters() -> None:
+    message = delivery(
+        content_type="application/json",
+        content_encoding="gzip",
+        message_id="m-1",
+        correlation_id="c",
+        message_type="order",
+        app_id="shop",
+        priority=3,
+        timestamp=datetime.fromtimestamp(100, UTC),
+        headers={"X-Tenant": "t", "count": 7, "traceparent": "00-1-2-01", "table": {"a": 1}},
+    )
+    request = build_request("q", message, True)
+    assert headers_of(request) == {
+        "content-type": "application/json",
+        "content-encoding": "gzip",
+        "x-amqp-exchange": "shop",
+        "x-amqp-routing-key": "orders.new",
+        "x-amqp-queue": "q",
+        "x-amqp-redelivered": "false",
+        "x-amqp-delivery-count": "0",
+        "x-amqp-message-id": "m-1",
+        "x-amqp-correlation-id": "c",
+        "x-amqp-type": "order",
+        "x-amqp-app-id": "shop",
+        "x-amqp-priority": "3",
+        "x-amqp-timestamp": "100",
+        "x-amqp-header-x-tenant": "t",
+        "x-amqp-header-count": "7",
+        "traceparent": "00-1-2-01",
+        "idempotency-key": "m-1",
+    }
+    assert request.params["Amqp.routing_key"] == "orders.new"
+    assert request.params["Amqp.headers.X-Tenant"] == "t"
+    assert request.body == b"{}"
+
+
+def test_headers_may_be_switched_off_or_listed() -> None:
+    message = delivery(headers={"a": "1", "b": "2"})
+    assert "x-amqp-header-a" not in headers_of(build_request("q", message, False))
+    listed = headers_of(build_request("q", message, ("A",)))
+    assert listed["x-amqp-header-a"] == "1"
+    assert "x-amqp-header-b" not in listed
+
+
+def test_without_an_id_the_key_against_repetition_is_made_of_the_message() -> None:
+    keys = [
+        headers_of(build_request("q", each, True))["idempotency-key"]
+        for each in (delivery(b"1"), delivery(b"1", True), delivery(b"2"))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_no_value_of_a_message_breaks_the_head_of_a_request() -> None:
+    message = delivery(
+        message_id="a\r\nX-Evil: 1", headers={"x\r\ny": "1", "fine": "a\nb", "ä": "1"}
+    )
+    headers = headers_of(build_request("q", message, True))
+    assert headers["x-amqp-message-id"] == "aX-Evil: 1"
+    assert headers["x-amqp-header-fine"] == "ab"
+    assert not any("\r" in name or "\n" in name or "ä" in name for name in headers)
+
+
+def test_tries_are_counted_here_or_by_a_quorum_queue() -> None:
+    message = delivery(headers={"x-delivery-count": 4})
+    assert tries_of(message) == 4
+    message.tries = 6
+    assert tries_of(message) == 6
+    assert headers_of(build_request("q", message, True))["x-amqp-redelivered"] == "true"
