@@ -131,6 +131,19 @@ def producer(url: str, exchange: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+def agent(
+    url: str, queue: str, *backends: dict[str, Any], workers: int = 1, **changes: Any
+) -> dict[str, Any]:
+    """An agent that consumes from ``queue``; ``changes`` go to its settings."""
+    settings = {"host": url, "name": queue, "exchange": "ex", "durable": True}
+    return {
+        "name": f"agent-{queue}",
+        "consumer": {"topic": queue, "workers": workers, "timeout": "5s"},
+        "backend": list(backends),
+        "extra_config": {"async/amqp": {**settings, **changes}},
+    }
+
+
 def endpoint(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"endpoint": path, "timeout": "5s", "backend": list(backends), **changes}
 

@@ -196,3 +196,49 @@ def test_a_reference_to_no_earlier_answer_is_remarked_on(
 ) -> None:
     found = proxy_remarks({"sequential": is_sequential}, {}, {"url_pattern": pattern})
     assert found.keys() == ({"backend[1].url_pattern"} if is_remarked else set())
+
+
+def remarks_on_agent(method: str = "POST", **settings: Any) -> str:
+    source = {"host": "amqp://broker", "name": "q", "exchange": "ex", "durable": True, **settings}
+    agent = {
+        "name": "a",
+        "consumer": {"topic": "#"},
+        "backend": [{"host": ["http://service"], "url_pattern": "/", "method": method}],
+        "extra_config": {"async/amqp": source},
+    }
+    document = {"version": 3, "async_agent": [agent]}
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+
+
+def test_a_good_agent_has_no_remarks() -> None:
+    assert remarks_on_agent() == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"method": "GET"}, "POST is what services expect"),
+        ({"prefetch_size": 1}, "prefetch_size"),
+        ({"auto_ack": True}, "at most once"),
+        ({"nack_discard": True}, "dropped"),
+        ({"max_redeliveries": 3}, "only this gateway knows: max_redeliveries"),
+        ({"delete": True}, "dies with"),
+        ({"durable": False}, "not durable"),
+    ],
+)
+def test_a_trap_of_agents_is_remarked_on(settings: dict[str, Any], word: str) -> None:
+    assert word in remarks_on_agent(**settings)
+
+
+def test_the_broker_of_an_agent_may_have_its_password_from_the_environment() -> None:
+    source = {"host": "amqp://me:${SECRET}@broker", "name": "q", "exchange": "ex"}
+    agent = {
+        "consumer": {"topic": "#"},
+        "backend": [{"host": ["http://service"]}],
+        "extra_config": {"async/amqp": source},
+    }
+    loaded = load({"version": 3, "async_agent": [agent]}, CATALOG, {"SECRET": "a/b"})
+    (loaded_agent,) = loaded.service.async_agent
+    assert loaded_agent.name == "AsyncAgent-01"
+    assert loaded_agent.extra_config["async/amqp"].host == "amqp://me:a%2Fb@broker"
+    assert "a/b" not in str(loaded.findings)

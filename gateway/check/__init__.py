@@ -8,9 +8,11 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
-from ..amqp.settings import CONSUMER_OURS, PRODUCER_OURS
+from ..amqp.settings import AGENT_OURS, CONSUMER_OURS, PRODUCER_OURS
 from ..config.findings import Finding
-from ..config.structs import Backend, Endpoint, Service
+from ..config.structs import Agent, Backend, Endpoint, Service
+from .agent import NAMESPACE as AGENT
+from .agent import check_agent
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
@@ -29,6 +31,16 @@ def check(service: Service) -> Iterator[Finding]:
         yield from check_proxy(endpoint, path)
         for number, backend in enumerate(endpoint.backend):
             yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
+    for place, agent in enumerate(service.async_agent):
+        yield from _check_agent(agent, f"$.async_agent[{place}]")
+
+
+def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
+    yield from check_agent(agent, path)
+    settings = agent.extra_config.get(AGENT)
+    if settings is not None and (used := sorted(AGENT_OURS & _changed(settings))):
+        where = f'{path}.extra_config["{AGENT}"]'
+        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
 
 
 def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
