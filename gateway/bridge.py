@@ -78,13 +78,40 @@ class AnyioSignal:
         return self._value
 
 
-class LoopSignal:
-    """On asyncio, without a scope: a future and a timer cost a third of it."""
+TICKS = 200
+"""A second has so many: the precision of deadlines on asyncio."""
 
-    __slots__ = ("_future", "_loop")
+
+class Wheel:
+    """Deadlines of many signals by few timers: one for each tick in which any is due."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._time = loop.time
+        self._due: dict[int, dict[LoopSignal, None]] = {}
+
+    def add(self, signal: LoopSignal, seconds: float) -> dict[LoopSignal, None]:
+        """Set ``signal`` when ``seconds`` are over, unless it is taken out of what is returned."""
+        tick = int((self._time() + seconds) * TICKS) + 1
+        due = self._due.get(tick)
+        if due is None:
+            due = self._due[tick] = {}
+            self._loop.call_at(tick / TICKS, self._expire, tick)
+        due[signal] = None
+        return due
+
+    def _expire(self, tick: int) -> None:
+        for signal in tuple(self._due.pop(tick)):
+            signal.set()
+
+
+class LoopSignal:
+    """On asyncio, without a scope and a timer of its own: both cost more than all the rest."""
+
+    __slots__ = ("_future", "_wheel")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wheel: Wheel) -> None:
+        self._wheel = wheel
         self._future = loop.create_future()
 
     def set(self, value: Any = None) -> None:
@@ -92,11 +119,11 @@ class LoopSignal:
             self._future.set_result(value)
 
     async def wait(self, seconds: float) -> Any:
-        timer = self._loop.call_later(seconds, self.set)
+        due = self._wheel.add(self, seconds)
         try:
             return await self._future
         finally:
-            timer.cancel()
+            due.pop(self, None)
 
 
 @asynccontextmanager
@@ -125,9 +152,10 @@ class SameLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._wheel = Wheel(loop)
 
     def signal(self) -> Signal:
-        return LoopSignal(self._loop)
+        return LoopSignal(self._loop, self._wheel)
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await func(*args)

@@ -25,9 +25,12 @@ class Hold(Protocol):
 
 
 class Client(Protocol):
-    """Whoever asked, as far as a pipe must know. ``is_gone``: seen while a pipe waited."""
+    """Whoever asked, as far as a pipe must know."""
 
-    is_gone: bool
+    @property
+    def is_gone(self) -> bool:
+        """Seen while a pipe waited."""
+        ...
 
     def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """Call ``gone`` when the client goes away. Asked for only by who has to wait.

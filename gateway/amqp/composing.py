@@ -20,6 +20,7 @@ from .message import (
     decode_properties,
     encode_again,
     encode_origin,
+    encode_plain,
     encode_properties,
 )
 from .requests import Origin as MessageOrigin
@@ -73,10 +74,12 @@ class Composer:
         message_id = self._message_id(request) if self._message_id else b""
         if not message_id:
             message_id = b"%b-%x" % (_prefix, next(_numbers))
-        chosen = self._chosen(request) if self._chosen else NOTHING_CHOSEN
-        properties = encode_properties(
-            origin, self._delivery_mode, chosen, message_id, int(time.time())
-        )
+        now = int(time.time())
+        if self._chosen is None:
+            properties = encode_plain(origin, self._delivery_mode, message_id, now)
+        else:
+            chosen = self._chosen(request)
+            properties = encode_properties(origin, self._delivery_mode, chosen, message_id, now)
         return Message(self._routing_key(request), message_id, properties)
 
     def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:

@@ -43,6 +43,9 @@ DELIVERY_MODE, PRIORITY, CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
 REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
 TYPE, APP_ID = 1 << 5, 1 << 3
 
+PLAIN = DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
+"""What every message has."""
+
 LONGEST_SHORT = 255
 """Bytes of a short string."""
 
@@ -107,12 +110,24 @@ class Chosen(NamedTuple):
     behind: bytes = b""
 
 
+def encode_plain(origin: Origin, delivery_mode: int, message_id: bytes, now: int) -> bytes:
+    """As :func:`encode_properties`, when the request chooses nothing."""
+    return b"%b%b%c%c%b%b" % (
+        _flags(origin.flags | PLAIN),
+        origin.values,
+        delivery_mode,
+        len(message_id),
+        message_id,
+        _seconds(now),
+    )
+
+
 def encode_properties(
     origin: Origin, delivery_mode: int, chosen: Chosen, message_id: bytes, now: int
 ) -> bytes:
     """Flags and values of a content header. ``message_id``: at most 255 bytes; ``now``: seconds
     since 1970."""
-    flags = origin.flags | chosen.flags | DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
+    flags = origin.flags | chosen.flags | PLAIN
     return b"%b%b%c%b%c%b%b%b" % (
         _flags(flags),
         origin.values,

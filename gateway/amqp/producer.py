@@ -44,6 +44,7 @@ class Producer:
         self._is_mandatory = settings.mandatory
         self._status = settings.status
         self._gives_receipt = settings.response == "receipt"
+        self._confirmed = Response(status=settings.status)
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         """Publish now; ``arrive`` is called when the broker has confirmed or refused it."""
@@ -113,8 +114,9 @@ class Producer:
 
     def _answer(self, publication: Publication, outcome: Outcome) -> Part:
         if outcome is Outcome.CONFIRMED:
-            data = self._receipt(publication) if self._gives_receipt else None
-            return Response(data, status=self._status)
+            if self._gives_receipt:
+                return Response(self._receipt(publication), status=self._status)
+            return self._confirmed
         if outcome is Outcome.UNROUTABLE:
             return Unroutable("no queue takes the message")
         return NotConfirmed("the broker refused the message")

@@ -85,7 +85,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
         complete.append((b"cache-control", b"public, max-age=%d" % cache_ttl))
 
     empty = encode({})
-    nothing = Answer(200, [*published, (b"content-length", b"%d" % len(empty))], empty)
+    nothing = Answer(200, (*published, (b"content-length", b"%d" % len(empty))), empty)
 
     def render(response: Response, request: Request) -> Answer:
         data = response.data

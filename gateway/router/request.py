@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from anyio import fail_after
 
 from ..asgi import Receive, Scope, Send, send_answer, text
+from ..proxy import Client
 
 CONNECTION = "gateway.connection"
 """The ASGI extension by which our own servers tell of the connection."""
@@ -16,20 +17,11 @@ CONNECTION = "gateway.connection"
 NOTHING: dict[str, Any] = {}
 
 
-class Connection(Protocol):
-    """What a server can tell of a connection beyond ASGI."""
+class Connection(Client, Protocol):
+    """A client, as a server can tell of it beyond ASGI."""
 
     keeps_body_time: bool
     """The server itself ends a request whose body takes too long."""
-
-    def watch(
-        self, callback: Callable[[], object]
-    ) -> Callable[[], Coroutine[Any, Any, None]] | None:
-        """Call back, once, when the connection is lost before the answer is complete.
-
-        Returns what must run beside for that; None when nothing must.
-        """
-        ...
 
     def body_nowait(self) -> bytes | None:
         """The request's whole body, when it is here; it is handed out once."""
@@ -41,24 +33,6 @@ class Connection(Protocol):
         False when the client has gone, or has not read in time.
         """
         ...
-
-
-class ConnectionClient:
-    """The client of a request on one of our servers. ``is_gone``: seen while a pipe waited."""
-
-    __slots__ = ("_connection", "is_gone", "left")
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.is_gone = False
-        self.left = connection.left
-
-    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]] | None:
-        def note_and_tell() -> None:
-            self.is_gone = True
-            gone()
-
-        return self._connection.watch(note_and_tell)
 
 
 class AsgiClient:
@@ -85,9 +59,9 @@ class AsgiClient:
         return not self.is_gone
 
 
-def build_client(scope: Scope, receive: Receive) -> ConnectionClient | AsgiClient:
-    connection = (scope.get("extensions") or NOTHING).get(CONNECTION)
-    return AsgiClient(receive) if connection is None else ConnectionClient(connection)
+def build_client(scope: Scope, receive: Receive) -> Connection | AsgiClient:
+    connection: Connection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
+    return connection or AsgiClient(receive)
 
 
 class BodyError(Exception):

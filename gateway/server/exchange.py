@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -27,6 +28,14 @@ class Burst:
 
     def __init__(self) -> None:
         self._pending: list[tuple[asyncio.Transport, bytes]] = []
+        self._defaults: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
+
+    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The server's own headers: a new list each second."""
+        if headers is not self._defaults:
+            self._defaults, self._default_lines = headers, _lines(headers)
+        return self._default_lines
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         self._pending.append((transport, data))
@@ -110,6 +119,10 @@ class Exchange(RequestResponseCycle):
 
     # What the application is told beyond ASGI (gateway.router.request.Connection).
 
+    @property
+    def is_gone(self) -> bool:
+        return self.disconnected
+
     def watch(self, callback: Callable[[], object]) -> None:
         """Call back, once, when the connection is lost before the response is complete."""
         if self.disconnected:
@@ -148,7 +161,17 @@ class Exchange(RequestResponseCycle):
 
     async def run_asgi(self, app: Any) -> None:
         try:
-            await super().run_asgi(app)
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            log.error("an error in the application", exc_info=error)
+            if self.response_started:
+                self.transport.close()
+            else:
+                await self.send_500_response()
+        else:
+            if not self.response_started and not self.disconnected:
+                log.error("the application has not answered")
+                await self.send_500_response()
         finally:
             if not self.keep_alive:
                 asyncio.get_running_loop().call_soon(self.transport.close)  # behind the burst
@@ -184,14 +207,12 @@ class Exchange(RequestResponseCycle):
         """Status line and headers; ``length`` None: the body follows in chunks."""
         status = head["status"]
         headers = head.get("headers", ())
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if not (lines.count(b"\n") == lines.count(b"\r") == len(headers)):
-            raise RuntimeError("a header with a line break")
-        for name, value in headers:
-            if name == b"connection" and value == b"close":
-                self.keep_alive = False
-        common = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
-        if not self.keep_alive and b"connection: close\r\n" not in lines:
+        # A tuple is a constant of the configuration.
+        lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
+        common = self._burst.default_lines(self.default_headers)
+        if b"connection: close\r\n" in lines:
+            self.keep_alive = False
+        elif not self.keep_alive:
             common += b"connection: close\r\n"
         if length is None:
             common += b"transfer-encoding: chunked\r\n"
@@ -211,6 +232,16 @@ class Exchange(RequestResponseCycle):
         else:
             self.transport.set_write_buffer_limits()
         return not self.disconnected
+
+
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not (lines.count(b"\n") == lines.count(b"\r") == len(headers)):
+        raise RuntimeError("a header with a line break")
+    return lines
+
+
+_kept_lines = lru_cache(256)(_lines)
 
 
 def _chunk(body: bytes, more_body: bool) -> bytes:

@@ -30,6 +30,7 @@ class HypercornConnection:
         self._server = server
         self._receive = receive
         self._answer_time = answer_time
+        self.is_gone = False
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
         return partial(self._wait_gone, callback)
@@ -37,6 +38,7 @@ class HypercornConnection:
     async def _wait_gone(self, callback: Callable[[], object]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self.is_gone = True
         callback()
 
     def body_nowait(self) -> bytes | None:

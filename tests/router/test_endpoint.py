@@ -26,12 +26,17 @@ class Connection:
 
     def __init__(self, stays: bool = True) -> None:
         self.stays = stays
-        self.lost: Any = None
+        self.is_gone = False
         self.watched = Event()
+        self._callback: Any = None
 
     def watch(self, callback: Any) -> None:
-        self.lost = callback
+        self._callback = callback
         self.watched.set()
+
+    def lost(self) -> None:
+        self.is_gone = True
+        self._callback()
 
     async def left(self) -> bool:
         return self.stays
