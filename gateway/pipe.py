@@ -230,11 +230,12 @@ class _Waiting:
 
     def end(self, request: Request) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
+        if not self._pending:
+            return
         for number, withdraw in self._withdraw:
-            problem = withdraw()
             if number in self._pending:
                 del self._pending[number]
-                self._arrived.append(problem or self._late[number].timed_out(request))
+                self._arrived.append(withdraw() or self._late[number].timed_out(request))
         for number in self._pending:
             self._arrived.append(self._late[number].timed_out(request))
 
