@@ -66,6 +66,8 @@ BuildBackend: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Branch]
 
 BuildStage: TypeAlias = Callable[[Any, Endpoint, Assembly], Stage]
 BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stage]
+BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Callable[[Any], Any]]
+"""As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 
@@ -116,10 +118,11 @@ class Component(Struct, frozen=True, kw_only=True):
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``service``: settings that other parts read from the root; ``layer``: wraps the whole
-    application. ``is_default``: the backend of whoever names no other. ``guard``: asked before a
+    application. ``is_default``: the backend of whoever names no other. ``backend_stage``: wraps a
+    branch; ``transport``: wraps the exchanges of an HTTP backend. ``guard``: asked before a
     request's body is read; ``endpoint_stage``: wraps the pipe, of agents too. ``agent``: what
-    agents take their messages from. ``read_on``: further levels on which
-    other parts read the settings. ``ours``: keys that KrakenD does not have.
+    agents take their messages from. ``read_on``: further levels on which other parts read the
+    settings. ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str
@@ -131,6 +134,7 @@ class Component(Struct, frozen=True, kw_only=True):
     backend: BuildBackend | None = None
     is_default: bool = False
     backend_stage: BuildBackendStage | None = None
+    transport: BuildTransportStage | None = None
     endpoint_stage: BuildStage | None = None
     guard: BuildGuard | None = None
     layer: BuildLayer | None = None
@@ -142,7 +146,7 @@ class Component(Struct, frozen=True, kw_only=True):
             "service": self.service or self.layer,
             "endpoint": self.endpoint_stage or self.guard,
             "agent": self.agent or self.endpoint_stage,
-            "backend": self.backend or self.backend_stage,
+            "backend": self.backend or self.backend_stage or self.transport,
             "source": self.backend and not self.is_default,
         }
         return level in self.read_on or bool(builders.get(level))

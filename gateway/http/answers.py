@@ -146,4 +146,4 @@ def unpacked(answer: Answer, limit: int) -> Answer:
     if len(body) > limit:
         raise BackendFailure(f"the answer has more than {limit} bytes")
     headers = [header for header in answer.headers if header[0] != b"content-encoding"]
-    return Answer(answer.status, headers, body, answer.is_whole and unpack.eof)
+    return answer._replace(headers=headers, body=body, is_whole=answer.is_whole and unpack.eof)

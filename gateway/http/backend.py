@@ -9,30 +9,24 @@ from anyio import Event
 
 from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
-from ..errors import BackendFailure, GatewayError
+from ..errors import GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..proxy import Arrive, Branch, Part, Request, Response
-from .answers import STATUSES, build_interpret, find, unpacked
+from .answers import build_interpret, find
 from .balance import NextHost, build_next_host
 from .client import HttpClient
-from .connection import Answer
 from .discovery import Discovery
-from .heads import Outgoing, redirected, write_head
+from .heads import Outgoing
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target
 from .tls import client_tls
+from .transport import Redirecting, Result, Transport
 
 log = logging.getLogger("gateway.http")
 
 CLIENT = "backend/http/client"
-MAX_REDIRECTS = 10
-"""As many as Go follows."""
-
 MAX_IDLE_PER_HOST = 250
-
-CHOICES = (b"accept-encoding", b"range")
-"""Who sends them wants the answer as it is."""
 
 
 def build_http(
@@ -51,8 +45,6 @@ class HttpBackend:
     ) -> None:
         service = assembly.service
         is_passed_on = "no-op" in (backend.encoding, endpoint.output_encoding)
-        options = backend.extra_config.get(CLIENT) or HttpClientSettings()
-        self._client = share_client(assembly)
         self._method = backend.method.upper()
         self._forward_headers = build_forward_headers(endpoint, backend, service)
         self._forward_query = build_forward_query(endpoint, backend)
@@ -61,13 +53,7 @@ class HttpBackend:
         self._interpret = build_interpret(
             backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
         )
-        self._resends_body = options.send_body_on_redirect
-        self._unpacks_all = not is_passed_on
-        self._accepts_gzip = not service.disable_compression and self._method != "HEAD"
-        self._max_bytes = _gateway(service).max_answer_bytes
-        close = b"\r\nConnection: close" if service.disable_keep_alives else b""
-        self._lines = close + b"\r\n\r\n"
-        self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
+        self._send = _build_transport(backend, endpoint, assembly, unpacks_all=not is_passed_on)
 
     async def proxy(self, request: Request) -> Response:
         """Ask, and wait for the answer."""
@@ -89,11 +75,26 @@ class HttpBackend:
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
         """Ask; the answer comes without a task."""
-        call = Call(self, arrive)
-        call.begin(request)
-        return call.withdraw
+        try:
+            outgoing = self._outgoing(request)
+            return self._send(outgoing, lambda result: arrive(self._part(result, outgoing)))
+        except GatewayError as error:
+            arrive(error)
+            return _nothing_to_withdraw
 
-    def outgoing(self, request: Request) -> Outgoing:
+    def _part(self, result: Result, outgoing: Outgoing) -> Part:
+        """What the answer means. Never raises."""
+        if isinstance(result, GatewayError):
+            return result
+        try:
+            return self._interpret(result, result.url or outgoing.url)
+        except GatewayError as error:
+            return error
+        except Exception:  # this runs in the connection's callback: nobody else may suffer
+            log.exception("%s: while reading the answer", outgoing.url)
+            return GatewayError("internal error")
+
+    def _outgoing(self, request: Request) -> Outgoing:
         """What this request asks of a host."""
         host = self._next_host()
         target = host.base + self._target(request.params)
@@ -106,80 +107,30 @@ class HttpBackend:
             headers.append((b"authorization", host.login))
         return Outgoing(self._method, host, target, headers, request.body)
 
-    def send(self, outgoing: Outgoing, call: Call) -> Callable[[], None]:
-        """Send it, for ``call`` to be told."""
-        call.asks_gzip = self._accepts_gzip and not any(
-            name in CHOICES for name, _ in outgoing.headers
-        )
-        fixed = self._lines_with_gzip if call.asks_gzip else self._lines
-        head = write_head(outgoing, fixed)
-        origin = outgoing.host.origin
-        return self._client.send(origin, outgoing.method, head, outgoing.body, call.arrived)
 
-    def next(self, outgoing: Outgoing, answer: Answer) -> Outgoing | None:
-        """Where a redirect leads."""
-        return redirected(outgoing, answer, self._resends_body)
-
-    def response(self, answer: Answer, outgoing: Outgoing, asked_gzip: bool) -> Response:
-        """What the answer means."""
-        if answer.status not in STATUSES:
-            raise BackendFailure(f"{outgoing.url}: {answer.status} is no status of HTTP")
-        is_ours = asked_gzip or self._unpacks_all
-        if is_ours and answer.body and find(answer.headers, b"content-encoding") == b"gzip":
-            answer = unpacked(answer, self._max_bytes)
-        return self._interpret(answer, outgoing.url)
+def _nothing_to_withdraw() -> None:
+    """Nothing was sent."""
 
 
-class Call:
-    """One request to a backend, over all its redirects."""
-
-    __slots__ = ("_arrive", "_asked", "_hops", "_outgoing", "_withdraw", "asks_gzip")
-
-    def __init__(self, asked: HttpBackend, arrive: Arrive) -> None:
-        self._asked = asked
-        self._arrive = arrive
-        self._hops = 0
-        self._withdraw: Callable[[], None] | None = None
-        self.asks_gzip = False
-
-    def begin(self, request: Request) -> None:
-        try:
-            self._send(self._asked.outgoing(request))
-        except GatewayError as error:
-            self._arrive(error)
-
-    def withdraw(self) -> None:
-        """Nobody waits any more."""
-        if self._withdraw is not None:
-            self._withdraw()
-
-    def arrived(self, part: Answer | BackendFailure) -> None:
-        """The answer of one host: it may be a redirect. Never raises."""
-        try:
-            result = self._result(part)
-        except GatewayError as error:
-            result = error
-        except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("%s: while reading the answer", self._outgoing.url)
-            result = GatewayError("internal error")
-        if result is not None:
-            self._arrive(result)
-
-    def _result(self, part: Answer | BackendFailure) -> Part | None:
-        if isinstance(part, BackendFailure):
-            return BackendFailure(f"{self._outgoing.method} {self._outgoing.url}: {part}")
-        outgoing = self._asked.next(self._outgoing, part)
-        if outgoing is None:
-            return self._asked.response(part, self._outgoing, self.asks_gzip)
-        self._hops += 1
-        if self._hops > MAX_REDIRECTS:
-            raise BackendFailure(f"{outgoing.url}: stopped after {MAX_REDIRECTS} redirects")
-        self._send(outgoing)
-        return None
-
-    def _send(self, outgoing: Outgoing) -> None:
-        self._outgoing = outgoing
-        self._withdraw = self._asked.send(outgoing, self)
+def _build_transport(
+    backend: Backend, endpoint: Endpoint, assembly: Assembly, *, unpacks_all: bool
+) -> Transport:
+    """The gateway's client, in the stages of the backend's ``extra_config``."""
+    service = assembly.service
+    options = backend.extra_config.get(CLIENT) or HttpClientSettings()
+    transport: Transport = Redirecting(
+        share_client(assembly),
+        accepts_gzip=not service.disable_compression and backend.method.upper() != "HEAD",
+        unpacks_all=unpacks_all,
+        resends_body=options.send_body_on_redirect,
+        max_bytes=_gateway(service).max_answer_bytes,
+        closes=service.disable_keep_alives,
+    )
+    for row in assembly.catalog:
+        settings = backend.extra_config.get(row.namespace)
+        if settings is not None and row.transport is not None:
+            transport = row.transport(settings, backend, endpoint, assembly)(transport)
+    return transport
 
 
 def share_client(assembly: Assembly) -> HttpClient:

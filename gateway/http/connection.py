@@ -23,13 +23,15 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Answer(NamedTuple):
     """What a backend answered. ``is_whole``: everything it announced has come.
 
-    Names of ``headers`` are in lower case.
+    Names of ``headers`` are in lower case. ``url``: where a redirect has led, without credentials;
+    empty when there was none.
     """
 
     status: int
     headers: Headers
     body: bytes
     is_whole: bool = True
+    url: str = ""
 
 
 class Exchange(Protocol):

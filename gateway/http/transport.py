@@ -1,0 +1,137 @@
+"""A request to a backend and its answer, over all redirects: what HTTP-only namespaces wrap.
+
+A :data:`Transport` is to an HTTP exchange what a proxy is to a branch. Runs where the gateway runs;
+waits without a task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..errors import BackendFailure, GatewayError
+from .answers import STATUSES, find, unpacked
+from .client import HttpClient
+from .connection import Answer
+from .heads import Outgoing, redirected, write_head
+
+log = logging.getLogger("gateway.http")
+
+Result: TypeAlias = Answer | GatewayError
+Arrive: TypeAlias = Callable[[Result], None]
+Withdraw: TypeAlias = Callable[[], None]
+Transport: TypeAlias = Callable[[Outgoing, Arrive], Withdraw]
+"""Sends a request; ``arrive`` is called once with what came, perhaps at once. Returns what
+withdraws it: after that ``arrive`` is not called. Raises :class:`GatewayError` instead of calling
+it when the request cannot be sent."""
+
+TransportStage: TypeAlias = Callable[[Transport], Transport]
+"""Wraps the transport of one backend."""
+
+MAX_REDIRECTS = 10
+"""As many as Go follows."""
+
+CHOICES = (b"accept-encoding", b"range")
+"""Who sends them wants the answer as it is."""
+
+
+class Redirecting:
+    """The innermost transport: sends, follows redirects, unpacks.
+
+    ``accepts_gzip``: ask for it where the client made no choice. ``unpacks_all``: also what was
+    not asked for. ``max_bytes``: of an unpacked answer. ``closes``: no connection is used twice.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        accepts_gzip: bool,
+        unpacks_all: bool,
+        resends_body: bool,
+        max_bytes: int,
+        closes: bool,
+    ) -> None:
+        self._client = client
+        self._accepts_gzip = accepts_gzip
+        self._unpacks_all = unpacks_all
+        self._resends_body = resends_body
+        self._max_bytes = max_bytes
+        self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
+        self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
+
+    def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+        call = Call(self, arrive)
+        call.send(outgoing)
+        return call.withdraw
+
+    def send(self, outgoing: Outgoing, call: Call) -> Withdraw:
+        """One hop, for ``call`` to be told."""
+        call.asks_gzip = self._accepts_gzip and not any(
+            name in CHOICES for name, _ in outgoing.headers
+        )
+        fixed = self._lines_with_gzip if call.asks_gzip else self._lines
+        head = write_head(outgoing, fixed)
+        origin = outgoing.host.origin
+        return self._client.send(origin, outgoing.method, head, outgoing.body, call.arrived)
+
+    def next(self, outgoing: Outgoing, answer: Answer) -> Outgoing | None:
+        """Where a redirect leads."""
+        return redirected(outgoing, answer, self._resends_body)
+
+    def finished(self, answer: Answer, outgoing: Outgoing, asked_gzip: bool) -> Answer:
+        """The last answer, unpacked. Raises :class:`BackendFailure`."""
+        if answer.status not in STATUSES:
+            raise BackendFailure(f"{outgoing.url}: {answer.status} is no status of HTTP")
+        is_ours = asked_gzip or self._unpacks_all
+        if is_ours and answer.body and find(answer.headers, b"content-encoding") == b"gzip":
+            return unpacked(answer, self._max_bytes)
+        return answer
+
+
+class Call:
+    """One request to a backend, over all its redirects."""
+
+    __slots__ = ("_arrive", "_hops", "_outgoing", "_sender", "_withdraw", "asks_gzip")
+
+    def __init__(self, sender: Redirecting, arrive: Arrive) -> None:
+        self._sender = sender
+        self._arrive = arrive
+        self._hops = 0
+        self._withdraw: Withdraw | None = None
+        self.asks_gzip = False
+
+    def send(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
+        self._withdraw = self._sender.send(outgoing, self)
+
+    def withdraw(self) -> None:
+        """Nobody waits any more."""
+        if self._withdraw is not None:
+            self._withdraw()
+
+    def arrived(self, part: Answer | BackendFailure) -> None:
+        """The answer of one host: it may be a redirect. Never raises."""
+        try:
+            result = self._result(part)
+        except GatewayError as error:
+            result = error
+        except Exception:  # this runs in the connection's callback: nobody else may suffer
+            log.exception("%s: while reading the answer", self._outgoing.url)
+            result = GatewayError("internal error")
+        if result is not None:
+            self._arrive(result)
+
+    def _result(self, part: Answer | BackendFailure) -> Result | None:
+        if isinstance(part, BackendFailure):
+            return BackendFailure(f"{self._outgoing.method} {self._outgoing.url}: {part}")
+        outgoing = self._sender.next(self._outgoing, part)
+        if outgoing is None:
+            answer = self._sender.finished(part, self._outgoing, self.asks_gzip)
+            return answer._replace(url=self._outgoing.url) if self._hops else answer
+        self._hops += 1
+        if self._hops > MAX_REDIRECTS:
+            raise BackendFailure(f"{outgoing.url}: stopped after {MAX_REDIRECTS} redirects")
+        self.send(outgoing)
+        return None
