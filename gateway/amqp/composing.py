@@ -13,24 +13,19 @@ from ..errors import Unpublishable
 from ..forwarding import build_forward_headers, canonical_name, headers_that_count
 from ..proxy import Request
 from .message import (
-    Chosen,
+    NOT_SENT,
     Origin,
     TooLongError,
-    decode_chosen,
-    decode_properties,
-    encode_again,
     encode_origin,
     encode_plain,
     encode_properties,
+    short_string,
 )
+from .properties import DELIVERY_MODE, MESSAGE_ID, USER_ID, join, keep_fields, split, split_header
 from .requests import Origin as MessageOrigin
 from .settings import ProducerSettings
 from .values import Value, build_chosen, build_value
 
-NOT_SENT = frozenset({b"cc", b"bcc"})
-"""RabbitMQ gives these headers meaning: a client could choose queues by them."""
-
-NOTHING_CHOSEN = Chosen()
 MOST_ORIGINS = 1000
 LARGEST_ORIGIN = 4096
 """Headers that are kept, encoded, for the next request like it: how many, how many bytes."""
@@ -41,6 +36,10 @@ LARGEST_PROPERTIES = 100_000
 _prefix = os.urandom(8).hex().encode()
 _numbers = count(1)
 """Together a message id that no other process uses."""
+
+
+def _new_id() -> bytes:
+    return b"%b-%x" % (_prefix, next(_numbers))
 
 
 class Message(NamedTuple):
@@ -73,7 +72,7 @@ class Composer:
         origin = self._origin(request)
         message_id = self._message_id(request) if self._message_id else b""
         if not message_id:
-            message_id = b"%b-%x" % (_prefix, next(_numbers))
+            message_id = _new_id()
         now = int(time.time())
         if self._chosen is None:
             properties = encode_plain(origin, self._delivery_mode, message_id, now)
@@ -84,21 +83,18 @@ class Composer:
 
     def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
         """An agent's message keeps its properties but for those that the settings name."""
-        properties = decode_properties(origin.header)
-        if self._message_id and (message_id := self._message_id(request)):
-            properties.message_id = message_id.decode()
-        properties.message_id = properties.message_id or f"{_prefix.decode()}-{next(_numbers):x}"
+        properties = split_header(origin.header)
+        properties.pop(USER_ID, None)  # the broker closes the channel of another user
+        keep_fields(properties, self._is_listed)
+        if self._chosen:
+            chosen = self._chosen(request)
+            properties.update(split(chosen.flags, chosen.before + chosen.behind))
         if self._delivery_mode == 2:
-            properties.delivery_mode = 2
-        chosen = self._chosen(request) if self._chosen else NOTHING_CHOSEN
-        headers = properties.headers or {}
-        properties.headers = {
-            name: value for name, value in headers.items() if self._is_listed(name.lower().encode())
-        }
-        for name, value in decode_chosen(chosen).items():
-            setattr(properties, name, value)
-        message_id = properties.message_id.encode()
-        return Message(self._routing_key(request), message_id, encode_again(properties))
+            properties[DELIVERY_MODE] = b"\2"
+        message_id = self._message_id(request) if self._message_id else b""
+        message_id = message_id or properties.get(MESSAGE_ID, b"")[1:] or _new_id()
+        properties[MESSAGE_ID] = short_string(message_id)
+        return Message(self._routing_key(request), message_id, join(properties))
 
     def _origin(self, request: Request) -> Origin:
         """Requests of one client differ little: what was encoded once is found again."""

@@ -15,7 +15,7 @@ from ..manipulation import build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
-from .message import decode_properties
+from .properties import CONTENT_ENCODING, CONTENT_TYPE, split_header
 from .settings import ConsumerSettings
 from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
@@ -24,11 +24,16 @@ log = logging.getLogger("gateway.amqp")
 
 Answer = Callable[[Delivery], Response]
 
+PASSED_ON = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
+"""Properties that are headers of a ``no-op`` answer."""
+
 
 def build_consumer(
     settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that answers with a message. Its request counts for nothing."""
+    if settings.exclusive and assembly.worker:
+        return Branch(_consumed_elsewhere, reads_body=False)
     subscription = _subscribe(settings, backend, assembly)
     consumer = Consumer(subscription, settings, _build_answer(backend, endpoint))
     return Branch(
@@ -137,6 +142,10 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
     ).share_with(settings)
 
 
+async def _consumed_elsewhere(request: Request) -> Response:
+    raise BrokerUnavailable("exclusive: consumed by the first worker alone")
+
+
 def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
     if endpoint.output_encoding == "no-op":
         return _pass_on
@@ -151,13 +160,10 @@ def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
 
 def _pass_on(delivery: Delivery) -> Response:
     """``no-op``: the body as it is, under its own content type."""
-    properties = decode_properties(delivery.header)
+    properties = split_header(delivery.header)
     headers = [
-        (name, value.encode())
-        for name, value in (
-            (b"content-type", properties.content_type),
-            (b"content-encoding", properties.content_encoding),
-        )
-        if value
+        (name, value[1:])
+        for name, flag in PASSED_ON
+        if (value := properties.get(flag, b"")) not in (b"", b"\0")
     ]
     return Response(None, True, (delivery,), body=delivery.body, headers=headers)

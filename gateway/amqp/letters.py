@@ -11,8 +11,9 @@ from ..assembly import Assembly
 from ..errors import GatewayError, NotConfirmed, Unroutable
 from ..proxy import Part, Response
 from .buffer import Delivery
-from .message import decode_properties, encode_again
+from .message import NOT_SENT, short_string
 from .producer import share_publisher
+from .properties import MESSAGE_ID, USER_ID, join, keep_fields, split_header
 from .publication import Outcome, Publication
 from .settings import DeadLetter, ProducerSettings
 
@@ -36,14 +37,16 @@ class DeadLetters:
             parts.append(part)
             arrived.set()
 
-        properties = decode_properties(delivery.header)
-        properties.message_id = properties.message_id or uuid4().hex
+        properties = split_header(delivery.header)
+        properties.pop(USER_ID, None)
+        keep_fields(properties, lambda name: name not in NOT_SENT)
+        properties.setdefault(MESSAGE_ID, short_string(uuid4().hex.encode()))
         publication = Publication(
             self._publisher,
             self._routing_key,
-            encode_again(properties),
+            join(properties),
             delivery.body,
-            properties.message_id.encode(),
+            properties[MESSAGE_ID][1:],
             True,  # a letter that no queue takes would be lost
             _part,
             arrive,

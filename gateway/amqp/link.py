@@ -58,10 +58,11 @@ class ConnectionGoneError(LinkError):
 
 
 class Connection:
-    """An open connection with its tap."""
+    """An open connection with its tap. ``url``: where it leads, of several hosts."""
 
-    def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap) -> None:
+    def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap, url: BrokerUrl) -> None:
         self._connection = aiormq_connection
+        self.url = url
         self.tap = tap
         self.frame_max = aiormq_connection.connection_tune.frame_max or DEFAULT_FRAME_MAX
 
@@ -259,7 +260,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[Connection]:
     except TimeoutError as error:
         raise LinkError(f"no answer within {url.connect_timeout:g} s") from error
     assert factory.tap is not None
-    opened = Connection(connection, factory.tap)
+    opened = Connection(connection, factory.tap, url)
     try:
         yield opened
     except ConnectionGoneError as error:

@@ -6,24 +6,14 @@ from collections.abc import Mapping
 from struct import Struct as Layout
 from typing import NamedTuple
 
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
-
-CONTENT_HEAD = 12
-"""Bytes of a content header before its flags: class, weight, body size."""
-
-
-def decode_properties(header: bytes) -> Basic.Properties:
-    """``header``: the payload of a content header frame (AMQP 0-9-1, section 2.3.5.2)."""
-    content = ContentHeader()
-    content.unmarshal(header)
-    return content.properties
-
-
-def encode_again(properties: Basic.Properties) -> bytes:
-    """Flags and values of a content header, of properties that were decoded from one."""
-    payload: bytes = ContentHeader(0, 0, properties).marshal()
-    return payload[CONTENT_HEAD:]
+from .properties import (
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    DELIVERY_MODE,
+    HEADERS,
+    MESSAGE_ID,
+    TIMESTAMP,
+)
 
 
 def decode_route(route: bytes) -> tuple[str, str]:
@@ -32,19 +22,11 @@ def decode_route(route: bytes) -> tuple[str, str]:
     return route[1:split].decode(errors="replace"), route[split + 1 :].decode(errors="replace")
 
 
-def decode_message_id(header: bytes) -> bytes:
-    """The property ``message_id`` of a content header; empty when there is none."""
-    return (decode_properties(header).message_id or "").encode()
-
-
-# Flags of a content header (AMQP 0-9-1, 4.2.6.1): the properties follow in this order.
-CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
-DELIVERY_MODE, PRIORITY, CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
-REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
-TYPE, APP_ID = 1 << 5, 1 << 3
-
 PLAIN = DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
 """What every message has."""
+
+NOT_SENT = frozenset({b"cc", b"bcc"})
+"""Headers that RabbitMQ gives meaning: whoever made them could choose queues by them."""
 
 LONGEST_SHORT = 255
 """Bytes of a short string."""
@@ -138,12 +120,3 @@ def encode_properties(
         _seconds(now),
         chosen.behind,
     )
-
-
-def decode_chosen(chosen: Chosen) -> dict[str, object]:
-    """By the names of a library's properties."""
-    values = chosen.before + chosen.behind
-    header = bytes(CONTENT_HEAD) + _flags(chosen.flags) + values
-    properties = decode_properties(header)
-    names = ("priority", "correlation_id", "reply_to", "expiration", "message_type", "app_id")
-    return {name: value for name in names if (value := getattr(properties, name)) is not None}

@@ -19,7 +19,7 @@ from pamqp.commands import Confirm
 from ..bridge import AsyncioSide
 from . import wire
 from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, NotFoundError, call, reason
-from .message import decode_message_id
+from .properties import MESSAGE_ID, split_header
 from .publication import Outcome, Publication, Window
 from .settings import ProducerSettings
 from .tap import Tap
@@ -242,7 +242,7 @@ class Publisher(ChannelTenant):
             self._pump()
 
     def returned(self, header: bytes, reason: str) -> None:
-        publication = self._mandatory.get(decode_message_id(header))
+        publication = self._mandatory.get(split_header(header).get(MESSAGE_ID, b"")[1:])
         if publication is not None:
             self._returned.add(publication)
 

@@ -5,26 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Any, NamedTuple
-
-from pamqp.commands import Basic
+from typing import NamedTuple
 
 from ..proxy import Request
 from .buffer import Delivery
-from .message import decode_properties, decode_route
+from .message import decode_route
+from .properties import (
+    APP_ID,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    CORRELATION_ID,
+    DELIVERY_MODE,
+    EXPIRATION,
+    HEADERS,
+    MESSAGE_ID,
+    PRIORITY,
+    REPLY_TO,
+    TIMESTAMP,
+    TYPE,
+    USER_ID,
+    Properties,
+    fields_of,
+    plain_value,
+    split_header,
+    text_of,
+)
 
 PROPERTIES = {
-    "message_id": "message_id",
-    "correlation_id": "correlation_id",
-    "reply_to": "reply_to",
-    "type": "message_type",
-    "app_id": "app_id",
-    "user_id": "user_id",
-    "priority": "priority",
-    "expiration": "expiration",
-    "delivery_mode": "delivery_mode",
+    "message_id": MESSAGE_ID,
+    "correlation_id": CORRELATION_ID,
+    "reply_to": REPLY_TO,
+    "type": TYPE,
+    "app_id": APP_ID,
+    "user_id": USER_ID,
+    "priority": PRIORITY,
+    "expiration": EXPIRATION,
+    "delivery_mode": DELIVERY_MODE,
+    "timestamp": TIMESTAMP,
 }
 """Names as parameters, ``{amqp.message_id}``, and in headers, ``X-Amqp-Message-Id``."""
+
+COUNTED = b"x-delivery-count"
+"""The header by which a quorum queue counts."""
 
 PASSED_ON = ("traceparent", "tracestate", "baggage")
 """Headers of a message that keep their names (W3C Trace Context)."""
@@ -42,29 +64,37 @@ class Origin(NamedTuple):
 
 def tries_of(delivery: Delivery) -> int:
     """How often the message was tried before: here, or as a quorum queue counts."""
-    properties = decode_properties(delivery.header)
-    counted = (properties.headers or {}).get("x-delivery-count")
-    return max(delivery.tries, counted if isinstance(counted, int) else 0)
+    return _tries(delivery, split_header(delivery.header))
+
+
+def _tries(delivery: Delivery, properties: Properties) -> int:
+    for field in fields_of(properties):
+        if field.name == COUNTED and isinstance(counted := plain_value(field), int):
+            return max(delivery.tries, counted)
+    return delivery.tries
 
 
 def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
     """``headers``: which of the message's own are passed on; true: all."""
-    properties = decode_properties(delivery.header)
+    properties = split_header(delivery.header)
     exchange, routing_key = decode_route(delivery.route)
     values = {
         "exchange": exchange,
         "routing_key": routing_key,
         "queue": queue,
         "redelivered": "true" if delivery.redelivered or delivery.tries else "false",
-        "delivery_count": str(tries_of(delivery)),
+        "delivery_count": str(_tries(delivery, properties)),
         **dict(_values(properties)),
     }
-    passed = dict(_passed(properties.headers or {}, _build_is_listed(headers)))
+    passed = dict(_passed(properties, _build_is_listed(headers)))
     fields = [
         *_content(properties),
         *((f"x-amqp-{name.replace('_', '-')}", value) for name, value in values.items()),
         *((_header_name(name), value) for name, value in passed.items()),
-        ("idempotency-key", properties.message_id or _digest(queue, delivery)),
+        (
+            "idempotency-key",
+            text_of(properties, MESSAGE_ID) or _digest(queue, delivery, properties),
+        ),
     ]
     params = {f"Amqp.{name}": value for name, value in values.items()}
     params.update({f"Amqp.headers.{name}": value for name, value in passed.items()})
@@ -79,32 +109,27 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
     return request
 
 
-def _values(properties: Basic.Properties) -> Iterator[tuple[str, str]]:
-    for name, field in PROPERTIES.items():
-        value = getattr(properties, field)
-        if value not in (None, ""):
-            yield name, str(value)
-    if properties.timestamp is not None:
-        yield "timestamp", str(int(properties.timestamp.timestamp()))
+def _values(properties: Properties) -> Iterator[tuple[str, str]]:
+    for name, flag in PROPERTIES.items():
+        if value := text_of(properties, flag):
+            yield name, value
 
 
-def _content(properties: Basic.Properties) -> Iterator[tuple[str, str]]:
-    if properties.content_type:
-        yield "content-type", properties.content_type
-    if properties.content_encoding:
-        yield "content-encoding", properties.content_encoding
+def _content(properties: Properties) -> Iterator[tuple[str, str]]:
+    for name, flag in (("content-type", CONTENT_TYPE), ("content-encoding", CONTENT_ENCODING)):
+        if value := text_of(properties, flag):
+            yield name, value
 
 
-def _passed(headers: dict[str, Any], is_listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+def _passed(properties: Properties, is_listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Headers whose values are plain, as text; no table and no list is passed on."""
-    for name, value in headers.items():
-        if is_listed(name) and _NAME.fullmatch(name):
-            if isinstance(value, bool):
-                yield name, "true" if value else "false"
-            elif isinstance(value, bytes | bytearray):
-                yield name, value.decode(errors="replace")
-            elif isinstance(value, str | int | float):
-                yield name, str(value)
+    for field in fields_of(properties):
+        name = field.name.decode(errors="replace")
+        value = plain_value(field) if is_listed(name) and _NAME.fullmatch(name) else None
+        if isinstance(value, bool):
+            yield name, "true" if value else "false"
+        elif value is not None:
+            yield name, str(value)
 
 
 def _build_is_listed(headers: bool | tuple[str, ...]) -> Callable[[str], bool]:
@@ -123,8 +148,14 @@ def _clean(value: str) -> bytes:
     return _CONTROLS.sub("", value).encode(errors="replace")
 
 
-def _digest(queue: str, delivery: Delivery) -> str:
+def _digest(queue: str, delivery: Delivery, properties: Properties) -> str:
+    """The same each time the message comes, however often the broker has counted."""
     digest = sha256(queue.encode() + b"\0" + delivery.route + b"\0")
-    digest.update(delivery.header)
-    digest.update(delivery.body)
+    for flag, value in properties.items():
+        if flag != HEADERS:
+            digest.update(value)
+    for field in fields_of(properties):
+        if field.name != COUNTED:
+            digest.update(field.encoded)
+    digest.update(b"\0" + delivery.body)
     return digest.hexdigest()

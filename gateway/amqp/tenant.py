@@ -12,6 +12,7 @@ from anyio import current_time
 from pamqp.base import Frame
 
 from .link import STABLE, Connection, Link, LinkError, call, open_connection
+from .urls import BrokerUrl
 
 log = logging.getLogger("gateway.amqp")
 
@@ -59,7 +60,7 @@ class ChannelTenant(ABC):
             self._attached_at = None
             try:
                 if self._is_suspect:
-                    await self._try_declaring_alone()
+                    await self._try_declaring_alone(connection.url)
                 await self.prepare(connection)
                 async with connection.channel() as channel:
                     await self._declare(channel)
@@ -106,9 +107,9 @@ class ChannelTenant(ABC):
         else:
             await self._link.pause(next(self._refusals))
 
-    async def _try_declaring_alone(self) -> None:
+    async def _try_declaring_alone(self, url: BrokerUrl) -> None:
         """Some refusals end a connection (an unknown exchange type: 503): let it be no other's."""
-        async with open_connection(self._link.urls[0]) as connection:
+        async with open_connection(url) as connection:
             async with connection.channel() as channel:
                 await self._declare(channel)
         self._is_suspect = False

@@ -13,17 +13,8 @@ from urllib.parse import parse_qsl
 
 from ..errors import Unpublishable
 from ..proxy import Request
-from .message import (
-    APP_ID,
-    CORRELATION_ID,
-    EXPIRATION,
-    LONGEST_SHORT,
-    PRIORITY,
-    REPLY_TO,
-    TYPE,
-    Chosen,
-    short_string,
-)
+from .message import LONGEST_SHORT, Chosen, short_string
+from .properties import APP_ID, CORRELATION_ID, EXPIRATION, PRIORITY, REPLY_TO, TYPE
 from .settings import ProducerSettings
 
 Value: TypeAlias = Callable[[Request], bytes]

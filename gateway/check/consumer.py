@@ -42,7 +42,10 @@ def _auto_ack(settings: ConsumerSettings) -> str | None:
 
 def _exclusive(settings: ConsumerSettings) -> str | None:
     if settings.exclusive:
-        return "exclusive: the queue dies with its connection, and what is in it"
+        return (
+            "exclusive: the queue dies with its connection, and what is in it; of several workers "
+            "only the first consumes it"
+        )
     return None
 
 

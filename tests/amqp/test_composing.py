@@ -8,12 +8,15 @@ import pytest
 from pamqp.commands import Basic
 
 from gateway.about import USER_AGENT
+from gateway.amqp.buffer import Delivery
 from gateway.amqp.composing import Composer
-from gateway.amqp.message import decode_properties
+from gateway.amqp.requests import Origin, build_request
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, Service
 from gateway.errors import Unpublishable
 from gateway.proxy import Request
+
+from .library import Closed, decode_properties, encode_header
 
 HEADERS = [
     (b"host", b"shop.test"),
@@ -144,6 +147,37 @@ def test_headers_that_fit_into_no_frame_are_refused() -> None:
     large = [(b"x-large", b"x" * 100_001)]
     with pytest.raises(Unpublishable, match="headers"):
         composer({"input_headers": ("*",)}).compose(request(headers=large))
+
+
+def moved(**properties: Any) -> Request:
+    """The request of an agent whose message has these properties."""
+    route = b"\x02ex\x03key"
+    delivery = Delivery(Closed(), 1, False, route, encode_header(2, **properties), b"{}")
+    return build_request("q", delivery, True)
+
+
+def test_a_message_that_is_moved_keeps_its_properties_but_for_those_that_are_chosen() -> None:
+    made = properties(
+        composer(exp_key="{amqp.headers.ttl}", type_key="{amqp.app_id}"),
+        moved(message_id="m", app_id="shop", message_type="old", headers={"ttl": "7", "n": 1.5}),
+    )
+    assert (made.message_id, made.app_id, made.message_type) == ("m", "shop", "shop")
+    assert made.expiration == "7"
+    assert made.headers == {"ttl": "7", "n": 1.5}
+
+
+def test_what_the_broker_would_refuse_or_give_meaning_is_not_moved() -> None:
+    made = properties(composer(), moved(user_id="somebody", headers={"CC": ["other"], "a": "b"}))
+    assert made.user_id is None
+    assert made.headers == {"a": "b"}
+    assert made.message_id
+
+
+def test_a_header_that_is_no_utf_8_is_moved_as_it_is() -> None:
+    request = moved(headers={"raw": "ab"})
+    assert isinstance(request.origin, Origin)
+    request.origin = Origin(request.origin.header.replace(b"ab", b"\xff\xfe"), False)
+    assert b"\x03rawS\0\0\0\x02\xff\xfe" in composer().compose(request).properties
 
 
 def test_two_clients_are_told_apart() -> None:

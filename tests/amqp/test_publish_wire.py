@@ -14,13 +14,8 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from gateway.amqp import wire
-from gateway.amqp.message import (
-    PRIORITY,
-    Chosen,
-    decode_message_id,
-    encode_origin,
-    encode_properties,
-)
+from gateway.amqp.message import Chosen, encode_origin, encode_properties
+from gateway.amqp.properties import MESSAGE_ID, PRIORITY, split_header
 
 CHANNEL = 5
 PROPERTIES = encode_properties(encode_origin(b"text/plain", b"", {}), 2, Chosen(), b"m-1", 77)
@@ -34,7 +29,7 @@ class Confirms:
         self.heard.append((tag, is_multiple, is_ack))
 
     def returned(self, header: bytes, reason: str) -> None:
-        self.heard.append((decode_message_id(header), reason))
+        self.heard.append((split_header(header)[MESSAGE_ID][1:], reason))
 
 
 def marshal(frame: Frame | ContentHeader | ContentBody, channel: int = CHANNEL) -> bytes:

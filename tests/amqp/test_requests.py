@@ -5,27 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
-
 from gateway.amqp.buffer import Delivery
 from gateway.amqp.requests import build_request, tries_of
 from gateway.proxy import Request
 
-
-class Closed:
-    """A channel that settles nothing."""
-
-    is_open = False
-
-    def settle(self, delivery: Delivery, seconds: float = 0) -> None:
-        raise AssertionError
-
-    acknowledge = give_back = reject = set_aside = settle
+from .library import Closed, encode_header
 
 
 def delivery(body: bytes = b"{}", redelivered: bool = False, **properties: Any) -> Delivery:
-    header = ContentHeader(0, len(body), Basic.Properties(**properties)).marshal()
+    header = encode_header(len(body), **properties)
     route = b"\x04shop\x0aorders.new"
     return Delivery(Closed(), 1, redelivered, route, header, body)
 
@@ -85,6 +73,12 @@ def test_without_an_id_the_key_against_repetition_is_made_of_the_message() -> No
         for each in (delivery(b"1"), delivery(b"1", True), delivery(b"2"))
     ]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_key_against_repetition_stays_when_a_quorum_queue_has_counted() -> None:
+    first, again = (delivery(headers={"a": "1", **more}) for more in ({}, {"x-delivery-count": 1}))
+    key = headers_of(build_request("q", first, True))["idempotency-key"]
+    assert headers_of(build_request("q", again, True))["idempotency-key"] == key
 
 
 def test_no_value_of_a_message_breaks_the_head_of_a_request() -> None:

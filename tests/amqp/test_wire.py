@@ -15,7 +15,9 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from gateway.amqp import wire
-from gateway.amqp.message import decode_properties, decode_route
+from gateway.amqp.message import decode_route
+
+from .library import decode_properties
 
 TAPPED = 3
 

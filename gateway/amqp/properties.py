@@ -1,0 +1,162 @@
+"""Properties of a message as they are on the wire: looked up, exchanged, sent on as they were.
+
+A codec would change them on the way: numbers lose their type, and a text that is not UTF-8 cannot
+be encoded again. (AMQP 0-9-1, 2.3.5.2 and 4.2.6; types of fields as RabbitMQ has them.) Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from struct import Struct as Layout
+from typing import NamedTuple, TypeAlias
+
+CONTENT_HEAD = 12
+"""Bytes of a content header before its flags: class, weight, body size."""
+
+# Flags of a content header; the properties follow in this order.
+CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
+DELIVERY_MODE, PRIORITY, CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
+REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
+TYPE, USER_ID, APP_ID, CLUSTER_ID = 1 << 5, 1 << 4, 1 << 3, 1 << 2
+
+Properties: TypeAlias = dict[int, bytes]
+"""Flag -> value, encoded."""
+
+SIZES = {DELIVERY_MODE: 1, PRIORITY: 1, TIMESTAMP: 8}
+"""Bytes of the properties that are numbers; HEADERS is a table, every other a short string."""
+ORDER = tuple(1 << bit for bit in range(15, 1, -1))
+
+FIELD_SIZES = {
+    b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
+    b"l": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
+}  # fmt: skip
+LONG_FIELDS = frozenset((b"S", b"x", b"A", b"F"))
+"""Fields that begin with their size."""
+
+_flags = Layout(">H")
+_size = Layout(">I")
+_seconds = Layout(">Q")
+
+
+class MalformedError(ValueError):
+    """Not the properties of a message."""
+
+
+class Field(NamedTuple):
+    """A field of a table. ``encoded``: all of it; ``value``: without its name, type and size."""
+
+    name: bytes
+    kind: bytes
+    value: bytes
+    encoded: bytes
+
+
+def split_header(header: bytes) -> Properties:
+    """``header``: the payload of a content header frame. Raises :class:`MalformedError`."""
+    try:
+        (flags,) = _flags.unpack_from(header, CONTENT_HEAD)
+    except struct.error as error:
+        raise MalformedError("a content header without flags") from error
+    return split(flags, header[CONTENT_HEAD + _flags.size :])
+
+
+def split(flags: int, values: bytes) -> Properties:
+    """Raises :class:`MalformedError`."""
+    properties: Properties = {}
+    at = 0
+    try:
+        for flag in ORDER:
+            if flags & flag:
+                if flag == HEADERS:
+                    size = _size.size + _size.unpack_from(values, at)[0]
+                else:
+                    size = SIZES.get(flag) or 1 + values[at]
+                properties[flag] = values[at : at + size]
+                at += size
+    except (struct.error, IndexError) as error:
+        raise MalformedError("properties that break off") from error
+    if at > len(values):
+        raise MalformedError("properties that break off")
+    return properties
+
+
+def join(properties: Properties) -> bytes:
+    """Flags and values, as in a content header."""
+    present = [flag for flag in ORDER if flag in properties]
+    return _flags.pack(sum(present)) + b"".join([properties[flag] for flag in present])
+
+
+def text_of(properties: Properties, flag: int) -> str:
+    """A property as text; empty when the message has none. What is not UTF-8 becomes U+FFFD."""
+    value = properties.get(flag, b"")
+    if not value:
+        return ""
+    if flag in SIZES:
+        return str(int.from_bytes(value))
+    return value[1:].decode(errors="replace")
+
+
+def fields_of(properties: Properties) -> Iterator[Field]:
+    """The fields of HEADERS. Raises :class:`MalformedError`."""
+    table = properties.get(HEADERS, b"")
+    at = _size.size
+    try:
+        while at < len(table):
+            name_ends = at + 1 + table[at]
+            name, kind = table[at + 1 : name_ends], table[name_ends : name_ends + 1]
+            value_at = name_ends + 1
+            if kind in LONG_FIELDS:
+                size = _size.unpack_from(table, value_at)[0]
+                value_at += _size.size
+            else:
+                size = FIELD_SIZES[kind]
+            ends = value_at + size
+            yield Field(name, kind, table[value_at:ends], table[at:ends])
+            at = ends
+    except (struct.error, IndexError, KeyError) as error:
+        raise MalformedError("a malformed table of headers") from error
+
+
+def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
+    """Leave of HEADERS the fields whose name, in lower case, is to be kept."""
+    kept = b"".join([each.encoded for each in fields_of(properties) if keeps(each.name.lower())])
+    if kept:
+        properties[HEADERS] = _size.pack(len(kept)) + kept
+    else:
+        properties.pop(HEADERS, None)
+
+
+def plain_value(field: Field) -> str | int | float | bool | None:
+    """A field's value; None for tables, arrays and what else has no plain text."""
+    decode = PLAIN.get(field.kind)
+    return None if decode is None else decode(field.value)
+
+
+def _number(layout: str) -> Callable[[bytes], int | float]:
+    unpack = Layout(layout).unpack
+
+    def number(value: bytes) -> int | float:
+        decoded: int | float = unpack(value)[0]
+        return decoded
+
+    return number
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+PLAIN: dict[bytes, Callable[[bytes], str | int | float | bool]] = {
+    b"S": _text,
+    b"x": _text,
+    b"t": lambda value: value != b"\0",
+    b"T": lambda value: int(_seconds.unpack(value)[0]),
+    **{
+        kind: _number(f">{layout}")
+        for kind, layout in {
+            b"b": "b", b"B": "B", b"s": "h", b"u": "H", b"I": "i", b"i": "I",
+            b"l": "q", b"f": "f", b"d": "d",
+        }.items()
+    },
+}  # fmt: skip

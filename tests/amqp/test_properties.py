@@ -1,0 +1,134 @@
+"""Properties as they are on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from struct import pack
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.amqp.properties import (
+    APP_ID,
+    CONTENT_HEAD,
+    CONTENT_TYPE,
+    HEADERS,
+    MESSAGE_ID,
+    PRIORITY,
+    TIMESTAMP,
+    MalformedError,
+    fields_of,
+    join,
+    keep_fields,
+    plain_value,
+    split_header,
+    text_of,
+)
+
+from .library import decode_properties, encode_header
+
+SHORT = st.text(max_size=60)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(max_size=20)
+    | st.floats(allow_nan=False, width=32)
+    | st.just(Decimal("1.25"))
+    | st.just(datetime.fromtimestamp(77, UTC)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+PROPERTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "content_type": SHORT,
+        "headers": st.dictionaries(st.text(max_size=20), VALUES, max_size=4),
+        "priority": st.integers(0, 255),
+        "message_id": SHORT,
+        "timestamp": st.just(datetime.fromtimestamp(100, UTC)),
+        "app_id": SHORT,
+    },
+)
+
+
+def table(*fields: tuple[bytes, bytes, bytes]) -> bytes:
+    """A content header whose only property is a table of fields: name, type, value."""
+    encoded = b"".join(pack(">B", len(name)) + name + kind + value for name, kind, value in fields)
+    return bytes(CONTENT_HEAD) + pack(">HI", HEADERS, len(encoded)) + encoded
+
+
+@given(PROPERTIES)
+def test_what_is_split_and_joined_is_what_it_was(properties: dict[str, Any]) -> None:
+    header = encode_header(**properties)
+    assert join(split_header(header)) == header[CONTENT_HEAD:]
+
+
+@given(PROPERTIES)
+def test_texts_are_those_that_a_library_reads(properties: dict[str, Any]) -> None:
+    header = encode_header(**properties)
+    split, known = split_header(header), decode_properties(header)
+    assert text_of(split, CONTENT_TYPE) == (known.content_type or "")
+    assert text_of(split, MESSAGE_ID) == (known.message_id or "")
+    assert text_of(split, APP_ID) == (known.app_id or "")
+    assert text_of(split, PRIORITY) == ("" if known.priority is None else str(known.priority))
+    assert text_of(split, TIMESTAMP) == ("" if known.timestamp is None else "100")
+    assert [field.name.decode() for field in fields_of(split)] == list(known.headers or {})
+
+
+@given(st.binary(max_size=80), st.integers(0, 0xFFFF))
+def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
+    try:
+        properties = split_header(bytes(CONTENT_HEAD) + pack(">H", flags) + values)
+        list(map(plain_value, fields_of(properties)))
+    except MalformedError:
+        return
+    assert len(join(properties)) <= len(values) + 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "plain"),
+    [
+        (b"S", b"\0\0\0\2hi", "hi"),
+        (b"S", b"\0\0\0\1\xff", "\ufffd"),
+        (b"x", b"\0\0\0\1a", "a"),
+        (b"t", b"\1", True),
+        (b"b", b"\xff", -1),
+        (b"B", b"\xff", 255),
+        (b"s", b"\xff\xff", -1),
+        (b"u", b"\xff\xff", 65535),
+        (b"I", b"\xff" * 4, -1),
+        (b"i", b"\xff" * 4, 2**32 - 1),
+        (b"l", b"\xff" * 8, -1),
+        (b"f", pack(">f", 1.5), 1.5),
+        (b"d", pack(">d", 1.1), 1.1),
+        (b"T", pack(">Q", 7), 7),
+        (b"D", b"\2\0\0\0\5", None),
+        (b"V", b"", None),
+        (b"A", b"\0\0\0\0", None),
+        (b"F", b"\0\0\0\0", None),
+    ],
+)
+def test_every_type_of_the_broker_is_known(kind: bytes, value: bytes, plain: object) -> None:
+    header = table((b"k", kind, value), (b"behind", b"t", b"\0"))
+    first, behind = fields_of(split_header(header))
+    assert plain_value(first) == plain
+    assert type(plain_value(first)) is type(plain)
+    assert behind.name == b"behind"
+    assert join(split_header(header)) == header[CONTENT_HEAD:]
+
+
+def test_fields_are_kept_by_their_names_as_they_are() -> None:
+    properties = split_header(
+        table((b"CC", b"S", b"\0\0\0\1a"), (b"X", b"d", pack(">d", 1.1)), (b"y", b"V", b""))
+    )
+    keep_fields(properties, lambda name: name in (b"x", b"y"))
+    assert [(field.name, field.kind) for field in fields_of(properties)] == [
+        (b"X", b"d"),
+        (b"y", b"V"),
+    ]
+    keep_fields(properties, lambda name: False)
+    assert properties == {}
