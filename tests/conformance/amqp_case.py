@@ -187,6 +187,19 @@ class AmqpCase:
     async def join(self, step: Step) -> Any:
         return await self._requests.pop(step["id"])
 
+    async def hangup(self, step: Step) -> None:
+        """Ask, and close the connection without reading."""
+        body = step.get("body", "").encode()
+        head = f"{step.get('method', 'GET')} {step['path']} HTTP/1.1\r\nHost: x\r\n"
+        if body:
+            head += f"Content-Length: {len(body)}\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)
+        writer.write(head.encode() + b"\r\n" + body)
+        await writer.drain()
+        await asyncio.sleep(step.get("hold", 0.3))
+        writer.transport.abort()
+        await asyncio.sleep(step.get("after", 0.2))
+
     # What stands beside it.
 
     async def mock(self, step: Step) -> Any:
