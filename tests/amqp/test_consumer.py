@@ -16,6 +16,6 @@ async def test_an_exclusive_queue_is_consumed_by_the_first_worker_alone() -> Non
     config = configuration(endpoint("/a", backend))
     async with open_gateway(config, worker=1, workers=2) as gateway:
         assert gateway.readiness()["resources"] == []
-        transport = httpx.ASGITransport(gateway.asgi)
+        transport = httpx.ASGITransport(gateway.asgi)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             assert (await client.get("/a")).status_code == 503
