@@ -176,6 +176,22 @@ class Exchange(RequestResponseCycle):
             if not self.keep_alive:
                 asyncio.get_running_loop().call_soon(self.transport.close)  # behind the burst
 
+    def send_whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Head and body of the answer in one call (see :func:`gateway.asgi.send_answer`).
+
+        False, and nothing has happened, when the socket takes no more at the moment.
+        """
+        if self.flow.write_paused:
+            return False
+        if self.disconnected:
+            return True
+        if self.response_started:
+            raise RuntimeError("the response has begun already")
+        self.response_started = True
+        written = self._begin(status, headers, len(body))
+        self._finish(written if self.scope["method"] == "HEAD" else written + body)
+        return True
+
     async def send(self, message: Any) -> None:
         if self.disconnected:
             return
@@ -191,22 +207,29 @@ class Exchange(RequestResponseCycle):
             return
         body, more_body = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, None
-        if self.scope["method"] == "HEAD":
-            written = self._begin(head, None if more_body else len(body)) if head else b""
+        written = b""
+        if head is not None:
+            length = None if more_body else len(body)
+            written = self._begin(head["status"], head.get("headers", ()), length)
+        if self.scope["method"] != "HEAD":
+            written += _chunk(body, more_body) if head is None or more_body else body
+        if more_body:
+            self._burst.write(self.transport, written)
         else:
-            frame = _chunk(body, more_body) if head is None or more_body else body
-            written = self._begin(head, None if more_body else len(body)) + frame if head else frame
-        self._burst.write(self.transport, written)
-        if not more_body:
-            self.response_complete = True
-            self._watcher = None
-            self.message_event.set()
-            self.on_response()
+            self._finish(written)
 
-    def _begin(self, head: dict[str, Any], length: int | None) -> bytes:
+    def _finish(self, written: bytes) -> None:
+        """The last bytes of the answer."""
+        self._burst.write(self.transport, written)
+        self.response_complete = True
+        self._watcher = None
+        self.message_event.set()
+        self.on_response()
+
+    def _begin(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None
+    ) -> bytes:
         """Status line and headers; ``length`` None: the body follows in chunks."""
-        status = head["status"]
-        headers = head.get("headers", ())
         # A tuple is a constant of the configuration.
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
         common = self._burst.default_lines(self.default_headers)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
@@ -17,6 +18,31 @@ from .settings import Limits
 
 TICK = 0.5
 """Seconds between looks at the connections: the precision of every time limit."""
+
+
+ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+LARGEST_KNOWN = 512
+"""Bytes of a target that is kept, parsed, for the next request like it."""
+
+
+class Target(NamedTuple):
+    """What a request line asks for. ``path``: decoded."""
+
+    path: str
+    raw_path: bytes
+    query: bytes
+
+
+def _parse_target(target: bytes) -> Target:
+    if b"#" in target:  # no fragment is ever sent: it belongs to the path, or the query
+        target = target.replace(b"#", b"%23")
+    url = httptools.parse_url(target)
+    path = url.path.decode("latin-1")
+    return Target(unquote(path) if "%" in path else path, url.path, url.query or b"")
+
+
+_known_target = lru_cache(1024)(_parse_target)
 
 
 class Clock:
@@ -101,7 +127,9 @@ class HttpProtocol(HttpToolsProtocol):
     # What the parser tells.
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._is_in_headers = True
         self._body_bytes = 0
         self._expect(self.limits.header_time, 408)
@@ -116,16 +144,23 @@ class HttpProtocol(HttpToolsProtocol):
         target = self.url
         if not target.startswith(b"/"):
             self._take_host_of(target)
-        if b"#" in target:  # no fragment is ever sent: it belongs to the path, or the query
-            target = target.replace(b"#", b"%23")
-        url = httptools.parse_url(target)
-        path = url.path.decode("latin-1")
-        scope = self.scope
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
+        parts = _known_target(target) if len(target) <= LARGEST_KNOWN else _parse_target(target)
+        scope: Any = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": parser.get_method().decode("ascii"),
+            "path": parts.path,
+            "raw_path": parts.raw_path,
+            "query_string": parts.query,
+        }
+        self.scope = scope
         previous = self.cycle
         exchange = self.cycle = Exchange(
             scope,
@@ -139,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._peer,
             self.clock.burst,
         )
-        scope["extensions"] = {"gateway.connection": exchange}  # type: ignore[dict-item]
+        scope["extensions"] = {"gateway.connection": exchange}
         self._expect(self.limits.body_time, 408)
         if self._announced_length() > self.limits.body_bytes:
             self._refuse(413)
