@@ -13,8 +13,16 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
+NO_LENGTH = (204, 304)
+"""Statuses of answers that have no body (RFC 9110, 8.6)."""
+
+
 class Answer(NamedTuple):
-    """A whole answer: status, headers in lower case, body."""
+    """A whole answer: status, headers in lower case, body.
+
+    ``content-length`` is told where it is sent. Headers that are always the same are a tuple: our
+    server encodes it once.
+    """
 
     status: int
     headers: Headers
@@ -31,6 +39,8 @@ async def send_answer(send: Send, answer: Answer) -> None:
     whole = getattr(getattr(send, "__self__", None), "send_whole", None)
     if whole is not None and whole(status, headers, body):
         return
+    if status not in NO_LENGTH and not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -40,4 +50,4 @@ def text(status: int, message: str, *headers: tuple[bytes, bytes], charset: bool
     body = message.encode()
     content_type = b"text/plain; charset=utf-8" if charset else b"text/plain"
     typed = [(b"content-type", content_type)] if body else []
-    return Answer(status, [*headers, *typed, (b"content-length", b"%d" % len(body))], body)
+    return Answer(status, (*headers, *typed), body)

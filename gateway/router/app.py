@@ -229,12 +229,11 @@ def _redirect(scope: Scope, method: str, path: str) -> Answer:
     if scope["query_string"]:
         location += b"?" + scope["query_string"]
     if method != "GET":
-        return Answer(307, [(b"location", location), (b"content-length", b"0")])
+        return Answer(307, [(b"location", location)])
     body = b'<a href="%b">Moved Permanently</a>.\n\n' % escape(location.decode("latin-1")).encode()
     headers = [
         (b"location", location),
         (b"content-type", b"text/html; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
     ]
     return Answer(301, headers, body)
 

@@ -17,8 +17,7 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
 
 
 def as_json(status: int, document: object) -> Answer:
-    body = encode_json(document)
-    return Answer(status, [JSON, (b"content-length", b"%d" % len(body))], body)
+    return Answer(status, (JSON,), encode_json(document))
 
 
 def build_constant(answer: Answer) -> Handler:

@@ -60,7 +60,10 @@ def build_handler(
                     if (waiting := guard(request)) is not None:
                         await waiting
                 if reads_body:
-                    request.body = await read_body(scope, receive, body_limit, body_time)
+                    body = client.body_nowait()
+                    if body is None:
+                        body = await read_body(scope, receive, body_limit, body_time)
+                    request.body = body
                 response = await proxy(request)
                 answer = render(response, request)
             except BodyError as error:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
-from ..asgi import Answer, Headers
+from ..asgi import NO_LENGTH, Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, BackendStatus, GatewayError, QueueEmpty, Refused
@@ -77,15 +77,13 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
 
 def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Render:
     content_type, encode = ENCODERS.get(encoding, ENCODERS["json"])
-    common = [(b"content-type", content_type), version]
-    partial: Headers = [*common, (b"x-krakend-completed", b"false")]
-    published: Headers = [*common, (b"x-krakend-completed", b"true")]
-    complete = list(published)
+    common = ((b"content-type", content_type), version)
+    partial: Headers = (*common, (b"x-krakend-completed", b"false"))
+    published: Headers = (*common, (b"x-krakend-completed", b"true"))
+    complete = published
     if cache_ttl:
-        complete.append((b"cache-control", b"public, max-age=%d" % cache_ttl))
-
-    empty = encode({})
-    nothing = Answer(200, (*published, (b"content-length", b"%d" % len(empty))), empty)
+        complete = (*published, (b"cache-control", b"public, max-age=%d" % cache_ttl))
+    nothing = Answer(200, published, encode({}))
 
     def render(response: Response, request: Request) -> Answer:
         data = response.data
@@ -103,10 +101,9 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
             body = encode(data)
         except RecursionError as error:
             raise GatewayError("the answer is nested too deeply") from error
-        length = (b"content-length", b"%d" % len(body))
         if response.status == 200:
-            return Answer(200, [*headers, length], body)
-        return _fitting(response.status, [*headers, length], body)
+            return Answer(200, headers, body)
+        return _fitting(response.status, headers, body)
 
     return render
 
@@ -145,18 +142,16 @@ def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
         body = response.body or b""
         # Whoever wrote the message chose these values: none may break the head of the answer.
         passed = [header for header in response.headers if not _CONTROLS.search(header[1])]
-        length = (b"content-length", b"%d" % len(body))
-        return _fitting(response.status, [*common, *passed, length], body)
+        return _fitting(response.status, [*common, *passed], body)
 
     return render
 
 
 def _fitting(status: int, headers: Headers, body: bytes) -> Answer:
     """The answer, without what its status has no place for (RFC 9110, 15.3.5 and 15.4.5)."""
-    if status not in (204, 304):
+    if status not in NO_LENGTH:
         return Answer(status, headers, body)
-    left_out = (b"content-length", b"content-type")
-    return Answer(status, [header for header in headers if header[0] not in left_out])
+    return Answer(status, [header for header in headers if header[0] != b"content-type"])
 
 
 def build_render_error(
@@ -167,7 +162,7 @@ def build_render_error(
 
     def render_error(error: GatewayError) -> Answer:
         if isinstance(error, Refused):
-            return Answer(error.status, [*error.headers, (b"content-length", b"0")])
+            return Answer(error.status, error.headers)
         status = error.status
         headers = list(common)
         body = b""
@@ -183,7 +178,6 @@ def build_render_error(
             body = str(error).encode(errors="replace")
             if body:
                 headers.append((b"content-type", _content_type(error)))
-        headers.append((b"content-length", b"%d" % len(body)))
         return _fitting(status, headers, body)
 
     return render_error

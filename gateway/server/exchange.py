@@ -9,14 +9,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ..asgi import ASGIApp, Message, Scope, send_answer, text
 from .peer import Peer
 
 log = logging.getLogger("gateway.server")
+
+FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
 
 
 class Burst:
@@ -48,74 +51,85 @@ class Burst:
             transport.write(data)
 
 
-class Wakeup:
-    """What of an ``asyncio.Event`` one waiter needs, made a million times an hour."""
+class Connection(Protocol):
+    """The connection of an exchange: :class:`.uvicorn_protocol.HttpProtocol`."""
 
-    __slots__ = ("_is_set", "_waiter")
+    transport: asyncio.Transport
+    flow: FlowControl
+    peer: Peer
+    burst: Burst
+    answer_time: float
 
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiter: asyncio.Future[None] | None = None
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
 
-    def set(self) -> None:
-        self._is_set = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    async def wait(self) -> None:
-        if not self._is_set:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-            self._waiter = None
+    def on_response_complete(self) -> None: ...
 
 
-class Exchange(RequestResponseCycle):
-    """Leaner than its base: head and body of a complete answer are one write.
+class Exchange:
+    """In the place of uvicorn's cycle, and leaner: a complete answer is one write.
 
     It closes the connection, where that is to be done, only after ``left()`` has decided: on a
-    closed socket nothing can be seen any more. ``peer``: the client.
+    closed socket nothing can be seen any more.
     """
 
     keeps_body_time = True
 
+    __slots__ = (
+        "_connection",
+        "_expects_continue",
+        "_head",
+        "_is_awake",
+        "_waiter",
+        "_watcher",
+        "body",
+        "disconnected",
+        "is_undecided",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "transport",
+    )
+
     def __init__(
-        self,
-        scope: Any,
-        transport: asyncio.Transport,
-        flow: FlowControl,
-        default_headers: list[tuple[bytes, bytes]],
-        keep_alive: bool,
-        expect_100_continue: bool,
-        on_response: Callable[[], None],
-        answer_time: float,
-        peer: Peer,
-        burst: Burst,
+        self, connection: Connection, scope: Scope, keep_alive: bool, expects_continue: bool
     ) -> None:
-        # Its base's attributes, set here: a call with twelve arguments costs a microsecond.
         self.scope = scope
-        self.transport = transport
-        self.flow = flow
-        self.logger = log
-        self.default_headers = default_headers
-        self.message_event = Wakeup()  # type: ignore[assignment]
-        self.on_response = on_response
-        self.disconnected = False
+        self.transport = connection.transport
         self.keep_alive = keep_alive
-        self.waiting_for_100_continue = expect_100_continue
-        self.body = bytearray()
+        self.body = b""
         self.more_body = True
+        self.disconnected = False
         self.response_started = False
         self.response_complete = False
-
         self.is_undecided = False
-        self._answer_time = answer_time
-        self._peer = peer
-        self._burst = burst
-        self._head: dict[str, Any] | None = None
+        self._connection = connection
+        self._expects_continue = expects_continue
+        self._head: Message | None = None
         self._watcher: Callable[[], object] | None = None
+        self._is_awake = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    # What the protocol tells.
+
+    def take_body(self, body: bytes) -> None:
+        """A piece of the request's body."""
+        self.body = self.body + body if self.body else body
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self._connection.flow.pause_reading()
+        self.wake()
+
+    def end_body(self) -> None:
+        self.more_body = False
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to receive."""
+        self._is_awake = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # What the application is told beyond ASGI (gateway.router.request.Connection).
 
@@ -134,7 +148,7 @@ class Exchange(RequestResponseCycle):
         """The whole body, when the last of it has come with the head, as most do."""
         if self.more_body or self.disconnected:
             return None
-        body, self.body = bytes(self.body), bytearray()
+        body, self.body = self.body, b""
         return body
 
     async def left(self) -> bool:
@@ -146,20 +160,21 @@ class Exchange(RequestResponseCycle):
                 return False
             if self.disconnected or self.transport.is_closing():
                 return False
-            return await self._peer.has_taken_all()
+            return await self._connection.peer.has_taken_all()
         finally:
             self.is_undecided = False
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """The connection is gone, or of no use any more."""
         self.disconnected = True
+        self.wake()
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher()
 
     # ASGI.
 
-    async def run_asgi(self, app: Any) -> None:
+    async def run_asgi(self, app: ASGIApp) -> None:
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
@@ -167,21 +182,38 @@ class Exchange(RequestResponseCycle):
             if self.response_started:
                 self.transport.close()
             else:
-                await self.send_500_response()
+                await send_answer(self.send, FAILURE)
         else:
             if not self.response_started and not self.disconnected:
                 log.error("the application has not answered")
-                await self.send_500_response()
+                await send_answer(self.send, FAILURE)
         finally:
             if not self.keep_alive:
                 asyncio.get_running_loop().call_soon(self.transport.close)  # behind the burst
+
+    async def receive(self) -> Message:
+        connection = self._connection
+        if self._expects_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._expects_continue = False
+        if not self.disconnected and not self.response_complete:
+            connection.flow.resume_reading()
+            if not self._is_awake:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+                self._waiter = None
+            self._is_awake = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, b""
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def send_whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Head and body of the answer in one call (see :func:`gateway.asgi.send_answer`).
 
         False, and nothing has happened, when the socket takes no more at the moment.
         """
-        if self.flow.write_paused:
+        if self._connection.flow.write_paused:
             return False
         if self.disconnected:
             return True
@@ -192,7 +224,7 @@ class Exchange(RequestResponseCycle):
         self._finish(written if self.scope["method"] == "HEAD" else written + body)
         return True
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: Message) -> None:
         if self.disconnected:
             return
         if message["type"] == "http.response.start":
@@ -203,7 +235,7 @@ class Exchange(RequestResponseCycle):
             return
         if not self.response_started or self.response_complete:
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
-        if self.flow.write_paused and not await self._drained():
+        if self._connection.flow.write_paused and not await self._drained():
             return
         body, more_body = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, None
@@ -214,17 +246,17 @@ class Exchange(RequestResponseCycle):
         if self.scope["method"] != "HEAD":
             written += _chunk(body, more_body) if head is None or more_body else body
         if more_body:
-            self._burst.write(self.transport, written)
+            self._connection.burst.write(self.transport, written)
         else:
             self._finish(written)
 
     def _finish(self, written: bytes) -> None:
         """The last bytes of the answer."""
-        self._burst.write(self.transport, written)
+        self._connection.burst.write(self.transport, written)
         self.response_complete = True
         self._watcher = None
-        self.message_event.set()
-        self.on_response()
+        self.wake()
+        self._connection.on_response_complete()
 
     def _begin(
         self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None
@@ -232,7 +264,8 @@ class Exchange(RequestResponseCycle):
         """Status line and headers; ``length`` None: the body follows in chunks."""
         # A tuple is a constant of the configuration.
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
-        common = self._burst.default_lines(self.default_headers)
+        connection = self._connection
+        common = connection.burst.default_lines(connection.default_headers)
         if b"connection: close\r\n" in lines:
             self.keep_alive = False
         elif not self.keep_alive:
@@ -247,8 +280,8 @@ class Exchange(RequestResponseCycle):
         """Wait until the write buffer is empty; a client that takes too long is cut off."""
         self.transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(self._answer_time):
-                await self.flow.drain()
+            async with asyncio.timeout(self._connection.answer_time):
+                await self._connection.flow.drain()
         except TimeoutError:
             self.transport.abort()
             self.disconnected = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextvars import Context
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -15,6 +17,8 @@ from uvicorn.server import ServerState
 from .exchange import Burst, Exchange
 from .peer import Peer
 from .settings import Limits
+
+log = logging.getLogger("gateway.server")
 
 TICK = 0.5
 """Seconds between looks at the connections: the precision of every time limit."""
@@ -70,7 +74,8 @@ class HttpProtocol(HttpToolsProtocol):
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
     """
 
-    _peer: Peer
+    peer: Peer
+    cycle: Exchange | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
 
     def __init__(
         self,
@@ -83,44 +88,62 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.clock = clock
+        self.burst = clock.burst
         self.limits = clock.limits
+        self.answer_time = clock.limits.answer_time
         self._deadline = 0.0
         self._refusal = 408
         self._is_in_headers = False
         self._header_bytes = 0
         self._body_bytes = 0
+        self._announced = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._peer = Peer(transport.get_extra_info("socket").fileno())
+        self.peer = Peer(transport.get_extra_info("socket").fileno())
         self._expect(self.limits.header_time, 408)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
 
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return self.server_state.default_headers
+
     def connection_lost(self, exc: Exception | None) -> None:
-        exchange = cast("Exchange | None", self.cycle)
-        super().connection_lost(exc)
+        self.connections.discard(self)
+        self.flow.resume_writing()
+        exchange = self.cycle
         if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
             exchange.lost()
         for waiting, _ in self.pipeline:
             cast(Exchange, waiting).lost()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stay open while it is in doubt whether an answer arrived; otherwise close."""
-        exchange = cast("Exchange | None", self.cycle)
+        exchange = self.cycle
         if exchange is None or not exchange.is_undecided or self.scheme == "https":
             return False
         exchange.keep_alive = False
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self.parser is None:  # refused: what still comes is nobody's
+        parser = self.parser
+        if parser is None:  # refused: what still comes is nobody's
             return
         if self._is_in_headers:
             self._header_bytes += len(data)
         else:
             self._header_bytes = len(data)
-        super().data_received(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            log.debug("a request to switch the protocol is answered as any other")
         if self._is_in_headers and self._header_bytes > self.limits.header_bytes:
             self._refuse(431)
 
@@ -131,8 +154,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
-        self._body_bytes = 0
+        self._announced = self._body_bytes = 0
         self._expect(self.limits.header_time, 408)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"content-length":
+            self._announced = int(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         self._is_in_headers = False
@@ -160,29 +191,23 @@ class HttpProtocol(HttpToolsProtocol):
             "raw_path": parts.raw_path,
             "query_string": parts.query,
         }
-        self.scope = scope
         previous = self.cycle
-        exchange = self.cycle = Exchange(
-            scope,
-            self.transport,
-            self.flow,
-            self.server_state.default_headers,
-            version != "1.0" and parser.should_keep_alive(),
-            self.expect_100_continue,
-            self.on_response_complete,
-            self.limits.answer_time,
-            self._peer,
-            self.clock.burst,
-        )
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        exchange = self.cycle = Exchange(self, scope, keep_alive, self.expect_100_continue)
         scope["extensions"] = {"gateway.connection": exchange}
         self._expect(self.limits.body_time, 408)
-        if self._announced_length() > self.limits.body_bytes:
+        if self._announced > self.limits.body_bytes:
             self._refuse(413)
         elif previous is None or previous.response_complete:
-            self._start_asgi_task(exchange, self.app)
+            self._start(exchange)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+
+    def _start(self, exchange: Exchange) -> None:
+        task = self.loop.create_task(exchange.run_asgi(self.app), context=Context())
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _take_host_of(self, target: bytes) -> None:
         """A whole URL as the target: its host beats the header (RFC 9112, 3.2.2)."""
@@ -196,12 +221,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.body_bytes:
             self._refuse(413)
-        else:
-            super().on_body(body)
+        elif (exchange := self.cycle) is not None and not exchange.response_complete:
+            exchange.take_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
         self._deadline = 0.0  # now the application has it; its time is the endpoint's
+        if (exchange := self.cycle) is not None and not exchange.response_complete:
+            exchange.end_body()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -209,7 +235,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start(cast(Exchange, self.pipeline.pop()[0]))
         else:
             self._expect(self.limits.idle_time, 0)
 
@@ -233,15 +259,9 @@ class HttpProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > self.limits.header_bytes
 
-    def _announced_length(self) -> int:
-        for name, value in self.headers:
-            if name == b"content-length":
-                return int(value)
-        return 0
-
     def _refuse(self, status: int) -> None:
         """Answer with a bare status, unless an answer has begun, and close."""
-        exchange = cast("Exchange | None", self.cycle)
+        exchange = self.cycle
         has_begun = exchange is not None and exchange.response_started
         if not has_begun or (exchange is not None and exchange.response_complete):
             head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
@@ -249,6 +269,5 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(head + retry + b"\r\n")
         if exchange is not None and not exchange.response_complete:
             exchange.lost()
-            exchange.message_event.set()
         self._deadline = 0.0
         self.transport.close()

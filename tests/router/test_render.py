@@ -41,13 +41,12 @@ def test_complete_answer_may_be_cached() -> None:
     answer = rendered(Response({"a": Raw(b"1.50")}), cache_ttl=300.0)
     assert answer == (
         200,
-        [
+        (
             (b"content-type", JSON),
             VERSION,
             (b"x-krakend-completed", b"true"),
             (b"cache-control", b"public, max-age=300"),
-            (b"content-length", b"10"),
-        ],
+        ),
         b'{"a":1.50}',
     )
 
@@ -195,7 +194,6 @@ def test_no_op_passes_body_type_and_status_through_and_is_never_completed() -> N
             (b"x-krakend-completed", b"false"),
             (b"content-type", b"image/x"),
             (b"x-one", b"1"),
-            (b"content-length", b"4"),
         ],
         b"\x00raw",
     )
@@ -203,8 +201,9 @@ def test_no_op_passes_body_type_and_status_through_and_is_never_completed() -> N
 
 def test_no_op_without_a_body_is_empty() -> None:
     assert rendered(Response(), output_encoding="no-op").body == b""
-    answer = rendered(Response(body=b"", status=204), output_encoding="no-op")
-    assert b"content-length" not in dict(answer.headers)
+    typed = Response(body=b"", status=204, headers=[(b"content-type", b"text/plain")])
+    answer = rendered(typed, output_encoding="no-op")
+    assert b"content-type" not in dict(answer.headers)
 
 
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"\x00", b"\x7f"])
@@ -229,7 +228,6 @@ def test_failure_has_its_status_and_no_body(error: GatewayError, status: int) ->
     headers = dict(answer.headers)
     assert (answer.status, answer.body) == (status, b"")
     assert headers[b"x-krakend-completed"] == b"false"
-    assert headers[b"content-length"] == b"0"
     assert b"content-type" not in headers
     assert headers.get(b"retry-after") == (b"1" if status == 503 else None)
     as_krakend = failed(error, krakend_statuses=True)
