@@ -11,7 +11,7 @@ from anyio import current_time
 from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
 from .merging import merge
-from .proxy import AtOnce, Branch, Part, Request, Response
+from .proxy import Branch, Part, Request, Response
 from .sequence import Fill
 from .tasks import open_tasks
 
@@ -64,17 +64,19 @@ def parallel(
     When the deadline comes, what is there is the answer, and each branch that is late says what
     that means. The client going away cancels all of them.
     """
-    at_once = [branch.at_once for branch in branches]
-    if not any(at_once):
-        at_once = []
+    asked = [(branch, branch.at_once) for branch in branches]
+    asks_at_once = any(ask for _, ask in asked)
 
     async def proxy(request: Request) -> Response:
         arrived: list[Part] = []
         late: Sequence[Branch] = branches
-        if at_once:
+        if asks_at_once:
             late = []
-            for branch, ask in zip(branches, at_once, strict=True):
-                part = _ask_at_once(ask, request)
+            for branch, ask in asked:
+                try:
+                    part: Part | None = None if ask is None else ask(request)
+                except GatewayError as error:
+                    part = error
                 if part is None:
                     late.append(branch)
                 else:
@@ -124,16 +126,15 @@ def sequential(
 async def _ask(
     branch: Branch, request: Request, end: float, signal: Callable[[], Signal]
 ) -> Response:
-    part = _ask_at_once(branch.at_once, request)
-    if part is None:
-        arrived: list[Part] = []
-        waiting = _Waiting([branch], arrived, signal())
-        watcher = request.client.watch(waiting.done.set)
-        await _wait_for(waiting, request, max(0.0, end - current_time()), watcher)
-        part = arrived[0]
-    if isinstance(part, GatewayError):
-        raise part
-    return part
+    if branch.at_once is not None and (response := branch.at_once(request)) is not None:
+        return response
+    arrived: list[Part] = []
+    waiting = _Waiting([branch], arrived, signal())
+    watcher = request.client.watch(waiting.done.set)
+    await _wait_for(waiting, request, max(0.0, end - current_time()), watcher)
+    if isinstance(arrived[0], GatewayError):
+        raise arrived[0]
+    return arrived[0]
 
 
 def race(
@@ -159,15 +160,6 @@ def race(
         return merge(answers[-1:] or arrived[-1:])
 
     return Branch(proxy, timed_out=branch.timed_out, reads_body=branch.reads_body)
-
-
-def _ask_at_once(ask: AtOnce | None, request: Request) -> Part | None:
-    if ask is None:
-        return None
-    try:
-        return ask(request)
-    except GatewayError as error:
-        return error
 
 
 async def _wait_for(

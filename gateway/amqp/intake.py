@@ -79,7 +79,8 @@ class Intake:
         size = len(body) + OVERHEAD
         if size > self.largest:
             self.largest = size
-        if self.held_bytes and self.held_bytes + size > self._limit:
+        held_bytes = self._received_bytes - self._settled_bytes
+        if held_bytes and held_bytes + size > self._limit:
             self._write(self._ledger.reject(tag, requeue=True))
             self.renew()
             return

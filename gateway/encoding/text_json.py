@@ -29,6 +29,12 @@ _BLANKS = b" \t\r\n"
 
 def decode_json(body: bytes) -> Document | None:
     """A JSON object; ``null`` and nothing at all are no document."""
+    if b"\\u" not in body and body.isascii():
+        try:
+            whole: Document | None = decode_object(body)
+            return whole
+        except (MsgspecDecodeError, RecursionError):
+            pass  # it is looked at again, with more patience
     if _is_blank(body):
         return None
     document: Document | None = _tolerantly(decode_object, body)

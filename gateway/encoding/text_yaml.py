@@ -12,6 +12,9 @@ from .document import Document, unwrap_all
 _RESERVED = frozenset({"y", "Y", "n", "N", "-"})
 """Beside what YAML 1.1 takes for something else than text."""
 
+_OTHER_BREAKS = re.compile("[\\r\\x85\\u2028\\u2029]")
+"""Between literal lines each of them would be read as a line feed."""
+
 _UNSAFE = re.compile(r"[#\\]|[:\-] |[: ]$|^[*&\[{}\],!|>%'\"@ `]")
 
 
@@ -23,7 +26,7 @@ class _Dumper(yaml.SafeDumper):
 
     def _style(self, text: str) -> str | None:
         if "\n" in text:
-            return "|"
+            return '"' if _OTHER_BREAKS.search(text) else "|"
         tag = self.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         is_plain = tag.endswith(":str") and self.analyze_scalar(text).allow_block_plain
         return None if is_plain and text not in _RESERVED and not _UNSAFE.search(text) else '"'

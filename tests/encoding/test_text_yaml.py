@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -61,5 +61,6 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values, max_size=4))
+@example({"\n\x85": "\n\u2028"})
 def test_what_is_written_is_read_as_the_same_document(document: Any) -> None:
     assert yaml.safe_load(encode_yaml(document)) == document
