@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from itertools import count
+from time import time
 from typing import NamedTuple
 
 from ..config.structs import Backend, Endpoint, Service
@@ -19,6 +19,7 @@ from .message import (
     encode_origin,
     encode_plain,
     encode_properties,
+    encode_time,
     short_string,
 )
 from .properties import DELIVERY_MODE, MESSAGE_ID, USER_ID, join, keep_fields, split, split_header
@@ -64,6 +65,7 @@ class Composer:
         self._counting = headers_that_count(endpoint, service)
         self._is_listed = _build_is_listed(settings.headers)
         self._origins: dict[tuple[object, ...], Origin] = {}
+        self._second, self._time = 0, b""
 
     def compose(self, request: Request) -> Message:
         """Raises :class:`Unpublishable`."""
@@ -73,12 +75,13 @@ class Composer:
         message_id = self._message_id(request) if self._message_id else b""
         if not message_id:
             message_id = _new_id()
-        now = int(time.time())
+        now = int(time())
+        if now != self._second:
+            self._second, self._time = now, encode_time(now)
         if self._chosen is None:
-            properties = encode_plain(origin, self._delivery_mode, message_id, now)
+            properties = encode_plain(origin, message_id, self._time)
         else:
-            chosen = self._chosen(request)
-            properties = encode_properties(origin, self._delivery_mode, chosen, message_id, now)
+            properties = encode_properties(origin, self._chosen(request), message_id, self._time)
         return Message(self._routing_key(request), message_id, properties)
 
     def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
@@ -122,6 +125,7 @@ class Composer:
                 request.header(b"content-type") or b"",
                 request.header(b"content-encoding") or b"",
                 headers,
+                self._delivery_mode,
             )
         except TooLongError as error:
             raise Unpublishable(f"headers: {error}") from error

@@ -60,14 +60,19 @@ def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
 
 class Origin(NamedTuple):
     """What messages of one kind of request have in common, encoded: flags and values up to the
-    headers."""
+    headers, and with the delivery mode. ``plain``: as they begin when a request chooses nothing."""
 
     flags: int
     values: bytes
+    delivery_mode: int
+    plain: bytes
 
 
 def encode_origin(
-    content_type: bytes, content_encoding: bytes, headers: Mapping[bytes, bytes]
+    content_type: bytes,
+    content_encoding: bytes,
+    headers: Mapping[bytes, bytes],
+    delivery_mode: int,
 ) -> Origin:
     """Raises :class:`TooLongError`."""
     flags, values = 0, b""
@@ -80,7 +85,8 @@ def encode_origin(
     if headers:
         flags |= HEADERS
         values += encode_headers(headers)
-    return Origin(flags, values)
+    plain = b"%b%b%c" % (_flags(flags | PLAIN), values, delivery_mode)
+    return Origin(flags, values, delivery_mode, plain)
 
 
 class Chosen(NamedTuple):
@@ -92,31 +98,25 @@ class Chosen(NamedTuple):
     behind: bytes = b""
 
 
-def encode_plain(origin: Origin, delivery_mode: int, message_id: bytes, now: int) -> bytes:
+def encode_time(now: int) -> bytes:
+    """A timestamp; ``now``: seconds since 1970."""
+    return _seconds(now)
+
+
+def encode_plain(origin: Origin, message_id: bytes, time: bytes) -> bytes:
     """As :func:`encode_properties`, when the request chooses nothing."""
-    return b"%b%b%c%c%b%b" % (
-        _flags(origin.flags | PLAIN),
-        origin.values,
-        delivery_mode,
-        len(message_id),
-        message_id,
-        _seconds(now),
-    )
+    return b"%b%c%b%b" % (origin.plain, len(message_id), message_id, time)
 
 
-def encode_properties(
-    origin: Origin, delivery_mode: int, chosen: Chosen, message_id: bytes, now: int
-) -> bytes:
-    """Flags and values of a content header. ``message_id``: at most 255 bytes; ``now``: seconds
-    since 1970."""
-    flags = origin.flags | chosen.flags | PLAIN
+def encode_properties(origin: Origin, chosen: Chosen, message_id: bytes, time: bytes) -> bytes:
+    """Flags and values of a content header. ``message_id``: at most 255 bytes."""
     return b"%b%b%c%b%c%b%b%b" % (
-        _flags(flags),
+        _flags(origin.flags | chosen.flags | PLAIN),
         origin.values,
-        delivery_mode,
+        origin.delivery_mode,
         chosen.before,
         len(message_id),
         message_id,
-        _seconds(now),
+        time,
         chosen.behind,
     )

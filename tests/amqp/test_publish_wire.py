@@ -14,11 +14,13 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from gateway.amqp import wire
-from gateway.amqp.message import Chosen, encode_origin, encode_properties
+from gateway.amqp.message import Chosen, encode_origin, encode_properties, encode_time
 from gateway.amqp.properties import MESSAGE_ID, PRIORITY, split_header
 
 CHANNEL = 5
-PROPERTIES = encode_properties(encode_origin(b"text/plain", b"", {}), 2, Chosen(), b"m-1", 77)
+TIME = encode_time(100)
+ORIGIN = encode_origin(b"text/plain", b"", {}, 2)
+PROPERTIES = encode_properties(ORIGIN, Chosen(), b"m-1", encode_time(77))
 
 
 class Confirms:
@@ -114,9 +116,9 @@ def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: 
 
 
 def test_properties_are_those_of_a_library() -> None:
-    origin = encode_origin(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()})
+    origin = encode_origin(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()}, 2)
     chosen = Chosen(PRIORITY, b"\x07", b"")
-    payload = b"\x00\x3c\x00\x00" + bytes(8) + encode_properties(origin, 2, chosen, b"id", 100)
+    payload = b"\x00\x3c\x00\x00" + bytes(8) + encode_properties(origin, chosen, b"id", TIME)
     header = ContentHeader()
     header.unmarshal(payload)
     properties = header.properties
