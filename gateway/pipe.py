@@ -222,9 +222,10 @@ class _Waiting:
 
     def end(self, request: Request) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
+        begun, self._withdraw = self._withdraw, []  # which know us: no cycle is left behind
         if not self._pending:
             return
-        for number, withdraw in self._withdraw:
+        for number, withdraw in begun:
             if number in self._pending:
                 del self._pending[number]
                 self._arrived.append(withdraw() or self._late[number].timed_out(request))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -348,3 +350,25 @@ async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() 
 async def test_concurrent_calls_have_their_own_deadline() -> None:
     with pytest.raises(BrokerUnavailable, match="away"):
         await ask(within(race(never(), 2, 0.02), 60))
+
+
+async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+    withdrawals: list[weakref.ref[Any]] = []
+
+    def later(request: Request, arrive: Callable[[Any], None]) -> Callable[[], GatewayError]:
+        def withdraw() -> GatewayError:
+            assert callable(arrive)  # it knows who waits, as those of backends do
+            return QueueEmpty()
+
+        withdrawals.append(weakref.ref(withdraw))
+        if len(withdrawals) == 2:
+            arrive(answer("b"))
+        return withdraw
+
+    branches = [unasked()._replace(later=later), unasked()._replace(later=later)]
+    gc.disable()
+    try:
+        await ask(parallel(branches, 0.01))
+        assert [withdraw() for withdraw in withdrawals] == [None, None]
+    finally:
+        gc.enable()

@@ -70,7 +70,8 @@ class Exchange:
     """In the place of uvicorn's cycle, and leaner: a complete answer is one write.
 
     It closes the connection, where that is to be done, only after ``left()`` has decided: on a
-    closed socket nothing can be seen any more.
+    closed socket nothing can be seen any more. It does not know its scope, which knows it: a cycle
+    for each request would keep the garbage collector busy.
     """
 
     keeps_body_time = True
@@ -84,19 +85,19 @@ class Exchange:
         "_watcher",
         "body",
         "disconnected",
+        "is_head",
         "is_undecided",
         "keep_alive",
         "more_body",
         "response_complete",
         "response_started",
-        "scope",
         "transport",
     )
 
     def __init__(
-        self, connection: Connection, scope: Scope, keep_alive: bool, expects_continue: bool
+        self, connection: Connection, is_head: bool, keep_alive: bool, expects_continue: bool
     ) -> None:
-        self.scope = scope
+        self.is_head = is_head
         self.transport = connection.transport
         self.keep_alive = keep_alive
         self.body = b""
@@ -174,9 +175,9 @@ class Exchange:
 
     # ASGI.
 
-    async def run_asgi(self, app: ASGIApp) -> None:
+    async def run_asgi(self, app: ASGIApp, scope: Scope) -> None:
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except BaseException as error:
             log.error("an error in the application", exc_info=error)
             if self.response_started:
@@ -221,7 +222,7 @@ class Exchange:
             raise RuntimeError("the response has begun already")
         self.response_started = True
         written = self._begin(status, headers, len(body))
-        self._finish(written if self.scope["method"] == "HEAD" else written + body)
+        self._finish(written if self.is_head else written + body)
         return True
 
     async def send(self, message: Message) -> None:
@@ -243,7 +244,7 @@ class Exchange:
         if head is not None:
             length = None if more_body else len(body)
             written = self._begin(head["status"], head.get("headers", ()), length)
-        if self.scope["method"] != "HEAD":
+        if not self.is_head:
             written += _chunk(body, more_body) if head is None or more_body else body
         if more_body:
             self._connection.burst.write(self.transport, written)

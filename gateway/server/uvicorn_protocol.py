@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from contextvars import Context
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -72,6 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     It waits for something: a request's headers, its body, the application, or the next request.
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
+    ``waiting``: requests behind one that is not answered yet, with their scopes; the next is last.
     """
 
     peer: Peer
@@ -97,6 +99,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._body_bytes = 0
         self._announced = 0
+        self.waiting: deque[tuple[Exchange, Any]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -115,8 +118,8 @@ class HttpProtocol(HttpToolsProtocol):
         exchange = self.cycle
         if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
             exchange.lost()
-        for waiting, _ in self.pipeline:
-            cast(Exchange, waiting).lost()
+        for waiting, _ in self.waiting:
+            waiting.lost()
         if exc is None:
             self.transport.close()
         self.parser = None  # type: ignore[assignment]
@@ -193,19 +196,20 @@ class HttpProtocol(HttpToolsProtocol):
         }
         previous = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        exchange = self.cycle = Exchange(self, scope, keep_alive, self.expect_100_continue)
+        is_head = scope["method"] == "HEAD"
+        exchange = self.cycle = Exchange(self, is_head, keep_alive, self.expect_100_continue)
         scope["extensions"] = {"gateway.connection": exchange}
         self._expect(self.limits.body_time, 408)
         if self._announced > self.limits.body_bytes:
             self._refuse(413)
         elif previous is None or previous.response_complete:
-            self._start(exchange)
+            self._start(exchange, scope)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+            self.waiting.appendleft((exchange, scope))
 
-    def _start(self, exchange: Exchange) -> None:
-        task = self.loop.create_task(exchange.run_asgi(self.app), context=Context())
+    def _start(self, exchange: Exchange, scope: Any) -> None:
+        task = self.loop.create_task(exchange.run_asgi(self.app, scope), context=Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
@@ -234,8 +238,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start(cast(Exchange, self.pipeline.pop()[0]))
+        if self.waiting:
+            self._start(*self.waiting.pop())
         else:
             self._expect(self.limits.idle_time, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 from collections.abc import AsyncGenerator
@@ -11,6 +12,7 @@ import pytest
 from anyio import Event, create_task_group, sleep, to_thread
 
 from gateway.server import Limits, ServeSettings
+from gateway.server.exchange import Exchange
 
 from .client import connect, get, receive_all, receive_until, serving, status_of
 
@@ -178,3 +180,20 @@ async def test_a_header_cannot_be_smuggled(app: Application, port: int) -> None:
     answer = await receive_all(client)
     assert b"x-b" not in answer
     assert status_of(answer) in (0, 500)
+
+
+async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
+    app: Application, port: int
+) -> None:
+    client = await connect(port)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(5):
+            await client.send(get())
+            await receive_until(client, b"xxxxx")
+            await until_decided(app, number + 1)
+        # The connection knows the last one.
+        assert sum(isinstance(each, Exchange) for each in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
