@@ -7,7 +7,6 @@ one deque, whose operations are atomic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
@@ -80,13 +79,23 @@ class Delivery:
             self.origin.set_aside(self, seconds)
 
 
-class Waiter:
-    """A place in the queue of those who wait. ``take`` is called, once, with the delivery."""
+class Waiter(Protocol):
+    """Who waits for one delivery."""
 
-    __slots__ = ("take",)
+    def take(self, delivery: Delivery) -> None:
+        """Called once. Never raises."""
 
-    def __init__(self, take: Callable[[Delivery], None]) -> None:
-        self.take = take
+
+class _TaskWaiter:
+    """A task that waits."""
+
+    def __init__(self) -> None:
+        self.event = Event()
+        self.taken: Delivery | None = None
+
+    def take(self, delivery: Delivery) -> None:
+        self.taken = delivery
+        self.event.set()
 
 
 class Buffer:
@@ -112,6 +121,10 @@ class Buffer:
 
     def put(self, delivery: Delivery) -> None:
         """Far side: append, and wake those who wait, once per burst."""
+        if self._waiters and self._side.is_here and not self._ready:
+            delivery.is_held = True
+            self._waiters.popleft().take(delivery)
+            return
         self._ready.append(delivery)
         if self._waiters and not self._is_waking:
             self._is_waking = True
@@ -136,32 +149,25 @@ class Buffer:
 
     async def take(self) -> Delivery:
         """Wait for the next delivery."""
-        taken: list[Delivery] = []
-        event = Event()
-
-        def take(delivery: Delivery) -> None:
-            taken.append(delivery)
-            event.set()
-
-        waiter = self.wait(take)
+        waiter = _TaskWaiter()
+        self.wait(waiter)
         try:
-            await event.wait()
+            await waiter.event.wait()
         except BaseException:
             self.withdraw(waiter)
-            for delivery in taken:
-                delivery.give_back()
+            if waiter.taken is not None:
+                waiter.taken.give_back()
             raise
-        return taken[0]
+        assert waiter.taken is not None
+        return waiter.taken
 
-    def wait(self, take: Callable[[Delivery], None]) -> Waiter:
-        """Have ``take`` called with the next delivery: at once, or when there is one."""
-        waiter = Waiter(take)
+    def wait(self, waiter: Waiter) -> None:
+        """Have ``waiter`` take the next delivery: at once, or when there is one."""
         self._waiters.append(waiter)
         self._wake()
-        return waiter
 
     def withdraw(self, waiter: Waiter) -> None:
-        """Wait no more. Too late when ``take`` was called: whoever has the delivery settles it."""
+        """Wait no more. Too late when it has taken: whoever has the delivery settles it."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
 

@@ -51,7 +51,8 @@ class Consumer:
     def __init__(
         self, subscription: Subscription, settings: ConsumerSettings, answer: Answer
     ) -> None:
-        self._subscription = subscription
+        self.subscription = subscription
+        self.auto_ack = settings.auto_ack
         self._wait = settings.wait
         self._nack_discard = settings.nack_discard
         self._max_redeliveries = settings.max_redeliveries
@@ -60,15 +61,15 @@ class Consumer:
 
     def at_once(self, request: Request) -> Response | None:
         """The answer, when a message is here."""
-        delivery = self._subscription.take_nowait()
-        return None if delivery is None else self._respond(request, delivery)
+        delivery = self.subscription.take_nowait()
+        return None if delivery is None else self.respond(request, delivery)
 
     async def proxy(self, request: Request) -> Response:
         """Wait for a message: until the deadline, or as long as the settings allow."""
-        subscription = self._subscription
+        subscription = self.subscription
         delivery = subscription.take_nowait()
         if delivery is not None:
-            return self._respond(request, delivery)
+            return self.respond(request, delivery)
         if self._wait is None:
             delivery = await subscription.take()
         elif self._wait == 0:
@@ -78,39 +79,24 @@ class Consumer:
                 delivery = await subscription.take()
         if delivery is None:
             raise self.nothing_came()
-        return self._respond(request, delivery)
+        return self.respond(request, delivery)
 
-    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError]:
+    def later(self, request: Request, arrive: Arrive) -> Wish:
         """Wait for a message without a task."""
-
-        def take(delivery: Delivery) -> None:
-            try:
-                part: Part = self._respond(request, delivery)
-            except GatewayError as error:
-                part = error
-            except Exception:  # this runs in the connection's callback: nobody else may suffer
-                log.exception("while answering with a message")
-                part = GatewayError("internal error")
-            arrive(part)
-
-        withdraw = self._subscription.wait(take)
-
-        def give_up() -> GatewayError:
-            withdraw()
-            return self.nothing_came()
-
-        return give_up
+        wish = Wish(self, request, arrive)
+        self.subscription.wait(wish)
+        return wish
 
     def timed_out(self, request: Request) -> AmqpFailure:
         return self.nothing_came()
 
     def nothing_came(self) -> AmqpFailure:
         """What it means that no message came in time."""
-        if self._subscription.is_attached:
+        if self.subscription.is_attached:
             return QueueEmpty(status=self._on_empty)
-        return BrokerUnavailable(self._subscription.problem)
+        return BrokerUnavailable(self.subscription.problem)
 
-    def _respond(self, request: Request, delivery: Delivery) -> Response:
+    def respond(self, request: Request, delivery: Delivery) -> Response:
         request.taken.append(delivery)
         try:
             return self._answer(delivery)
@@ -120,6 +106,35 @@ class Consumer:
             else:
                 delivery.set_aside()
             raise Undecodable(str(error)) from error
+
+
+class Wish:
+    """A request that waits for a message. Called, it gives up, and says what that means."""
+
+    __slots__ = ("_arrive", "_consumer", "_request")
+
+    def __init__(self, consumer: Consumer, request: Request, arrive: Arrive) -> None:
+        self._consumer = consumer
+        self._request = request
+        self._arrive = arrive
+
+    def take(self, delivery: Delivery) -> None:
+        """The message is here."""
+        consumer = self._consumer
+        if consumer.auto_ack:
+            delivery.sent()
+        try:
+            part: Part = consumer.respond(self._request, delivery)
+        except GatewayError as error:
+            part = error
+        except Exception:  # this runs in the connection's callback: nobody else may suffer
+            log.exception("while answering with a message")
+            part = GatewayError("internal error")
+        self._arrive(part)
+
+    def __call__(self) -> GatewayError:
+        self._consumer.subscription.buffer.withdraw(self)
+        return self._consumer.nothing_came()
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:

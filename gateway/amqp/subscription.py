@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, Self
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from anyio import move_on_after, sleep
 from msgspec import json
 
 from ..bridge import AsyncioSide
-from .buffer import Buffer, Delivery
+from .buffer import Buffer, Delivery, Waiter
 from .intake import Intake
 from .link import Connection, Link, call_to_the_end, reason
 from .settings import DEFAULT_PREFETCH, ConsumerSettings
@@ -96,17 +95,12 @@ class Subscription(ChannelTenant):
             delivery.sent()
         return delivery
 
-    def wait(self, take: Callable[[Delivery], None]) -> Callable[[], None]:
-        """As :meth:`take`, without a task: ``take`` is called with the message.
-
-        Returns what withdraws the wish.
-        """
+    def wait(self, waiter: Waiter) -> None:
+        """As :meth:`take`, without a task, and without its acknowledgement."""
         self._asks += 1
         if not self.is_attached:
             self._side.tell(self.wake_up)
-        if self.settings.auto_ack:
-            take = _acknowledging(take)
-        return partial(self.buffer.withdraw, self.buffer.wait(take))
+        self.buffer.wait(waiter)
 
     async def fetch(self) -> Delivery | None:
         """One Basic.Get: what the queue has now. None as well when the broker is away."""
@@ -199,14 +193,6 @@ class Subscription(ChannelTenant):
         while intake.held_bytes > self._limit // 2:
             intake.check()
             await sleep(DRAIN_CHECK)
-
-
-def _acknowledging(take: Callable[[Delivery], None]) -> Callable[[Delivery], None]:
-    def acknowledge_and_take(delivery: Delivery) -> None:
-        delivery.sent()
-        take(delivery)
-
-    return acknowledge_and_take
 
 
 async def _never_called(message: object) -> None:
