@@ -5,7 +5,7 @@ Types only: which rows there are is said in ``catalog.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -69,6 +69,9 @@ BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stag
 BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
+Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
+"""Settings, each key right by its type -> what makes them unusable: a key, and why. Pure, or as
+good as: it reads what the settings name."""
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 
 
@@ -117,6 +120,7 @@ class Component(Struct, frozen=True, kw_only=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
+    ``verify``: what it says stops the start.
     ``service``: settings that other parts read from the root; ``layer``: wraps the whole
     application. ``is_default``: the backend of whoever names no other. ``backend_stage``: wraps a
     branch; ``transport``: wraps the exchanges of an HTTP backend. ``guard``: asked before a
@@ -129,6 +133,7 @@ class Component(Struct, frozen=True, kw_only=True):
     settings: type[Struct]
     aliases: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
+    verify: Verify | None = None
     service: bool = False
     read_on: frozenset[Level] = frozenset()
     backend: BuildBackend | None = None

@@ -14,6 +14,10 @@ from .amqp.settings import (
     ProducerSettings,
 )
 from .assembly import Catalog, Component
+from .auth.settings import VALIDATOR_OURS, ValidatorSettings
+from .auth.validator import NAMESPACE as VALIDATOR
+from .auth.validator import build_validator
+from .auth.verify import verify_validator
 from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
@@ -21,6 +25,15 @@ from .http.backend import CLIENT, build_http
 from .http.settings import HttpClientSettings, HttpSettings
 
 CATALOG: Catalog = (
+    Component(
+        namespace=VALIDATOR,
+        aliases=("github.com/devopsfaith/krakend-jose/validator",),
+        settings=ValidatorSettings,
+        ours=VALIDATOR_OURS,
+        verify=verify_validator,
+        guard=build_validator,
+        service=True,
+    ),
     Component(
         namespace="backend/amqp/consumer",
         aliases=("github.com/devopsfaith/krakend-amqp/consume",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -242,3 +243,68 @@ def test_the_broker_of_an_agent_may_have_its_password_from_the_environment() -> 
     assert loaded_agent.name == "AsyncAgent-01"
     assert loaded_agent.extra_config["async/amqp"].host == "amqp://me:a%2Fb@broker"
     assert "a/b" not in str(loaded.findings)
+
+
+def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
+    """Of an endpoint that has no others, but for what ``settings`` change."""
+    path = folder / "keys.json"
+    path.write_text(content or f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
+    validator = {
+        "alg": "HS256",
+        "jwk_local_path": str(path),
+        "disable_jwk_security": True,
+        "audience": ["here"],
+        "require_exp": True,
+        **settings,
+    }
+    endpoint = {
+        "endpoint": "/a",
+        "backend": [{"host": ["http://backend"], "url_pattern": "/{JWT.sub}"}],
+        "extra_config": {"auth/validator": validator},
+    }
+    service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
+    return "\n".join(map(str, check(service)))
+
+
+def test_a_good_validator_has_no_remarks_but_on_our_key(tmp_path: Path) -> None:
+    text = remarks_on_tokens(tmp_path)
+    assert text.endswith("only this gateway knows: require_exp")
+    assert "\n" not in text
+
+
+URL = {"jwk_local_path": "", "jwk_url": "https://keys"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"require_exp": False}, "accepted for ever"),
+        ({"audience": []}, "other services"),
+        ({"scopes": ["a"]}, "scopes are not looked at"),
+        ({"scopes_matcher": "some"}, '"any" is used'),
+        ({"key_identify_strategy": "x"}, '"kid" is used'),
+        ({"disable_jwk_security": False}, "every request gets 401"),
+        ({"jwk_url": "https://keys"}, "beside jwk_local_path"),
+        ({"alg": "RS256"}, "no key in it serves RS256"),
+        ({"alg": "HS512"}, "less than 64 bytes"),
+        ({"cipher_suites": [1]}, "unknown 1"),
+        (URL, "can change what the key server answers"),
+        ({**URL, "disable_jwk_security": False}, "shared secret"),
+        (URL, "fetched every 60 s"),
+        ({"propagate_claims": [["sub"]]}, "expected a claim and a header"),
+        ({"propagate_claims": [["sub", "x-sub"]]}, 'no backend gets "x-sub"'),
+    ],
+)
+def test_a_trap_of_a_validator_is_remarked_on(
+    tmp_path: Path, settings: dict[str, Any], word: str
+) -> None:
+    assert word in remarks_on_tokens(tmp_path, **settings)
+
+
+def test_a_claim_without_a_token_is_remarked_on() -> None:
+    endpoint = {
+        "endpoint": "/a",
+        "backend": [{"host": ["http://backend"], "url_pattern": "/{JWT.sub}"}],
+    }
+    service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
+    assert "{JWT.sub} has no value" in "\n".join(map(str, check(service)))

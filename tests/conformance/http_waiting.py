@@ -21,8 +21,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
-            "jwt without key source",
-            "jwt insecure key url",
             "tls without keys",
             "tls key files missing",
         ),
@@ -35,7 +33,7 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "cors_star": "security/cors",
     "cors_star_credentials": "security/cors",
     "json_schema": "validation/json-schema",
-    "jwt": "auth/validator",
+    "jwt": "validation/cel, qos/ratelimit",
     "legacy_namespaces": "validation/cel",
     "lua": dict.fromkeys(
         (

@@ -1,0 +1,61 @@
+"""What the namespaces of ``auth/`` hold."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ..config.structs import Seconds
+
+
+class KeySettings(Struct, frozen=True, kw_only=True):
+    """Where keys come from; what ``auth/validator`` and ``auth/signer`` have in common.
+
+    ``jwk_local_path`` wins over ``jwk_url``. ``jwk_fingerprints``: SHA-256 of a certificate's
+    public key, in base64url; ``cipher_suites``: IANA's numbers, for TLS 1.2.
+    ``disable_jwk_security``: keys may come from where nobody vouches for them: plain HTTP, a
+    certificate that is not checked, and (KrakenD wants it so) a file.
+    """
+
+    alg: str = "RS256"
+    jwk_url: str = ""
+    jwk_local_path: str = ""
+    jwk_local_ca: str = ""
+    jwk_fingerprints: tuple[str, ...] = ()
+    cipher_suites: tuple[int, ...] = ()
+    disable_jwk_security: bool = False
+    secret_url: str = ""
+    cypher_key: str = ""
+
+    @property
+    def is_insecure(self) -> bool:
+        """Its keys cannot be trusted: KrakenD then answers every request with 401."""
+        return not self.disable_jwk_security and not self.jwk_url.startswith("https://")
+
+
+class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
+    """``auth/validator``. ``cache_duration``, ``shared_cache_duration``: in seconds; the latter
+    counts at the root only, where nothing else does. ``require_exp`` is ours."""
+
+    auth_header_name: str = "Authorization"
+    cookie_key: str = "access_token"
+    issuer: str = ""
+    audience: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    roles_key: str = "roles"
+    roles_key_is_nested: bool = False
+    scopes: tuple[str, ...] = ()
+    scopes_key: str = ""
+    scopes_matcher: str = "any"
+    propagate_claims: tuple[tuple[str, ...], ...] = ()
+    propagate_claims_preserve_array: bool = False
+    key_identify_strategy: str = "kid"
+    cache: bool = False
+    cache_duration: int = 0
+    shared_cache_duration: int = 0
+    failed_jwk_key_cooldown: Seconds = 0.0
+    leeway: Seconds = 1.0
+    operation_debug: bool = False
+    require_exp: bool = False
+
+
+VALIDATOR_OURS = frozenset({"require_exp"})

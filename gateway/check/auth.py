@@ -1,0 +1,106 @@
+"""Traps of ``auth/``: doors that stand wider open than they look, or are never open. Pure, but that
+it reads the key file that the settings name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..auth.fetch import CIPHERS, TLS13
+from ..auth.jose import KINDS, shortest_secret
+from ..auth.keys import KEY_IDS
+from ..auth.settings import VALIDATOR_OURS, KeySettings, ValidatorSettings
+from ..auth.validator import NAMESPACE as VALIDATOR
+from ..auth.validator import WITHOUT_CACHE, needed_claims
+from ..auth.verify import read_key_file
+from ..config.findings import Finding
+from ..config.structs import Endpoint
+from .settings import changed
+
+Remarks = Iterator[tuple[str, str]]
+
+
+def check_auth(endpoint: Endpoint, path: str) -> Iterator[Finding]:
+    """Remarks on one endpoint; ``path``: of the endpoint."""
+    settings: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
+    if settings is None:
+        for name in needed_claims(endpoint):
+            text = f"{{JWT.{name}}} has no value: no token is asked for ({VALIDATOR})"
+            yield Finding(f"{path}.backend", "warning", text)
+        return
+    where = f'{path}.extra_config["{VALIDATOR}"]'
+    for rule in VALIDATOR_RULES:
+        for key, text in rule(settings):
+            yield Finding(f"{where}.{key}", "warning", text)
+    for key, text in _propagation(settings, endpoint):
+        yield Finding(f"{where}.{key}", "warning", text)
+    if used := sorted(VALIDATOR_OURS & changed(settings)):
+        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+
+
+def check_keys(settings: KeySettings) -> Remarks:
+    """Where keys come from."""
+    if settings.is_insecure:
+        text = 'neither "https://" nor "disable_jwk_security": true, which files need as well'
+        yield "jwk_url", f"{text}: every request gets 401, as in KrakenD"
+    elif settings.disable_jwk_security and not settings.jwk_local_path:
+        yield (
+            "disable_jwk_security",
+            "whoever can change what the key server answers can make tokens",
+        )
+    if settings.jwk_local_path and settings.jwk_url:
+        yield "jwk_url", "beside jwk_local_path it has no effect"
+    for number in settings.cipher_suites:
+        if number not in CIPHERS and number not in TLS13:
+            yield "cipher_suites", f"unknown {number}, left out"
+    if settings.jwk_local_path:
+        yield from _key_file(settings)
+    elif settings.alg.startswith("HS"):
+        yield "alg", "whoever can read the URL of a shared secret can make tokens"
+
+
+def _key_file(settings: KeySettings) -> Remarks:
+    try:
+        jwks = read_key_file(settings.jwk_local_path)
+    except ValueError:  # the start says so
+        return
+    fitting = [jwk for jwk in jwks if jwk.get("kty") == KINDS.get(settings.alg[:2])]
+    if not fitting:
+        yield "jwk_local_path", f"no key in it serves {settings.alg}"
+    shortest = shortest_secret(settings.alg)
+    for jwk in fitting:
+        if shortest and len(str(jwk.get("k", ""))) * 3 // 4 < shortest:
+            yield "jwk_local_path", f"a secret of less than {shortest} bytes can be guessed"
+
+
+def _door(settings: ValidatorSettings) -> Remarks:
+    if not settings.require_exp:
+        yield (
+            "require_exp",
+            'not set: a token without "exp" is accepted for ever, as in KrakenD',
+        )
+    if not settings.audience:
+        yield "audience", "none: tokens that were made for other services are accepted"
+    if settings.scopes and not settings.scopes_key:
+        yield "scopes_key", "none: scopes are not looked at"
+    if settings.scopes_matcher not in ("any", "all"):
+        yield "scopes_matcher", f'unknown "{settings.scopes_matcher}", "any" is used'
+    if settings.key_identify_strategy not in KEY_IDS:
+        known = ", ".join(KEY_IDS)
+        yield "key_identify_strategy", f'unknown, "kid" is used; there are: {known}'
+    if settings.jwk_url and not settings.jwk_local_path and not settings.cache:
+        text = f"not set: keys are fetched every {WITHOUT_CACHE:g} s (KrakenD: for each request)"
+        yield "cache", text
+
+
+VALIDATOR_RULES: tuple[Callable[[ValidatorSettings], Remarks], ...] = (check_keys, _door)
+
+
+def _propagation(settings: ValidatorSettings, endpoint: Endpoint) -> Remarks:
+    listed = {name.lower() for name in endpoint.input_headers}
+    for place, pair in enumerate(settings.propagate_claims):
+        key = f"propagate_claims[{place}]"
+        if len(pair) != 2:
+            yield key, "expected a claim and a header: ignored"
+        elif pair[1].lower() not in listed and "*" not in listed:
+            yield key, f'no backend gets "{pair[1]}": input_headers does not list it'
