@@ -14,10 +14,19 @@ from .amqp.settings import (
     ProducerSettings,
 )
 from .assembly import Catalog, Component
-from .auth.settings import VALIDATOR_OURS, ValidatorSettings
+from .auth.client_credentials import NAMESPACE as CREDENTIALS
+from .auth.client_credentials import build_client_credentials
+from .auth.settings import (
+    VALIDATOR_OURS,
+    ClientCredentialsSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
+from .auth.signer import NAMESPACE as SIGNER
+from .auth.signer import build_signer
 from .auth.validator import NAMESPACE as VALIDATOR
 from .auth.validator import build_validator
-from .auth.verify import verify_validator
+from .auth.verify import verify_client_credentials, verify_signer, verify_validator
 from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
@@ -33,6 +42,13 @@ CATALOG: Catalog = (
         verify=verify_validator,
         guard=build_validator,
         service=True,
+    ),
+    Component(
+        namespace=CREDENTIALS,
+        aliases=("github.com/devopsfaith/krakend-oauth2-clientcredentials",),
+        settings=ClientCredentialsSettings,
+        verify=verify_client_credentials,
+        transport=build_client_credentials,
     ),
     Component(
         namespace="backend/amqp/consumer",
@@ -76,4 +92,12 @@ CATALOG: Catalog = (
         service=True,
     ),
     Component(namespace="gateway", settings=GatewaySettings, service=True),
+    # Around every other stage of an endpoint: what it signs is the whole answer.
+    Component(
+        namespace=SIGNER,
+        aliases=("github.com/devopsfaith/krakend-jose/signer",),
+        settings=SignerSettings,
+        verify=verify_signer,
+        endpoint_stage=build_signer,
+    ),
 )

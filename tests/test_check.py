@@ -308,3 +308,55 @@ def test_a_claim_without_a_token_is_remarked_on() -> None:
     }
     service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
     assert "{JWT.sub} has no value" in "\n".join(map(str, check(service)))
+
+
+def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **settings: Any) -> str:
+    path = folder / "keys.json"
+    path.write_text(f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
+    signer = {
+        "alg": "HS256",
+        "kid": "k",
+        "keys_to_sign": ["token"],
+        "jwk_local_path": str(path),
+        "disable_jwk_security": True,
+        **settings,
+    }
+    endpoint = {
+        "endpoint": "/a",
+        "backend": [{"host": ["http://backend"], **(backend or {})}],
+        "extra_config": {"auth/signer": signer},
+    }
+    service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
+    return "\n".join(map(str, check(service)))
+
+
+def test_a_good_signer_has_no_remarks(tmp_path: Path) -> None:
+    assert remarks_on_signer(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"kid": "other"}, 'no key "other" in the file'),
+        ({"keys_to_sign": []}, "nothing is signed"),
+        ({"disable_jwk_security": False}, "every request gets 401"),
+    ],
+)
+def test_a_trap_of_a_signer_is_remarked_on(
+    tmp_path: Path, settings: dict[str, Any], word: str
+) -> None:
+    assert word in remarks_on_signer(tmp_path, **settings)
+
+
+def test_a_token_for_a_broker_is_remarked_on(tmp_path: Path) -> None:
+    consumer = {"name": "q", "exchange": "ex", "routing_key": ["#"], "durable": True}
+    credentials = {"token_url": "https://server/token"}
+    backend = {
+        "host": ["amqp://broker"],
+        "disable_host_sanitize": True,
+        "extra_config": {
+            "backend/amqp/consumer": consumer,
+            "auth/client-credentials": credentials,
+        },
+    }
+    assert "no meaning for a broker" in remarks_on_signer(tmp_path, backend)

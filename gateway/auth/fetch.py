@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache, partial
 from hashlib import sha256
 
@@ -15,12 +15,12 @@ from ..http.client import Arrive, HttpClient
 from ..http.heads import Outgoing
 from ..http.pool import PoolSettings
 from ..http.targets import Origin, parse_url
-from ..http.transport import Redirecting, exchange
-from .key_source import Fetch
+from ..http.transport import Redirecting, Transport, exchange
+from .key_source import SHORTEST_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
 from .settings import KeySettings
 
 MAX_BYTES = 1024 * 1024
-"""Of a set of keys."""
+"""Of what is fetched."""
 DIAL_TIME = 5.0
 
 CIPHERS = {
@@ -47,6 +47,26 @@ TLS13 = range(4865, 4868)
 """Cannot be chosen, in Go and here: all of them are on."""
 
 
+def share_source(
+    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = SHORTEST_PAUSE
+) -> KeySource:
+    """One source for all that want the same keys; the most eager of them counts. Times in seconds.
+
+    Raises OSError and ValueError for a file or a URL that cannot be used.
+    """
+    if settings.jwk_local_path:
+        return FileKeys(settings.jwk_local_path)
+    fetch = build_fetch(settings, assembly)
+    name = settings.jwk_url.partition("?")[0].rpartition("@")[2]
+    source = assembly.resource(
+        ("keys", settings.jwk_url, *_tls_of(settings)),
+        lambda: RemoteKeys(name, fetch, duration, cooldown),
+    )
+    source.duration = min(source.duration, duration)
+    source.cooldown = min(source.cooldown, cooldown)
+    return source
+
+
 def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     """What fetches ``jwk_url``. Raises ValueError for what is no URL."""
     host, target = parse_url(settings.jwk_url)
@@ -54,14 +74,7 @@ def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     if host.login:
         headers.append((b"authorization", host.login))
     outgoing = Outgoing("GET", host, target, headers, b"")
-    transport = Redirecting(
-        _share_key_client(settings, assembly),
-        accepts_gzip=True,
-        unpacks_all=True,
-        resends_body=False,
-        max_bytes=MAX_BYTES,
-        closes=False,
-    )
+    transport = own_transport(_share_key_client(settings, assembly))
 
     async def fetch() -> bytes:
         answer = await exchange(transport, outgoing)
@@ -72,22 +85,37 @@ def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     return fetch
 
 
+def own_transport(client: HttpClient) -> Transport:
+    """For what the gateway asks on its own account."""
+    return Redirecting(
+        client,
+        accepts_gzip=True,
+        unpacks_all=True,
+        resends_body=False,
+        max_bytes=MAX_BYTES,
+        closes=False,
+    )
+
+
 def _share_key_client(settings: KeySettings, assembly: Assembly) -> HttpClient:
     """One client for all sources that want the same TLS."""
-    kind = SecureClient if not settings.disable_jwk_security else HttpClient
-    wanted = (
-        kind,
-        settings.jwk_local_ca,
-        settings.jwk_fingerprints,
-        settings.cipher_suites,
-    )
+    kind = HttpClient if settings.disable_jwk_security else SecureClient
     pool = PoolSettings(
         dial_time=DIAL_TIME,
         idle_time=90.0,
         max_body_bytes=MAX_BYTES,
         tls=cache(partial(build_context, settings)),
     )
-    return assembly.resource(("key client", *wanted), lambda: kind(assembly.side, pool))
+    return assembly.resource(("key client", *_tls_of(settings)), lambda: kind(assembly.side, pool))
+
+
+def _tls_of(settings: KeySettings) -> tuple[Hashable, ...]:
+    return (
+        settings.disable_jwk_security,
+        settings.jwk_local_ca,
+        settings.jwk_fingerprints,
+        settings.cipher_suites,
+    )
 
 
 class SecureClient(HttpClient):

@@ -28,9 +28,12 @@ class Keys:
     """The keys of a set that serve one algorithm; ``problems``: of those that should and do not.
 
     A key that is meant for encryption is none of them. Of two with one id the later counts.
+    ``are_to_sign``: only private keys do.
     """
 
-    def __init__(self, jwks: Sequence[Jwk], alg: str, strategy: str) -> None:
+    def __init__(
+        self, jwks: Sequence[Jwk], alg: str, strategy: str = "kid", *, are_to_sign: bool = False
+    ) -> None:
         identify = KEY_IDS.get(strategy, KEY_IDS["kid"])
         self._named = TOKEN_IDS.get(strategy, TOKEN_IDS["kid"])
         self._keys: dict[str, Key] = {}
@@ -39,12 +42,15 @@ class Keys:
             if jwk.get("kty") != KINDS[alg[:2]] or jwk.get("use") == "enc":
                 continue
             try:
-                self._keys[identify(jwk)] = read_key(jwk, alg)
+                self._keys[identify(jwk)] = read_key(jwk, alg, is_to_sign=are_to_sign)
             except BadKey as error:
                 self.problems.append(f'key "{_kid(jwk)}": {error}')
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def named(self, key_id: str) -> Key | None:
+        return self._keys.get(key_id)
 
     def find(self, token: Token) -> Key | None:
         """The key that the token names; without a name, the key without one."""

@@ -59,3 +59,25 @@ class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
 
 
 VALIDATOR_OURS = frozenset({"require_exp"})
+
+
+class SignerSettings(KeySettings, frozen=True, kw_only=True):
+    """``auth/signer``. ``full``: JSON instead of the compact form. ``leeway`` has no effect."""
+
+    kid: str
+    typ: str = "JWT"
+    keys_to_sign: tuple[str, ...] = ()
+    full: bool = False
+    leeway: Seconds = 1.0
+
+
+class ClientCredentialsSettings(Struct, frozen=True, kw_only=True):
+    """``auth/client-credentials``. ``scopes``: with commas between. ``endpoint_params``: further
+    fields of the request for a token."""
+
+    client_id: str = ""
+    client_secret: str = ""
+    token_url: str = ""
+    scopes: str = ""
+    endpoint_params: dict[str, tuple[str, ...]] = {}
+    is_disabled: bool = False

@@ -21,9 +21,9 @@ from ..errors import Refused
 from ..proxy import Guard, Request
 from .claims import build_admits, check_registered, claim_text, claim_texts, read_claims
 from .credentials import build_find_token
-from .fetch import build_fetch
+from .fetch import share_source
 from .jose import BadToken, Token, parse_token
-from .key_source import SHORTEST_PAUSE, FileKeys, KeySource, RemoteKeys
+from .key_source import SHORTEST_PAUSE, KeySource
 from .keys import Keys
 from .settings import ValidatorSettings
 
@@ -50,34 +50,13 @@ def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: A
     if settings.is_insecure:
         log.warning("%s: its keys cannot be trusted: every request gets 401", endpoint.endpoint)
         return _refuse
-    source = _share_source(settings, assembly)
+    cooldown = settings.failed_jwk_key_cooldown or SHORTEST_PAUSE
+    source = share_source(settings, assembly, cache_time(settings, assembly.service), cooldown)
     return Validator(settings, endpoint, source).guard
 
 
 def _refuse(request: Request) -> None:
     raise Refused(401)
-
-
-def _share_source(settings: ValidatorSettings, assembly: Assembly) -> KeySource:
-    """One source for all endpoints that want the same keys; the most eager of them counts."""
-    if settings.jwk_local_path:
-        return FileKeys(settings.jwk_local_path)
-    fetch = build_fetch(settings, assembly)
-    duration = cache_time(settings, assembly.service)
-    cooldown = settings.failed_jwk_key_cooldown or SHORTEST_PAUSE
-    key = (
-        "keys",
-        settings.jwk_url,
-        settings.jwk_local_ca,
-        settings.jwk_fingerprints,
-        settings.cipher_suites,
-        settings.disable_jwk_security,
-    )
-    name = settings.jwk_url.partition("?")[0].rpartition("@")[2]
-    source = assembly.resource(key, lambda: RemoteKeys(name, fetch, duration, cooldown))
-    source.duration = min(source.duration, duration)
-    source.cooldown = min(source.cooldown, cooldown)
-    return source
 
 
 def cache_time(settings: ValidatorSettings, service: Service) -> float:

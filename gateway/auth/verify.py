@@ -4,24 +4,50 @@ files, texts that are no keys. Reads the files that the settings name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ..http.targets import parse_url
+from .client_credentials import FIXED
 from .fetch import build_context, decode_fingerprints
 from .jose import ALGORITHMS
 from .keys import Jwk, Keys, read_key_set
-from .settings import KeySettings, ValidatorSettings
+from .settings import ClientCredentialsSettings, KeySettings, SignerSettings, ValidatorSettings
 
 Problem = tuple[str, str]
 
 
 def verify_validator(settings: ValidatorSettings) -> Iterator[Problem]:
-    yield from _verify_keys(settings)
+    yield from _verify_keys(
+        settings, lambda jwks: Keys(jwks, settings.alg, settings.key_identify_strategy)
+    )
     if settings.cache and settings.jwk_local_path:
         yield "cache", "has no meaning for a file (KrakenD does not start with it)"
 
 
-def _verify_keys(settings: KeySettings) -> Iterator[Problem]:
+def verify_signer(settings: SignerSettings) -> Iterator[Problem]:
+    yield from _verify_keys(
+        settings,
+        lambda jwks: Keys(
+            [jwk for jwk in jwks if jwk.get("kid") == settings.kid],
+            settings.alg,
+            are_to_sign=True,
+        ),
+    )
+
+
+def verify_client_credentials(settings: ClientCredentialsSettings) -> Iterator[Problem]:
+    try:
+        parse_url(settings.token_url)
+    except ValueError as error:
+        yield "token_url", str(error)
+    for name in FIXED.intersection(settings.endpoint_params):
+        yield "endpoint_params", f'"{name}" is said by other keys'
+
+
+def _verify_keys(
+    settings: KeySettings, keys_of: Callable[[Sequence[Jwk]], Keys]
+) -> Iterator[Problem]:
     """What ``auth/validator`` and ``auth/signer`` have in common."""
     if settings.secret_url or settings.cypher_key:
         yield (
@@ -30,14 +56,18 @@ def _verify_keys(settings: KeySettings) -> Iterator[Problem]:
         )
     if settings.alg not in ALGORITHMS:
         yield "alg", f'unknown "{settings.alg}"; there are: {", ".join(ALGORITHMS)}'
+    elif settings.jwk_url and not settings.jwk_local_path:
+        try:
+            parse_url(settings.jwk_url)
+        except ValueError as error:
+            yield "jwk_url", str(error)
     elif settings.jwk_local_path:
         try:
             jwks = read_key_file(settings.jwk_local_path)
         except ValueError as error:
             yield "jwk_local_path", str(error)
         else:
-            strategy = getattr(settings, "key_identify_strategy", "kid")
-            for problem in Keys(jwks, settings.alg, strategy).problems:
+            for problem in keys_of(jwks).problems:
                 yield "jwk_local_path", problem
     yield from _verify_tls(settings)
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
 from ..auth.jose import KINDS, shortest_secret
 from ..auth.keys import KEY_IDS
-from ..auth.settings import VALIDATOR_OURS, KeySettings, ValidatorSettings
+from ..auth.settings import VALIDATOR_OURS, KeySettings, SignerSettings, ValidatorSettings
+from ..auth.signer import NAMESPACE as SIGNER
 from ..auth.validator import NAMESPACE as VALIDATOR
 from ..auth.validator import WITHOUT_CACHE, needed_claims
 from ..auth.verify import read_key_file
@@ -17,11 +19,25 @@ from ..config.findings import Finding
 from ..config.structs import Endpoint
 from .settings import changed
 
+BROKERS = frozenset({"backend/amqp/consumer", "backend/amqp/producer"})
+
 Remarks = Iterator[tuple[str, str]]
 
 
 def check_auth(endpoint: Endpoint, path: str) -> Iterator[Finding]:
     """Remarks on one endpoint; ``path``: of the endpoint."""
+    yield from _check_validator(endpoint, path)
+    if (signer := endpoint.extra_config.get(SIGNER)) is not None:
+        where = f'{path}.extra_config["{SIGNER}"]'
+        for key, text in (*check_keys(signer), *_signing(signer, endpoint)):
+            yield Finding(f"{where}.{key}", "warning", text)
+    for number, backend in enumerate(endpoint.backend):
+        if CREDENTIALS in backend.extra_config and not BROKERS.isdisjoint(backend.extra_config):
+            where = f'{path}.backend[{number}].extra_config["{CREDENTIALS}"]'
+            yield Finding(where, "warning", "has no meaning for a broker, ignored")
+
+
+def _check_validator(endpoint: Endpoint, path: str) -> Iterator[Finding]:
     settings: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
     if settings is None:
         for name in needed_claims(endpoint):
@@ -94,6 +110,20 @@ def _door(settings: ValidatorSettings) -> Remarks:
 
 
 VALIDATOR_RULES: tuple[Callable[[ValidatorSettings], Remarks], ...] = (check_keys, _door)
+
+
+def _signing(settings: SignerSettings, endpoint: Endpoint) -> Remarks:
+    if not settings.keys_to_sign:
+        yield "keys_to_sign", "nothing is signed"
+    elif endpoint.output_encoding == "no-op":
+        yield "keys_to_sign", "nothing is signed: with no-op nobody looks into the answer"
+    if settings.jwk_local_path and not settings.is_insecure:
+        try:
+            jwks = read_key_file(settings.jwk_local_path)
+        except ValueError:  # the start says so
+            return
+        if not any(jwk.get("kid") == settings.kid for jwk in jwks):
+            yield "kid", f'no key "{settings.kid}" in the file: every request gets 401'
 
 
 def _propagation(settings: ValidatorSettings, endpoint: Endpoint) -> Remarks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WAITING: Mapping[str, str | Mapping[str, str]] = {
-    "auth_outgoing": "auth/client-credentials, auth/signer",
     "bot_detector": "security/bot-detector",
     "bot_detector_endpoint": "security/bot-detector",
     "calls_and_time": dict.fromkeys(("http cache of a cacheable answer",), "qos/http-cache"),
