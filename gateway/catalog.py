@@ -16,9 +16,13 @@ from .amqp.settings import (
 from .assembly import Catalog, Component
 from .auth.client_credentials import NAMESPACE as CREDENTIALS
 from .auth.client_credentials import build_client_credentials
+from .auth.revoker import NAMESPACE as REVOKER
+from .auth.revoker import build_revoker
 from .auth.settings import (
+    REVOKER_OURS,
     VALIDATOR_OURS,
     ClientCredentialsSettings,
+    RevokerSettings,
     SignerSettings,
     ValidatorSettings,
 )
@@ -26,7 +30,12 @@ from .auth.signer import NAMESPACE as SIGNER
 from .auth.signer import build_signer
 from .auth.validator import NAMESPACE as VALIDATOR
 from .auth.validator import build_validator
-from .auth.verify import verify_client_credentials, verify_signer, verify_validator
+from .auth.verify import (
+    verify_client_credentials,
+    verify_revoker,
+    verify_signer,
+    verify_validator,
+)
 from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
@@ -42,6 +51,14 @@ CATALOG: Catalog = (
         verify=verify_validator,
         guard=build_validator,
         service=True,
+    ),
+    Component(
+        namespace=REVOKER,
+        aliases=("github_com/devopsfaith/bloomfilter",),
+        settings=RevokerSettings,
+        ours=REVOKER_OURS,
+        verify=verify_revoker,
+        management=build_revoker,
     ),
     Component(
         namespace=CREDENTIALS,

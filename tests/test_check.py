@@ -360,3 +360,27 @@ def test_a_token_for_a_broker_is_remarked_on(tmp_path: Path) -> None:
         },
     }
     assert "no meaning for a broker" in remarks_on_signer(tmp_path, backend)
+
+
+def remarks_on_root(**extra: Any) -> str:
+    service = load({"version": 3, "extra_config": extra}, CATALOG, {}).service
+    return "\n".join(map(str, check(service)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({}, "nothing can be revoked"),
+        ({"token_keys": ["jti"]}, "there is none"),
+        ({"token_keys": ["jti"], "revoke_server_ping_url": "http://x"}, "not asked"),
+        ({"token_keys": ["jti"]}, "a restart forgets"),
+    ],
+)
+def test_a_trap_of_a_revoker_is_remarked_on(settings: dict[str, Any], word: str) -> None:
+    assert word in remarks_on_root(**{"auth/revoker": {"TTL": 60, **settings}})
+
+
+def test_an_open_management_port_is_remarked_on() -> None:
+    revoker = {"TTL": 60, "token_keys": ["jti"]}
+    text = remarks_on_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
+    assert "whoever reaches the management port" in text

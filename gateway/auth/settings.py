@@ -81,3 +81,26 @@ class ClientCredentialsSettings(Struct, frozen=True, kw_only=True):
     scopes: str = ""
     endpoint_params: dict[str, tuple[str, ...]] = {}
     is_disabled: bool = False
+
+
+class RevokerSettings(Struct, frozen=True, kw_only=True):
+    """``auth/revoker``. ``TTL``: seconds for which a revocation holds. ``N``: the most of them.
+    ``revoke_server_api_key``: what those must show who revoke. ``file`` (ours): where revocations
+    are kept over a restart, and for every worker. The other keys have no effect: they are those
+    of a bloom filter, its port and KrakenD's server for it."""
+
+    N: int = 1_000_000
+    P: float = 0.0
+    hash_name: str = ""
+    TTL: int = 0
+    port: int = 0
+    token_keys: tuple[str, ...] = ()
+    revoke_server_api_key: str = ""
+    revoke_server_ping_url: str = ""
+    revoke_server_ping_interval: str = ""
+    revoke_server_max_retries: int = 0
+    revoke_server_max_workers: int = 0
+    file: str = ""
+
+
+REVOKER_OURS = frozenset({"file"})

@@ -21,10 +21,12 @@ from ..errors import Refused
 from ..proxy import Guard, Request
 from .claims import build_admits, check_registered, claim_text, claim_texts, read_claims
 from .credentials import build_find_token
+from .deny_list import DenyList
 from .fetch import share_source
 from .jose import BadToken, Token, parse_token
 from .key_source import SHORTEST_PAUSE, KeySource
 from .keys import Keys
+from .revoker import share_deny_list
 from .settings import ValidatorSettings
 
 log = logging.getLogger("gateway.auth")
@@ -52,7 +54,7 @@ def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: A
         return _refuse
     cooldown = settings.failed_jwk_key_cooldown or SHORTEST_PAUSE
     source = share_source(settings, assembly, cache_time(settings, assembly.service), cooldown)
-    return Validator(settings, endpoint, source).guard
+    return Validator(settings, endpoint, source, share_deny_list(assembly)).guard
 
 
 def _refuse(request: Request) -> None:
@@ -84,11 +86,18 @@ class Verified(NamedTuple):
 class Validator:
     """Admits the requests of one endpoint."""
 
-    def __init__(self, settings: ValidatorSettings, endpoint: Endpoint, source: KeySource) -> None:
+    def __init__(
+        self,
+        settings: ValidatorSettings,
+        endpoint: Endpoint,
+        source: KeySource,
+        revocations: DenyList | None = None,
+    ) -> None:
         self._settings = settings
         self._path = endpoint.endpoint
         self._timeout = endpoint.timeout
         self._source = source
+        self._revocations = revocations
         self._find_token = build_find_token(settings.auth_header_name, settings.cookie_key)
         self._admits_roles = build_admits(
             settings.roles_key or "roles", settings.roles, is_nested=settings.roles_key_is_nested
@@ -196,6 +205,8 @@ class Validator:
     def _admit(self, request: Request, verified: Verified) -> None:
         if verified.until < time():
             raise self._refused(401, "expired")
+        if self._revocations is not None and self._revocations.is_revoked(verified.claims):
+            raise self._refused(401, "revoked")
         if verified.refusal:
             raise self._refused(403, verified.refusal)
         request.claims = verified.claims

@@ -12,7 +12,13 @@ from .client_credentials import FIXED
 from .fetch import build_context, decode_fingerprints
 from .jose import ALGORITHMS
 from .keys import Jwk, Keys, read_key_set
-from .settings import ClientCredentialsSettings, KeySettings, SignerSettings, ValidatorSettings
+from .settings import (
+    ClientCredentialsSettings,
+    KeySettings,
+    RevokerSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
 
 Problem = tuple[str, str]
 
@@ -43,6 +49,16 @@ def verify_client_credentials(settings: ClientCredentialsSettings) -> Iterator[P
         yield "token_url", str(error)
     for name in FIXED.intersection(settings.endpoint_params):
         yield "endpoint_params", f'"{name}" is said by other keys'
+
+
+def verify_revoker(settings: RevokerSettings) -> Iterator[Problem]:
+    if settings.TTL <= 0:
+        yield "TTL", "expected the seconds for which a revocation holds"
+    if settings.file:
+        try:
+            Path(settings.file).open("ab").close()
+        except OSError as error:
+            yield "file", f"cannot be written: {error.strerror}"
 
 
 def _verify_keys(

@@ -10,13 +10,21 @@ from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
 from ..auth.jose import KINDS, shortest_secret
 from ..auth.keys import KEY_IDS
-from ..auth.settings import VALIDATOR_OURS, KeySettings, SignerSettings, ValidatorSettings
+from ..auth.revoker import NAMESPACE as REVOKER
+from ..auth.settings import (
+    REVOKER_OURS,
+    VALIDATOR_OURS,
+    KeySettings,
+    RevokerSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
 from ..auth.signer import NAMESPACE as SIGNER
 from ..auth.validator import NAMESPACE as VALIDATOR
 from ..auth.validator import WITHOUT_CACHE, needed_claims
 from ..auth.verify import read_key_file
 from ..config.findings import Finding
-from ..config.structs import Endpoint
+from ..config.structs import Endpoint, GatewaySettings, Service
 from .settings import changed
 
 BROKERS = frozenset({"backend/amqp/consumer", "backend/amqp/producer"})
@@ -52,6 +60,36 @@ def _check_validator(endpoint: Endpoint, path: str) -> Iterator[Finding]:
         yield Finding(f"{where}.{key}", "warning", text)
     if used := sorted(VALIDATOR_OURS & changed(settings)):
         yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+
+
+def check_revoker(service: Service) -> Iterator[Finding]:
+    """Remarks on the revocation of tokens."""
+    settings: RevokerSettings | None = service.extra_config.get(REVOKER)
+    if settings is None:
+        return
+    where = f'$.extra_config["{REVOKER}"]'
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    for key, text in _revoking(settings, gateway):
+        yield Finding(f"{where}.{key}", "warning", text)
+    if used := sorted(REVOKER_OURS & changed(settings)):
+        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+
+
+def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
+    if not settings.token_keys:
+        yield "token_keys", "none: nothing can be revoked"
+    if gateway.management_port is None:
+        yield (
+            "port",
+            "not used: POST /__revoker/add is on gateway.management_port, and there is none",
+        )
+    elif not settings.revoke_server_api_key:
+        text = "none: whoever reaches the management port can revoke tokens"
+        yield "revoke_server_api_key", text
+    if settings.revoke_server_ping_url:
+        yield "revoke_server_ping_url", "KrakenD's server is not asked: revocations are pushed here"
+    if not settings.file:
+        yield "file", "none: a restart forgets what was revoked, as in KrakenD"
 
 
 def check_keys(settings: KeySettings) -> Remarks:
