@@ -14,6 +14,10 @@ from .amqp.settings import (
     ProducerSettings,
 )
 from .assembly import Catalog, Component
+from .auth.api_keys import NAMESPACE as API_KEYS
+from .auth.api_keys import build_api_keys
+from .auth.basic import NAMESPACE as BASIC
+from .auth.basic import build_basic
 from .auth.client_credentials import NAMESPACE as CREDENTIALS
 from .auth.client_credentials import build_client_credentials
 from .auth.revoker import NAMESPACE as REVOKER
@@ -21,6 +25,8 @@ from .auth.revoker import build_revoker
 from .auth.settings import (
     REVOKER_OURS,
     VALIDATOR_OURS,
+    ApiKeysSettings,
+    BasicSettings,
     ClientCredentialsSettings,
     RevokerSettings,
     SignerSettings,
@@ -31,6 +37,8 @@ from .auth.signer import build_signer
 from .auth.validator import NAMESPACE as VALIDATOR
 from .auth.validator import build_validator
 from .auth.verify import (
+    verify_api_keys,
+    verify_basic,
     verify_client_credentials,
     verify_revoker,
     verify_signer,
@@ -50,6 +58,21 @@ CATALOG: Catalog = (
         ours=VALIDATOR_OURS,
         verify=verify_validator,
         guard=build_validator,
+        service=True,
+    ),
+    Component(
+        namespace=API_KEYS,
+        aliases=("github_com/devopsfaith/krakend-apikeys",),
+        settings=ApiKeysSettings,
+        verify=verify_api_keys,
+        guard=build_api_keys,
+        service=True,
+    ),
+    Component(
+        namespace=BASIC,
+        settings=BasicSettings,
+        verify=verify_basic,
+        guard=build_basic,
         service=True,
     ),
     Component(

@@ -384,3 +384,26 @@ def test_an_open_management_port_is_remarked_on() -> None:
     revoker = {"TTL": 60, "token_keys": ["jti"]}
     text = remarks_on_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
     assert "whoever reaches the management port" in text
+
+
+@pytest.mark.parametrize(
+    ("root", "endpoint", "word"),
+    [
+        ({"keys": [{"key": "a"}]}, {}, "whoever reads the configuration"),
+        ({"keys": [{"key": "a", "roles": ["A"]}]}, {"roles": ["B"]}, "no key has one"),
+        (None, {"roles": ["A"]}, "the root has no keys"),
+        ({"keys": []}, {"client_max_rate": 5}, "has no effect here"),
+    ],
+)
+def test_a_trap_of_api_keys_is_remarked_on(
+    root: dict[str, Any] | None, endpoint: dict[str, Any], word: str
+) -> None:
+    protected = {
+        "endpoint": "/a",
+        "backend": [{"host": ["http://backend"]}],
+        "extra_config": {"auth/api-keys": endpoint},
+    }
+    extra = {} if root is None else {"auth/api-keys": root}
+    document = {"version": 3, "endpoints": [protected], "extra_config": extra}
+    service = load(document, CATALOG, {}).service
+    assert word in "\n".join(map(str, check(service)))

@@ -42,6 +42,7 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 
 OWNERS = {
     "aiormq": {"amqp"},
+    "bcrypt": {"auth/basic.py"},
     "cryptography": {"auth"},
     "jwt": {"auth/jose.py"},
     "dns": {"http/discovery.py"},

@@ -104,3 +104,36 @@ class RevokerSettings(Struct, frozen=True, kw_only=True):
 
 
 REVOKER_OURS = frozenset({"file"})
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """``key``: as clients send it, or what ``hash`` makes of it, in hexadecimal digits."""
+
+    key: str
+    roles: tuple[str, ...] = ()
+
+
+class ApiKeysSettings(Struct, frozen=True, kw_only=True):
+    """``auth/api-keys``. At the root: which keys there are, and where clients send them. On an
+    endpoint: which roles it wants, and where clients send them to it ("": as the root says)."""
+
+    keys: tuple[ApiKey, ...] = ()
+    hash: str = "plain"
+    salt: str = ""
+    propagate_role: str = ""
+    strategy: str = ""
+    identifier: str = ""
+    roles: tuple[str, ...] = ()
+    client_max_rate: float = 0.0
+
+
+class BasicSettings(Struct, frozen=True, kw_only=True):
+    """``auth/basic``. ``users``: names and bcrypt hashes; they win over those of the file. An
+    endpoint without users of its own has those of the root."""
+
+    htpasswd_path: str = ""
+    users: dict[str, str] = {}
+
+    @property
+    def has_users(self) -> bool:
+        return bool(self.htpasswd_path or self.users)

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..http.targets import parse_url
+from .api_keys import HASHES, STRATEGIES
+from .basic import read_users
 from .client_credentials import FIXED
 from .fetch import build_context, decode_fingerprints
 from .jose import ALGORITHMS
 from .keys import Jwk, Keys, read_key_set
 from .settings import (
+    ApiKeysSettings,
+    BasicSettings,
     ClientCredentialsSettings,
     KeySettings,
     RevokerSettings,
@@ -59,6 +63,23 @@ def verify_revoker(settings: RevokerSettings) -> Iterator[Problem]:
             Path(settings.file).open("ab").close()
         except OSError as error:
             yield "file", f"cannot be written: {error.strerror}"
+
+
+def verify_api_keys(settings: ApiKeysSettings) -> Iterator[Problem]:
+    if settings.hash not in HASHES:
+        yield "hash", f'unknown "{settings.hash}"; there are: {", ".join(HASHES)}'
+    if settings.strategy and settings.strategy not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        yield "strategy", f'unknown "{settings.strategy}"; there are: {known}'
+    if any(not each.key for each in settings.keys):
+        yield "keys", "an empty key"
+
+
+def verify_basic(settings: BasicSettings) -> Iterator[Problem]:
+    try:
+        read_users(settings)
+    except ValueError as error:
+        yield ("htpasswd_path" if settings.htpasswd_path else "users"), str(error)
 
 
 def _verify_keys(

@@ -10,7 +10,7 @@ from ..config.findings import Finding
 from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
-from .auth import check_auth, check_revoker
+from .auth import check_api_keys, check_auth, check_revoker
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
@@ -26,6 +26,7 @@ CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], froze
 def check(service: Service) -> Iterator[Finding]:
     """Remarks on a configuration that was loaded without errors."""
     yield from check_revoker(service)
+    yield from check_api_keys(service)
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from ..auth.api_keys import NAMESPACE as API_KEYS
 from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
 from ..auth.jose import KINDS, shortest_secret
@@ -14,6 +15,7 @@ from ..auth.revoker import NAMESPACE as REVOKER
 from ..auth.settings import (
     REVOKER_OURS,
     VALIDATOR_OURS,
+    ApiKeysSettings,
     KeySettings,
     RevokerSettings,
     SignerSettings,
@@ -73,6 +75,28 @@ def check_revoker(service: Service) -> Iterator[Finding]:
         yield Finding(f"{where}.{key}", "warning", text)
     if used := sorted(REVOKER_OURS & changed(settings)):
         yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+
+
+def check_api_keys(service: Service) -> Iterator[Finding]:
+    """Remarks on keys, of the root and of endpoints."""
+    root: ApiKeysSettings | None = service.extra_config.get(API_KEYS)
+    if root is not None and root.hash == "plain" and root.keys:
+        where = f'$.extra_config["{API_KEYS}"].hash'
+        text = '"plain": whoever reads the configuration has the keys; "sha256" keeps them secret'
+        yield Finding(where, "warning", text)
+    known = {role for each in root.keys for role in each.roles} if root is not None else set()
+    for place, endpoint in enumerate(service.endpoints):
+        settings: ApiKeysSettings | None = endpoint.extra_config.get(API_KEYS)
+        if settings is None:
+            continue
+        where = f'$.endpoints[{place}].extra_config["{API_KEYS}"]'
+        if root is None:
+            yield Finding(where, "warning", "the root has no keys: every request gets 401")
+        elif settings.roles and known.isdisjoint(settings.roles):
+            yield Finding(f"{where}.roles", "warning", "no key has one: every request gets 401")
+        if settings.client_max_rate:
+            text = 'has no effect here: "qos/ratelimit/router" limits clients by a header'
+            yield Finding(f"{where}.client_max_rate", "warning", text)
 
 
 def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
