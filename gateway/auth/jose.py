@@ -60,6 +60,7 @@ _read_header = msgspec.json.Decoder(Header).decode
 
 def parse_token(text: bytes) -> Token:
     """The parts of a compact serialisation. Raises :class:`BadToken`."""
+    text = text.strip()
     parts = text.split(b".")
     if len(parts) != 3:
         raise BadToken("not a signed token in compact form")

@@ -4,6 +4,7 @@ files, texts that are no keys. Reads the files that the settings name.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ..http.targets import parse_url
 from .api_keys import HASHES, STRATEGIES
 from .basic import read_users
 from .client_credentials import FIXED
-from .fetch import build_context, decode_fingerprints
+from .fetch import decode_fingerprints
 from .jose import ALGORITHMS
 from .keys import Jwk, Keys, read_key_set
 from .settings import (
@@ -31,6 +32,9 @@ def verify_validator(settings: ValidatorSettings) -> Iterator[Problem]:
     yield from _verify_keys(
         settings, lambda jwks: Keys(jwks, settings.alg, settings.key_identify_strategy)
     )
+    for key in ("cache_duration", "shared_cache_duration"):
+        if getattr(settings, key) < 0:
+            yield key, "expected seconds"
     if settings.cache and settings.jwk_local_path:
         yield "cache", "has no meaning for a file (KrakenD does not start with it)"
 
@@ -89,7 +93,7 @@ def _verify_keys(
     if settings.secret_url or settings.cypher_key:
         yield (
             "secret_url",
-            "encrypted key files are not implemented: keep them readable by us alone",
+            "encrypted key files are not implemented; a plain one that nobody else can read is",
         )
     if settings.alg not in ALGORITHMS:
         yield "alg", f'unknown "{settings.alg}"; there are: {", ".join(ALGORITHMS)}'
@@ -114,9 +118,9 @@ def _verify_tls(settings: KeySettings) -> Iterator[Problem]:
         decode_fingerprints(settings.jwk_fingerprints)
     except ValueError:
         yield "jwk_fingerprints", "expected SHA-256 sums in base64url"
-        return
     try:
-        build_context(settings)
+        if settings.jwk_local_ca:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.jwk_local_ca)
     except OSError as error:  # ssl.SSLError is one
         yield "jwk_local_ca", f"cannot be used: {error.strerror or error}"
 

@@ -37,6 +37,11 @@ def test_a_private_key_signs(alg: str) -> None:
     assert read_key(jwk(alg), alg).verifies(token._replace(signature=key.sign(token.signed)))
 
 
+def test_blanks_around_a_token_are_none_of_it() -> None:
+    token = signed({}).encode()
+    assert parse_token(b" \t" + token + b" ") == parse_token(token)
+
+
 def test_a_private_key_verifies_by_its_public_half() -> None:
     key = read_key(jwk("RS256", is_private=True), "RS256")
     assert key.verifies(parse_token(signed({}, "RS256").encode()))

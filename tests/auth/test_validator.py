@@ -172,6 +172,7 @@ async def test_keys_that_cannot_be_trusted_admit_nobody(caplog: pytest.LogCaptur
         ({"jwk_fingerprints": ["?"]}, ".jwk_fingerprints"),
         ({"secret_url": "base64key://", "cypher_key": "x"}, "not implemented"),
         ({"cache": True}, ".cache"),
+        ({"cache_duration": -1}, ".cache_duration"),
     ],
 )
 async def test_what_cannot_be_used_stops_the_start(
