@@ -5,7 +5,7 @@ Types only: which rows there are is said in ``catalog.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -69,6 +69,11 @@ BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stag
 BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
+Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
+"""Settings, each key right by its type -> what makes them unusable: a key, and why. Pure, or as
+good as: it reads what the settings name."""
+BuildManagement: TypeAlias = Callable[[Any, Service, Assembly], Mapping[str, ASGIApp]]
+"""As above, for the root -> applications of the management port, by path."""
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 
 
@@ -117,11 +122,12 @@ class Component(Struct, frozen=True, kw_only=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
-    ``service``: settings that other parts read from the root; ``layer``: wraps the whole
-    application. ``is_default``: the backend of whoever names no other. ``backend_stage``: wraps a
-    branch; ``transport``: wraps the exchanges of an HTTP backend. ``guard``: asked before a
-    request's body is read; ``endpoint_stage``: wraps the pipe, of agents too. ``agent``: what
-    agents take their messages from. ``read_on``: further levels on which other parts read the
+    ``verify``: what it says stops the start. ``service``: settings that other parts read from
+    the root; ``layer``: wraps the whole application. ``is_default``: the backend of whoever
+    names no other. ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an
+    HTTP backend. ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps
+    the pipe, of agents too. ``agent``: what agents take their messages from. ``management``:
+    what the management port has more. ``read_on``: further levels on which other parts read the
     settings. ``ours``: keys that KrakenD does not have.
     """
 
@@ -129,6 +135,7 @@ class Component(Struct, frozen=True, kw_only=True):
     settings: type[Struct]
     aliases: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
+    verify: Verify | None = None
     service: bool = False
     read_on: frozenset[Level] = frozenset()
     backend: BuildBackend | None = None
@@ -139,11 +146,12 @@ class Component(Struct, frozen=True, kw_only=True):
     guard: BuildGuard | None = None
     layer: BuildLayer | None = None
     agent: BuildSource | None = None
+    management: BuildManagement | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has a meaning on that level."""
         builders: dict[Level, object] = {
-            "service": self.service or self.layer,
+            "service": self.service or self.layer or self.management,
             "endpoint": self.endpoint_stage or self.guard,
             "agent": self.agent or self.endpoint_stage,
             "backend": self.backend or self.backend_stage or self.transport,

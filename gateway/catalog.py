@@ -14,6 +14,36 @@ from .amqp.settings import (
     ProducerSettings,
 )
 from .assembly import Catalog, Component
+from .auth.api_keys import NAMESPACE as API_KEYS
+from .auth.api_keys import build_api_keys
+from .auth.basic import NAMESPACE as BASIC
+from .auth.basic import build_basic
+from .auth.client_credentials import NAMESPACE as CREDENTIALS
+from .auth.client_credentials import build_client_credentials
+from .auth.revoker import NAMESPACE as REVOKER
+from .auth.revoker import build_revoker
+from .auth.settings import (
+    REVOKER_OURS,
+    VALIDATOR_OURS,
+    ApiKeysSettings,
+    BasicSettings,
+    ClientCredentialsSettings,
+    RevokerSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
+from .auth.signer import NAMESPACE as SIGNER
+from .auth.signer import build_signer
+from .auth.validator import NAMESPACE as VALIDATOR
+from .auth.validator import build_validator
+from .auth.verify import (
+    verify_api_keys,
+    verify_basic,
+    verify_client_credentials,
+    verify_revoker,
+    verify_signer,
+    verify_validator,
+)
 from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
@@ -21,6 +51,45 @@ from .http.backend import CLIENT, build_http
 from .http.settings import HttpClientSettings, HttpSettings
 
 CATALOG: Catalog = (
+    Component(
+        namespace=VALIDATOR,
+        aliases=("github.com/devopsfaith/krakend-jose/validator",),
+        settings=ValidatorSettings,
+        ours=VALIDATOR_OURS,
+        verify=verify_validator,
+        guard=build_validator,
+        service=True,
+    ),
+    Component(
+        namespace=API_KEYS,
+        aliases=("github_com/devopsfaith/krakend-apikeys",),
+        settings=ApiKeysSettings,
+        verify=verify_api_keys,
+        guard=build_api_keys,
+        service=True,
+    ),
+    Component(
+        namespace=BASIC,
+        settings=BasicSettings,
+        verify=verify_basic,
+        guard=build_basic,
+        service=True,
+    ),
+    Component(
+        namespace=REVOKER,
+        aliases=("github_com/devopsfaith/bloomfilter",),
+        settings=RevokerSettings,
+        ours=REVOKER_OURS,
+        verify=verify_revoker,
+        management=build_revoker,
+    ),
+    Component(
+        namespace=CREDENTIALS,
+        aliases=("github.com/devopsfaith/krakend-oauth2-clientcredentials",),
+        settings=ClientCredentialsSettings,
+        verify=verify_client_credentials,
+        transport=build_client_credentials,
+    ),
     Component(
         namespace="backend/amqp/consumer",
         aliases=("github.com/devopsfaith/krakend-amqp/consume",),
@@ -63,4 +132,12 @@ CATALOG: Catalog = (
         service=True,
     ),
     Component(namespace="gateway", settings=GatewaySettings, service=True),
+    # Around every other stage of an endpoint: what it signs is the whole answer.
+    Component(
+        namespace=SIGNER,
+        aliases=("github.com/devopsfaith/krakend-jose/signer",),
+        settings=SignerSettings,
+        verify=verify_signer,
+        endpoint_stage=build_signer,
+    ),
 )

@@ -109,7 +109,7 @@ def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery | 
     def forward(query_string: bytes) -> str:
         pairs = [
             (name, value)
-            for name, value in _query_pairs(query_string)
+            for name, value in query_pairs(query_string)
             if everything or name in listed
         ]
         pairs.sort(key=_by_name)
@@ -118,7 +118,8 @@ def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery | 
     return forward
 
 
-def _query_pairs(query_string: bytes) -> Iterator[tuple[bytes, bytes]]:
+def query_pairs(query_string: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values, decoded; without what Go leaves out."""
     for pair in query_string.split(b"&"):
         if pair and b";" not in pair and not _BAD_ESCAPE.search(pair):
             name, _, value = pair.partition(b"=")

@@ -55,6 +55,7 @@ class Request:
     (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
     arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
     empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
+    ``claims``: of the verified token, None when no token was asked for.
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back.
@@ -62,6 +63,7 @@ class Request:
 
     __slots__ = (
         "body",
+        "claims",
         "client",
         "headers",
         "method",
@@ -92,6 +94,7 @@ class Request:
         self.body = body
         self.client = client or Nobody()
         self.remote = remote
+        self.claims: dict[str, Any] | None = None
         self.origin: Any = None
         self.taken: list[Hold] = []
 
@@ -110,6 +113,7 @@ class Request:
             self.client,
             self.remote,
         )
+        copy.claims = self.claims
         copy.origin = self.origin
         copy.taken = self.taken
         return copy

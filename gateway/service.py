@@ -45,7 +45,10 @@ class Gateway:
                 app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
         self.asgi: ASGIApp = app
         self.management = build_management_app(
-            service, readiness=self.readiness, agents=self._last_seen
+            service,
+            readiness=self.readiness,
+            agents=self._last_seen,
+            apps=_build_management(service, assembly),
         )
 
     def _last_seen(self) -> dict[str, Any]:
@@ -106,6 +109,17 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
         )
         for number, agent in enumerate(service.async_agent)
     ]
+
+
+def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp]:
+    return {
+        path: app
+        for row in assembly.catalog
+        if row.management is not None and row.namespace in service.extra_config
+        for path, app in row.management(
+            service.extra_config[row.namespace], service, assembly
+        ).items()
+    }
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:

@@ -18,6 +18,7 @@ LAYERS = [
     {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence"},
     {"assembly", "bridge"},
     {"agent", "amqp", "http", "stages", "pipe", "router"},
+    {"auth"},
     {"catalog", "build"},
     {"service", "check"},
     {"server", "broker"},
@@ -41,6 +42,9 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 
 OWNERS = {
     "aiormq": {"amqp"},
+    "bcrypt": {"auth/basic.py"},
+    "cryptography": {"auth"},
+    "jwt": {"auth/jose.py"},
     "dns": {"http/discovery.py"},
     "pamqp": {"amqp"},
     "asyncio": {

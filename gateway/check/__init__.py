@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from msgspec import NODEFAULT, Struct
-from msgspec.structs import FieldInfo, fields
-
 from ..amqp.settings import AGENT_OURS, CONSUMER_OURS, PRODUCER_OURS
 from ..config.findings import Finding
 from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
+from .auth import check_api_keys, check_auth, check_revoker
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
+from .settings import changed
 
 CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
     "backend/amqp/consumer": (check_consumer, CONSUMER_OURS),
@@ -26,9 +25,12 @@ CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], froze
 
 def check(service: Service) -> Iterator[Finding]:
     """Remarks on a configuration that was loaded without errors."""
+    yield from check_revoker(service)
+    yield from check_api_keys(service)
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
+        yield from check_auth(endpoint, path)
         for number, backend in enumerate(endpoint.backend):
             yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
     for place, agent in enumerate(service.async_agent):
@@ -38,7 +40,7 @@ def check(service: Service) -> Iterator[Finding]:
 def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     yield from check_agent(agent, path)
     settings = agent.extra_config.get(AGENT)
-    if settings is not None and (used := sorted(AGENT_OURS & _changed(settings))):
+    if settings is not None and (used := sorted(AGENT_OURS & changed(settings))):
         where = f'{path}.extra_config["{AGENT}"]'
         yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
 
@@ -50,21 +52,10 @@ def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[
             continue
         where = f'{path}.extra_config["{namespace}"]'
         yield from remark_on(settings, endpoint, where)
-        if used := sorted(ours & _changed(settings)):
+        if used := sorted(ours & changed(settings)):
             yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
     if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
         text = (
             f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'
         )
         yield Finding(f"{path}.encoding", "warning", text)
-
-
-def _changed(settings: Struct) -> frozenset[str]:
-    """Keys that differ from their defaults."""
-    return frozenset(
-        field.name for field in fields(settings) if getattr(settings, field.name) != _default(field)
-    )
-
-
-def _default(field: FieldInfo) -> Any:
-    return field.default if field.default_factory is NODEFAULT else field.default_factory()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -38,6 +38,10 @@ class Row(Protocol):
     def settings(self) -> type[Struct]: ...
 
     @property
+    def verify(self) -> Callable[[Any], Iterable[tuple[str, str]]] | None:
+        """What makes settings unusable: a key, and why."""
+
+    @property
     def agent(self) -> object:
         """Not None: what agents take their messages from."""
 
@@ -50,7 +54,6 @@ class ExtraConfig:
     def __init__(self, rows: Sequence[Row], findings: Findings) -> None:
         self._rows = {name: row for row in rows for name in (row.namespace, *row.aliases)}
         self._findings = findings
-        self._walker = Walker(findings)
 
     def decode(self, raw: dict[str, Any], level: Level, path: str) -> dict[str, Struct]:
         """Namespace -> settings, under its current name; what is unknown is reported."""
@@ -63,9 +66,14 @@ class ExtraConfig:
             if row is None or not row.knows(level):
                 self._report(name, row, level, where)
                 continue
-            fields = self._walker.struct(value, row.settings, where)
-            if fields is not None and not self._findings.has_errors:
-                decoded[row.namespace] = msgspec.convert(fields, row.settings)
+            found = Findings()
+            fields = Walker(found).struct(value, row.settings, where)
+            self._findings.extend(found)
+            if fields is not None and not found.has_errors:
+                settings = msgspec.convert(fields, row.settings)
+                decoded[row.namespace] = settings
+                for key, text in row.verify(settings) if row.verify else ():
+                    self._findings.error(f"{where}{key and '.'}{key}", text)
         return decoded
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:

@@ -43,6 +43,9 @@ class Findings:
     def warning(self, path: str, text: str) -> None:
         self._found.append(Finding(path, "warning", text))
 
+    def extend(self, others: Iterable[Finding]) -> None:
+        self._found.extend(others)
+
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._found)
 

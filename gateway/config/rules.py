@@ -29,6 +29,8 @@ def check_path(endpoint: str, path: str, findings: Findings) -> str:
         findings.error(path, f'"{endpoint}" is reserved')
     if "*" in endpoint[:-1] or (endpoint.endswith("*") and not endpoint.endswith("/*")):
         findings.error(path, f'"{endpoint}": "*" may only be the last segment')
+    if "{jwt." in endpoint.lower():  # a client must not choose what a token says
+        findings.error(path, f'"{endpoint}": a parameter of a path cannot be a claim')
     return endpoint
 
 

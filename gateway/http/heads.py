@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from ..errors import BackendFailure
 from .answers import HOP_BY_HOP, find
 from .connection import Answer, Headers
-from .targets import IN_QUERY, Host, parse_host, quote_path
+from .targets import Host, parse_url
 
 UNSENT = HOP_BY_HOP | {b"host", b"expect"}
 """What is said anew for each connection, or not at all."""
@@ -87,13 +87,9 @@ def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoi
     elif body and not resends_body:
         return None
     try:
-        parts = urlsplit(urljoin(outgoing.url, location))
-        new_host = parse_host(f"{parts.scheme}://{parts.netloc}")
+        new_host, new_target = parse_url(urljoin(outgoing.url, location))
     except ValueError as error:
         raise BackendFailure(f"redirect of {outgoing.url}: {error}") from error
-    new_target = quote_path(parts.path or "/")
-    if parts.query:
-        new_target += "?" + quote(parts.query, safe=IN_QUERY)
     headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
     if find(headers, b"referer") == b"" and (host.origin.scheme, new_host.origin.scheme) != (
         "https",

@@ -23,6 +23,9 @@ _BARE_PERCENT = re.compile(r"%(?![\da-fA-F]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
+CLAIM = "JWT."
+"""How the parameters begin that are claims."""
+
 IN_PATH = "/:@,;=$&+-_.~"
 """What Go leaves alone when it has to encode a path (net/url, encodePath)."""
 IN_QUERY = "/:@,;=$&+-_.~!'()*?%[]{}|\\^`"
@@ -75,6 +78,14 @@ def parse_host(text: str) -> Host:
     return Host(origin, parts.path.rstrip("/"), login)
 
 
+def parse_url(url: str) -> tuple[Host, str]:
+    """A whole URL as host and target. Raises ValueError, without credentials."""
+    parts = urlsplit(url)
+    host = parse_host(f"{parts.scheme}://{parts.netloc}")
+    target = quote_path(parts.path or "/")
+    return host, f"{target}?{quote(parts.query, safe=IN_QUERY)}" if parts.query else target
+
+
 def shown_pattern(url_pattern: str) -> str:
     """A pattern as KrakenD's messages have it: ``/users/{{.Id}}``."""
     return _PLACEHOLDER.sub(lambda place: _unresolved(place[1]), _rooted(url_pattern))
@@ -83,8 +94,8 @@ def shown_pattern(url_pattern: str) -> str:
 def build_target(url_pattern: str) -> BuildTarget:
     """Parameters -> path and query, encoded; a fixed query stays as it is.
 
-    A placeholder without a value stays as text, as in KrakenD. The function raises
-    :class:`BadTarget`.
+    A placeholder without a value stays as text, as in KrakenD, unless it is a claim of a token.
+    The function raises :class:`BadTarget`.
     """
     path, mark, query = _rooted(url_pattern).partition("#")[0].partition("?")
     fill_path = _build_fill(path, _path_value, quote_path)
@@ -119,6 +130,8 @@ def _build_fill(
         filled = first
         for (name, unresolved), text in rest:
             value = params.get(name)
+            if value is None and name.startswith(CLAIM):
+                raise BadTarget(f"the token has no claim {name.removeprefix(CLAIM)}")
             filled += (unresolved if value is None else quote_value(value)) + text
         if "/." in filled and not has_dots and _DOTS.search(filled):
             raise BadTarget("dot segment in a parameter")

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
+from anyio import Event
+
 from ..errors import BackendFailure, GatewayError
 from .answers import STATUSES, find, unpacked
 from .client import HttpClient
@@ -34,6 +36,26 @@ MAX_REDIRECTS = 10
 
 CHOICES = (b"accept-encoding", b"range")
 """Who sends them wants the answer as it is."""
+
+
+async def exchange(transport: Transport, outgoing: Outgoing) -> Answer:
+    """Send, and wait: for what the gateway asks on its own account. Raises GatewayError."""
+    results: list[Result] = []
+    is_here = Event()
+
+    def arrive(result: Result) -> None:
+        results.append(result)
+        is_here.set()
+
+    withdraw = transport(outgoing, arrive)
+    try:
+        await is_here.wait()
+    finally:
+        withdraw()
+    result = results[0]
+    if isinstance(result, GatewayError):
+        raise result
+    return result
 
 
 class Redirecting:

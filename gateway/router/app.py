@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote, unquote
@@ -16,6 +16,7 @@ from .lifespan import answer_lifespan
 from .render import build_render, build_render_error
 from .routes import Match, Routes, clean_path
 
+NO_APPS: Mapping[str, ASGIApp] = {}
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _SUSPECT = re.compile(r"[%?#]|^\.\.?$")
 BUSY = text(503, "", (b"retry-after", b"1"))
@@ -127,8 +128,12 @@ def build_management_app(
     *,
     readiness: Callable[[], dict[str, Any]],
     agents: Callable[[], dict[str, Any]] = dict,
+    apps: Mapping[str, ASGIApp] = NO_APPS,
 ) -> ASGIApp:
-    """What is served on ``management_port``, instead of on the public one."""
+    """What is served on ``management_port``, instead of on the public one.
+
+    ``apps``: what components serve there, by path.
+    """
     router: RouterSettings = service.extra_config.get("router") or RouterSettings()
     gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
     states = _states(router, gateway, readiness, agents)
@@ -136,6 +141,8 @@ def build_management_app(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await _answer_other(scope, receive, send)
+        elif (component := apps.get(scope["path"])) is not None:
+            await component(scope, receive, send)
         elif (handler := states.get(scope["path"])) is None:
             await send_answer(send, text(404, "404 page not found", charset=False))
         elif scope["method"] != "GET":

@@ -30,6 +30,9 @@ XML = b"application/xml"
 YAML = b"application/yaml; charset=utf-8"
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
+SIGNED = "auth/signer"
+"""Its endpoints answer JSON without the gateway's own headers, as in KrakenD."""
+
 
 def encode_object(data: Document) -> bytes:
     return encode_json(data)
@@ -68,11 +71,17 @@ OFFERED: tuple[tuple[bytes, str], ...] = (
 
 def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     """How a response of this endpoint is answered."""
+    if SIGNED in endpoint.extra_config:
+        return _render_signed
     if endpoint.output_encoding == "no-op":
         return _build_pass_through(version)
     if endpoint.output_encoding == "negotiate":
         return _build_negotiated(endpoint, version)
     return _build_encoded(endpoint.output_encoding, endpoint.cache_ttl, version)
+
+
+def _render_signed(response: Response, request: Request) -> Answer:
+    return _fitting(response.status, ((b"content-type", JSON),), encode_json(response.data))
 
 
 def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Render:

@@ -65,7 +65,7 @@ class Shadows:
 
 def _copy(request: Request) -> Request:
     """The request of nobody: no client ends it, and what is taken for it goes back."""
-    return Request(
+    copy = Request(
         request.method,
         request.path,
         dict(request.params),
@@ -74,6 +74,8 @@ def _copy(request: Request) -> Request:
         request.body,
         remote=request.remote,
     )
+    copy.claims = request.claims
+    return copy
 
 
 def shadowed(pipe: Branch, shadow: Branch, shadows: Shadows) -> Branch:

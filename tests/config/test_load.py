@@ -222,11 +222,11 @@ def test_a_legacy_namespace_is_the_new_one() -> None:
 @pytest.mark.parametrize(
     "namespace",
     [
-        "auth/validator",
+        "auth/ntlm",
         "validation/json-schema",
         "validation/cel",
         "security/http",
-        "github.com/devopsfaith/krakend-jose/validator",
+        "github.com/devopsfaith/krakend-jose/unknown",
     ],
 )
 def test_what_would_leave_a_door_open_is_refused(namespace: str) -> None:
@@ -293,3 +293,10 @@ def test_an_endpoint_of_shadows_alone_is_left_out_and_reported() -> None:
     found = loaded(document(endpoint(backend=[shadow, shadow]), both))
     assert [each.endpoint for each in found.service.endpoints] == ["/b"]
     assert [each.path for each in found.findings] == ["$.endpoints[0].backend"]
+
+
+@pytest.mark.parametrize("path", ["/a/{JWT.sub}", "/a/{jWT.sub}/b"])
+def test_no_parameter_of_a_path_is_a_claim(path: str) -> None:
+    assert (
+        "cannot be a claim" in errors(document(endpoint(endpoint=path)))["$.endpoints[0].endpoint"]
+    )

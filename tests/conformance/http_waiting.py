@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WAITING: Mapping[str, str | Mapping[str, str]] = {
-    "auth_outgoing": "auth/client-credentials, auth/signer",
     "bot_detector": "security/bot-detector",
     "bot_detector_endpoint": "security/bot-detector",
     "calls_and_time": dict.fromkeys(("http cache of a cacheable answer",), "qos/http-cache"),
@@ -21,8 +20,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
-            "jwt without key source",
-            "jwt insecure key url",
             "tls without keys",
             "tls key files missing",
         ),
@@ -35,7 +32,7 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "cors_star": "security/cors",
     "cors_star_credentials": "security/cors",
     "json_schema": "validation/json-schema",
-    "jwt": "auth/validator",
+    "jwt": "validation/cel, qos/ratelimit",
     "legacy_namespaces": "validation/cel",
     "lua": dict.fromkeys(
         (

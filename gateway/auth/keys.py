@@ -1,0 +1,96 @@
+"""Sets of keys: from JSON to the key that a token names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from .jose import KINDS, BadKey, Header, Key, Token, read_key
+
+Jwk: TypeAlias = dict[str, Any]
+
+
+def read_key_set(content: bytes) -> tuple[Jwk, ...]:
+    """The keys of a JWK Set, as they are described. Raises ValueError."""
+    try:
+        document = msgspec.json.decode(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("not JSON") from error
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        raise ValueError('not a JWK Set: an object with a list "keys"')
+    return tuple(key for key in keys if isinstance(key, dict))
+
+
+class Keys:
+    """The keys of a set that serve one algorithm; ``problems``: of those that should and do not.
+
+    A key that is meant for encryption is none of them. Of two with one id the later counts.
+    ``are_to_sign``: only private keys do.
+    """
+
+    def __init__(
+        self, jwks: Sequence[Jwk], alg: str, strategy: str = "kid", *, are_to_sign: bool = False
+    ) -> None:
+        identify = KEY_IDS.get(strategy, KEY_IDS["kid"])
+        self._named = TOKEN_IDS.get(strategy, TOKEN_IDS["kid"])
+        self._keys: dict[str, Key] = {}
+        self.problems: list[str] = []
+        for jwk in jwks:
+            if jwk.get("kty") != KINDS[alg[:2]] or jwk.get("use") == "enc":
+                continue
+            try:
+                self._keys[identify(jwk)] = read_key(jwk, alg, is_to_sign=are_to_sign)
+            except BadKey as error:
+                self.problems.append(f'key "{_kid(jwk)}": {error}')
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def named(self, key_id: str) -> Key | None:
+        return self._keys.get(key_id)
+
+    def find(self, token: Token) -> Key | None:
+        """The key that the token names; without a name, the key without one."""
+        return self._keys.get(self._named(token.header))
+
+
+def _kid(jwk: Jwk) -> str:
+    kid = jwk.get("kid")
+    return kid if isinstance(kid, str) else ""
+
+
+def _thumbprint(value: object) -> str:
+    return value.rstrip("=") if isinstance(value, str) else ""
+
+
+def _own_kid(header: Header) -> str:
+    return header.kid or ""
+
+
+def _own_x5t(header: Header) -> str:
+    return _own_kid(header) if header.x5t is None else _thumbprint(header.x5t)
+
+
+def _own_x5t_s256(header: Header) -> str:
+    return _own_kid(header) if header.x5t_s256 is None else _thumbprint(header.x5t_s256)
+
+
+KEY_IDS: dict[str, Callable[[Jwk], str]] = {
+    "kid": _kid,
+    "x5t": lambda jwk: _thumbprint(jwk.get("x5t")),
+    "x5t#S256": lambda jwk: _thumbprint(jwk.get("x5t#S256")),
+    "kid_x5t": lambda jwk: _kid(jwk) + _thumbprint(jwk.get("x5t")),
+}
+"""``key_identify_strategy``: what a key is called (krakend-jose, key_cacher.go); an unknown name
+means "kid", as in KrakenD."""
+
+TOKEN_IDS: dict[str, Callable[[Header], str]] = {
+    "kid": _own_kid,
+    "x5t": _own_x5t,
+    "x5t#S256": _own_x5t_s256,
+    "kid_x5t": lambda header: _own_kid(header) + _own_x5t(header),
+}
+"""And what a token calls it (krakend-jose, jwk_client.go)."""
