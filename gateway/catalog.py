@@ -19,6 +19,8 @@ from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
 from .http.settings import HttpClientSettings, HttpSettings
+from .ratelimit.build import build_backend_limit, build_router_limit, build_service_limit
+from .ratelimit.settings import BackendLimitSettings, LimitSettings
 
 CATALOG: Catalog = (
     Component(
@@ -56,6 +58,13 @@ CATALOG: Catalog = (
         settings=ProxySettings,
         read_on=frozenset({"endpoint", "agent", "backend"}),
     ),
+    Component(
+        namespace="qos/ratelimit/proxy",
+        settings=BackendLimitSettings,
+        backend_stage=build_backend_limit,
+    ),
+    Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
+    Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

@@ -39,6 +39,13 @@ class DeadlineExceeded(GatewayError):
         super().__init__(text)
 
 
+class RateLimitExceeded(GatewayError):
+    """A backend has had as many requests as it may (the text is KrakenD's)."""
+
+    def __init__(self, text: str = "rate limit exceded") -> None:
+        super().__init__(text)
+
+
 class BackendFailure(GatewayError):
     """An HTTP backend could not be asked, or its answer is of no use."""
 

@@ -17,7 +17,7 @@ LAYERS = [
     {"proxy"},
     {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence"},
     {"assembly", "bridge"},
-    {"agent", "amqp", "http", "stages", "pipe", "router"},
+    {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"catalog", "build"},
     {"service", "check"},
     {"server", "broker"},

@@ -16,16 +16,19 @@ from .agent import check_agent
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
+from .ratelimit import check_backend_limit, check_limits
 
 CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
     "backend/amqp/consumer": (check_consumer, CONSUMER_OURS),
     "backend/amqp/producer": (check_producer, PRODUCER_OURS),
+    "qos/ratelimit/proxy": (check_backend_limit, frozenset()),
 }
 """For backends by their namespace: what remarks on it, and the keys that KrakenD does not have."""
 
 
 def check(service: Service) -> Iterator[Finding]:
     """Remarks on a configuration that was loaded without errors."""
+    yield from check_limits(service)
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
