@@ -19,8 +19,19 @@ from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
 from .http.settings import HttpClientSettings, HttpSettings
-from .ratelimit.build import build_backend_limit, build_router_limit, build_service_limit
-from .ratelimit.settings import BackendLimitSettings, LimitSettings
+from .ratelimit.build import (
+    build_backend_limit,
+    build_router_limit,
+    build_service_limit,
+    build_shared_router_limit,
+    build_shared_service_limit,
+)
+from .ratelimit.settings import (
+    BackendLimitSettings,
+    LimitSettings,
+    RedisSettings,
+    SharedLimitSettings,
+)
 
 CATALOG: Catalog = (
     Component(
@@ -64,7 +75,18 @@ CATALOG: Catalog = (
         backend_stage=build_backend_limit,
     ),
     Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
+    Component(
+        namespace="qos/ratelimit/router/redis",
+        settings=SharedLimitSettings,
+        guard=build_shared_router_limit,
+    ),
     Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
+    Component(
+        namespace="qos/ratelimit/service/redis",
+        settings=SharedLimitSettings,
+        layer=build_shared_service_limit,
+    ),
+    Component(namespace="redis", settings=RedisSettings, service=True),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

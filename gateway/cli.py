@@ -222,5 +222,5 @@ def _configure_logging(debug: int) -> None:
     )
     # The links tell themselves what a library would tell with a traceback.
     quiet = logging.WARNING if debug else logging.CRITICAL
-    for name in ("aiormq", "uvicorn", "asyncio"):
+    for name in ("aiormq", "uvicorn", "asyncio", "coredis"):
         logging.getLogger(name).setLevel(quiet)

@@ -15,7 +15,7 @@ ROOT = Path(gateway.__file__).parent
 LAYERS = [
     {"errors", "tasks", "backoff", "asgi", "about"},
     {"proxy"},
-    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence"},
+    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence", "tls"},
     {"assembly", "bridge"},
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"catalog", "build"},
@@ -34,6 +34,7 @@ ALLOWED = {
     ("flatmap", "encoding"),
     ("forwarding", "config"),
     ("sequence", "config"),
+    ("tls", "config"),
     ("sequence", "encoding"),
     ("assembly", "bridge"),
 }
@@ -41,6 +42,7 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 
 OWNERS = {
     "aiormq": {"amqp"},
+    "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
     "pamqp": {"amqp"},
     "asyncio": {

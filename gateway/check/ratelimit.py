@@ -8,28 +8,36 @@ from ..config.findings import Finding
 from ..config.structs import Endpoint, RouterSettings, Service
 from ..config.units import parse_duration
 from ..ratelimit.bucket import Rate
-from ..ratelimit.settings import STRATEGIES, BackendLimitSettings, LimitSettings, period
+from ..ratelimit.settings import (
+    STRATEGIES,
+    BackendLimitSettings,
+    LimitSettings,
+    RedisSettings,
+    SharedLimitSettings,
+    period,
+)
 
-ENDPOINT = "qos/ratelimit/router"
-SERVICE = "qos/ratelimit/service"
+ON_ENDPOINT = ("qos/ratelimit/router", "qos/ratelimit/router/redis")
+ON_SERVICE = ("qos/ratelimit/service", "qos/ratelimit/service/redis")
 
 
 def check_limits(service: Service) -> Iterator[Finding]:
     """Remarks on the limits of a service and of its endpoints."""
-    settings = service.extra_config.get(SERVICE)
-    if settings is not None:
-        yield from _findings(settings, None, service, f'$.extra_config["{SERVICE}"]')
+    for namespace in ON_SERVICE:
+        if (settings := service.extra_config.get(namespace)) is not None:
+            yield from _findings(settings, None, service, f'$.extra_config["{namespace}"]')
     for place, endpoint in enumerate(service.endpoints):
-        settings = endpoint.extra_config.get(ENDPOINT)
-        if settings is not None:
-            where = f'$.endpoints[{place}].extra_config["{ENDPOINT}"]'
-            yield from _findings(settings, endpoint, service, where)
+        for namespace in ON_ENDPOINT:
+            if (settings := endpoint.extra_config.get(namespace)) is not None:
+                where = f'$.endpoints[{place}].extra_config["{namespace}"]'
+                yield from _findings(settings, endpoint, service, where)
 
 
 def _findings(
     settings: LimitSettings, endpoint: Endpoint | None, service: Service, where: str
 ) -> Iterator[Finding]:
-    for key, text in (*_rates(settings), *_clients(settings, endpoint, service)):
+    shared = _shared(settings, service) if isinstance(settings, SharedLimitSettings) else ()
+    for key, text in (*_rates(settings), *_clients(settings, endpoint, service), *shared):
         yield Finding(f"{where}.{key}", "warning", text)
 
 
@@ -106,6 +114,18 @@ def _clients(
         yield "strategy", "a service knows no parameters: every request is refused with 429"
     elif strategy == "param" and endpoint is not None and not _has(endpoint, key):
         yield "key", f"the path has no parameter {{{key}}}: every request is refused with 429"
+
+
+def _shared(settings: SharedLimitSettings, service: Service) -> Iterator[tuple[str, str]]:
+    redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
+    name = settings.pool_name
+    key = "connection_name" if settings.connection_name else "connection_pool"
+    if any(cluster.get("name") == name for cluster in redis.clusters):
+        yield key, "clusters are not implemented: each gateway keeps the limit for itself"
+    elif all(pool.name != name for pool in redis.connection_pools):
+        yield key, f'there is no pool "{name}": each gateway keeps the limit for itself'
+    if not settings.on_failure_allow:
+        yield "on_failure_allow", "while Redis is away every request is refused with 503"
 
 
 def _has(endpoint: Endpoint, name: str) -> bool:

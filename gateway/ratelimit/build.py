@@ -10,8 +10,14 @@ from ..config.structs import Backend, Endpoint, GatewaySettings, RouterSettings,
 from ..errors import GatewayError, RateLimitExceeded, Refused
 from ..proxy import Arrive, Branch, Guard, Request, Response, Stage
 from .bucket import Buckets, Rate, Store
-from .limits import build_guard, build_limits, fingerprint
-from .settings import BackendLimitSettings, LimitSettings
+from .limits import Counters, build_guard, build_limits, build_shared_guard, fingerprint, refuse
+from .settings import (
+    BackendLimitSettings,
+    LimitSettings,
+    RedisPool,
+    RedisSettings,
+    SharedLimitSettings,
+)
 from .table import Table
 
 NOWHERE = ("", 0)
@@ -29,6 +35,33 @@ def build_service_limit(
     """``qos/ratelimit/service``: before anything else looks at a request."""
     guard = build_guard(build_limits(settings, "service", service), open_store(assembly))
     return guarded(guard, service)
+
+
+def build_shared_router_limit(
+    settings: SharedLimitSettings, endpoint: Endpoint, assembly: Assembly
+) -> Guard:
+    """``qos/ratelimit/router/redis``."""
+    return _build_shared(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+
+
+def build_shared_service_limit(
+    settings: SharedLimitSettings, service: Service, assembly: Assembly
+) -> Callable[[ASGIApp], ASGIApp]:
+    """``qos/ratelimit/service/redis``."""
+    return guarded(_build_shared(settings, "service", assembly), service)
+
+
+def _build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
+    """Gateways of the same ``name`` at the root count together."""
+    service = assembly.service
+    limits = build_limits(settings, f"redis {service.name} {name}", service)
+    local = build_guard(limits, open_store(assembly))
+    redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
+    pools = {pool.name: pool for pool in redis.connection_pools}
+    if settings.pool_name not in pools:
+        return local
+    counters = open_counters(pools[settings.pool_name], assembly)
+    return build_shared_guard(limits, counters, local if settings.on_failure_allow else refuse)
 
 
 def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
@@ -129,3 +162,14 @@ def open_store(assembly: Assembly) -> Store:
         return Buckets()
     descriptor = assembly.shared_memory
     return assembly.resource("rate limits", lambda: Table(descriptor))
+
+
+def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
+    """What counts in that Redis; the library is imported by who needs it."""
+    try:
+        from .redis import RedisCounters
+    except ImportError as error:
+        raise GatewayError(f'redis: {error}; install "hutch-gateway[redis]"') from error
+    return assembly.resource(
+        ("redis", pool.name), lambda: RedisCounters(pool, assembly.side.signal)
+    )

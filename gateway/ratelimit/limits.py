@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ..config.structs import Service
 from ..errors import Refused
 from ..proxy import Guard, Request
 from .bucket import Rate, Store
 from .clients import NameClient, build_name_client
+from .script import Question
 from .settings import LimitSettings
 
 TOO_MANY_REQUESTS = 429
@@ -65,3 +66,47 @@ def build_guard(limits: tuple[Limit, ...], store: Store) -> Guard:
                 raise Refused(status)
 
     return guard
+
+
+def refuse(request: Request) -> None:
+    """The guard of who lets nobody in."""
+    raise Refused(UNAVAILABLE)
+
+
+class Counters(Protocol):
+    """Where several gateways count together."""
+
+    @property
+    def is_up(self) -> bool:
+        """Somebody would answer."""
+        ...
+
+    async def ask(self, question: Question) -> int | None:
+        """The number of the limit that refuses, from 1; 0: none does; None: nobody answers."""
+        ...
+
+
+def build_shared_guard(limits: tuple[Limit, ...], counters: Counters, otherwise: Guard) -> Guard:
+    """``otherwise``: is asked while nobody answers."""
+
+    async def ask(request: Request, question: Question) -> None:
+        refused = await counters.ask(question)
+        if refused:
+            raise Refused(limits[refused - 1].status)
+        if refused is None and (waiting := otherwise(request)) is not None:
+            await waiting
+
+    def guard(request: Request) -> Awaitable[None] | None:
+        if not counters.is_up:
+            return otherwise(request)
+        return ask(request, list(_question(limits, request)))
+
+    return guard
+
+
+def _question(limits: tuple[Limit, ...], request: Request) -> Iterator[tuple[bytes, Rate]]:
+    for status, rate, find_key in limits:
+        key = find_key(request)
+        if key is None:
+            raise Refused(status)
+        yield key, rate

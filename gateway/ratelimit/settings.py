@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ..config.structs import ClientTls, Seconds
 from ..config.units import parse_duration
+from ..errors import GatewayError
 from .bucket import Rate, rate_of
 
 STRATEGIES = ("ip", "header", "param")
 """How clients are told apart; whatever else stands there means no limit, as in KrakenD."""
+
+REDIS_PORT = 6379
 
 
 class BackendLimitSettings(Struct, frozen=True, kw_only=True):
@@ -62,3 +68,59 @@ def period(every: str) -> float:
     except ValueError:
         return 1.0
     return seconds if seconds > 0 and math.isfinite(seconds) else 1.0
+
+
+class SharedLimitSettings(LimitSettings, frozen=True, kw_only=True):
+    """``.../redis``: counted in Redis, by all gateways together.
+
+    ``connection_pool`` or ``connection_name``: one of :class:`RedisSettings`. While Redis is away
+    each gateway keeps the limit for itself, or, without ``on_failure_allow``, refuses everything.
+    """
+
+    connection_pool: str = ""
+    connection_name: str = ""
+    on_failure_allow: bool = True
+
+    @property
+    def pool_name(self) -> str:
+        return self.connection_name or self.connection_pool
+
+
+class RedisPool(Struct, frozen=True, kw_only=True):
+    """Where a Redis is. What follows ``tls`` has no effect: there is one connection."""
+
+    name: str = ""
+    address: str = ""
+    db: int = 0
+    user_name: str = ""
+    password: str = ""
+    client_name: str = ""
+    dial_timeout: Seconds = 5.0
+    tls: ClientTls | None = None
+    conn_max_idle_time: str = ""
+    conn_max_life_time: str = ""
+    max_active_conns: int = 0
+    max_idle_conns: int = 0
+    min_idle_conns: int = 0
+    max_retries: int = 0
+    max_retry_backoff: str = ""
+    min_retry_backoff: str = ""
+    pool_size: int = 0
+    pool_timeout: str = ""
+    opentelemetry: dict[str, Any] = {}
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """Raises :class:`GatewayError`."""
+        try:
+            parts = urlsplit(f"//{self.address}")
+            return parts.hostname or "localhost", parts.port or REDIS_PORT
+        except ValueError as error:
+            raise GatewayError(f'redis: "{self.address}" is no address: {error}') from error
+
+
+class RedisSettings(Struct, frozen=True, kw_only=True):
+    """``redis`` on the service. ``clusters``: read, and not implemented."""
+
+    connection_pools: tuple[RedisPool, ...] = ()
+    clusters: tuple[dict[str, Any], ...] = ()

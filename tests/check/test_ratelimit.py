@@ -94,6 +94,39 @@ def test_a_service_knows_no_parameters() -> None:
     assert "every request is refused" in found["strategy"]
 
 
+POOLS = {
+    "connection_pools": [{"name": "one", "address": "127.0.0.1"}],
+    "clusters": [{"name": "many", "addresses": []}],
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "word"),
+    [
+        ({"connection_pool": "other"}, "connection_pool", 'there is no pool "other"'),
+        ({"connection_name": "many"}, "connection_name", "clusters are not implemented"),
+        ({}, "connection_pool", 'there is no pool ""'),
+        (
+            {"connection_pool": "one", "on_failure_allow": False},
+            "on_failure_allow",
+            "every request is refused",
+        ),
+        ({"connection_name": "one", "max_rate": 0}, "max_rate", "there is no limit"),
+    ],
+)
+def test_a_trap_of_limits_in_redis_is_remarked_on(
+    settings: dict[str, Any], key: str, word: str
+) -> None:
+    limits = {"qos/ratelimit/service/redis": {"max_rate": 1, **settings}}
+    [(where, text)] = remarks(service={"redis": POOLS, **limits}).items()
+    assert (where, word in text) == (key, True)
+
+
+def test_a_good_limit_in_redis_has_no_remarks() -> None:
+    limits = {"qos/ratelimit/service/redis": {"max_rate": 1, "connection_pool": "one"}}
+    assert remarks(service={"redis": POOLS, **limits}) == {}
+
+
 @pytest.mark.parametrize(
     ("backend", "calls", "key", "word"),
     [

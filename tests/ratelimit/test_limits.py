@@ -42,7 +42,7 @@ CATALOG_OF_TEST: Catalog = (
     Component(
         namespace="backend/test", settings=NoSettings, backend=build_answering, is_default=True
     ),
-    *(row for row in CATALOG if row.namespace.startswith("qos/ratelimit/")),
+    *(row for row in CATALOG if row.namespace.startswith(("qos/ratelimit/", "redis"))),
 )
 
 
