@@ -32,6 +32,7 @@ from .ratelimit.settings import (
     RedisSettings,
     SharedLimitSettings,
 )
+from .stages.breaker import BreakerSettings, build_breaker
 
 CATALOG: Catalog = (
     Component(
@@ -73,6 +74,12 @@ CATALOG: Catalog = (
         namespace="qos/ratelimit/proxy",
         settings=BackendLimitSettings,
         backend_stage=build_backend_limit,
+    ),
+    Component(
+        namespace="qos/circuit-breaker",
+        aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
+        settings=BreakerSettings,
+        backend_stage=build_breaker,
     ),
     Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
     Component(

@@ -10,14 +10,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "bot_detector_endpoint": "security/bot-detector",
     "calls_and_time": dict.fromkeys(("http cache of a cacheable answer",), "qos/http-cache"),
     "cel": "validation/cel",
-    "circuit_breaker": dict.fromkeys(
-        (
-            "half open after the timeout",
-            "any failure status counts",
-            "open breaker in a merge",
-        ),
-        "qos/circuit-breaker",
-    ),
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
