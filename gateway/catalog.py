@@ -18,6 +18,7 @@ from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
+from .http.cache import CacheSettings, build_cache
 from .http.settings import HttpClientSettings, HttpSettings
 from .ratelimit.build import (
     build_backend_limit,
@@ -69,6 +70,12 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend/proxy",),
         settings=ProxySettings,
         read_on=frozenset({"endpoint", "agent", "backend"}),
+    ),
+    Component(
+        namespace="qos/http-cache",
+        aliases=("github.com/devopsfaith/krakend-httpcache",),
+        settings=CacheSettings,
+        transport=build_cache,
     ),
     Component(
         namespace="qos/ratelimit/proxy",

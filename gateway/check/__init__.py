@@ -14,6 +14,7 @@ from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
 from .breaker import check_breaker
+from .cache import check_cache
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
@@ -57,6 +58,7 @@ def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[
         if used := sorted(ours & _changed(settings)):
             yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
     yield from check_breaker(backend, path)
+    yield from check_cache(backend, endpoint, path)
     if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
         text = (
             f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'

@@ -8,7 +8,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "auth_outgoing": "auth/client-credentials, auth/signer",
     "bot_detector": "security/bot-detector",
     "bot_detector_endpoint": "security/bot-detector",
-    "calls_and_time": dict.fromkeys(("http cache of a cacheable answer",), "qos/http-cache"),
     "cel": "validation/cel",
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
