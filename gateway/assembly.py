@@ -36,7 +36,8 @@ R = TypeVar("R", bound=Resource)
 class Assembly:
     """Hands shared resources to the builders.
 
-    ``worker``: number of this process among ``workers``, from 0.
+    ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
+    the file in which they keep rate limits together; None: each keeps its own.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Assembly:
         side: AsyncioSide,
         worker: int = 0,
         workers: int = 1,
+        shared_memory: int | None = None,
     ) -> None:
         self.service = service
         self.catalog = catalog
         self.side = side
         self.worker = worker
         self.workers = workers
+        self.shared_memory = shared_memory
         self.resources: dict[Hashable, Resource] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:

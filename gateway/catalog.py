@@ -48,7 +48,22 @@ from .config.proxy import NAMESPACE as PROXY
 from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
+from .http.cache import CacheSettings, build_cache
 from .http.settings import HttpClientSettings, HttpSettings
+from .ratelimit.build import (
+    build_backend_limit,
+    build_router_limit,
+    build_service_limit,
+    build_shared_router_limit,
+    build_shared_service_limit,
+)
+from .ratelimit.settings import (
+    BackendLimitSettings,
+    LimitSettings,
+    RedisSettings,
+    SharedLimitSettings,
+)
+from .stages.breaker import BreakerSettings, build_breaker
 
 CATALOG: Catalog = (
     Component(
@@ -125,6 +140,36 @@ CATALOG: Catalog = (
         settings=ProxySettings,
         read_on=frozenset({"endpoint", "agent", "backend"}),
     ),
+    Component(
+        namespace="qos/http-cache",
+        aliases=("github.com/devopsfaith/krakend-httpcache",),
+        settings=CacheSettings,
+        transport=build_cache,
+    ),
+    Component(
+        namespace="qos/ratelimit/proxy",
+        settings=BackendLimitSettings,
+        backend_stage=build_backend_limit,
+    ),
+    Component(
+        namespace="qos/circuit-breaker",
+        aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
+        settings=BreakerSettings,
+        backend_stage=build_breaker,
+    ),
+    Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
+    Component(
+        namespace="qos/ratelimit/router/redis",
+        settings=SharedLimitSettings,
+        guard=build_shared_router_limit,
+    ),
+    Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
+    Component(
+        namespace="qos/ratelimit/service/redis",
+        settings=SharedLimitSettings,
+        layer=build_shared_service_limit,
+    ),
+    Component(namespace="redis", settings=RedisSettings, service=True),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--async-library", choices=("asyncio", "trio"), default="asyncio")
     run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
 
     checking = commands.add_parser("check", help="say what is wrong or odd in a configuration")
@@ -149,7 +150,12 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
     where = address(sockets[0])
     async with open_tasks() as tasks:
         worker = options.worker or 0
-        async with open_gateway(loaded, worker=worker, workers=options.workers) as gateway:
+        async with open_gateway(
+            loaded,
+            worker=worker,
+            workers=options.workers,
+            shared_memory=options.shared_memory,
+        ) as gateway:
             tasks.start_soon(stop_on_signals, stop, settings.grace, gateway.stopping)
 
             def started() -> None:
@@ -216,5 +222,5 @@ def _configure_logging(debug: int) -> None:
     )
     # The links tell themselves what a library would tell with a traceback.
     quiet = logging.WARNING if debug else logging.CRITICAL
-    for name in ("aiormq", "uvicorn", "asyncio"):
+    for name in ("aiormq", "uvicorn", "asyncio", "coredis"):
         logging.getLogger(name).setLevel(quiet)

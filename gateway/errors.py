@@ -39,6 +39,20 @@ class DeadlineExceeded(GatewayError):
         super().__init__(text)
 
 
+class RateLimitExceeded(GatewayError):
+    """A backend has had as many requests as it may (the text is KrakenD's)."""
+
+    def __init__(self, text: str = "rate limit exceded") -> None:
+        super().__init__(text)
+
+
+class BreakerOpen(GatewayError):
+    """A backend that kept failing is left alone (the texts are those of sony/gobreaker)."""
+
+    def __init__(self, text: str = "circuit breaker is open") -> None:
+        super().__init__(text)
+
+
 class BackendFailure(GatewayError):
     """An HTTP backend could not be asked, or its answer is of no use."""
 

@@ -11,7 +11,7 @@ from anyio import current_time
 from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
 from .merging import merge
-from .proxy import Branch, Part, Request, Response
+from .proxy import Branch, Client, Part, Request, Response
 from .sequence import Fill
 from .tasks import open_tasks
 
@@ -152,7 +152,11 @@ def race(
 
     async def proxy(request: Request) -> Response:
         arrived: list[Part] = []
-        await _wait_for(_Race(entrants, arrived, signal()), request, timeout, None)
+        client = _Onlooker(request.client)
+        asked = request.copy()
+        asked.client = client
+        waiting = _Race(entrants, arrived, signal(), client)
+        await _wait_for(waiting, asked, timeout, None)
         answers = [part for part in arrived if isinstance(part, Response)]
         for answer in answers:
             if answer.is_whole:
@@ -233,10 +237,32 @@ class _Waiting:
             self._arrived.append(self._late[number].timed_out(request))
 
 
+class _Onlooker:
+    """The client of those in a race: it has gone for the losers."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.is_over = False
+
+    @property
+    def is_gone(self) -> bool:
+        return self.is_over or self._client.is_gone
+
+    def watch(self, gone: Callable[[], object]) -> Watcher | None:
+        return self._client.watch(gone)
+
+
 class _Race(_Waiting):
     """``done`` is set when one of them has a whole answer, too."""
+
+    def __init__(
+        self, entrants: Sequence[Branch], arrived: list[Part], done: Signal, client: _Onlooker
+    ) -> None:
+        super().__init__(entrants, arrived, done)
+        self._client = client
 
     def arrive(self, number: int, part: Part) -> None:
         super().arrive(number, part)
         if isinstance(part, Response) and part.is_whole:
+            self._client.is_over = True
             self.done.set()

@@ -75,6 +75,7 @@ async def open_gateway(
     catalog: Catalog = CATALOG,
     worker: int = 0,
     workers: int = 1,
+    shared_memory: int | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway in any AnyIO program, on asyncio or Trio.
 
@@ -84,7 +85,7 @@ async def open_gateway(
     loaded = config if isinstance(config, Loaded) else load(config, catalog)
     async with AsyncExitStack() as stack:
         side = await stack.enter_async_context(open_asyncio_side())
-        assembly = Assembly(loaded.service, catalog, side, worker, workers)
+        assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
         gateway = Gateway(loaded.service, assembly)
         for resource in assembly.resources.values():
             await stack.enter_async_context(resource.opened())

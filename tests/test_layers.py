@@ -15,9 +15,9 @@ ROOT = Path(gateway.__file__).parent
 LAYERS = [
     {"errors", "tasks", "backoff", "asgi", "about"},
     {"proxy"},
-    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence"},
+    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence", "tls"},
     {"assembly", "bridge"},
-    {"agent", "amqp", "http", "stages", "pipe", "router"},
+    {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},
     {"catalog", "build"},
     {"service", "check"},
@@ -35,6 +35,7 @@ ALLOWED = {
     ("flatmap", "encoding"),
     ("forwarding", "config"),
     ("sequence", "config"),
+    ("tls", "config"),
     ("sequence", "encoding"),
     ("assembly", "bridge"),
 }
@@ -45,6 +46,7 @@ OWNERS = {
     "bcrypt": {"auth/basic.py"},
     "cryptography": {"auth"},
     "jwt": {"auth/jose.py"},
+    "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
     "pamqp": {"amqp"},
     "asyncio": {

@@ -11,14 +11,18 @@ from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
 from .auth import check_api_keys, check_auth, check_revoker
+from .breaker import check_breaker
+from .cache import check_cache
 from .consumer import check_consumer
 from .producer import check_producer
 from .proxy import check_proxy
+from .ratelimit import check_backend_limit, check_limits
 from .settings import changed
 
 CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
     "backend/amqp/consumer": (check_consumer, CONSUMER_OURS),
     "backend/amqp/producer": (check_producer, PRODUCER_OURS),
+    "qos/ratelimit/proxy": (check_backend_limit, frozenset()),
 }
 """For backends by their namespace: what remarks on it, and the keys that KrakenD does not have."""
 
@@ -27,6 +31,7 @@ def check(service: Service) -> Iterator[Finding]:
     """Remarks on a configuration that was loaded without errors."""
     yield from check_revoker(service)
     yield from check_api_keys(service)
+    yield from check_limits(service)
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
@@ -54,6 +59,8 @@ def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[
         yield from remark_on(settings, endpoint, where)
         if used := sorted(ours & changed(settings)):
             yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+    yield from check_breaker(backend, path)
+    yield from check_cache(backend, endpoint, path)
     if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
         text = (
             f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'

@@ -14,11 +14,12 @@ from . import rules
 from .extra import ExtraConfig, Row
 from .findings import ConfigError, Finding, Findings, key_path
 from .read import Document, read_document
-from .secrets import substitute
+from .secrets import substitute, substitute_in
 from .structs import Service
 from .walk import Walker
 
 ENVIRONMENT_PREFIX = "KRAKEND_"
+REDIS_SECRETS = ("address", "user_name", "password")
 
 
 class Loaded(Struct, frozen=True):
@@ -103,7 +104,7 @@ class _Loader:
         root["async_agent"] = [
             self._agent(raw, root, number) for number, raw in enumerate(root.get("async_agent", ()))
         ]
-        extra = root.get("extra_config", {})
+        extra = self._with_redis_secrets(root.get("extra_config", {}))
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
 
@@ -146,6 +147,17 @@ class _Loader:
                 filled[name] = {**settings, "host": host}
                 rules.check_broker(host, where, self._findings)
         return filled
+
+    def _with_redis_secrets(self, extra: Document) -> Document:
+        redis = extra.get("redis")
+        if not isinstance(redis, Mapping) or not isinstance(redis.get("connection_pools"), list):
+            return extra
+        path = "$.extra_config.redis.connection_pools"
+        pools = [
+            substitute_in(pool, REDIS_SECRETS, self._environ, f"{path}[{place}]", self._findings)
+            for place, pool in enumerate(redis["connection_pools"])
+        ]
+        return {**extra, "redis": {**redis, "connection_pools": pools}}
 
     def _endpoint(self, raw: Document, root: Document, path: str) -> Document | None:
         findings = self._findings

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from .findings import Findings
@@ -28,6 +29,20 @@ def substitute(text: str, environ: Mapping[str, str], path: str, findings: Findi
         return quote(value, safe="") if is_login else value
 
     return _PLACE.sub(replace, text)
+
+
+def substitute_in(
+    fields: Any, names: Container[str], environ: Mapping[str, str], path: str, findings: Findings
+) -> Any:
+    """An object with every placeholder replaced in its texts of these names."""
+    if not isinstance(fields, Mapping):
+        return fields
+    return {
+        name: substitute(value, environ, f"{path}.{name}", findings)
+        if name in names and isinstance(value, str)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _look_up(name: str, environ: Mapping[str, str]) -> str | None:

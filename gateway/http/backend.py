@@ -12,6 +12,7 @@ from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Serv
 from ..errors import GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..proxy import Arrive, Branch, Part, Request, Response
+from ..tls import client_tls
 from .answers import build_interpret, find
 from .balance import NextHost, build_next_host
 from .client import HttpClient
@@ -20,7 +21,6 @@ from .heads import Outgoing
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target
-from .tls import client_tls
 from .transport import Redirecting, Result, Transport
 
 log = logging.getLogger("gateway.http")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from anyio import Event, create_task_group, open_process, sleep
 from anyio.abc import Process
 
+from ..ratelimit.table import open_shared_memory
 from .signals import stop_on_signals
 
 log = logging.getLogger("gateway.server")
@@ -21,29 +22,33 @@ RESTART_PAUSE = 1.0
 async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
+    They inherit memory in which they keep rate limits together.
+
     A worker that ends by itself is started again after a pause; one that never came up (status
     1 within the pause) ends all.
     """
     stop = Event()
     failed: list[int] = []
-    async with create_task_group() as tasks:
-        tasks.start_soon(stop_on_signals, stop, grace)
-        async with create_task_group() as processes:
-            for number in range(workers):
-                processes.start_soon(_keep_running, command, number, stop, failed)
-        tasks.cancel_scope.cancel()
+    with open_shared_memory() as memory:
+        async with create_task_group() as tasks:
+            tasks.start_soon(stop_on_signals, stop, grace)
+            async with create_task_group() as processes:
+                for number in range(workers):
+                    processes.start_soon(_keep_running, command, number, memory, stop, failed)
+            tasks.cancel_scope.cancel()
     return 1 if failed else 0
 
 
 async def _keep_running(
-    command: Sequence[str], number: int, stop: Event, failed: list[int]
+    command: Sequence[str], number: int, memory: int, stop: Event, failed: list[int]
 ) -> None:
     while not stop.is_set():
         process = await open_process(
-            [*command, "--worker", str(number)],
+            [*command, "--worker", str(number), "--shared-memory", str(memory)],
             stdin=subprocess.DEVNULL,
             stdout=sys.stdout.fileno(),
             stderr=sys.stderr.fileno(),
+            pass_fds=[memory],
         )
         async with create_task_group() as tasks:
             tasks.start_soon(_forward_stop, process, stop)

@@ -7,16 +7,7 @@ from collections.abc import Mapping
 WAITING: Mapping[str, str | Mapping[str, str]] = {
     "bot_detector": "security/bot-detector",
     "bot_detector_endpoint": "security/bot-detector",
-    "calls_and_time": dict.fromkeys(("http cache of a cacheable answer",), "qos/http-cache"),
     "cel": "validation/cel",
-    "circuit_breaker": dict.fromkeys(
-        (
-            "half open after the timeout",
-            "any failure status counts",
-            "open breaker in a merge",
-        ),
-        "qos/circuit-breaker",
-    ),
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
@@ -63,22 +54,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
             "cookie",
         ),
         "modifier/martian",
-    ),
-    "ratelimit": dict.fromkeys(
-        (
-            "max_rate 2",
-            "capacity above the rate",
-            "default capacity with every",
-            "client limit by ip",
-            "client limit by header",
-            "client limit by header, lower case key",
-            "client limit by parameter",
-            "ip strategy with a key takes the header",
-            "methods have their own limit",
-            "backend limit",
-            "backend limit in a merge gives partial answers",
-        ),
-        "qos/ratelimit",
     ),
     "router_error_body": "validation/cel, validation/json-schema",
     "security_http": "security/http",

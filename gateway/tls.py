@@ -1,4 +1,4 @@
-"""TLS towards backends, as ``client_tls`` wants it."""
+"""TLS towards whom the gateway asks, as ``client_tls`` wants it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Callable
 from functools import cache, partial
 
-from ..config.structs import ClientTls, Service
+from .config.structs import ClientTls, Service
 
-log = logging.getLogger("gateway.http")
+log = logging.getLogger("gateway.tls")
 
 VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -32,10 +32,11 @@ def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
     if settings is None:
         return cache(ssl.create_default_context)
     is_insecure = settings.allow_insecure_connections or service.allow_insecure_connections
-    return cache(partial(_build_context, settings, is_insecure))
+    return cache(partial(build_tls, settings, is_insecure))
 
 
-def _build_context(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
+def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
+    """``is_insecure``: whoever answers is believed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = VERSIONS.get(settings.min_version, ssl.TLSVersion.TLSv1_3)
     context.maximum_version = VERSIONS.get(settings.max_version, ssl.TLSVersion.TLSv1_3)

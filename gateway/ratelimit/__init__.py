@@ -1,0 +1,1 @@
+"""Rate limits: token buckets, by whom they are asked for, and where they are kept."""
