@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from anyio import Event, create_task_group, sleep, to_thread
+from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
 from gateway.server.exchange import Exchange
@@ -129,13 +130,15 @@ async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> N
     assert await until_decided(app) == [False]
 
 
-async def test_who_reads_a_large_answer_has_it(app: Application, port: int) -> None:
+async def test_who_reads_a_large_answer_has_it(app: Application) -> None:
     app.size = 20_000_000
-    client = await connect(port)
-    async with create_task_group() as tasks:
-        await client.send(get("/", "Connection: close"))
-        tasks.start_soon(receive_all, client)
-        assert await until_decided(app) == [True]
+    patient = replace(SETTINGS, limits=replace(LIMITS, answer_time=30.0))
+    async with serving(app, patient) as (port, _):
+        client = await connect(port)
+        async with create_task_group() as tasks:
+            await client.send(get("/", "Connection: close"))
+            tasks.start_soon(receive_all, client)
+            assert await until_decided(app) == [True]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
