@@ -64,6 +64,20 @@ from .ratelimit.settings import (
     SharedLimitSettings,
 )
 from .stages.breaker import BreakerSettings, build_breaker
+from .stages.cel import (
+    CelSettings,
+    build_backend_cel,
+    build_endpoint_cel,
+    build_token_cel,
+    verify_cel,
+)
+from .stages.json_schema import JsonSchemaSettings, build_json_schema, verify_json_schema
+from .stages.response_json_schema import (
+    ResponseSchemaSettings,
+    build_backend_response_schema,
+    build_endpoint_response_schema,
+    verify_response_schema,
+)
 
 CATALOG: Catalog = (
     Component(
@@ -139,6 +153,31 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend/proxy",),
         settings=ProxySettings,
         read_on=frozenset({"endpoint", "agent", "backend"}),
+    ),
+    Component(
+        namespace="validation/response-json-schema",
+        settings=ResponseSchemaSettings,
+        verify=verify_response_schema,
+        backend_stage=build_backend_response_schema,
+        endpoint_stage=build_endpoint_response_schema,
+    ),
+    Component(
+        namespace="validation/json-schema",
+        aliases=("github.com/devopsfaith/krakend-jsonschema",),
+        settings=JsonSchemaSettings,
+        whole="schema",
+        verify=verify_json_schema,
+        endpoint_stage=build_json_schema,
+    ),
+    Component(
+        namespace="validation/cel",
+        aliases=("github.com/devopsfaith/krakend-cel",),
+        settings=CelSettings,
+        whole="expressions",
+        verify=verify_cel,
+        backend_stage=build_backend_cel,
+        endpoint_stage=build_endpoint_cel,
+        guard=build_token_cel,
     ),
     Component(
         namespace="qos/http-cache",

@@ -61,6 +61,8 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
+    "cel_expr_python": {"stages/expression.py"},
+    "jsonschema_rs": {"stages/schema.py"},
     "yaml": {"config/read.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }
