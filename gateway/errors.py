@@ -79,6 +79,10 @@ class Aborted(GatewayError):
         super().__init__(f"request aborted by evaluator #{number}")
 
 
+class ModifierFailure(GatewayError):
+    """A template or a query that a request or an answer does not fit."""
+
+
 class BackendFailure(GatewayError):
     """An HTTP backend could not be asked, or its answer is of no use."""
 
