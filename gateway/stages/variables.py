@@ -39,10 +39,11 @@ def backend_variables(backend: Backend, endpoint: Endpoint, service: Service) ->
 
 
 def as_lists(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    """Headers by their canonical names: ``X-Request-Id``."""
+    """Headers by their canonical names, ``X-Request-Id``; their values as UTF-8, as Go has them."""
     lists: dict[str, list[str]] = {}
     for name, value in headers:
-        lists.setdefault(canonical_name(name).decode("latin-1"), []).append(value.decode("latin-1"))
+        values = lists.setdefault(canonical_name(name).decode("latin-1"), [])
+        values.append(value.decode(errors="replace"))
     return lists
 
 

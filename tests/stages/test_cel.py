@@ -36,7 +36,7 @@ def cel(*texts: str) -> dict[str, Any]:
 
 async def status(text: str, target: str = "/e", **keys: Any) -> int:
     async with gateway(Backends({"/a": ANSWER}), document(extra_config=cel(text), **keys)) as app:
-        return (await ask(app, target, x_one="yes", x_two="hidden")).status
+        return (await ask(app, target, x_one="yes", x_two="hidden", x_three="é")).status
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,7 @@ async def status(text: str, target: str = "/e", **keys: Any) -> int:
         ("has(req_params.id)", False),
         ("req_headers['X-One'][0] == 'yes'", True),
         ("'X-Two' in req_headers", False),
+        ("req_headers['X-One'] == ['yes'] && req_headers['X-Three'][0] == 'é'", True),
         ("size(req_headers['User-Agent']) == 1", True),
         ("req_querystring.q == ['1', 'b c'] && !('z' in req_querystring)", True),
         ("req_path.matches('^/e/[0-9]+$') && matches(req_method, 'G.T')", True),
@@ -70,7 +71,7 @@ async def status(text: str, target: str = "/e", **keys: Any) -> int:
 async def test_an_expression_about_the_request(text: str, holds: bool) -> None:
     keys = {
         "endpoint": "/e/{id}",
-        "input_headers": ["X-One", "User-Agent"],
+        "input_headers": ["X-One", "X-Three", "User-Agent"],
         "input_query_strings": ["q"],
     }
     assert await status(text, "/e/7?q=1&q=b+c&z=1", **keys) == (200 if holds else 500)
