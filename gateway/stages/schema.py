@@ -15,6 +15,18 @@ from ..config.findings import key_path
 Misfit: TypeAlias = Callable[[Any], str]
 """What is wrong with a value, a line each with its JSON pointer; empty: it fits."""
 
+NEWER_FORMATS = (
+    "duration",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "relative-json-pointer",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+)
+"""What the old drafts assert as well, though not all of them define it."""
+
 MOST_TOLD = 10
 """Lines about one value."""
 LONGEST = 200
@@ -41,7 +53,8 @@ def build_misfit(schema: Any) -> Misfit:
     """
     import jsonschema_rs
 
-    validator = jsonschema_rs.validator_for(schema, offline=True, mask="value")
+    formats = {name: _build_format(name) for name in NEWER_FORMATS}
+    validator = jsonschema_rs.validator_for(schema, offline=True, mask="value", formats=formats)
 
     def misfit(value: Any) -> str:
         try:
@@ -55,6 +68,13 @@ def build_misfit(schema: Any) -> Misfit:
             return "- nested too deeply"
 
     return misfit
+
+
+def _build_format(name: str) -> Callable[[str], bool]:
+    import jsonschema_rs
+
+    schema = {"format": name}
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True).is_valid
 
 
 def _pointer(path: Iterable[str | int]) -> str:

@@ -110,6 +110,28 @@ async def test_formats_are_asserted_by_the_old_drafts_only(
     assert (await answered(schema, b'{"d":"no mail"}'))[0] == status
 
 
+@pytest.mark.parametrize("draft", ["04", "06", "07"])
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08"),
+        ("duration", "P1DT2H", "1 day"),
+        ("json-pointer", "/a/0", "a"),
+        ("relative-json-pointer", "1/a", "/a"),
+        ("iri", "http://é.test", "é"),
+        ("uri-template", "/{a}", "/{a"),
+    ],
+)
+def test_the_old_drafts_assert_formats_of_newer_ones(
+    draft: str, name: str, right: str, wrong: str
+) -> None:
+    misfit = build_misfit(
+        {"$schema": f"http://json-schema.org/draft-{draft}/schema#", "format": name}
+    )
+    assert (misfit(right), bool(misfit(wrong)), misfit(5)) == ("", True, "")
+    assert build_misfit({"format": name})(wrong) == ""
+
+
 @pytest.mark.parametrize(
     ("schema", "path"),
     [
