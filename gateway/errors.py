@@ -11,13 +11,15 @@ class GatewayError(Exception):
 
     ``content_type``: of its text; empty: plain text.
     ``decides``: the whole answer fails with it, whatever other backends answered.
-    ``is_told``: the client gets its text whatever the configuration says.
+    ``is_told``: the client gets its text whatever the configuration says. ``was_asked``: false when
+    a check before refused the request, so that it says nothing of the backend.
     """
 
     status: int = 500
     content_type = ""
     decides = False
     is_told = False
+    was_asked = True
 
 
 class Refused(GatewayError):

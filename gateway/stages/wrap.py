@@ -35,18 +35,25 @@ def wrapped(branch: Branch, before: Before = as_it_is, after: After = as_it_came
     """
     inner, inner_at_once, inner_later = branch.proxy, branch.at_once, branch.later
 
+    def checked(request: Request) -> Request:
+        try:
+            return before(request)
+        except GatewayError as error:
+            error.was_asked = False
+            raise
+
     async def proxy(request: Request) -> Response:
-        request = before(request)
+        request = checked(request)
         return after(request, await inner(request))
 
     def at_once(request: Request) -> Response | None:
-        request = before(request)
+        request = checked(request)
         response = inner_at_once(request) if inner_at_once else None
         return None if response is None else after(request, response)
 
     def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         try:
-            asked = before(request)
+            asked = checked(request)
         except GatewayError as error:
             arrive(error)
             return _nothing_to_withdraw

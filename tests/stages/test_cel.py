@@ -162,6 +162,26 @@ async def test_a_message_goes_back_when_its_answer_does_not_hold(way: str) -> No
     assert [message.end for message in backends.messages] == ["given back"]
 
 
+@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("req_querystring.q[0] == 'good'", b"request aborted by evaluator #0"),
+        ("resp_data.s == 'y'", b"circuit breaker is open"),
+    ],
+)
+async def test_requests_that_do_not_hold_open_no_breaker_answers_do(
+    way: str, text: str, body: bytes
+) -> None:
+    breaker = {"qos/circuit-breaker": {"interval": 60, "timeout": 60, "max_errors": 1}}
+    checked = backend("/a", extra_config={**cel(text), **breaker})
+    configuration = document(checked, input_query_strings=["q"])
+    async with gateway(Backends({"/a": ANSWER}, way), configuration) as app:
+        for _ in range(5):
+            reply = await ask(app, "/e?q=bad")
+    assert reply.body == body
+
+
 async def test_at_the_endpoint_every_message_goes_back_when_the_answer_does_not_hold() -> None:
     backends = Backends({"/a": ANSWER, "/b": b'{"b":1}'})
     configuration = document(backend("/a"), backend("/b"), extra_config=cel("'c' in resp_data"))
