@@ -71,7 +71,8 @@ BuildStage: TypeAlias = Callable[[Any, Endpoint, Assembly], Stage]
 BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stage]
 BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
-BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard]
+BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard | None]
+"""None: these settings ask for none."""
 Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
 """Settings, each key right by its type -> what makes them unusable: a key, and why. Pure, or as
 good as: it reads what the settings name."""
@@ -125,19 +126,21 @@ class Component(Struct, frozen=True, kw_only=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
-    ``verify``: what it says stops the start. ``service``: settings that other parts read from
-    the root; ``layer``: wraps the whole application. ``is_default``: the backend of whoever
-    names no other. ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an
-    HTTP backend. ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps
-    the pipe, of agents too. ``agent``: what agents take their messages from. ``management``:
-    what the management port has more. ``read_on``: further levels on which other parts read the
-    settings. ``ours``: keys that KrakenD does not have.
+    ``whole``: the field of the settings that the namespace's value itself is, where that is no
+    object of keys. ``verify``: what it says stops the start. ``service``: settings that other
+    parts read from the root; ``layer``: wraps the whole application. ``is_default``: the backend
+    of whoever names no other. ``backend_stage``: wraps a branch; ``transport``: wraps the
+    exchanges of an HTTP backend. ``guard``: asked before a request's body is read;
+    ``endpoint_stage``: wraps the pipe, of agents too. ``agent``: what agents take their messages
+    from. ``management``: what the management port has more. ``read_on``: further levels on which
+    other parts read the settings. ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str
     settings: type[Struct]
     aliases: tuple[str, ...] = ()
     ours: frozenset[str] = frozenset()
+    whole: str = ""
     verify: Verify | None = None
     service: bool = False
     read_on: frozenset[Level] = frozenset()

@@ -63,7 +63,35 @@ from .ratelimit.settings import (
     RedisSettings,
     SharedLimitSettings,
 )
+from .stages.body_generator import (
+    GeneratorSettings,
+    build_backend_request_generator,
+    build_backend_response_generator,
+    build_request_generator,
+    build_response_generator,
+    verify_generator,
+)
 from .stages.breaker import BreakerSettings, build_breaker
+from .stages.cel import (
+    CelSettings,
+    build_backend_cel,
+    build_endpoint_cel,
+    build_token_cel,
+    verify_cel,
+)
+from .stages.jmespath import (
+    JmespathSettings,
+    build_backend_jmespath,
+    build_endpoint_jmespath,
+    verify_jmespath,
+)
+from .stages.json_schema import JsonSchemaSettings, build_json_schema, verify_json_schema
+from .stages.response_json_schema import (
+    ResponseSchemaSettings,
+    build_backend_response_schema,
+    build_endpoint_response_schema,
+    verify_response_schema,
+)
 
 CATALOG: Catalog = (
     Component(
@@ -139,6 +167,53 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend/proxy",),
         settings=ProxySettings,
         read_on=frozenset({"endpoint", "agent", "backend"}),
+    ),
+    Component(
+        namespace="modifier/request-body-generator",
+        aliases=("modifier/body-generator",),
+        settings=GeneratorSettings,
+        verify=verify_generator,
+        backend_stage=build_backend_request_generator,
+        endpoint_stage=build_request_generator,
+    ),
+    Component(
+        namespace="modifier/jmespath",
+        settings=JmespathSettings,
+        verify=verify_jmespath,
+        backend_stage=build_backend_jmespath,
+        endpoint_stage=build_endpoint_jmespath,
+    ),
+    Component(
+        namespace="modifier/response-body-generator",
+        settings=GeneratorSettings,
+        verify=verify_generator,
+        backend_stage=build_backend_response_generator,
+        endpoint_stage=build_response_generator,
+    ),
+    Component(
+        namespace="validation/response-json-schema",
+        settings=ResponseSchemaSettings,
+        verify=verify_response_schema,
+        backend_stage=build_backend_response_schema,
+        endpoint_stage=build_endpoint_response_schema,
+    ),
+    Component(
+        namespace="validation/json-schema",
+        aliases=("github.com/devopsfaith/krakend-jsonschema",),
+        settings=JsonSchemaSettings,
+        whole="schema",
+        verify=verify_json_schema,
+        endpoint_stage=build_json_schema,
+    ),
+    Component(
+        namespace="validation/cel",
+        aliases=("github.com/devopsfaith/krakend-cel",),
+        settings=CelSettings,
+        whole="expressions",
+        verify=verify_cel,
+        backend_stage=build_backend_cel,
+        endpoint_stage=build_endpoint_cel,
+        guard=build_token_cel,
     ),
     Component(
         namespace="qos/http-cache",

@@ -9,13 +9,17 @@ from typing import ClassVar
 class GatewayError(Exception):
     """Base of all. ``status`` is the HTTP status a client gets when nothing better answers.
 
+    ``content_type``: of its text; empty: plain text.
     ``decides``: the whole answer fails with it, whatever other backends answered.
-    ``is_told``: the client gets its text whatever the configuration says.
+    ``is_told``: the client gets its text whatever the configuration says. ``was_asked``: false when
+    a check before refused the request, so that it says nothing of the backend.
     """
 
     status: int = 500
+    content_type = ""
     decides = False
     is_told = False
+    was_asked = True
 
 
 class Refused(GatewayError):
@@ -51,6 +55,34 @@ class BreakerOpen(GatewayError):
 
     def __init__(self, text: str = "circuit breaker is open") -> None:
         super().__init__(text)
+
+
+class InvalidBody(GatewayError):
+    """The body of a request does not fit its schema."""
+
+    status = 400
+
+
+class InvalidAnswer(GatewayError):
+    """An answer does not fit its schema; the client gets what the configuration says."""
+
+    is_told = True
+
+    def __init__(self, text: str, status: int, content_type: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.content_type = content_type
+
+
+class Aborted(GatewayError):
+    """An expression does not hold (the text is KrakenD's). ``number``: which one, from 0."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"request aborted by evaluator #{number}")
+
+
+class ModifierFailure(GatewayError):
+    """A template or a query that a request or an answer does not fit."""
 
 
 class BackendFailure(GatewayError):

@@ -125,8 +125,10 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
     guards = [
-        row.guard(endpoint.extra_config[row.namespace], endpoint, assembly)
+        guard
         for row in assembly.catalog
-        if row.guard is not None and row.namespace in endpoint.extra_config
+        if row.guard is not None
+        and (settings := endpoint.extra_config.get(row.namespace)) is not None
+        and (guard := row.guard(settings, endpoint, assembly)) is not None
     ]
     return Route(endpoint.method, endpoint, build_pipe(endpoint, assembly), guards)

@@ -61,6 +61,10 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
+    "cel_expr_python": {"stages/expression.py"},
+    "jinja2": {"stages/template.py"},
+    "jmespath": {"stages/jmespath.py"},
+    "jsonschema_rs": {"stages/schema.py"},
     "yaml": {"config/read.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }

@@ -18,6 +18,7 @@ from .producer import check_producer
 from .proxy import check_proxy
 from .ratelimit import check_backend_limit, check_limits
 from .settings import changed
+from .validation import check_validation
 
 CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
     "backend/amqp/consumer": (check_consumer, CONSUMER_OURS),
@@ -36,6 +37,7 @@ def check(service: Service) -> Iterator[Finding]:
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
         yield from check_auth(endpoint, path)
+        yield from check_validation(endpoint, path)
         for number, backend in enumerate(endpoint.backend):
             yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
     for place, agent in enumerate(service.async_agent):
@@ -44,6 +46,7 @@ def check(service: Service) -> Iterator[Finding]:
 
 def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     yield from check_agent(agent, path)
+    yield from check_validation(agent, path)
     settings = agent.extra_config.get(AGENT)
     if settings is not None and (used := sorted(AGENT_OURS & changed(settings))):
         where = f'{path}.extra_config["{AGENT}"]'

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from .findings import Findings, key_path
+from .findings import Findings, inner_path, key_path
 from .walk import COMMENT_MARKS, Walker
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
@@ -36,6 +36,10 @@ class Row(Protocol):
 
     @property
     def settings(self) -> type[Struct]: ...
+
+    @property
+    def whole(self) -> str:
+        """The field of the settings that the value itself is; empty: an object of keys."""
 
     @property
     def verify(self) -> Callable[[Any], Iterable[tuple[str, str]]] | None:
@@ -67,19 +71,20 @@ class ExtraConfig:
                 self._report(name, row, level, where)
                 continue
             found = Findings()
-            fields = Walker(found).struct(value, row.settings, where)
+            fields = _fields(Walker(found), value, row, where)
             self._findings.extend(found)
             if fields is not None and not found.has_errors:
                 settings = msgspec.convert(fields, row.settings)
                 decoded[row.namespace] = settings
                 for key, text in row.verify(settings) if row.verify else ():
-                    self._findings.error(f"{where}{key and '.'}{key}", text)
+                    self._findings.error(inner_path(where, key), text)
         return decoded
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
         is_legacy_door = name.startswith("github") and any(word in name for word in LEGACY_DOORS)
         if is_legacy_door or name.startswith(DOORS):
-            self._findings.error(path, "not implemented, and without it every request would pass")
+            reason = f"has no meaning on this level ({level})" if row else "not implemented"
+            self._findings.error(path, f"{reason}, and without it every request would pass")
         elif row is not None:
             self._findings.warning(path, f"has no meaning on this level ({level}), ignored")
         else:
@@ -87,3 +92,9 @@ class ExtraConfig:
             reason = reasons[0] if reasons else "unknown namespace"
             if reason:
                 self._findings.warning(path, f"{reason}, ignored")
+
+
+def _fields(walker: Walker, value: object, row: Row, path: str) -> dict[str, Any] | None:
+    if row.whole:
+        return walker.whole(value, row.settings, row.whole, path)
+    return walker.struct(value, row.settings, path)

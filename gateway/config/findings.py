@@ -57,3 +57,8 @@ class Findings:
 def key_path(path: str, key: str) -> str:
     """The path of ``key`` below ``path``."""
     return f"{path}.{key}" if key.isidentifier() else f'{path}["{key}"]'
+
+
+def inner_path(path: str, inner: str) -> str:
+    """The path of something below ``path``: ``inner`` as in ``a.b``, ``[0].a``, or empty."""
+    return path + inner if not inner or inner[0] == "[" else f"{path}.{inner}"

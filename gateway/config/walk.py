@@ -51,6 +51,11 @@ class Walker:
                 self._findings.error(path, f'"{field.name}" is missing')
         return fields
 
+    def whole(self, value: object, kind: type[Struct], field: str, path: str) -> dict[str, Any]:
+        """The fields of ``kind`` where the value itself is one of them."""
+        converted = self.value(value, get_type_hints(kind, include_extras=True)[field], path)
+        return {} if converted is _MISSING else {field: converted}
+
     def value(self, value: object, hint: Any, path: str) -> Any:
         """``value`` as ``hint`` wants it, or ``_MISSING`` when nothing is to be said."""
         if value is None:  # Go leaves the default

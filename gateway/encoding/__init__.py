@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from .document import Decode, DecodeError, Document, unwrap
+from .document import Decode, DecodeError, Document, unwrap, unwrap_all
 from .feed import decode_rss
-from .text_json import decode_collection, decode_json, decode_safejson, encode_json
+from .text_json import (
+    decode_collection,
+    decode_json,
+    decode_safejson,
+    decode_value,
+    encode_json,
+    to_value,
+)
 from .text_xml import decode_xml, decode_xml_collection, encode_xml
 from .text_yaml import encode_yaml
 
@@ -19,11 +26,14 @@ __all__ = [
     "decode_rss",
     "decode_safejson",
     "decode_string",
+    "decode_value",
     "decode_xml",
     "encode_json",
     "encode_xml",
     "encode_yaml",
+    "to_value",
     "unwrap",
+    "unwrap_all",
 ]
 
 

@@ -16,6 +16,7 @@ from .document import TOO_DEEP, DecodeError, Document, decode_array, decode_obje
 encode_json: Callable[[object], bytes] = Encoder().encode
 
 _decode_any = Decoder(Raw).decode
+_decode_value = Decoder().decode
 # Numbers stay text: Python refuses integers of more than 4300 digits.
 _find_end = JSONDecoder(parse_int=str, parse_float=str).raw_decode
 _LONE_SURROGATE = re.compile(
@@ -56,22 +57,50 @@ def decode_safejson(body: bytes) -> Document | None:
     return {"collection" if isinstance(value, list) else "content": value}
 
 
+def decode_value(body: bytes) -> Any:
+    """Exactly one JSON document, as Python values; its numbers are numbers.
+
+    Raises :class:`DecodeError` also for a number that is none of Python's.
+    """
+    try:
+        return _decode_value(_repaired(body))
+    except MsgspecDecodeError as error:
+        raise DecodeError(str(error)) from error
+    except RecursionError as error:
+        raise DecodeError(TOO_DEEP) from error
+
+
+def to_value(data: Any) -> Any:
+    """A document as Python values, without any JSON text left in it.
+
+    Raises :class:`DecodeError` as :func:`decode_value`.
+    """
+    try:
+        return decode_value(encode_json(data))
+    except RecursionError as error:
+        raise DecodeError(TOO_DEEP) from error
+
+
 def _is_blank(body: bytes) -> bool:
     return not body.strip(_BLANKS)
 
 
 def _tolerantly(decode: Callable[[bytes], Any], body: bytes) -> Any:
     """Decode what Go decodes: invalid UTF-8 is replaced, text behind the document ignored."""
-    if not body.isascii():
-        body = body.decode(errors="replace").encode()
-    if b"\\u" in body:
-        body = _LONE_SURROGATE.sub(_keep_pairs, body)
+    body = _repaired(body)
     try:
         return decode(body)
     except MsgspecDecodeError as error:
         return _decode_first(decode, body, error)
     except RecursionError as error:
         raise DecodeError(TOO_DEEP) from error
+
+
+def _repaired(body: bytes) -> bytes:
+    """Invalid UTF-8 and lone surrogates become U+FFFD."""
+    if not body.isascii():
+        body = body.decode(errors="replace").encode()
+    return _LONE_SURROGATE.sub(_keep_pairs, body) if b"\\u" in body else body
 
 
 def _decode_first(decode: Callable[[bytes], Any], body: bytes, error: MsgspecDecodeError) -> Any:

@@ -15,7 +15,7 @@ from msgspec.json import decode as decode_json
 from ..asgi import NO_LENGTH, Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json, encode_xml, encode_yaml
-from ..errors import AmqpFailure, BackendStatus, GatewayError, QueueEmpty, Refused
+from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 from ..proxy import Request, Response
 
 Document: TypeAlias = dict[str, Any] | None
@@ -194,8 +194,5 @@ def build_render_error(
 
 def _content_type(error: GatewayError) -> bytes:
     """A backend's text is told under the type that the backend gave it."""
-    if isinstance(error, BackendStatus):
-        told = error.content_type.encode("latin-1")
-        if told and not _CONTROLS.search(told):
-            return told
-    return TEXT
+    told = error.content_type.encode("latin-1", errors="replace")
+    return told if told and not _CONTROLS.search(told) else TEXT

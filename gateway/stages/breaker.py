@@ -1,7 +1,8 @@
 """``qos/circuit-breaker``: a backend that keeps failing is left alone for a while.
 
 The states are those of sony/gobreaker, which KrakenD uses. What is no fault of the backend does not
-count: an empty queue, a message that cannot be sent, a limit of our own, a client that leaves.
+count: an empty queue, a message that cannot be sent, a request that a check refuses, a limit of our
+own, a client that leaves.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class Call:
 
 def _is_failure(part: Response | Exception | None) -> bool | None:
     if part is None or isinstance(part, NOT_ASKED):
+        return None
+    if isinstance(part, GatewayError) and not part.was_asked:
         return None
     return not isinstance(part, Response | QueueEmpty)
 

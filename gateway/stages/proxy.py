@@ -56,7 +56,7 @@ def with_static(pipe: Branch, settings: StaticSettings, data: dict[str, Any]) ->
         except GatewayError as error:
             if error.decides or not matches(error):
                 raise
-            return Response(dict(data), is_complete=False)
+            return Response(dict(data), is_complete=False, has_failures=True)
         if not matches(response):
             return response
         return response.with_data({**(response.data or {}), **data}, response.is_whole)

@@ -223,8 +223,8 @@ def test_a_legacy_namespace_is_the_new_one() -> None:
     "namespace",
     [
         "auth/ntlm",
-        "validation/json-schema",
-        "validation/cel",
+        "validation/not-there-yet",
+        "security/policies",
         "security/http",
         "github.com/devopsfaith/krakend-jose/unknown",
     ],

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 WAITING: Mapping[str, str | Mapping[str, str]] = {
     "bot_detector": "security/bot-detector",
     "bot_detector_endpoint": "security/bot-detector",
-    "cel": "validation/cel",
     "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
@@ -22,9 +21,7 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
     "cors_list": "security/cors",
     "cors_star": "security/cors",
     "cors_star_credentials": "security/cors",
-    "json_schema": "validation/json-schema",
-    "jwt": "validation/cel, qos/ratelimit",
-    "legacy_namespaces": "validation/cel",
+    "legacy_namespaces": dict.fromkeys(("martian",), "modifier/martian"),
     "lua": dict.fromkeys(
         (
             "proxy pre sets a header",
@@ -55,7 +52,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
         ),
         "modifier/martian",
     ),
-    "router_error_body": "validation/cel, validation/json-schema",
     "security_http": "security/http",
     "security_http_dev": "security/http",
     "security_http_ssl": "security/http",

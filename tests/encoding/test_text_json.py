@@ -18,7 +18,9 @@ from gateway.encoding import (
     decode_nothing,
     decode_safejson,
     decode_string,
+    decode_value,
     encode_json,
+    to_value,
     unwrap,
 )
 
@@ -206,3 +208,43 @@ def test_unwrap_goes_one_level_into_objects_and_arrays() -> None:
     assert unwrap(Raw(b"[1.0]")) == [Raw(b"1.0")]
     assert unwrap(Raw(b"1.0")) == Raw(b"1.0")
     assert unwrap("decoded") == "decoded"
+
+
+@given(st.binary() | values.map(lambda value: json.dumps(value).encode()))
+def test_a_value_is_decoded_whole_or_refused(body: bytes) -> None:
+    try:
+        value = decode_value(body)
+    except DecodeError:
+        return
+    assert encode_json(value)
+    assert to_value(value) == value
+
+
+@given(objects)
+def test_a_shallow_document_holds_the_value(value: Any) -> None:
+    body = json.dumps(value).encode()
+    assert to_value(decode_json(body)) == decode_value(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}{}", b"{} x", b"1e400", b"1" * 5000, b"nope", b"[" * 9999, b"\xef\xbb\xbf{}"]
+)
+def test_what_is_not_exactly_one_document_has_no_value(body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_value(body)
+
+
+def test_invalid_text_in_a_value_is_replaced() -> None:
+    assert decode_value(b'["\xff", "\\ud800", "\\ud83d\\ude00"]') == [
+        "\ufffd",
+        "\ufffd",
+        "\U0001f600",
+    ]
+
+
+def test_a_document_that_is_nested_too_deeply_has_no_value() -> None:
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(DecodeError):
+        to_value(deep)

@@ -1,0 +1,170 @@
+"""``modifier/request-body-generator``, ``modifier/response-body-generator``: bodies by templates.
+
+KrakenD has them in its Enterprise Edition; templates are Jinja2's here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from ..assembly import Assembly
+from ..config.structs import Backend, Endpoint
+from ..encoding import DecodeError, decode_safejson, decode_value
+from ..errors import ModifierFailure
+from ..proxy import Branch, Request, Response, Stage
+from .answer import value_of, with_body
+from .template import build_render, read_template, template_problem
+from .variables import Variables, as_lists, backend_variables, endpoint_variables
+from .wrap import wrapped
+
+log = logging.getLogger("gateway.template")
+
+OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
+"""Headers that say something of a body that is replaced."""
+
+Build: TypeAlias = Callable[["GeneratorSettings", Variables], Stage]
+
+
+class GeneratorSettings(Struct, frozen=True, kw_only=True):
+    """``template``: in base64 or as it is; or ``path``. ``variables``: what templates see by that
+    name. ``debug``: what goes in and comes out is logged."""
+
+    template: str = ""
+    path: str = ""
+    content_type: str = "application/json"
+    debug: bool = False
+    variables: dict[str, Any] = {}
+
+
+def verify_generator(settings: GeneratorSettings) -> Iterator[tuple[str, str]]:
+    if bool(settings.template) == bool(settings.path):
+        yield "", 'expected either "template" or "path"'
+        return
+    key = "path" if settings.path else "template"
+    try:
+        text = read_template(settings.template, settings.path)
+    except (OSError, ValueError) as error:
+        yield key, f"cannot be read: {error}"
+        return
+    if problem := template_problem(text):
+        yield key, f"not a template: {problem}"
+    if not _is_header(settings.content_type):
+        yield "content_type", "expected a media type"
+
+
+def build_request_generator(
+    settings: GeneratorSettings, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_request_stage(settings, endpoint_variables(endpoint, assembly.service))
+
+
+def build_backend_request_generator(
+    settings: GeneratorSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_request_stage(settings, backend_variables(backend, endpoint, assembly.service))
+
+
+def build_response_generator(
+    settings: GeneratorSettings, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_response_stage(settings, endpoint_variables(endpoint, assembly.service))
+
+
+def build_backend_response_generator(
+    settings: GeneratorSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_response_stage(settings, backend_variables(backend, endpoint, assembly.service))
+
+
+def _build_request_stage(settings: GeneratorSettings, variables: Variables) -> Stage:
+    generate = _build_generate(settings, variables)
+    content_type = (b"content-type", settings.content_type.encode())
+
+    def with_generated(request: Request) -> Request:
+        body = generate(request, {"req_body": _request_body(request)})
+        asked = request.copy()
+        asked.body = body
+        kept = (header for header in request.headers if header[0] not in OF_THE_BODY)
+        asked.headers = [*kept, content_type]
+        return asked
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(branch, before=with_generated)._replace(reads_body=True)
+
+    return stage
+
+
+def _build_response_stage(settings: GeneratorSettings, variables: Variables) -> Stage:
+    generate = _build_generate(settings, variables)
+    content_type = (b"content-type", settings.content_type.encode())
+    is_json = "json" in settings.content_type.lower()
+
+    def with_generated(request: Request, response: Response) -> Response:
+        is_passed_on = response.body is not None
+        values = {
+            "resp_body": _response_body(response),
+            "resp_status": response.status if is_passed_on else 0,
+            "resp_headers": as_lists(response.headers),
+            "resp_completed": response.is_whole,
+        }
+        body = generate(request, values)
+        if is_passed_on:
+            changed = with_body(response, body)
+            kept = (header for header in response.headers if header[0] not in OF_THE_BODY)
+            changed.headers = [*kept, content_type]
+            return changed
+        if not is_json:
+            return response.with_data({"content": body.decode()}, response.is_complete)
+        try:
+            return response.with_data(decode_safejson(body), response.is_complete)
+        except DecodeError as error:
+            raise ModifierFailure(f"template: its result is no JSON: {error}") from error
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(branch, after=with_generated)
+
+    return stage
+
+
+def _build_generate(
+    settings: GeneratorSettings, variables: Variables
+) -> Callable[[Request, dict[str, Any]], bytes]:
+    """From a request, and what else its template may see, to a body."""
+    render = build_render(read_template(settings.template, settings.path))
+
+    def generate(request: Request, values: dict[str, Any]) -> bytes:
+        values["variables"] = settings.variables
+        for name, read in variables.items():
+            values[name] = read(request)
+        text = render(values)
+        if settings.debug:
+            log.debug("%s: from %r\n%s", request.path, values, text)
+        return text.encode(errors="replace")
+
+    return generate
+
+
+def _request_body(request: Request) -> Any:
+    """The JSON in the body, else its text."""
+    try:
+        return decode_value(request.body)
+    except DecodeError:
+        return request.body.decode(errors="replace")
+
+
+def _response_body(response: Response) -> Any:
+    """The document; for ``no-op`` the JSON in the body, else its text."""
+    try:
+        return value_of(response)
+    except DecodeError as error:
+        if response.body is not None:
+            return response.body.decode(errors="replace")
+        raise ModifierFailure(str(error)) from error
+
+
+def _is_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()

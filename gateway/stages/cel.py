@@ -1,0 +1,177 @@
+"""``validation/cel``: requests and answers for which an expression does not hold are aborted.
+
+As in KrakenD the letters ``req``, ``resp`` and ``JWT`` anywhere in an expression decide when it is
+evaluated: before, behind, with the token. One with none of them never is; one with several is
+evaluated each time, with nothing but what is known by then. (krakend-cel)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from ..assembly import Assembly
+from ..config.structs import Backend, Endpoint
+from ..encoding import unwrap_all
+from ..errors import Aborted, Refused
+from ..proxy import Branch, Guard, Request, Response, Stage
+from .expression import build_holds, syntax_problem
+from .variables import Variables, as_lists, backend_variables, endpoint_variables
+from .wrap import as_it_came, as_it_is, wrapped
+
+NAMESPACE = "validation/cel"
+VALIDATOR = "auth/validator"
+
+REQUEST, RESPONSE, TOKEN = "req", "resp", "JWT"
+PHASES = (REQUEST, RESPONSE, TOKEN)
+
+Check: TypeAlias = Callable[[Any], None]
+"""Raises :class:`gateway.errors.Aborted`."""
+
+
+class Expression(Struct, frozen=True, kw_only=True):
+    """``mod_expr`` is read and has no effect, as in KrakenD."""
+
+    check_expr: str = ""
+    mod_expr: str = ""
+
+
+class CelSettings(Struct, frozen=True):
+    """The value of the namespace is the list."""
+
+    expressions: tuple[Expression, ...] = ()
+
+
+def phases(text: str) -> list[str]:
+    """When an expression is evaluated."""
+    return [phase for phase in PHASES if phase in text]
+
+
+def verify_cel(settings: CelSettings) -> Iterator[tuple[str, str]]:
+    for place, expression in enumerate(settings.expressions):
+        if expression.check_expr and (problem := syntax_problem(expression.check_expr)):
+            yield f"[{place}].check_expr", f"not an expression: {problem}"
+
+
+def build_endpoint_cel(settings: CelSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
+    return _build_stage(settings, endpoint_variables(endpoint, assembly.service))
+
+
+def build_backend_cel(
+    settings: CelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings, backend_variables(backend, endpoint, assembly.service))
+
+
+def build_token_cel(settings: CelSettings, endpoint: Endpoint, assembly: Assembly) -> Guard | None:
+    """Asked behind the validator of the token, without which such expressions have no meaning."""
+    check = _build_check(settings, TOKEN, {"JWT": _claims, "now": _now})
+    if check is None or VALIDATOR not in endpoint.extra_config:
+        return None
+
+    def guard(request: Request) -> None:
+        if request.claims is None:
+            raise Refused(401, "no token")
+        try:
+            check(request)
+        except Aborted as error:
+            raise Refused(401, str(error)) from error
+
+    return guard
+
+
+def _build_stage(settings: CelSettings, request_variables: Variables) -> Stage:
+    check_request = _build_check(settings, REQUEST, {**request_variables, "now": _now})
+    check_response = _build_check(settings, RESPONSE, RESPONSE_VARIABLES)
+
+    def before(request: Request) -> Request:
+        if check_request is not None:
+            check_request(request)
+        return request
+
+    def after(request: Request, response: Response) -> Response:
+        # KrakenD does not look at partial answers.
+        if check_response is not None and not response.has_failures:
+            check_response(response)
+        return response
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(
+            branch,
+            before=before if check_request else as_it_is,
+            after=after if check_response else as_it_came,
+        )
+
+    return stage
+
+
+def _build_check(
+    settings: CelSettings, phase: str, variables: Mapping[str, Callable[[Any], Any]]
+) -> Check | None:
+    """All expressions of one phase, in their order; None when there are none."""
+    texts = [each.check_expr for each in settings.expressions if phase in each.check_expr]
+    if not texts:
+        return None
+    expressions = [build_holds(text) for text in texts]
+    needed = [
+        (name, read) for name, read in variables.items() if any(name in text for text in texts)
+    ]
+
+    def check(source: Any) -> None:
+        try:
+            values = {name: read(source) for name, read in needed}
+        except RecursionError as error:
+            raise Aborted(0) from error
+        for number, holds in enumerate(expressions):
+            if not holds(values):
+                raise Aborted(number)
+
+    return check
+
+
+def _now(source: object) -> str:
+    """Go's RFC 3339 in milliseconds, in local time."""
+    now = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
+    return now.removesuffix("+00:00") + "Z" if now.endswith("+00:00") else now
+
+
+def _status(response: Response) -> int:
+    """Of an answer that is passed on as it came, else 0, as in KrakenD."""
+    return response.status if response.body is not None else 0
+
+
+def _data(response: Response) -> dict[str, Any]:
+    """The document; its numbers are text, as in KrakenD. Raises RecursionError."""
+    data: dict[str, Any] = unwrap_all(response.data or {})
+    return data
+
+
+RESPONSE_VARIABLES: Mapping[str, Callable[[Any], Any]] = {
+    "resp_completed": lambda response: response.is_whole,
+    "resp_metadata_status": _status,
+    "resp_metadata_headers": lambda response: as_lists(response.headers),
+    "resp_data": _data,
+    "now": _now,
+}
+
+
+def _claims(request: Request) -> Any:
+    return _with_doubles(request.claims)
+
+
+def _with_doubles(value: Any) -> Any:
+    """Every number of a token is a double, as Go decodes it."""
+    if isinstance(value, dict):
+        return {key: _with_doubles(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_doubles(each) for each in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value

@@ -1,0 +1,89 @@
+"""``modifier/jmespath`` on endpoints and backends: the answer as an expression selects it.
+
+KrakenD has it in its Enterprise Edition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from ..assembly import Assembly
+from ..config.structs import Backend, Endpoint
+from ..encoding import DecodeError
+from ..errors import ModifierFailure
+from ..proxy import Branch, Request, Response, Stage
+from .answer import value_of, with_value
+from .wrap import wrapped
+
+
+class JmespathSettings(Struct, frozen=True, kw_only=True):
+    expr: str
+
+
+def verify_jmespath(settings: JmespathSettings) -> Iterator[tuple[str, str]]:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+    from jmespath.functions import Functions
+
+    try:
+        parsed = jmespath.compile(settings.expr).parsed
+    except (JMESPathError, RecursionError) as error:
+        yield "expr", f"not a JMESPath expression: {str(error).splitlines()[0]}"
+        return
+    for name in sorted(set(_functions(parsed)) - Functions.FUNCTION_TABLE.keys()):
+        yield "expr", f'not a JMESPath expression: there is no function "{name}"'
+
+
+def _functions(node: Any) -> Iterator[str]:
+    """The names of all functions that a parsed expression calls."""
+    if node.get("type") == "function_expression":
+        yield node["value"]
+    for child in node.get("children", ()):
+        if isinstance(child, dict):
+            yield from _functions(child)
+
+
+def build_endpoint_jmespath(
+    settings: JmespathSettings, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings.expr)
+
+
+def build_backend_jmespath(
+    settings: JmespathSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings.expr)
+
+
+def _build_stage(expression: str) -> Stage:
+    search = _build_search(expression)
+
+    def select(request: Request, response: Response) -> Response:
+        if response.data is None and response.body is None:
+            return response
+        return with_value(response, search(response))
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(branch, after=select)
+
+    return stage
+
+
+def _build_search(expression: str) -> Callable[[Response], Any]:
+    import jmespath
+
+    search = jmespath.compile(expression).search
+
+    def find(response: Response) -> Any:
+        try:
+            return search(value_of(response))
+        except DecodeError as error:
+            raise ModifierFailure(str(error)) from error
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            # The answer has not the types that the expression's functions take.
+            raise ModifierFailure(f"JMESPath: {error}") from error
+
+    return find

@@ -1,0 +1,93 @@
+"""JSON Schema: what it takes to tell whether a value fits. The one place that knows the validator.
+
+Drafts 4, 6, 7, 2019-09 and 2020-12; 2020-12 where ``$schema`` says nothing. ``format`` is asserted
+by drafts 4, 6 and 7 only (as in santhosh-tekuri/jsonschema, which KrakenD uses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, TypeAlias
+
+from ..config.findings import key_path
+
+Misfit: TypeAlias = Callable[[Any], str]
+"""What is wrong with a value, a line each with its JSON pointer; empty: it fits."""
+
+NEWER_FORMATS = (
+    "duration",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "relative-json-pointer",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+)
+"""What the old drafts assert as well, though not all of them define it."""
+
+MOST_TOLD = 10
+"""Lines about one value."""
+LONGEST = 200
+"""Characters of a line."""
+
+
+def schema_problem(schema: object) -> tuple[str, str] | None:
+    """Why a schema cannot be used: the path in it, and the reason; None when it can."""
+    import jsonschema_rs
+
+    try:
+        jsonschema_rs.validator_for(schema, offline=True)  # type: ignore[arg-type]
+    except jsonschema_rs.ValidationError as error:
+        return _inner(error.instance_path), f"not a JSON schema: {_shortened(error.message)}"
+    except (ValueError, TypeError, RecursionError) as error:
+        return "", f"not a JSON schema: {_shortened(str(error))}"
+    return None
+
+
+def build_misfit(schema: Any) -> Misfit:
+    """For a schema without problems. Whatever it refers to stands in it: nothing is fetched.
+
+    What is said of a value does not repeat it.
+    """
+    import jsonschema_rs
+
+    formats = {name: _build_format(name) for name in NEWER_FORMATS}
+    validator = jsonschema_rs.validator_for(schema, offline=True, mask="value", formats=formats)
+
+    def misfit(value: Any) -> str:
+        try:
+            if validator.is_valid(value):
+                return ""
+            return "\n".join(
+                f"- at '{_pointer(error.instance_path)}': {_shortened(error.message)}"
+                for error in islice(validator.iter_errors(value), MOST_TOLD)
+            )
+        except RecursionError:
+            return "- nested too deeply"
+
+    return misfit
+
+
+def _build_format(name: str) -> Callable[[str], bool]:
+    import jsonschema_rs
+
+    schema = {"format": name}
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True).is_valid
+
+
+def _pointer(path: Iterable[str | int]) -> str:
+    return "".join(f"/{key}" for key in path)
+
+
+def _inner(path: Iterable[str | int]) -> str:
+    inner = ""
+    for key in path:
+        inner = f"{inner}[{key}]" if isinstance(key, int) else key_path(inner, key)
+    return inner.removeprefix(".")
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split("\n\n", 1)[0].split())
+    return line if len(line) <= LONGEST else line[:LONGEST] + "..."

@@ -1,0 +1,23 @@
+"""What a gateway does not use it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LIBRARIES = ("cel_expr_python", "jinja2", "jmespath", "jsonschema_rs")
+LOAD = """
+import sys
+from gateway.catalog import CATALOG
+from gateway.check import check
+from gateway.config.load import load
+backend = {"host": ["http://a.test"], "url_pattern": "/"}
+loaded = load({"version": 3, "endpoints": [{"endpoint": "/", "backend": [backend]}]}, CATALOG)
+assert not list(check(loaded.service))
+print(*sys.modules)
+"""
+
+
+def test_libraries_of_namespaces_that_nobody_uses_are_not_loaded() -> None:
+    loaded = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, check=True)
+    assert not set(LIBRARIES) & set(loaded.stdout.decode().split())
