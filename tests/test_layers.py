@@ -61,7 +61,7 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
-    "yaml": {"config/read.py", "encoding/text_yaml.py"},
+    "yaml": {"config/read.py", "config/read_yaml.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }
 """Who may know which library. anyio and msgspec are everybody's."""

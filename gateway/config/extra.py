@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from .findings import Findings, key_path
-from .walk import COMMENT_MARKS, Walker
+from .walk import COMMENT_MARKS, Walker, show
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
 """Where a namespace may stand; "source": on a backend, as what answers."""
@@ -65,16 +65,32 @@ class ExtraConfig:
             row = self._rows.get(name)
             if row is None or not row.knows(level):
                 self._report(name, row, level, where)
-                continue
-            found = Findings()
-            fields = Walker(found).struct(value, row.settings, where)
-            self._findings.extend(found)
-            if fields is not None and not found.has_errors:
-                settings = msgspec.convert(fields, row.settings)
-                decoded[row.namespace] = settings
-                for key, text in row.verify(settings) if row.verify else ():
-                    self._findings.error(f"{where}{key and '.'}{key}", text)
+            elif name != row.namespace and row.namespace in raw:
+                self._findings.warning(where, f'"{row.namespace}" stands beside it, ignored')
+            elif not isinstance(value, Mapping) and not self._is_needed(row):
+                self._findings.warning(where, f"expected an object, found {show(value)}: ignored")
+            else:
+                self._decode_into(decoded, row, value, where)
         return decoded
+
+    def _decode_into(self, decoded: dict[str, Struct], row: Row, value: object, path: str) -> None:
+        found = Findings()
+        fields = Walker(found).struct(value, row.settings, path)
+        self._findings.extend(found)
+        if fields is None or found.has_errors:
+            return
+        try:
+            settings = msgspec.convert(fields, row.settings)
+        except msgspec.ValidationError as error:
+            self._findings.error(path, str(error))
+            return
+        decoded[row.namespace] = settings
+        for key, text in row.verify(settings) if row.verify else ():
+            self._findings.error(f"{path}{key and '.'}{key}", text)
+
+    def _is_needed(self, row: Row) -> bool:
+        """Without its settings the configuration would do something else, or let pass."""
+        return row.namespace.startswith(DOORS) or row.knows("source") or row.agent is not None
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
         is_legacy_door = name.startswith("github") and any(word in name for word in LEGACY_DOORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,10 @@ from msgspec import Struct
 from ..errors import GatewayError
 
 Severity: TypeAlias = Literal["error", "warning"]
+
+
+_BEFORE_AT = re.compile(r"(?<![^\s\"'])[^\s\"']+@")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Finding(Struct, frozen=True):
@@ -38,10 +43,13 @@ class Findings:
         self._found: list[Finding] = []
 
     def error(self, path: str, text: str) -> None:
-        self._found.append(Finding(path, "error", text))
+        self._add(path, "error", text)
 
     def warning(self, path: str, text: str) -> None:
-        self._found.append(Finding(path, "warning", text))
+        self._add(path, "warning", text)
+
+    def _add(self, path: str, severity: Severity, text: str) -> None:
+        self._found.append(Finding(on_one_line(path), severity, on_one_line(text)))
 
     def extend(self, others: Iterable[Finding]) -> None:
         self._found.extend(others)
@@ -52,6 +60,12 @@ class Findings:
     @property
     def has_errors(self) -> bool:
         return any(finding.severity == "error" for finding in self._found)
+
+
+def on_one_line(text: str) -> str:
+    """Printable, and without the login of a URL, also of one written badly ("amqp:me:secret@")."""
+    without = _BEFORE_AT.sub(lambda place: "***@" if ":" in place[0] else place[0], text)
+    return _UNPRINTABLE.sub(lambda place: f"\\u{ord(place[0]):04x}", without)
 
 
 def key_path(path: str, key: str) -> str:
