@@ -61,6 +61,7 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
+    "jinja2": {"config/template/flexible.py", "config/template/parsing.py"},
     "yaml": {"config/read.py", "config/read_yaml.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }

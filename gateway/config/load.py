@@ -39,7 +39,7 @@ def load(
     Raises :class:`ConfigError` with all findings when one of them is an error.
     """
     findings = Findings()
-    document = _overridden(read_document(source, findings), environ, findings)
+    document = _overridden(read_document(source, environ, findings), environ, findings)
     try:
         loader = _Loader(catalog, environ, findings)
         service = loader.service(document)

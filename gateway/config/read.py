@@ -21,11 +21,14 @@ Document = dict[str, Any]
 
 
 def read_document(
-    source: str | os.PathLike[str] | bytes | Mapping[str, Any], findings: Findings
+    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    environ: Mapping[str, str],
+    findings: Findings,
 ) -> Document:
     """A document from a path (by its suffix: JSON, YAML, TOML), from bytes, or as it is.
 
-    A text that begins with "{" is JSON, not a path. Raises :class:`ConfigError`.
+    With ``FC_ENABLE`` in the environment a file is a template. A text that begins with "{" is JSON,
+    not a path. Raises :class:`ConfigError`.
     """
     if isinstance(source, Mapping):
         return _as_document(lambda: _plain(source))
@@ -34,7 +37,14 @@ def read_document(
     if isinstance(source, bytes):
         return decode(source, "json", findings)
     path = Path(source)
-    return decode(read_file(path), path.suffix, findings)
+    if not environ.get("FC_ENABLE"):
+        return decode(read_file(path), path.suffix, findings)
+    from .template.flexible import render  # it brings Jinja
+
+    try:
+        return decode(*render(path, environ, findings), findings)
+    except ConfigError as error:
+        raise ConfigError(map(_of_rendered, error.findings)) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -143,6 +153,14 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "toml": _read_toml,
 }
 """By suffix; whatever has another one is JSON, as for KrakenD."""
+
+
+def _of_rendered(finding: Finding) -> Finding:
+    """A syntax error in what a template came to."""
+    if finding.path != "$":
+        return finding
+    text = f"{finding.text}, of what the template came to (FC_OUT=FILE saves it)"
+    return Finding("$", finding.severity, text)
 
 
 def unreadable(text: str) -> ConfigError:
