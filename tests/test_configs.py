@@ -44,7 +44,7 @@ async def test_the_flexible_configuration_runs_with_the_settings_of_each_environ
         assert gateway.service.name == f"orders ({environment})"
         routes = [(each.method, each.endpoint) for each in gateway.service.endpoints]
         assert routes == [("GET", "/orders"), ("GET", "/returns"), ("POST", "/orders")]
-        transport = httpx.ASGITransport(gateway.asgi)
+        transport = httpx.ASGITransport(gateway.asgi)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             assert (await client.get("/__debug/x")).status_code == status
 
