@@ -20,7 +20,7 @@ LAYERS = [
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},
     {"catalog", "build"},
-    {"service", "check"},
+    {"service", "check", "audit"},
     {"server", "broker"},
     {"demo"},
     {"cli"},

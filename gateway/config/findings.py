@@ -57,6 +57,9 @@ class Findings:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._found)
 
+    def has_error_at(self, path: str) -> bool:
+        return any(each.path == path and each.severity == "error" for each in self._found)
+
     @property
     def has_errors(self) -> bool:
         return any(finding.severity == "error" for finding in self._found)
@@ -64,8 +67,15 @@ class Findings:
 
 def on_one_line(text: str) -> str:
     """Printable, and without the login of a URL, also of one written badly ("amqp:me:secret@")."""
-    without = _BEFORE_AT.sub(lambda place: "***@" if ":" in place[0] else place[0], text)
+    without = _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
     return _UNPRINTABLE.sub(lambda place: f"\\u{ord(place[0]):04x}", without)
+
+
+def _hidden(login: str) -> str:
+    if ":" not in login:
+        return login
+    scheme, slashes, _ = login.rpartition("://") if login.count("://") == 1 else ("", "", "")
+    return f"{scheme}{slashes}***@"
 
 
 def key_path(path: str, key: str) -> str:

@@ -146,6 +146,8 @@ def checked_hosts(
     for place, host in enumerate(hosts):
         where = f"{path}.host[{place}]"
         scheme = _scheme(host)
+        if findings.has_error_at(where):
+            continue
         if is_broker and scheme not in ("amqp", "amqps"):
             findings.error(where, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
         elif is_broker and not is_free:
