@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from .absent import DOORS, LEGACY, instead, is_door
 from .findings import Findings, key_path
 from .walk import COMMENT_MARKS, Walker, show
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
 """Where a namespace may stand; "source": on a backend, as what answers."""
-
-DOORS = ("auth/", "validation/", "security/http", "security/bot-detector", "security/policies")
-"""Without these a request would pass that should not: not to know one stops the start."""
-LEGACY_DOORS = ("jose", "jsonschema", "cel", "httpsecure", "botdetector")
-
-NOT_HERE = {
-    "documentation/": "",  # for other tools; nothing to say
-    "plugin/": "Go plugins cannot be loaded",
-    "telemetry/": "this exporter is not implemented",
-}
 
 
 class Row(Protocol):
@@ -64,7 +56,7 @@ class ExtraConfig:
             where = key_path(path, name)
             row = self._rows.get(name)
             if row is None or not row.knows(level):
-                self._report(name, row, level, where)
+                self._report(name, value, row, level, where)
             elif name != row.namespace and row.namespace in raw:
                 self._findings.warning(where, f'"{row.namespace}" stands beside it, ignored')
             elif not isinstance(value, Mapping) and not self._is_needed(row):
@@ -92,14 +84,18 @@ class ExtraConfig:
         """Without its settings the configuration would do something else, or let pass."""
         return row.namespace.startswith(DOORS) or row.knows("source") or row.agent is not None
 
-    def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
-        is_legacy_door = name.startswith("github") and any(word in name for word in LEGACY_DOORS)
-        if is_legacy_door or name.startswith(DOORS):
-            self._findings.error(path, "not implemented, and without it every request would pass")
+    def _report(self, name: str, value: object, row: Row | None, level: Level, path: str) -> None:
+        name = LEGACY.get(name, name)
+        advice = instead(name)
+        if is_door(name, value):
+            told = f"; {advice}" if advice else ""
+            text = f"not implemented, and without it every request would pass{told}"
+            self._findings.error(path, text)
         elif row is not None:
             self._findings.warning(path, f"has no meaning on this level ({level}), ignored")
-        else:
-            reasons = [text for prefix, text in NOT_HERE.items() if name.startswith(prefix)]
-            reason = reasons[0] if reasons else "unknown namespace"
-            if reason:
-                self._findings.warning(path, f"{reason}, ignored")
+        elif advice:
+            self._findings.warning(path, f"not implemented, ignored: {advice}")
+        elif advice is None:
+            close = difflib.get_close_matches(name, self._rows, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            self._findings.warning(path, f"unknown namespace, ignored{hint}")

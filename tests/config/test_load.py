@@ -221,11 +221,9 @@ def test_a_legacy_namespace_is_the_new_one() -> None:
 @pytest.mark.parametrize(
     "namespace",
     [
-        "auth/ntlm",
-        "validation/json-schema",
-        "validation/cel",
-        "security/http",
-        "github.com/devopsfaith/krakend-jose/unknown",
+        "auth/of-tomorrow",
+        "validation/of-tomorrow",
+        "security/policies",
     ],
 )
 def test_what_would_leave_a_door_open_is_refused(namespace: str) -> None:
