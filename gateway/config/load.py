@@ -51,13 +51,13 @@ def load(
 
 
 def _overridden(document: Document, environ: Mapping[str, str], findings: Findings) -> Document:
-    """``KRAKEND_PORT=8081`` replaces the root's ``port``."""
+    """``KRAKEND_PORT=8081`` replaces the root's ``port``; of a list the value is the only item."""
     hints = get_type_hints(Service)
-    scalars = (str, int, float, bool)
+    simple = (str, int, float, bool, tuple[str, ...])
     document = dict(document)
     for name, value in environ.items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in scalars:
+        if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in simple:
             probe = Findings()
             converted = Walker(probe, is_core=True).struct({key: value}, Service, "$") or {}
             if probe.has_errors:

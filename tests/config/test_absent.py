@@ -30,7 +30,7 @@ auth/client-credentials auth/gcp auth/ntlm backend/amqp/consumer backend/amqp/pr
 backend/conditional backend/graphql backend/grpc backend/http backend/http/client backend/lambda
 backend/pubsub/publisher backend/pubsub/subscriber backend/pubsub/publisher/kafka
 backend/pubsub/subscriber/kafka backend/soap backend/static-filesystem modifier/body-generator
-modifier/lua-backend modifier/martian plugin/http-client qos/circuit-breaker 
+modifier/lua-backend modifier/martian plugin/http-client qos/circuit-breaker
 qos/circuit-breaker/http qos/http-cache qos/ratelimit/proxy workflow async/amqp async/kafka
 """
 EVERY = NAMES.split()

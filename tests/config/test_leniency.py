@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.amqp.settings import ProducerSettings
+from gateway.assembly import Component
 from gateway.catalog import CATALOG
 from gateway.config.findings import ConfigError, Finding
 from gateway.config.load import Loaded, load
@@ -245,6 +246,13 @@ def test_without_rest_parameters_stand_anywhere() -> None:
     assert findings({**text, "disable_rest": True}) == []
 
 
+def test_the_environment_may_set_a_host_and_zero_says_nothing() -> None:
+    text = document(backend=[{"url_pattern": "/{id}"}])
+    it = loaded(text, KRAKEND_HOST="http://b", KRAKEND_PORT="0", KRAKEND_ENDPOINTS="x")
+    assert it.service.endpoints[0].backend[0].host == ("http://b",)
+    assert it.service.port == 8080
+
+
 def test_an_agent_without_a_source_is_left_out() -> None:
     agent = {"backend": [{"host": ["http://b"]}], "extra_config": {"async/kafka": {}}}
     it = loaded({"version": 3, "async_agent": [agent]})
@@ -408,3 +416,25 @@ def test_no_value_raises_anything_but_findings(value: Any) -> None:
     findings(value if isinstance(value, dict) else json.dumps(value).encode())
     findings({"version": 3, "endpoints": value, "extra_config": value, "async_agent": value})
     findings({"version": 3}, KRAKEND_PORT=str(value)[:50], KRAKEND_TIMEOUT=str(value)[:50])
+
+
+def settings_of(row: Component) -> st.SearchStrategy[tuple[Component, Any]]:
+    keys = st.sampled_from(row.settings.__struct_fields__ or ("x",))
+    return st.tuples(st.just(row), st.dictionaries(keys, JSON, max_size=5))
+
+
+@given(st.sampled_from(CATALOG).flatmap(settings_of))
+def test_no_settings_raise_anything_but_findings_and_none_show_a_secret(
+    given_settings: tuple[Component, Any],
+) -> None:
+    row, settings = given_settings
+    extra = {row.namespace: settings}
+    backend = {"host": ["http://b"], "extra_config": extra}
+    source = {"backend/amqp/consumer": {"name": "q"}}
+    text = document(backend=[backend], extra_config=extra) | {
+        "extra_config": extra,
+        "async_agent": [{"backend": [backend], "extra_config": {**source, **extra}}],
+    }
+    told = "\n".join(map(str, findings(text)))
+    assert SECRET not in told
+    assert all(line.startswith(("error: $", "warning: $")) for line in told.splitlines())
