@@ -1,4 +1,4 @@
-"""The command line: run, check, version, demo. Flags and exit statuses as KrakenD's."""
+"""The command line: run, check, audit, version, demo. Flags and exit statuses as KrakenD's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import gc
 import logging
 import os
+import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,8 +19,12 @@ from anyio import Event
 from msgspec.structs import replace
 
 from .about import VERSION
+from .audit import audit
+from .audit.report import as_json, as_table
+from .audit.rule import SEVERITIES
 from .catalog import CATALOG
 from .check import check
+from .check.dump import dump
 from .config.findings import ConfigError
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
@@ -28,7 +34,7 @@ from .server.settings import ServeSettings, serve_settings
 from .server.signals import stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import supervise
-from .service import Gateway, open_gateway
+from .service import Gateway, open_gateway, try_build
 from .tasks import open_tasks
 
 GC_THRESHOLD = 20_000
@@ -71,7 +77,21 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = commands.add_parser("check", help="say what is wrong or odd in a configuration")
     _add_config(checking)
+    checking.add_argument("-i", "--indent", default="\t", help="of what -d tells (default: a tab)")
+    checking.add_argument("-l", "--lint", action="store_true", help="warnings count as errors")
+    checking.add_argument("-n", "--lint-no-network", action="store_true", help="as -l")
+    checking.add_argument(
+        "-t", "--test-gin-routes", action="store_true", help="build everything, too"
+    )
     checking.set_defaults(command=check_command)
+
+    auditing = commands.add_parser("audit", help="say what a configuration could do better")
+    _add_config(auditing)
+    auditing.add_argument("-s", "--severity", default=",".join(SEVERITIES), metavar="A,B")
+    auditing.add_argument("-i", "--ignore", default="", metavar="RULES", help="e.g. 1.2.1,8.1.3")
+    auditing.add_argument("-I", "--ignore-file", metavar="FILE", help="a rule on each line")
+    auditing.add_argument("-f", "--format", choices=("table", "json"), default="table")
+    auditing.set_defaults(command=audit_command)
 
     showing = commands.add_parser("version", help="print the version")
     showing.set_defaults(command=version_command)
@@ -95,11 +115,40 @@ def version_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
+    """1 for an error; with ``-l`` also for what the loader remarks on, as KrakenD's linter does."""
     loaded = load(options.config, CATALOG)
     for finding in (*loaded.findings, *check(loaded.service)):
         print(finding)
+    if options.debug:
+        print(*dump(loaded.service, options.indent, options.debug), sep="\n")
+    if options.test_gin_routes:
+        anyio.run(try_build, loaded)
+    if loaded.findings and (options.lint or options.lint_no_network):
+        print("Not as it should be.")
+        return 1
     print("Syntax OK!")
     return 0
+
+
+def audit_command(options: argparse.Namespace) -> int:
+    """1 when there is something to recommend."""
+    loaded = load(options.config, CATALOG)
+    severities = options.severity.upper().split(",")
+    if unknown := set(severities) - set(SEVERITIES):
+        raise GatewayError(f"no severities: {', '.join(sorted(unknown))}; {', '.join(SEVERITIES)}")
+    ignored = options.ignore.split(",")
+    if options.ignore_file:
+        try:
+            ignored += Path(options.ignore_file).read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise GatewayError(f"cannot read {options.ignore_file}: {error.strerror}") from error
+    found = list(audit(loaded.service, ignored, severities))
+    if options.format == "json":
+        print(as_json(found))
+    else:
+        has_colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(as_table(found, shutil.get_terminal_size().columns, has_colours))
+    return 1 if found else 0
 
 
 def demo_command(options: argparse.Namespace) -> int:

@@ -92,6 +92,12 @@ async def open_gateway(
         yield gateway
 
 
+async def try_build(loaded: Loaded, catalog: Catalog = CATALOG) -> None:
+    """Build what :func:`open_gateway` builds, and open nothing. Raises what it would raise."""
+    async with open_asyncio_side() as side:
+        Gateway(loaded.service, Assembly(loaded.service, catalog, side))
+
+
 def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
     """The agents; all of them run in the first worker."""
     if assembly.worker:

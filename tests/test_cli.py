@@ -33,8 +33,8 @@ def test_check_refuses_with_one_line_for_each_problem(
     assert main(["check", "-c", str(path)]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines() == [
-        "error: $.version: expected 3, found 2",
         'error: $.port: expected a whole number, found the text "x"',
+        "error: $.version: expected 3, found the number 2",
     ]
     assert "Syntax OK!" not in told.out
 

@@ -13,8 +13,11 @@ import pytest
 from bench.process import free_port, running
 from gateway.broker import Broker
 from gateway.cli import main
+from gateway.service import open_gateway
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").iterdir())
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS = sorted(path for path in FOLDER.iterdir() if path.is_file())
+FLEXIBLE = FOLDER / "flexible"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -23,10 +26,33 @@ def test_check_passes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["check", "-c", str(path)]) == 0
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("environment", "status"), [("dev", 200), ("production", 404)])
+async def test_the_flexible_configuration_runs_with_the_settings_of_each_environment(
+    environment: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "FC_ENABLE": "1",
+        "FC_SETTINGS": str(FLEXIBLE / "settings" / environment),
+        "FC_TEMPLATES": str(FLEXIBLE / "templates"),
+        "FC_PARTIALS": str(FLEXIBLE / "partials"),
+        "RABBITMQ_PASSWORD": "s3cret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", "-c", str(FLEXIBLE / "gateway.tmpl")]) == 0
+    async with open_gateway(FLEXIBLE / "gateway.tmpl") as gateway:
+        assert gateway.service.name == f"orders ({environment})"
+        routes = [(each.method, each.endpoint) for each in gateway.service.endpoints]
+        assert routes == [("GET", "/orders"), ("GET", "/returns"), ("POST", "/orders")]
+        transport = httpx.ASGITransport(gateway.asgi)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            assert (await client.get("/__debug/x")).status_code == status
+
+
 def test_the_documentation_example_runs_unmodified_but_for_the_broker(
     broker: Broker, vhost_url: str, tmp_path: Path
 ) -> None:
-    text = (CONFIGS[0].parent / "krakend-v2.2-example.json").read_text()
+    text = (FOLDER / "krakend-v2.2-example.json").read_text()
     config = json.loads(text.replace("amqp://guest:guest@localhost:5672", vhost_url))
     with running(config, tmp_path) as gateway:
         gateway.wait_for("/__ready")

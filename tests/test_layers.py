@@ -20,7 +20,7 @@ LAYERS = [
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},
     {"catalog", "build"},
-    {"service", "check"},
+    {"service", "check", "audit"},
     {"server", "broker"},
     {"demo"},
     {"cli"},
@@ -62,10 +62,10 @@ OWNERS = {
     "uvicorn": {"server"},
     "hypercorn": {"server"},
     "cel_expr_python": {"stages/expression.py"},
-    "jinja2": {"stages/template.py"},
+    "jinja2": {"config/template/flexible.py", "config/template/parsing.py", "stages/template.py"},
     "jmespath": {"stages/jmespath.py"},
     "jsonschema_rs": {"stages/schema.py"},
-    "yaml": {"config/read.py", "encoding/text_yaml.py"},
+    "yaml": {"config/read.py", "config/read_yaml.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }
 """Who may know which library. anyio and msgspec are everybody's."""

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from .absent import DOORS, LEGACY, instead, is_door
 from .findings import Findings, inner_path, key_path
-from .walk import COMMENT_MARKS, Walker
+from .walk import COMMENT_MARKS, Walker, show
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
 """Where a namespace may stand; "source": on a backend, as what answers."""
-
-DOORS = ("auth/", "validation/", "security/http", "security/bot-detector", "security/policies")
-"""Without these a request would pass that should not: not to know one stops the start."""
-LEGACY_DOORS = ("jose", "jsonschema", "cel", "httpsecure", "botdetector")
-
-NOT_HERE = {
-    "documentation/": "",  # for other tools; nothing to say
-    "plugin/": "Go plugins cannot be loaded",
-    "telemetry/": "this exporter is not implemented",
-}
 
 
 class Row(Protocol):
@@ -68,30 +60,50 @@ class ExtraConfig:
             where = key_path(path, name)
             row = self._rows.get(name)
             if row is None or not row.knows(level):
-                self._report(name, row, level, where)
-                continue
-            found = Findings()
-            fields = _fields(Walker(found), value, row, where)
-            self._findings.extend(found)
-            if fields is not None and not found.has_errors:
-                settings = msgspec.convert(fields, row.settings)
-                decoded[row.namespace] = settings
-                for key, text in row.verify(settings) if row.verify else ():
-                    self._findings.error(inner_path(where, key), text)
+                self._report(name, value, row, level, where)
+            elif name != row.namespace and row.namespace in raw:
+                self._findings.warning(where, f'"{row.namespace}" stands beside it, ignored')
+            elif not (isinstance(value, Mapping) or row.whole or self._is_needed(row)):
+                self._findings.warning(where, f"expected an object, found {show(value)}: ignored")
+            else:
+                self._decode_into(decoded, row, value, where)
         return decoded
 
-    def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
-        is_legacy_door = name.startswith("github") and any(word in name for word in LEGACY_DOORS)
-        if is_legacy_door or name.startswith(DOORS):
+    def _decode_into(self, decoded: dict[str, Struct], row: Row, value: object, path: str) -> None:
+        found = Findings()
+        fields = _fields(Walker(found), value, row, path)
+        self._findings.extend(found)
+        if fields is None or found.has_errors:
+            return
+        try:
+            settings = msgspec.convert(fields, row.settings)
+        except msgspec.ValidationError as error:
+            self._findings.error(path, str(error))
+            return
+        decoded[row.namespace] = settings
+        for key, text in row.verify(settings) if row.verify else ():
+            self._findings.error(inner_path(path, key), text)
+
+    def _is_needed(self, row: Row) -> bool:
+        """Without its settings the configuration would do something else, or let pass."""
+        return row.namespace.startswith(DOORS) or row.knows("source") or row.agent is not None
+
+    def _report(self, name: str, value: object, row: Row | None, level: Level, path: str) -> None:
+        name = LEGACY.get(name, name)
+        advice = instead(name)
+        if is_door(name, value):
+            told = f"; {advice}" if advice else ""
             reason = f"has no meaning on this level ({level})" if row else "not implemented"
-            self._findings.error(path, f"{reason}, and without it every request would pass")
+            text = f"{reason}, and without it every request would pass{told}"
+            self._findings.error(path, text)
         elif row is not None:
             self._findings.warning(path, f"has no meaning on this level ({level}), ignored")
-        else:
-            reasons = [text for prefix, text in NOT_HERE.items() if name.startswith(prefix)]
-            reason = reasons[0] if reasons else "unknown namespace"
-            if reason:
-                self._findings.warning(path, f"{reason}, ignored")
+        elif advice:
+            self._findings.warning(path, f"not implemented, ignored: {advice}")
+        elif advice is None:
+            close = difflib.get_close_matches(name, self._rows, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            self._findings.warning(path, f"unknown namespace, ignored{hint}")
 
 
 def _fields(walker: Walker, value: object, row: Row, path: str) -> dict[str, Any] | None:

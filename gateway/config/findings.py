@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,10 @@ from msgspec import Struct
 from ..errors import GatewayError
 
 Severity: TypeAlias = Literal["error", "warning"]
+
+
+_BEFORE_AT = re.compile(r"(?<![^\s\"'])[^\s\"']+@")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Finding(Struct, frozen=True):
@@ -38,10 +43,13 @@ class Findings:
         self._found: list[Finding] = []
 
     def error(self, path: str, text: str) -> None:
-        self._found.append(Finding(path, "error", text))
+        self._add(path, "error", text)
 
     def warning(self, path: str, text: str) -> None:
-        self._found.append(Finding(path, "warning", text))
+        self._add(path, "warning", text)
+
+    def _add(self, path: str, severity: Severity, text: str) -> None:
+        self._found.append(Finding(on_one_line(path), severity, on_one_line(text)))
 
     def extend(self, others: Iterable[Finding]) -> None:
         self._found.extend(others)
@@ -49,9 +57,25 @@ class Findings:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._found)
 
+    def has_error_at(self, path: str) -> bool:
+        return any(each.path == path and each.severity == "error" for each in self._found)
+
     @property
     def has_errors(self) -> bool:
         return any(finding.severity == "error" for finding in self._found)
+
+
+def on_one_line(text: str) -> str:
+    """Printable, and without the login of a URL, also of one written badly ("amqp:me:secret@")."""
+    without = _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
+    return _UNPRINTABLE.sub(lambda place: f"\\u{ord(place[0]):04x}", without)
+
+
+def _hidden(login: str) -> str:
+    if ":" not in login:
+        return login
+    scheme, slashes, _ = login.rpartition("://") if login.count("://") == 1 else ("", "", "")
+    return f"{scheme}{slashes}***@"
 
 
 def key_path(path: str, key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -16,7 +16,7 @@ from .findings import ConfigError, Finding, Findings, key_path
 from .read import Document, read_document
 from .secrets import substitute, substitute_in
 from .structs import Service
-from .walk import Walker
+from .walk import Walker, show
 
 ENVIRONMENT_PREFIX = "KRAKEND_"
 REDIS_SECRETS = ("address", "user_name", "password")
@@ -39,7 +39,7 @@ def load(
     Raises :class:`ConfigError` with all findings when one of them is an error.
     """
     findings = Findings()
-    document = _overridden(read_document(source), environ, findings)
+    document = _overridden(read_document(source, environ, findings), environ, findings)
     try:
         loader = _Loader(catalog, environ, findings)
         service = loader.service(document)
@@ -51,19 +51,20 @@ def load(
 
 
 def _overridden(document: Document, environ: Mapping[str, str], findings: Findings) -> Document:
-    """``KRAKEND_PORT=8081`` replaces the root's ``port``."""
+    """``KRAKEND_PORT=8081`` replaces the root's ``port``; of a list the value is the only item."""
     hints = get_type_hints(Service)
-    scalars = (str, int, float, bool)
+    simple = (str, int, float, bool, tuple[str, ...])
     document = dict(document)
     for name, value in environ.items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in scalars:
+        if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in simple:
             probe = Findings()
-            converted = Walker(probe).struct({key: value}, Service, "$")
-            if probe.has_errors or not converted:
+            converted = Walker(probe, is_core=True).struct({key: value}, Service, "$") or {}
+            if probe.has_errors:
                 findings.error(f"${name}", f'not a value for "{key}"')
             else:
-                document[key] = value if isinstance(converted[key], float) else converted[key]
+                is_duration = isinstance(converted.get(key), float)
+                document[key] = value if is_duration else converted.get(key)
     return document
 
 
@@ -74,39 +75,38 @@ class _Loader:
         self, catalog: Sequence[Row], environ: Mapping[str, str], findings: Findings
     ) -> None:
         self._findings = findings
+        self._walker = Walker(findings, is_core=True)
+        self._is_rest = True
         self._environ = environ
         self._extra = ExtraConfig(catalog, findings)
-        self._backends = {
-            name for row in catalog if row.knows("source") for name in (row.namespace, *row.aliases)
-        }
-        self._sources = tuple(
-            name
-            for row in catalog
-            if row.agent is not None
-            for name in (row.namespace, *row.aliases)
-        )
+        self._backends = _names(row for row in catalog if row.knows("source"))
+        self._sources = _names(row for row in catalog if row.agent is not None)
         self._seen: dict[tuple[str, str], str] = {}
         self._parameters: dict[str, tuple[str, str]] = {}
 
     def service(self, document: Document) -> Document:
         findings = self._findings
-        if document.get("version") != 3:
-            findings.error("$.version", f"expected 3, found {document.get('version')!r}")
-        root = Walker(findings).struct(document, Service, "$") or {}
+        root = self._walker.struct(document, Service, "$") or {}
+        if root.get("version") != 3:
+            findings.error("$.version", f"expected 3, found {show(document.get('version'))}")
         self._check_address(root)
-        root["host"] = self._hosts(root.get("host", ()), "$.host")
-        raw_endpoints = root.get("endpoints", [])
-        root["endpoints"] = [
-            endpoint
-            for place, raw in enumerate(raw_endpoints)
-            if (endpoint := self._endpoint(raw, root, f"$.endpoints[{place}]")) is not None
-        ]
-        root["async_agent"] = [
-            self._agent(raw, root, number) for number, raw in enumerate(root.get("async_agent", ()))
-        ]
+        self._is_rest = not root.get("disable_rest")
+        root["host"] = self._root_hosts(root.get("host", ()))
+        root["endpoints"] = _kept(
+            self._endpoint(raw, root, f"$.endpoints[{place}]")
+            for place, raw in _objects(root.get("endpoints", ()))
+        )
+        root["async_agent"] = _kept(
+            self._agent(raw, root, number) for number, raw in _objects(root.get("async_agent", ()))
+        )
         extra = self._with_redis_secrets(root.get("extra_config", {}))
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
+
+    def _root_hosts(self, hosts: Sequence[str]) -> list[str]:
+        """Brokers may stand here too; KrakenD's sanitizer refuses them."""
+        filled = self._hosts(hosts, "$.host")
+        return [rules.sanitized(host) or host for host in filled]
 
     def _check_address(self, root: Document) -> None:
         if not 0 <= root.get("port", 8080) <= 65535:
@@ -117,24 +117,35 @@ class _Loader:
         except ValueError:
             self._findings.error("$.listen_ip", f'expected an address, found "{root["listen_ip"]}"')
 
-    def _agent(self, raw: Document, root: Document, number: int) -> Document:
+    def _agent(self, raw: Document, root: Document, number: int) -> Document | None:
+        """None for one that nobody can feed: KrakenD leaves it out."""
         path = f"$.async_agent[{number}]"
         agent = {"name": f"AsyncAgent-{number + 1:02}", **raw}
-        agent["consumer"] = {"timeout": root.get("timeout", 2.0), **raw.get("consumer", {})}
+        consumer = {"timeout": root.get("timeout", 2.0), **raw.get("consumer", {})}
+        agent["consumer"] = {**consumer, "workers": max(1, consumer.get("workers", 1))}
         extra = self._with_secrets(raw.get("extra_config", {}), f"{path}.extra_config")
         sources = [name for name in extra if name in self._sources]
-        if len(sources) != 1:
-            self._findings.error(f"{path}.extra_config", f"expected one of {self._sources}")
+        if not sources:
+            known = ", ".join(sorted(set(self._sources.values())))
+            text = f"nothing that messages come from: left out; there is: {known}"
+            self._findings.warning(f"{path}.extra_config", text)
+        self._check_only_one(sources, self._sources, f"{path}.extra_config")
         if not raw.get("backend"):
             self._findings.error(f"{path}.backend", "expected at least one backend")
-        method = next((str(extra[name].get("method", "GET")) for name in sources), "GET")
-        pipe = {"endpoint": "/", "method": method, "output_encoding": "json"}
+        settings = extra[sources[0]] if sources else None
+        method = settings.get("method") if isinstance(settings, dict) else None
+        pipe = {"method": str(method or "GET"), "output_encoding": "json"}
         agent["backend"] = [
             self._backend(backend, pipe, root, f"{path}.backend[{place}]")
-            for place, backend in enumerate(raw.get("backend", ()))
+            for place, backend in _objects(raw.get("backend", ()))
         ]
         agent["extra_config"] = self._extra.decode(extra, "agent", f"{path}.extra_config")
-        return agent
+        return agent if sources else None
+
+    def _check_only_one(self, names: Iterable[str], known: Mapping[str, str], path: str) -> None:
+        meant = sorted({known[name] for name in names})
+        if len(meant) > 1:
+            self._findings.error(path, f"one of {', '.join(meant)} only")
 
     def _with_secrets(self, extra: Document, path: str) -> Document:
         """An agent's broker stands in its settings."""
@@ -177,6 +188,7 @@ class _Loader:
         endpoint["endpoint"] = rules.check_path(endpoint["endpoint"], where, findings)
         rules.check_duplicates(self._seen, method, endpoint["endpoint"], where, findings)
         rules.check_parameter_names(self._parameters, endpoint["endpoint"], where, findings)
+        rules.check_suffixes(endpoint["endpoint"], self._is_rest, where, findings)
         endpoint["output_encoding"] = rules.known_encoding(
             endpoint["output_encoding"],
             rules.OUTPUT_ENCODINGS,
@@ -186,7 +198,7 @@ class _Loader:
         self._check_backends(endpoint, path)
         endpoint["backend"] = [
             self._backend(backend, endpoint, root, f"{path}.backend[{place}]")
-            for place, backend in enumerate(endpoint.get("backend", ()))
+            for place, backend in _objects(endpoint.get("backend", ()))
         ]
         extra = endpoint.get("extra_config", {})
         endpoint["extra_config"] = self._extra.decode(extra, "endpoint", f"{path}.extra_config")
@@ -208,22 +220,39 @@ class _Loader:
         backend = {"method": endpoint["method"], "encoding": "json", **raw}
         extra = backend.get("extra_config", {})
         sources = [name for name in extra if name in self._backends]
-        if len(sources) > 1:
-            findings.error(f"{path}.extra_config", f"one of {', '.join(sources)} only")
+        self._check_only_one(sources, self._backends, f"{path}.extra_config")
         backend["host"] = self._hosts(backend.get("host", ()), f"{path}.host") or root["host"]
         rules.check_discovery(backend, path, findings)
-        rules.check_hosts(backend, bool(sources), path, findings)
+        backend["host"] = rules.checked_hosts(backend, bool(sources), path, findings)
         backend["encoding"] = rules.known_encoding(
             backend["encoding"], rules.ENCODINGS, f"{path}.encoding", findings
         )
-        rules.check_parameters(
-            endpoint["endpoint"], backend.get("url_pattern", ""), f"{path}.url_pattern", findings
-        )
+        self._check_parameters(backend.get("url_pattern", ""), endpoint.get("endpoint"), path)
         backend["extra_config"] = self._extra.decode(extra, "backend", f"{path}.extra_config")
         return backend
+
+    def _check_parameters(self, url_pattern: str, endpoint: str | None, path: str) -> None:
+        """Every placeholder is one of the endpoint's; KrakenD does not look at those of agents."""
+        say = self._findings.warning if endpoint is None else self._findings.error
+        for text in rules.undefined(rules.parameters(endpoint or "", self._is_rest), url_pattern):
+            say(f"{path}.url_pattern", text)
 
     def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:
         return [
             substitute(host, self._environ, f"{path}[{place}]", self._findings)
             for place, host in enumerate(hosts)
         ]
+
+
+def _names(rows: Iterable[Row]) -> dict[str, str]:
+    """Every name of theirs, and the current one that it means."""
+    return {name: row.namespace for row in rows for name in (row.namespace, *row.aliases)}
+
+
+def _objects(items: Sequence[Document | None]) -> Iterator[tuple[int, Document]]:
+    """With their places, those that are objects; the others are findings already."""
+    return ((place, item) for place, item in enumerate(items) if item is not None)
+
+
+def _kept(items: Iterable[Document | None]) -> list[Document]:
+    return [item for item in items if item is not None]

@@ -2,55 +2,123 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from .findings import ConfigError, Finding
+from .findings import ConfigError, Finding, Findings, key_path, on_one_line
+from .read_yaml import load_yaml
+from .walk import show
 
 Document = dict[str, Any]
 
 
-def read_document(source: str | os.PathLike[str] | bytes | Mapping[str, Any]) -> Document:
+def read_document(
+    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    environ: Mapping[str, str],
+    findings: Findings,
+) -> Document:
     """A document from a path (by its suffix: JSON, YAML, TOML), from bytes, or as it is.
 
-    A text that begins with "{" is JSON, not a path. Raises :class:`ConfigError`.
+    With ``FC_ENABLE`` in the environment a file is a template. A text that begins with "{" is JSON,
+    not a path. Raises :class:`ConfigError`.
     """
     if isinstance(source, Mapping):
-        return dict(source)
-    if isinstance(source, bytes):
-        return _decode(source, "json")
+        return _as_document(lambda: _plain(source))
     if isinstance(source, str) and source.lstrip().startswith("{"):
-        return _decode(source.encode(), "json")
+        source = source.encode(errors="replace")
+    if isinstance(source, bytes):
+        return decode(source, "json", findings)
     path = Path(source)
+    if not environ.get("FC_ENABLE"):
+        return decode(read_file(path), path.suffix, findings)
+    from .template.flexible import render  # it brings Jinja
+
     try:
-        content = path.read_bytes()
+        return decode(*render(path, environ, findings), findings)
+    except ConfigError as error:
+        raise ConfigError(map(_of_rendered, error.findings)) from error
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
-        raise _unreadable(f"cannot read {path}: {error.strerror or error}") from error
-    return _decode(content, path.suffix.lower().lstrip("."))
+        raise unreadable(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a null byte
+        raise unreadable("cannot read a file of such a name") from error
 
 
-def _decode(content: bytes, kind: str) -> Document:
-    try:
-        document = READERS.get(kind, _read_json)(content)
-    except RecursionError as error:
-        raise _unreadable("nested too deeply") from error
-    if not isinstance(document, dict):
-        raise _unreadable(f"expected an object, found {type(document).__name__}")
+def decode(content: bytes, suffix: str, findings: Findings) -> Document:
+    """The document; of a JSON file ``findings`` gets what stands twice."""
+    reader = READERS.get(suffix.lower().lstrip("."))
+    if reader is not None:
+        return _as_document(lambda: _plain(reader(content)))
+    document = _as_document(lambda: _read_json(content))
+    for path in repeated_keys(content):
+        findings.warning(path, "stands twice in its object: the last one counts")
     return document
+
+
+def _as_document(read: Callable[[], object]) -> Document:
+    try:
+        document = read()
+    except RecursionError as error:
+        raise unreadable("nested too deeply") from error
+    if not isinstance(document, dict):
+        raise unreadable(f"expected an object, found {show(document)}")
+    return document
+
+
+def _plain(value: object) -> object:
+    """What JSON could say: keys are text, and so are dates."""
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value).encode(errors="replace").decode()
 
 
 def _read_json(content: bytes) -> object:
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _unreadable(f"not JSON: {_with_position(str(error), content)}") from error
+        raise unreadable(f"not JSON: {_with_position(str(error), content)}") from error
+
+
+def repeated_keys(content: bytes) -> Iterator[str]:
+    """The paths of keys that an object of a JSON document has already."""
+    try:
+        document = json.loads(content, object_pairs_hook=_Pairs)
+    except ValueError:
+        return iter(())
+    return _repeated(document, "$")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it is written."""
+
+
+def _repeated(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, inner in value:
+            if key in seen:
+                yield key_path(path, key)
+            seen.add(key)
+            yield from _repeated(inner, key_path(path, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{place}]")
 
 
 def _with_position(text: str, content: bytes) -> str:
@@ -64,33 +132,36 @@ def _with_position(text: str, content: bytes) -> str:
 
 def _read_yaml(content: bytes) -> object:
     try:
-        return _with_text_keys(yaml.safe_load(content))
+        return load_yaml(content)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise _unreadable(f"not YAML: {getattr(error, 'problem', error)}{where}") from error
-
-
-def _with_text_keys(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
-    return [_with_text_keys(inner) for inner in value] if isinstance(value, list) else value
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        raise unreadable(f"not YAML: {problem}{where}") from error
 
 
 def _read_toml(content: bytes) -> object:
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _unreadable(f"not TOML: {error}") from error
+    except ValueError as error:
+        raise unreadable(f"not TOML: {error}") from error
 
 
 READERS: dict[str, Callable[[bytes], object]] = {
-    "json": _read_json,
     "yaml": _read_yaml,
     "yml": _read_yaml,
     "toml": _read_toml,
 }
+"""By suffix; whatever has another one is JSON, as for KrakenD."""
 
 
-def _unreadable(text: str) -> ConfigError:
-    return ConfigError([Finding("$", "error", text)])
+def _of_rendered(finding: Finding) -> Finding:
+    """A syntax error in what a template came to."""
+    if finding.path != "$":
+        return finding
+    text = f"{finding.text}, of what the template came to (FC_OUT=FILE saves it)"
+    return Finding("$", finding.severity, text)
+
+
+def unreadable(text: str) -> ConfigError:
+    return ConfigError([Finding("$", "error", on_one_line(text))])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from .findings import Findings
 from .proxy import DEFAULT, NAMESPACE
@@ -15,32 +15,48 @@ OUTPUT_ENCODINGS = ("json", "json-collection", "yaml", "xml", "negotiate", "stri
 ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
 DISCOVERIES = ("static", "dns")
 
-_PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
+_INVALID = re.compile(r"\*.|/__(debug|echo|health)(/.*)?$")
+_PLACEHOLDER = re.compile(r"\{([\w\-.:/]+)\}", re.ASCII)
+_AFTER_SLASH = re.compile(r"(?<=/)\{([\w\-]+)\}", re.ASCII)
+"""Where an endpoint has its parameters; with ``disable_rest`` anywhere. (lura, config/uri.go)"""
 _WHOLE_SEGMENT = re.compile(r"(?<=/)\{([^{}/]+)\}(?=/|$)")
-_FROM_ELSEWHERE = re.compile(r"(JWT\.|amqp\.|resp\d+_)", re.IGNORECASE)
-_HTTP_HOST = re.compile(r"(https?://)?[^/:@\s]+(:\d{2,5})?/?$")
+_FROM_ELSEWHERE = re.compile(r"JWT\.|amqp\.|resp\d+_.")
+_HTTP_HOST = re.compile(r"(https?://)?([a-zA-Z0-9._\-]+)(:[0-9]{2,6})?/?")
 
 
 def check_path(endpoint: str, path: str, findings: Findings) -> str:
-    """The endpoint's path as it is routed."""
-    if not endpoint.startswith("/"):
-        endpoint = "/" + endpoint
-    if any(endpoint == name or endpoint.startswith(name + "/") for name in RESERVED):
+    """The endpoint's path as it is routed. (lura, config.go: CleanPath, invalidPattern)"""
+    endpoint = "/" + endpoint.removeprefix("/")
+    found = _INVALID.search(endpoint)
+    if found and not found[0].startswith("*"):
         findings.error(path, f'"{endpoint}" is reserved')
-    if "*" in endpoint[:-1] or (endpoint.endswith("*") and not endpoint.endswith("/*")):
+    elif found or (endpoint.endswith("*") and not endpoint.endswith("/*")):
         findings.error(path, f'"{endpoint}": "*" may only be the last segment')
     if "{jwt." in endpoint.lower():  # a client must not choose what a token says
         findings.error(path, f'"{endpoint}": a parameter of a path cannot be a claim')
     return endpoint
 
 
-def check_parameters(endpoint: str, url_pattern: str, path: str, findings: Findings) -> None:
-    """Every placeholder of a backend must be one of the endpoint's, or come from elsewhere."""
-    known = set(_WHOLE_SEGMENT.findall(endpoint))
+def parameters(endpoint: str, is_rest: bool) -> set[str]:
+    """The names that backends may use."""
+    return set((_AFTER_SLASH if is_rest else _PLACEHOLDER).findall(endpoint))
+
+
+def check_suffixes(endpoint: str, is_rest: bool, path: str, findings: Findings) -> None:
+    """What follows a placeholder in its segment becomes part of its name (gin)."""
+    for place in (_AFTER_SLASH if is_rest else _PLACEHOLDER).finditer(endpoint):
+        rest = endpoint[place.end() :].partition("/")[0]
+        if rest:
+            text = f"{place[0]}{rest} is one parameter, a whole segment: {place[0]} stays unknown"
+            findings.warning(path, text)
+
+
+def undefined(known: set[str], url_pattern: str) -> Iterator[str]:
+    """What is to be said on placeholders that nothing fills."""
     for name in dict.fromkeys(_PLACEHOLDER.findall(url_pattern)):
         if name not in known and not _FROM_ELSEWHERE.match(name):
             given = ", ".join(sorted(known)) or "none"
-            findings.error(path, f"the endpoint has no parameter {{{name}}}; it has: {given}")
+            yield f"the endpoint has no parameter {{{name}}}; it has: {given}"
 
 
 def check_duplicates(
@@ -87,6 +103,8 @@ def has_only_shadows(backends: list[dict[str, Any]], path: str, findings: Findin
 
 def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findings) -> str:
     """The encoding in small letters; an unknown one means "json", as in KrakenD."""
+    if not name:
+        return "json"
     if name.lower() in known:
         return name.lower()
     findings.warning(
@@ -96,7 +114,7 @@ def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findi
 
 
 def check_broker(host: str, path: str, findings: Findings) -> None:
-    if urlsplit(host).scheme not in ("amqp", "amqps"):
+    if _scheme(host) not in ("amqp", "amqps"):
         findings.error(path, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
 
 
@@ -110,25 +128,47 @@ def check_discovery(backend: dict[str, Any], path: str, findings: Findings) -> N
         findings.warning(f"{path}.host", "only the first name is looked up")
 
 
-def check_hosts(backend: dict[str, Any], is_broker: bool, path: str, findings: Findings) -> None:
-    """Hosts as KrakenD's sanitizer wants them, unless it is switched off."""
-    hosts = backend.get("host", ())
+def sanitized(host: str) -> str | None:
+    """A host as KrakenD's sanitizer leaves it; None when it refuses it. (lura, config/uri.go)"""
+    found = list(_HTTP_HOST.finditer(host))
+    if len(found) != 1:
+        return None
+    scheme, name, port = found[0].groups("")
+    return f"{scheme or 'http://'}{name}{port}"
+
+
+def checked_hosts(
+    backend: dict[str, Any], is_broker: bool, path: str, findings: Findings
+) -> list[str]:
+    """Hosts as KrakenD's sanitizer leaves them, unless it is switched off."""
+    hosts = list(backend.get("host", ()))
+    is_free = backend.get("disable_host_sanitize")
     for place, host in enumerate(hosts):
         where = f"{path}.host[{place}]"
-        scheme = urlsplit(host).scheme if "://" in host else ""
+        scheme = _scheme(host)
+        if findings.has_error_at(where):
+            continue
         if is_broker and scheme not in ("amqp", "amqps"):
             findings.error(where, 'a broker\'s URL must begin with "amqp://" or "amqps://"')
-        elif is_broker and not backend.get("disable_host_sanitize"):
+        elif is_broker and not is_free:
             findings.error(where, 'a broker needs "disable_host_sanitize": true')
         elif is_broker:
             continue
-        elif not backend.get("disable_host_sanitize"):
-            if not _HTTP_HOST.match(host):
+        elif not is_free:
+            cleaned = sanitized(host)
+            if cleaned is None:
                 expected = "expected a host such as http://example.com:8080, without a path"
                 findings.error(where, expected)
+            elif backend.get("sd") != "dns":
+                hosts[place] = cleaned
         elif scheme not in ("http", "https", ""):
             findings.warning(where, "not a host that can be asked over HTTP, left out")
     if is_broker and not hosts:
         findings.error(path, "no host: neither here nor at the root")
     elif not hosts:
         findings.warning(path, "no host: neither here nor at the root; every request will fail")
+    return hosts
+
+
+def _scheme(host: str) -> str:
+    return host.partition("://")[0].lower() if "://" in host else ""

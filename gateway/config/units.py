@@ -14,6 +14,9 @@ UNITS = {
     "m": 60.0,
     "h": 3600.0,
 }
+LONGEST = 2**63 / 1e9
+"""Seconds that Go's 64 bits of nanoseconds hold: 292 years."""
+
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -31,6 +34,6 @@ def parse_duration(text: str) -> float:
             break
         seconds += float(part[1]) * UNITS[part[2]]
         at = part.end()
-    if not rest or at < len(rest):
+    if not rest or at < len(rest) or seconds > LONGEST:
         raise ValueError('a duration such as "2s", "150ms" or "1h30m"')
     return sign * seconds

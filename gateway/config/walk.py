@@ -9,45 +9,47 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import msgspec
 from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields as fields_of
 
 from .findings import Findings, key_path
-from .units import parse_duration
+from .weak import SCALARS
 
 COMMENT_MARKS = ("@", "$", "_", "#")
 _MISSING = object()
 
 
 class Walker:
-    """Converts one document; ``findings`` gets what is wrong or odd."""
+    """Converts one document; ``findings`` gets what is wrong or odd.
 
-    def __init__(self, findings: Findings) -> None:
+    ``is_core``: what KrakenD decodes into Go structs, where a zero cannot be told from nothing.
+    """
+
+    def __init__(self, findings: Findings, is_core: bool = False) -> None:
         self._findings = findings
+        self._is_core = is_core
 
     def struct(self, value: object, kind: type[Struct], path: str) -> dict[str, Any] | None:
         """The fields of ``kind`` that the object has, converted; None when it is no object."""
         if not isinstance(value, Mapping):
-            self._findings.error(path, f"expected an object, found {_show(value)}")
+            self._findings.error(path, f"expected an object, found {show(value)}")
             return None
         hints = get_type_hints(kind, include_extras=True)
         fields: dict[str, Any] = {}
-        for key, inner in value.items():
-            if key.startswith(COMMENT_MARKS):
-                continue
-            where = key_path(path, key)
-            if key not in hints:
-                self._findings.warning(where, _unknown_key(key, hints))
-                continue
-            converted = self.value(inner, hints[key], where)
-            if converted is not _MISSING:
-                fields[key] = converted
-        for field in msgspec.structs.fields(kind):
+        seen = set()
+        for key, name, where in self._named(value, hints, path):
+            seen.add(name)
+            converted = self.value(value[key], hints[name], where)
+            if converted is not _MISSING and not (self._is_core and _is_zero(converted)):
+                fields[name] = converted
+            elif value[key] is None:
+                seen.discard(name)
+        for field in fields_of(kind):
             needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
-            if needed and field.name not in fields and value.get(field.name) is None:
+            if needed and field.name not in seen:
                 self._findings.error(path, f'"{field.name}" is missing')
         return fields
 
@@ -56,13 +58,31 @@ class Walker:
         converted = self.value(value, get_type_hints(kind, include_extras=True)[field], path)
         return {} if converted is _MISSING else {field: converted}
 
+    def _named(
+        self, value: Mapping[str, Any], hints: Mapping[str, Any], path: str
+    ) -> Iterator[tuple[str, str, str]]:
+        """Key, field and path of what the Struct has; the exact name wins over its spellings."""
+        for key in value:
+            if key.startswith(COMMENT_MARKS):
+                continue
+            name, where = key.lower(), key_path(path, key)
+            if key in hints:
+                yield key, key, where
+            elif name in hints and name not in value:
+                self._findings.warning(where, f'taken as "{name}"')
+                yield key, name, where
+            else:
+                self._findings.warning(where, _unknown_key(key, hints))
+
     def value(self, value: object, hint: Any, path: str) -> Any:
         """``value`` as ``hint`` wants it, or ``_MISSING`` when nothing is to be said."""
         if value is None:  # Go leaves the default
-            return _MISSING
+            return None if hint is Any else _MISSING
         origin = get_origin(hint)
         if origin is Annotated:
             return self._scalar(value, "duration", path)
+        if origin is Literal:
+            return self._choice(value, get_args(hint), path)
         if origin in (Union, types.UnionType):
             hints = [arg for arg in get_args(hint) if arg is not type(None)]
             # Of "bool | tuple[...]" a value that is neither is a list of one.
@@ -80,98 +100,75 @@ class Walker:
         return self._scalar(value, hint.__name__, path)
 
     def _items(self, value: object, hint: Any, path: str) -> Any:
+        if isinstance(value, Mapping) and not value:
+            self._findings.warning(path, "expected a list, found an object: taken as empty")
+            return []
         if not isinstance(value, list | tuple):
-            self._findings.warning(
-                path, f"expected a list, found {_show(value)}: taken as its only item"
-            )
+            text = f"expected a list, found {show(value)}: taken as its only item"
+            self._findings.warning(path, text)
             value = [value]
-        items = [self.value(item, hint, f"{path}[{place}]") for place, item in enumerate(value)]
-        return [item for item in items if item is not _MISSING]
+        return [self._item(item, hint, f"{path}[{place}]") for place, item in enumerate(value)]
+
+    def _item(self, value: object, hint: Any, path: str) -> Any:
+        """None for an object that is none: what follows it keeps its place."""
+        if isinstance(hint, type) and issubclass(hint, Struct):
+            return self.struct(value, hint, path)
+        if value is None:
+            self._findings.warning(path, "null: taken as nothing of its kind")
+        converted = self.value(value, hint, path)
+        return _zero(hint) if converted is _MISSING else converted
 
     def _mapping(self, value: object, hint: Any, path: str) -> Any:
+        if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
+            text = "expected an object, found a list: its objects are taken together"
+            self._findings.warning(path, text)
+            value = {key: inner for each in value for key, inner in each.items()}
         if not isinstance(value, Mapping):
-            self._findings.error(path, f"expected an object, found {_show(value)}")
+            self._findings.error(path, f"expected an object, found {show(value)}")
             return _MISSING
         inner = {key: self.value(each, hint, key_path(path, key)) for key, each in value.items()}
         return {key: each for key, each in inner.items() if each is not _MISSING}
 
+    def _choice(self, value: object, known: tuple[Any, ...], path: str) -> Any:
+        if value in known:
+            return value
+        choices = ", ".join(map(str, known))
+        self._findings.error(path, f"expected one of {choices}, found {show(value)}")
+        return _MISSING
+
     def _scalar(self, value: object, kind: str, path: str) -> Any:
-        expected, convert = SCALARS[kind]
+        expected, convert, _ = SCALARS[kind]
+        if kind == "duration" and value == "" and not self._is_core:
+            self._findings.warning(path, f"expected {expected}, found nothing: ignored")
+            return _MISSING
         try:
             converted, is_exact = convert(value)
         except (TypeError, ValueError):
-            self._findings.error(path, f"expected {expected}, found {_show(value)}")
+            self._findings.error(path, f"expected {expected}, found {show(value)}")
             return _MISSING
         if not is_exact:
-            self._findings.warning(
-                path, f"expected {expected}, found {_show(value)}: taken as {converted!r}"
-            )
+            shown = str(converted).lower() if isinstance(converted, bool) else repr(converted)
+            text = f"expected {expected}, found {show(value)}: taken as {shown}"
+            self._findings.warning(path, text)
         return converted
 
 
-def _text(value: object) -> tuple[str, bool]:
-    if isinstance(value, bool):
-        return ("1" if value else "0"), False
-    if isinstance(value, int | float):
-        return str(value), False
-    if not isinstance(value, str):
-        raise TypeError
-    return value, True
+def _is_zero(converted: object) -> bool:
+    return not converted and not isinstance(converted, dict)
 
 
-def _whole(value: object) -> tuple[int, bool]:
-    if isinstance(value, bool):
-        return int(value), False
-    if isinstance(value, str):
-        return int(value), False
-    if isinstance(value, float):
-        return int(value), value.is_integer()
-    if not isinstance(value, int):
-        raise TypeError
-    return value, True
-
-
-def _number(value: object) -> tuple[float, bool]:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError
-    return float(value), not isinstance(value, str)
-
-
-def _truth(value: object) -> tuple[bool, bool]:
-    if isinstance(value, bool):
-        return value, True
-    if isinstance(value, int | float):
-        return bool(value), False
-    words = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False, "": False}
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()], False
-    raise TypeError
-
-
-def _duration(value: object) -> tuple[float, bool]:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError
-    if isinstance(value, str):
-        return (parse_duration(value), True) if value else (0.0, True)
-    return value / 1e9, value == 0  # Go counts nanoseconds
-
-
-SCALARS: dict[str, tuple[str, Callable[[object], tuple[Any, bool]]]] = {
-    "str": ("a text", _text),
-    "int": ("a whole number", _whole),
-    "float": ("a number", _number),
-    "bool": ("true or false", _truth),
-    "duration": ('a duration such as "2s"', _duration),
-}
+def _zero(hint: Any) -> Any:
+    name = "duration" if get_origin(hint) is Annotated else getattr(hint, "__name__", "")
+    return SCALARS[name][2] if name in SCALARS else None
 
 
 def _unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key.lower(), known, n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     return f"unknown key, ignored{hint}"
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     """What was found, short, and without what may be a secret."""
     if isinstance(value, str):
         return f'the text "{value}"' if len(value) <= 40 and "://" not in value else "a text"
@@ -179,4 +176,8 @@ def _show(value: object) -> str:
         return "an object"
     if isinstance(value, list | tuple):
         return "a list"
-    return str(value).lower() if isinstance(value, bool) else f"the number {value}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float) and abs(value) < 1e300:
+        return f"the number {value}"
+    return "no number that can be used"

@@ -15,7 +15,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
         ),
         "components that read what these hold",
     ),
-    "config_leniency": "a version as text, placeholders that no parameter fills",
     "cors_auto_options": "security/cors",
     "cors_default": "security/cors",
     "cors_list": "security/cors",

@@ -1,0 +1,1 @@
+"""Flexible configuration: templates and settings become the text of one configuration."""

@@ -1,0 +1,244 @@
+"""``FC_ENABLE`` and its like: a file is a template, rendered before it is read.
+
+Go templates run as KrakenD runs them, Jinja's (``.j2``) beside them, both in Jinja's sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import BaseLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
+from jinja2.sandbox import SandboxedEnvironment
+
+from ..findings import ConfigError, Finding, Findings
+from .functions import FUNCTIONS, field, pairs, text_of
+from .lexing import TemplateProblem
+from .parsing import as_template, parse
+
+JINJA = (".j2", ".jinja", ".jinja2")
+RAISED = (
+    TemplateError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    OSError,
+    re.error,
+)
+"""Beside TypeError and ValueError: what functions raise on what they cannot take."""
+
+
+def render(path: Path, environ: Mapping[str, str], findings: Findings) -> tuple[bytes, str]:
+    """The text that the template at ``path`` comes to, and the suffix of what it is.
+
+    Raises :class:`ConfigError` with the file and the line of what is not understood.
+    """
+    renderer = _Renderer(environ, findings)
+    text = renderer.render_file(path).encode(errors="replace")
+    out = environ.get("FC_OUT", "")
+    if out:
+        _save(Path(out), text)
+    suffixes = [each for each in path.suffixes if each not in (*JINJA, ".tmpl")]
+    return text, Path(out).suffix or (suffixes[-1] if suffixes else "")
+
+
+class _Failed(Exception):
+    """A finding on its way out through the templates that were running."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+
+
+class _Renderer:
+    """One run over one configuration."""
+
+    def __init__(self, environ: Mapping[str, str], findings: Findings) -> None:
+        self._environ = environ
+        self._findings = findings
+        self._partials = Path(environ.get("FC_PARTIALS", ""))
+        self._settings = _read_settings(environ.get("FC_SETTINGS", ""))
+        self._files = _template_files(environ.get("FC_TEMPLATES", ""))
+        self._templates: dict[str, Template] = {}
+        self._functions = {
+            **FUNCTIONS,
+            "include": self._include,
+            "env": lambda name: environ.get(name, ""),
+            "expandenv": self._expanded,
+        }
+        self._jinja = SandboxedEnvironment(
+            undefined=StrictUndefined, keep_trailing_newline=True, loader=_Loader(self._files)
+        )
+        self._jinja.globals.update({**self._settings, **self._functions})
+        self._jinja.filters.update(_as_filters(self._functions))
+
+    def render_file(self, path: Path) -> str:
+        """The configuration itself, with all settings as the dot."""
+        try:
+            template = self._compile_file(path)
+            self._files.setdefault(path.name, path)
+            self._templates.setdefault(path.name, template)
+            for each in self._files.values():  # they may define what others call
+                if each.name not in self._templates:
+                    self._templates[each.name] = self._compile_file(each)
+            return self._run(template, self._settings)
+        except _Failed as failed:
+            raise ConfigError([*self._findings, failed.finding]) from failed
+
+    def _compile_file(self, path: Path) -> Template:
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8"
+            raise _Failed(Finding(str(path), "error", f"cannot be read: {why}")) from error
+        name = str(path)
+        try:
+            if path.suffix in JINJA:
+                return self._compile(self._jinja.parse(source, filename=name), name)
+            tree, defined = parse(source, self._functions)
+            for each, body in defined.items():
+                self._templates[each] = self._compile(as_template(body), name)
+            return self._compile(tree, name)
+        except TemplateProblem as problem:
+            raise _Failed(_finding(name, problem.line, str(problem))) from problem
+        except TemplateError as error:
+            line = getattr(error, "lineno", None)
+            raise _Failed(_finding(name, line, error.message or "")) from error
+        except RecursionError as error:
+            raise _Failed(_finding(name, None, "nested too deeply")) from error
+
+    def _compile(self, tree: Any, name: str) -> Template:
+        tree.set_environment(self._jinja)
+        code = self._jinja.compile(tree, name=name, filename=name)
+        own = {
+            **self._jinja.globals,
+            "show": partial(self._show, name),
+            "field": field,
+            "pairs": pairs,
+            "template": self._template,
+        }
+        return Template.from_code(self._jinja, code, own)
+
+    def _run(self, template: Template, dot: object) -> str:
+        name = template.filename or ""
+        try:
+            return template.render(dot=dot)
+        except (TypeError, ValueError, *RAISED) as error:
+            raise _Failed(_finding(name, _line_in(error, name), _text_of(error))) from error
+
+    # What templates call, beside the pure functions.
+
+    def _show(self, file: str, value: object, text: str, line: int) -> str:
+        if value is None:
+            self._findings.warning(f"{file}:{line}", f"{{{{ {text} }}}} has no value")
+        return text_of(value)
+
+    def _template(self, name: str, dot: object = None) -> str:
+        if name not in self._templates:
+            known = ", ".join(sorted(self._templates))
+            raise TemplateProblem(f'there is no template "{name}"; there are: {known}')
+        return self._run(self._templates[name], dot)
+
+    def _include(self, name: str) -> str:
+        try:
+            return (self._partials / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8"
+            raise TemplateProblem(f'the partial "{name}" cannot be read: {why}') from error
+
+    def _expanded(self, text: str) -> str:
+        names = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+        return names.sub(lambda place: self._environ.get(place[1] or place[2], ""), text)
+
+
+class _Loader(BaseLoader):
+    """For Jinja's own ``include``, ``import`` and ``extends``."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+
+    def get_source(
+        self, environment: Any, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        path = self._files.get(template)
+        if path is None:
+            raise TemplateNotFound(template)
+        return path.read_text(encoding="utf-8"), str(path), None
+
+
+def _as_filters(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """In Jinja the piped value comes first; where Jinja has a filter of the name, it stays."""
+
+    def turned(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda value, *others: function(*others, value)
+
+    known = SandboxedEnvironment().filters
+    return {name: turned(each) for name, each in functions.items() if name not in known}
+
+
+def _read_settings(folder: str) -> dict[str, Any]:
+    """Each ``*.json`` under its name. Raises ConfigError with everything that is wrong."""
+    settings: dict[str, Any] = {}
+    problems = Findings()
+    for path in _files_of(folder, ("*.json",), "FC_SETTINGS"):
+        try:
+            settings[path.stem] = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        except OSError as error:
+            problems.error(str(path), f"cannot be read: {error.strerror}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            problems.error(str(path), f"not an object in JSON: {error}")
+    if problems.has_errors:
+        raise ConfigError(problems)
+    return settings
+
+
+def _template_files(folder: str) -> dict[str, Path]:
+    patterns = ("*.tmpl", *(f"*{suffix}" for suffix in JINJA))
+    return {path.name: path for path in _files_of(folder, patterns, "FC_TEMPLATES")}
+
+
+def _files_of(folder: str, patterns: tuple[str, ...], variable: str) -> list[Path]:
+    if not folder:
+        return []
+    if not Path(folder).is_dir():
+        raise ConfigError([Finding(f"${variable}", "error", f"{folder} is not a directory")])
+    return sorted(path for pattern in patterns for path in Path(folder).glob(pattern))
+
+
+def _save(path: Path, text: bytes) -> None:
+    """For its owner only: it may hold secrets. Several processes may do it at once."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        problem = f"cannot write {path}: {error.strerror}"
+        raise ConfigError([Finding("$FC_OUT", "error", problem)]) from error
+
+
+def _finding(file: str, line: int | None, text: str) -> Finding:
+    return Finding(f"{file}:{line}" if line else file, "error", text)
+
+
+def _line_in(error: BaseException, file: str) -> int | None:
+    """The line of the template that was running: Jinja writes it into the traceback."""
+    frames = [
+        each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == file
+    ]
+    return frames[-1] if frames else None
+
+
+def _text_of(error: Exception) -> str:
+    """What is wrong, without the values: they may be secrets."""
+    if isinstance(error, TemplateProblem | TemplateError | TypeError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "a function got what it cannot take"
