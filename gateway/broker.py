@@ -180,6 +180,7 @@ def _environment(directory: Path, port: int, mapper_port: int, node_port: int) -
         "RABBITMQ_LOG_BASE": str(directory / "log"),
         "RABBITMQ_LOGS": str(directory / "broker.log"),
         "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "ERL_CRASH_DUMP": str(directory / "erl_crash.dump"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
     }
 
