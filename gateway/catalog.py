@@ -92,6 +92,12 @@ from .stages.response_json_schema import (
     build_endpoint_response_schema,
     verify_response_schema,
 )
+from .stages.python import (
+    PythonSettings,
+    build_backend_hooks,
+    build_endpoint_hooks,
+    verify_python,
+)
 
 CATALOG: Catalog = (
     Component(
@@ -162,6 +168,13 @@ CATALOG: Catalog = (
         is_default=True,
     ),
     Component(namespace=CLIENT, settings=HttpClientSettings, read_on=frozenset({"backend"})),
+    Component(
+        namespace="gateway/python",
+        settings=PythonSettings,
+        verify=verify_python,
+        backend_stage=build_backend_hooks,
+        endpoint_stage=build_endpoint_hooks,
+    ),
     Component(
         namespace=PROXY,
         aliases=("github.com/devopsfaith/krakend/proxy",),

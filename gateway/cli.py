@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    sys.path.append(str(Path.cwd()))  # hooks may stand here; behind everything else
     command: Callable[[argparse.Namespace], int] | None = options.command
     if command is None:
         parser.print_help()

@@ -48,6 +48,11 @@ class Nobody:
         """There is nobody who could leave."""
 
 
+UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
+"""Which lists of forwarded headers and query strings a request has passed: none yet, those of its
+endpoint, those of a backend as well."""
+
+
 class Request:
     """What a pipe is asked.
 
@@ -57,6 +62,8 @@ class Request:
     empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
     ``claims``: of the verified token, None when no token was asked for.
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
+    ``passed``: which lists ``headers`` and ``query_string`` have been through, so that what a stage
+    adds later goes along; ``unlisted``: the client's other headers then.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back.
     """
@@ -69,10 +76,12 @@ class Request:
         "method",
         "origin",
         "params",
+        "passed",
         "path",
         "query_string",
         "remote",
         "taken",
+        "unlisted",
     )
 
     def __init__(
@@ -96,6 +105,8 @@ class Request:
         self.remote = remote
         self.claims: dict[str, Any] | None = None
         self.origin: Any = None
+        self.passed = UNFILTERED
+        self.unlisted: Sequence[tuple[bytes, bytes]] = ()
         self.taken: list[Hold] = []
 
     def copy(self) -> Request:
@@ -115,12 +126,17 @@ class Request:
         )
         copy.claims = self.claims
         copy.origin = self.origin
+        copy.passed = self.passed
+        copy.unlisted = self.unlisted
         copy.taken = self.taken
         return copy
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a header; ``name`` in lower case."""
+        """The first value of a header, listed or not; ``name`` in lower case."""
         for each, value in self.headers:
+            if each == name:
+                return value
+        for each, value in self.unlisted:
             if each == name:
                 return value
         return None
@@ -137,9 +153,9 @@ class Response:
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
     nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
     ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
-    answer. ``holds``: the messages this answer is made of. ``body``, ``status`` and
-    ``headers`` count only for ``no-op``, where the answer is passed on as it came; ``headers``
-    are names in lower case and values.
+    answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
+    besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
+    where the answer is passed on as it came.
     """
 
     __slots__ = ("body", "data", "has_failures", "headers", "holds", "is_complete", "status")

@@ -15,7 +15,17 @@ ROOT = Path(gateway.__file__).parent
 LAYERS = [
     {"errors", "tasks", "backoff", "asgi", "about"},
     {"proxy"},
-    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence", "tls"},
+    {
+        "config",
+        "encoding",
+        "flatmap",
+        "manipulation",
+        "merging",
+        "forwarding",
+        "hooks",
+        "sequence",
+        "tls",
+    },
     {"assembly", "bridge"},
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},

@@ -20,7 +20,7 @@ LEGACY_DOORS = ("jose", "jsonschema", "cel", "httpsecure", "botdetector")
 
 NOT_HERE = {
     "documentation/": "",  # for other tools; nothing to say
-    "plugin/": "Go plugins cannot be loaded",
+    "plugin/": 'Go plugins cannot be loaded: "gateway/python" calls functions of Python instead',
     "telemetry/": "this exporter is not implemented",
 }
 
