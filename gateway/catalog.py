@@ -49,6 +49,7 @@ from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
 from .http.cache import CacheSettings, build_cache
+from .http.martian.stage import MartianSettings, build_martian, verify_martian
 from .http.settings import HttpClientSettings, HttpSettings
 from .ratelimit.build import (
     build_backend_limit,
@@ -168,6 +169,14 @@ CATALOG: Catalog = (
         is_default=True,
     ),
     Component(namespace=CLIENT, settings=HttpClientSettings, read_on=frozenset({"backend"})),
+    Component(
+        namespace="modifier/martian",
+        aliases=("github.com/devopsfaith/krakend-martian",),
+        settings=MartianSettings,
+        whole="document",
+        verify=verify_martian,
+        transport=build_martian,
+    ),
     Component(
         namespace="gateway/python",
         settings=PythonSettings,

@@ -13,7 +13,7 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff", "asgi", "about"},
+    {"errors", "tasks", "backoff", "asgi", "about", "patterns"},
     {"proxy"},
     {
         "config",
@@ -58,6 +58,7 @@ OWNERS = {
     "jwt": {"auth/jose.py"},
     "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
+    "re2": {"patterns.py"},
     "pamqp": {"amqp"},
     "asyncio": {
         "bridge",

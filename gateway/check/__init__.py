@@ -14,6 +14,7 @@ from .auth import check_api_keys, check_auth, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
+from .martian import check_martian
 from .producer import check_producer
 from .proxy import check_proxy
 from .ratelimit import check_backend_limit, check_limits
@@ -54,6 +55,7 @@ def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
 
 
 def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
+    yield from check_martian(backend, path)
     for namespace, (remark_on, ours) in CHECKS.items():
         settings = backend.extra_config.get(namespace)
         if settings is None:
