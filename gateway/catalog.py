@@ -93,6 +93,14 @@ from .stages.response_json_schema import (
     build_endpoint_response_schema,
     verify_response_schema,
 )
+from .stages.lua.scripts import LUA_OURS, LuaSettings, verify_lua
+from .stages.lua.stage import (
+    build_lua_backend,
+    build_lua_endpoint,
+    build_lua_guard,
+    build_lua_layer,
+    build_lua_proxy,
+)
 from .stages.python import (
     PythonSettings,
     build_backend_hooks,
@@ -183,6 +191,32 @@ CATALOG: Catalog = (
         verify=verify_python,
         backend_stage=build_backend_hooks,
         endpoint_stage=build_endpoint_hooks,
+    ),
+    Component(
+        namespace="modifier/lua-backend",
+        aliases=("github.com/devopsfaith/krakend-lua/proxy/backend",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        backend_stage=build_lua_backend,
+    ),
+    Component(
+        namespace="modifier/lua-proxy",
+        aliases=("github.com/devopsfaith/krakend-lua/proxy",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        endpoint_stage=build_lua_proxy,
+    ),
+    Component(
+        namespace="modifier/lua-endpoint",
+        aliases=("github.com/devopsfaith/krakend-lua/router",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        guard=build_lua_guard,
+        endpoint_stage=build_lua_endpoint,
+        layer=build_lua_layer,
     ),
     Component(
         namespace=PROXY,

@@ -59,6 +59,7 @@ OWNERS = {
     "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
     "re2": {"patterns.py"},
+    "lupa": {"stages/lua/sandbox.py"},
     "pamqp": {"amqp"},
     "asyncio": {
         "bridge",

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 from anyio import fail_after
@@ -19,13 +20,12 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..errors import DeadlineExceeded, GatewayError
 from ..forwarding import build_filter
-from ..proxy import Arrive, AtOnce, Branch, Later, Part, Proxy, Request, Response, Stage
+from ..proxy import Branch, Proxy, Request, Response, Stage
+from .around import Begun, around
 
 log = logging.getLogger("gateway.python")
 
 Hook: TypeAlias = Callable[..., Any]
-Answered: TypeAlias = tuple[Request, Response | None]
-"""The request as its backends get it; the answer, when the hook has given one."""
 
 
 class PythonSettings(Struct, frozen=True, kw_only=True):
@@ -77,20 +77,16 @@ def build_backend_hooks(
 ) -> Stage:
     """Around one backend, within its deadline."""
     called = Hooks(settings, build_filter(endpoint, assembly.service, backend), None)
+    reads_body = called.before is not None
 
     def stage(branch: Branch) -> Branch:
-        at_once: AtOnce | None = None
-        later: Later | None = None
         if not called.waits:
-            if branch.at_once is not None and called.before is None:
-                at_once = called.around_at_once(branch.at_once)
-            if branch.later is not None:
-                later = called.around_later(branch.later, branch.at_once)
+            return around(branch, called.begin, is_pure=not reads_body, reads_body=reads_body)
         return branch._replace(
             proxy=called.around(branch.proxy),
-            at_once=at_once,
-            later=later,
-            reads_body=branch.reads_body or called.before is not None,
+            at_once=None,
+            later=None,
+            reads_body=branch.reads_body or reads_body,
         )
 
     return stage
@@ -114,93 +110,55 @@ class Hooks:
         self._timeout = timeout
 
     def around(self, inner: Proxy) -> Proxy:
-        """May wait for the hooks."""
+        """Where a hook may wait."""
 
         async def proxy(request: Request) -> Response:
             copy = self._filtered(request)
             if self.before is not None:
-                view = hooks.Request(copy)
-                answer = await self._call(self._names.request, self.before, view)
+                answer = await self._call(self._names.request, self.before, hooks.Request(copy))
                 if answer is not None:
                     return self._answer(answer)
-            response = await inner(request if self.before is None else copy)
+                request = copy
+            response = await inner(request)
             if self.after is None:
                 return response
-            answered = hooks.Response.of(response)
-            await self._call(self._names.response, self.after, hooks.Request(copy), answered)
-            return answered.finished()
+            view = hooks.Response.of(response)
+            await self._call(self._names.response, self.after, hooks.Request(copy), view)
+            return view.finished()
 
         return proxy
 
-    def around_at_once(self, inner: AtOnce) -> AtOnce:
-        """Where no hook waits, and none stands before the request: it would be called twice when
-        the branch has to wait."""
-
-        def at_once(request: Request) -> Response | None:
-            response = inner(request)
-            return None if response is None else self._finished(self._filtered(request), response)
-
-        return at_once
-
-    def around_later(self, inner: Later, at_once: AtOnce | None) -> Later:
-        """Where no hook waits: without a task. ``at_once``: asked before."""
-
-        def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-            try:
-                copy, response = self._begun(request)
-                if response is None and self.before is not None and at_once is not None:
-                    response = at_once(copy)
-                    if response is not None:
-                        response = self._finished(copy, response)
-            except GatewayError as error:
-                response_or_error: Part = error
-            else:
-                if response is None:
-                    asked = request if self.before is None else copy
-                    return inner(asked, lambda part: arrive(self._part(copy, part)))
-                response_or_error = response
-            arrive(response_or_error)
-            return _nothing_to_withdraw
-
-        return later
-
-    def _begun(self, request: Request) -> Answered:
+    def begin(self, request: Request) -> Begun:
+        """Where no hook waits."""
         copy = self._filtered(request)
+        finish = partial(self._finished, copy)
         if self.before is None:
-            return copy, None
+            return Begun(request, finish)
         answer = self._call_now(self._names.request, self.before, hooks.Request(copy))
-        return copy, None if answer is None else self._answer(answer)
+        return Begun(copy, finish, None if answer is None else self._answer(answer))
 
     def _finished(self, request: Request, response: Response) -> Response:
         if self.after is None:
             return response
-        answered = hooks.Response.of(response)
-        self._call_now(self._names.response, self.after, hooks.Request(request), answered)
-        return answered.finished()
-
-    def _part(self, request: Request, part: Part) -> Part:
-        if isinstance(part, GatewayError):
-            return part
-        try:
-            return self._finished(request, part)
-        except GatewayError as error:
-            return error
+        view = hooks.Response.of(response)
+        self._call_now(self._names.response, self.after, hooks.Request(request), view)
+        return view.finished()
 
     async def _call(self, name: str, hook: Hook, *arguments: object) -> Any:
+        result = self._call_now(name, hook, *arguments)
+        if not inspect.isawaitable(result):
+            return result
         try:
-            result = hook(*arguments)
-            if inspect.isawaitable(result):
-                if self._timeout is None:
-                    return await result
-                with fail_after(self._timeout):
-                    return await result
+            if self._timeout is None:
+                return await result
+            with fail_after(self._timeout):
+                return await result
         except GatewayError:
             raise
         except TimeoutError as error:
             raise DeadlineExceeded from error
         except Exception as error:
             raise _failure(name, error) from error
-        return result
 
     def _call_now(self, name: str, hook: Hook, *arguments: object) -> Any:
         try:
@@ -226,7 +184,3 @@ def _is_async(hook: Hook | None) -> bool:
 def _failure(name: str, error: Exception) -> GatewayError:
     log.error("%s has failed", name, exc_info=error)
     return GatewayError(f"{name} has failed")
-
-
-def _nothing_to_withdraw() -> None:
-    """The answer is here."""
