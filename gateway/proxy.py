@@ -6,7 +6,7 @@ Nothing here knows HTTP servers, brokers or event loops.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from .errors import DeadlineExceeded, GatewayError
 
@@ -53,6 +53,9 @@ UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
 endpoint, those of a backend as well."""
 
 
+R = TypeVar("R", bound="Request")
+
+
 class Request:
     """What a pipe is asked.
 
@@ -62,8 +65,6 @@ class Request:
     empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
     ``claims``: of the verified token, None when no token was asked for.
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
-    ``passed``: which lists ``headers`` and ``query_string`` have been through, so that what a stage
-    adds later goes along; ``unlisted``: the client's other headers then.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back.
     """
@@ -76,13 +77,14 @@ class Request:
         "method",
         "origin",
         "params",
-        "passed",
         "path",
         "query_string",
         "remote",
         "taken",
-        "unlisted",
     )
+
+    passed = UNFILTERED
+    unlisted: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(
         self,
@@ -105,8 +107,6 @@ class Request:
         self.remote = remote
         self.claims: dict[str, Any] | None = None
         self.origin: Any = None
-        self.passed = UNFILTERED
-        self.unlisted: Sequence[tuple[bytes, bytes]] = ()
         self.taken: list[Hold] = []
 
     def copy(self) -> Request:
@@ -114,7 +114,11 @@ class Request:
 
         What is taken for it belongs to this one.
         """
-        copy = Request(
+        return self.copy_as(type(self))
+
+    def copy_as(self, kind: type[R]) -> R:
+        """A copy of a kind that knows more."""
+        copy = kind(
             self.method,
             self.path,
             dict(self.params),
@@ -126,8 +130,6 @@ class Request:
         )
         copy.claims = self.claims
         copy.origin = self.origin
-        copy.passed = self.passed
-        copy.unlisted = self.unlisted
         copy.taken = self.taken
         return copy
 
@@ -145,6 +147,20 @@ class Request:
         """Give back every message that is not settled yet."""
         for hold in self.taken:
             hold.give_back()
+
+
+class FilteredRequest(Request):
+    """A request that has passed the lists of what is forwarded: what a stage adds goes along.
+
+    ``passed``: which lists. ``unlisted``: the headers that they have not let through.
+    """
+
+    __slots__ = ("passed", "unlisted")
+
+    def copy_as(self, kind: type[R]) -> R:
+        copy = super().copy_as(kind)
+        copy.passed, copy.unlisted = self.passed, self.unlisted
+        return copy
 
 
 class Response:

@@ -160,7 +160,7 @@ def build_lua_layer(
                 _run(scripts, {}, request)
             except Refused as error:
                 log.error("%s: %s", path, error)
-                await send_answer(send, HttpAnswer(500, [(b"content-length", b"0")]))
+                await send_answer(send, HttpAnswer(500, ()))
                 return
             changed = {"headers": request.headers, "query_string": request.query_string}
             await app({**scope, **changed}, receive, send)
