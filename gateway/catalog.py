@@ -87,12 +87,6 @@ from .stages.jmespath import (
     verify_jmespath,
 )
 from .stages.json_schema import JsonSchemaSettings, build_json_schema, verify_json_schema
-from .stages.response_json_schema import (
-    ResponseSchemaSettings,
-    build_backend_response_schema,
-    build_endpoint_response_schema,
-    verify_response_schema,
-)
 from .stages.lua.scripts import LUA_OURS, LuaSettings, verify_lua
 from .stages.lua.stage import (
     build_lua_backend,
@@ -106,6 +100,12 @@ from .stages.python import (
     build_backend_hooks,
     build_endpoint_hooks,
     verify_python,
+)
+from .stages.response_json_schema import (
+    ResponseSchemaSettings,
+    build_backend_response_schema,
+    build_endpoint_response_schema,
+    verify_response_schema,
 )
 
 CATALOG: Catalog = (

@@ -44,7 +44,7 @@ def around(branch: Branch, begin: Begin, *, is_pure: bool, reads_body: bool) -> 
 
 def around_proxy(inner: Proxy, begin: Begin) -> Proxy:
     async def proxy(request: Request) -> Response:
-        begun = begin(request)
+        begun = _begun(begin, request)
         if begun.response is not None:
             return begun.response
         return begun.finish(await inner(begun.request))
@@ -54,7 +54,7 @@ def around_proxy(inner: Proxy, begin: Begin) -> Proxy:
 
 def _at_once(inner: AtOnce, begin: Begin) -> AtOnce:
     def at_once(request: Request) -> Response | None:
-        begun = begin(request)
+        begun = _begun(begin, request)
         response = inner(begun.request)
         return None if response is None else begun.finish(response)
 
@@ -66,7 +66,7 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
 
     def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         try:
-            begun = begin(request)
+            begun = _begun(begin, request)
             response = begun.response
             if response is None and at_once is not None:
                 response = at_once(begun.request)
@@ -80,6 +80,15 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
         return inner(begun.request, lambda part: arrive(_finished(part, begun.finish)))
 
     return later
+
+
+def _begun(begin: Begin, request: Request) -> Begun:
+    """Who is refused here says nothing of the backend."""
+    try:
+        return begin(request)
+    except GatewayError as error:
+        error.was_asked = False
+        raise
 
 
 def _finished(part: Part, finish: Finish) -> Part:

@@ -115,7 +115,11 @@ class Hooks:
         async def proxy(request: Request) -> Response:
             copy = self._filtered(request)
             if self.before is not None:
-                answer = await self._call(self._names.request, self.before, hooks.Request(copy))
+                try:
+                    answer = await self._call(self._names.request, self.before, hooks.Request(copy))
+                except GatewayError as error:
+                    error.was_asked = False
+                    raise
                 if answer is not None:
                     return self._answer(answer)
                 request = copy

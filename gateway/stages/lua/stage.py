@@ -101,10 +101,10 @@ def _filled(pattern: str, params: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(value, pattern)
 
 
-def build_lua_guard(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
+def build_lua_guard(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Guard | None:
     """Before a request's body is read, and before rate limits; unless the script names the body."""
     if names_body(settings):
-        return _let_pass
+        return None
     return partial(_run, Scripts(settings), _names(endpoint))
 
 
@@ -120,10 +120,6 @@ def build_lua_endpoint(settings: LuaSettings, endpoint: Endpoint, assembly: Asse
         return Begun(copy, _as_it_is)
 
     return lambda pipe: Branch(around_proxy(pipe.proxy, begin), reads_body=True)
-
-
-def _let_pass(request: Request) -> None:
-    """The script runs later."""
 
 
 def _names(endpoint: Endpoint) -> dict[str, str]:
