@@ -74,8 +74,8 @@ BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Ca
 BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard | None]
 """None: these settings ask for none."""
 Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
-"""Settings, each key right by its type -> what makes them unusable: a key, and why. Pure, or as
-good as: it reads what the settings name."""
+"""Settings, each key right by its type -> what makes them unusable: a key, and why. It may
+read the files and modules that the settings name."""
 BuildManagement: TypeAlias = Callable[[Any, Service, Assembly], Mapping[str, ASGIApp]]
 """As above, for the root -> applications of the management port, by path."""
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]

@@ -49,6 +49,7 @@ from .config.proxy import ProxySettings
 from .config.structs import GatewaySettings, RouterSettings
 from .http.backend import CLIENT, build_http
 from .http.cache import CacheSettings, build_cache
+from .http.martian.stage import MartianSettings, build_martian, verify_martian
 from .http.settings import HttpClientSettings, HttpSettings
 from .ratelimit.build import (
     build_backend_limit,
@@ -86,6 +87,20 @@ from .stages.jmespath import (
     verify_jmespath,
 )
 from .stages.json_schema import JsonSchemaSettings, build_json_schema, verify_json_schema
+from .stages.lua.scripts import LUA_OURS, LuaSettings, verify_lua
+from .stages.lua.stage import (
+    build_lua_backend,
+    build_lua_endpoint,
+    build_lua_guard,
+    build_lua_layer,
+    build_lua_proxy,
+)
+from .stages.python import (
+    PythonSettings,
+    build_backend_hooks,
+    build_endpoint_hooks,
+    verify_python,
+)
 from .stages.response_json_schema import (
     ResponseSchemaSettings,
     build_backend_response_schema,
@@ -163,6 +178,27 @@ CATALOG: Catalog = (
     ),
     Component(namespace=CLIENT, settings=HttpClientSettings, read_on=frozenset({"backend"})),
     Component(
+        namespace="qos/http-cache",
+        aliases=("github.com/devopsfaith/krakend-httpcache",),
+        settings=CacheSettings,
+        transport=build_cache,
+    ),
+    Component(
+        namespace="modifier/martian",
+        aliases=("github.com/devopsfaith/krakend-martian",),
+        settings=MartianSettings,
+        whole="document",
+        verify=verify_martian,
+        transport=build_martian,
+    ),
+    Component(
+        namespace="gateway/python",
+        settings=PythonSettings,
+        verify=verify_python,
+        backend_stage=build_backend_hooks,
+        endpoint_stage=build_endpoint_hooks,
+    ),
+    Component(
         namespace=PROXY,
         aliases=("github.com/devopsfaith/krakend/proxy",),
         settings=ProxySettings,
@@ -216,10 +252,30 @@ CATALOG: Catalog = (
         guard=build_token_cel,
     ),
     Component(
-        namespace="qos/http-cache",
-        aliases=("github.com/devopsfaith/krakend-httpcache",),
-        settings=CacheSettings,
-        transport=build_cache,
+        namespace="modifier/lua-backend",
+        aliases=("github.com/devopsfaith/krakend-lua/proxy/backend",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        backend_stage=build_lua_backend,
+    ),
+    Component(
+        namespace="modifier/lua-proxy",
+        aliases=("github.com/devopsfaith/krakend-lua/proxy",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        endpoint_stage=build_lua_proxy,
+    ),
+    Component(
+        namespace="modifier/lua-endpoint",
+        aliases=("github.com/devopsfaith/krakend-lua/router",),
+        settings=LuaSettings,
+        ours=LUA_OURS,
+        verify=verify_lua,
+        guard=build_lua_guard,
+        endpoint_stage=build_lua_endpoint,
+        layer=build_lua_layer,
     ),
     Component(
         namespace="qos/ratelimit/proxy",

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    sys.path.append(str(Path.cwd()))  # hooks may stand here; behind everything else
     command: Callable[[argparse.Namespace], int] | None = options.command
     if command is None:
         parser.print_help()

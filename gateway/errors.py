@@ -90,10 +90,7 @@ class BackendFailure(GatewayError):
 
 
 class BackendStatus(BackendFailure):
-    """The status of a backend, passed on (``return_error_code``); the text is its body.
-
-    ``content_type``: of that body, as the backend said; "" when it said none.
-    """
+    """The status of a backend, passed on (``return_error_code``); the text is its body."""
 
     def __init__(self, status: int, text: str, content_type: str) -> None:
         super().__init__(text)

@@ -13,13 +13,13 @@ from urllib.parse import quote_plus, unquote_to_bytes
 
 from .about import USER_AGENT
 from .config.structs import Backend, Endpoint, RouterSettings, Service
-from .proxy import Request
+from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, FilteredRequest, Request
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]
 """Names in lower case; repeated ones as they came."""
-ForwardQuery: TypeAlias = Callable[[bytes], str]
-"""A query string as it came -> what a backend gets of it, encoded anew, sorted by name."""
+ForwardQuery: TypeAlias = Callable[[Request], str]
+"""What a backend gets of a query string that is not empty, encoded anew, sorted by name."""
 
 ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent", b"x-forwarded-via")
 UNLISTED = ("Content-Type",)
@@ -28,13 +28,24 @@ UNLISTED = ("Content-Type",)
 CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
 EVERYBODY = ("0.0.0.0/0", "::/0")
 
+
+class _Everything:
+    """All names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 
 
 def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
     """The headers a backend gets: those listed, and what the gateway says of the client.
 
-    A backend's own list holds for the gateway's headers too.
+    A backend's own list holds for the gateway's headers too. What a request has passed already is
+    not asked again.
     """
     listed = _names(endpoint.input_headers or UNLISTED)
     own = _names(backend.input_headers)
@@ -43,6 +54,12 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
     filters = bool(own) and b"*" not in own
 
     def forward(request: Request) -> Headers:
+        headers = list(request.headers) if request.passed else listed_of(request)
+        if filters and request.passed != BACKEND_LISTS:
+            return [header for header in headers if header[0] in own]
+        return headers
+
+    def listed_of(request: Request) -> Headers:
         host = user_agent = b""
         headers: Headers = []
         for header in request.headers:
@@ -62,23 +79,43 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
             headers.append((b"x-forwarded-via", USER_AGENT))
         else:
             headers.append((b"user-agent", USER_AGENT))
-        return [header for header in headers if header[0] in own] if filters else headers
+        return headers
 
     return forward
 
 
-class _Everything:
-    """The names of all headers."""
+def build_filter(
+    endpoint: Endpoint, service: Service, backend: Backend | None = None
+) -> Callable[[Request], FilteredRequest]:
+    """A copy of a request that holds what the endpoint's lists let through, and the backend's.
 
-    def __contains__(self, name: object) -> bool:
-        return True
+    For stages that change it: what they add is forwarded, whatever the lists say.
+    """
+    forward_headers = build_forward_headers(endpoint, backend or Backend(), service)
+    forward_query = build_forward_query(endpoint, backend or Backend())
+    passed = ENDPOINT_LISTS if backend is None else BACKEND_LISTS
+
+    def filtered(request: Request) -> FilteredRequest:
+        copy = request.copy_as(FilteredRequest)
+        headers = forward_headers(request)
+        names = {name for name, _ in headers}
+        copy.headers = headers
+        copy.unlisted = (
+            *request.unlisted,
+            *(header for header in request.headers if header[0] not in names),
+        )
+        copy.query_string = forward_query(request).encode() if request.query_string else b""
+        copy.passed = max(passed, request.passed)
+        return copy
+
+    return filtered
 
 
 def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]:
     """The names of the headers that decide what is forwarded, and with which content type."""
     listed = _names(endpoint.input_headers or UNLISTED)
     if b"*" in listed:
-        return _Everything()
+        return EVERYTHING
     router: RouterSettings = service.extra_config.get("router") or RouterSettings()
     of_client = _names(router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
     return listed | of_client | {b"host", b"content-type", b"content-encoding"}
@@ -89,29 +126,22 @@ def canonical_name(name: bytes) -> bytes:
     return b"-".join([part.capitalize() for part in name.split(b"-")])
 
 
-def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery | None:
-    """The query strings a backend gets: those that both lists name; None when that is nothing.
+def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery:
+    """The query strings a backend gets: those that both lists name.
 
     A backend without a list gets what the endpoint's names; "*" has a meaning there only. Pairs
     that hold a semicolon or a broken escape are left out (Go, net/url, ParseQuery).
     """
     listed = _exact(endpoint.input_query_strings)
-    own = _exact(backend.input_query_strings)
-    if b"*" in listed:
-        listed = own
-        everything = not own
-    else:
-        listed = listed & own if own else listed
-        everything = False
-    if not listed and not everything:
-        return None
+    own: Container[bytes] = _exact(backend.input_query_strings) or EVERYTHING
+    both = own if b"*" in listed else frozenset(name for name in listed if name in own)
+    names = {UNFILTERED: both, ENDPOINT_LISTS: own, BACKEND_LISTS: EVERYTHING}
 
-    def forward(query_string: bytes) -> str:
-        pairs = [
-            (name, value)
-            for name, value in query_pairs(query_string)
-            if everything or name in listed
-        ]
+    def forward(request: Request) -> str:
+        known = names[request.passed]
+        if not known:
+            return ""
+        pairs = [pair for pair in query_pairs(request.query_string) if pair[0] in known]
         pairs.sort(key=_by_name)
         return "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs])
 

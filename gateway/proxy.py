@@ -6,7 +6,7 @@ Nothing here knows HTTP servers, brokers or event loops.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from .errors import DeadlineExceeded, GatewayError
 
@@ -48,6 +48,14 @@ class Nobody:
         """There is nobody who could leave."""
 
 
+UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
+"""Which lists of forwarded headers and query strings a request has passed: none yet, those of its
+endpoint, those of a backend as well."""
+
+
+R = TypeVar("R", bound="Request")
+
+
 class Request:
     """What a pipe is asked.
 
@@ -74,6 +82,9 @@ class Request:
         "remote",
         "taken",
     )
+
+    passed = UNFILTERED
+    unlisted: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(
         self,
@@ -103,7 +114,11 @@ class Request:
 
         What is taken for it belongs to this one.
         """
-        copy = Request(
+        return self.copy_as(type(self))
+
+    def copy_as(self, kind: type[R]) -> R:
+        """A copy of a kind that knows more."""
+        copy = kind(
             self.method,
             self.path,
             dict(self.params),
@@ -119,8 +134,11 @@ class Request:
         return copy
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a header; ``name`` in lower case."""
+        """The first value of a header, listed or not; ``name`` in lower case."""
         for each, value in self.headers:
+            if each == name:
+                return value
+        for each, value in self.unlisted:
             if each == name:
                 return value
         return None
@@ -131,15 +149,29 @@ class Request:
             hold.give_back()
 
 
+class FilteredRequest(Request):
+    """A request that has passed the lists of what is forwarded: what a stage adds goes along.
+
+    ``passed``: which lists. ``unlisted``: the headers that they have not let through.
+    """
+
+    __slots__ = ("passed", "unlisted")
+
+    def copy_as(self, kind: type[R]) -> R:
+        copy = super().copy_as(kind)
+        copy.passed, copy.unlisted = self.passed, self.unlisted
+        return copy
+
+
 class Response:
     """What a branch or a whole pipe answers.
 
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
     nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
     ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
-    answer. ``holds``: the messages this answer is made of. ``body``, ``status`` and
-    ``headers`` count only for ``no-op``, where the answer is passed on as it came; ``headers``
-    are names in lower case and values.
+    answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
+    besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
+    where the answer is passed on as it came.
     """
 
     __slots__ = ("body", "data", "has_failures", "headers", "holds", "is_complete", "status")

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.process import configuration, consumer, endpoint, free_port
+from bench.process import configuration, consumer, endpoint, free_port, running
+from tests.http.service import answering, message, serving
 
 from .rabbitmq.amqp import publish
 
@@ -81,6 +82,23 @@ def test_under_a_foreign_server(
         httpx_until_up(f"http://127.0.0.1:{port}{path.removesuffix('a')}__ready")
         asyncio.run(publish(vhost_url, "a", [b'{"n":1}']))
         assert wait_for_message(f"http://127.0.0.1:{port}{path}") == {"n": 1}
+
+
+def test_hooks(tmp_path: Path) -> None:
+    """A field less, a header more; refused, answered, signed."""
+    with serving(answering(message(b'{"customer":{"name":"Ann","iban":"X1"}}'))) as service:
+        document = json.loads((ROOT / "examples/hooks.json").read_text())
+        document["endpoints"][0]["backend"][0]["host"] = [service.url]
+        with running(document, tmp_path) as gateway:
+            url = f"{gateway.url}/customers/"
+            assert httpx.get(url + "7").status_code == 403
+            headers = {"X-Tenant": "acme"}
+            answer = httpx.get(url + "7", headers=headers)
+            assert answer.json() == {"customer": {"name": "Ann"}}
+            assert answer.headers["x-redacted"] == "iban"
+            assert httpx.get(url + "nobody", headers=headers).headers["x-answered-by"] == "a hook"
+    [request] = service.requests
+    assert b"\r\nX-Signature: " in request
 
 
 def httpx_until_up(url: str) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.structs import Backend, Endpoint
-from gateway.forwarding import build_forward_query
+from gateway.config.structs import Backend, Endpoint, Service
+from gateway.forwarding import build_filter, build_forward_headers, build_forward_query
+from gateway.proxy import Request
 
 
 def forwarded(query: bytes, listed: tuple[str, ...], own: tuple[str, ...] = ()) -> str:
     forward = build_forward_query(
         Endpoint(input_query_strings=listed), Backend(input_query_strings=own)
     )
-    return "" if forward is None else forward(query)
+    return forward(Request("GET", "/", {}, query_string=query))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_what_the_endpoint_lists_is_forwarded(
         (("*",), ("b",), "b=2"),
         (("a",), ("b",), ""),
         (("a", "b"), ("*",), ""),
+        ((), ("a",), ""),
     ],
 )
 def test_a_backends_list_only_narrows(
@@ -53,5 +55,26 @@ def test_a_backends_list_only_narrows(
     assert forwarded(b"a=1&b=2", listed, own) == result
 
 
-def test_nothing_listed_costs_nothing() -> None:
-    assert build_forward_query(Endpoint(), Backend(input_query_strings=("a",))) is None
+def test_what_a_stage_adds_is_forwarded_and_what_no_list_names_is_still_found() -> None:
+    endpoint = Endpoint(input_headers=("X-One",), input_query_strings=("a",))
+    backend = Backend(input_headers=("X-One",), input_query_strings=("b",))
+    headers = [(b"x-one", b"1"), (b"content-type", b"a/b")]
+    request = Request("GET", "/", {}, headers, b"a=1&c=3")
+    request.claims = {"sub": "me"}
+    filtered = build_filter(endpoint, Service())(request)
+    names = {name for name, _ in filtered.headers}
+    assert names == {b"x-one", b"x-forwarded-for", b"x-forwarded-host", b"user-agent"}
+    assert (filtered.query_string, filtered.header(b"content-type")) == (b"a=1", b"a/b")
+    assert (filtered.claims, filtered.taken) == ({"sub": "me"}, request.taken)
+
+    filtered.headers = [*filtered.headers, (b"x-new", b"n")]
+    filtered.query_string = b"a=1&b=2"
+    anywhere = build_forward_headers(endpoint, Backend(), Service())(filtered.copy())
+    assert (b"x-new", b"n") in anywhere
+    assert build_forward_headers(endpoint, backend, Service())(filtered) == [(b"x-one", b"1")]
+    assert build_forward_query(endpoint, backend)(filtered) == "b=2"
+
+    of_backend = build_filter(endpoint, Service(), backend)(filtered)
+    of_backend.headers = [*of_backend.headers, (b"x-new", b"n")]
+    forwarded_now = build_forward_headers(endpoint, backend, Service())(of_backend)
+    assert forwarded_now == [(b"x-one", b"1"), (b"x-new", b"n")]

@@ -13,9 +13,19 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff", "asgi", "about"},
+    {"errors", "tasks", "backoff", "asgi", "about", "patterns"},
     {"proxy"},
-    {"config", "encoding", "flatmap", "manipulation", "merging", "forwarding", "sequence", "tls"},
+    {
+        "config",
+        "encoding",
+        "flatmap",
+        "manipulation",
+        "merging",
+        "forwarding",
+        "hooks",
+        "sequence",
+        "tls",
+    },
     {"assembly", "bridge"},
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},
@@ -48,6 +58,8 @@ OWNERS = {
     "jwt": {"auth/jose.py"},
     "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
+    "re2": {"patterns.py"},
+    "lupa": {"stages/lua/sandbox.py"},
     "pamqp": {"amqp"},
     "asyncio": {
         "bridge",

@@ -101,6 +101,8 @@ class Composer:
 
     def _origin(self, request: Request) -> Origin:
         """Requests of one client differ little: what was encoded once is found again."""
+        if request.passed:  # a stage has changed what counts
+            return self._encode_origin(request)
         counting = self._counting
         headers = [header for header in request.headers if header[0] in counting]
         key = (request.remote, *headers)

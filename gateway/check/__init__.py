@@ -14,6 +14,8 @@ from .auth import check_api_keys, check_auth, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
+from .lua import check_lua
+from .martian import check_martian
 from .producer import check_producer
 from .proxy import check_proxy
 from .ratelimit import check_backend_limit, check_limits
@@ -33,11 +35,13 @@ def check(service: Service) -> Iterator[Finding]:
     yield from check_revoker(service)
     yield from check_api_keys(service)
     yield from check_limits(service)
+    yield from check_lua(service.extra_config, "$")
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
         yield from check_auth(endpoint, path)
         yield from check_validation(endpoint, path)
+        yield from check_lua(endpoint.extra_config, path)
         for number, backend in enumerate(endpoint.backend):
             yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
     for place, agent in enumerate(service.async_agent):
@@ -47,6 +51,7 @@ def check(service: Service) -> Iterator[Finding]:
 def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     yield from check_agent(agent, path)
     yield from check_validation(agent, path)
+    yield from check_lua(agent.extra_config, path, is_agent=True)
     settings = agent.extra_config.get(AGENT)
     if settings is not None and (used := sorted(AGENT_OURS & changed(settings))):
         where = f'{path}.extra_config["{AGENT}"]'
@@ -54,6 +59,8 @@ def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
 
 
 def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
+    yield from check_martian(backend, path)
+    yield from check_lua(backend.extra_config, path)
     for namespace, (remark_on, ours) in CHECKS.items():
         settings = backend.extra_config.get(namespace)
         if settings is None:

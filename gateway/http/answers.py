@@ -46,11 +46,19 @@ Raises :class:`BackendFailure`.
 
 
 def build_interpret(
-    backend: Backend, settings: HttpSettings, is_passed_on: bool, takes_any_success: bool = False
+    backend: Backend,
+    settings: HttpSettings,
+    is_passed_on: bool,
+    takes_any_success: bool = False,
+    is_encoded: bool = False,
 ) -> Interpret:
     """``is_passed_on``: no-op, status, headers and body go to the client as they came.
-    ``takes_any_success``: any 2xx is one, whatever its body (agents)."""
-    interpret = _build_interpret(backend, settings, is_passed_on)
+    ``takes_any_success``: any 2xx is one, whatever its body (agents). ``is_encoded``: the endpoint
+    has a document and headers of its own, the backend's are not in its answer."""
+    if is_passed_on and is_encoded:
+        interpret: Interpret = _leave_out
+    else:
+        interpret = _build_interpret(backend, settings, is_passed_on)
     if not takes_any_success:
         return interpret
 
@@ -92,6 +100,12 @@ def _pass_on(answer: Answer, url: str) -> Response:
         raise BackendFailure(f"{url}: unexpected EOF")
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
     return Response({}, True, body=answer.body, headers=headers, status=answer.status)
+
+
+def _leave_out(answer: Answer, url: str) -> Response:
+    response = _pass_on(answer, url)
+    response.headers = ()
+    return response
 
 
 def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:

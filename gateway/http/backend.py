@@ -51,7 +51,11 @@ class HttpBackend:
         self._target = build_target(backend.url_pattern)
         self._next_host = _choose_hosts(backend, assembly)
         self._interpret = build_interpret(
-            backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
+            backend,
+            settings,
+            is_passed_on,
+            takes_any_success=isinstance(endpoint, AgentPipe),
+            is_encoded=endpoint.output_encoding != "no-op",
         )
         self._send = _build_transport(backend, endpoint, assembly, unpacks_all=not is_passed_on)
 
@@ -98,8 +102,8 @@ class HttpBackend:
         """What this request asks of a host."""
         host = self._next_host()
         target = host.base + self._target(request.params)
-        if self._forward_query is not None and request.query_string:
-            query = self._forward_query(request.query_string)
+        if request.query_string:
+            query = self._forward_query(request)
             if query:
                 target += ("&" if "?" in target else "?") + query
         headers = self._forward_headers(request)

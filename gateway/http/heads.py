@@ -42,7 +42,7 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
     Raises :class:`BackendFailure` when a value would begin a line of its own.
     """
     method, host, target, headers, body = outgoing
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host.origin.authority}".encode()]
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host.told or host.origin.authority}".encode()]
     for name, value in headers:
         if name not in UNSENT:
             lines.append(name.title() + b": " + value)

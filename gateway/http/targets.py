@@ -45,11 +45,13 @@ class Origin(NamedTuple):
 
 
 class Host(NamedTuple):
-    """An entry of ``host``. ``base``: its path; ``login``: an ``Authorization``, or nothing."""
+    """An entry of ``host``. ``base``: its path; ``login``: an ``Authorization``, or nothing.
+    ``told``: what the ``Host`` header says instead of the authority."""
 
     origin: Origin
     base: str = ""
     login: bytes = b""
+    told: str = ""
 
     def show(self, target: str) -> str:
         """The URL without credentials."""

@@ -28,6 +28,21 @@ JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 XML = b"application/xml"
 YAML = b"application/yaml; charset=utf-8"
+OWN = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-krakend",
+        b"x-krakend-completed",
+    )
+)
+"""Headers that the gateway alone tells."""
+
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 SIGNED = "auth/signer"
@@ -96,7 +111,12 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
 
     def render(response: Response, request: Request) -> Answer:
         data = response.data
-        if data is None and response.is_complete and response.status == 200:
+        if (
+            data is None
+            and response.is_complete
+            and response.status == 200
+            and not response.headers
+        ):
             return nothing
         if not response.is_complete:
             headers = partial
@@ -110,6 +130,8 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
             body = encode(data)
         except RecursionError as error:
             raise GatewayError("the answer is nested too deeply") from error
+        if response.headers:
+            headers = _joined(headers, response.headers)
         if response.status == 200:
             return Answer(200, headers, body)
         return _fitting(response.status, headers, body)
@@ -149,11 +171,24 @@ def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
 
     def render(response: Response, request: Request) -> Answer:
         body = response.body or b""
-        # Whoever wrote the message chose these values: none may break the head of the answer.
-        passed = [header for header in response.headers if not _CONTROLS.search(header[1])]
+        passed = _passed(response.headers)
         return _fitting(response.status, [*common, *passed], body)
 
     return render
+
+
+def _passed(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Whoever wrote the answer chose these values: none may break its head."""
+    return [
+        header for header in headers if header[0] not in OWN and not _CONTROLS.search(header[1])
+    ]
+
+
+def _joined(headers: Headers, added: Headers) -> Headers:
+    """What a stage adds stands in the place of what is called the same."""
+    added = _passed(added)
+    names = {name for name, _ in added}
+    return [*(header for header in headers if header[0] not in names), *added]
 
 
 def _fitting(status: int, headers: Headers, body: bytes) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from ..errors import GatewayError
-from ..proxy import Branch, Proxy, Request, Response
+from ..proxy import Branch, Nobody, Proxy, Request, Response
 from ..tasks import open_tasks
 
 log = logging.getLogger("gateway.shadow")
@@ -65,16 +65,9 @@ class Shadows:
 
 def _copy(request: Request) -> Request:
     """The request of nobody: no client ends it, and what is taken for it goes back."""
-    copy = Request(
-        request.method,
-        request.path,
-        dict(request.params),
-        request.headers,
-        request.query_string,
-        request.body,
-        remote=request.remote,
-    )
-    copy.claims = request.claims
+    copy = request.copy()
+    copy.client = Nobody()
+    copy.taken = []
     return copy
 
 

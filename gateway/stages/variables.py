@@ -52,9 +52,9 @@ def _forwarded(endpoint: Endpoint, backend: Backend, service: Service) -> Variab
     forward_query = build_forward_query(endpoint, backend)
 
     def querystring(request: Request) -> dict[str, list[str]]:
-        if forward_query is None or not request.query_string:
+        if not request.query_string:
             return {}
-        return parse_qs(forward_query(request.query_string), keep_blank_values=True)
+        return parse_qs(forward_query(request), keep_blank_values=True)
 
     return {
         "req_params": lambda request: request.params,

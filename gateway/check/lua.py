@@ -1,0 +1,44 @@
+"""Traps of ``modifier/lua-*``. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..config.findings import Finding
+from ..stages.lua.scripts import LuaSettings
+
+PREFIX = "modifier/lua-"
+NOT_THERE = re.compile(
+    r"(?<![.:\w])(?:(?:io|debug|package|coroutine)\s*\."
+    r"|(?:require|load|loadstring|dofile|loadfile)\s*[(\"'\[]"
+    r"|os\s*\.\s*(?:execute|exit|getenv|remove|rename|setlocale|tmpname))"
+)
+LIBRARIES = re.compile(r"(?<![.:\w])(?:string|math|os)\s*\.\s*\w+\s*\(")
+
+
+def check_lua(extra: Mapping[str, Any], path: str, *, is_agent: bool = False) -> Iterator[Finding]:
+    """Remarks on the scripts of one level; ``path``: of what has that ``extra_config``."""
+    for namespace, settings in extra.items():
+        if namespace.startswith(PREFIX) and isinstance(settings, LuaSettings):
+            where = f'{path}.extra_config["{namespace}"]'
+            for text in _remarks(settings, namespace, is_agent=is_agent):
+                yield Finding(where, "warning", text)
+
+
+def _remarks(settings: LuaSettings, namespace: str, *, is_agent: bool) -> Iterator[str]:
+    is_endpoint = namespace == "modifier/lua-endpoint"
+    if is_endpoint and is_agent:
+        yield "without effect: an agent has no HTTP request"
+    if is_endpoint and (settings.post or settings.skip_next):
+        yield "only pre and sources have an effect here"
+    if settings.live and settings.md5:
+        yield "live: the sums are not looked at"
+    code = f"{settings.pre}\n{settings.post}"
+    for found in dict.fromkeys(NOT_THERE.findall(code)):
+        yield f"{found.strip()}: no such thing is in the sandbox, the script will fail"
+    if not settings.allow_open_libs and (found := LIBRARIES.search(code)):
+        yield f"{found[0]}...: such libraries are there with allow_open_libs alone"
+    if settings.max_instructions != LuaSettings().max_instructions:
+        yield "only this gateway knows: max_instructions"

@@ -1,0 +1,118 @@
+"""``modifier/martian`` around the transport of one backend."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from ...assembly import Assembly
+from ...config.structs import Backend, Endpoint
+from ...errors import GatewayError
+from ..heads import Outgoing
+from ..transport import Arrive, Result, Transport, TransportStage, Withdraw
+from . import conditions, modifiers
+from .exchange import Answered, Sent
+from .parse import Build, MartianError, Modifiers, OnAnswer, UnknownModifierError, parse
+
+log = logging.getLogger("gateway.http")
+
+TABLE: Mapping[str, Build] = {
+    "body.Modifier": modifiers.body_modifier,
+    "cookie.Filter": conditions.cookie_filter,
+    "cookie.Modifier": modifiers.cookie_modifier,
+    "fifo.Group": conditions.fifo_group,
+    "header.Append": modifiers.header_append,
+    "header.Blacklist": modifiers.header_blacklist,
+    "header.Copy": modifiers.header_copy,
+    "header.Filter": conditions.header_filter,
+    "header.Id": modifiers.header_id,
+    "header.Modifier": modifiers.header_modifier,
+    "header.RegexFilter": conditions.header_regex_filter,
+    "header.Verifier": modifiers.verifier,
+    "port.Filter": conditions.port_filter,
+    "port.Modifier": modifiers.port_modifier,
+    "priority.Group": conditions.priority_group,
+    "querystring.Filter": conditions.querystring_filter,
+    "querystring.Modifier": modifiers.querystring_modifier,
+    "querystring.Verifier": modifiers.verifier,
+    "stash.Modifier": modifiers.stash_modifier,
+    "status.Modifier": modifiers.status_modifier,
+    "status.Verifier": modifiers.verifier,
+    "url.Filter": conditions.url_filter,
+    "url.Modifier": modifiers.url_modifier,
+    "url.RegexFilter": conditions.url_regex_filter,
+    "url.Verifier": modifiers.verifier,
+}
+"""What KrakenD's binary registers, but for ``static.Modifier``, which serves files."""
+
+
+class MartianSettings(Struct, frozen=True, kw_only=True):
+    """``document``: the namespace as it is, one modifier."""
+
+    document: Any = None
+
+
+def verify_martian(settings: MartianSettings) -> Iterator[tuple[str, str]]:
+    """What is no modifier, but for what only has no effect."""
+    if not why_without_effect(settings):
+        try:
+            parse(settings.document, "", TABLE)
+        except MartianError as error:
+            yield error.path, str(error)
+
+
+def why_without_effect(settings: MartianSettings) -> str:
+    """Nothing is there, or a name that nobody knows: it makes nothing of the whole, as in KrakenD.
+    Empty: it has one."""
+    if not settings.document or not isinstance(settings.document, dict):
+        return "expected a modifier"
+    try:
+        parse(settings.document, "", TABLE)
+    except UnknownModifierError as error:
+        return f"{error.path}: {error}"
+    except MartianError:
+        return ""
+    return ""
+
+
+def build_martian(
+    settings: MartianSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> TransportStage:
+    """What wraps the transport."""
+    if why_without_effect(settings):
+        return lambda transport: transport
+    modify = parse(settings.document, "", TABLE)
+    return lambda transport: _modified(transport, modify)
+
+
+def _modified(inner: Transport, modify: Modifiers) -> Transport:
+    on_request, on_answer = modify
+
+    def transport(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+        sent = Sent(outgoing)
+        if on_request is not None:
+            on_request(sent)
+            outgoing = sent.outgoing()
+        if on_answer is None:
+            return inner(outgoing, arrive)
+        return inner(outgoing, lambda result: arrive(_changed(result, sent, on_answer)))
+
+    return transport
+
+
+def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
+    """Never raises: it runs in the callback of the connection."""
+    if isinstance(result, GatewayError):
+        return result
+    answered = Answered(result, sent)
+    try:
+        modify(answered)
+    except GatewayError as error:
+        return error
+    except Exception:
+        log.exception("%s: while modifying the answer", sent.url)
+        return GatewayError("internal error")
+    return answered.answer()

@@ -1,0 +1,104 @@
+"""A stage that looks at each request and at each answer, and never waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from ..errors import GatewayError
+from ..proxy import Arrive, AtOnce, Branch, Later, Part, Proxy, Request, Response
+
+Finish: TypeAlias = Callable[[Response], Response]
+
+
+class Begun(NamedTuple):
+    """``request``: what the branch is asked. ``finish``: what becomes of its answer; raises a
+    GatewayError. ``response``: the answer, when the branch is not to be asked."""
+
+    request: Request
+    finish: Finish
+    response: Response | None = None
+
+
+Begin: TypeAlias = Callable[[Request], Begun]
+"""Called once for a request. Raises a :class:`GatewayError`."""
+
+
+def around(branch: Branch, begin: Begin, *, is_pure: bool, reads_body: bool) -> Branch:
+    """The branch with ``begin`` before it, without a task where it needs none itself.
+
+    ``is_pure``: nothing happens before an answer is here, so that a request may be begun twice.
+    """
+    at_once = later = None
+    if branch.at_once is not None and is_pure:
+        at_once = _at_once(branch.at_once, begin)
+    if branch.later is not None:
+        later = _later(branch.later, None if is_pure else branch.at_once, begin)
+    return branch._replace(
+        proxy=around_proxy(branch.proxy, begin),
+        at_once=at_once,
+        later=later,
+        reads_body=branch.reads_body or reads_body,
+    )
+
+
+def around_proxy(inner: Proxy, begin: Begin) -> Proxy:
+    async def proxy(request: Request) -> Response:
+        begun = _begun(begin, request)
+        if begun.response is not None:
+            return begun.response
+        return begun.finish(await inner(begun.request))
+
+    return proxy
+
+
+def _at_once(inner: AtOnce, begin: Begin) -> AtOnce:
+    def at_once(request: Request) -> Response | None:
+        begun = _begun(begin, request)
+        response = inner(begun.request)
+        return None if response is None else begun.finish(response)
+
+    return at_once
+
+
+def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
+    """``at_once``: is asked here, because it could not be asked before."""
+
+    def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        try:
+            begun = _begun(begin, request)
+            response = begun.response
+            if response is None and at_once is not None:
+                response = at_once(begun.request)
+                response = response and begun.finish(response)
+        except GatewayError as error:
+            arrive(error)
+            return _nothing_to_withdraw
+        if response is not None:
+            arrive(response)
+            return _nothing_to_withdraw
+        return inner(begun.request, lambda part: arrive(_finished(part, begun.finish)))
+
+    return later
+
+
+def _begun(begin: Begin, request: Request) -> Begun:
+    """Who is refused here says nothing of the backend."""
+    try:
+        return begin(request)
+    except GatewayError as error:
+        error.was_asked = False
+        raise
+
+
+def _finished(part: Part, finish: Finish) -> Part:
+    if isinstance(part, GatewayError):
+        return part
+    try:
+        return finish(part)
+    except GatewayError as error:
+        return error
+
+
+def _nothing_to_withdraw() -> None:
+    """The answer is here."""

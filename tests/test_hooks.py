@@ -1,0 +1,127 @@
+"""What hooks are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from gateway.hooks import GatewayError, Headers, Request, Response
+from gateway.proxy import Request as ProxyRequest
+from gateway.proxy import Response as ProxyResponse
+
+
+def test_headers_are_found_whatever_their_case() -> None:
+    headers = Headers([(b"x-one", b"1"), (b"x-two", b"2"), (b"x-one", b"3")])
+    assert headers["X-ONE"] == "1"
+    assert headers.get_all("x-One") == ["1", "3"]
+    assert "X-Two" in headers
+    assert (list(headers), len(headers)) == (["x-one", "x-two"], 2)
+
+
+def test_setting_a_header_replaces_all_of_its_values_and_adding_none() -> None:
+    headers = Headers([(b"x-one", b"1"), (b"x-one", b"2")])
+    headers["X-One"] = "3"
+    headers.add("X-One", "4")
+    assert headers.get_all("x-one") == ["3", "4"]
+    del headers["X-One"]
+    assert dict(headers) == {}
+    with pytest.raises(KeyError):
+        del headers["x-one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("a b", "1"), ("", "1"), ("a:", "1"), ("a", "1\r\nb: 2"), ("a", "\0"), ("a", "€")],
+)
+def test_what_cannot_be_in_a_header_is_refused(name: str, value: str) -> None:
+    headers = Headers([])
+    with pytest.raises(ValueError):  # noqa: PT011 - Unicode's is one of them
+        headers[name] = value
+    with pytest.raises(ValueError):  # noqa: PT011
+        headers.add(name, value)
+    assert not headers
+
+
+@given(st.text(), st.text())
+def test_no_header_can_begin_a_line_of_its_own(name: str, value: str) -> None:
+    pairs: list[tuple[bytes, bytes]] = []
+    try:
+        Headers(pairs)[name] = value
+    except ValueError:
+        assert not pairs
+    else:
+        [pair] = pairs
+        assert not {b"\r", b"\n", b"\0"} & {bytes([byte]) for byte in b"".join(pair)}
+
+
+def test_a_document_is_decoded_and_the_answer_it_came_from_stays() -> None:
+    shared = {"a": Raw(b'{"b":[1,2.5]}'), "c": {"d": "e"}}
+    view = Response.of(ProxyResponse(shared))
+    assert view.data == {"a": {"b": [1, 2.5]}, "c": {"d": "e"}}
+    view.data["c"]["d"] = "f"
+    view.data["a"]["b"].append(3)
+    assert view.finished().data == {"a": {"b": [1, 2.5, 3]}, "c": {"d": "f"}}
+    assert shared == {"a": Raw(b'{"b":[1,2.5]}'), "c": {"d": "e"}}
+
+
+def test_a_document_that_nobody_looks_at_is_not_decoded() -> None:
+    data = {"a": Raw(b"1.50")}
+    view = Response.of(ProxyResponse(data))
+    view.headers["x-one"] = "1"
+    finished = view.finished()
+    assert finished.data is data
+    assert list(finished.headers) == [(b"x-one", b"1")]
+
+
+def test_a_document_too_deep_for_python_is_a_failure() -> None:
+    deep = Raw(b"[" * 5000 + b"]" * 5000)
+    with pytest.raises(GatewayError, match="nested too deeply"):
+        _ = Response.of(ProxyResponse({"a": deep})).data
+
+
+def test_an_answer_keeps_what_it_holds() -> None:
+    class Message:
+        def sent(self) -> None: ...
+        def give_back(self) -> None: ...
+
+    message = Message()
+    view = Response.of(ProxyResponse({}, False, (message,), has_failures=True))
+    view.data = {"a": 1}
+    view.is_complete = True
+    finished = view.finished()
+    assert (finished.holds, finished.has_failures) == ((message,), True)
+    assert (finished.data, finished.is_complete) == ({"a": 1}, True)
+
+
+def test_an_answer_of_a_hook() -> None:
+    made = Response({"a": 1}, status=404, headers={"X-One": "1"}).finished()
+    assert (made.data, made.status, list(made.headers)) == ({"a": 1}, 404, [(b"x-one", b"1")])
+    assert Response(body=b"as it is").finished().body == b"as it is"
+
+
+def wrong() -> Iterator[tuple[str, object]]:
+    yield "status", 99
+    yield "status", "200"
+    yield "data", [1]
+
+
+@pytest.mark.parametrize(("name", "value"), list(wrong()))
+def test_what_can_be_no_answer_is_refused(name: str, value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        setattr(Response(), name, value)
+
+
+def test_a_request_is_changed_in_place() -> None:
+    request = ProxyRequest("GET", "/a", {"Id": "1"}, [(b"x-one", b"1")], b"a=1", b"body")
+    view = Request(request)
+    view.headers["X-Two"] = "2"
+    view.params["Id"] = "7"
+    view.query_string = "b=2"
+    view.body = b"other"
+    assert list(request.headers) == [(b"x-one", b"1"), (b"x-two", b"2")]
+    assert (request.params, request.query_string, request.body) == ({"Id": "7"}, b"b=2", b"other")
+    assert (view.method, view.path, view.remote) == ("GET", "/a", "")
