@@ -1,12 +1,19 @@
-"""A stage that looks at each request and at each answer, and never waits for it."""
+"""A stage that looks at each request and at each answer, and never waits for it.
+
+Whatever way the branch can be asked, the wrapped one can be asked so too.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from ..errors import GatewayError
 from ..proxy import Arrive, AtOnce, Branch, Later, Part, Proxy, Request, Response
+
+log = logging.getLogger("gateway.stages")
 
 Finish: TypeAlias = Callable[[Response], Response]
 
@@ -24,7 +31,34 @@ Begin: TypeAlias = Callable[[Request], Begun]
 """Called once for a request. Raises a :class:`GatewayError`."""
 
 
-def around(branch: Branch, begin: Begin, *, is_pure: bool, reads_body: bool) -> Branch:
+Before: TypeAlias = Callable[[Request], Request]
+"""What the branch is asked instead. Never waits; raises a :class:`GatewayError` to ask nobody."""
+After: TypeAlias = Callable[[Request, Response], Response]
+"""What becomes of the answer to that request. Never waits; raises a :class:`GatewayError`."""
+
+
+def as_it_is(request: Request) -> Request:
+    return request
+
+
+def as_it_came(request: Request, response: Response) -> Response:
+    return response
+
+
+def wrapped(branch: Branch, before: Before = as_it_is, after: After = as_it_came) -> Branch:
+    """The branch, asked what ``before`` makes of a request, answering what ``after`` makes of it.
+
+    A message that is taken and not answered with goes back at the end of the request.
+    """
+
+    def begin(request: Request) -> Begun:
+        asked = before(request)
+        return Begun(asked, partial(after, asked))
+
+    return around(branch, begin, is_pure=True)
+
+
+def around(branch: Branch, begin: Begin, *, is_pure: bool, reads_body: bool = False) -> Branch:
     """The branch with ``begin`` before it, without a task where it needs none itself.
 
     ``is_pure``: nothing happens before an answer is here, so that a request may be begun twice.
@@ -77,7 +111,8 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
         if response is not None:
             arrive(response)
             return _nothing_to_withdraw
-        return inner(begun.request, lambda part: arrive(_finished(part, begun.finish)))
+        path, finish = request.path, begun.finish
+        return inner(begun.request, lambda part: arrive(_finished(part, finish, path)))
 
     return later
 
@@ -91,13 +126,16 @@ def _begun(begin: Begin, request: Request) -> Begun:
         raise
 
 
-def _finished(part: Part, finish: Finish) -> Part:
+def _finished(part: Part, finish: Finish, path: str) -> Part:
     if isinstance(part, GatewayError):
         return part
     try:
         return finish(part)
     except GatewayError as error:
         return error
+    except Exception:  # this runs in a connection's callback: nobody else may suffer
+        log.exception("%s: while an answer was looked at", path)
+        return GatewayError("internal error")
 
 
 def _nothing_to_withdraw() -> None:

@@ -17,9 +17,9 @@ from ..encoding import DecodeError, decode_safejson, decode_value
 from ..errors import ModifierFailure
 from ..proxy import Branch, Request, Response, Stage
 from .answer import value_of, with_body
+from .around import wrapped
 from .template import build_render, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
-from .wrap import wrapped
 
 log = logging.getLogger("gateway.template")
 

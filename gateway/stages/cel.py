@@ -19,9 +19,9 @@ from ..config.structs import Backend, Endpoint
 from ..encoding import unwrap_all
 from ..errors import Aborted, Refused
 from ..proxy import Branch, Guard, Request, Response, Stage
+from .around import as_it_came, as_it_is, wrapped
 from .expression import build_holds, syntax_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
-from .wrap import as_it_came, as_it_is, wrapped
 
 NAMESPACE = "validation/cel"
 VALIDATOR = "auth/validator"

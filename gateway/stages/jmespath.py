@@ -16,7 +16,7 @@ from ..encoding import DecodeError
 from ..errors import ModifierFailure
 from ..proxy import Branch, Request, Response, Stage
 from .answer import value_of, with_value
-from .wrap import wrapped
+from .around import wrapped
 
 
 class JmespathSettings(Struct, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ from ..config.structs import Endpoint
 from ..encoding import DecodeError, decode_value
 from ..errors import InvalidBody
 from ..proxy import Branch, Request, Stage
+from .around import wrapped
 from .schema import build_misfit, schema_problem
-from .wrap import wrapped
 
 NAMESPACE = "validation/json-schema"
 

@@ -15,8 +15,8 @@ from ..encoding import DecodeError
 from ..errors import InvalidAnswer
 from ..proxy import Branch, Request, Response, Stage
 from .answer import value_of
+from .around import wrapped
 from .schema import build_misfit, schema_problem
-from .wrap import wrapped
 
 NAMESPACE = "validation/response-json-schema"
 STATUSES = range(200, 600)

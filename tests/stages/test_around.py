@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.pipe import parallel, within
 from gateway.proxy import Arrive, Branch, Part, Request, Response
-from gateway.stages.wrap import wrapped
+from gateway.stages.around import wrapped
 
 from ..router.support import Taken
 
