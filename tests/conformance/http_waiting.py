@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WAITING: Mapping[str, str | Mapping[str, str]] = {
-    "bot_detector": "security/bot-detector",
-    "bot_detector_endpoint": "security/bot-detector",
-    "combined": "the guards and layers of several components",
     "config_errors": dict.fromkeys(
         (
             "tls without keys",
@@ -15,14 +12,6 @@ WAITING: Mapping[str, str | Mapping[str, str]] = {
         ),
         "components that read what these hold",
     ),
-    "cors_auto_options": "security/cors",
-    "cors_default": "security/cors",
-    "cors_list": "security/cors",
-    "cors_star": "security/cors",
-    "cors_star_credentials": "security/cors",
-    "security_http": "security/http",
-    "security_http_dev": "security/http",
-    "security_http_ssl": "security/http",
 }
 """What needs something that does not exist yet: a whole file, or cases of one."""
 
