@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import TypeAlias
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -202,8 +209,16 @@ def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
 
 
 def _build_trust(networks: Sequence[str]) -> Callable[[IPv4Address | IPv6Address], bool]:
-    trusted = [ip_network(each, strict=False) for each in networks]
+    trusted = [network for each in networks if (network := network_of(each)) is not None]
     return lambda address: any(address in network for network in trusted)
+
+
+def network_of(text: str) -> IPv4Network | IPv6Network | None:
+    """Of an address, or of one with the length of its prefix; None: of neither."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def _remote(request: Request) -> str:
