@@ -82,6 +82,11 @@ def test_a_trap_of_bots(settings: dict[str, Any], word: str) -> None:
     assert "$.endpoints[0].extra_config" in remarks({}, endpoints=[guarded])
 
 
+def test_a_proxy_that_is_no_network_is_told() -> None:
+    told = remarks({"router": {"trusted_proxies": ["10.1.2.3", "10.0.0.0/8", "lan"]}})
+    assert told.startswith('warning: $.extra_config.router.trusted_proxies[2]: "lan" is no network')
+
+
 @given(st.text(max_size=30))
 def test_any_origin_can_be_remarked_on(origin: str) -> None:
     remarks({"security/cors": {"allow_origins": [origin]}})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..config.findings import Finding
 from ..config.structs import RouterSettings, Service
+from ..forwarding import network_of
 from ..patterns import build_search
 from ..router.layers.bots import BotSettings
 from ..router.layers.cors import SIMPLE_METHODS, CorsSettings, seconds, success_status
@@ -33,6 +34,10 @@ def check_security(service: Service) -> Iterator[Finding]:
     """Remarks on the layers of the service and the guards of its endpoints."""
     extra = service.extra_config
     router: RouterSettings = extra.get("router") or RouterSettings()
+    for place, text in enumerate(router.trusted_proxies):
+        if network_of(text) is None:
+            where = f"$.extra_config.router.trusted_proxies[{place}]"
+            yield Finding(where, "warning", f'"{text}" is no network such as 10.0.0.0/8, ignored')
     if (cors := extra.get(CORS)) is not None:
         yield from _at("$", CORS, _on_cors(cors, service))
     if (secure := extra.get(SECURE)) is not None:
@@ -74,7 +79,7 @@ def _on_secure(
 ) -> Iterator[tuple[str, str]]:
     if settings.is_development:
         yield "is_development", "allowed_hosts, ssl_redirect and sts_seconds are off"
-    has_tls = service.tls is not None
+    has_tls = service.tls is not None and not service.tls.disabled
     if settings.ssl_redirect and not has_tls and not settings.ssl_proxy_headers:
         text = "there is no TLS here, and no ssl_proxy_headers tells of any: all are redirected"
         yield "ssl_redirect", text

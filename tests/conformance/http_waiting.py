@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-WAITING: Mapping[str, str | Mapping[str, str]] = {
-    "config_errors": dict.fromkeys(
-        (
-            "tls without keys",
-            "tls key files missing",
-        ),
-        "components that read what these hold",
-    ),
-}
+WAITING: Mapping[str, str | Mapping[str, str]] = {}
 """What needs something that does not exist yet: a whole file, or cases of one."""
 
 DIFFERENT: Mapping[str, Mapping[str, str]] = {

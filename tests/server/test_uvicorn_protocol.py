@@ -15,7 +15,16 @@ from msgspec.structs import replace
 from gateway.server import Limits, ServeSettings
 from gateway.server.exchange import Exchange
 
-from .client import connect, get, receive_all, receive_until, serving, status_of
+from .client import (
+    connect,
+    connect_blocking,
+    get,
+    receive_all,
+    receive_until,
+    server_tls,
+    serving,
+    status_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +39,14 @@ LIMITS = Limits(
 SETTINGS = ServeSettings(server="uvicorn", limits=LIMITS, grace=1)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def settings(request: pytest.FixtureRequest) -> ServeSettings:
+    return replace(SETTINGS, tls=server_tls()) if request.param else SETTINGS
 
 
 class Application:
@@ -41,12 +55,14 @@ class Application:
     def __init__(self) -> None:
         self.size = 5
         self.left: list[bool] = []
+        self.begun = Event()
         self.gone = Event()
         self.waits = False
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         connection = scope["extensions"]["gateway.connection"]
+        self.begun.set()
         if self.waits:
             connection.watch(self.gone.set)
             await self.gone.wait()
@@ -67,8 +83,8 @@ async def app() -> Application:
 
 
 @pytest.fixture
-async def port(app: Application) -> AsyncGenerator[int]:
-    async with serving(app, SETTINGS) as (port, _):
+async def port(app: Application, settings: ServeSettings) -> AsyncGenerator[int]:
+    async with serving(app, settings) as (port, _):
         yield port
 
 
@@ -89,7 +105,7 @@ async def test_who_reads_has_it(app: Application, port: int) -> None:
 @pytest.mark.parametrize("close", ["", "Connection: close"])
 async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, close: str) -> None:
     def ask() -> None:
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with connect_blocking(port) as client:
             client.sendall(get("/", close) if close else get())
             while b"xxxxx" not in client.recv(1000):
                 pass
@@ -101,15 +117,17 @@ async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, 
 
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_reset: bool) -> None:
-    def ask_and_close() -> None:
-        client = socket.create_connection(("127.0.0.1", port))
+    def ask() -> socket.socket:
+        client = connect_blocking(port)
         if is_reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(get())
-        client.close()
+        return client
 
     app.waits = True
-    await to_thread.run_sync(ask_and_close)
+    client = await to_thread.run_sync(ask)
+    await app.begun.wait()
+    client.close()
     assert await until_decided(app) == [False]
 
 
@@ -130,9 +148,9 @@ async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> N
     assert await until_decided(app) == [False]
 
 
-async def test_who_reads_a_large_answer_has_it(app: Application) -> None:
+async def test_who_reads_a_large_answer_has_it(app: Application, settings: ServeSettings) -> None:
     app.size = 20_000_000
-    patient = replace(SETTINGS, limits=replace(LIMITS, answer_time=30.0))
+    patient = replace(settings, limits=replace(LIMITS, answer_time=30.0))
     async with serving(app, patient) as (port, _):
         client = await connect(port)
         async with create_task_group() as tasks:
