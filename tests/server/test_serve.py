@@ -15,7 +15,6 @@ from sniffio import current_async_library
 from gateway.errors import GatewayError
 from gateway.server import Limits, ServeSettings, serve
 from gateway.server.settings import ServerName
-from gateway.server.tls import ServerTls
 
 from .client import connect, get, receive_all, receive_until, server_tls, serving, status_of
 
@@ -25,19 +24,23 @@ LIMITS = Limits(header_bytes=20_000, body_bytes=1000, answer_time=1)
 SETTINGS = ServeSettings(limits=LIMITS, grace=1)
 
 
+SERVERS = [("asyncio", "uvicorn"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
+
+
+@pytest.fixture(params=SERVERS, ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
+    pair: tuple[str, ServerName] = request.param
+    return pair
+
+
+@pytest.fixture
+def anyio_backend(pair: tuple[str, ServerName]) -> str:
+    return pair[0]
+
+
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def tls(request: pytest.FixtureRequest) -> ServerTls | None:
-    return server_tls() if request.param else None
-
-
-@pytest.fixture(params=["uvicorn", "hypercorn"])
-def settings(
-    request: pytest.FixtureRequest, anyio_backend: str, tls: ServerTls | None
-) -> ServeSettings:
-    name: ServerName = request.param
-    if anyio_backend == "trio":
-        name = "hypercorn"
-    return replace(SETTINGS, server=name, tls=tls)
+def settings(request: pytest.FixtureRequest, pair: tuple[str, ServerName]) -> ServeSettings:
+    return replace(SETTINGS, server=pair[1], tls=server_tls() if request.param else None)
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:

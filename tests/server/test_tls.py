@@ -22,26 +22,14 @@ from gateway.server.settings import ServerName
 from gateway.server.tls import Certificate, ServerTls, choose
 
 from .client import KEY, get, serving
-from .test_serve import hello
+from .test_serve import anyio_backend, hello, pair
+
+__all__ = ["anyio_backend", "pair"]
 
 pytestmark = pytest.mark.anyio
 
 AUTHORITY = trustme.CA()
 OLD = {"min_version": "TLS12", "max_version": "TLS12"}
-
-
-SERVERS = [("asyncio", "uvicorn"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
-
-
-@pytest.fixture(params=SERVERS, ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
-    pair: tuple[str, ServerName] = request.param
-    return pair
-
-
-@pytest.fixture
-def anyio_backend(pair: tuple[str, ServerName]) -> str:
-    return pair[0]
 
 
 @pytest.fixture
