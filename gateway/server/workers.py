@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from anyio import Event, create_task_group, open_process, sleep
 from anyio.abc import Process
@@ -36,7 +37,8 @@ async def supervise(
 
     def hang_up() -> None:
         for process in tuple(running):
-            process.send_signal(signal.SIGHUP)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                process.send_signal(signal.SIGHUP)
 
     with open_shared_memory() as memory:
         async with create_task_group() as tasks:

@@ -87,6 +87,7 @@ def build_secure(
     plain_headers = secure_headers if settings.force_sts_header else headers
     replaced = frozenset(name for name, _ in secure_headers)
     needs_host = is_host is not None or (redirects and not ssl_host)
+    needs_scheme = redirects or secure_headers != plain_headers
 
     def layer(handler: Handler) -> Handler:
         async def secure(
@@ -96,7 +97,7 @@ def build_secure(
             if is_host is not None and not is_host(host):
                 await send_answer(send, BAD_HOST)
                 return
-            is_secure = is_https(scope)
+            is_secure = needs_scheme and is_https(scope)
             if redirects and not is_secure:
                 await send_answer(send, redirect(scope, ssl_host or host))
                 return
