@@ -248,10 +248,14 @@ class HttpProtocol(HttpToolsProtocol):
     # Limits.
 
     def check_time(self, now: float) -> None:
-        """Called by the clock."""
+        """Called by the clock. What a client has not read yet has a time of its own."""
+        exchange = self.cycle
+        if exchange is not None and exchange.is_undecided:
+            return  # left() keeps it
         if 0 < self._deadline < now:
             if self.transport.get_write_buffer_size():
-                self.transport.abort()
+                if self._deadline + self.answer_time - self.limits.idle_time < now:
+                    self.transport.abort()
             elif self._refusal:
                 self._refuse(self._refusal)
             else:

@@ -94,12 +94,13 @@ async def receive_all(client: ByteStream) -> bytes:
                 return received
 
 
-async def receive_until(client: ByteStream, end: bytes) -> bytes:
-    received = b""
+async def receive_until(client: ByteStream, end: bytes, size: int = 0) -> bytes:
+    """Until the end of it, at the earliest after ``size`` bytes."""
+    received = bytearray()
     with fail_after(10):
-        while not received.endswith(end):
+        while len(received) <= size or not received.endswith(end):
             received += await client.receive()
-    return received
+    return bytes(received)
 
 
 def get(path: str = "/", *headers: str, version: str = "1.1") -> bytes:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
 from gateway.server.exchange import Exchange
+from gateway.server.uvicorn_protocol import TICK
 
 from .client import (
     connect,
@@ -58,6 +59,7 @@ class Application:
         self.begun = Event()
         self.gone = Event()
         self.waits = False
+        self.asks = True
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -74,7 +76,7 @@ class Application:
         headers = [(b"content-length", b"%d" % self.size), *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"x" * self.size})
-        self.left.append(await connection.left())
+        self.left.append(not self.asks or await connection.left())
 
 
 @pytest.fixture
@@ -157,6 +159,20 @@ async def test_who_reads_a_large_answer_has_it(app: Application, settings: Serve
             await client.send(get("/", "Connection: close"))
             tasks.start_soon(receive_all, client)
             assert await until_decided(app) == [True]
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_an_answer_may_be_read_for_longer_than_a_connection_may_idle(
+    app: Application, settings: ServeSettings, is_asked: bool
+) -> None:
+    app.size, app.asks = 8_000_000, is_asked
+    patient = replace(settings, limits=replace(LIMITS, answer_time=30.0))
+    async with serving(app, patient) as (port, _):
+        client = await connect(port)
+        await client.send(get())
+        await sleep(3 * LIMITS.idle_time + 2 * TICK)
+        assert len(await receive_until(client, b"x" * 1000, app.size)) > app.size
+        assert await until_decided(app) == [True]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
