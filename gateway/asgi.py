@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 Scope: TypeAlias = dict[str, Any]
@@ -10,6 +10,8 @@ Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
+"""What a route leads to; the last argument: the parameters of the path."""
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
@@ -51,3 +53,52 @@ def text(status: int, message: str, *headers: tuple[bytes, bytes], charset: bool
     content_type = b"text/plain; charset=utf-8" if charset else b"text/plain"
     typed = [(b"content-type", content_type)] if body else []
     return Answer(status, (*headers, *typed), body)
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    """The first value of a header, empty when there is none; ``name`` in lower case."""
+    for each, value in headers:
+        if each == name:
+            return value
+    return b""
+
+
+def header_value(text: str) -> bytes:
+    """A text of a configuration as a header has it: on one line."""
+    return " ".join(text.split()).encode()
+
+
+def with_headers(send: Send, headers: Headers, replaced: Container[bytes]) -> Send:
+    """A ``send`` that puts ``headers`` before those of the answer.
+
+    Those that are ``replaced`` are taken out of the answer; a tuple, which is a constant of the
+    configuration, has none of them.
+    """
+    return _WithHeaders(send, headers, replaced).send
+
+
+class _WithHeaders:
+    """Takes whole answers, too, where what it sends to does."""
+
+    __slots__ = ("_headers", "_replaced", "_send", "_whole")
+
+    def __init__(self, send: Send, headers: Headers, replaced: Container[bytes]) -> None:
+        self._send = send
+        self._headers = headers
+        self._replaced = replaced
+        self._whole = getattr(getattr(send, "__self__", None), "send_whole", None)
+
+    def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        whole = self._whole
+        return whole is not None and bool(whole(status, self._with(headers), body))
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": self._with(message["headers"])}
+        await self._send(message)
+
+    def _with(self, answered: Headers) -> Headers:
+        headers, replaced = self._headers, self._replaced
+        if type(answered) is tuple and type(headers) is tuple:
+            return headers + answered
+        return [*headers, *[each for each in answered if each[0] not in replaced]]

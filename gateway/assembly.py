@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
-from .asgi import ASGIApp
+from .asgi import ASGIApp, Handler
 from .bridge import AsyncioSide
 from .config.extra import Level
 from .config.structs import Agent, Backend, Endpoint, Service
@@ -79,6 +79,7 @@ read the files and modules that the settings name."""
 BuildManagement: TypeAlias = Callable[[Any, Service, Assembly], Mapping[str, ASGIApp]]
 """As above, for the root -> applications of the management port, by path."""
 BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
+BuildHandlerLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[Handler], Handler]]
 
 
 class Job(Protocol):
@@ -128,12 +129,14 @@ class Component(Struct, frozen=True, kw_only=True):
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``whole``: the field of the settings that the namespace's value itself is, where that is no
     object of keys. ``verify``: what it says stops the start. ``service``: settings that other
-    parts read from the root; ``layer``: wraps the whole application. ``is_default``: the backend
-    of whoever names no other. ``backend_stage``: wraps a branch; ``transport``: wraps the
-    exchanges of an HTTP backend. ``guard``: asked before a request's body is read;
-    ``endpoint_stage``: wraps the pipe, of agents too. ``agent``: what agents take their messages
-    from. ``management``: what the management port has more. ``read_on``: further levels on which
-    other parts read the settings. ``ours``: keys that KrakenD does not have.
+    parts read from the root; ``layer``: wraps the whole application; ``handler_layer``: wraps
+    what the router has found, also that there is nothing (404, 405), but not its redirects, bad
+    parameters, health and readiness. ``is_default``: the backend of whoever names no other.
+    ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an HTTP backend.
+    ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps the pipe, of
+    agents too. ``agent``: what agents take their messages from. ``management``: what the
+    management port has more. ``read_on``: further levels on which other parts read the settings.
+    ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str
@@ -151,13 +154,14 @@ class Component(Struct, frozen=True, kw_only=True):
     endpoint_stage: BuildStage | None = None
     guard: BuildGuard | None = None
     layer: BuildLayer | None = None
+    handler_layer: BuildHandlerLayer | None = None
     agent: BuildSource | None = None
     management: BuildManagement | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has a meaning on that level."""
         builders: dict[Level, object] = {
-            "service": self.service or self.layer or self.management,
+            "service": self.service or self.layer or self.handler_layer or self.management,
             "endpoint": self.endpoint_stage or self.guard,
             "agent": self.agent or self.endpoint_stage,
             "backend": self.backend or self.backend_stage or self.transport,

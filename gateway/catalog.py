@@ -64,6 +64,9 @@ from .ratelimit.settings import (
     RedisSettings,
     SharedLimitSettings,
 )
+from .router.layers.bots import BotSettings, build_bot_guard, build_bot_layer, verify_bots
+from .router.layers.cors import CorsSettings, build_cors
+from .router.layers.secure import SecureSettings, build_secure, verify_secure
 from .stages.body_generator import (
     GeneratorSettings,
     build_backend_request_generator,
@@ -109,6 +112,22 @@ from .stages.response_json_schema import (
 )
 
 CATALOG: Catalog = (
+    # First of the guards, and the innermost of the layers.
+    Component(
+        namespace="security/bot-detector",
+        aliases=("github_com/devopsfaith/krakend-botdetector",),
+        settings=BotSettings,
+        verify=verify_bots,
+        guard=build_bot_guard,
+        handler_layer=build_bot_layer,
+    ),
+    Component(
+        namespace="security/http",
+        aliases=("github_com/devopsfaith/krakend-httpsecure",),
+        settings=SecureSettings,
+        verify=verify_secure,
+        handler_layer=build_secure,
+    ),
     Component(
         namespace=VALIDATOR,
         aliases=("github.com/devopsfaith/krakend-jose/validator",),
@@ -301,6 +320,13 @@ CATALOG: Catalog = (
         layer=build_shared_service_limit,
     ),
     Component(namespace="redis", settings=RedisSettings, service=True),
+    # The outermost layer: whatever answers, a browser may read it.
+    Component(
+        namespace="security/cors",
+        aliases=("github_com/devopsfaith/krakend-cors",),
+        settings=CorsSettings,
+        layer=build_cors,
+    ),
     Component(
         namespace="router",
         aliases=("github_com/luraproject/lura/router/gin",),

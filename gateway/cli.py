@@ -29,9 +29,9 @@ from .config.findings import ConfigError
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
 from .errors import GatewayError
-from .server.serve import chosen_server, serve
+from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
-from .server.signals import stop_on_signals
+from .server.signals import call_on_hangup, stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import supervise
 from .service import Gateway, open_gateway, try_build
@@ -124,6 +124,7 @@ def check_command(options: argparse.Namespace) -> int:
         print(*dump(loaded.service, options.indent, options.debug), sep="\n")
     if options.test_gin_routes:
         anyio.run(try_build, loaded)
+    serve_settings(loaded.service)  # reads certificates
     if loaded.findings and (options.lint or options.lint_no_network):
         print("Not as it should be.")
         return 1
@@ -167,10 +168,11 @@ def run_command(options: argparse.Namespace) -> int:
             print(finding, file=sys.stderr)
     if options.workers > 1 and options.worker is None:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-        return anyio.run(supervise, command, options.workers, settings.grace)
+        has_tls = settings.tls is not None
+        return anyio.run(supervise, command, options.workers, settings.grace, has_tls)
     backend_options: dict[str, Any] = {}
     if options.async_library == "asyncio":
-        backend_options["use_uvloop"] = True
+        backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
     return anyio.run(
         partial(_run, loaded, settings, options),
         backend=options.async_library,
@@ -189,7 +191,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namespace) -> int:
-    server = chosen_server(settings.server)
+    chosen_server(settings)  # or an error, before anything is opened
     sockets = open_sockets(
         settings.host,
         settings.port,
@@ -197,7 +199,8 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
         is_shared=options.workers > 1,
     )
     stop = Event()
-    where = address(sockets[0])
+    scheme = "http" if settings.tls is None else "https"
+    where = f"{scheme}://{address(sockets[0])}"
     async with open_tasks() as tasks:
         worker = options.worker or 0
         async with open_gateway(
@@ -207,10 +210,12 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             shared_memory=options.shared_memory,
         ) as gateway:
             tasks.start_soon(stop_on_signals, stop, settings.grace, gateway.stopping)
+            if settings.tls is not None:
+                tasks.start_soon(call_on_hangup, settings.tls.reload)
 
             def started() -> None:
                 if worker == 0:
-                    print(_banner(where, server, options, loaded), file=sys.stderr, flush=True)
+                    print(_banner(where, settings, options, loaded), file=sys.stderr, flush=True)
 
             _spare_collections()
             async with _serving_management(gateway, settings, is_shared=options.workers > 1):
@@ -238,7 +243,8 @@ async def _serving_management(
     if own.management_port is None:
         yield
         return
-    of_port = replace(settings, port=own.management_port)
+    tls = settings.tls if own.management_tls else None
+    of_port = replace(settings, port=own.management_port, tls=tls)
     sockets = open_sockets(
         of_port.host, of_port.port, answer_time=of_port.limits.answer_time, is_shared=is_shared
     )
@@ -249,15 +255,17 @@ async def _serving_management(
         ended.set()
 
 
-def _banner(where: str, server: str, options: argparse.Namespace, loaded: Loaded) -> str:
-    loop = "uvloop" if options.async_library == "asyncio" else "no uvloop"
+def _banner(
+    where: str, settings: ServeSettings, options: argparse.Namespace, loaded: Loaded
+) -> str:
+    library = options.async_library
     parts = (
-        server,
-        f"{options.async_library}, {loop}" if loop == "uvloop" else options.async_library,
+        chosen_server(settings),
+        "asyncio, uvloop" if suits_uvloop(settings, library) else library,
         _count(options.workers, "worker"),
         _count(len(loaded.service.endpoints), "endpoint"),
     )
-    return f"gateway {VERSION} on http://{where} ({', '.join(parts)})"
+    return f"gateway {VERSION} on {where} ({', '.join(parts)})"
 
 
 def _count(number: int, thing: str) -> str:

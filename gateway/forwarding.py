@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import TypeAlias
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from .about import USER_AGENT
+from .asgi import Scope
 from .config.structs import Backend, Endpoint, RouterSettings, Service
 from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, FilteredRequest, Request
 
@@ -173,10 +181,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
     if not router.forwarded_by_client_ip:
         return _remote
     names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
-    networks = [ip_network(each, strict=False) for each in router.trusted_proxies or EVERYBODY]
-
-    def is_trusted(address: IPv4Address | IPv6Address) -> bool:
-        return any(address in network for network in networks)
+    is_trusted = _build_trust(router.trusted_proxies or EVERYBODY)
 
     def client_address(request: Request) -> str:
         told = [value for name in names if (value := request.header(name)) is not None]
@@ -189,9 +194,40 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
     return client_address
 
 
+def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
+    """Whether who connected is one of ``trusted_proxies``; everybody is where there are none."""
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    if not router.trusted_proxies:
+        return lambda scope: True
+    is_trusted = _build_trust(router.trusted_proxies)
+
+    def is_proxy(scope: Scope) -> bool:
+        address = _address(_mapped((scope.get("client") or ("",))[0]))
+        return address is not None and is_trusted(address)
+
+    return is_proxy
+
+
+def _build_trust(networks: Sequence[str]) -> Callable[[IPv4Address | IPv6Address], bool]:
+    trusted = [network for each in networks if (network := network_of(each)) is not None]
+    return lambda address: any(address in network for network in trusted)
+
+
+def network_of(text: str) -> IPv4Network | IPv6Network | None:
+    """Of an address, or of one with the length of its prefix; None: of neither."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
 def _remote(request: Request) -> str:
+    return _mapped(request.remote)
+
+
+def _mapped(address: str) -> str:
     """An IPv4 client of a socket for both is no IPv6 address to anybody."""
-    return request.remote.removeprefix("::ffff:")
+    return address.removeprefix("::ffff:")
 
 
 def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool]) -> str | None:

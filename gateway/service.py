@@ -39,6 +39,11 @@ class Gateway:
             readiness=self.readiness,
             agents=self._last_seen,
             version=VERSION,
+            layers=[
+                row.handler_layer(service.extra_config[row.namespace], service, assembly)
+                for row in assembly.catalog
+                if row.handler_layer is not None and row.namespace in service.extra_config
+            ],
         )
         for row in assembly.catalog:
             if row.layer is not None and row.namespace in service.extra_config:

@@ -8,16 +8,9 @@ from collections.abc import Callable
 from functools import cache, partial
 
 from .config.structs import ClientTls, Service
+from .openssl import restrict
 
 log = logging.getLogger("gateway.tls")
-
-VERSIONS = {
-    "TLS10": ssl.TLSVersion.TLSv1,
-    "TLS11": ssl.TLSVersion.TLSv1_1,
-    "TLS12": ssl.TLSVersion.TLSv1_2,
-    "TLS13": ssl.TLSVersion.TLSv1_3,
-}
-"""Any other name means the newest (lura, parseTLSVersion)."""
 
 
 def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
@@ -38,8 +31,15 @@ def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
 def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
     """``is_insecure``: whoever answers is believed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = VERSIONS.get(settings.min_version, ssl.TLSVersion.TLSv1_3)
-    context.maximum_version = VERSIONS.get(settings.max_version, ssl.TLSVersion.TLSv1_3)
+    restrict(
+        context,
+        settings.min_version,
+        settings.max_version,
+        settings.cipher_suites,
+        settings.curve_preferences,
+    )
+    # To Go whatever is listed is an anchor, whoever signed it.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     if is_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -48,7 +48,9 @@ def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
     for path in settings.ca_certs:
         _load(path, partial(context.load_verify_locations, path))
     for pair in settings.client_certs:
-        load = partial(context.load_cert_chain, pair.certificate, pair.private_key or None)
+        key = pair.private_key or None
+        # Without a password OpenSSL would ask the terminal for it.
+        load = partial(context.load_cert_chain, pair.certificate, key, password=lambda: "")
         _load(pair.certificate, load)
     return context
 

@@ -1,11 +1,21 @@
-"""Which query strings a backend gets."""
+"""Which query strings a backend gets, and whose word counts on who a client is."""
 
 from __future__ import annotations
 
-import pytest
+from ipaddress import ip_address
 
-from gateway.config.structs import Backend, Endpoint, Service
-from gateway.forwarding import build_filter, build_forward_headers, build_forward_query
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config.structs import Backend, Endpoint, RouterSettings, Service
+from gateway.forwarding import (
+    build_client_address,
+    build_filter,
+    build_forward_headers,
+    build_forward_query,
+    build_proxy_test,
+)
 from gateway.proxy import Request
 
 
@@ -78,3 +88,41 @@ def test_what_a_stage_adds_is_forwarded_and_what_no_list_names_is_still_found() 
     of_backend.headers = [*of_backend.headers, (b"x-new", b"n")]
     forwarded_now = build_forward_headers(endpoint, backend, Service())(of_backend)
     assert forwarded_now == [(b"x-one", b"1"), (b"x-new", b"n")]
+
+
+@given(
+    st.sampled_from(["10.0.0.1", "::ffff:10.0.0.1", "192.0.2.1", "fe80::1%eth0", ""]),
+    st.lists(
+        st.tuples(st.sampled_from([b"x-forwarded-for", b"x-real-ip", b"host"]), st.binary()),
+        max_size=4,
+    ),
+)
+def test_whatever_clients_send_an_address_comes_of_it(
+    remote: str, headers: list[tuple[bytes, bytes]]
+) -> None:
+    service = Service(extra_config={"router": RouterSettings(trusted_proxies=("10.0.0.0/8",))})
+    request = Request("GET", "/", {}, headers, remote=remote)
+    address = build_client_address(service)(request)
+    assert address == remote.removeprefix("::ffff:") or ip_address(address)
+    if remote == "192.0.2.1":  # no proxy of ours
+        assert address == remote
+
+
+@pytest.mark.parametrize(
+    ("remote", "is_one"),
+    [("10.0.0.1", True), ("::ffff:10.9.9.9", True), ("2001:db8::1", True), ("192.0.2.1", False)],
+)
+def test_proxies_are_those_that_are_named(remote: str, is_one: bool) -> None:
+    router = RouterSettings(trusted_proxies=("10.0.0.0/8", "2001:db8::/32"))
+    is_proxy = build_proxy_test(Service(extra_config={"router": router}))
+    assert is_proxy({"client": (remote, 1)}) is is_one
+    assert not is_proxy({"client": None})
+    assert build_proxy_test(Service())({"client": None})
+
+
+def test_a_proxy_that_is_no_network_is_nobody() -> None:
+    service = Service(extra_config={"router": RouterSettings(trusted_proxies=("lan",))})
+    told = [(b"x-forwarded-for", b"192.0.2.1")]
+    request = Request("GET", "/", {}, told, remote="10.0.0.1")
+    assert build_client_address(service)(request) == "10.0.0.1"
+    assert not build_proxy_test(service)({"client": ("10.0.0.1", 1)})

@@ -13,7 +13,7 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff", "asgi", "about", "patterns"},
+    {"errors", "tasks", "backoff", "asgi", "about", "openssl", "patterns"},
     {"proxy"},
     {
         "config",
@@ -54,7 +54,7 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 OWNERS = {
     "aiormq": {"amqp"},
     "bcrypt": {"auth/basic.py"},
-    "cryptography": {"auth"},
+    "cryptography": {"auth", "server/tls.py"},
     "jwt": {"auth/jose.py"},
     "coredis": {"ratelimit/redis.py"},
     "dns": {"http/discovery.py"},
@@ -67,6 +67,7 @@ OWNERS = {
         "http/connection.py",
         "http/pool.py",
         "server/exchange.py",
+        "server/tls_transport.py",
         "server/uvicorn_protocol.py",
     },
     "trio": {"bridge"},

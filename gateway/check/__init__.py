@@ -19,7 +19,9 @@ from .martian import check_martian
 from .producer import check_producer
 from .proxy import check_proxy
 from .ratelimit import check_backend_limit, check_limits
+from .security import check_security
 from .settings import changed
+from .tls import check_tls
 from .validation import check_validation
 
 CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], frozenset[str]]] = {
@@ -32,6 +34,8 @@ CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], froze
 
 def check(service: Service) -> Iterator[Finding]:
     """Remarks on a configuration that was loaded without errors."""
+    yield from check_tls(service)
+    yield from check_security(service)
     yield from check_revoker(service)
     yield from check_api_keys(service)
     yield from check_limits(service)

@@ -90,6 +90,7 @@ class _Loader:
         if root.get("version") != 3:
             findings.error("$.version", f"expected 3, found {show(document.get('version'))}")
         self._check_address(root)
+        rules.check_tls(root.get("tls"), "$.tls", findings)
         self._is_rest = not root.get("disable_rest")
         root["host"] = self._root_hosts(root.get("host", ()))
         root["endpoints"] = _kept(

@@ -172,3 +172,17 @@ def checked_hosts(
 
 def _scheme(host: str) -> str:
     return host.partition("://")[0].lower() if "://" in host else ""
+
+
+def check_tls(tls: dict[str, Any] | None, path: str, findings: Findings) -> None:
+    """Each certificate has its key; without any nobody could connect."""
+    if tls is None or tls.get("disabled"):
+        return
+    at_root = tls.get("public_key") or tls.get("private_key")
+    pairs = [(f"{path}.keys[{place}]", pair) for place, pair in enumerate(tls.get("keys", ()))]
+    for where, pair in [*pairs, *([(path, tls)] if at_root else [])]:
+        for key in ("public_key", "private_key"):
+            if not pair.get(key):
+                findings.error(f"{where}.{key}", "expected the path of a PEM file")
+    if not pairs and not at_root:
+        findings.error(f"{path}.keys", "expected at least one certificate with its key")

@@ -112,6 +112,33 @@ class ClientTls(Struct, frozen=True, kw_only=True):
     cipher_suites: tuple[int, ...] = ()
 
 
+class TlsKey(Struct, frozen=True, kw_only=True):
+    """Paths of PEM files: a certificate, with those between it and its root, and its key."""
+
+    public_key: str = ""
+    private_key: str = ""
+
+
+class Tls(Struct, frozen=True, kw_only=True):
+    """``tls``: HTTPS of the service. ``ca_certs``: paths of PEM files, of who may sign clients'.
+
+    ``prefer_server_cipher_suites`` has no effect, as in KrakenD.
+    """
+
+    disabled: bool = False
+    public_key: str = ""
+    private_key: str = ""
+    keys: tuple[TlsKey, ...] = ()
+    enable_mtls: bool = False
+    ca_certs: tuple[str, ...] = ()
+    disable_system_ca_pool: bool = False
+    min_version: str = "TLS13"
+    max_version: str = "TLS13"
+    curve_preferences: tuple[int, ...] = ()
+    cipher_suites: tuple[int, ...] = ()
+    prefer_server_cipher_suites: bool = False
+
+
 class Service(Struct, frozen=True, kw_only=True):
     """The root of a configuration file (``"version": 3``)."""
 
@@ -147,7 +174,7 @@ class Service(Struct, frozen=True, kw_only=True):
     response_header_timeout: Seconds = 0.0
     expect_continue_timeout: Seconds = 0.0
     dns_cache_ttl: Seconds = 30.0
-    tls: dict[str, Any] | None = None
+    tls: Tls | None = None
     client_tls: ClientTls | None = None
     allow_insecure_connections: bool = False
     plugin: dict[str, Any] | None = None
@@ -185,9 +212,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     ``max_body_bytes``: the largest request body. ``body_timeout``: seconds a client may take to
     send a body; ``answer_timeout``: to read an answer. ``max_connections``, ``max_requests``:
     at the same time, in one process. ``management_port``: where ``/__health``, ``/__ready`` and
-    ``/metrics`` are served instead of the public port. ``buffer_bytes``: the bound of one
-    subscription's buffer. ``max_unconfirmed``: messages that are written to one broker and not
-    confirmed yet; further ones wait. ``max_answer_bytes``: the largest answer of an HTTP
+    ``/metrics`` are served instead of the public port; ``management_tls``: under the service's
+    ``tls``. ``http2``: it has to be spoken, so another server serves. ``buffer_bytes``: the bound
+    of one subscription's buffer. ``max_unconfirmed``: messages that are written to one broker and
+    not confirmed yet; further ones wait. ``max_answer_bytes``: the largest answer of an HTTP
     backend.
     """
 
@@ -200,6 +228,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_connections: int = 10_000
     max_requests: int = 5_000
     management_port: int | None = None
+    management_tls: bool = False
+    http2: bool = False
     ready_path: str = "/__ready"
     buffer_bytes: int = 64 * 1024 * 1024
     max_unconfirmed: int = 2_000

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from ..asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer, text
+from ..asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
-from .endpoint import Handler, Route, build_handler
+from .endpoint import Route, build_handler
 from .lifespan import answer_lifespan
 from .render import build_render, build_render_error
 from .routes import Match, Routes, clean_path
@@ -20,6 +20,7 @@ NO_APPS: Mapping[str, ASGIApp] = {}
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _SUSPECT = re.compile(r"[%?#]|^\.\.?$")
 BUSY = text(503, "", (b"retry-after", b"1"))
+Wrap: TypeAlias = Callable[[Handler], Handler]
 
 
 def build_app(
@@ -29,11 +30,13 @@ def build_app(
     readiness: Callable[[], dict[str, Any]],
     agents: Callable[[], dict[str, Any]] = dict,
     version: str,
+    layers: Sequence[Wrap] = (),
 ) -> ASGIApp:
     """The application of an open gateway.
 
     ``readiness``: what ``/__ready`` tells; its key "ready" decides the status. ``agents``: what
-    ``/__health`` tells of agents.
+    ``/__health`` tells of agents. ``layers``: around every handler but those of health and
+    readiness, inner first.
     """
     router: RouterSettings = service.extra_config.get("router") or RouterSettings()
     gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
@@ -41,17 +44,28 @@ def build_app(
     version_header = (b"x-krakend", b"Version " + shown.encode())
     render_error = build_render_error(router, version_header, gateway.krakend_statuses)
 
+    def wrapped(handler: Handler) -> Handler:
+        for layer in layers:
+            handler = layer(handler)
+        return handler
+
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
     for route in routes:
         render = build_render(route.endpoint, version_header)
         handler = build_handler(route, render, render_error, gateway)
-        table.add(route.method, route.endpoint.endpoint, handler)
+        table.add(route.method, route.endpoint.endpoint, wrapped(handler))
     if router.auto_options:
-        _add_options(table, routes, version_header)
-    unlimited = _add_builtin(table, service, router, gateway, readiness, agents)
+        _add_options(table, routes, version_header, wrapped)
+    _add_debugging(table, service, gateway, wrapped)
+    unlimited: Container[Handler] = ()
+    if gateway.management_port is None:
+        states = _states(router, gateway, readiness, agents)
+        unlimited = states.values()
+        for path, handler in states.items():
+            table.add("GET", path, handler)
 
     find_static = table.static.get
-    refusals = Refusals(table, router, version_header)
+    refusals = Refusals(table, router, version_header, wrapped)
     limit = gateway.max_requests
     running = 0
 
@@ -90,25 +104,14 @@ def _below_root(scope: Scope) -> Scope:
     return {**scope, "path": path[len(root) :] or "/"}
 
 
-def _add_builtin(
-    table: Routes[Handler],
-    service: Service,
-    router: RouterSettings,
-    gateway: GatewaySettings,
-    readiness: Callable[[], dict[str, Any]],
-    agents: Callable[[], dict[str, Any]],
-) -> Container[Handler]:
-    """Add what is always there; the limit on requests does not hold for what comes back."""
-    states = _states(router, gateway, readiness, agents)
-    if gateway.management_port is None:
-        for path, handler in states.items():
-            table.add("GET", path, handler)
+def _add_debugging(
+    table: Routes[Handler], service: Service, gateway: GatewaySettings, wrapped: Wrap
+) -> None:
     for method in EVERY_METHOD:
         if service.debug_endpoint:
-            table.add(method, "/__debug/*", debug)
+            table.add(method, "/__debug/*", wrapped(debug))
         if service.echo_endpoint:
-            table.add(method, "/__echo/*", build_echo(gateway))
-    return states.values()
+            table.add(method, "/__echo/*", wrapped(build_echo(gateway)))
 
 
 def _states(
@@ -154,7 +157,7 @@ def build_management_app(
 
 
 def _add_options(
-    table: Routes[Handler], routes: Sequence[Route], version: tuple[bytes, bytes]
+    table: Routes[Handler], routes: Sequence[Route], version: tuple[bytes, bytes], wrapped: Wrap
 ) -> None:
     """An OPTIONS route for every path (KrakenD's ``auto_options``)."""
     methods: dict[str, list[str]] = {}
@@ -162,18 +165,24 @@ def _add_options(
         methods.setdefault(route.endpoint.endpoint, []).append(route.method)
     for path, names in methods.items():
         allowed = (b"allow", ", ".join(sorted(names)).encode())
-        table.add("OPTIONS", path, build_constant(text(200, "", allowed, version)))
+        table.add("OPTIONS", path, wrapped(build_constant(text(200, "", allowed, version))))
 
 
 class Refusals:
     """Requests for which the first look found nothing: parameters, redirects, 404, 405, 400."""
 
     def __init__(
-        self, table: Routes[Handler], router: RouterSettings, version: tuple[bytes, bytes]
+        self,
+        table: Routes[Handler],
+        router: RouterSettings,
+        version: tuple[bytes, bytes],
+        wrapped: Wrap,
     ) -> None:
         self._table = table
         self._router = router
         self._common = (version, (b"x-krakend-completed", b"false"))
+        self._wrapped = wrapped
+        self._not_found = self._error(404, "404 page not found")
 
     def find(self, scope: Scope) -> Match[Handler] | Answer:
         method, path = scope["method"], scope["path"]
@@ -186,7 +195,7 @@ class Refusals:
             return text(400, f"error: {problem}")
         return found
 
-    def _refuse(self, scope: Scope, method: str, path: str) -> Answer:
+    def _refuse(self, scope: Scope, method: str, path: str) -> Match[Handler] | Answer:
         router, table = self._router, self._table
         any_slash = not router.disable_redirect_trailing_slash
         if any_slash and (other := table.with_other_slash(method, path)):
@@ -198,14 +207,17 @@ class Refusals:
         if not router.disable_handle_method_not_allowed and (methods := table.methods(path)):
             allowed = (b"allow", ", ".join(methods).encode())
             return self._error(405, "405 method not allowed", allowed)
-        return self._error(404, "404 page not found")
+        return self._not_found
 
-    def _error(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> Answer:
+    def _error(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> Match[Handler]:
+        """To be answered behind the layers, as if there were such a route."""
         document = self._router.error_body.get(str(status))
         if document is None:
-            return text(status, message, *headers, *self._common, charset=False)
-        answer = as_json(status, document)
-        return Answer(status, [*headers, *self._common, *answer.headers], answer.body)
+            answer = text(status, message, *headers, *self._common, charset=False)
+        else:
+            status, inner, body = as_json(status, document)
+            answer = Answer(status, [*headers, *self._common, *inner], body)
+        return Match(self._wrapped(build_constant(answer)), {})
 
 
 def _problem(params: dict[str, str]) -> str:

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-from ..asgi import Answer, Receive, Scope, Send, send_answer
+from ..asgi import Answer, Handler, Receive, Scope, Send, send_answer
 from ..config.structs import GatewaySettings
 from ..encoding import encode_json
-from .endpoint import Handler
 from .request import BodyError, read_body, refuse_body
 
 JSON = (b"content-type", b"application/json; charset=utf-8")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ..asgi import Receive, Scope, Send, send_answer
+from ..asgi import Handler, Receive, Scope, Send, send_answer
 from ..config.structs import Endpoint, GatewaySettings
 from ..errors import GatewayError
 from ..proxy import Branch, Guard, Request, Response
@@ -14,8 +14,6 @@ from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 
 log = logging.getLogger("gateway.router")
-
-Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
 
 NO_RESPONSE = Response()
 NOWHERE = ("", 0)

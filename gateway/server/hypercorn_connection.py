@@ -8,6 +8,7 @@ something else, what it took counts as sent, as on any foreign server.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,12 +23,23 @@ BUFFER_CHECK = 0.01
 
 
 class HypercornConnection:
-    """What the router asks of a connection (gateway.router.request.Connection)."""
+    """What the router asks of a connection (gateway.router.request.Connection).
+
+    ``stream``: one request of it, in hypercorn's words; with HTTP/2 there are several.
+    ``ends_with_client``: once the client has ended, what is written goes nowhere, and hypercorn
+    does not say so: HTTP/2, and everything over TLS.
+    """
 
     keeps_body_time = False
 
-    def __init__(self, server: Any, receive: Any, answer_time: float) -> None:
+    def __init__(
+        self, server: Any, stream: Any, receive: Any, answer_time: float, ends_with_client: bool
+    ) -> None:
         self._server = server
+        self._stream = stream
+        self._ends_with_client = ends_with_client
+        # HTTP/2: what the client does not let us send yet, by stream.
+        self._buffers = getattr(stream.send.__self__, "stream_buffers", {})
         self._receive = receive
         self._answer_time = answer_time
         self.is_gone = False
@@ -46,22 +58,50 @@ class HypercornConnection:
         return None
 
     async def left(self) -> bool:
-        transport = getattr(getattr(self._server, "writer", None), "transport", None)
-        if transport is not None:  # asyncio: its own buffer is before the kernel's
-            with move_on_after(self._answer_time):
-                while transport.get_write_buffer_size() and not transport.is_closing():
-                    await sleep(BUFFER_CHECK)
-            if transport.is_closing() or transport.get_write_buffer_size():
-                transport.abort()
-                return False
-        descriptor = self._descriptor(transport)
-        return descriptor >= 0 and await Peer(descriptor).has_taken_all()
+        with move_on_after(self._answer_time):
+            while self._unsent():
+                await sleep(BUFFER_CHECK)
+        if self._unsent():
+            await self._abort()
+            return False
+        return self._is_open() and await self._peer().has_taken_all()
 
-    def _descriptor(self, transport: Any) -> int:
-        if transport is not None:
-            return int(transport.get_extra_info("socket").fileno())
+    def _unsent(self) -> int:
+        """Bytes of the answer that the kernel has not got; 0 when nobody waits for them."""
+        if not self._is_open():
+            return 0
+        buffer = self._buffers.get(self._stream.stream_id)
+        waiting = len(buffer.buffer) if buffer is not None else 0
+        return waiting + sum(int(each.get_write_buffer_size()) for each in self._transports())
+
+    def _transports(self) -> tuple[Any, ...]:
+        """asyncio's buffer is before the kernel's; with TLS there are two (uvloop shows one)."""
+        transport = getattr(getattr(self._server, "writer", None), "transport", None)
+        below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+        return tuple(each for each in (transport, below) if each is not None)
+
+    def _is_open(self) -> bool:
+        """The connection is there, and the stream, which a client may reset."""
+        if any(each.is_closing() for each in self._transports()):
+            return False
+        if self._ends_with_client and self._stream.closed:
+            return False
+        return int(self._socket().fileno()) >= 0
+
+    def _socket(self) -> Any:
+        if transports := self._transports():
+            return transports[0].get_extra_info("socket")
         stream = self._server.stream
-        return int(getattr(stream, "transport_stream", stream).socket.fileno())
+        return getattr(stream, "transport_stream", stream).socket
+
+    def _peer(self) -> Peer:
+        return Peer(self._socket().fileno(), self._is_open)
+
+    async def _abort(self) -> None:
+        if transports := self._transports():
+            transports[0].abort()
+        else:
+            await self._server.stream.aclose()
 
 
 def adapt(app: Any, limits: Limits) -> Any:
@@ -71,13 +111,21 @@ def adapt(app: Any, limits: Limits) -> Any:
         if scope["type"] != "http":
             await app(scope, receive, send)
         elif status := _refusal(scope["headers"], limits):
-            headers = [(b"content-length", b"0"), (b"connection", b"close")]
+            # HTTP/2 has no such header, and refuses it.
+            close = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+            headers = [(b"content-length", b"0"), *close]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send(END)
         elif (server := _server(send)) is None:
             await app(scope, receive, send)
         else:
-            connection = HypercornConnection(server, receive, limits.answer_time)
+            connection = HypercornConnection(
+                server,
+                send.__self__,
+                receive,
+                limits.answer_time,
+                scope["scheme"] == "https" or not scope["http_version"].startswith("1"),
+            )
             scope["extensions"]["gateway.connection"] = connection
             await _answer(app, scope, receive, send)
 
@@ -98,7 +146,8 @@ async def _answer(app: Any, scope: Any, receive: Any, send: Any) -> None:
 
     await app(scope, receive, send_all_but_the_end)
     if is_ended:
-        await send(END)
+        with suppress(OSError):  # the client has gone
+            await send(END)
 
 
 def _server(send: Any) -> Any:

@@ -1,13 +1,15 @@
 """hypercorn inside our nursery: asyncio and Trio, HTTP/1.1 and HTTP/2.
 
 What it cannot do: limit the number of connections, or the time for a body. A client that does
-not read at all is given up by the kernel (TCP_USER_TIMEOUT, ``answer_time``).
+not read at all is given up by the kernel (TCP_USER_TIMEOUT, ``answer_time``). HTTP/2 is spoken
+over TLS when client and server agree on it, and without TLS to whoever begins with it (h2c).
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +23,19 @@ from .hypercorn_connection import adapt
 from .settings import ServeSettings
 
 
+class OverTls(Config):
+    """A configuration whose TLS is made elsewhere."""
+
+    tls: ssl.SSLContext
+
+    @property
+    def ssl_enabled(self) -> bool:
+        return True
+
+    def create_ssl_context(self) -> ssl.SSLContext:
+        return self.tls
+
+
 async def serve_hypercorn(
     app: Any,
     settings: ServeSettings,
@@ -30,6 +45,10 @@ async def serve_hypercorn(
 ) -> None:
     limits = settings.limits
     config = Config()
+    if settings.tls is not None:
+        config = OverTls()
+        config.tls = settings.tls.context(("h2", "http/1.1"))
+        config.ssl_handshake_timeout = limits.header_time
     # hypercorn owns what it is given by number.
     config.bind = [f"fd://{listening.detach()}" for listening in sockets]
     config.accesslog = None

@@ -6,6 +6,7 @@ import fcntl
 import select
 import struct
 import termios
+from collections.abc import Callable
 
 from anyio import move_on_after, sleep
 
@@ -16,10 +17,15 @@ DOUBT_TIME = 1.0
 
 
 class Peer:
-    """The client of the socket ``descriptor``, as long as that is open."""
+    """The client of the socket ``descriptor``, as long as that is open (``is_open``).
 
-    def __init__(self, descriptor: int) -> None:
+    ``has_ended``: it has said, in TLS, that it will send no more. Its FIN, or its reset, follows.
+    """
+
+    def __init__(self, descriptor: int, is_open: Callable[[], bool]) -> None:
+        self.has_ended = False
         self._descriptor = descriptor
+        self._is_open = is_open
         poll = select.poll()
         poll.register(descriptor, FIN)
         self._poll = poll.poll
@@ -27,7 +33,9 @@ class Peer:
     async def has_taken_all(self) -> bool:
         """Whether a client is there that took, or will take, every byte the kernel was given."""
         events = self._poll(0)
-        return not events or await self._took_all(events[0][1])
+        if not events and not self.has_ended:
+            return True
+        return await self._took_all(events[0][1] if events else 0)
 
     async def _took_all(self, events: int) -> bool:
         """It has sent a FIN: after it had read everything, or it closed before.
@@ -35,14 +43,18 @@ class Peer:
         In the second case its kernel answers our bytes with a reset, and until it does they
         count as not acknowledged.
         """
+        is_taken = False
         with move_on_after(DOUBT_TIME):
-            while not events & GONE:
+            while self._is_open() and not events & GONE:
                 is_taken = self._unacknowledged() == 0
-                ((_, events),) = self._poll(0)
-                if is_taken and not events & GONE:
+                found = self._poll(0)
+                events = found[0][1] if found else 0
+                if is_taken and events & FIN and not events & GONE:
                     return True
                 await sleep(0.01)
-        return False
+            return False
+        # It has ended in TLS, and its connection is still there: it reads on.
+        return is_taken and not events & FIN
 
     def _unacknowledged(self) -> int:
         """Bytes in the kernel's send queue (SIOCOUTQ, tcp(7))."""

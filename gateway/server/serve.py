@@ -14,14 +14,23 @@ from .settings import ServerName, ServeSettings
 from .sockets import open_sockets
 
 
-def chosen_server(server: ServerName) -> ServerName:
-    """ "auto" resolved for the async library that runs. Raises :class:`GatewayError`."""
-    library = current_async_library()
-    if server == "auto":
-        return "uvicorn" if library == "asyncio" else "hypercorn"
-    if server == "uvicorn" and library != "asyncio":
+def chosen_server(settings: ServeSettings, library: str | None = None) -> ServerName:
+    """ "auto" resolved for an async library, by default that which runs, and for what has to be
+    spoken. Raises :class:`GatewayError`.
+    """
+    library = library or current_async_library()
+    if settings.server == "auto":
+        return "uvicorn" if library == "asyncio" and not settings.http2 else "hypercorn"
+    if settings.server == "uvicorn" and library != "asyncio":
         raise GatewayError("uvicorn runs on asyncio only; take hypercorn for Trio")
-    return server
+    return settings.server
+
+
+def suits_uvloop(settings: ServeSettings, library: str) -> bool:
+    """Not below hypercorn with TLS: uvloop does not show which of an answer has not left."""
+    if library != "asyncio":
+        return False
+    return settings.tls is None or chosen_server(settings, library) == "uvicorn"
 
 
 async def serve(
@@ -37,7 +46,7 @@ async def serve(
     ``sockets``: listening already, and ours to close. ``started``: called when requests can
     come. Installs no signal handlers. Raises :class:`GatewayError` when the port is taken.
     """
-    server = chosen_server(settings.server)
+    server = chosen_server(settings)
     if sockets is None:
         sockets = open_sockets(
             settings.host, settings.port, answer_time=settings.limits.answer_time

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service
+from .tls import ServerTls
 
 ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
 
@@ -24,22 +25,32 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class ServeSettings(Struct, frozen=True, kw_only=True):
-    """``host`` empty: every address; ``port`` 0: any free one."""
+    """``host`` empty: every address; ``port`` 0: any free one.
+
+    ``tls``: spoken on every connection; None: on none. ``http2``: has to be spoken.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     server: ServerName = "auto"
     limits: Limits = Limits()
     grace: float = DEFAULT_GRACE
+    tls: ServerTls | None = None
+    http2: bool = False
 
 
 def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettings:
-    """What the configuration says; KrakenD's 0 means "no limit said", so ours holds."""
+    """What the configuration says; KrakenD's 0 means "no limit said", so ours holds.
+
+    Reads certificates. Raises :class:`gateway.ConfigError`.
+    """
     gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
     return ServeSettings(
         host=service.listen_ip,
         port=service.port,
         server=server,
+        tls=None if service.tls is None or service.tls.disabled else ServerTls(service.tls),
+        http2=service.use_h2c or gateway.http2,
         grace=service.max_shutdown_wait_time or DEFAULT_GRACE,
         limits=Limits(
             header_bytes=service.max_header_bytes or Limits().header_bytes,

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for a stop, the second insists."""
+"""SIGTERM and SIGINT: the first asks for a stop, the second insists. SIGHUP: read again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from anyio import Event, open_signal_receiver
+from anyio import Event, open_signal_receiver, to_thread
 
 log = logging.getLogger("gateway.server")
 
@@ -30,6 +30,13 @@ async def stop_on_signals(
             about_to_stop()
             stop.set()
             _end_process_after(grace + AFTER_GRACE)
+
+
+async def call_on_hangup(call: Callable[[], object]) -> None:
+    """In a thread, on each SIGHUP. Never returns."""
+    with open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            await to_thread.run_sync(call)
 
 
 def _end_process_after(seconds: float) -> None:

@@ -103,7 +103,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self.peer = Peer(transport.get_extra_info("socket").fileno())
+        descriptor = transport.get_extra_info("socket").fileno()
+        self.peer = Peer(descriptor, lambda: not transport.is_closing())
         self._expect(self.limits.header_time, 408)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
@@ -127,7 +128,8 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stay open while it is in doubt whether an answer arrived; otherwise close."""
         exchange = self.cycle
-        if exchange is None or not exchange.is_undecided or self.scheme == "https":
+        self.peer.has_ended = True
+        if exchange is None or not exchange.is_undecided:
             return False
         exchange.keep_alive = False
         return True
@@ -246,10 +248,14 @@ class HttpProtocol(HttpToolsProtocol):
     # Limits.
 
     def check_time(self, now: float) -> None:
-        """Called by the clock."""
+        """Called by the clock. What a client has not read yet has a time of its own."""
+        exchange = self.cycle
+        if exchange is not None and exchange.is_undecided:
+            return  # left() keeps it
         if 0 < self._deadline < now:
             if self.transport.get_write_buffer_size():
-                self.transport.abort()
+                if self._deadline + self.answer_time - self.limits.idle_time < now:
+                    self.transport.abort()
             elif self._refusal:
                 self._refuse(self._refusal)
             else:

@@ -14,6 +14,7 @@ from anyio import Event
 
 from ..tasks import open_tasks
 from .settings import ServeSettings
+from .tls_transport import Handshakes, over_tls
 from .uvicorn_protocol import Clock, HttpProtocol
 
 
@@ -25,9 +26,14 @@ async def serve_uvicorn(
     started: Callable[[], object],
 ) -> None:
     clock = Clock(settings.limits)
+    handshakes = Handshakes(settings.limits.connections, settings.limits.header_time)
+    build_protocol: Callable[..., Any] = partial(HttpProtocol, clock=clock)
+    if settings.tls is not None:
+        context = settings.tls.context(("http/1.1",))
+        build_protocol = over_tls(build_protocol, context, handshakes)
     config = uvicorn.Config(
         app,
-        http=partial(HttpProtocol, clock=clock),  # type: ignore[arg-type]
+        http=build_protocol,  # type: ignore[arg-type]
         interface="asgi3",
         ws="none",
         lifespan="off",
@@ -45,6 +51,7 @@ async def serve_uvicorn(
             await server.serve(sockets)
             tasks.cancel_scope.cancel()
     finally:
+        handshakes.abort()
         # Whoever has not read until now does not keep the process.
         for connection in tuple(server.server_state.connections):
             connection.transport.abort()

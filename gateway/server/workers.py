@@ -7,40 +7,60 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from anyio import Event, create_task_group, open_process, sleep
 from anyio.abc import Process
 
 from ..ratelimit.table import open_shared_memory
-from .signals import stop_on_signals
+from .signals import call_on_hangup, stop_on_signals
 
 log = logging.getLogger("gateway.server")
 
 RESTART_PAUSE = 1.0
 
 
-async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
+async def supervise(
+    command: Sequence[str], workers: int, grace: float, forwards_hangup: bool = False
+) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
-    They inherit memory in which they keep rate limits together.
+    ``forwards_hangup``: the workers get each SIGHUP, too. They inherit memory in which they keep
+    rate limits together.
 
     A worker that ends by itself is started again after a pause; one that never came up (status
     1 within the pause) ends all.
     """
     stop = Event()
     failed: list[int] = []
+    running: set[Process] = set()
+
+    def hang_up() -> None:
+        for process in tuple(running):
+            with suppress(ProcessLookupError):  # it has ended by itself
+                process.send_signal(signal.SIGHUP)
+
     with open_shared_memory() as memory:
         async with create_task_group() as tasks:
             tasks.start_soon(stop_on_signals, stop, grace)
+            if forwards_hangup:
+                tasks.start_soon(call_on_hangup, hang_up)
             async with create_task_group() as processes:
                 for number in range(workers):
-                    processes.start_soon(_keep_running, command, number, memory, stop, failed)
+                    processes.start_soon(
+                        _keep_running, command, number, memory, stop, failed, running
+                    )
             tasks.cancel_scope.cancel()
     return 1 if failed else 0
 
 
 async def _keep_running(
-    command: Sequence[str], number: int, memory: int, stop: Event, failed: list[int]
+    command: Sequence[str],
+    number: int,
+    memory: int,
+    stop: Event,
+    failed: list[int],
+    running: set[Process],
 ) -> None:
     while not stop.is_set():
         process = await open_process(
@@ -50,10 +70,12 @@ async def _keep_running(
             stderr=sys.stderr.fileno(),
             pass_fds=[memory],
         )
+        running.add(process)
         async with create_task_group() as tasks:
             tasks.start_soon(_forward_stop, process, stop)
             status = await process.wait()
             tasks.cancel_scope.cancel()
+        running.discard(process)
         if stop.is_set():
             failed.extend([status] if status else [])
             return

@@ -75,6 +75,15 @@ async def test_the_oldest_version_is_1_3_unless_said_otherwise() -> None:
     assert await status({"client_tls": older}, old) == 200
 
 
+async def test_suites_can_be_chosen_for_older_versions() -> None:
+    old = server_side(maximum_version=ssl.TLSVersion.TLSv1_2)
+    old.set_ciphers("ECDHE+AES128+AESGCM")
+    older = {**TRUSTING, "min_version": "TLS12"}
+    for suites, answered in (([], 200), ([0xC030, 0xC02C], 500), ([0xC030, 0xC02F, 0xC02B], 200)):
+        settings = {"client_tls": {**older, "cipher_suites": suites}}
+        assert await status(settings, old) == answered
+
+
 async def test_the_gateway_shows_its_certificate() -> None:
     strict = server_side(verify_mode=ssl.CERT_REQUIRED)
     strict.load_verify_locations(AUTHORITY)

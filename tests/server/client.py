@@ -1,24 +1,45 @@
-"""A client that does exactly what it is told, byte by byte."""
+"""A client that does exactly what it is told, byte by byte; over TLS where the server speaks it."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio import Event, aclose_forcefully, connect_tcp, create_task_group, fail_after
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream
 
+from gateway.config.structs import Tls, TlsKey
 from gateway.server import ServeSettings, serve
 from gateway.server.sockets import open_sockets
+from gateway.server.tls import ServerTls
+
+FOLDER = Path(__file__).parents[1] / "http" / "certificates"
+KEY = TlsKey(public_key=str(FOLDER / "localhost.pem"), private_key=str(FOLDER / "localhost.key"))
+
+
+def server_tls() -> ServerTls:
+    """For "localhost"."""
+    return ServerTls(Tls(keys=(KEY,), min_version="TLS12"))
+
+
+def client_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=FOLDER / "ca.pem")
+    context.check_hostname = False
+    return context
 
 
 @asynccontextmanager
 async def serving(app: Any, settings: ServeSettings) -> AsyncGenerator[tuple[int, Event]]:
     """Serve ``app``; yield its port and the event that stops it."""
     sockets = open_sockets("127.0.0.1", 0, answer_time=settings.limits.answer_time)
-    port = sockets[0].getsockname()[1]
+    port: int = sockets[0].getsockname()[1]
+    if settings.tls is not None:
+        _secured.add(port)
     stop, started = Event(), Event()
 
     async def run() -> None:
@@ -32,21 +53,37 @@ async def serving(app: Any, settings: ServeSettings) -> AsyncGenerator[tuple[int
                 yield port, stop
                 stop.set()
     finally:
+        _secured.discard(port)
         while _clients:
             await aclose_forcefully(_clients.pop())
 
 
-_clients: list[SocketStream] = []
+_clients: list[ByteStream] = []
+_secured: set[int] = set()
 
 
-async def connect(port: int) -> SocketStream:
+async def connect(port: int, protocol: str = "http/1.1") -> ByteStream:
     """A connection; closed at the latest when the server is."""
-    client = await connect_tcp("127.0.0.1", port)
+    client: ByteStream
+    if port in _secured:
+        context = client_tls()
+        context.set_alpn_protocols([protocol])
+        client = await connect_tcp(
+            "127.0.0.1", port, ssl_context=context, tls_standard_compatible=False
+        )
+    else:
+        client = await connect_tcp("127.0.0.1", port)
     _clients.append(client)
     return client
 
 
-async def receive_all(client: SocketStream) -> bytes:
+def connect_blocking(port: int) -> socket.socket:
+    """For threads, and for those who close without a farewell."""
+    client = socket.create_connection(("127.0.0.1", port))
+    return client_tls().wrap_socket(client) if port in _secured else client
+
+
+async def receive_all(client: ByteStream) -> bytes:
     """Until the server closes."""
     received = b""
     with fail_after(10):
@@ -57,12 +94,13 @@ async def receive_all(client: SocketStream) -> bytes:
                 return received
 
 
-async def receive_until(client: SocketStream, end: bytes) -> bytes:
-    received = b""
+async def receive_until(client: ByteStream, end: bytes, size: int = 0) -> bytes:
+    """Until the end of it, at the earliest after ``size`` bytes."""
+    received = bytearray()
     with fail_after(10):
-        while not received.endswith(end):
+        while len(received) <= size or not received.endswith(end):
             received += await client.receive()
-    return received
+    return bytes(received)
 
 
 def get(path: str = "/", *headers: str, version: str = "1.1") -> bytes:

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.server import Limits, ServeSettings, serve
 from gateway.server.settings import ServerName
 
-from .client import connect, get, receive_all, receive_until, serving, status_of
+from .client import connect, get, receive_all, receive_until, server_tls, serving, status_of
 
 pytestmark = pytest.mark.anyio
 
@@ -24,12 +24,23 @@ LIMITS = Limits(header_bytes=20_000, body_bytes=1000, answer_time=1)
 SETTINGS = ServeSettings(limits=LIMITS, grace=1)
 
 
-@pytest.fixture(params=["uvicorn", "hypercorn"])
-def settings(request: pytest.FixtureRequest, anyio_backend: str) -> ServeSettings:
-    name: ServerName = request.param
-    if anyio_backend == "trio":
-        name = "hypercorn"
-    return replace(SETTINGS, server=name)
+SERVERS = [("asyncio", "uvicorn"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
+
+
+@pytest.fixture(params=SERVERS, ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
+    pair: tuple[str, ServerName] = request.param
+    return pair
+
+
+@pytest.fixture
+def anyio_backend(pair: tuple[str, ServerName]) -> str:
+    return pair[0]
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def settings(request: pytest.FixtureRequest, pair: tuple[str, ServerName]) -> ServeSettings:
+    return replace(SETTINGS, server=pair[1], tls=server_tls() if request.param else None)
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:

@@ -14,8 +14,18 @@ from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
 from gateway.server.exchange import Exchange
+from gateway.server.uvicorn_protocol import TICK
 
-from .client import connect, get, receive_all, receive_until, serving, status_of
+from .client import (
+    connect,
+    connect_blocking,
+    get,
+    receive_all,
+    receive_until,
+    server_tls,
+    serving,
+    status_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +40,14 @@ LIMITS = Limits(
 SETTINGS = ServeSettings(server="uvicorn", limits=LIMITS, grace=1)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def settings(request: pytest.FixtureRequest) -> ServeSettings:
+    return replace(SETTINGS, tls=server_tls()) if request.param else SETTINGS
 
 
 class Application:
@@ -41,12 +56,15 @@ class Application:
     def __init__(self) -> None:
         self.size = 5
         self.left: list[bool] = []
+        self.begun = Event()
         self.gone = Event()
         self.waits = False
+        self.asks = True
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         connection = scope["extensions"]["gateway.connection"]
+        self.begun.set()
         if self.waits:
             connection.watch(self.gone.set)
             await self.gone.wait()
@@ -58,7 +76,7 @@ class Application:
         headers = [(b"content-length", b"%d" % self.size), *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"x" * self.size})
-        self.left.append(await connection.left())
+        self.left.append(not self.asks or await connection.left())
 
 
 @pytest.fixture
@@ -67,8 +85,8 @@ async def app() -> Application:
 
 
 @pytest.fixture
-async def port(app: Application) -> AsyncGenerator[int]:
-    async with serving(app, SETTINGS) as (port, _):
+async def port(app: Application, settings: ServeSettings) -> AsyncGenerator[int]:
+    async with serving(app, settings) as (port, _):
         yield port
 
 
@@ -89,7 +107,7 @@ async def test_who_reads_has_it(app: Application, port: int) -> None:
 @pytest.mark.parametrize("close", ["", "Connection: close"])
 async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, close: str) -> None:
     def ask() -> None:
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with connect_blocking(port) as client:
             client.sendall(get("/", close) if close else get())
             while b"xxxxx" not in client.recv(1000):
                 pass
@@ -101,15 +119,17 @@ async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, 
 
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_reset: bool) -> None:
-    def ask_and_close() -> None:
-        client = socket.create_connection(("127.0.0.1", port))
+    def ask() -> socket.socket:
+        client = connect_blocking(port)
         if is_reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(get())
-        client.close()
+        return client
 
     app.waits = True
-    await to_thread.run_sync(ask_and_close)
+    client = await to_thread.run_sync(ask)
+    await app.begun.wait()
+    client.close()
     assert await until_decided(app) == [False]
 
 
@@ -130,15 +150,29 @@ async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> N
     assert await until_decided(app) == [False]
 
 
-async def test_who_reads_a_large_answer_has_it(app: Application) -> None:
+async def test_who_reads_a_large_answer_has_it(app: Application, settings: ServeSettings) -> None:
     app.size = 20_000_000
-    patient = replace(SETTINGS, limits=replace(LIMITS, answer_time=30.0))
+    patient = replace(settings, limits=replace(LIMITS, answer_time=30.0))
     async with serving(app, patient) as (port, _):
         client = await connect(port)
         async with create_task_group() as tasks:
             await client.send(get("/", "Connection: close"))
             tasks.start_soon(receive_all, client)
             assert await until_decided(app) == [True]
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_an_answer_may_be_read_for_longer_than_a_connection_may_idle(
+    app: Application, settings: ServeSettings, is_asked: bool
+) -> None:
+    app.size, app.asks = 8_000_000, is_asked
+    patient = replace(settings, limits=replace(LIMITS, answer_time=30.0))
+    async with serving(app, patient) as (port, _):
+        client = await connect(port)
+        await client.send(get())
+        await sleep(3 * LIMITS.idle_time + 2 * TICK)
+        assert len(await receive_until(client, b"x" * 1000, app.size)) > app.size
+        assert await until_decided(app) == [True]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])

@@ -1,0 +1,63 @@
+"""Traps of ``tls`` and ``client_tls``: whom they trust, and what they have no effect on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..config.findings import Finding
+from ..config.structs import ClientTls, GatewaySettings, Service, Tls
+from ..openssl import remarks
+
+
+def check_tls(service: Service) -> Iterator[Finding]:
+    """Remarks on both sides, and on HTTP/2."""
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    found = [("$", text) for text in _on_root(service, gateway)]
+    if service.tls is not None:
+        found += [("$.tls", text) for text in (*_on_tls(service.tls), *_protocol(service.tls))]
+    if service.client_tls is not None:
+        client = service.client_tls
+        found += [("$.client_tls", text) for text in (*_on_client_tls(client), *_protocol(client))]
+    for path, (key, text) in found:
+        yield Finding(f"{path}.{key}", "warning", text)
+
+
+def _protocol(settings: Tls | ClientTls) -> Iterator[tuple[str, str]]:
+    return remarks(
+        settings.min_version,
+        settings.max_version,
+        settings.cipher_suites,
+        settings.curve_preferences,
+    )
+
+
+def _on_root(service: Service, gateway: GatewaySettings) -> Iterator[tuple[str, str]]:
+    if service.use_h2c:
+        yield "use_h2c", "hypercorn serves then, which costs more for each request"
+    if service.allow_insecure_connections:
+        yield "allow_insecure_connections", "backends need not be who they say they are"
+    if gateway.management_tls and (service.tls is None or gateway.management_port is None):
+        yield "extra_config.gateway.management_tls", "without tls and management_port no effect"
+
+
+def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
+    if settings.disabled:
+        yield "disabled", "plain HTTP is spoken"
+    if settings.prefer_server_cipher_suites:
+        yield "prefer_server_cipher_suites", "no effect, as in KrakenD"
+    if not settings.enable_mtls:
+        for key in ("ca_certs", "disable_system_ca_pool"):
+            if getattr(settings, key):
+                yield key, "without enable_mtls no effect"
+    elif not settings.disable_system_ca_pool:
+        text = "without it every authority of this system may sign a client's certificate"
+        yield "disable_system_ca_pool", text
+    elif not settings.ca_certs:
+        yield "ca_certs", "without it only roots among the service's own certificates count"
+
+
+def _on_client_tls(settings: ClientTls) -> Iterator[tuple[str, str]]:
+    if settings.allow_insecure_connections:
+        yield "allow_insecure_connections", "backends need not be who they say they are"
+    if len(settings.client_certs) > 1:
+        yield "client_certs", "of several with keys of one kind the last is shown"

@@ -1,0 +1,94 @@
+"""What KrakenD's TLS settings mean to OpenSSL: versions, cipher suites, curves."""
+
+from __future__ import annotations
+
+import ssl
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+NEWEST = ssl.TLSVersion.TLSv1_3
+VERSIONS = {
+    "SSL3.0": ssl.TLSVersion.TLSv1,  # nobody has SSL 3.0 any more
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": NEWEST,
+}
+"""Any other name means the newest (lura, parseTLSVersion)."""
+
+DEFAULT_SUITES = (0xC02F, 0xC02B, 0xC030, 0xC02C, 0xCCA8, 0xCCA9)
+"""KrakenD's, for TLS 1.2: ECDHE with AES-GCM or ChaCha20 (lura, defaultCipherSuites)."""
+CURVES = {23: "prime256v1", 24: "secp384r1", 25: "secp521r1"}
+
+
+def restrict(
+    context: ssl.SSLContext,
+    min_version: str,
+    max_version: str,
+    cipher_suites: Sequence[int],
+    curve_preferences: Sequence[int],
+) -> None:
+    """Let ``context`` do what the settings say and no more.
+
+    Suites of TLS 1.3 cannot be chosen, in Go neither: a list of nothing else means no older
+    version. Of curves OpenSSL takes one here: several leave it its own.
+    """
+    oldest, newest = VERSIONS.get(min_version, NEWEST), VERSIONS.get(max_version, NEWEST)
+    names = [name for each in cipher_suites or DEFAULT_SUITES if (name := suite_name(each))]
+    if not names:
+        oldest = NEWEST
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of versions before 1.2
+        context.minimum_version = oldest
+        context.maximum_version = newest
+    if names:
+        # OpenSSL wants the lowest level for what signs with SHA-1.
+        level = [] if oldest >= ssl.TLSVersion.TLSv1_2 else ["@SECLEVEL=0"]
+        context.set_ciphers(":".join([*names, *level]))
+    if len(curve_preferences) == 1 and (curve := CURVES.get(curve_preferences[0])):
+        context.set_ecdh_curve(curve)
+
+
+def suite_name(suite: int) -> str | None:
+    """OpenSSL's name of a suite before TLS 1.3; None when it has none."""
+    return _suites().get(suite)
+
+
+def is_suite_of_newest(suite: int) -> bool:
+    """Of TLS 1.3: they are always on (RFC 8446, B.4)."""
+    return suite >> 8 == 0x13
+
+
+@cache
+def _suites() -> dict[int, str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("ALL:!aNULL:!eNULL:@SECLEVEL=0")
+    known = ((cipher["id"] & 0xFFFF, cipher["name"]) for cipher in context.get_ciphers())
+    return {suite: name for suite, name in known if not is_suite_of_newest(suite)}
+
+
+def remarks(
+    min_version: str,
+    max_version: str,
+    cipher_suites: Sequence[int],
+    curve_preferences: Sequence[int],
+) -> Iterator[tuple[str, str]]:
+    """Keys, and what is odd or weak about their values."""
+    for key, name in (("min_version", min_version), ("max_version", max_version)):
+        if name not in VERSIONS:
+            yield key, f'unknown "{name}", "TLS13" is used; there are: {", ".join(VERSIONS)}'
+    oldest, newest = VERSIONS.get(min_version, NEWEST), VERSIONS.get(max_version, NEWEST)
+    if oldest > newest:
+        yield "max_version", "older than min_version: no connection can be made"
+    if oldest < ssl.TLSVersion.TLSv1_2:
+        yield "min_version", "versions before TLS12 are broken, and no browser speaks them"
+        if not cipher_suites:
+            yield "cipher_suites", "without it versions before TLS12 have none"
+    unknown = [each for each in cipher_suites if not suite_name(each)]
+    if others := [str(each) for each in unknown if not is_suite_of_newest(each)]:
+        yield "cipher_suites", f"OpenSSL does not have: {', '.join(others)}"
+    if cipher_suites and len(unknown) == len(cipher_suites) and oldest < NEWEST:
+        yield "cipher_suites", "none of a version before TLS13: only that is spoken"
+    if curve_preferences and not (len(curve_preferences) == 1 and curve_preferences[0] in CURVES):
+        yield "curve_preferences", "only one of 23, 24 and 25 can be chosen: OpenSSL's own are used"

@@ -1,0 +1,212 @@
+"""``tls`` of the service: certificates, whom they are for, and whose clients may come.
+
+What is read from disk can be read again while connections are open (SIGHUP).
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config.findings import ConfigError, Findings
+from ..config.structs import Tls, TlsKey
+from ..openssl import restrict
+
+log = logging.getLogger("gateway.server")
+
+
+class Certificate(NamedTuple):
+    """A context, and the names that clients may ask for to get it."""
+
+    context: ssl.SSLContext
+    names: frozenset[str]
+
+
+class ServerTls:
+    """What listening sockets need to speak TLS. Raises :class:`ConfigError` with every problem.
+
+    ``keys``: at least one; the first is for clients that ask for no name, or for one that none
+    has (Go, crypto/tls, getCertificate).
+    """
+
+    def __init__(self, settings: Tls) -> None:
+        self._settings = settings
+        self._listening: list[Listening] = []
+        _read_certificates(settings, ())
+
+    def context(self, protocols: Sequence[str]) -> ssl.SSLContext:
+        """For one server, which speaks these ``protocols`` (ALPN)."""
+        listening = Listening(partial(_read_certificates, self._settings, protocols))
+        self._listening.append(listening)
+        return listening.context
+
+    def reload(self) -> None:
+        """Read the files again, for connections to come. When that fails the old ones stay."""
+        try:
+            for listening in self._listening:
+                listening.reload()
+        except ConfigError as error:
+            log.error("the certificates stay as they are: %s", error)
+        else:
+            log.info("the certificates were read again")
+
+
+class Listening:
+    """The context of a server, which hands each connection to a certificate's own."""
+
+    def __init__(self, read: Callable[[], list[Certificate]]) -> None:
+        self._read = read
+        self._certificates = read()
+        self.context = self._certificates[0].context
+        self.context.sni_callback = self._choose
+
+    def reload(self) -> None:
+        self._certificates = self._read()
+
+    def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = choose(self._certificates, name or "").context
+
+
+def choose(certificates: Sequence[Certificate], name: str) -> Certificate:
+    """The first that is for ``name``; a wildcard stands for one label."""
+    name = name.lower().rstrip(".")
+    above = "*." + name.partition(".")[2]
+    for certificate in certificates:
+        if name in certificate.names or above in certificate.names:
+            return certificate
+    return certificates[0]
+
+
+def pairs_of(settings: Tls) -> list[tuple[str, TlsKey]]:
+    """Path of the keys in the file, and the keys; those at the root come last, as in KrakenD."""
+    pairs = [(f"$.tls.keys[{place}]", pair) for place, pair in enumerate(settings.keys)]
+    if settings.public_key or settings.private_key:
+        pairs.append(("$.tls", _at_root(settings)))
+    return pairs
+
+
+def _at_root(settings: Tls) -> TlsKey:
+    return TlsKey(public_key=settings.public_key, private_key=settings.private_key)
+
+
+def _read_certificates(settings: Tls, protocols: Sequence[str]) -> list[Certificate]:
+    findings = Findings()
+    pairs = pairs_of(settings)
+    certificates = []
+    for path, pair in pairs:
+        context = _build_context(settings, protocols)
+        if _load(context, pair, path, findings):
+            # Nobody asks the only one for its names.
+            names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
+            certificates.append(Certificate(context, names))
+    if findings.has_errors:
+        raise ConfigError(findings)
+    return certificates
+
+
+def _load(context: ssl.SSLContext, pair: TlsKey, path: str, findings: Findings) -> bool:
+    problems = [*_unreadable(pair.public_key), *_unreadable(pair.private_key)]
+    for problem in problems:
+        findings.error(path, problem)
+    if problems:
+        return False
+    try:
+        # Without a password OpenSSL would ask the terminal for it.
+        context.load_cert_chain(pair.public_key, pair.private_key, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        findings.error(path, f"not a certificate and its private key in PEM: {_told(error)}")
+        return False
+    return True
+
+
+def _unreadable(file: str) -> Iterator[str]:
+    try:
+        Path(file).open("rb").close()
+    except OSError as error:
+        yield f"cannot read {file}: {error.strerror}"
+
+
+def _told(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error)
+
+
+def names_of(path: str) -> frozenset[str]:
+    """The DNS names of the first certificate of a PEM file, in lower case."""
+    from cryptography import x509
+
+    certificate = x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+
+
+class Impatient(ssl.SSLObject):
+    """Says farewell and does not wait for the other side's: a client that never says it would
+    hold up a stop for 30 s (asyncio's time)."""
+
+    def unwrap(self) -> Any:
+        with suppress(ssl.SSLWantReadError):
+            return super().unwrap()
+
+
+def _build_context(settings: Tls, protocols: Sequence[str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Impatient
+    restrict(
+        context,
+        settings.min_version,
+        settings.max_version,
+        settings.cipher_suites,
+        settings.curve_preferences,
+    )
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if settings.enable_mtls:
+        _ask_for_certificates(context, settings)
+    return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, settings: Tls) -> None:
+    """Whoever comes must show a certificate of one of these authorities.
+
+    A file that cannot be used is logged and left out, as in KrakenD: fewer are trusted then.
+    The roots that stand in the server's own certificate files count too (lura); what else
+    stands there does not: it may be an authority that signs for the whole world.
+    """
+    context.verify_mode = ssl.CERT_REQUIRED
+    # To Go whatever is listed is an anchor, whoever signed it.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    # A session that is resumed shows no certificate again.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    if not settings.disable_system_ca_pool:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    for path in settings.ca_certs:
+        try:
+            context.load_verify_locations(path)
+        except OSError as error:
+            log.error("tls: cannot use %s: %s", path, error.strerror or error)
+    for pair in settings.keys:
+        for root in _roots(pair.public_key):
+            context.load_verify_locations(cadata=root)
+
+
+def _roots(path: str) -> list[bytes]:
+    """The authorities of a PEM file that signed themselves."""
+    reader = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        reader.load_verify_locations(path)
+    except OSError:  # said elsewhere
+        return []
+    told: list[Any] = reader.get_ca_certs()
+    encoded = reader.get_ca_certs(binary_form=True)
+    return [
+        each for each, one in zip(encoded, told, strict=True) if one["subject"] == one["issuer"]
+    ]

@@ -1,0 +1,338 @@
+"""Certificates, names, clients' certificates, versions: what is spoken on a port with ``tls``."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from anyio import to_thread
+
+from gateway import ConfigError
+from gateway.config.structs import Tls, TlsKey
+from gateway.server import ServeSettings
+from gateway.server.settings import ServerName
+from gateway.server.tls import Certificate, ServerTls, choose
+
+from .client import KEY, get, serving
+from .test_serve import anyio_backend, hello, pair
+
+__all__ = ["anyio_backend", "pair"]
+
+pytestmark = pytest.mark.anyio
+
+AUTHORITY = trustme.CA()
+OLD = {"min_version": "TLS12", "max_version": "TLS12"}
+
+
+@pytest.fixture
+def server(pair: tuple[str, ServerName]) -> ServerName:
+    return pair[1]
+
+
+@pytest.fixture
+def make_key(tmp_path: Path) -> Callable[..., TlsKey]:
+    """Writes a certificate for some names under a file name."""
+
+    def make(
+        *names: str,
+        file: str = "key",
+        authority: trustme.CA = AUTHORITY,
+        also: trustme.CA | None = None,
+    ) -> TlsKey:
+        issued = authority.issue_cert(*names)
+        chain, key = tmp_path / f"{file}.pem", tmp_path / f"{file}.key"
+        written = [*issued.cert_chain_pems, *([also.cert_pem] if also else [])]
+        chain.write_bytes(b"".join(each.bytes() for each in written))
+        key.write_bytes(issued.private_key_pem.bytes())
+        return TlsKey(public_key=str(chain), private_key=str(key))
+
+    return make
+
+
+def trusting(certificate: trustme.LeafCert | None = None, **changes: Any) -> ssl.SSLContext:
+    """A client's side."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    AUTHORITY.configure_trust(context)
+    if certificate is not None:
+        certificate.configure_cert(context)
+    for name, value in changes.items():
+        setattr(context, name, value)
+    return context
+
+
+REFUSED = (ssl.SSLError, ConnectionError)
+"""Some servers say why, some only close."""
+
+
+class Seen:
+    """What a client saw of a server that answered it; else one of REFUSED."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, name: str | None = None) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as client:
+                names: Any = client.getpeercert()
+                self.names = {value for _, value in names["subjectAltName"]}
+                self.version, self.cipher = client.version(), client.cipher()
+                client.sendall(get("/", "Connection: close"))
+                answer = b""
+                while received := client.recv(65536):  # with TLS 1.3 a refusal comes here
+                    answer += received
+                if b"hello" not in answer:
+                    raise ConnectionError("closed")
+
+
+async def see(port: int, context: ssl.SSLContext, name: str | None = None) -> Seen:
+    return await to_thread.run_sync(Seen, port, context, name)
+
+
+def serve_settings(server: ServerName, **tls: Any) -> ServeSettings:
+    return ServeSettings(server=server, tls=ServerTls(Tls(**tls)), grace=1)
+
+
+async def test_a_client_gets_the_certificate_it_asks_for(
+    server: ServerName, make_key: Callable[..., TlsKey]
+) -> None:
+    keys = (
+        make_key("first.test", file="first"),
+        make_key("*.shop.test", "shop.test", file="shop"),
+    )
+    at_root = make_key("last.test", file="last")
+    settings = serve_settings(
+        server, keys=keys, public_key=at_root.public_key, private_key=at_root.private_key
+    )
+    async with serving(hello, settings) as (port, _):
+        for name, given in {
+            "shop.test": "shop.test",
+            "WWW.shop.test": "shop.test",
+            "last.test": "last.test",
+            "a.b.shop.test": "first.test",
+            "other.test": "first.test",
+            None: "first.test",
+        }.items():
+            seen = await see(port, trusting(), name)
+            assert given in seen.names, name
+
+
+def test_a_wildcard_stands_for_one_label() -> None:
+    def certificate(*names: str) -> Certificate:
+        return Certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), frozenset(names))
+
+    first, wild, exact = certificate(), certificate("*.a.test"), certificate("b.a.test", "a.test")
+    certificates = [first, wild, exact]
+    for name, chosen in {
+        "b.a.test": wild,  # the first that fits, as in Go
+        "c.a.test.": wild,
+        "A.test": exact,
+        "x.y.a.test": first,
+        "test": first,
+        "": first,
+        ".": first,
+    }.items():
+        assert choose(certificates, name) is chosen, name
+
+
+async def test_each_server_speaks_its_protocols(server: ServerName) -> None:
+    context = trusting(check_hostname=False, verify_mode=ssl.CERT_NONE)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    def agreed() -> str | None:
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            with context.wrap_socket(plain) as client:
+                return client.selected_alpn_protocol()
+
+    async with serving(hello, serve_settings(server, keys=(KEY,))) as (port, _):
+        spoken = await to_thread.run_sync(agreed)
+        assert spoken == ("h2" if server == "hypercorn" else "http/1.1")
+
+
+async def test_the_application_is_told_of_it(server: ServerName) -> None:
+    schemes = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            schemes.append(scope["scheme"])
+        await hello(scope, receive, send)
+
+    context = trusting(verify_mode=ssl.CERT_NONE)
+    async with serving(app, serve_settings(server, keys=(KEY,))) as (port, _):
+        async with httpx.AsyncClient(verify=context) as client:
+            await client.get(f"https://127.0.0.1:{port}/")
+    assert schemes == ["https"]
+
+
+async def test_the_oldest_version_is_1_3_unless_said_otherwise(
+    server: ServerName, make_key: Callable[..., TlsKey]
+) -> None:
+    key = make_key("a.test")
+    old = trusting(maximum_version=ssl.TLSVersion.TLSv1_2)
+    async with serving(hello, serve_settings(server, keys=(key,))) as (port, _):
+        assert (await see(port, trusting())).version == "TLSv1.3"
+        with pytest.raises(REFUSED):
+            await see(port, old)
+    suites = (0xC02C, 0x1301, 0x9999)
+    async with serving(hello, serve_settings(server, keys=(key,), cipher_suites=suites, **OLD)) as (
+        port,
+        _,
+    ):
+        seen = await see(port, old)
+        assert seen.cipher is not None
+        assert seen.cipher[0] == "ECDHE-ECDSA-AES256-GCM-SHA384"
+        old.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        with pytest.raises(REFUSED):
+            await see(port, old)
+
+
+async def test_old_versions_are_spoken_with_suites_of_their_own(
+    server: ServerName, make_key: Callable[..., TlsKey]
+) -> None:
+    settings = serve_settings(
+        server, keys=(make_key("a.test"),), min_version="TLS10", cipher_suites=(0xC00A, 0xC014)
+    )
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        old = trusting(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    async with serving(hello, settings) as (port, _):
+        assert (await see(port, old)).version == "TLSv1"
+
+
+async def test_a_curve_can_be_chosen(server: ServerName, make_key: Callable[..., TlsKey]) -> None:
+    settings = serve_settings(server, keys=(make_key("a.test"),), curve_preferences=(25,))
+    other, same = trusting(), trusting()
+    other.set_ecdh_curve("prime256v1")
+    same.set_ecdh_curve("secp521r1")
+    async with serving(hello, settings) as (port, _):
+        await see(port, same)
+        with pytest.raises(REFUSED):
+            await see(port, other)
+
+
+async def test_who_comes_has_to_show_a_certificate(
+    server: ServerName, make_key: Callable[..., TlsKey], tmp_path: Path
+) -> None:
+    clients, strangers = trustme.CA(), trustme.CA()
+    between = clients.create_child_ca()
+    clients.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+    settings = serve_settings(
+        server,
+        keys=(make_key("a.test"),),
+        enable_mtls=True,
+        disable_system_ca_pool=True,
+        ca_certs=("/nowhere.pem", str(tmp_path / "clients.pem")),
+    )
+    async with serving(hello, settings) as (port, _):
+        for authority in (clients, between):
+            known = trusting(authority.issue_cert("me@clients.test"))
+            await see(port, known)
+        with pytest.raises(REFUSED):
+            await see(port, trusting())
+        with pytest.raises(REFUSED):
+            await see(port, trusting(strangers.issue_cert("me@strangers.test")))
+        # A certificate of a server is none of a client's.
+        serves = AUTHORITY.issue_cert("a.test")
+        with pytest.raises(REFUSED):
+            await see(port, trusting(serves))
+
+
+async def test_an_authority_below_another_may_be_trusted_alone(
+    server: ServerName, make_key: Callable[..., TlsKey], tmp_path: Path
+) -> None:
+    root = trustme.CA()
+    below, beside = root.create_child_ca(), root.create_child_ca()
+    below.cert_pem.write_to_path(str(tmp_path / "below.pem"))
+    settings = serve_settings(
+        server,
+        keys=(make_key("a.test"),),
+        enable_mtls=True,
+        disable_system_ca_pool=True,
+        ca_certs=(str(tmp_path / "below.pem"),),
+    )
+    async with serving(hello, settings) as (port, _):
+        await see(port, trusting(below.issue_cert("me@x.test")))
+        with pytest.raises(REFUSED):
+            await see(port, trusting(beside.issue_cert("me@x.test")))
+
+
+async def test_of_the_servers_own_certificates_the_roots_alone_are_authorities(
+    server: ServerName,
+    make_key: Callable[..., TlsKey],
+) -> None:
+    world = trustme.CA()
+    below = world.create_child_ca()
+    key = make_key("a.test", authority=below)  # with "below" in its chain
+    tls: dict[str, Any] = {"enable_mtls": True, "disable_system_ca_pool": True}
+    client = trusting(below.issue_cert("me@x.test"))
+    world.configure_trust(client)
+    async with serving(hello, serve_settings(server, keys=(key,), **tls)) as (port, _):
+        with pytest.raises(REFUSED):
+            await see(port, client)
+    make_key("a.test", authority=below, also=world)
+    async with serving(hello, serve_settings(server, keys=(key,), **tls)) as (port, _):
+        await see(port, client)
+
+
+async def test_certificates_are_read_again_while_connections_are_open(
+    server: ServerName, make_key: Callable[..., TlsKey], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    key = make_key("old.test")
+    settings = serve_settings(server, keys=(key,))
+    tls = settings.tls
+    assert tls is not None
+
+    def talk(client: ssl.SSLSocket) -> bytes:
+        client.sendall(get())
+        answer = b""
+        while not answer.endswith(b"hello"):
+            answer += client.recv(65536)
+        return answer
+
+    def connected() -> ssl.SSLSocket:
+        return trusting().wrap_socket(socket.create_connection(("127.0.0.1", port)))
+
+    async with serving(hello, settings) as (port, _):
+        with await to_thread.run_sync(connected) as kept:
+            await to_thread.run_sync(talk, kept)
+            make_key("new.test")
+            assert (await see(port, trusting())).names == {"old.test"}
+            tls.reload()
+            assert (await see(port, trusting())).names == {"new.test"}
+            assert b"hello" in await to_thread.run_sync(talk, kept)
+            shutil.copy(key.public_key, key.private_key)
+            tls.reload()
+            assert (await see(port, trusting())).names == {"new.test"}
+    assert "the certificates were read again" in caplog.text
+    assert "the certificates stay as they are: error: $.tls.keys[0]" in caplog.text
+
+
+def test_every_file_that_is_of_no_use_is_told(
+    make_key: Callable[..., TlsKey], tmp_path: Path
+) -> None:
+    good, other = make_key("a.test"), make_key("b.test", file="other")
+    locked = tmp_path / "locked.key"
+    locked.write_text(
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    )
+    keys = (
+        TlsKey(public_key="/nowhere.pem", private_key="/nowhere.key"),
+        TlsKey(public_key=good.public_key, private_key=other.private_key),
+        TlsKey(public_key=good.public_key, private_key=str(locked)),
+        good,
+    )
+    with pytest.raises(ConfigError) as error:
+        ServerTls(Tls(keys=keys))
+    assert [finding.path for finding in error.value.findings] == [
+        "$.tls.keys[0]",
+        "$.tls.keys[0]",
+        "$.tls.keys[1]",
+        "$.tls.keys[2]",
+    ]
+    assert "KEY_VALUES_MISMATCH" in str(error.value)
