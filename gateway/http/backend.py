@@ -105,7 +105,8 @@ class HttpBackend:
         if request.query_string:
             query = self._forward_query(request)
             if query:
-                target += ("&" if "?" in target else "?") + query
+                separator = "&" if "?" in target else "?"
+                target += query if target.endswith("?") else separator + query
         headers = self._forward_headers(request)
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))

@@ -17,6 +17,9 @@ from ..errors import BackendFailure
 MAX_HEADER_BYTES = 1_000_000
 """Of an answer; Go's client takes ten times as much, no backend sends it."""
 
+BLANKS = b" \t"
+"""The parser leaves them behind a value (RFC 9110, 5.5)."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -146,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_headers:  # what comes behind the body is not for anybody here
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip(BLANKS)))
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()

@@ -17,8 +17,11 @@ from .render import build_render, build_render_error
 from .routes import Match, Routes, clean_path
 
 NO_APPS: Mapping[str, ASGIApp] = {}
-EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "HEAD", "OPTIONS", "DELETE")
+"""In gin's order."""
 _SUSPECT = re.compile(r"[%?#]|^\.\.?$")
+_BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
+MALFORMED = text(400, "400 Bad Request")
 BUSY = text(503, "", (b"retry-after", b"1"))
 
 
@@ -42,13 +45,13 @@ def build_app(
     render_error = build_render_error(router, version_header, gateway.krakend_statuses)
 
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
+    unlimited = _add_builtin(table, service, router, gateway, readiness, agents)
     for route in routes:
         render = build_render(route.endpoint, version_header)
         handler = build_handler(route, render, render_error, gateway)
         table.add(route.method, route.endpoint.endpoint, handler)
     if router.auto_options:
         _add_options(table, routes, version_header)
-    unlimited = _add_builtin(table, service, router, gateway, readiness, agents)
 
     find_static = table.static.get
     refusals = Refusals(table, router, version_header)
@@ -177,6 +180,8 @@ class Refusals:
 
     def find(self, scope: Scope) -> Match[Handler] | Answer:
         method, path = scope["method"], scope["path"]
+        if b"%" in (raw := scope.get("raw_path") or b"") and _BAD_ESCAPE.search(raw):
+            return MALFORMED
         if self._router.remove_extra_slash:
             path = clean_path(path)
         found = self._table.find(method, path)
@@ -190,7 +195,7 @@ class Refusals:
         router, table = self._router, self._table
         any_slash = not router.disable_redirect_trailing_slash
         if any_slash and (other := table.with_other_slash(method, path)):
-            return _redirect(scope, method, other)
+            return _redirect(scope, method, clean_path(other))
         if not router.disable_redirect_fixed_path and (
             other := table.with_fixed_path(method, path, any_slash)
         ):
@@ -232,7 +237,7 @@ def _bad_escape(value: str) -> str:
 
 def _redirect(scope: Scope, method: str, path: str) -> Answer:
     path = scope.get("root_path", "").rstrip("/") + path
-    location = quote(path, safe="/:@!$&'()*+,;=~-._").encode()
+    location = quote(path, safe="/:@,;=$&+-_.~").encode()
     if scope["query_string"]:
         location += b"?" + scope["query_string"]
     if method != "GET":

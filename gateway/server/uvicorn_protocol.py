@@ -21,6 +21,9 @@ from .settings import Limits
 
 log = logging.getLogger("gateway.server")
 
+BLANKS = b" \t"
+"""The parser leaves them behind a value (RFC 9110, 5.5)."""
+
 TICK = 0.5
 """Seconds between looks at the connections: the precision of every time limit."""
 
@@ -161,7 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect(self.limits.header_time, 408)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(BLANKS)
         self.headers.append((name, value))
         if name == b"content-length":
             self._announced = int(value)
