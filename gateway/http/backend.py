@@ -44,7 +44,7 @@ class HttpBackend:
         self, settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
     ) -> None:
         service = assembly.service
-        is_passed_on = "no-op" in (backend.encoding, endpoint.output_encoding)
+        is_passed_on = endpoint.output_encoding == "no-op"
         self._method = backend.method.upper()
         self._forward_headers = build_forward_headers(endpoint, backend, service)
         self._forward_query = build_forward_query(endpoint, backend)
@@ -55,7 +55,6 @@ class HttpBackend:
             settings,
             is_passed_on,
             takes_any_success=isinstance(endpoint, AgentPipe),
-            is_encoded=endpoint.output_encoding != "no-op",
         )
         self._send = _build_transport(backend, endpoint, assembly, unpacks_all=not is_passed_on)
 
