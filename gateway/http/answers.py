@@ -99,7 +99,13 @@ def _pass_on(answer: Answer, url: str) -> Response:
     if not answer.is_whole:
         raise BackendFailure(f"{url}: unexpected EOF")
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
-    return Response({}, True, body=answer.body, headers=headers, status=answer.status)
+    response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
+    if answer.stream is not None:
+        response.rest = answer.stream
+        length = find(answer.headers, b"content-length")
+        if length and not find(answer.headers, b"transfer-encoding"):
+            headers.append((b"content-length", length))
+    return response
 
 
 def _leave_out(answer: Answer, url: str) -> Response:

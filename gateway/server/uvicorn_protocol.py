@@ -200,7 +200,9 @@ class HttpProtocol(HttpToolsProtocol):
         previous = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive()
         is_head = scope["method"] == "HEAD"
-        exchange = self.cycle = Exchange(self, is_head, keep_alive, self.expect_100_continue)
+        exchange = self.cycle = Exchange(
+            self, is_head, keep_alive, self.expect_100_continue, version != "1.0"
+        )
         scope["extensions"] = {"gateway.connection": exchange}
         self._expect(self.limits.body_time, 408)
         if self._announced > self.limits.body_bytes:

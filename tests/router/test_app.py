@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -182,7 +183,7 @@ async def test_auto_options_lists_the_methods() -> None:
 
 
 async def test_error_bodies_are_those_of_the_configuration() -> None:
-    bodies = {"404": {"msg": "nothing <here>"}, "405": {"why": "method"}}
+    bodies: dict[str, Any] = {"404": {"msg": "nothing <here>"}, "405": {"why": "method"}}
     own = application(*ROUTES, router=RouterSettings(error_body=bodies))
     missing, refused = await ask(own, "GET", "/nope"), await ask(own, "PUT", "/plain")
     assert (missing.status, missing.json()) == (404, {"msg": "nothing <here>"})
