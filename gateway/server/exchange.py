@@ -49,7 +49,8 @@ class Burst:
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         for transport, data in pending:
-            transport.write(data)
+            if not transport.is_closing():  # uvloop raises, and the others would get nothing
+                transport.write(data)
 
 
 class Connection(Protocol):
@@ -302,7 +303,7 @@ class Exchange:
         except TimeoutError:
             self.transport.abort()
             self.disconnected = True
-        else:
+        if not self.disconnected:  # a transport that is closed takes no limits
             self.transport.set_write_buffer_limits()
         return not self.disconnected
 

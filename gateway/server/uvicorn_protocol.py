@@ -102,6 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._body_bytes = 0
         self._announced = 0
+        self._hosts = 0
         self.waiting: deque[tuple[Exchange, Any]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,7 +161,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
-        self._announced = self._body_bytes = 0
+        self._announced = self._body_bytes = self._hosts = 0
         self._expect(self.limits.header_time, 408)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -168,6 +169,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
         if name == b"content-length":
             self._announced = int(value)
+        elif name == b"host":
+            self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -178,6 +181,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         parser = self.parser
         version = parser.get_http_version()
+        if self._hosts != 1 and (self._hosts or version != "1.0"):  # RFC 9112, 3.2
+            self._refuse(400)
+            return
         target = self.url
         if not target.startswith(b"/"):
             self._take_host_of(target)
