@@ -25,7 +25,10 @@ class Hold(Protocol):
 
 
 class Rest(Protocol):
-    """What of an answer is still coming."""
+    """What of an answer is still coming. ``length``: of the whole body, empty when not known."""
+
+    @property
+    def length(self) -> bytes: ...
 
     async def next(self) -> bytes:
         """The next piece; b"" when that was all. Raises a GatewayError when it breaks off."""

@@ -102,9 +102,8 @@ def _pass_on(answer: Answer, url: str) -> Response:
     response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
     if answer.stream is not None:
         response.rest = answer.stream
-        length = find(answer.headers, b"content-length")
-        if length and not find(answer.headers, b"transfer-encoding"):
-            headers.append((b"content-length", length))
+        if not find(answer.headers, b"transfer-encoding"):
+            answer.stream.length = find(answer.headers, b"content-length")
     return response
 
 

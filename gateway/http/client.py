@@ -6,8 +6,9 @@ answer, or why there is none, comes back by a callback. No request has a task.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Container
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from typing import Any, TypeAlias
 
 from anyio import Event, sleep, sleep_forever
@@ -36,6 +37,7 @@ class HttpClient:
         self._max_idle = max_idle
         self._pools: dict[Origin, Pool] = {}
         self._dials: TaskGroup | None = None
+        self._context = Context()
 
     def send(
         self,
@@ -99,9 +101,15 @@ class HttpClient:
             return
         pool = self._pools.get(sending.origin)
         if pool is None:
-            pool = Pool(sending.origin, self._settings, self._dials.start_soon, self._may_keep)
+            pool = Pool(sending.origin, self._settings, self._start_dial, self._may_keep)
             self._pools[sending.origin] = pool
         pool.ask(sending)
+
+    def _start_dial(self, dial: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A redirect or a second try begins in a callback: on uvloop in an empty context, in which
+        AnyIO does not know where it is."""
+        if self._dials is not None:
+            self._context.copy().run(self._dials.start_soon, dial)
 
     def _end(self, sending: Sending) -> None:
         if sending.connection is not None:
@@ -116,6 +124,7 @@ class HttpClient:
     async def _live(self, started: Event) -> None:
         async with open_tasks() as dials:
             self._dials = dials
+            self._context = copy_context()
             self._side.post(started.set)
             try:
                 await self._look_after_idle_ones()

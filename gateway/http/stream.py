@@ -39,6 +39,7 @@ class Source(Protocol):
 
 class BodyStream:
     """Read near, by one task. ``end``: the time (``anyio.current_time()``) at which it breaks off.
+    ``length``: of the whole body, as text; empty when it is not known.
 
     It is a :class:`gateway.proxy.Hold`: at the end of its request it is given back, and what still
     comes then is dropped with its connection.
@@ -53,6 +54,7 @@ class BodyStream:
         self._failure: BackendFailure | None = None
         self._wake: Callable[[], object] | None = None
         self.end = float("inf")
+        self.length = b""
 
     def unpack_gzip(self) -> None:
         """What comes is gzipped, and shall not be. Before anything is read."""

@@ -33,6 +33,8 @@ async def send_streamed(send: Send, answer: Answer, rest: Rest, client: Client) 
 
 async def _send(send: Send, answer: Answer, rest: Rest) -> None:
     status, headers, _ = answer
+    if rest.length:
+        headers = [*headers, (b"content-length", rest.length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     while piece := await rest.next():
         await send({"type": "http.response.body", "body": piece, "more_body": True})

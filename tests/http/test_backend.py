@@ -14,7 +14,10 @@ import pytest
 from anyio import Event, sleep, to_thread
 
 from gateway import open_gateway
+from gateway.server import ServeSettings
 
+from ..server.client import connect, get, receive_all
+from ..server.client import serving as serving_app
 from .service import Connection, Service, answering, message, serving
 
 pytestmark = pytest.mark.anyio
@@ -453,3 +456,15 @@ async def test_blanks_behind_a_header_are_not_part_of_it() -> None:
         config["endpoints"][0]["output_encoding"] = "no-op"
         async with asking(config) as client:
             assert (await client.get("/")).headers["x-a"] == "1"
+
+
+async def test_a_redirect_may_lead_to_a_host_that_was_never_asked() -> None:
+    with serving(answering(message(b'{"a":1}'))) as target:
+        moved = message(b"", "302 Found", f"Location: {target.url}/x")
+        with serving(answering(moved)) as service:
+            async with open_gateway(configuration(service.url)) as gateway:
+                # A server starts its tasks in a context that knows of no async library.
+                async with serving_app(gateway.asgi, ServeSettings(grace=1)) as (port, _):
+                    client = await connect(port)
+                    await client.send(get("/", "Connection: close"))
+                    assert (await receive_all(client)).endswith(b'{"a":1}')
