@@ -89,6 +89,10 @@ class BackendFailure(GatewayError):
     """An HTTP backend could not be asked, or its answer is of no use."""
 
 
+class AnswerBroken(GatewayError):
+    """An answer broke off after its head had been sent: what is left is to cut the connection."""
+
+
 class BackendStatus(BackendFailure):
     """The status of a backend, passed on (``return_error_code``); the text is its body."""
 

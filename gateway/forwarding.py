@@ -29,7 +29,8 @@ ForwardHeaders: TypeAlias = Callable[[Request], Headers]
 ForwardQuery: TypeAlias = Callable[[Request], str]
 """What a backend gets of a query string that is not empty, encoded anew, sorted by name."""
 
-ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent", b"x-forwarded-via")
+ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent")
+VIA = b"x-forwarded-via"
 UNLISTED = ("Content-Type",)
 """What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
 
@@ -52,18 +53,17 @@ _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
     """The headers a backend gets: those listed, and what the gateway says of the client.
 
-    A backend's own list holds for the gateway's headers too. What a request has passed already is
-    not asked again.
+    A backend's own list holds for the gateway's headers too, and "*" has no meaning in it. What a
+    request has passed already is not asked again.
     """
     listed = _names(endpoint.input_headers or UNLISTED)
     own = _names(backend.input_headers)
     client_address = build_client_address(service)
     forwards_all = b"*" in listed
-    filters = bool(own) and b"*" not in own
 
     def forward(request: Request) -> Headers:
         headers = list(request.headers) if request.passed else listed_of(request)
-        if filters and request.passed != BACKEND_LISTS:
+        if own and request.passed != BACKEND_LISTS:
             return [header for header in headers if header[0] in own]
         return headers
 
@@ -83,8 +83,9 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
             headers.append((b"x-forwarded-for", client_address(request).encode()))
             headers.append((b"x-forwarded-host", host))
         if user_agent:
+            headers = [header for header in headers if header[0] != VIA]
             headers.append((b"user-agent", user_agent))
-            headers.append((b"x-forwarded-via", USER_AGENT))
+            headers.append((VIA, USER_AGENT))
         else:
             headers.append((b"user-agent", USER_AGENT))
         return headers
@@ -184,7 +185,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
     is_trusted = _build_trust(router.trusted_proxies or EVERYBODY)
 
     def client_address(request: Request) -> str:
-        told = [value for name in names if (value := request.header(name)) is not None]
+        told = [value for name in names if (value := _joined(request.headers, name))]
         if told and (remote := _address(_remote(request))) is not None and is_trusted(remote):
             for value in told:
                 if (origin := _origin(value.decode("latin-1"), is_trusted)) is not None:
@@ -221,6 +222,11 @@ def network_of(text: str) -> IPv4Network | IPv6Network | None:
         return None
 
 
+def _joined(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """All lines of a header as one list: a proxy may add to the client's line, or add one."""
+    return b",".join([value for each, value in headers if each == name])
+
+
 def _remote(request: Request) -> str:
     return _mapped(request.remote)
 
@@ -234,19 +240,24 @@ def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool])
     """The last address of the list that is no trusted proxy, or the first one."""
     parts = value.split(",")
     for place in reversed(range(len(parts))):
-        address = _address(parts[place].strip())
+        text = parts[place].strip()
+        address = _address(text)
         if address is None:
             return None
         if place == 0 or not is_trusted(address):
-            return str(address)
+            return text
     return None
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None for what is no address to Go: one with a zone is none."""
+    if "%" in text:
+        return None
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    return address if address.version == 4 else address.ipv4_mapped or address
 
 
 def _exact(names: Sequence[str]) -> frozenset[bytes]:

@@ -24,6 +24,19 @@ class Hold(Protocol):
         """The client has not: the message goes back to the front of its buffer."""
 
 
+class Rest(Protocol):
+    """What of an answer is still coming. ``length``: of the whole body, empty when not known."""
+
+    @property
+    def length(self) -> bytes: ...
+
+    async def next(self) -> bytes:
+        """The next piece; b"" when that was all. Raises a GatewayError when it breaks off."""
+
+    def give_back(self) -> None:
+        """Nobody reads on. Never waits."""
+
+
 class Client(Protocol):
     """Whoever asked, as far as a pipe must know."""
 
@@ -171,10 +184,19 @@ class Response:
     ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
     answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
     besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
-    where the answer is passed on as it came.
+    where the answer is passed on as it came. ``rest``: the body, when it is still coming.
     """
 
-    __slots__ = ("body", "data", "has_failures", "headers", "holds", "is_complete", "status")
+    __slots__ = (
+        "body",
+        "data",
+        "has_failures",
+        "headers",
+        "holds",
+        "is_complete",
+        "rest",
+        "status",
+    )
 
     def __init__(
         self,
@@ -193,6 +215,7 @@ class Response:
         self.headers = headers
         self.status = status
         self.has_failures = has_failures
+        self.rest: Rest | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -128,6 +128,12 @@ def own(**settings: Any) -> dict[str, Any]:
     return {"extra_config": {"proxy": settings}}
 
 
+@pytest.mark.parametrize("key", ["input_headers", "input_query_strings"])
+def test_everything_in_the_list_of_a_backend_is_remarked_on(key: str) -> None:
+    [(where, text)] = proxy_remarks({}, {key: ["*"]}).items()
+    assert (where, "endpoints only" in text) == (f"backend[0].{key}", True)
+
+
 MOVE = {"type": "move", "args": ["a", "b"]}
 
 

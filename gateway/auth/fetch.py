@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from functools import cache, partial
 from hashlib import sha256
 
@@ -122,11 +122,17 @@ class SecureClient(HttpClient):
     """Follows nobody out of TLS."""
 
     def send(
-        self, origin: Origin, method: str, head: bytes, body: bytes, arrive: Arrive
+        self,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        body: bytes,
+        arrive: Arrive,
+        streams: Container[int] = (),
     ) -> Callable[[], None]:
         if origin.scheme != "https":
             raise BackendFailure(f"{origin.authority} is not asked for keys without TLS")
-        return super().send(origin, method, head, body, arrive)
+        return super().send(origin, method, head, body, arrive, streams)
 
 
 def build_context(settings: KeySettings) -> ssl.SSLContext:

@@ -75,6 +75,9 @@ def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[
             yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
     yield from check_breaker(backend, path)
     yield from check_cache(backend, endpoint, path)
+    for key in ("input_headers", "input_query_strings"):
+        if "*" in getattr(backend, key):
+            yield Finding(f"{path}.{key}", "warning", '"*" has a meaning on endpoints only')
     if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
         text = (
             f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'

@@ -190,9 +190,9 @@ class _Loader:
         rules.check_duplicates(self._seen, method, endpoint["endpoint"], where, findings)
         rules.check_parameter_names(self._parameters, endpoint["endpoint"], where, findings)
         rules.check_suffixes(endpoint["endpoint"], self._is_rest, where, findings)
-        endpoint["output_encoding"] = rules.known_encoding(
+        endpoint["output_encoding"] = rules.output_encoding(
             endpoint["output_encoding"],
-            rules.OUTPUT_ENCODINGS,
+            endpoint.get("backend", ()),
             f"{path}.output_encoding",
             findings,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .findings import Findings
@@ -111,6 +111,20 @@ def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findi
         path, f'unknown encoding "{name}", "json" is used; there are: {", ".join(known)}'
     )
     return "json"
+
+
+def output_encoding(
+    name: str, backends: Sequence[Mapping[str, Any]], path: str, findings: Findings
+) -> str:
+    """The output encoding. An unknown one (it is told by its case, too) means that of the only
+    backend, where that is one for output as well, else "json", as in KrakenD."""
+    if name in OUTPUT_ENCODINGS:
+        return name
+    only = backends[0].get("encoding") if len(backends) == 1 else None
+    used = only if isinstance(only, str) and only in OUTPUT_ENCODINGS else "json"
+    known = ", ".join(OUTPUT_ENCODINGS)
+    findings.warning(path, f'unknown encoding "{name}", "{used}" is used; there are: {known}')
+    return used
 
 
 def check_broker(host: str, path: str, findings: Findings) -> None:

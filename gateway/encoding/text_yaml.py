@@ -15,7 +15,7 @@ _RESERVED = frozenset({"y", "Y", "n", "N", "-"})
 _OTHER_BREAKS = re.compile("[\\r\\x85\\u2028\\u2029]")
 """Between literal lines each of them would be read as a line feed."""
 
-_UNSAFE = re.compile(r"[#\\]|[:\-] |[: ]$|^[*&\[{}\],!|>%'\"@ `]")
+_UNSAFE = re.compile(r"[#\\]|[:\-] |[: ]$|^[*&\[{}\],!|>%'\"@ `]|^[-+]?\d+\.\d*[eE]\d+$")
 
 
 class _Dumper(yaml.SafeDumper):

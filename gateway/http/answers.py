@@ -50,15 +50,10 @@ def build_interpret(
     settings: HttpSettings,
     is_passed_on: bool,
     takes_any_success: bool = False,
-    is_encoded: bool = False,
 ) -> Interpret:
-    """``is_passed_on``: no-op, status, headers and body go to the client as they came.
-    ``takes_any_success``: any 2xx is one, whatever its body (agents). ``is_encoded``: the endpoint
-    has a document and headers of its own, the backend's are not in its answer."""
-    if is_passed_on and is_encoded:
-        interpret: Interpret = _leave_out
-    else:
-        interpret = _build_interpret(backend, settings, is_passed_on)
+    """``is_passed_on``: the output is no-op: status, headers and body go to the client as they are.
+    ``takes_any_success``: any 2xx is one, whatever its body (agents)."""
+    interpret = _build_interpret(backend, settings, is_passed_on)
     if not takes_any_success:
         return interpret
 
@@ -76,6 +71,8 @@ def build_interpret(
 def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool) -> Interpret:
     if is_passed_on:
         return _pass_on
+    if backend.encoding == "no-op":
+        return _leave_out
     read = build_reading(backend)
     reject = _build_reject(backend, settings)
     may_be_blank = backend.encoding == "string"
@@ -83,7 +80,10 @@ def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: boo
     def interpret(answer: Answer, url: str) -> Response:
         if answer.status not in SUCCESS:
             return reject(answer, url)
-        if not may_be_blank and not answer.body.strip(_BLANKS):
+        if may_be_blank:
+            if not answer.is_whole:
+                raise BackendFailure(f"{url}: unexpected EOF")
+        elif not answer.body.strip(_BLANKS):
             raise BackendFailure("EOF" if answer.is_whole else "unexpected EOF")
         try:
             data = read(answer.body)
@@ -99,13 +99,17 @@ def _pass_on(answer: Answer, url: str) -> Response:
     if not answer.is_whole:
         raise BackendFailure(f"{url}: unexpected EOF")
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
-    return Response({}, True, body=answer.body, headers=headers, status=answer.status)
+    response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
+    if answer.stream is not None:
+        response.rest = answer.stream
+        if not find(answer.headers, b"transfer-encoding"):
+            answer.stream.length = find(answer.headers, b"content-length")
+    return response
 
 
 def _leave_out(answer: Answer, url: str) -> Response:
-    response = _pass_on(answer, url)
-    response.headers = ()
-    return response
+    """``no-op`` in an endpoint with another output: it contributes nothing, and succeeds."""
+    return Response({}, body=answer.body)
 
 
 def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:

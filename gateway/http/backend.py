@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from anyio import Event
+from anyio import Event, current_time
 
 from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
@@ -16,6 +16,7 @@ from ..tls import client_tls
 from .answers import build_interpret, find
 from .balance import NextHost, build_next_host
 from .client import HttpClient
+from .connection import Answer
 from .discovery import Discovery
 from .heads import Outgoing
 from .pool import PoolSettings
@@ -44,7 +45,7 @@ class HttpBackend:
         self, settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
     ) -> None:
         service = assembly.service
-        is_passed_on = "no-op" in (backend.encoding, endpoint.output_encoding)
+        is_passed_on = endpoint.output_encoding == "no-op"
         self._method = backend.method.upper()
         self._forward_headers = build_forward_headers(endpoint, backend, service)
         self._forward_query = build_forward_query(endpoint, backend)
@@ -55,9 +56,12 @@ class HttpBackend:
             settings,
             is_passed_on,
             takes_any_success=isinstance(endpoint, AgentPipe),
-            is_encoded=endpoint.output_encoding != "no-op",
         )
-        self._send = _build_transport(backend, endpoint, assembly, unpacks_all=not is_passed_on)
+        self._streams = is_passed_on and _may_stream(backend, endpoint, assembly)
+        self._time = endpoint.timeout
+        self._send = _build_transport(
+            backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
+        )
 
     async def proxy(self, request: Request) -> Response:
         """Ask, and wait for the answer."""
@@ -81,10 +85,27 @@ class HttpBackend:
         """Ask; the answer comes without a task."""
         try:
             outgoing = self._outgoing(request)
+            if self._streams:
+                return self._send(outgoing, self._begin_stream(request, outgoing, arrive))
             return self._send(outgoing, lambda result: arrive(self._part(result, outgoing)))
         except GatewayError as error:
             arrive(error)
             return _nothing_to_withdraw
+
+    def _begin_stream(
+        self, request: Request, outgoing: Outgoing, arrive: Arrive
+    ) -> Callable[[Result], None]:
+        """The endpoint's deadline holds for the body, too; at the end of the request so does the
+        stream end."""
+        end = current_time() + self._time
+
+        def arrived(result: Result) -> None:
+            if isinstance(result, Answer) and result.stream is not None:
+                result.stream.end = end
+                request.taken.append(result.stream)
+            arrive(self._part(result, outgoing))
+
+        return arrived
 
     def _part(self, result: Result, outgoing: Outgoing) -> Part:
         """What the answer means. Never raises."""
@@ -105,7 +126,8 @@ class HttpBackend:
         if request.query_string:
             query = self._forward_query(request)
             if query:
-                target += ("&" if "?" in target else "?") + query
+                separator = "&" if "?" in target else "?"
+                target += query if target.endswith("?") else separator + query
         headers = self._forward_headers(request)
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))
@@ -116,8 +138,19 @@ def _nothing_to_withdraw() -> None:
     """Nothing was sent."""
 
 
+def _may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:
+    """Nobody between the backend and the client looks at an answer, or needs the end of it."""
+    for row in assembly.catalog:
+        on_backend = row.backend_stage is not None or row.transport is not None
+        if on_backend and row.namespace in backend.extra_config:
+            return False
+        if row.endpoint_stage is not None and row.namespace in endpoint.extra_config:
+            return False
+    return endpoint.concurrent_calls < 2 and not isinstance(endpoint, AgentPipe)
+
+
 def _build_transport(
-    backend: Backend, endpoint: Endpoint, assembly: Assembly, *, unpacks_all: bool
+    backend: Backend, endpoint: Endpoint, assembly: Assembly, *, unpacks_all: bool, streams: bool
 ) -> Transport:
     """The gateway's client, in the stages of the backend's ``extra_config``."""
     service = assembly.service
@@ -129,6 +162,7 @@ def _build_transport(
         resends_body=options.send_body_on_redirect,
         max_bytes=_gateway(service).max_answer_bytes,
         closes=service.disable_keep_alives,
+        streams=streams,
     )
     for row in assembly.catalog:
         settings = backend.extra_config.get(row.namespace)

@@ -6,18 +6,20 @@ answer, or why there is none, comes back by a callback. No request has a task.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from typing import Any, TypeAlias
 
 from anyio import Event, sleep, sleep_forever
 from anyio.abc import TaskGroup
 
-from ..bridge import AsyncioSide
+from ..bridge import AsyncioSide, Signal
 from ..errors import BackendFailure
 from ..tasks import open_tasks
 from .connection import Answer, Connection
 from .pool import Pool, PoolSettings
+from .stream import BodyStream
 from .targets import Origin
 
 RETRIED = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -35,12 +37,22 @@ class HttpClient:
         self._max_idle = max_idle
         self._pools: dict[Origin, Pool] = {}
         self._dials: TaskGroup | None = None
+        self._context = Context()
 
     def send(
-        self, origin: Origin, method: str, head: bytes, body: bytes, arrive: Arrive
+        self,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        body: bytes,
+        arrive: Arrive,
+        streams: Container[int] = (),
     ) -> Callable[[], None]:
-        """Near: send a request, ``head`` with its empty line. Returns what withdraws it."""
-        sending = Sending(self, origin, method, head, body, arrive)
+        """Near: send a request, ``head`` with its empty line. Returns what withdraws it.
+
+        ``streams``: with these statuses ``arrive`` is called when the headers have come.
+        """
+        sending = Sending(self, origin, method, head, body, arrive, streams)
         self._side.tell(self.begin, sending)
         return sending.withdraw
 
@@ -66,7 +78,22 @@ class HttpClient:
         """Far: hand over what came."""
         self._side.post(sending.arrived, part)
 
+    def taken(self, sending: Sending, size: int) -> None:
+        """Near: so many bytes of its body were read."""
+        self._side.tell(self._read_on, sending, size)
+
+    def signal(self) -> Signal:
+        """Near."""
+        return self._side.signal()
+
     # Far.
+
+    def post(self, func: Callable[..., object], *args: Any) -> None:
+        self._side.post(func, *args)
+
+    def _read_on(self, sending: Sending, size: int) -> None:
+        if sending.connection is not None:
+            sending.connection.taken(size)
 
     def begin(self, sending: Sending) -> None:
         if self._dials is None:
@@ -74,9 +101,15 @@ class HttpClient:
             return
         pool = self._pools.get(sending.origin)
         if pool is None:
-            pool = Pool(sending.origin, self._settings, self._dials.start_soon, self._may_keep)
+            pool = Pool(sending.origin, self._settings, self._start_dial, self._may_keep)
             self._pools[sending.origin] = pool
         pool.ask(sending)
+
+    def _start_dial(self, dial: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A redirect or a second try begins in a callback: on uvloop in an empty context, in which
+        AnyIO does not know where it is."""
+        if self._dials is not None:
+            self._context.copy().run(self._dials.start_soon, dial)
 
     def _end(self, sending: Sending) -> None:
         if sending.connection is not None:
@@ -91,6 +124,7 @@ class HttpClient:
     async def _live(self, started: Event) -> None:
         async with open_tasks() as dials:
             self._dials = dials
+            self._context = copy_context()
             self._side.post(started.set)
             try:
                 await self._look_after_idle_ones()
@@ -115,12 +149,14 @@ class Sending:
         "_arrive",
         "_client",
         "_is_over",
+        "_stream",
         "body",
         "connection",
         "head",
         "is_head",
         "method",
         "origin",
+        "streams",
     )
 
     def __init__(
@@ -131,6 +167,7 @@ class Sending:
         head: bytes,
         body: bytes,
         arrive: Arrive,
+        streams: Container[int],
     ) -> None:
         self._client = client
         self.origin = origin
@@ -139,6 +176,8 @@ class Sending:
         self.body = body
         self.is_head = method == "HEAD"
         self.connection: Connection | None = None
+        self.streams = streams
+        self._stream = BodyStream(self) if streams else None
         self._arrive = arrive
         self._is_over = False
 
@@ -154,12 +193,34 @@ class Sending:
             self._is_over = True
             self._arrive(part)
 
+    # Of its body, near.
+
+    def taken(self, size: int) -> None:
+        self._client.taken(self, size)
+
+    def withdraw_body(self) -> None:
+        self._client.withdraw(self)
+
+    def signal(self) -> Signal:
+        return self._client.signal()
+
+    # Far.
+
     def answered(self, answer: Answer) -> None:
-        """Far."""
         self._client.deliver(self, answer)
 
+    def began(self, answer: Answer) -> None:
+        self._client.deliver(self, answer._replace(stream=self._stream))
+
+    def more(self, piece: bytes) -> None:
+        if self._stream is not None:
+            self._client.post(self._stream.feed, piece)
+
+    def ended(self, failure: BackendFailure | None) -> None:
+        if self._stream is not None:
+            self._client.post(self._stream.finish, failure)
+
     def failed(self, error: BackendFailure, is_retriable: bool) -> None:
-        """Far."""
         if is_retriable and self.method in RETRIED:
             self._client.begin(self)
         else:

@@ -6,16 +6,20 @@ Knows nothing of pools, redirects or meaning. All of it runs on the asyncio side
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpResponseParser
 from httptools.parser.errors import HttpParserUpgrade
 
 from ..errors import BackendFailure
+from .stream import HIGH, LOW, BodyStream
 
 MAX_HEADER_BYTES = 1_000_000
 """Of an answer; Go's client takes ten times as much, no backend sends it."""
+
+BLANKS = b" \t"
+"""The parser leaves them behind a value (RFC 9110, 5.5)."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -24,7 +28,7 @@ class Answer(NamedTuple):
     """What a backend answered. ``is_whole``: everything it announced has come.
 
     Names of ``headers`` are in lower case. ``url``: where a redirect has led, without credentials;
-    empty when there was none.
+    empty when there was none. ``stream``: the body, when it is still coming (``body`` is empty).
     """
 
     status: int
@@ -32,6 +36,7 @@ class Answer(NamedTuple):
     body: bytes
     is_whole: bool = True
     url: str = ""
+    stream: BodyStream | None = None
 
 
 class Exchange(Protocol):
@@ -43,8 +48,18 @@ class Exchange(Protocol):
     """An answer to HEAD has no body, whatever its headers announce."""
     connection: Connection | None
     """Kept by the connection that it is on."""
+    streams: Container[int]
+    """Statuses with which a body is handed on while it is coming: only ``began`` is called then,
+    as often as there is something, and ``ended``."""
 
     def answered(self, answer: Answer) -> None: ...
+
+    def began(self, answer: Answer) -> None: ...
+
+    def more(self, piece: bytes) -> None: ...
+
+    def ended(self, failure: BackendFailure | None) -> None:
+        """The body; ``failure``: it broke off."""
 
     def failed(self, error: BackendFailure, is_retriable: bool) -> None:
         """``is_retriable``: the connection had been used before, and not a byte came back."""
@@ -86,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._received = self._body_bytes = 0
         self._has_headers = self._is_framed = self._is_done = self._is_spoiled = False
         self._problem = ""
+        self._is_streaming = False
+        self._unread = 0
         self._transport.write(exchange.head + exchange.body)
         if self._header_time:
             loop = asyncio.get_running_loop()
@@ -119,17 +136,26 @@ class Connection(asyncio.Protocol):
                 self._is_spoiled = True
             else:
                 self._fail(f"malformed answer: {error}")
+        if self._is_streaming:
+            self._hand_on()
         if self._is_done:
             self._finish()
         elif self._problem:
             self._fail(self._problem)
-        elif not self._has_headers and self._received > MAX_HEADER_BYTES:
+        elif self._has_headers:
+            if self._may_stream() and not self._is_streaming and self._exchange is not None:
+                self._is_streaming = True
+                self._exchange.began(Answer(self._status, self._headers, b""))
+                self._hand_on()
+        elif self._received > MAX_HEADER_BYTES:
             self._fail("the headers of the answer are too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
         if self._exchange is not None:
-            if self._has_headers:
+            if self._is_streaming:
+                self._end_stream("unexpected EOF" if self._is_framed else "")
+            elif self._has_headers:
                 answer = self._taken(is_whole=not self._is_framed)
                 if (exchange := self._end()) is not None:
                     exchange.answered(answer)
@@ -146,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_headers:  # what comes behind the body is not for anybody here
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip(BLANKS)))
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
@@ -157,7 +183,8 @@ class Connection(asyncio.Protocol):
         for name, value in self._headers:
             if name == b"content-length":
                 self._is_framed = True
-                if int(value) > self._max_body_bytes and not self._is_to_head():
+                is_too_large = int(value) > self._max_body_bytes and not self._may_stream()
+                if is_too_large and not self._is_to_head():
                     self._problem = self._too_large()
             elif name == b"transfer-encoding" and b"chunked" in value.lower():
                 self._is_framed = True
@@ -166,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > self._max_body_bytes:
+        if self._body_bytes > self._max_body_bytes and not self._may_stream():
             self._problem = self._too_large()
         elif not self._is_done:
             self._chunks.append(body)
@@ -186,18 +213,45 @@ class Connection(asyncio.Protocol):
     def _too_large(self) -> str:
         return f"the answer has more than {self._max_body_bytes} bytes"
 
+    def _may_stream(self) -> bool:
+        return self._exchange is not None and self._status in self._exchange.streams
+
+    def _hand_on(self) -> None:
+        """What has come of a body; the connection is not read from while its reader is behind."""
+        if self._chunks and self._exchange is not None:
+            piece = b"".join(self._chunks)
+            self._chunks.clear()
+            self._unread += len(piece)
+            if self._unread > HIGH and not self._is_done:
+                self._transport.pause_reading()
+            self._exchange.more(piece)
+
+    def taken(self, size: int) -> None:
+        """Its reader has taken so many bytes."""
+        self._unread -= size
+        if self._unread < LOW and not self.is_closed:
+            self._transport.resume_reading()
+
+    def _end_stream(self, problem: str) -> None:
+        exchange = self._end()
+        if exchange is not None:
+            exchange.ended(BackendFailure(problem) if problem else None)
+
     def _finish(self) -> None:
         if self._problem:
             self._fail(self._problem)
             return
-        answer = self._taken(is_whole=True)
+        answer = Answer(0, (), b"") if self._is_streaming else self._taken(is_whole=True)
+        is_streaming = self._is_streaming
         exchange = self._end()
         if self._is_spoiled:
             self.close()
         else:
             self._is_used = True
             self._released(self)  # which may send the next request at once
-        if exchange is not None:
+        if exchange is not None and is_streaming:
+            exchange.ended(None)
+        elif exchange is not None:
             exchange.answered(answer)
 
     def _stop_timer(self) -> None:
@@ -219,5 +273,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, problem: str, is_retriable: bool = False) -> None:
         self.close()
-        if (exchange := self._end()) is not None:
+        if self._is_streaming:
+            self._end_stream(problem)
+        elif (exchange := self._end()) is not None:
             exchange.failed(BackendFailure(problem), is_retriable)

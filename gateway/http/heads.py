@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -18,17 +19,24 @@ HAS_BODY = ("POST", "PUT", "PATCH")
 
 REDIRECTS = (301, 302, 303, 307, 308)
 KEEPS_METHOD = (307, 308)
+DOWN = ("https", "http")
+OF_BODY = (b"content-encoding", b"content-language", b"content-location", b"content-type")
+"""What goes with a body that is not sent again (Go, net/http, makeHeadersCopier)."""
 SECRETS = (b"authorization", b"www-authenticate", b"cookie", b"cookie2")
+
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Outgoing(NamedTuple):
-    """A request to a backend. ``target``: path and query, encoded."""
+    """A request to a backend. ``target``: path and query, encoded. ``referer``: after a redirect,
+    where it came from."""
 
     method: str
     host: Host
     target: str
     headers: Headers
     body: bytes
+    referer: str = ""
 
     @property
     def url(self) -> str:
@@ -41,13 +49,15 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
 
     Raises :class:`BackendFailure` when a value would begin a line of its own.
     """
-    method, host, target, headers, body = outgoing
+    method, host, target, headers, body, referer = outgoing
     lines = [f"{method} {target} HTTP/1.1\r\nHost: {host.told or host.origin.authority}".encode()]
     for name, value in headers:
         if name not in UNSENT:
             lines.append(name.title() + b": " + value)
         elif name == b"connection":
             return write_head(outgoing._replace(headers=_end_to_end(headers)), fixed)
+    if referer:
+        lines.append(b"Referer: " + referer.encode())
     if body or method in HAS_BODY:
         lines.append(b"Content-Length: %d" % len(body))
     head = b"\r\n".join(lines)
@@ -75,15 +85,15 @@ def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoi
     """
     if answer.status not in REDIRECTS:
         return None
-    location = find(answer.headers, b"location").decode("latin-1")
+    location = _NOT_ASCII.sub(_escaped, find(answer.headers, b"location")).decode()
     if not location:
         return None
-    method, host, _, headers, body = outgoing
+    method, host, _, headers, body, _ = outgoing
     if answer.status not in KEEPS_METHOD:
         body = b""
-        if method not in ("GET", "HEAD"):
+        headers = [header for header in headers if header[0] not in OF_BODY]
+        if method != "HEAD":
             method = "GET"
-            headers = [header for header in headers if not header[0].startswith(b"content-")]
     elif body and not resends_body:
         return None
     try:
@@ -91,12 +101,12 @@ def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoi
     except ValueError as error:
         raise BackendFailure(f"redirect of {outgoing.url}: {error}") from error
     headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
-    if find(headers, b"referer") == b"" and (host.origin.scheme, new_host.origin.scheme) != (
-        "https",
-        "http",
-    ):
-        headers.append((b"referer", outgoing.url.encode()))
-    return Outgoing(method, new_host, new_target, headers, body)
+    told = find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == DOWN
+    return Outgoing(method, new_host, new_target, headers, body, "" if told else outgoing.url)
+
+
+def _escaped(byte: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % byte[0][0]
 
 
 def _stays_behind(name: bytes, host: Host, new_host: Host) -> bool:

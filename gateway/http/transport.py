@@ -16,7 +16,7 @@ from ..errors import BackendFailure, GatewayError
 from .answers import STATUSES, find, unpacked
 from .client import HttpClient
 from .connection import Answer
-from .heads import Outgoing, redirected, write_head
+from .heads import REDIRECTS, Outgoing, redirected, write_head
 
 log = logging.getLogger("gateway.http")
 
@@ -33,6 +33,11 @@ TransportStage: TypeAlias = Callable[[Transport], Transport]
 
 MAX_REDIRECTS = 10
 """As many as Go follows."""
+
+STREAMED = frozenset(STATUSES) - frozenset(REDIRECTS)
+"""Statuses whose bodies may be handed on while they come: whoever follows a redirect drops its."""
+
+OF_PACKED = (b"content-encoding", b"content-length")
 
 CHOICES = (b"accept-encoding", b"range")
 """Who sends them wants the answer as it is."""
@@ -63,6 +68,7 @@ class Redirecting:
 
     ``accepts_gzip``: ask for it where the client made no choice. ``unpacks_all``: also what was
     not asked for. ``max_bytes``: of an unpacked answer. ``closes``: no connection is used twice.
+    ``streams``: an answer arrives when its headers have come, its body as a stream.
     """
 
     def __init__(
@@ -74,12 +80,14 @@ class Redirecting:
         resends_body: bool,
         max_bytes: int,
         closes: bool,
+        streams: bool = False,
     ) -> None:
         self._client = client
         self._accepts_gzip = accepts_gzip
         self._unpacks_all = unpacks_all
         self._resends_body = resends_body
         self._max_bytes = max_bytes
+        self._streams = STREAMED if streams else ()
         self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
         self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
 
@@ -96,7 +104,9 @@ class Redirecting:
         fixed = self._lines_with_gzip if call.asks_gzip else self._lines
         head = write_head(outgoing, fixed)
         origin = outgoing.host.origin
-        return self._client.send(origin, outgoing.method, head, outgoing.body, call.arrived)
+        return self._client.send(
+            origin, outgoing.method, head, outgoing.body, call.arrived, self._streams
+        )
 
     def next(self, outgoing: Outgoing, answer: Answer) -> Outgoing | None:
         """Where a redirect leads."""
@@ -107,8 +117,13 @@ class Redirecting:
         if answer.status not in STATUSES:
             raise BackendFailure(f"{outgoing.url}: {answer.status} is no status of HTTP")
         is_ours = asked_gzip or self._unpacks_all
-        if is_ours and answer.body and find(answer.headers, b"content-encoding") == b"gzip":
-            return unpacked(answer, self._max_bytes)
+        if is_ours and find(answer.headers, b"content-encoding") == b"gzip":
+            if answer.stream is not None:
+                answer.stream.unpack_gzip()
+                headers = [header for header in answer.headers if header[0] not in OF_PACKED]
+                return answer._replace(headers=headers)
+            if answer.body:
+                return unpacked(answer, self._max_bytes)
         return answer
 
 

@@ -17,8 +17,11 @@ from .render import build_render, build_render_error
 from .routes import Match, Routes, clean_path
 
 NO_APPS: Mapping[str, ASGIApp] = {}
-EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "HEAD", "OPTIONS", "DELETE")
+"""In gin's order."""
 _SUSPECT = re.compile(r"[%?#]|^\.\.?$")
+_BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
+MALFORMED = text(400, "400 Bad Request")
 BUSY = text(503, "", (b"retry-after", b"1"))
 Wrap: TypeAlias = Callable[[Handler], Handler]
 
@@ -50,19 +53,19 @@ def build_app(
         return handler
 
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
-    for route in routes:
-        render = build_render(route.endpoint, version_header)
-        handler = build_handler(route, render, render_error, gateway)
-        table.add(route.method, route.endpoint.endpoint, wrapped(handler))
-    if router.auto_options:
-        _add_options(table, routes, version_header, wrapped)
-    _add_debugging(table, service, gateway, wrapped)
     unlimited: Container[Handler] = ()
     if gateway.management_port is None:
         states = _states(router, gateway, readiness, agents)
         unlimited = states.values()
         for path, handler in states.items():
             table.add("GET", path, handler)
+    _add_debugging(table, service, gateway, wrapped)
+    for route in routes:
+        render = build_render(route.endpoint, version_header)
+        handler = build_handler(route, render, render_error, gateway)
+        table.add(route.method, route.endpoint.endpoint, wrapped(handler))
+    if router.auto_options:
+        _add_options(table, routes, version_header, wrapped)
 
     find_static = table.static.get
     refusals = Refusals(table, router, version_header, wrapped)
@@ -186,6 +189,8 @@ class Refusals:
 
     def find(self, scope: Scope) -> Match[Handler] | Answer:
         method, path = scope["method"], scope["path"]
+        if b"%" in (raw := scope.get("raw_path") or b"") and _BAD_ESCAPE.search(raw):
+            return MALFORMED
         if self._router.remove_extra_slash:
             path = clean_path(path)
         found = self._table.find(method, path)
@@ -199,7 +204,7 @@ class Refusals:
         router, table = self._router, self._table
         any_slash = not router.disable_redirect_trailing_slash
         if any_slash and (other := table.with_other_slash(method, path)):
-            return _redirect(scope, method, other)
+            return _redirect(scope, method, clean_path(other))
         if not router.disable_redirect_fixed_path and (
             other := table.with_fixed_path(method, path, any_slash)
         ):
@@ -244,7 +249,7 @@ def _bad_escape(value: str) -> str:
 
 def _redirect(scope: Scope, method: str, path: str) -> Answer:
     path = scope.get("root_path", "").rstrip("/") + path
-    location = quote(path, safe="/:@!$&'()*+,;=~-._").encode()
+    location = quote(path, safe="/:@,;=$&+-_.~").encode()
     if scope["query_string"]:
         location += b"?" + scope["query_string"]
     if method != "GET":

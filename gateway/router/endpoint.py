@@ -12,6 +12,7 @@ from ..errors import GatewayError
 from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
+from .streaming import send_streamed
 
 log = logging.getLogger("gateway.router")
 
@@ -72,6 +73,9 @@ def build_handler(
                 answer = render_error(_expected(error, path))
             if client.is_gone:
                 log.debug("%s: the client has gone", path)
+                return
+            if response.rest is not None:
+                await send_streamed(send, answer, response.rest, client)
                 return
             await send_answer(send, answer)
             if response.holds and await client.left():

@@ -171,8 +171,10 @@ def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
 
     def render(response: Response, request: Request) -> Answer:
         body = response.body or b""
-        passed = _passed(response.headers)
-        return _fitting(response.status, [*common, *passed], body)
+        headers = [*common, *_passed(response.headers)]
+        if response.status == 204:  # its type may be told all the same
+            return Answer(204, headers)
+        return _fitting(response.status, headers, body)
 
     return render
 

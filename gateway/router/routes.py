@@ -29,7 +29,7 @@ class Routes(Generic[H]):
         self.static: dict[tuple[str, str], H] = {}
         """Patterns without placeholders, for a first look: (method, path)."""
         self._root = _Node[H]()
-        self._methods: set[str] = set()
+        self._methods: dict[str, None] = {}
         self._with_prefixes = with_prefixes
 
     def add(self, method: str, pattern: str, handler: H) -> None:
@@ -49,7 +49,7 @@ class Routes(Generic[H]):
                 node = node.child_placeholder(before)
             else:
                 node = node.statics.setdefault(segment, _Node())
-        self._methods.add(method)
+        self._methods[method] = None
         node.leaves[method] = _Leaf(handler, tuple(names))
         if not names and not pattern.endswith("/*"):
             self.static[method, pattern] = handler
@@ -60,8 +60,8 @@ class Routes(Generic[H]):
         return self._root.find(method, path.split("/"), 1, ())
 
     def methods(self, path: str) -> list[str]:
-        """Methods that the path answers to, sorted."""
-        return [method for method in sorted(self._methods) if self.find(method, path)]
+        """Methods that the path answers to, in the order in which any path got them first."""
+        return [method for method in self._methods if self.find(method, path)]
 
     def with_other_slash(self, method: str, path: str) -> str | None:
         """The path that exists when a slash at its end is added or taken away."""

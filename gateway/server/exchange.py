@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..asgi import ASGIApp, Message, Scope, send_answer, text
+from ..errors import AnswerBroken
 from .peer import Peer
 
 log = logging.getLogger("gateway.server")
@@ -48,7 +49,8 @@ class Burst:
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         for transport, data in pending:
-            transport.write(data)
+            if not transport.is_closing():  # uvloop raises, and the others would get nothing
+                transport.write(data)
 
 
 class Connection(Protocol):
@@ -81,6 +83,8 @@ class Exchange:
         "_expects_continue",
         "_head",
         "_is_awake",
+        "_is_chunked",
+        "_knows_chunks",
         "_waiter",
         "_watcher",
         "body",
@@ -95,7 +99,12 @@ class Exchange:
     )
 
     def __init__(
-        self, connection: Connection, is_head: bool, keep_alive: bool, expects_continue: bool
+        self,
+        connection: Connection,
+        is_head: bool,
+        keep_alive: bool,
+        expects_continue: bool,
+        knows_chunks: bool = True,
     ) -> None:
         self.is_head = is_head
         self.transport = connection.transport
@@ -109,6 +118,8 @@ class Exchange:
         self._connection = connection
         self._expects_continue = expects_continue
         self._head: Message | None = None
+        self._is_chunked = False
+        self._knows_chunks = knows_chunks
         self._watcher: Callable[[], object] | None = None
         self._is_awake = False
         self._waiter: asyncio.Future[None] | None = None
@@ -178,6 +189,9 @@ class Exchange:
     async def run_asgi(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
+        except AnswerBroken as error:
+            log.debug("%s", error)
+            self.keep_alive = False
         except BaseException as error:
             log.error("an error in the application", exc_info=error)
             if self.response_started:
@@ -242,10 +256,12 @@ class Exchange:
         head, self._head = self._head, None
         written = b""
         if head is not None:
-            length = None if more_body else len(body)
-            written = self._begin(head["status"], head.get("headers", ()), length)
+            headers = head.get("headers", ())
+            has_length = not more_body or any(name == b"content-length" for name, _ in headers)
+            self._is_chunked = self._knows_chunks and not has_length
+            written = self._begin(head["status"], headers, None if more_body else len(body))
         if not self.is_head:
-            written += _chunk(body, more_body) if head is None or more_body else body
+            written += _chunk(body, more_body) if self._is_chunked else body
         if more_body:
             self._connection.burst.write(self.transport, written)
         else:
@@ -262,7 +278,7 @@ class Exchange:
     def _begin(
         self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None
     ) -> bytes:
-        """Status line and headers; ``length`` None: the body follows in chunks."""
+        """Status line and headers; ``length`` None: the body follows in pieces."""
         # A tuple is a constant of the configuration.
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
         connection = self._connection
@@ -272,7 +288,8 @@ class Exchange:
         elif not self.keep_alive:
             common += b"connection: close\r\n"
         if length is None:
-            common += b"transfer-encoding: chunked\r\n"
+            if self._is_chunked:
+                common += b"transfer-encoding: chunked\r\n"
         elif b"content-length: " not in lines and status not in (204, 304):
             common += b"content-length: %d\r\n" % length
         return STATUS_LINE[status] + common + lines + b"\r\n"
@@ -286,7 +303,7 @@ class Exchange:
         except TimeoutError:
             self.transport.abort()
             self.disconnected = True
-        else:
+        if not self.disconnected:  # a transport that is closed takes no limits
             self.transport.set_write_buffer_limits()
         return not self.disconnected
 

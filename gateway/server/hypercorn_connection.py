@@ -7,6 +7,7 @@ something else, what it took counts as sent, as on any foreign server.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -14,8 +15,11 @@ from typing import Any
 
 from anyio import move_on_after, sleep
 
+from ..errors import AnswerBroken
 from .peer import Peer
 from .settings import Limits
+
+log = logging.getLogger("gateway.server")
 
 END = {"type": "http.response.body", "body": b"", "more_body": False}
 BUFFER_CHECK = 0.01
@@ -144,10 +148,25 @@ async def _answer(app: Any, scope: Any, receive: Any, send: Any) -> None:
             message = {**message, "more_body": True}
         await send(message)
 
-    await app(scope, receive, send_all_but_the_end)
+    try:
+        await app(scope, receive, send_all_but_the_end)
+    except AnswerBroken as error:  # without an end hypercorn cuts a connection of HTTP/1
+        log.debug("%s", error)
+        await _reset(send)
     if is_ended:
         with suppress(OSError):  # the client has gone
             await send(END)
+
+
+async def _reset(send: Any) -> None:
+    """End a stream of HTTP/2: hypercorn would leave its client waiting for the rest."""
+    stream = getattr(send, "__self__", None)
+    protocol = getattr(getattr(stream, "send", None), "__self__", None)
+    reset_stream = getattr(getattr(protocol, "connection", None), "reset_stream", None)
+    flush = getattr(protocol, "_flush", None)
+    if stream is not None and reset_stream is not None and flush is not None:
+        reset_stream(stream.stream_id)
+        await flush()
 
 
 def _server(send: Any) -> Any:

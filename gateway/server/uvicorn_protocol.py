@@ -21,6 +21,9 @@ from .settings import Limits
 
 log = logging.getLogger("gateway.server")
 
+BLANKS = b" \t"
+"""The parser leaves them behind a value (RFC 9110, 5.5)."""
+
 TICK = 0.5
 """Seconds between looks at the connections: the precision of every time limit."""
 
@@ -99,6 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._body_bytes = 0
         self._announced = 0
+        self._hosts = 0
         self.waiting: deque[tuple[Exchange, Any]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,14 +163,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
-        self._announced = self._body_bytes = 0
+        self._announced = self._body_bytes = self._hosts = 0
         self._expect(self.limits.header_time, 408)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(BLANKS)
         self.headers.append((name, value))
         if name == b"content-length":
             self._announced = int(value)
+        elif name == b"host":
+            self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -177,6 +183,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         parser = self.parser
         version = parser.get_http_version()
+        if self._hosts != 1 and (self._hosts or version != "1.0"):  # RFC 9112, 3.2
+            self._refuse(400)
+            return
         target = self.url
         if not target.startswith(b"/"):
             self._take_host_of(target)
@@ -199,7 +208,9 @@ class HttpProtocol(HttpToolsProtocol):
         previous = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive()
         is_head = scope["method"] == "HEAD"
-        exchange = self.cycle = Exchange(self, is_head, keep_alive, self.expect_100_continue)
+        exchange = self.cycle = Exchange(
+            self, is_head, keep_alive, self.expect_100_continue, version != "1.0"
+        )
         scope["extensions"] = {"gateway.connection": exchange}
         self._expect(self.limits.body_time, 408)
         if self._announced > self.limits.body_bytes:

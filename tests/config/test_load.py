@@ -71,6 +71,15 @@ def test_defaults_are_those_of_krakend() -> None:
     assert settings.routing_key == ("#",)
 
 
+def test_null_is_a_default_but_in_data_it_is_a_value() -> None:
+    extra = {"proxy": {"sequential": None, "static": {"data": {"a": None, "b": {"c": None}}}}}
+    [only] = service(document(endpoint(timeout=None, extra_config=extra))).endpoints
+    assert only.timeout == 2.0
+    settings = only.extra_config["proxy"]
+    assert settings.static.data == {"a": None, "b": {"c": None}}
+    assert settings.sequential is False
+
+
 def test_the_root_is_inherited() -> None:
     text = document(
         {"endpoint": "/a", "backend": [{**backend(), "host": []}]},
@@ -193,6 +202,17 @@ def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> N
         ({"concurrent_calls": "3"}, "concurrent_calls", "taken as 3"),
         ({"input_headers": "X-A"}, "input_headers", "its only item"),
         ({"output_encoding": "nosuch"}, "output_encoding", '"json" is used'),
+        ({"output_encoding": "XML"}, "output_encoding", '"json" is used'),
+        (
+            {"output_encoding": "fast-json", "backend": [backend(encoding="xml")]},
+            "output_encoding",
+            '"xml" is used',
+        ),
+        (
+            {"output_encoding": "fast-json", "backend": [backend(encoding="safejson")]},
+            "output_encoding",
+            '"json" is used',
+        ),
         ({"method": "HEAD"}, "method", "left out"),
         ({"timeout": "-1s"}, "timeout", "fail"),
         ({"timeout": 2}, "timeout", "taken as 2e-09"),

@@ -24,6 +24,7 @@ from gateway.encoding import encode_yaml
         ({"n": None, "l": [], "o": {}}, 'l: []\n"n": null\no: {}\n'),
         ({"l": [{"a": "b", "c": ["d"]}, ["e"]]}, "l:\n- a: b\n  c:\n  - d\n- - e\n"),
         ({"a": "y", "b": "No", "c": "~", "d": "-", "e": ".inf"}, None),
+        ({"a": "1.5e10", "b": "-0.1E5", "c": "1.5e+10"}, None),
         ({"a": "2020-01-01", "b": "a#b", "c": "a: b", "d": "a:", "e": "- a", "f": "\\"}, None),
         ({"a": "http://a.test/b, c?d=e", "b": "x y"}, "a: http://a.test/b, c?d=e\nb: x y\n"),
         ({}, "{}\n"),

@@ -14,7 +14,10 @@ import pytest
 from anyio import Event, sleep, to_thread
 
 from gateway import open_gateway
+from gateway.server import ServeSettings
 
+from ..server.client import connect, get, receive_all
+from ..server.client import serving as serving_app
 from .service import Connection, Service, answering, message, serving
 
 pytestmark = pytest.mark.anyio
@@ -422,3 +425,46 @@ async def test_a_client_that_goes_takes_its_request_with_it() -> None:
             }
             await gateway.asgi(scope, receive, send)
             assert await to_thread.run_sync(service.closed.wait, 5)
+
+
+async def test_text_that_breaks_off_is_no_answer() -> None:
+    short = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"
+    assert "unexpected EOF" in await failure(short, stays_open=False, encoding="string")
+
+
+async def test_no_op_in_an_endpoint_with_another_output_contributes_nothing() -> None:
+    for status in ("200 OK", "404 Not Found", "204 No Content"):
+        with serving(answering(message(b"x" * (status[0:3] != "204"), status))) as service:
+            async with asking(configuration(service.url, encoding="no-op")) as client:
+                answer = await client.get("/")
+        assert (answer.status_code, answer.text) == (200, "{}")
+        assert answer.headers["x-krakend-completed"] == "false"
+
+
+async def test_a_pattern_that_ends_with_a_question_mark_gets_the_query_behind_it() -> None:
+    with serving(answering(message())) as service:
+        config = configuration(service.url, url_pattern="/b?")
+        config["endpoints"][0]["input_query_strings"] = ["a"]
+        async with asking(config) as client:
+            await client.get("/", params={"a": "1"})
+    assert service.requests[0].startswith(b"GET /b?a=1 HTTP/1.1")
+
+
+async def test_blanks_behind_a_header_are_not_part_of_it() -> None:
+    with serving(answering(message(b"{}", "200 OK", "X-A: 1 \t"))) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["output_encoding"] = "no-op"
+        async with asking(config) as client:
+            assert (await client.get("/")).headers["x-a"] == "1"
+
+
+async def test_a_redirect_may_lead_to_a_host_that_was_never_asked() -> None:
+    with serving(answering(message(b'{"a":1}'))) as target:
+        moved = message(b"", "302 Found", f"Location: {target.url}/x")
+        with serving(answering(moved)) as service:
+            async with open_gateway(configuration(service.url)) as gateway:
+                # A server starts its tasks in a context that knows of no async library.
+                async with serving_app(gateway.asgi, ServeSettings(grace=1)) as (port, _):
+                    client = await connect(port)
+                    await client.send(get("/", "Connection: close"))
+                    assert (await receive_all(client)).endswith(b'{"a":1}')

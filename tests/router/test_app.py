@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -82,6 +83,8 @@ async def test_another_method_is_405_with_those_allowed(method: str) -> None:
         ("GET", "/mixed/case", 301, "/Mixed/Case"),
         ("POST", "/ONLY-POST", 307, "/only-post"),
         ("GET", "/users//42", 301, "/users/42"),
+        ("GET", "/users//x/", 301, "/users/x"),
+        ("GET", "/users/a*'b(c)!/", 301, "/users/a%2A%27b%28c%29%21"),
         ("GET", "/__health/", 301, "/__health"),
         ("GET", "/__HEALTH", 301, "/__health"),
         ("GET", "/plain/?a=1&b=%26", 301, "/plain?a=1&b=%26"),
@@ -104,6 +107,12 @@ async def test_page_of_a_redirect_cannot_be_written_by_a_client() -> None:
     )
 
 
+async def test_location_has_no_double_slash_and_no_dots() -> None:
+    pairs = application(endpoint("GET", "/a/{b}/c", telling))
+    assert (await ask(pairs, "GET", "/a//c/")).headers["location"] == "/a/c"
+    assert (await ask(pairs, "GET", "/a/../c/")).headers["location"] == "/c"
+
+
 async def test_redirect_never_leads_to_another_host() -> None:
     two = application(endpoint("GET", "/{a}/{b}", telling), endpoint("GET", "/{a}", telling))
     reply = await ask(two, "GET", "//evil.test/")
@@ -116,8 +125,8 @@ async def test_redirect_never_leads_to_another_host() -> None:
         ("a%23b", b"error: encoded url params"),
         ("a%3Fb", b"error: encoded url params"),
         ("a%2520b", b"error: encoded url params"),
-        ("%zz", b'error: invalid URL escape "%zz"'),
-        ("100%", b'error: invalid URL escape "%"'),
+        ("%25zz", b'error: invalid URL escape "%zz"'),
+        ("100%25", b'error: invalid URL escape "%"'),
         ("%2e%2e", b"error: dot segment"),
         (".", b"error: dot segment"),
     ],
@@ -127,6 +136,14 @@ async def test_parameter_that_means_something_in_a_url_is_400(value: str, proble
     assert (reply.status, reply.body) == (400, problem)
     assert reply.headers["content-type"] == "text/plain; charset=utf-8"
     assert "x-krakend" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/users/%zz", "/nope%", "/users/%4/x", "/Plain%"])
+async def test_path_with_a_broken_escape_is_400_wherever_it_leads(path: str) -> None:
+    for options in (RouterSettings(), STRICT):
+        reply = await ask(application(*ROUTES, router=options), "GET", path)
+        assert (reply.status, reply.body) == (400, b"400 Bad Request")
+        assert "x-krakend" not in reply.headers
 
 
 @pytest.mark.parametrize("value", ["a b", "été", "{id}", "a..b", "a&b=c"])
@@ -166,7 +183,7 @@ async def test_auto_options_lists_the_methods() -> None:
 
 
 async def test_error_bodies_are_those_of_the_configuration() -> None:
-    bodies = {"404": {"msg": "nothing <here>"}, "405": {"why": "method"}}
+    bodies: dict[str, Any] = {"404": {"msg": "nothing <here>"}, "405": {"why": "method"}}
     own = application(*ROUTES, router=RouterSettings(error_body=bodies))
     missing, refused = await ask(own, "GET", "/nope"), await ask(own, "PUT", "/plain")
     assert (missing.status, missing.json()) == (404, {"msg": "nothing <here>"})

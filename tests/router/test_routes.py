@@ -97,8 +97,10 @@ def test_text_before_a_placeholder_counts_only_where_rest_is_disabled() -> None:
     assert table(*patterns).find("GET", "/v2/x") == ("/{any}/x", {"Any": "v2"})
 
 
-def test_methods_of_a_path_are_sorted() -> None:
+def test_methods_of_a_path_stand_in_the_order_in_which_they_were_added_first() -> None:
     assert table().methods("/plain") == ["GET", "POST"]
+    routes = table(("POST", "/a"), ("DELETE", "/b"), ("GET", "/b"), ("POST", "/b"))
+    assert routes.methods("/b") == ["POST", "DELETE", "GET"]
     assert table().methods("/things/1") == ["PUT"]
     assert table().methods("/nope") == []
 

@@ -164,3 +164,19 @@ async def test_uvicorn_is_for_asyncio(anyio_backend: str) -> None:
     if anyio_backend == "trio":
         with pytest.raises(GatewayError, match="asyncio only"):
             await serve(hello, replace(SETTINGS, server="uvicorn"), stop=Event())
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", 400),
+        (b"GET / HTTP/1.0\r\n", 200),
+        (b"GET /\r\n", 400),
+    ],
+)
+async def test_a_request_is_for_one_host(settings: ServeSettings, head: bytes, status: int) -> None:
+    async with serving(hello, settings) as (port, _):
+        client = await connect(port)
+        await client.send(head + b"Connection: close\r\n\r\n")
+        assert status_of(await receive_all(client)) == status

@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, sleep, to_thread
+from anyio import Event, aclose_forcefully, create_task_group, sleep, to_thread
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
@@ -141,6 +142,29 @@ async def test_the_application_is_told_when_a_client_goes(app: Application, port
     assert not app.gone.is_set()
     await client.aclose()
     await app.gone.wait()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_who_goes_while_pieces_are_written_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        connection = scope["extensions"]["gateway.connection"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not connection.is_gone:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+            await checkpoint()
+        ended.set()
+
+    async with serving(endless, SETTINGS) as (port, _):
+        client = await connect(port)
+        await client.send(get())
+        await client.receive()
+        await aclose_forcefully(client)
+        await ended.wait()
+    assert caplog.messages == []
 
 
 async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> None:

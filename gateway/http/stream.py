@@ -1,0 +1,137 @@
+"""The body of an answer while it is still coming: from the asyncio side to whoever reads it.
+
+Bounded: a connection whose reader is slow is not read from (:data:`HIGH`, :data:`LOW`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from anyio import current_time
+
+from ..bridge import Signal
+from ..errors import BackendFailure, DeadlineExceeded
+
+HIGH, LOW = 256 * 1024, 64 * 1024
+"""Bytes read from a connection and not taken yet: no more is read above one, again below the
+other."""
+
+PIECE = 256 * 1024
+"""Bytes of an unpacked body that are handed out at once."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Source(Protocol):
+    """Where the pieces come from. Called near, never waits."""
+
+    def taken(self, size: int) -> None:
+        """So many bytes more may come."""
+
+    def withdraw_body(self) -> None:
+        """Nobody wants the rest."""
+
+    def signal(self) -> Signal: ...
+
+
+class BodyStream:
+    """Read near, by one task. ``end``: the time (``anyio.current_time()``) at which it breaks off.
+    ``length``: of the whole body, as text; empty when it is not known.
+
+    It is a :class:`gateway.proxy.Hold`: at the end of its request it is given back, and what still
+    comes then is dropped with its connection.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._pieces: deque[bytes] = deque()
+        self._packed = b""
+        self._unpack: zlib._Decompress | None = None
+        self._is_over = False
+        self._failure: BackendFailure | None = None
+        self._wake: Callable[[], object] | None = None
+        self.end = float("inf")
+        self.length = b""
+
+    def unpack_gzip(self) -> None:
+        """What comes is gzipped, and shall not be. Before anything is read."""
+        self._unpack = zlib.decompressobj(_GZIP)
+
+    async def next(self) -> bytes:
+        """The next piece; b"" when that was all.
+
+        Raises :class:`BackendFailure` when it breaks off, :class:`DeadlineExceeded` when the time
+        is over.
+        """
+        while True:
+            if self._packed or self._pieces:
+                if piece := self._take():
+                    return piece
+            elif self._failure is not None:
+                raise self._failure
+            elif not self._is_over:
+                await self._wait()
+            elif self._unpack is not None and not self._unpack.eof:
+                raise BackendFailure("unexpected EOF")
+            else:
+                return b""
+
+    def _take(self) -> bytes:
+        packed = self._packed
+        if not packed:
+            packed = self._pieces.popleft()
+            self._source.taken(len(packed))
+        if self._unpack is None:
+            return packed
+        try:
+            piece = self._unpack.decompress(packed, PIECE)
+        except zlib.error as error:
+            self.give_back()
+            raise BackendFailure(f"gzip: {error}") from error
+        self._packed = self._unpack.unconsumed_tail
+        return piece
+
+    async def _wait(self) -> None:
+        signal = self._source.signal()
+        self._wake = signal.set
+        try:
+            await signal.wait(max(0.0, min(self.end - current_time(), 1e6)))
+        finally:
+            self._wake = None
+        if not self._pieces and not self._is_over:
+            self.give_back()
+            raise DeadlineExceeded
+
+    # From the other side, in order.
+
+    def feed(self, piece: bytes) -> None:
+        if not self._is_over:
+            self._pieces.append(piece)
+            self._woken()
+
+    def finish(self, failure: BackendFailure | None) -> None:
+        """Nothing follows; ``failure``: although something should."""
+        if not self._is_over:
+            self._is_over = True
+            self._failure = failure
+            self._woken()
+
+    def _woken(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+    # As a hold.
+
+    def sent(self) -> None:
+        """Nothing is to be settled."""
+
+    def give_back(self) -> None:
+        """Nobody reads on."""
+        if not self._is_over:
+            self._pieces.clear()
+            self._packed = b""
+            self.finish(BackendFailure("nobody reads the rest"))
+            self._source.withdraw_body()
