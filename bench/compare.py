@@ -60,6 +60,8 @@ def regressions(found: Sequence[Change]) -> list[Change]:
 def _of_cell(
     old: Cell, new: Cell, old_floor: Cell | None, new_floor: Cell | None
 ) -> Iterator[Change]:
+    """Of a dropped connection messages may come twice: what was answered and could not be
+    acknowledged any more."""
     for metric in WORTH_MENTIONING:
         earlier, later = _spread(old, metric), _spread(new, metric)
         if earlier is None or later is None:
@@ -70,7 +72,7 @@ def _of_cell(
         change = _change(old, metric, earlier, later, scale)
         if change is not None:
             yield change
-    for metric in ("lost", "duplicated"):
+    for metric in ("lost",) if new.gap else ("lost", "duplicated"):
         earlier_count, later_count = _messages(old, metric), _messages(new, metric)
         if later_count != earlier_count:
             yield Change(

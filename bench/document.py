@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .account import Account
 from .load.histogram import Percentiles, percentiles
 from .load.plan import StepResult
-from .load.validity import refusal
+from .load.validity import LATE, LATE_FOR_GAPS, refusal
 from .machine import Machine
 
 SCHEMA = 1
@@ -74,7 +74,7 @@ def with_step(run: Run, step: StepResult, share: float, requests: int) -> Run:
         lateness=lateness.p99 if lateness is not None else 0.0,
         generator_cpu=share,
         longest_gap=step.longest_gap,
-        refused=refusal(step, share),
+        refused=refusal(step, share, LATE_FOR_GAPS if run.mode == "recovery" else LATE),
     )
 
 

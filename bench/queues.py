@@ -20,7 +20,7 @@ from .scenario import EXCHANGE, Scenario
 FULL_ENOUGH = 200_000
 """Messages of one filling at most: a broker that stores more slows down."""
 
-FULL_ENOUGH_BYTES = 400_000_000
+FULL_ENOUGH_BYTES = 800_000_000
 
 SETTLED = 10.0
 """Seconds in which a broker has noticed that a consumer is gone."""
