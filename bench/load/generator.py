@@ -98,9 +98,12 @@ async def _open_publisher(plan: Plan) -> AsyncGenerator[Callable[[int], object]]
 
 
 def main() -> None:
+    # Not sys.stdout, which PYTHONUNBUFFERED may have made one that writes only a part.
+    output = open(1, "wb", closefd=False)  # noqa: SIM115
+
     def write(message: Progress | LoadResult | Failure) -> None:
-        sys.stdout.buffer.write(json.encode(message) + b"\n")
-        sys.stdout.buffer.flush()
+        output.write(json.encode(message) + b"\n")
+        output.flush()
 
     for line in sys.stdin.buffer:
         try:
