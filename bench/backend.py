@@ -96,7 +96,9 @@ class Backend:
 @contextmanager
 def open_backend() -> Generator[Backend]:
     backend = Backend(free_port())
-    process = subprocess.Popen([sys.executable, "-m", "bench.backend", str(backend.port)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.backend", str(backend.port)], start_new_session=True
+    )
     try:
         for _ in range(500):
             try:

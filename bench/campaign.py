@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from msgspec import Struct, json
 from .candidates import Candidate, running
 from .direct import Direct
 from .document import Life, Run
+from .load.own import LoadError
 from .load.plan import Step
 from .measure import cpu_seconds
 from .profile import recorded
@@ -39,6 +41,10 @@ DIRECT_CLIENTS = ("aiormq", "tap")
 
 RECOVERY_TIME = 6.0
 PROFILE_TIME = 5.0
+
+
+PROBLEMS = (RuntimeError, LoadError, OSError, subprocess.CalledProcessError)
+"""What a candidate that does not start, or ends, makes of a session."""
 
 
 class Options(Struct, frozen=True):
@@ -65,7 +71,10 @@ class Display(Protocol):
 
 
 class Campaign:
-    """``runs`` and ``lives`` grow while it goes on; an interrupted one has what was complete."""
+    """``runs`` and ``lives`` grow while it goes on; an interrupted one has what was complete.
+
+    ``problems``: of scenarios that a candidate could not run; the others go on.
+    """
 
     def __init__(
         self,
@@ -79,6 +88,7 @@ class Campaign:
         """``urls``: of the broker, for each candidate a virtual host of its own."""
         self.runs: list[Run] = []
         self.lives: list[Life] = []
+        self.problems: list[str] = []
         self._scenarios = scenarios
         self._candidates = candidates
         self._urls = urls
@@ -99,16 +109,30 @@ class Campaign:
         candidates = [
             each for each in self._candidates if scenario.kind == "requests" or not each.is_floor
         ]
-        with ExitStack() as stack:
-            sessions = [
-                stack.enter_context(self._session(repetition, scenario, candidate))
-                for candidate in candidates
-            ]
-            if scenario.kind == "requests":
-                self._load_requests(scenario, sessions)
-            else:
-                for session in sessions:
-                    self._load_otherwise(session)
+        try:
+            with ExitStack() as stack:
+                sessions = list(self._sessions(repetition, scenario, candidates, stack))
+                if scenario.kind == "requests" and sessions:
+                    self._load_requests(scenario, sessions)
+                else:
+                    for session in sessions:
+                        self._load_otherwise(session)
+        except PROBLEMS as error:
+            self.problems.append(f"{scenario.name} failed: {error}")
+
+    def _sessions(
+        self,
+        repetition: int,
+        scenario: Scenario,
+        candidates: Sequence[Candidate],
+        stack: ExitStack,
+    ) -> Iterator[Session]:
+        """Of every candidate that starts."""
+        for candidate in candidates:
+            try:
+                yield stack.enter_context(self._session(repetition, scenario, candidate))
+            except PROBLEMS as error:
+                self.problems.append(f"{scenario.name}, {candidate.name}: {error}")
 
     @contextmanager
     def _session(
@@ -136,7 +160,7 @@ class Campaign:
             self._begin(session, "warm-up")
             session.warm_up(options.warm_up)
             self._begin(session, "closed loop")
-            self._note(session.saturate(options.seconds))
+            self._note_valid(partial(session.saturate, options.seconds))
         if options.is_sweep:
             for session in sessions:
                 self._sweep(session)
@@ -144,7 +168,7 @@ class Campaign:
         rate = self._rate(scenario, sessions)
         for session in sessions:
             self._begin(session, f"open loop, {rate:.0f}/s")
-            self._note_valid(session, rate)
+            self._note_valid(partial(session.offer, rate, options.seconds))
         if options.uses_k6:
             for session in sessions:
                 self._begin(session, f"k6, {rate:.0f}/s")
@@ -154,12 +178,10 @@ class Campaign:
                 if not session.candidate.is_floor:
                     self._profile(session, options.profile)
 
-    def _note_valid(self, session: Session, rate: float) -> None:
-        """A run that was refused is tried once again."""
-        run = session.offer(rate, self._options.seconds)
-        if run.refused:
-            run = session.offer(rate, self._options.seconds)
-        self._note(run)
+    def _note_valid(self, load: Callable[[], Run]) -> None:
+        """A run that is refused is tried once again."""
+        run = load()
+        self._note(load() if run.refused else run)
 
     def _rate(self, scenario: Scenario, sessions: Sequence[Session]) -> float:
         """The same for all candidates and repetitions."""

@@ -1,6 +1,6 @@
 """Measure the gateway beside its floor, and say so. Without options: under three minutes.
 
-Ends with 0, with 3 when --compare found a regression, with 1 when nothing could be measured.
+Ends with 0, with 3 when --compare found a regression, with 1 when something could not be measured.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"compared with {options.compare}: {len(regressions(found))} worse, {len(found)} in all"
         )
-    return REGRESSION if regressions(found) else 0
+    if regressions(found):
+        return REGRESSION
+    return 1 if document.notes and not options.read else 0
 
 
 def measure(options: argparse.Namespace) -> Document:
@@ -105,11 +107,12 @@ def measure(options: argparse.Namespace) -> Document:
             machine.versions[name] = peer_version(path)
         urls = _urls(broker, options.url, candidates)
         campaign = Campaign(scenarios, candidates, urls, tools, own, bar)
-        notes = []
+        notes: list[str] = []
         try:
             campaign.run()
         except KeyboardInterrupt:
             notes.append("interrupted: what was complete by then")
+    notes += campaign.problems
     direct = DIRECT_NAMES if any(run.mode == "direct" for run in campaign.runs) else []
     return Document(
         started=started,

@@ -17,7 +17,7 @@ from .fill import open_filler, ready, top_up
 from .messages import first_number, message
 from .scenario import EXCHANGE, Scenario
 
-FULL_ENOUGH = 200_000
+FULL_ENOUGH = 400_000
 """Messages of one filling at most: a broker that stores more slows down."""
 
 FULL_ENOUGH_BYTES = 800_000_000

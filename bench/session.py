@@ -84,13 +84,13 @@ class Session:
 
     def warm_up(self, seconds: float) -> None:
         """A short closed loop that nobody looks at."""
-        self._fill(FIRST_GUESS / math.sqrt(self.scenario.takes) * seconds)
+        self._fill(self._guess * seconds)
         result = self._generate(self._plan(mode="closed", seconds=seconds))
         self.rate = result.steps[0].answered_in_time / seconds
 
     def saturate(self, seconds: float) -> Run:
         """As many requests as it can answer. ``wrk`` when there is one, and one kind of request."""
-        self._fill(self.rate * seconds * SURPLUS)
+        self._fill(max(self.rate * SURPLUS, self._guess) * seconds)
         if self._tools.use_wrk and is_present() and len(self._requests) == 1:
             return self._saturate_with_wrk(seconds)
         before = self._read_meter()
@@ -216,6 +216,10 @@ class Session:
         return self._tally.account(self.scenario, self._stock, self._tools.backend)
 
     # Between the two.
+
+    @property
+    def _guess(self) -> float:
+        return FIRST_GUESS / math.sqrt(self.scenario.takes)
 
     @property
     def _open_connections(self) -> int:

@@ -48,7 +48,9 @@ class OwnGenerator:
 
 @contextmanager
 def open_generator() -> Generator[OwnGenerator]:
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         yield OwnGenerator(process)
     finally:

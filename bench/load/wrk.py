@@ -1,4 +1,4 @@
-"""wrk, a closed loop that costs a third of ours: for saturation beside the server on few cores."""
+"""wrk, a closed loop that costs much less than ours: for saturation on the server's few cores."""
 
 from __future__ import annotations
 

@@ -105,8 +105,8 @@ def _warnings(document: Document, every: Sequence[Cell]) -> str:
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(
-            '<details class="warn"><summary>Runs that are not counted, because they say more about '
-            f"the generator than about a candidate: {len(lines)} cells</summary>"
+            '<details class="warn"><summary>Some runs are not counted, because they say more about '
+            f"the measurement than about a candidate ({len(lines)})</summary>"
             f"<ul>{items}</ul></details>"
         )
     return "".join(parts)
@@ -127,7 +127,7 @@ def _tables(document: Document, every: Sequence[Cell], kinds: dict[str, str]) ->
     return (
         "<h2>All figures</h2><p>The median of the repetitions; small, the least and the most.</p>"
         + _table(document, every, kinds, COSTS, _costs)
-        + _table(document, steady, kinds, TIMES, _times)
+        + (_table(document, steady, kinds, TIMES, _times) if steady else "")
     )
 
 

@@ -25,8 +25,10 @@ def show(document: Document, found: Sequence[Change] = ()) -> None:
         console = Console(width=WIDTH)
     console.print(_table(document, COSTS, _costs))
     console.print()
-    console.print(_table(document, TIMES, _times))
+    if any(cell.latency is not None for cell in cells(document)):
+        console.print(_table(document, TIMES, _times))
     for sweep in sweeps(document):
+        console.print(f"\n{_sweep_title(sweep)}", markup=False)
         console.print(_sweep_table(sweep))
     for run in document.runs:
         if run.mode == "k6" and run.latency is not None:
@@ -93,12 +95,14 @@ def _times(cell: Cell) -> list[str]:
     ]
 
 
-def _sweep_table(sweep: Sweep) -> Table:
+def _sweep_title(sweep: Sweep) -> str:
     knee = f"keeps up with {number(sweep.knee)}/s" if sweep.knee else "no knee seen"
     half = f"; p99 at half of it {number(sweep.half_p99)} ms" if sweep.half_p99 else ""
-    table = Table(
-        box=None, title=f"{sweep.scenario}, {sweep.candidate}: {knee}{half}", title_justify="left"
-    )
+    return f"{sweep.scenario}, {sweep.candidate}: {knee}{half}"
+
+
+def _sweep_table(sweep: Sweep) -> Table:
+    table = Table(box=None)
     for head in ("offered/s", "achieved/s", "p50 ms", "p99", "p99.9", ""):
         table.add_column(head, justify="right")
     for point in sweep.points:

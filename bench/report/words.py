@@ -10,6 +10,8 @@ NOTHING = "–"
 
 def number(value: float) -> str:
     """Three digits that count."""
+    if not value:
+        return "0"
     if value >= 1000:
         return f"{value:,.0f}".replace(",", "\u202f")
     if value >= 100:

@@ -66,6 +66,18 @@ def test_consuming_and_publishing_are_measured_and_accounted_for(
     assert path.with_suffix(".html").exists()
 
 
+def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "result.json"
+    config = ["--scenario", "static", "--peer", "broken=/bin/false", *QUICK]
+    assert main([*config, "--output", str(path), "--no-direct"]) == 1
+    document = read(path)
+    assert {run.candidate for run in document.runs} == {"floor", "gateway"}
+    (note,) = document.notes
+    assert note.startswith("static, broken: ")
+
+
 def test_options_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scenario", "nonsense"]) == 1
     assert main(["--url", "amqp://x", "--peer", "other=/bin/true"]) == 1
