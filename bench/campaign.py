@@ -37,7 +37,8 @@ SWEEP = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 DIRECT = {"consume-1": "consume", "publish": "publish"}
 """Scenarios beside which the broker's limit is measured, and what its client does."""
 
-DIRECT_CLIENTS = ("aiormq", "tap")
+DIRECT_CLIENTS = {"aiormq": 40_000, "tap": 120_000}
+"""And more messages a second than it takes."""
 
 RECOVERY_TIME = 6.0
 PROFILE_TIME = 5.0
@@ -222,7 +223,7 @@ class Campaign:
         stock = Stock(scenario, url)
         stock.set_up()
         if stock.full:
-            stock.top_up(round(40_000 * seconds))
+            stock.top_up(round(DIRECT_CLIENTS[name] * seconds))
         queue = scenario.queues[0]
         before = cpu_seconds(broker.pid) if broker is not None else 0.0
         done = subprocess.run(
@@ -248,6 +249,7 @@ class Campaign:
             statuses={200: direct.messages},
             cpu=direct.cpu * per_message,
             broker_cpu=broker_cpu,
+            refused="a queue ran empty" if stock.full and not stock.least() else "",
         )
 
     def _profile(self, session: Session, folder: Path) -> None:
