@@ -61,13 +61,14 @@ async def _run(load: Load, begin: Callable[[], None], tell: Callable[[Progress],
     began, cpu = time.monotonic(), time.process_time()
     begin()
     teller = loop.create_task(_keep_telling(load, tell))
-    await load.over.wait()
-    share = (time.process_time() - cpu) / (time.monotonic() - began)
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    gc.enable()
-    teller.cancel()
-    load.close()
-    return share
+    try:
+        await load.over.wait()
+        return (time.process_time() - cpu) / (time.monotonic() - began)
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        gc.enable()
+        teller.cancel()
+        load.close()
 
 
 def _at_once() -> None:
