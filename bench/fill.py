@@ -1,9 +1,10 @@
-"""Fills queues fast: whole frames joined by hand, many in one write."""
+"""Fills queues fast, and empties them fast: whole frames joined by hand, many in one write."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 import aiormq
 import pamqp.frame
@@ -14,6 +15,7 @@ from pamqp.header import ContentHeader
 from yarl import URL
 
 BATCH = 500
+BATCH_BYTES = 1_000_000
 LARGEST_FRAME = 100_000
 
 
@@ -27,35 +29,82 @@ class _Factory(TransportFactory):
         return reader, self.writer
 
 
+class Filler:
+    """Publishes on one channel without confirms. ``channel``: aiormq's, for everything else."""
+
+    def __init__(
+        self, channel: aiormq.abc.AbstractChannel, writer: asyncio.StreamWriter, delivery_mode: int
+    ) -> None:
+        self.channel = channel
+        self._writer = writer
+        self._properties = Basic.Properties(
+            content_type="application/json", delivery_mode=delivery_mode
+        )
+        self._methods: dict[tuple[str, str], bytes] = {}
+
+    def put(self, exchange: str, routing_key: str, bodies: Iterable[bytes]) -> None:
+        """Write them now; see :meth:`drained`."""
+        self._writer.write(b"".join(self._frames(self._method(exchange, routing_key), bodies)))
+
+    async def drained(self) -> None:
+        """Wait until the socket takes more."""
+        await self._writer.drain()
+
+    def _method(self, exchange: str, routing_key: str) -> bytes:
+        key = exchange, routing_key
+        if key not in self._methods:
+            publish = Basic.Publish(exchange=exchange, routing_key=routing_key)
+            self._methods[key] = pamqp.frame.marshal(publish, self.channel.number)
+        return self._methods[key]
+
+    def _frames(self, method: bytes, bodies: Iterable[bytes]) -> Iterable[bytes]:
+        channel = self.channel.number
+        for body in bodies:
+            yield method
+            yield pamqp.frame.marshal(ContentHeader(0, len(body), self._properties), channel)
+            for start in range(0, len(body), LARGEST_FRAME):
+                chunk = body[start : start + LARGEST_FRAME]
+                yield pamqp.frame.marshal(ContentBody(chunk), channel)
+
+
+@asynccontextmanager
+async def open_filler(url: str, delivery_mode: int = 1) -> AsyncGenerator[Filler]:
+    factory = _Factory()
+    async with aiormq.connect(url, transport_factory=factory) as connection:
+        channel = await connection.channel(publisher_confirms=False)
+        yield Filler(channel, factory.writer, delivery_mode)
+
+
+async def top_up(
+    filler: Filler, queue: str, first: int, number: int, body: Callable[[int], bytes]
+) -> None:
+    """Put the messages ``first`` to ``first + number - 1`` into the queue.
+
+    Returns when the broker has read them all.
+    """
+    if not number:
+        return
+    batch = max(1, min(BATCH, BATCH_BYTES // len(body(first))))
+    for start in range(first, first + number, batch):
+        filler.put("", queue, map(body, range(start, min(start + batch, first + number))))
+        await filler.drained()
+    await ready(filler.channel, queue)
+
+
+async def ready(channel: aiormq.abc.AbstractChannel, queue: str) -> int:
+    """How many messages of the queue wait in it, not counting those with a consumer."""
+    declared = await channel.queue_declare(queue, passive=True)
+    return declared.message_count or 0
+
+
 async def fill(
     url: str, queue: str, number: int, body: Callable[[int], bytes], delivery_mode: int = 1
 ) -> None:
     """Declare ``queue`` (durable), empty it, put ``number`` messages into it."""
-    factory = _Factory()
-    async with aiormq.connect(url, transport_factory=factory) as connection:
-        channel = await connection.channel(publisher_confirms=False)
+    async with open_filler(url, delivery_mode) as filler:
+        channel = filler.channel
         await channel.queue_declare(queue, durable=True)
         await channel.queue_purge(queue)
-        properties = Basic.Properties(content_type="application/json", delivery_mode=delivery_mode)
-        method = pamqp.frame.marshal(Basic.Publish(exchange="", routing_key=queue), channel.number)
-        for start in range(0, number, BATCH):
-            bodies = (body(each) for each in range(start, min(start + BATCH, number)))
-            frames = b"".join(_frames(bodies, method, channel.number, properties))
-            factory.writer.write(frames)
-            await factory.writer.drain()
-        while True:
-            declared = await channel.queue_declare(queue, passive=True, durable=True)
-            if (declared.message_count or 0) >= number:
-                return
+        await top_up(filler, queue, 0, number, body)
+        while await ready(channel, queue) < number:
             await asyncio.sleep(0.1)
-
-
-def _frames(
-    bodies: Iterator[bytes], method: bytes, channel: int, properties: Basic.Properties
-) -> Iterator[bytes]:
-    for body in bodies:
-        yield method
-        yield pamqp.frame.marshal(ContentHeader(0, len(body), properties), channel)
-        for start in range(0, len(body), LARGEST_FRAME):
-            chunk = body[start : start + LARGEST_FRAME]
-            yield pamqp.frame.marshal(ContentBody(chunk), channel)

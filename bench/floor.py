@@ -1,22 +1,35 @@
-"""The floor: the least an ASGI application can do, on the same server."""
+"""The floor: the least an ASGI application can do, on the same server.
+
+It answers with FLOOR_BYTES bytes, and reads the body of whoever sends one.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-BODY = b'{"id":1234567,"name":"widget","price":12.5,"tags":["a","b","c"],"customer":{"id":77}}'
+from .messages import SMALL, message
+
+BODY = message(0, 1_000_000_000, int(os.environ.get("FLOOR_BYTES", SMALL)))
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", b"%d" % len(BODY)),
 ]
+EMPTY_HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"2")]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
+            event = await receive()
+            await send({"type": event["type"] + ".complete"})
+            if event["type"] == "lifespan.shutdown":
                 return
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": EMPTY_HEADERS})
+        await send({"type": "http.response.body", "body": b"{}"})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": BODY})

@@ -47,6 +47,12 @@ class Broker:
         self._environ = environ
         self._node: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The node's first process; it must be running."""
+        assert self._node is not None
+        return self._node.pid
+
     def ctl(self, *arguments: str) -> str:
         """``rabbitmqctl`` on this node; its output. Raises :class:`GatewayError`."""
         done = subprocess.run(

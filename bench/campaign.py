@@ -1,0 +1,281 @@
+"""A whole run of the harness: every repetition visits every scenario, with all candidates up.
+
+So what drifts on the machine meets all of them alike, and figures that are compared with each
+other were measured within seconds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct, json
+
+from .candidates import Candidate, running
+from .direct import Direct
+from .document import Life, Run
+from .load.own import LoadError
+from .load.plan import Step
+from .measure import cpu_seconds
+from .profile import recorded
+from .queues import Stock
+from .scenario import Scenario
+from .session import Session, Tools
+
+PART = 1 / 3
+"""Of what the slowest candidate can do in a closed loop: the rate of the open loop. Requests that
+come one by one cost more than those that come in bursts, so the knee is below saturation."""
+
+SWEEP = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+"""Parts of what a candidate can do, that its sweep offers."""
+
+DIRECT = {"consume-1": "consume", "publish": "publish"}
+"""Scenarios beside which the broker's limit is measured, and what its client does."""
+
+DIRECT_CLIENTS = {"aiormq": 40_000, "tap": 120_000}
+"""And more messages a second than it takes."""
+
+RECOVERY_TIME = 6.0
+PROFILE_TIME = 5.0
+
+
+PROBLEMS = (RuntimeError, LoadError, OSError, subprocess.CalledProcessError)
+"""What a candidate that does not start, or ends, makes of a session."""
+
+
+class Options(Struct, frozen=True):
+    """``rate``: of the open loop; 0 for a third of what the slowest candidate can do."""
+
+    seconds: float
+    warm_up: float
+    repetitions: int
+    rate: float = 0.0
+    is_sweep: bool = False
+    uses_k6: bool = False
+    has_direct: bool = True
+    profile: Path | None = None
+
+
+class Display(Protocol):
+    """Who shows what is going on."""
+
+    def begin(self, repetition: int, scenario: Scenario, candidate: Candidate, what: str) -> None:
+        """A load starts."""
+
+    def end(self, run: Run) -> None:
+        """It is over."""
+
+
+class Campaign:
+    """``runs`` and ``lives`` grow while it goes on; an interrupted one has what was complete.
+
+    ``problems``: of scenarios that a candidate could not run; the others go on.
+    """
+
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        candidates: Sequence[Candidate],
+        urls: dict[str, str],
+        tools: Tools,
+        options: Options,
+        display: Display,
+    ) -> None:
+        """``urls``: of the broker, for each candidate a virtual host of its own."""
+        self.runs: list[Run] = []
+        self.lives: list[Life] = []
+        self.problems: list[str] = []
+        self._scenarios = scenarios
+        self._candidates = candidates
+        self._urls = urls
+        self._tools = tools
+        self._options = options
+        self._display = display
+        self._rates: dict[str, float] = {}
+
+    def run(self) -> None:
+        for repetition in range(self._options.repetitions):
+            for scenario in self._scenarios:
+                self._visit(repetition, scenario)
+                if self._options.has_direct and scenario.name in DIRECT:
+                    self._measure_direct(repetition, scenario)
+
+    def _visit(self, repetition: int, scenario: Scenario) -> None:
+        """One repetition of one scenario."""
+        candidates = [
+            each for each in self._candidates if scenario.kind == "requests" or not each.is_floor
+        ]
+        try:
+            with ExitStack() as stack:
+                sessions = list(self._sessions(repetition, scenario, candidates, stack))
+                if scenario.kind == "requests" and sessions:
+                    self._load_requests(scenario, sessions)
+                else:
+                    for session in sessions:
+                        self._load_otherwise(session)
+        except PROBLEMS as error:
+            self.problems.append(f"{scenario.name} failed: {error}")
+
+    def _sessions(
+        self,
+        repetition: int,
+        scenario: Scenario,
+        candidates: Sequence[Candidate],
+        stack: ExitStack,
+    ) -> Iterator[Session]:
+        """Of every candidate that starts."""
+        for candidate in candidates:
+            try:
+                yield stack.enter_context(self._session(repetition, scenario, candidate))
+            except PROBLEMS as error:
+                self.problems.append(f"{scenario.name}, {candidate.name}: {error}")
+
+    @contextmanager
+    def _session(
+        self, repetition: int, scenario: Scenario, candidate: Candidate
+    ) -> Generator[Session]:
+        url = self._urls[candidate.name]
+        stock = None
+        if scenario.uses_broker and not candidate.is_floor:
+            stock = Stock(scenario, url)
+            stock.set_up()
+            if scenario.kind != "agents":
+                stock.top_up(100)
+        self._display.begin(repetition, scenario, candidate, "start")
+        http = self._tools.backend.url
+        with running(candidate, scenario, url, http, self._tools.folder) as process:
+            session = Session(scenario, candidate, repetition, stock, process, self._tools)
+            yield session
+        self.lives.append(
+            Life(scenario.name, candidate.name, repetition, process.start, session.account())
+        )
+
+    def _load_requests(self, scenario: Scenario, sessions: Sequence[Session]) -> None:
+        options = self._options
+        for session in sessions:
+            self._begin(session, "warm-up")
+            session.warm_up(options.warm_up)
+            self._begin(session, "closed loop")
+            self._note_valid(partial(session.saturate, options.seconds))
+        if options.is_sweep:
+            for session in sessions:
+                self._sweep(session)
+            return
+        rate = self._rate(scenario, sessions)
+        for session in sessions:
+            self._begin(session, f"open loop, {rate:.0f}/s")
+            self._note_valid(partial(session.offer, rate, options.seconds))
+        if options.uses_k6:
+            for session in sessions:
+                self._begin(session, f"k6, {rate:.0f}/s")
+                self._note(session.ask_k6(rate, max(1.0, options.seconds)))
+        if options.profile is not None and not sessions[0].repetition:
+            for session in sessions:
+                if not session.candidate.is_floor:
+                    self._profile(session, options.profile)
+
+    def _note_valid(self, load: Callable[[], Run]) -> None:
+        """A run that is refused is tried once again."""
+        run = load()
+        self._note(load() if run.refused else run)
+
+    def _rate(self, scenario: Scenario, sessions: Sequence[Session]) -> float:
+        """The same for all candidates and repetitions."""
+        if scenario.name not in self._rates:
+            slowest = min(session.rate for session in sessions)
+            self._rates[scenario.name] = self._options.rate or scenario.rate or PART * slowest
+        return max(1.0, self._rates[scenario.name])
+
+    def _sweep(self, session: Session) -> None:
+        self._begin(session, "sweep")
+        steps = [Step(part * session.rate, self._options.seconds) for part in SWEEP]
+        for run in session.offer_steps(steps, "sweep"):
+            self._note(run)
+
+    def _load_otherwise(self, session: Session) -> None:
+        scenario, seconds = session.scenario, self._options.seconds
+        rate = self._options.rate or scenario.rate
+        self._begin(session, scenario.kind)
+        if scenario.kind == "waiting":
+            session.wait_for_messages(rate, self._options.warm_up)
+            self._note(session.wait_for_messages(rate, max(1.0, seconds)))
+        elif scenario.kind == "agents":
+            self._note(session.work_off(seconds))
+        else:
+            session.warm_up(self._options.warm_up)
+            self._note(session.drop_connections(rate, max(RECOVERY_TIME, seconds)))
+
+    def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
+        """The broker's limit: the same messages without HTTP."""
+        url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
+        for name in DIRECT_CLIENTS:
+            candidate = Candidate(name, name, "")
+            self._display.begin(repetition, scenario, candidate, "without HTTP")
+            self._note(self._direct(repetition, scenario, name, url))
+
+    def _direct(self, repetition: int, scenario: Scenario, name: str, url: str) -> Run:
+        broker, seconds = self._tools.broker, self._options.seconds
+        stock = Stock(scenario, url)
+        stock.set_up()
+        if stock.full:
+            stock.top_up(round(DIRECT_CLIENTS[name] * seconds))
+        queue = scenario.queues[0]
+        before = cpu_seconds(broker.pid) if broker is not None else 0.0
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "bench.direct", name, DIRECT[scenario.name], url),
+                *(queue.routing_key or queue.name, str(seconds)),
+            ],
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        direct = json.decode(done.stdout, type=Direct)
+        per_message = 1e6 / max(1, direct.messages)
+        broker_cpu = (cpu_seconds(broker.pid) - before) * per_message if broker else None
+        return Run(
+            scenario=scenario.name,
+            candidate=name,
+            repetition=repetition,
+            mode="direct",
+            tool="own",
+            seconds=direct.seconds,
+            requests=direct.messages,
+            rate=direct.messages / direct.seconds,
+            statuses={200: direct.messages},
+            cpu=direct.cpu * per_message,
+            broker_cpu=broker_cpu,
+            refused="a queue ran empty" if stock.full and not stock.least() else "",
+        )
+
+    def _profile(self, session: Session, folder: Path) -> None:
+        """A flame graph of a load that is not counted: to be looked at costs time."""
+        seconds = max(PROFILE_TIME, self._options.seconds)
+        path = folder / f"{session.scenario.name}-{session.candidate.name}.svg"
+        self._begin(session, "profile")
+        with recorded(session.process.pid, seconds - 1, path):
+            session.saturate(seconds)
+
+    def _begin(self, session: Session, what: str) -> None:
+        self._display.begin(session.repetition, session.scenario, session.candidate, what)
+
+    def _note(self, run: Run) -> None:
+        self.runs.append(run)
+        self._display.end(run)
+
+
+def load_count(
+    scenarios: Sequence[Scenario], candidates: Sequence[Candidate], options: Options
+) -> int:
+    """How many runs there will be."""
+    contenders = sum(not each.is_floor for each in candidates)
+    of_requests = 1 + (len(SWEEP) if options.is_sweep else 1 + options.uses_k6)
+    count = 0
+    for scenario in scenarios:
+        count += len(candidates) * of_requests if scenario.kind == "requests" else contenders
+        count += len(DIRECT_CLIENTS) if options.has_direct and scenario.name in DIRECT else 0
+    return count * options.repetitions

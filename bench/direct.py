@@ -1,0 +1,186 @@
+"""The broker's limit: a queue without HTTP, by aiormq as it comes and by the gateway's tap.
+
+python -m bench.direct tap consume URL QUEUE SECONDS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import aiormq
+import uvloop
+from aiormq.abc import DeliveredMessage
+from msgspec import Struct, json
+from pamqp.commands import Basic, Confirm
+
+from gateway.amqp import wire
+
+from .messages import PUBLISHED, message
+from .queues import opened_channel
+from .scenario import EXCHANGE
+
+PREFETCH = 100
+IN_FLIGHT = 64
+"""Unconfirmed messages at a time: as many as the gateway has connections."""
+
+BATCH = 16
+"""Deliveries that the tap acknowledges together; the gateway does so as well."""
+
+PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
+PERSISTENT_BYTES = b"\x90\x00\x10application/json\x02"
+"""The same as flags and values: content type, delivery mode."""
+
+
+class Direct(Struct, frozen=True):
+    """What came through in ``seconds``, and the CPU seconds that it took the client."""
+
+    messages: int
+    seconds: float
+    cpu: float
+
+
+async def consume_aiormq(url: str, queue: str, seconds: float) -> int:
+    taken = 0
+
+    async def take(delivered: DeliveredMessage) -> None:
+        nonlocal taken
+        assert isinstance(delivered.delivery, Basic.Deliver)
+        assert delivered.delivery.delivery_tag is not None
+        taken += 1
+        await delivered.channel.basic_ack(delivered.delivery.delivery_tag, wait=False)
+
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        await channel.basic_consume(queue, take)
+        await asyncio.sleep(seconds)
+    return taken
+
+
+async def publish_aiormq(url: str, queue: str, seconds: float) -> int:
+    published = 0
+
+    async def keep_publishing(channel: aiormq.abc.AbstractChannel, end: float) -> None:
+        nonlocal published
+        while time.monotonic() < end:
+            body = message(0, PUBLISHED + published)
+            await channel.basic_publish(
+                body, exchange=EXCHANGE, routing_key=queue, properties=PERSISTENT
+            )
+            published += 1
+
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        end = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as publishers:
+            for _ in range(IN_FLIGHT):
+                publishers.create_task(keep_publishing(channel, end))
+    return published
+
+
+class _Taking:
+    """Acknowledges what is delivered, in batches."""
+
+    def __init__(self, channel: int, write: Callable[[bytes], None]) -> None:
+        self.taken = 0
+        self.is_over = False
+        self._channel = channel
+        self._write = write
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        self.taken += 1
+        if not tag % BATCH and not self.is_over:
+            self._write(wire.ack(self._channel, tag, multiple=True))
+
+    def fetched_nothing(self) -> None:
+        """Nobody fetches."""
+
+
+async def consume_tap(url: str, queue: str, seconds: float) -> int:
+    async with opened_channel(url) as (connection, channel):
+        taking = _Taking(channel.number, connection.tap.write)
+        connection.tap.receiver.sinks[channel.number] = taking
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        await channel.rpc(Basic.Consume(queue=queue))
+        await asyncio.sleep(seconds)
+        taking.is_over = True
+        return taking.taken
+
+
+class _Publishing:
+    """Keeps :data:`IN_FLIGHT` messages unconfirmed until ``end``."""
+
+    def __init__(self, channel: int, write: Callable[[bytes], None], queue: str) -> None:
+        self.confirmed_count = 0
+        self.is_over = asyncio.Event()
+        self.end = 0.0
+        self._sent = 0
+        self._unconfirmed: dict[int, None] = {}
+        self._channel = channel
+        self._write = write
+        self._method = wire.publish_method(channel, EXCHANGE.encode(), queue.encode(), False)
+
+    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        over = [each for each in self._unconfirmed if each <= tag] if is_multiple else [tag]
+        for each in over:
+            del self._unconfirmed[each]
+        self.confirmed_count += len(over)
+        if time.monotonic() >= self.end:
+            self.is_over.set()
+        else:
+            self.publish(len(over))
+
+    def returned(self, header: bytes, reason: str) -> None:
+        """Nothing is mandatory."""
+
+    def publish(self, number: int) -> None:
+        for _ in range(number):
+            body = message(0, PUBLISHED + self._sent)
+            frames = wire.publish_content(
+                self._channel, self._method, PERSISTENT_BYTES, body, 131_072
+            )
+            assert isinstance(frames, bytes)
+            self._write(frames)
+            self._sent += 1
+            self._unconfirmed[self._sent] = None
+
+
+async def publish_tap(url: str, queue: str, seconds: float) -> int:
+    async with opened_channel(url) as (connection, channel):
+        await channel.rpc(Confirm.Select())
+        publishing = _Publishing(channel.number, connection.tap.write, queue)
+        connection.tap.receiver.confirms[channel.number] = publishing
+        publishing.end = time.monotonic() + seconds
+        publishing.publish(IN_FLIGHT)
+        await publishing.is_over.wait()
+        return publishing.confirmed_count
+
+
+Client = Callable[[str, str, float], Awaitable[int]]
+CLIENTS: dict[tuple[str, str], Client] = {
+    ("aiormq", "consume"): consume_aiormq,
+    ("aiormq", "publish"): publish_aiormq,
+    ("tap", "consume"): consume_tap,
+    ("tap", "publish"): publish_tap,
+}
+
+
+async def measured(client: Client, url: str, queue: str, seconds: float) -> Direct:
+    began, cpu = time.monotonic(), time.process_time()
+    messages = await client(url, queue, seconds)
+    return Direct(messages, time.monotonic() - began, time.process_time() - cpu)
+
+
+def main() -> None:
+    name, what, url, queue, seconds = sys.argv[1:]
+    direct = uvloop.run(measured(CLIENTS[name, what], url, queue, float(seconds)))
+    sys.stdout.buffer.write(json.encode(direct))
+
+
+if __name__ == "__main__":
+    main()

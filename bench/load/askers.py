@@ -1,0 +1,290 @@
+"""The three ways to put load on a server, on the connections of one process.
+
+What happens in a request's time is kept to a few assignments; everything else is computed when
+the load is over (``account.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..messages import NUMBER
+from .connection import IDLE, KEPT, Connection
+from .plan import Plan, Request
+from .schedule import mixed
+from .ticker import Ticker
+
+RECONNECT = 0.02
+"""Seconds before a connection that could not be opened is tried again."""
+
+
+def as_bytes(request: Request, number: int) -> bytes:
+    """A request on the wire."""
+    if request.is_numbered:
+        return b"%b%d%b" % (request.head, number, request.tail)
+    return request.head
+
+
+class Load:
+    """Connections, and what all ways have in common. ``over`` is set when nothing is missing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.collects = plan.collects
+        self.over = asyncio.Event()
+        self.found: list[bytes] = []
+        self.answers = 0
+        self.failures = 0
+        self._open: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._reconnecting: set[asyncio.Task[None]] = set()
+
+    async def connect(self) -> None:
+        """Open every connection. Raises OSError."""
+        for _ in range(self.plan.connections):
+            self._open.add(await self._new_connection())
+
+    def close(self) -> None:
+        for task in self._reconnecting:
+            task.cancel()
+        for connection in self._open:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    async def _new_connection(self) -> Connection:
+        _, connection = await self._loop.create_connection(
+            lambda: Connection(self), self.plan.host, self.plan.port
+        )
+        return connection
+
+    def ended(self, connection: Connection, ticket: int) -> None:
+        self._open.discard(connection)
+        if ticket != IDLE:
+            self.failures += 1
+            self.unanswered(ticket)
+        if not self.over.is_set():
+            task = self._loop.create_task(self._reconnect())
+            self._reconnecting.add(task)
+            task.add_done_callback(self._reconnecting.discard)
+
+    async def _reconnect(self) -> None:
+        while True:
+            try:
+                connection = await self._new_connection()
+            except OSError:
+                await asyncio.sleep(RECONNECT)
+            else:
+                self._open.add(connection)
+                self.idle(connection)
+                return
+
+    def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
+        now = time.monotonic()
+        self.answers += 1
+        if 200 <= status < 300:
+            if body:
+                self.found += NUMBER.findall(body, 0, KEPT)
+        else:
+            self.failures += 1
+        self.note(ticket, status, now)
+        if connection.is_open:
+            self.idle(connection)
+
+    def note(self, ticket: int, status: int, now: float) -> None:
+        """An answer is here."""
+        raise NotImplementedError
+
+    def unanswered(self, ticket: int) -> None:
+        """There will be no answer."""
+        raise NotImplementedError
+
+    def idle(self, connection: Connection) -> None:
+        """The connection is free."""
+        raise NotImplementedError
+
+
+class Timetable(Load):
+    """Something happens at each of ``times`` (seconds after the start), whatever the server does.
+
+    ``fired``, ``done``: moments (time.monotonic), 0.0 for never; ``statuses``: 0 for no answer.
+    """
+
+    def __init__(self, plan: Plan, times: Sequence[float]) -> None:
+        super().__init__(plan)
+        number = len(times)
+        self.began = 0.0
+        self.fired = array("d", bytes(8 * number))
+        self.done = array("d", bytes(8 * number))
+        self.statuses = array("h", bytes(2 * number))
+        self._times = array("d", times)
+        self._next = 0
+        self._missing = number
+        self._ticker = Ticker(self._loop, self._fire)
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+        for each, offset in enumerate(self._times):
+            self._times[each] = self.began + offset
+        if self._times:
+            self._ticker.set(self._times[0])
+        else:
+            self.over.set()
+
+    def close(self) -> None:
+        super().close()
+        self._ticker.close()
+
+    def _fire(self) -> None:
+        times, fired, monotonic = self._times, self.fired, time.monotonic
+        following, number = self._next, len(times)
+        while following < number and times[following] <= (now := monotonic()):
+            fired[following] = now
+            self.start(following)
+            following += 1
+        self._next = following
+        if following < number:
+            self._ticker.set(times[following])
+        else:
+            self._loop.call_later(self.plan.patience, self.over.set)
+
+    def start(self, ticket: int) -> None:
+        """It is time."""
+        raise NotImplementedError
+
+    def note(self, ticket: int, status: int, now: float) -> None:
+        self.done[ticket] = now
+        self.statuses[ticket] = status
+        self.one_less()
+
+    def unanswered(self, ticket: int) -> None:
+        self.one_less()
+
+    def one_less(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self.over.set()
+
+
+class OpenLoop(Timetable):
+    """Requests start when it is their time, as those of clients who know nothing of each other."""
+
+    def __init__(self, plan: Plan, times: Sequence[float]) -> None:
+        super().__init__(plan, times)
+        self.which = mixed(plan.requests, len(times), plan.seed)
+        self._idle: list[Connection] = []
+        self._backlog: deque[int] = deque()
+
+    def begin(self) -> None:
+        self._idle = list(self._open)
+        super().begin()
+
+    def start(self, ticket: int) -> None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                self._send(connection, ticket)
+                return
+        self._backlog.append(ticket)
+
+    def idle(self, connection: Connection) -> None:
+        if self._backlog:
+            self._send(connection, self._backlog.popleft())
+        else:
+            self._idle.append(connection)
+
+    def _send(self, connection: Connection, ticket: int) -> None:
+        request = self.plan.requests[self.which[ticket]]
+        connection.send(ticket, as_bytes(request, self.plan.first_number + ticket))
+
+
+class Waiting(Timetable):
+    """Every connection always asks; at each of ``times`` a message is published that one of them
+    gets. ``done``: when the message with that number was in an answer."""
+
+    def __init__(
+        self, plan: Plan, times: Sequence[float], publish: Callable[[int], object]
+    ) -> None:
+        super().__init__(plan, times)
+        self._publish = publish
+        self._ask = plan.requests[0].head
+
+    def begin(self) -> None:
+        for connection in tuple(self._open):
+            connection.send(0, self._ask)
+        super().begin()
+
+    def start(self, ticket: int) -> None:
+        self._publish(self.plan.first_number + ticket)
+
+    def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
+        now = time.monotonic()
+        for number in NUMBER.findall(body, 0, KEPT):
+            self.found.append(number)
+            of_message = int(number) - self.plan.first_number
+            if 0 <= of_message < len(self.done) and not self.done[of_message]:
+                self.answers += 1
+                self.note(of_message, status, now)
+        if connection.is_open:
+            self.idle(connection)
+
+    def unanswered(self, ticket: int) -> None:
+        """The message may come in another answer."""
+
+    def idle(self, connection: Connection) -> None:
+        if not self.over.is_set():
+            connection.send(0, self._ask)
+
+
+class ClosedLoop(Load):
+    """Each connection sends its next request when the last one is answered: the most a server
+    can do, and no measure of latency (what a stalled server is not asked for is not missed)."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.latencies = array("d")
+        self.moments = array("d")
+        self.statuses: dict[int, int] = {}
+        self.began = self.end = 0.0
+        self.confirmed: list[int] = []
+        self._sent_at: dict[int, tuple[float, bool]] = {}
+        self._ticket = 0
+        self._which = mixed(plan.requests, 1 << 16, plan.seed)
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+        self.end = self.began + self.plan.seconds
+        for connection in tuple(self._open):
+            self.idle(connection)
+        self._loop.call_later(self.plan.seconds + self.plan.patience, self.over.set)
+
+    def idle(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if now >= self.end:
+            if not self._sent_at:
+                self.over.set()
+            return
+        ticket = self._ticket
+        self._ticket += 1
+        request = self.plan.requests[self._which[ticket & 0xFFFF]]
+        self._sent_at[ticket] = now, request.is_numbered
+        connection.send(ticket, as_bytes(request, self.plan.first_number + ticket))
+
+    def note(self, ticket: int, status: int, now: float) -> None:
+        sent_at, is_numbered = self._sent_at.pop(ticket)
+        self.latencies.append(now - sent_at)
+        self.moments.append(now)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        if is_numbered and 200 <= status < 300:
+            self.confirmed.append(self.plan.first_number + ticket)
+
+    def unanswered(self, ticket: int) -> None:
+        del self._sent_at[ticket]
+        self.statuses[0] = self.statuses.get(0, 0) + 1
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._sent_at)

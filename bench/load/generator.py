@@ -1,0 +1,117 @@
+"""The generator as a process: plans come in by standard input, a line each; figures go out by
+standard output, after lines that tell of the progress.
+
+python -m bench.load.generator < plans.jsonl
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import uvloop
+from msgspec import json
+
+from .askers import ClosedLoop, Load, OpenLoop, Timetable, Waiting
+from .outcome import closed_result, confirmed_numbers, step_results
+from .plan import Failure, LoadResult, Plan, Progress, StepResult
+from .schedule import start_times
+
+TOLD_EVERY = 0.25
+
+PROMPT = os.sched_param(1)
+"""The least of the real-time priorities; see :func:`_at_once`."""
+
+
+async def generate(plan: Plan, tell: Callable[[Progress], object]) -> LoadResult:
+    """Put the load of ``plan`` on its server. Raises OSError when there is none."""
+    if plan.mode == "closed":
+        closed = ClosedLoop(plan)
+        share = await _run(closed, closed.begin, tell)
+        return _result([closed_result(closed, plan)], share, closed, closed.confirmed)
+    times = start_times(plan.steps, plan.jitter, plan.seed)
+    flat = [moment for step in times for moment in step]
+    if plan.mode == "open":
+        load = OpenLoop(plan, flat)
+        share = await _run(load, load.begin, tell)
+        return _result(step_results(load, times), share, load, confirmed_numbers(load))
+    async with _open_publisher(plan) as publish:
+        waiting = Waiting(plan, flat, publish)
+        share = await _run(waiting, waiting.begin, tell)
+        return _result(step_results(waiting, times), share, waiting, [])
+
+
+def _result(steps: list[StepResult], share: float, load: Load, confirmed: list[int]) -> LoadResult:
+    return LoadResult(steps, share, [int(number) for number in load.found], confirmed)
+
+
+async def _run(load: Load, begin: Callable[[], None], tell: Callable[[Progress], object]) -> float:
+    """Until the load is over; the share of a core that it took."""
+    loop = asyncio.get_running_loop()
+    await load.connect()
+    gc.collect()
+    gc.disable()
+    if isinstance(load, Timetable):
+        _at_once()
+    began, cpu = time.monotonic(), time.process_time()
+    begin()
+    teller = loop.create_task(_keep_telling(load, tell))
+    try:
+        await load.over.wait()
+        return (time.process_time() - cpu) / (time.monotonic() - began)
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        gc.enable()
+        teller.cancel()
+        load.close()
+
+
+def _at_once() -> None:
+    """Get a core as soon as it is time to send, where that is granted (to root it is).
+
+    A generator on the server's machine that waits for a core measures its own waiting. One on
+    another machine would not compete with the server at all.
+    """
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, PROMPT)
+
+
+async def _keep_telling(load: Load, tell: Callable[[Progress], object]) -> None:
+    while True:
+        await asyncio.sleep(TOLD_EVERY)
+        tell(Progress(load.answers, load.failures))
+
+
+@asynccontextmanager
+async def _open_publisher(plan: Plan) -> AsyncGenerator[Callable[[int], object]]:
+    from ..fill import open_filler
+    from ..messages import message
+
+    assert plan.publish is not None
+    url, exchange, routing_key = plan.publish
+    async with open_filler(url) as filler:
+        yield lambda number: filler.put(exchange, routing_key, [message(0, number)])
+
+
+def main() -> None:
+    # Not sys.stdout, which PYTHONUNBUFFERED may have made one that writes only a part.
+    output = open(1, "wb", closefd=False)  # noqa: SIM115
+
+    def write(message: Progress | LoadResult | Failure) -> None:
+        output.write(json.encode(message) + b"\n")
+        output.flush()
+
+    for line in sys.stdin.buffer:
+        try:
+            write(uvloop.run(generate(json.decode(line, type=Plan), write)))
+        except OSError as error:
+            write(Failure(str(error)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""From the moments of a load to its figures. Pure, and after the load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from .askers import ClosedLoop, OpenLoop, Timetable
+from .histogram import encoded
+from .plan import Plan, StepResult
+
+
+def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[StepResult]:
+    """One for each step of the plan."""
+    results = []
+    begin, first = load.began, 0
+    in_time = sorted(moment for moment in load.done if moment)
+    for step, offsets in zip(load.plan.steps, times, strict=True):
+        tickets = range(first, first + len(offsets))
+        intended = [load.began + offset for offset in offsets]
+        answered = [
+            load.done[ticket] - start
+            for ticket, start in zip(tickets, intended, strict=True)
+            if load.done[ticket]
+        ]
+        late = [
+            load.fired[ticket] - start
+            for ticket, start in zip(tickets, intended, strict=True)
+            if load.fired[ticket]
+        ]
+        end = begin + step.seconds
+        results.append(
+            StepResult(
+                offered=len(offsets) / step.seconds,
+                seconds=step.seconds,
+                requests=len(offsets),
+                answered_in_time=sum(begin <= moment < end for moment in in_time),
+                statuses=dict(Counter(load.statuses[ticket] for ticket in tickets)),
+                latency=encoded(answered),
+                lateness=encoded(late),
+                longest_gap=longest_gap(
+                    (load.done[ticket] for ticket in tickets if _is_success(load, ticket)),
+                    begin,
+                    end,
+                ),
+            )
+        )
+        begin, first = end, first + len(offsets)
+    return results
+
+
+def _is_success(load: Timetable, ticket: int) -> bool:
+    return 200 <= load.statuses[ticket] < 300
+
+
+def longest_gap(moments: Iterable[float], begin: float, end: float) -> float:
+    """Seconds between two of them, the beginning, and the end."""
+    ordered = [begin, *sorted(moments), end]
+    return max(later - earlier for earlier, later in pairwise(ordered))
+
+
+def confirmed_numbers(load: OpenLoop) -> list[int]:
+    """Numbers of requests that carried one and were answered with 2xx."""
+    requests = load.plan.requests
+    return [
+        load.plan.first_number + ticket
+        for ticket, which in enumerate(load.which)
+        if requests[which].is_numbered and _is_success(load, ticket)
+    ]
+
+
+def closed_result(load: ClosedLoop, plan: Plan) -> StepResult:
+    statuses = dict(load.statuses)
+    if load.in_flight:
+        statuses[0] = statuses.get(0, 0) + load.in_flight
+    return StepResult(
+        offered=0.0,
+        seconds=plan.seconds,
+        requests=sum(statuses.values()),
+        answered_in_time=sum(moment < load.end for moment in load.moments),
+        statuses=statuses,
+        latency=encoded(load.latencies),
+        lateness=encoded(()),
+        longest_gap=longest_gap(load.moments, load.began, load.end),
+    )

@@ -1,0 +1,58 @@
+"""Our own generator, as its caller sees it: one process for many plans, one at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from msgspec import json
+
+from .plan import Failure, LoadResult, Plan, Progress
+
+COMMAND = (sys.executable, "-m", "bench.load.generator")
+
+Tell = Callable[[Progress], object]
+
+
+class LoadError(Exception):
+    """A generator could not do its work."""
+
+
+def nobody(progress: Progress) -> None:
+    """Nobody wants to hear."""
+
+
+class OwnGenerator:
+    """See ``generator.py``."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def run(self, plan: Plan, tell: Tell = nobody) -> LoadResult:
+        """Put the load on; ``tell`` hears of its progress. Raises :class:`LoadError`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.encode(plan) + b"\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            message = json.decode(line, type=Progress | LoadResult | Failure)
+            if isinstance(message, LoadResult):
+                return message
+            if isinstance(message, Failure):
+                raise LoadError(message.problem)
+            tell(message)
+        raise LoadError(f"the generator ended with {self._process.wait()}")
+
+
+@contextmanager
+def open_generator() -> Generator[OwnGenerator]:
+    process = subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield OwnGenerator(process)
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,1 @@
+"""What people look at: a table in the terminal, a page in the browser."""

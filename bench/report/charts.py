@@ -1,0 +1,164 @@
+"""The charts of the page: what is drawn, and on which scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+
+from ..document import Document
+from ..summary import Cell, Sweep, sweeps
+from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
+from .words import number, times
+
+
+def _legend(document: Document, names: Sequence[str], kinds: dict[str, str]) -> str:
+    shown = [each for each in document.candidates if each.name in names]
+    if len(shown) < 2:
+        return ""
+    items = "".join(
+        f'<span class="{kinds[each.name]}"><i></i>{escape(each.title)}</span>' for each in shown
+    )
+    return f'<div class="legend">{items}</div>'
+
+
+def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
+    floors = {(cell.scenario, cell.candidate): cell for cell in every}
+    names = {each.name: each for each in document.candidates}
+    groups = []
+    for scenario in document.scenarios:
+        shown = [
+            bar
+            for cell in every
+            if cell.scenario == scenario.name
+            and (floor := floors.get((cell.scenario, names[cell.candidate].floor))) is not None
+            and (bar := _bar(cell, floor, names[cell.candidate].title, kinds[cell.candidate]))
+        ]
+        if shown:
+            groups.append((scenario.title, shown))
+    if not groups:
+        return ""
+    used = [cell.candidate for cell in every if cell.cpu_ratio is not None]
+    return (
+        "<h2>CPU per request, times the floor</h2><p>At saturation; the whisker goes from the "
+        "least to the most of the repetitions.</p>"
+        f'<div class="card">{_legend(document, used, kinds)}'
+        f"{bar_chart(groups, 'CPU per request, times the floor')}</div>"
+    )
+
+
+def _bar(cell: Cell, floor: Cell, title: str, kind: str) -> Bar | None:
+    if cell.cpu_ratio is None or cell.cpu is None or floor.cpu is None:
+        return None
+    base = floor.cpu.median
+    text = f"{times(cell.cpu_ratio)} · {number(cell.cpu.median)} µs"
+    hint = f"{title}: {text} ({number(cell.cpu.least)}–{number(cell.cpu.most)})"
+    return Bar(title, kind, cell.cpu_ratio, cell.cpu.least / base, cell.cpu.most / base, text, hint)
+
+
+def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
+    titles = {each.name: each.title for each in document.candidates}
+    cards = []
+    for scenario in document.scenarios:
+        shown = [cell for cell in every if cell.scenario == scenario.name and len(cell.curve) > 1]
+        if not shown:
+            continue
+        lines = [
+            Line(
+                titles[cell.candidate],
+                kinds[cell.candidate],
+                [(_nines(p), ms, f"p{p:g}: {number(ms)} ms") for p, ms in cell.curve],
+            )
+            for cell in shown
+        ]
+        values = [ms for cell in shown for _, ms in cell.curve if ms]
+        chart = line_chart(
+            lines,
+            partial(_percentiles, max(p for cell in shown for p, _ in cell.curve)),
+            partial(logarithmic, min(values), max(values)),
+            "percentile",
+            "ms",
+        )
+        rate = max(cell.offered for cell in shown)
+        cards.append(
+            f'<div class="card"><h3>{escape(scenario.title)}</h3><div class="sub">at '
+            f"{number(rate)}/s</div>{chart}</div>"
+        )
+    used = [cell.candidate for cell in every if len(cell.curve) > 1]
+    return (
+        "<h2>Latency at a fixed rate</h2><p>Open loop: requests start when it is their time, "
+        "and latency counts from then. At the same rate for every candidate: a third of what the "
+        "slowest does at saturation, unless the scenario names one.</p>"
+        f"{_legend(document, used, kinds)}"
+        f'<div class="grid-of">{"".join(cards)}</div>'
+        if cards
+        else ""
+    )
+
+
+def _nines(percentile: float) -> float:
+    """0 for 0 %, 1 for 90 %, 2 for 99 %."""
+    return -math.log10(max(1e-7, 1 - percentile / 100))
+
+
+def _percentiles(most: float, begin: float, end: float) -> Scale:
+    last = max(_nines(most), 1.0)
+    ticks = [p for p in (0, 50, 90, 99, 99.9, 99.99) if _nines(p) <= last + 1e-6]
+    return Scale(
+        lambda value: begin + value / last * (end - begin),
+        [(_nines(p), f"{p:g}") for p in ticks],
+    )
+
+
+def sweep_cards(document: Document, kinds: dict[str, str]) -> str:
+    found = sweeps(document)
+    titles = {each.name: each.title for each in document.candidates}
+    cards = []
+    for scenario in document.scenarios:
+        of_scenario = [sweep for sweep in found if sweep.scenario == scenario.name]
+        if of_scenario:
+            cards.append(
+                f'<div class="card"><h3>{escape(scenario.title)}</h3>'
+                f"{_sweep_chart(of_scenario, titles, kinds)}</div>"
+            )
+    if not cards:
+        return ""
+    return (
+        "<h2>Latency by rate</h2><p>Strong lines: p99; faint ones: the median. The mark is the "
+        "highest rate that is kept up with.</p>"
+        f"{_legend(document, [sweep.candidate for sweep in found], kinds)}"
+        f'<div class="grid-of">{"".join(cards)}</div>'
+    )
+
+
+def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str, str]) -> str:
+    lines, marks = [], []
+    for sweep in found:
+        valid = [point for point in sweep.points if point.is_valid and point.p99]
+        title, kind = titles[sweep.candidate], kinds[sweep.candidate]
+        for name, suffix in (("p50", " second"), ("p99", "")):
+            points = [
+                (
+                    point.offered,
+                    getattr(point, name),
+                    f"{name} {number(getattr(point, name))} ms at {number(point.offered)}/s",
+                )
+                for point in valid
+            ]
+            lines.append(Line(title, kind + suffix, points))
+        if sweep.knee and kind != "floor":
+            marks.append((sweep.knee, number(sweep.knee)))
+    values = [ms for line in lines for _, ms, _ in line.points]
+    if not values:
+        return "<p>no valid step</p>"
+    return line_chart(
+        lines,
+        partial(
+            linear, 0.0, max(rate for line in lines for rate, _, _ in line.points), label=number
+        ),
+        partial(logarithmic, min(values), max(values)),
+        "requests offered a second",
+        "ms",
+        marks=marks,
+    )

@@ -1,0 +1,189 @@
+"""Charts as inline SVG: lines and horizontal bars. Colours are the page's (CSS classes).
+
+Numbers in, text out; no library, because two kinds of chart are less than any of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+from msgspec import Struct
+
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 34
+BAR, GAP = 14, 3
+"""Pixels: a bar, and between bars of one group."""
+
+
+class Scale(Struct, frozen=True):
+    """Values to pixels. ``ticks``: value and label."""
+
+    place: Callable[[float], float]
+    ticks: list[tuple[float, str]]
+
+
+class Line(Struct, frozen=True):
+    """``kind``: CSS class. ``points``: x, y, and what a pointer on it is told."""
+
+    label: str
+    kind: str
+    points: list[tuple[float, float, str]]
+
+
+class Bar(Struct, frozen=True):
+    """``low`` and ``high``: the whisker. ``text``: behind the bar."""
+
+    label: str
+    kind: str
+    value: float
+    low: float
+    high: float
+    text: str
+    hint: str
+
+
+def linear(
+    least: float, most: float, begin: float, end: float, label: Callable[[float], str]
+) -> Scale:
+    """Ticks at 1, 2 or 5 times a power of ten, about five of them."""
+    span = (most - least) or 1.0
+    rough = span / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)
+    first = math.ceil(least / step)
+    values = [step * each for each in range(first, math.floor(most / step + 1e-9) + 1)]
+    return Scale(
+        lambda value: begin + (value - least) / span * (end - begin),
+        [(value, label(value)) for value in values],
+    )
+
+
+def logarithmic(least: float, most: float, begin: float, end: float) -> Scale:
+    """Whole decades around the values; ticks at each, and at 2 and 5 when they are few."""
+    low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
+    high = max(high, low + 1)
+    digits = (1, 2, 5) if high - low <= 2 else (1,)
+    ticks = [
+        digit * 10.0**power
+        for power in range(low, high + 1)
+        for digit in digits
+        if power < high or digit == 1
+    ]
+    return Scale(
+        lambda value: begin + (math.log10(max(value, 1e-9)) - low) / (high - low) * (end - begin),
+        [(value, f"{value:g}") for value in ticks],
+    )
+
+
+def line_chart(
+    lines: Sequence[Line],
+    x: Callable[[float, float], Scale],
+    y: Callable[[float, float], Scale],
+    x_title: str,
+    y_title: str,
+    width: int = 420,
+    height: int = 240,
+    marks: Sequence[tuple[float, str]] = (),
+) -> str:
+    """``x``, ``y``: a scale for begin and end in pixels. ``marks``: vertical lines with a word."""
+    right, bottom = width - RIGHT, height - BOTTOM
+    across, upward = x(LEFT, right), y(bottom, TOP)
+    parts = [_frame(across, upward, right, bottom)]
+    for at, word in marks:
+        place = across.place(at)
+        parts.append(
+            f'<line class="mark" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP}" y2="{bottom}"/>'
+            f'<text class="tick" x="{place - 4:.1f}" y="{TOP + 9}" text-anchor="end">'
+            f"{escape(word)}</text>"
+        )
+    for line in lines:
+        spots = [(across.place(a), upward.place(b), hint) for a, b, hint in line.points]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in spots)
+        parts.append(f'<polyline class="line {line.kind}" points="{path}"/>')
+        parts += [
+            f'<circle class="dot {line.kind}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>'
+            f'<circle class="hit" cx="{a:.1f}" cy="{b:.1f}" r="10">'
+            f"<title>{escape(f'{line.label}: {hint}')}</title></circle>"
+            for a, b, hint in spots
+        ]
+    middle = (LEFT + right) / 2
+    parts.append(
+        f'<text class="axis" x="{middle:.0f}" y="{height - 4}" text-anchor="middle">'
+        f"{escape(x_title)}</text>"
+        f'<text class="axis" transform="translate(10 {(TOP + bottom) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_title)}</text>'
+    )
+    return _svg(width, height, parts, f"{y_title} by {x_title}")
+
+
+def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str, width: int = 1040) -> str:
+    """Horizontal bars from zero, a group below the other; a line where they would be 1."""
+    left, right = 190, 150
+    most = max((bar.high for _, bars in groups for bar in bars), default=1.0) or 1.0
+    across = linear(0.0, most, left, width - right, lambda value: f"{value:g}")
+    parts: list[str] = []
+    top = 6.0
+    for name, bars in groups:
+        middle = top + len(bars) * (BAR + GAP) / 2
+        parts.append(
+            f'<text class="name" x="{left - 10}" y="{middle + 3:.1f}" text-anchor="end">'
+            f"{escape(name)}</text>"
+        )
+        for bar in bars:
+            parts.append(_bar(bar, across, left, top))
+            top += BAR + GAP
+        top += 10
+    grid = [
+        f'<line class="grid" x1="{across.place(v):.1f}" x2="{across.place(v):.1f}" y1="0" '
+        f'y2="{top:.0f}"/><text class="tick" x="{across.place(v):.1f}" y="{top + 13:.0f}" '
+        f'text-anchor="middle">{label}</text>'
+        for v, label in across.ticks
+    ]
+    one = across.place(1.0)
+    grid.append(f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="0" y2="{top:.0f}"/>')
+    return _svg(width, round(top) + 18, [*grid, *parts], title)
+
+
+def _bar(bar: Bar, across: Scale, left: float, top: float) -> str:
+    end, low, high = across.place(bar.value), across.place(bar.low), across.place(bar.high)
+    middle = top + BAR / 2
+    radius = min(4.0, max(0.0, end - left) / 2)
+    shape = (
+        f"M{left:.1f},{top:.1f}H{end - radius:.1f}q{radius:.1f},0 {radius:.1f},{radius:.1f}"
+        f"V{top + BAR - radius:.1f}q0,{radius:.1f} {-radius:.1f},{radius:.1f}H{left:.1f}Z"
+    )
+    whisker = (
+        f'<path class="whisker" d="M{low:.1f},{middle:.1f}H{high:.1f}'
+        f'M{low:.1f},{middle - 3:.1f}v6M{high:.1f},{middle - 3:.1f}v6"/>'
+        if high - low > 1
+        else ""
+    )
+    return (
+        f'<g><title>{escape(bar.hint)}</title><path class="bar {bar.kind}" d="{shape}"/>{whisker}'
+        f'<text class="value" x="{max(end, high) + 7:.1f}" y="{middle + 4:.1f}">'
+        f"{escape(bar.text)}</text></g>"
+    )
+
+
+def _frame(across: Scale, upward: Scale, right: float, bottom: float) -> str:
+    horizontal = "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{upward.place(v):.1f}" '
+        f'y2="{upward.place(v):.1f}"/><text class="tick" x="{LEFT - 6}" '
+        f'y="{upward.place(v) + 3.5:.1f}" text-anchor="end">{label}</text>'
+        for v, label in upward.ticks
+    )
+    vertical = "".join(
+        f'<text class="tick" x="{across.place(v):.1f}" y="{bottom + 14}" text-anchor="middle">'
+        f"{label}</text>"
+        for v, label in across.ticks
+    )
+    base = f'<line class="base" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
+    return horizontal + vertical + base
+
+
+def _svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )

@@ -1,0 +1,17 @@
+"""The calls of a scenario as bytes on the wire."""
+
+from __future__ import annotations
+
+from .load.plan import Request
+from .messages import template
+from .scenario import Call
+
+
+def request_of(call: Call) -> Request:
+    head = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\n"
+    if not call.body_bytes:
+        return Request(f"{head}\r\n".encode(), weight=call.weight)
+    before, after = template(call.body_bytes)
+    length = len(before) + 12 + len(after)
+    head += f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    return Request(head.encode() + before, after, is_numbered=True, weight=call.weight)

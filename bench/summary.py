@@ -1,0 +1,227 @@
+"""What is said about several runs of one candidate with one scenario. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .account import Account, together
+from .document import Document, Run
+from .load.histogram import curve
+
+THROUGHPUT = ("closed", "agents", "direct")
+LATENCY = ("open", "waiting", "recovery")
+
+KEPT_UP = 0.97
+"""Part of the offered rate that is achieved by who keeps up: the ends of a step are blurred."""
+
+KNEE_TIMES, KNEE_MS = 10.0, 10.0
+"""Beyond the knee p99 is more than so many times that of the lowest rate, and so many ms."""
+
+
+class Spread(Struct, frozen=True):
+    """Of several repetitions."""
+
+    least: float
+    median: float
+    most: float
+
+    @property
+    def noise(self) -> float:
+        """Half of the way from least to most, as a part of the median."""
+        return (self.most - self.least) / 2 / self.median if self.median else 0.0
+
+
+class Latencies(Struct, frozen=True):
+    """Milliseconds."""
+
+    p50: Spread
+    p90: Spread
+    p99: Spread
+    p999: Spread
+    max: Spread
+
+
+class Cell(Struct, frozen=True):
+    """A candidate with a scenario. Only valid runs count; ``refused`` says why others do not.
+
+    ``cpu``: microseconds per request where as many as possible were answered, else at a fixed
+    rate. ``offered``, ``achieved``: requests a second while latency was measured. ``cpu_ratio``,
+    ``p99_ratio``: times the floor. ``curve``: percentile and milliseconds of all valid runs
+    together. ``gap``: the longest without a good answer, seconds (recovery).
+    """
+
+    scenario: str
+    candidate: str
+    rate: Spread | None
+    cpu: Spread | None
+    offered: float
+    achieved: float
+    latency: Latencies | None
+    broker_cpu: Spread | None
+    resident: int
+    start: Spread | None
+    account: Account | None
+    failures: dict[int, int]
+    refused: list[str]
+    curve: list[tuple[float, float]]
+    gap: Spread | None = None
+    cpu_ratio: float | None = None
+    p99_ratio: float | None = None
+
+
+class SweepPoint(Struct, frozen=True):
+    """A step of a sweep; milliseconds, medians over the repetitions."""
+
+    offered: float
+    achieved: float
+    p50: float
+    p99: float
+    p999: float
+    is_valid: bool
+
+
+class Sweep(Struct, frozen=True):
+    """``knee``: the highest rate that the candidate keeps up with; None when it is not seen.
+    ``half_p99``: p99 at the step next to half of it."""
+
+    scenario: str
+    candidate: str
+    points: list[SweepPoint]
+    knee: float | None
+    half_p99: float | None
+
+
+def cells(document: Document) -> list[Cell]:
+    """In the order of scenarios and candidates."""
+    floors = {candidate.name: candidate.floor for candidate in document.candidates}
+    found = {
+        (scenario.name, candidate.name): cell
+        for scenario in document.scenarios
+        for candidate in document.candidates
+        if (cell := _cell(document, scenario.name, candidate.name)) is not None
+    }
+    return [
+        _compared(cell, found.get((scenario, floors[candidate])))
+        for (scenario, candidate), cell in found.items()
+    ]
+
+
+def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
+    runs = [
+        run
+        for run in document.runs
+        if (run.scenario, run.candidate) == (scenario, candidate) and run.mode != "k6"
+    ]
+    if not runs:
+        return None
+    lives = [
+        life for life in document.lives if (life.scenario, life.candidate) == (scenario, candidate)
+    ]
+    valid = [run for run in runs if not run.refused]
+    fast = [run for run in valid if run.mode in THROUGHPUT]
+    steady = [run for run in valid if run.mode in LATENCY]
+    broker = [run.broker_cpu for run in fast or steady if run.broker_cpu is not None]
+    accounts = [life.account for life in lives if life.account is not None]
+    return Cell(
+        scenario=scenario,
+        candidate=candidate,
+        rate=spread(run.rate for run in fast),
+        cpu=spread(run.cpu for run in fast or steady),
+        offered=median(run.offered for run in steady) if steady else 0.0,
+        achieved=median(run.rate for run in steady) if steady else 0.0,
+        latency=_latencies(steady),
+        broker_cpu=spread(broker),
+        resident=max(run.resident for run in runs),
+        start=spread(life.start for life in lives),
+        account=together(accounts),
+        failures=_failures(run for run in runs if run.mode != "sweep"),
+        refused=[f"{run.mode}: {run.refused}" for run in runs if run.refused],
+        curve=curve([run.histogram for run in steady]),
+        gap=spread(run.longest_gap for run in steady if run.mode == "recovery"),
+    )
+
+
+def _compared(cell: Cell, floor: Cell | None) -> Cell:
+    if floor is None:
+        return cell
+    cpu_ratio = p99_ratio = None
+    if cell.cpu is not None and floor.cpu is not None and cell.rate is not None:
+        cpu_ratio = cell.cpu.median / floor.cpu.median
+    if cell.latency is not None and floor.latency is not None:
+        p99_ratio = cell.latency.p99.median / floor.latency.p99.median
+    return replace(cell, cpu_ratio=cpu_ratio, p99_ratio=p99_ratio)
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """None of no values."""
+    each = list(values)
+    return Spread(min(each), median(each), max(each)) if each else None
+
+
+def _latencies(runs: Sequence[Run]) -> Latencies | None:
+    seen = [run.latency for run in runs if run.latency is not None]
+    if not seen:
+        return None
+    names = ("p50", "p90", "p99", "p999", "max")
+    spreads = [spread(getattr(each, name) for each in seen) for name in names]
+    return Latencies(*(each for each in spreads if each is not None))
+
+
+def _failures(runs: Iterable[Run]) -> dict[int, int]:
+    total: Counter[int] = Counter()
+    for run in runs:
+        total.update({s: n for s, n in run.statuses.items() if not 200 <= s < 300})
+    return dict(total)
+
+
+def sweeps(document: Document) -> list[Sweep]:
+    return [
+        sweep
+        for scenario in document.scenarios
+        for candidate in document.candidates
+        if (sweep := _sweep(document, scenario.name, candidate.name)) is not None
+    ]
+
+
+def _sweep(document: Document, scenario: str, candidate: str) -> Sweep | None:
+    by_repetition: dict[int, list[Run]] = {}
+    for run in document.runs:
+        if (run.scenario, run.candidate, run.mode) == (scenario, candidate, "sweep"):
+            by_repetition.setdefault(run.repetition, []).append(run)
+    if not by_repetition:
+        return None
+    points = [_point(steps) for steps in zip(*by_repetition.values(), strict=True)]
+    knee = knee_of(points)
+    half = min(points, key=lambda point: abs(point.offered - knee / 2)) if knee else None
+    return Sweep(scenario, candidate, points, knee, half.p99 if half is not None else None)
+
+
+def _point(steps: Sequence[Run]) -> SweepPoint:
+    latencies = [run.latency for run in steps if run.latency is not None]
+    return SweepPoint(
+        offered=median(run.offered for run in steps),
+        achieved=median(run.rate for run in steps),
+        p50=median(each.p50 for each in latencies) if latencies else 0.0,
+        p99=median(each.p99 for each in latencies) if latencies else 0.0,
+        p999=median(each.p999 for each in latencies) if latencies else 0.0,
+        is_valid=sum(not run.refused for run in steps) * 2 > len(steps),
+    )
+
+
+def knee_of(points: Sequence[SweepPoint]) -> float | None:
+    """The last rate before the first that was not kept up with."""
+    valid = [point for point in points if point.is_valid]
+    if not valid:
+        return None
+    bound = max(KNEE_MS, KNEE_TIMES * valid[0].p99)
+    knee = None
+    for point in valid:
+        if point.achieved < KEPT_UP * point.offered or point.p99 > bound:
+            break
+        knee = point.offered
+    return knee

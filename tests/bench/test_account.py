@@ -1,0 +1,80 @@
+"""A message that is lost or comes twice is found, whoever lost it."""
+
+from __future__ import annotations
+
+from bench.account import UNTOLD, Account, consumed, published, together
+from bench.load.plan import Step
+from bench.messages import PUBLISHED, first_number, message, numbers_in, template
+
+from .fake import load
+
+FILLED = {first_number(0) + each for each in range(20)}
+
+
+def test_a_server_that_loses_a_message_is_caught() -> None:
+    """It skips every fifth message; nothing of them is left in the queue."""
+    numbers = sorted(FILLED)
+    kept = [number for each, number in enumerate(numbers) if each % 5]
+    result, _ = load(
+        lambda number: 0.0,
+        lambda number: message(0, kept[number]),
+        mode="open",
+        steps=[Step(80, 0.2)],
+        collects=True,
+    )
+    assert result.steps[0].statuses == {200: 16}
+    assert consumed(FILLED, result.received, []) == Account(20, lost=4, duplicated=0)
+
+
+def test_a_server_that_answers_a_message_twice_is_caught() -> None:
+    numbers = sorted(FILLED)
+    result, _ = load(
+        lambda number: 0.0,
+        lambda number: message(0, numbers[min(number, 9)]),
+        mode="open",
+        steps=[Step(60, 0.2)],
+        collects=True,
+    )
+    remaining = [message(0, number) for number in numbers[10:]]
+    assert consumed(FILLED, result.received, remaining) == Account(20, lost=0, duplicated=2)
+
+
+def test_what_is_answered_and_still_in_the_queue_is_there_twice() -> None:
+    numbers = sorted(FILLED)
+    remaining = [message(0, number) for number in numbers[9:]]
+    assert consumed(FILLED, numbers[:10], remaining).duplicated == 1
+
+
+def test_messages_of_a_generator_without_numbers_may_be_in_doubt_and_no_more_than_that() -> None:
+    numbers = sorted(FILLED)
+    remaining = [message(0, number) for number in numbers[12:]]
+    assert consumed(FILLED, [], remaining, uncounted=10, doubtful=2) == Account(20, 0, 0, 2)
+    assert consumed(FILLED, [], remaining, uncounted=9, doubtful=2) == Account(20, 1, 0, 2)
+
+
+def test_a_confirmed_message_that_is_not_in_the_queue_is_lost() -> None:
+    confirmed = [PUBLISHED + each for each in range(5)]
+    queued = [message(0, number) for number in confirmed[1:]]
+    assert published(confirmed, queued).lost == 1
+    assert published(confirmed, [*queued, queued[0]]) == Account(5, 1, 1)
+
+
+def test_published_messages_without_a_number_are_counted() -> None:
+    untold = [message(0, UNTOLD)] * 10
+    assert published([], untold, uncounted=10).is_clean
+    assert published([], untold, uncounted=11).lost == 1
+    assert published([], untold, uncounted=8, doubtful=2) == Account(8, 0, 0, 2)
+    assert published([], untold, uncounted=7, doubtful=2).duplicated == 1
+
+
+def test_accounts_add_up() -> None:
+    assert together([]) is None
+    assert together([Account(1, 1, 0), Account(2, 0, 1, 3)]) == Account(3, 1, 1, 3)
+
+
+def test_a_message_has_its_size_and_its_number() -> None:
+    for size in (130, 10_000):
+        before, after = template(size)
+        text = b"%b%d%b" % (before, PUBLISHED + 7, after)
+        assert abs(len(text) - size) < 25
+        assert numbers_in([text, message(3, 12, size)]) == [PUBLISHED + 7, 12]

@@ -1,0 +1,136 @@
+"""A change counts when it is beyond the noise; a regression ends with 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from msgspec import json
+from msgspec.structs import replace
+
+from bench.account import Account
+from bench.cli import main
+from bench.compare import changes
+from bench.document import Document, Life, Named, Run, read, write
+from bench.load.histogram import encoded, percentiles
+from bench.machine import Machine
+from bench.summary import SweepPoint, cells, knee_of
+
+
+def document(
+    cpu: Sequence[float],
+    floor: Sequence[float] = (20, 21, 20),
+    p99: float = 0.004,
+    lost: int = 0,
+) -> Document:
+    """Three repetitions of one scenario: saturation and the open loop, with its floor."""
+    histogram = encoded([0.001] * 98 + [p99] * 2)
+
+    def runs(candidate: str, values: Sequence[float]) -> list[Run]:
+        return [
+            Run(
+                scenario="consume-1",
+                candidate=candidate,
+                repetition=number,
+                mode=mode,
+                tool="own",
+                seconds=1.0,
+                requests=100,
+                rate=1e6 / value,
+                offered=0.0 if mode == "closed" else 100.0,
+                statuses={200: 100},
+                latency=percentiles(histogram) if mode == "open" else None,
+                histogram=histogram if mode == "open" else "",
+                cpu=value,
+            )
+            for number, value in enumerate(values)
+            for mode in ("closed", "open")
+        ]
+
+    return Document(
+        started="2026-01-01T00:00:00+00:00",
+        version="0",
+        command=[],
+        machine=Machine("one", 2, 1 << 30, "Linux", 0.0, {}),
+        seconds=1.0,
+        repetitions=3,
+        scenarios=[Named("consume-1", "consume, 1 queue")],
+        candidates=[Named("floor", "floor"), Named("gateway", "gateway", "floor")],
+        runs=runs("floor", floor) + runs("gateway", cpu),
+        lives=[Life("consume-1", "gateway", 0, 0.3, Account(100, lost, 0))],
+    )
+
+
+OLD = document([30, 31, 32])
+
+
+def compared(tmp_path: Path, new: Document, old: Document = OLD) -> int:
+    write(old, tmp_path / "old.json")
+    write(new, tmp_path / "new.json")
+    return main(["--read", str(tmp_path / "new.json"), "--compare", str(tmp_path / "old.json")])
+
+
+@pytest.mark.parametrize(
+    ("new", "status"),
+    [
+        (OLD, 0),
+        (document([31, 32, 33]), 0),
+        (document([36, 37, 38]), 3),
+        (document([25, 26, 27]), 0),
+        (document([30, 31, 32], lost=1), 3),
+        (document([30, 31, 32], p99=0.02), 3),
+        (document([60, 62, 64], floor=[40, 42, 40]), 0),
+    ],
+    ids=["same", "noise", "slower", "faster", "lost", "stalls", "half as fast a machine"],
+)
+def test_the_exit_status_tells_a_regression(tmp_path: Path, new: Document, status: int) -> None:
+    assert compared(tmp_path, new) == status
+
+
+def test_a_change_says_what_changed() -> None:
+    found = changes(OLD, document([40, 41, 42]))
+    assert {change.metric for change in found} == {"cpu", "rate"}
+    assert all(change.is_worse for change in found)
+    assert "consume-1 gateway: cpu 31 -> 41 (+32%, worse)" in map(str, found)
+
+
+def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
+    write(OLD, tmp_path / "a.json")
+    assert read(tmp_path / "a.json") == OLD
+
+
+def test_a_document_of_another_schema_is_no_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(json.encode(replace(OLD, schema=99)))
+    assert main(["--read", str(path)]) == 1
+    assert "schema 99" in capsys.readouterr().err
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    assert compared(tmp_path, document([36, 37, 38])) == 3
+    text = (tmp_path / "new.html").read_text()
+    assert "consume, 1 queue" in text
+    assert "worse" in text
+    assert "<svg" in text
+    assert "http" not in text.replace("HTTP", "")
+
+
+def test_a_refused_run_does_not_count() -> None:
+    runs = [replace(run, refused="late") if run.mode == "open" else run for run in OLD.runs]
+    (_, cell) = cells(replace(OLD, runs=runs))
+    assert cell.latency is None
+    assert cell.cpu_ratio == pytest.approx(31 / 20)
+    assert set(cell.refused) == {"open: late"}
+
+
+def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
+    def point(offered: float, achieved: float, p99: float) -> SweepPoint:
+        return SweepPoint(offered, achieved, p99 / 2, p99, p99, is_valid=True)
+
+    points = [point(100, 100, 1), point(200, 199, 2), point(300, 280, 3), point(400, 399, 2)]
+    assert knee_of(points) == 200
+    assert knee_of([point(100, 100, 1), point(200, 200, 50)]) == 100
+    assert knee_of([]) is None

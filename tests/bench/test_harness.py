@@ -1,0 +1,90 @@
+"""The whole harness on a real broker, as short as it can be."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bench.backend import open_backend
+from bench.cli import main
+from bench.document import read
+from bench.fill import fill
+from bench.messages import message, numbers_in
+from bench.queues import Stock, drain
+from bench.scenarios import all_scenarios
+from gateway.catalog import CATALOG
+from gateway.config.load import load
+
+QUICK = ["--seconds", "0.3", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]
+
+
+@pytest.mark.parametrize("name", list(all_scenarios()))
+def test_every_scenario_is_a_configuration(name: str) -> None:
+    scenario = all_scenarios()[name]
+    config = scenario.config("amqp://guest:guest@localhost", "http://localhost:8081", 8080)
+    assert len(load(config, CATALOG).service.endpoints) == len(scenario.endpoints)
+
+
+def test_names_are_unique_and_some_are_the_default() -> None:
+    scenarios = all_scenarios()
+    assert all(name == scenario.name for name, scenario in scenarios.items())
+    assert 0 < sum(each.is_default for each in scenarios.values()) < len(scenarios)
+
+
+def test_a_stock_is_filled_and_looked_through(vhost_url: str) -> None:
+    stock = Stock(all_scenarios()["consume-10"], vhost_url)
+    stock.set_up()
+    stock.top_up(5)
+    stock.top_up(7)
+    assert set(numbers_in(stock.remaining())) == stock.numbers()
+    assert len(stock.numbers()) == 70
+    assert stock.remaining() == []
+
+
+def test_large_messages_are_drained_whole(vhost_url: str) -> None:
+    asyncio.run(fill(vhost_url, "large", 3, lambda number: message(0, number, 300_000)))
+    assert numbers_in(drain(vhost_url, "large")) == [0, 1, 2]
+
+
+def test_consuming_and_publishing_are_measured_and_accounted_for(
+    vhost_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "result.json"
+    scenarios = ["--scenario", "mixed", "--scenario", "waiting", "--scenario", "agent-http"]
+    options = ["--url", vhost_url, "--no-direct", "--output", str(path)]
+    assert main([*scenarios, *QUICK, *options]) == 0
+    document = read(path)
+    assert {run.mode for run in document.runs} == {"closed", "open", "waiting", "agents"}
+    assert all(run.failures == 0 for run in document.runs)
+    accounts = [life.account for life in document.lives if life.candidate == "gateway"]
+    assert len(accounts) == 3
+    assert all(account is not None and account.is_clean for account in accounts)
+    assert all(account is not None and account.numbered > 100 for account in accounts)
+    assert "gateway" in capsys.readouterr().out
+    assert path.with_suffix(".html").exists()
+
+
+def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "result.json"
+    config = ["--scenario", "static", "--peer", "broken=/bin/false", *QUICK]
+    assert main([*config, "--output", str(path), "--no-direct"]) == 1
+    document = read(path)
+    assert {run.candidate for run in document.runs} == {"floor", "gateway"}
+    (note,) = document.notes
+    assert note.startswith("static, broken: ")
+
+
+def test_options_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--scenario", "nonsense"]) == 1
+    assert main(["--url", "amqp://x", "--peer", "other=/bin/true"]) == 1
+    assert "one virtual host" in capsys.readouterr().err
+
+
+def test_the_backend_knows_what_it_was_sent() -> None:
+    with open_backend() as backend:
+        assert backend.count() == 0
+        assert backend.take() == []
