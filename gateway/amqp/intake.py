@@ -16,9 +16,8 @@ from .buffer import Buffer, Delivery
 from .ledger import Ledger
 from .link import LinkError
 
-LONGEST_WAIT = 0.001
 BATCHES = 8
-"""Acknowledgements wait for company: this many seconds, or until they are a part of the prefetch.
+"""Acknowledgements wait for company (``Tap.soon``), or until they are this part of the prefetch.
 The broker then sends as many messages in one go."""
 
 OVERHEAD = 512
@@ -38,6 +37,7 @@ class Intake:
         self,
         channel: int,
         write: Callable[[bytes], None],
+        soon: Callable[[Callable[[], None]], None],
         buffer: Buffer,
         side: AsyncioSide,
         limit: int,
@@ -49,13 +49,13 @@ class Intake:
         self.prefetch = prefetch
         self._channel = channel
         self._write = write
+        self._soon = soon
         self._buffer = buffer
         self._side = side
         self._limit = limit
         self._ledger = Ledger(channel)
         self._acknowledged: deque[int] = deque()
         self._is_flush_due = False
-        self._flush_timer: asyncio.TimerHandle | None = None
         self._batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
         self._received_bytes = 0
@@ -128,9 +128,6 @@ class Intake:
 
     def flush(self) -> None:
         """Write the acknowledgements that have come together."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
         self._is_flush_due = False
         acknowledged = self._acknowledged
         tags = [acknowledged.popleft() for _ in range(len(acknowledged))]
@@ -144,7 +141,7 @@ class Intake:
         self._acknowledged.append(delivery.tag)
         if not self._is_flush_due:
             self._is_flush_due = True
-            self._side.tell(self._flush_later)
+            self._side.tell(self._soon, self.flush)
         elif len(self._acknowledged) == self._batch:
             self._side.tell(self.flush)
 
@@ -160,9 +157,6 @@ class Intake:
         self._side.tell(self._return_later, delivery, seconds)
 
     # What the near side asked for, on the asyncio side.
-
-    def _flush_later(self) -> None:
-        self._flush_timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
 
     def _reject(self, tag: int) -> None:
         if self.is_open:

@@ -28,16 +28,27 @@ class Ledger:
 
     def acknowledge(self, tags: Iterable[int]) -> Iterator[bytes]:
         """Frames that acknowledge ``tags``: one for those in front, one for each other."""
-        settled = set(tags) & self._outstanding.keys()
-        last, covered = 0, 0
-        while settled and (first := next(iter(self._outstanding))) in settled:
-            del self._outstanding[first]
+        outstanding = self._outstanding
+        settled: set[int] = set()
+        first = next(iter(outstanding), None)
+        last = covered = 0
+        for tag in tags:  # most come in the order of delivery
+            if tag == first:
+                del outstanding[tag]
+                last, covered = tag, covered + 1
+                first = next(iter(outstanding), None)
+            elif tag in outstanding:
+                settled.add(tag)
+        while first in settled:
+            assert first is not None
+            del outstanding[first]
             settled.discard(first)
             last, covered = first, covered + 1
+            first = next(iter(outstanding), None)
         if covered:
             yield wire.ack(self._channel, last, multiple=covered > 1)
-        for tag in sorted(settled):
-            del self._outstanding[tag]
+        for tag in sorted(settled & outstanding.keys()):
+            del outstanding[tag]
             yield wire.ack(self._channel, tag)
 
     def reject(self, tag: int, requeue: bool) -> bytes:

@@ -135,6 +135,7 @@ class Subscription(ChannelTenant):
         intake = Intake(
             channel.number,
             connection.tap.write,
+            connection.tap.soon,
             self.buffer,
             self._side,
             self._limit,

@@ -16,6 +16,9 @@ from yarl import URL
 from . import wire
 
 READER_LIMIT = 1024 * 1024
+SOON = 0.001
+"""Seconds that acknowledgements of all channels wait for each other."""
+
 QUIET = 1.0
 """Seconds after which aiormq is told that the connection lives, while only we are reading."""
 
@@ -40,6 +43,8 @@ class Tap(asyncio.StreamReaderProtocol):
         self._last_forwarded = loop.time()
         self._transport: asyncio.Transport | None = None
         self._call_soon = loop.call_soon
+        self._call_later = loop.call_later
+        self._soon: list[Callable[[], None]] = []
         self._pending: list[bytes] = []
         self._is_full = False
 
@@ -60,6 +65,17 @@ class Tap(asyncio.StreamReaderProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
         super().connection_lost(exc)
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call it within :data:`SOON`, together with what others want: one timer for all."""
+        if not self._soon:
+            self._call_later(SOON, self._act)
+        self._soon.append(action)
+
+    def _act(self) -> None:
+        actions, self._soon = self._soon, []
+        for action in actions:
+            action()
 
     def write(self, frames: bytes) -> None:
         """Whole frames only: aiormq writes to the same transport. One turn's are one write."""
