@@ -7,10 +7,28 @@ from collections.abc import Generator
 from itertools import count
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from gateway.broker import Broker, open_broker
 
 _numbers = count()
+
+HTTP_CASE = "test_http.py::test_recorded_case["
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Of tests in several processes: those of one recorded HTTP file share a gateway, and build on
+    each other; each other test goes where there is time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        _, found, case = nodeid.partition(HTTP_CASE)
+        return HTTP_CASE + case.split("-")[0] if found else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -22,8 +22,6 @@ def params(kind: str | None) -> Iterator[Any]:
         for case in spec["cases"]:
             if spec.get("kind") == kind and not case.get("defect"):
                 marks = [pytest.mark.xfail(reason=why, strict=True) for why in reasons(name, case)]
-                if kind is None:  # they share a gateway, and build on each other
-                    marks.append(pytest.mark.xdist_group(name))
                 yield pytest.param(name, case, id=f"{name}-{case['name']}", marks=marks)
 
 
