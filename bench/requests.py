@@ -9,6 +9,7 @@ from .scenario import Call
 
 def request_of(call: Call) -> Request:
     head = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in call.headers.items())
     if not call.body_bytes:
         return Request(f"{head}\r\n".encode(), weight=call.weight)
     before, after = template(call.body_bytes)

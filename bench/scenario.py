@@ -42,12 +42,16 @@ class Queue(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """A request of the mix. ``body_bytes``: of a numbered JSON document; 0 for no body."""
+    """A request of the mix. ``body_bytes``: of a numbered JSON document; 0 for no body.
+
+    ``headers``: beside what every request has.
+    """
 
     method: str = "GET"
     path: str = "/"
     weight: int = 1
     body_bytes: int = 0
+    headers: dict[str, str] = {}
 
 
 class Scenario(Struct, frozen=True):
@@ -61,6 +65,7 @@ class Scenario(Struct, frozen=True):
     title: str
     endpoints: tuple[dict[str, Any], ...] = ()
     agents: tuple[dict[str, Any], ...] = ()
+    extra_config: dict[str, Any] = {}
     queues: tuple[Queue, ...] = ()
     calls: tuple[Call, ...] = (Call(),)
     kind: Kind = "requests"
@@ -91,6 +96,7 @@ class Scenario(Struct, frozen=True):
             "listen_ip": "127.0.0.1",
             "endpoints": list(self.endpoints),
             **({"async_agent": list(self.agents)} if self.agents else {}),
+            **({"extra_config": self.extra_config} if self.extra_config else {}),
         }
         text = json.dumps(document).replace(BROKER, broker_url).replace(HTTP, http_url)
         config: dict[str, Any] = json.loads(text)

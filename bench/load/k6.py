@@ -31,7 +31,7 @@ export const options = {
 export default function () {
   const call = calls[__ITER %% calls.length];
   http.request(call.method, "http://127.0.0.1:%(port)d" + call.path, call.body, {
-    headers: {"Content-Type": "application/json"},
+    headers: call.headers,
   });
 }
 """
@@ -91,6 +91,7 @@ def _script(port: int, calls: tuple[Call, ...], number: int, rate: float, second
             "method": call.method,
             "path": call.path,
             "body": message(0, number, call.body_bytes).decode() if call.body_bytes else None,
+            "headers": {"Content-Type": "application/json", **call.headers},
         }
         for call in calls
         for _ in range(call.weight)
