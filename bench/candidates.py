@@ -190,8 +190,9 @@ def _ask(port: int, call: Call, number: int) -> bytes | None:
     """The answer's body; None when there is no good answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     document = message(0, number, call.body_bytes) if call.body_bytes else None
+    headers = {"Content-Type": "application/json", **call.headers}
     try:
-        connection.request(call.method, call.path, document, {"Content-Type": "application/json"})
+        connection.request(call.method, call.path, document, headers)
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException):
