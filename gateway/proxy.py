@@ -14,7 +14,7 @@ from .errors import DeadlineExceeded, GatewayError
 class Hold(Protocol):
     """A message taken for one request, to be settled exactly once when the request ends.
 
-    Both methods never wait, never raise, and do nothing when the hold is settled already.
+    The methods never wait, never raise, and do nothing when the hold is settled already.
     """
 
     def sent(self) -> None:
@@ -22,6 +22,9 @@ class Hold(Protocol):
 
     def give_back(self) -> None:
         """The client has not: the message goes back to the front of its buffer."""
+
+    def set_aside(self) -> None:
+        """No answer can be made of it: it comes again after a pause, and blocks nobody."""
 
 
 class Rest(Protocol):
@@ -221,6 +224,11 @@ class Response:
     def is_whole(self) -> bool:
         """Nothing is known to be missing: to KrakenD a null is a whole document."""
         return self.is_complete or (self.data is None and not self.has_failures)
+
+    def set_aside(self) -> None:
+        """Nothing can be made of this answer: what it is made of is to block nobody."""
+        for hold in self.holds:
+            hold.set_aside()
 
     def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
         """This answer with another document."""

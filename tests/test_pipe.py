@@ -28,6 +28,8 @@ class Message:
     def sent(self) -> None:
         self.end = self.end or "sent"
 
+    def set_aside(self) -> None: ...
+
     def give_back(self) -> None:
         self.end = self.end or "given back"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from uuid import uuid4
 
-from anyio import Event
+from anyio import Event, fail_after
 
 from ..assembly import Assembly
-from ..errors import GatewayError, NotConfirmed, Unroutable
+from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unroutable
 from ..proxy import Part, Response
 from .buffer import Delivery
 from .message import NOT_SENT, short_string
@@ -18,6 +18,10 @@ from .publication import Outcome, Publication
 from .settings import DeadLetter, ProducerSettings
 
 log = logging.getLogger("gateway.amqp")
+
+
+LONGEST_WAIT = 30.0
+"""Seconds for a letter: one that cannot be published must not hold up its worker for ever."""
 
 
 class DeadLetters:
@@ -53,7 +57,10 @@ class DeadLetters:
         )
         self._publisher.publish(publication)
         try:
-            await arrived.wait()
+            with fail_after(LONGEST_WAIT):
+                await arrived.wait()
+        except TimeoutError:
+            parts.append(OutcomeUnknown(f"not confirmed within {LONGEST_WAIT:g} s"))
         finally:
             publication.give_back()
         if isinstance(parts[0], GatewayError):

@@ -76,6 +76,9 @@ class Publication:
     def sent(self) -> None:
         """Near: the client has the answer; there is nothing to be done."""
 
+    def set_aside(self) -> None:
+        """Near: no answer is made of a publication."""
+
     def give_back(self) -> None:
         """Near: nobody waits any more, so what is not written yet will not be published.
 

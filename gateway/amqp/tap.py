@@ -147,7 +147,7 @@ class TapFactory(TransportFactory):
             tls["server_hostname"] = self._server_name or url.host
         try:
             transport, _ = await loop.create_connection(lambda: tap, url.host, url.port, **tls)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
             raise AMQPConnectionError(*error.args) from error
         self.tap = tap
         return tap.reader, asyncio.StreamWriter(transport, tap, tap.reader, loop)

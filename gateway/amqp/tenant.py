@@ -72,11 +72,11 @@ class ChannelTenant(ABC):
                 await self._pause()
             else:
                 self.problem = "idle: the first request attaches it again"
-                self._asked = Event()
                 await self._asked.wait()
 
     def attached(self) -> None:
         self.is_attached = True
+        self._asked = Event()  # whoever finds it detached from now on is remembered
         self._attached_at = current_time()
         if self.problem:
             log.info("%s: ready", self.name)

@@ -128,6 +128,10 @@ class BodyStream:
     def sent(self) -> None:
         """Nothing is to be settled."""
 
+    def set_aside(self) -> None:
+        """It cannot come again."""
+        self.give_back()
+
     def give_back(self) -> None:
         """Nobody reads on."""
         if not self._is_over:

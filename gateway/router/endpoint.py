@@ -35,7 +35,8 @@ def build_handler(
     """The handler of one endpoint.
 
     It alone settles: messages of the answer are acknowledged when the answer has left for a
-    client that is still there. In any other way out of a request they go back.
+    client that is still there. In any other way out of a request they go back; to the front, unless
+    no answer can be made of them: the next request would fare no better.
     """
     proxy, reads_body = route.pipe.proxy, route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
@@ -64,7 +65,11 @@ def build_handler(
                         body = await read_body(scope, receive, body_limit, body_time)
                     request.body = body
                 response = await proxy(request)
-                answer = render(response, request)
+                try:
+                    answer = render(response, request)
+                except Exception:
+                    response.set_aside()
+                    raise
             except BodyError as error:
                 await refuse_body(scope, send, error)
                 return

@@ -212,7 +212,8 @@ class Exchange:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._expects_continue = False
         if not self.disconnected and not self.response_complete:
-            connection.flow.resume_reading()
+            if self.more_body:
+                connection.flow.resume_reading()
             if not self._is_awake:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
@@ -283,16 +284,17 @@ class Exchange:
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
         connection = self._connection
         common = connection.burst.default_lines(connection.default_headers)
-        if b"connection: close\r\n" in lines:
+        head = STATUS_LINE[status] + common + lines
+        if b"\nconnection: close\r\n" in head:
             self.keep_alive = False
         elif not self.keep_alive:
-            common += b"connection: close\r\n"
+            head += b"connection: close\r\n"
         if length is None:
             if self._is_chunked:
-                common += b"transfer-encoding: chunked\r\n"
-        elif b"content-length: " not in lines and status not in (204, 304):
-            common += b"content-length: %d\r\n" % length
-        return STATUS_LINE[status] + common + lines + b"\r\n"
+                head += b"transfer-encoding: chunked\r\n"
+        elif b"\ncontent-length: " not in head and status not in (204, 304):
+            head += b"content-length: %d\r\n" % length
+        return head + b"\r\n"
 
     async def _drained(self) -> bool:
         """Wait until the write buffer is empty; a client that takes too long is cut off."""

@@ -76,6 +76,7 @@ class HypercornConnection:
             return 0
         buffer = self._buffers.get(self._stream.stream_id)
         waiting = len(buffer.buffer) if buffer is not None else 0
+        waiting += int(self._server.send_lock.locked())  # the last of it may be on its way (Trio)
         return waiting + sum(int(each.get_write_buffer_size()) for each in self._transports())
 
     def _transports(self) -> tuple[Any, ...]:

@@ -30,6 +30,10 @@ TICK = 0.5
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
+LARGEST_SHARE = 9
+"""Bytes that a body may take for each of its own, in the smallest chunks: 6. What stands behind it
+(trailers) has the limit of headers."""
+
 LARGEST_KNOWN = 512
 """Bytes of a target that is kept, parsed, for the next request like it."""
 
@@ -76,10 +80,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     It waits for something: a request's headers, its body, the application, or the next request.
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
-    ``waiting``: requests behind one that is not answered yet, with their scopes; the next is last.
+    ``active``: the request that the application has, or had last. ``waiting``: requests behind it,
+    with their scopes; the next is last.
     """
 
     peer: Peer
+    active: Exchange | None = None
     cycle: Exchange | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
 
     def __init__(
@@ -101,6 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_headers = False
         self._header_bytes = 0
         self._body_bytes = 0
+        self._raw_bytes = 0
         self._announced = 0
         self._hosts = 0
         self.waiting: deque[tuple[Exchange, Any]] = deque()
@@ -120,9 +127,9 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.flow.resume_writing()
-        exchange = self.cycle
-        if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
-            exchange.lost()
+        for exchange in (self.active, self.cycle):
+            if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
+                exchange.lost()
         for waiting, _ in self.waiting:
             waiting.lost()
         if exc is None:
@@ -138,6 +145,14 @@ class HttpProtocol(HttpToolsProtocol):
         exchange.keep_alive = False
         return True
 
+    def shutdown(self) -> None:
+        """No further request: close when there is none, and what was answered is written."""
+        exchange = self.cycle
+        if exchange is None or (exchange.response_complete and not exchange.is_undecided):
+            self.loop.call_soon(self.transport.close)  # behind the burst
+        else:
+            exchange.keep_alive = False
+
     def data_received(self, data: bytes) -> None:
         parser = self.parser
         if parser is None:  # refused: what still comes is nobody's
@@ -146,14 +161,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._header_bytes += len(data)
         else:
             self._header_bytes = len(data)
+            self._raw_bytes += len(data)
         try:
             parser.feed_data(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse(400)
             return
         except httptools.HttpParserUpgrade:
             log.debug("a request to switch the protocol is answered as any other")
-        if self._is_in_headers and self._header_bytes > self.limits.header_bytes:
+        if self._is_in_headers:
+            if self._header_bytes > self.limits.header_bytes:
+                self._refuse(431)
+        elif self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
             self._refuse(431)
 
     # What the parser tells.
@@ -167,6 +186,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect(self.limits.header_time, 408)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_headers:
+            return  # behind the body: nobody asks for it
         name, value = name.lower(), value.rstrip(BLANKS)
         self.headers.append((name, value))
         if name == b"content-length":
@@ -177,15 +198,18 @@ class HttpProtocol(HttpToolsProtocol):
             self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        self._is_in_headers = False
+        parser = self.parser
+        if parser is None:
+            return
         if self._header_bytes > self.limits.header_bytes and self._are_headers_too_large():
             self._refuse(431)
             return
-        parser = self.parser
         version = parser.get_http_version()
         if self._hosts != 1 and (self._hosts or version != "1.0"):  # RFC 9112, 3.2
             self._refuse(400)
             return
+        self._is_in_headers = False
+        self._raw_bytes = 0
         target = self.url
         if not target.startswith(b"/"):
             self._take_host_of(target)
@@ -222,6 +246,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.waiting.appendleft((exchange, scope))
 
     def _start(self, exchange: Exchange, scope: Any) -> None:
+        self.active = exchange
         task = self.loop.create_task(exchange.run_asgi(self.app, scope), context=Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -235,6 +260,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.headers.append((b"host", host))
 
     def on_body(self, body: bytes) -> None:
+        if self.parser is None:
+            return
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.body_bytes:
             self._refuse(413)
@@ -242,19 +269,33 @@ class HttpProtocol(HttpToolsProtocol):
             exchange.take_body(body)
 
     def on_message_complete(self) -> None:
-        self._deadline = 0.0  # now the application has it; its time is the endpoint's
-        if (exchange := self.cycle) is not None and not exchange.response_complete:
-            exchange.end_body()
+        exchange = self.cycle
+        if self.parser is None or exchange is None:
+            return
+        exchange.end_body()
+        if exchange.response_complete:
+            self._expect(self.limits.idle_time, 0)
+        else:
+            self._deadline = 0.0  # now the application has it; its time is the endpoint's
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.waiting:
             self._start(*self.waiting.pop())
-        else:
+        elif not self._is_in_headers and self._receiving is None:
             self._expect(self.limits.idle_time, 0)
+        if not self.waiting:  # else there would be ever more of them
+            self.flow.resume_reading()
+
+    @property
+    def _receiving(self) -> Exchange | None:
+        """The request whose body is not complete yet."""
+        exchange = self.cycle
+        if exchange is None or not exchange.more_body or self._is_in_headers:
+            return None
+        return exchange
 
     # Limits.
 
@@ -281,14 +322,23 @@ class HttpProtocol(HttpToolsProtocol):
         return size > self.limits.header_bytes
 
     def _refuse(self, status: int) -> None:
-        """Answer with a bare status, unless an answer has begun, and close."""
-        exchange = self.cycle
-        has_begun = exchange is not None and exchange.response_started
-        if not has_begun or (exchange is not None and exchange.response_complete):
+        """Answer with a bare status, unless an answer has begun, and close.
+
+        A request before it that has no answer yet gets it, as the last one.
+        """
+        self.parser = None  # type: ignore[assignment]  # nothing more is read
+        self._deadline = 0.0
+        for waiting, _ in self.waiting:
+            waiting.lost()
+        self.waiting.clear()
+        refused, active = self._receiving, self.active
+        if active is not None and active is not refused and not active.response_complete:
+            active.keep_alive = False
+            return
+        if refused is None or not refused.response_started:
             head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
             retry = b"retry-after: 1\r\n" if status == 503 else b""
-            self.transport.write(head + retry + b"\r\n")
-        if exchange is not None and not exchange.response_complete:
-            exchange.lost()
-        self._deadline = 0.0
-        self.transport.close()
+            self.burst.write(self.transport, head + retry + b"\r\n")
+        if refused is not None and not refused.response_complete:
+            refused.lost()
+        self.loop.call_soon(self.transport.close)  # behind the burst

@@ -36,6 +36,7 @@ def flatmapped(pipe: Branch, flatmap: Flatmap) -> Branch:
         try:
             data = flatmap(response.data)
         except DecodeError as error:
+            response.set_aside()
             raise GatewayError(str(error)) from error
         return response.with_data(data, response.is_complete and data is not None)
 

@@ -146,6 +146,23 @@ async def test_a_dead_letter_that_nobody_takes_is_not_lost(
     await until_count(side, vhost_url, "from", 1)
 
 
+async def test_a_dead_letter_that_cannot_be_published_holds_up_no_other_message(
+    side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.amqp.letters.LONGEST_WAIT", 0.3)
+    config = moving(
+        vhost_url,
+        producer(vhost_url, "to", name="target", arguments=FULL),
+        nack_discard=True,
+        dead_letter={"exchange": "missing", "routing_key": "x"},
+    )
+    async with open_gateway(config) as gateway:
+        await until(lambda: _agent(gateway)["ready"])
+        await side.run(publish, vhost_url, "from", numbered(4))
+        await until(lambda: _agent(gateway)["failures"] >= 3)
+    await until_count(side, vhost_url, "from", 3)
+
+
 async def test_every_message_arrives_whatever_happens_to_connections(
     side: AsyncioSide, vhost_url: str, broker: Broker
 ) -> None:

@@ -37,6 +37,9 @@ class Taken:
     def sent(self) -> None:
         self.end = self.end or "sent"
 
+    def set_aside(self) -> None:
+        self.end = self.end or "set aside"
+
     def give_back(self) -> None:
         self.end = self.end or "given back"
 

@@ -173,7 +173,7 @@ async def test_unexpected_error_concerns_one_request(caplog: pytest.LogCaptureFi
     assert (await ask(app, "GET", "/fine")).status == 200
 
 
-async def test_answer_that_cannot_be_rendered_gives_its_message_back() -> None:
+async def test_a_message_of_which_no_answer_can_be_rendered_blocks_nobody() -> None:
     message = Taken()
 
     async def proxy(request: Request) -> Response:
@@ -182,7 +182,7 @@ async def test_answer_that_cannot_be_rendered_gives_its_message_back() -> None:
 
     reply = await ask(application(endpoint("GET", "/q", proxy)), "GET", "/q")
     assert reply.status == 500
-    assert message.end == "given back"
+    assert message.end == "set aside"
 
 
 def waiting_pipe(message: Taken) -> Branch:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import socket
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from anyio import Event, aclose_forcefully, create_task_group, sleep, to_thread
+from anyio import Event, aclose_forcefully, create_task_group, fail_after, sleep, to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -62,10 +62,12 @@ class Application:
         self.waits = False
         self.asks = True
         self.headers: list[tuple[bytes, bytes]] = []
+        self.connections: list[Any] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         connection = scope["extensions"]["gateway.connection"]
         self.begun.set()
+        self.connections.append(connection)
         if self.waits:
             connection.watch(self.gone.set)
             await self.gone.wait()
@@ -91,9 +93,14 @@ async def port(app: Application, settings: ServeSettings) -> AsyncGenerator[int]
         yield port
 
 
+async def until(condition: Callable[[], object]) -> None:
+    with fail_after(10):
+        while not condition():
+            await sleep(0.01)
+
+
 async def until_decided(app: Application, number: int = 1) -> list[bool]:
-    while len(app.left) < number:
-        await sleep(0.01)
+    await until(lambda: len(app.left) >= number)
     return app.left
 
 
@@ -254,6 +261,7 @@ async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
             await client.send(get())
             await receive_until(client, b"xxxxx")
             await until_decided(app, number + 1)
+        app.connections.clear()
         # The connection knows the last one.
         assert sum(isinstance(each, Exchange) for each in gc.get_objects()) <= 1
     finally:

@@ -20,6 +20,12 @@ DATA = {"st": "yes", "a": 2}
 
 class Message:
     def sent(self) -> None: ...
+
+    is_set_aside = False
+
+    def set_aside(self) -> None:
+        self.is_set_aside = True
+
     def give_back(self) -> None: ...
 
 
@@ -138,8 +144,10 @@ async def test_operations_work_on_every_answer_no_part_of_which_failed(
 
 async def test_a_document_nested_too_deeply_is_a_failure() -> None:
     deep = Raw(b'{"b":' + b"[" * 5_000 + b"]" * 5_000 + b"}")
+    message = Message()
     with pytest.raises(GatewayError, match="nested too deeply"):
-        await ask(deleting("a.b", Response({"a": deep})))
+        await ask(deleting("a.b", Response({"a": deep}, holds=[message])))
+    assert message.is_set_aside
 
 
 async def test_stages_read_the_body_only_when_their_branch_does() -> None:
