@@ -98,11 +98,10 @@ class Producer:
         )
 
     def _withdraw(self, request: Request, publication: Publication) -> GatewayError:
-        if request.client.is_gone and not publication.is_over:
-            # The body was read, so it is published; there is just nobody to tell.
+        # The body was read, so it is published though the client has gone, if that can be.
+        is_alone = request.client.is_gone and not publication.is_over
+        if is_alone and self._publisher.go_on(publication, self._timeout):
             publication.answer = self._log_outcome
-            publication.arrive = _tell_nobody
-            self._publisher.go_on(publication, self._timeout)
         else:
             publication.give_back()
         return self._unconfirmed(publication.is_written)
@@ -152,7 +151,3 @@ def share_publisher(
 
 def _nothing_to_withdraw() -> None:
     """There is no message."""
-
-
-def _tell_nobody(part: Part) -> None:
-    """The client has gone."""

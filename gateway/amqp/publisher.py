@@ -17,6 +17,7 @@ from msgspec import json
 from pamqp.commands import Confirm
 
 from ..bridge import AsyncioSide
+from ..proxy import Part
 from . import wire
 from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, NotFoundError, call, reason
 from .properties import MESSAGE_ID, split_header
@@ -30,6 +31,12 @@ from .urls import BrokerUrl
 log = logging.getLogger("gateway.amqp")
 
 CONFIRM_CHECK = 0.02
+MOST_GOING_ON = 1000
+"""Messages whose clients have gone and that may still wait for the broker."""
+
+HEADER_OVERHEAD = wire.FRAME_OVERHEAD + 12
+"""Bytes of a content header's frame beside its flags and values."""
+
 MOST_METHODS = 1000
 """Frames of Basic.Publish that are kept, one for each routing key."""
 
@@ -71,6 +78,7 @@ class Publisher(ChannelTenant):
         # From near to far, and back: one hand-over for a burst.
         self._handed: deque[Publication] = deque()
         self._is_told = False
+        self._going_on = 0
         self._settled: deque[tuple[Publication, Outcome]] = deque()
         self._is_posted = False
         # The asyncio side.
@@ -109,10 +117,21 @@ class Publisher(ChannelTenant):
         """A publication is over. See :meth:`Publication.give_back`."""
         self._side.tell(self._forget, publication)
 
-    def go_on(self, publication: Publication, seconds: float) -> None:
-        """Nobody waits for it any more, but it is to be published if that can be soon."""
+    def go_on(self, publication: Publication, seconds: float) -> bool:
+        """Nobody waits for it any more, but it is to be published if that can be soon.
+
+        False when there are too many like it: while a broker is away memory must not fill up.
+        """
+        if self._going_on >= MOST_GOING_ON:
+            return False
+        self._going_on += 1
         publication.goes_on = True
+        publication.arrive = self._gone_on
         self._side.tell(self._forget_after, publication, seconds)
+        return True
+
+    def _gone_on(self, part: Part | None = None) -> None:
+        self._going_on -= 1
 
     def readiness(self) -> dict[str, Any]:
         return {
@@ -160,6 +179,7 @@ class Publisher(ChannelTenant):
             if not publication.is_over:
                 publication.is_over = True
                 self._forget(publication)
+                self._side.post(self._gone_on)
 
         asyncio.get_running_loop().call_later(seconds, forget)
 
@@ -189,6 +209,9 @@ class Publisher(ChannelTenant):
             return False  # what is returned could not be told apart
         was_written, publication.is_written = publication.is_written, True
         if publication.is_over:
+            return True
+        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
+            self._settle(publication, Outcome.REFUSED)  # the broker would end the connection
             return True
         if not self._window.take(self._pump):
             publication.is_written = was_written

@@ -17,6 +17,7 @@ from gateway.bridge import AsyncioSide, open_asyncio_side
 from gateway.broker import Broker
 from gateway.service import open_gateway
 
+from ..amqp.library import encode_header
 from .amqp import close_connections, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,22 @@ async def test_a_moved_message_keeps_its_properties(side: AsyncioSide, vhost_url
     assert moved.headers == {"X-Tenant": "t", "n": 7}
     assert moved.delivery_mode == 2
     assert moved.reply_to == "from"
+
+
+async def test_a_message_whose_properties_fit_into_no_frame_any_more_hurts_no_other(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    # As large as can be; moved, it gets a delivery mode as well.
+    room = 131_072 - 8 - len(encode_header(message_id="m", headers={"x": ""}))
+    large = Basic.Properties(message_id="m", headers={"x": "a" * room})
+    async with open_gateway(moving(vhost_url, workers=2)) as gateway:
+        await until(lambda: gateway.readiness()["ready"])
+        await side.run(publish_with, vhost_url, "from", large)
+        await until(lambda: _agent(gateway)["failures"] >= 1)
+        await side.run(publish, vhost_url, "from", numbered(3))
+        await until_count(side, vhost_url, "target", 3)
+        assert all(each["ready"] for each in gateway.readiness()["resources"])
+    await until_count(side, vhost_url, "from", 1)
 
 
 FULL = {"x-max-length": 1, "x-overflow": "reject-publish"}

@@ -240,15 +240,18 @@ async def test_an_exchange_that_cannot_be_hurts_no_other(side: AsyncioSide, vhos
     assert await side.run(drain, vhost_url, "q") == [b"x"] * 5
 
 
+class Leaving(Client):
+    """Goes away behind its body."""
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._body:
+            return {"type": "http.disconnect"}
+        return await super().receive()
+
+
 async def test_a_message_whose_client_has_gone_is_published_all_the_same(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    class Leaving(Client):
-        async def receive(self) -> dict[str, Any]:
-            if not self._body:
-                return {"type": "http.disconnect"}
-            return await super().receive()
-
     config = configuration(post("/p", producer(vhost_url, "ex")))
     async with open_gateway(config) as gateway:
         client = Leaving([b"x"])  # the broker is not connected yet, so the request waits
@@ -256,6 +259,19 @@ async def test_a_message_whose_client_has_gone_is_published_all_the_same(
         assert client.sent == []
         await until(lambda: gateway.readiness()["ready"])
         await until_count(side, vhost_url, "q", 1)
+
+
+async def test_of_messages_whose_clients_have_gone_only_so_many_wait_for_a_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.amqp.publisher.MOST_GOING_ON", 2)
+
+    config = configuration(post("/p", producer("amqp://127.0.0.1:1", "ex")))
+    async with open_gateway(config) as gateway:
+        for _ in range(5):
+            client = Leaving([b"x"])
+            await gateway.asgi(http_scope("POST", "/p"), client.receive, client.send)
+        await until(lambda: _publisher(gateway)["waiting"] == 2)
 
 
 def _publisher(gateway: Gateway) -> Any:
