@@ -14,7 +14,7 @@ from ..stages.json_schema import NAMESPACE as JSON_SCHEMA
 from ..stages.response_json_schema import NAMESPACE as ANSWER_SCHEMA
 
 CONSUMER = "backend/amqp/consumer"
-COMES_AGAIN = "a message whose answer fails goes back to the front of its queue, and comes again"
+COMES_AGAIN = "a message whose answer fails is set aside, and comes again after a growing pause"
 
 ANY_VALUE = frozenset(("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "not"))
 """Keywords that have something to say of every value."""

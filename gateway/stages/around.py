@@ -81,7 +81,7 @@ def around_proxy(inner: Proxy, begin: Begin) -> Proxy:
         begun = _begun(begin, request)
         if begun.response is not None:
             return begun.response
-        return begun.finish(await inner(begun.request))
+        return finished(begun.finish, await inner(begun.request))
 
     return proxy
 
@@ -90,7 +90,7 @@ def _at_once(inner: AtOnce, begin: Begin) -> AtOnce:
     def at_once(request: Request) -> Response | None:
         begun = _begun(begin, request)
         response = inner(begun.request)
-        return None if response is None else begun.finish(response)
+        return None if response is None else finished(begun.finish, response)
 
     return at_once
 
@@ -104,7 +104,7 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
             response = begun.response
             if response is None and at_once is not None:
                 response = at_once(begun.request)
-                response = response and begun.finish(response)
+                response = response and finished(begun.finish, response)
         except GatewayError as error:
             arrive(error)
             return _nothing_to_withdraw
@@ -115,6 +115,15 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
         return inner(begun.request, lambda part: arrive(_finished(part, finish, path)))
 
     return later
+
+
+def finished(finish: Finish, response: Response) -> Response:
+    """What is refused may not block its queue: its messages are set aside, as undecodable ones."""
+    try:
+        return finish(response)
+    except Exception:
+        response.set_aside()
+        raise
 
 
 def _begun(begin: Begin, request: Request) -> Begun:
@@ -130,7 +139,7 @@ def _finished(part: Part, finish: Finish, path: str) -> Part:
     if isinstance(part, GatewayError):
         return part
     try:
-        return finish(part)
+        return finished(finish, part)
     except GatewayError as error:
         return error
     except Exception:  # this runs in a connection's callback: nobody else may suffer

@@ -127,8 +127,12 @@ class Hooks:
             if self.after is None:
                 return response
             view = hooks.Response.of(response)
-            await self._call(self._names.response, self.after, hooks.Request(copy), view)
-            return view.finished()
+            try:
+                await self._call(self._names.response, self.after, hooks.Request(copy), view)
+                return view.finished()
+            except GatewayError:
+                response.set_aside()
+                raise
 
         return proxy
 

@@ -105,7 +105,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(("check", "level"), [("expression", "backend"), ("schema", "endpoint")])
-async def test_a_message_whose_answer_fails_goes_back_to_the_front(
+async def test_a_message_whose_answer_fails_blocks_nobody_and_comes_back(
     side: AsyncioSide, vhost_url: str, check: str, level: str, waits: bool
 ) -> None:
     backend, extra = consumer(vhost_url, "a"), CHECKS[check]
@@ -126,8 +126,8 @@ async def test_a_message_whose_answer_fails_goes_back_to_the_front(
             await side.run(publish, vhost_url, "a", messages)
             reply = await ask(app, "GET", "/checked")
         assert reply.status == 500
-        assert (await ask(app, "GET", "/a")).json() == {"a": 1}
         assert (await ask(app, "GET", "/checked")).json() == {"a": 2}
+        assert (await ask(app, "GET", "/a")).json() == {"a": 1}
     await until_count(side, vhost_url, "a", 0)
 
 

@@ -97,13 +97,13 @@ async def test_a_refused_request_asks_nobody(way: str) -> None:
     assert inner.asked == []
 
 
-async def test_a_message_goes_back_whose_answer_is_refused(way: str) -> None:
+async def test_a_message_is_set_aside_whose_answer_is_refused(way: str) -> None:
     inner = Inner()
     asked = request()
     part = await ask(wrapped(branch(inner, way), after=refusing), asked)
     assert str(part) == "no"
     asked.give_back()
-    assert inner.message.end == "given back"
+    assert inner.message.end == "set aside"
 
 
 async def test_an_error_nobody_foresaw_stays_with_its_request() -> None:

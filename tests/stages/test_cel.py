@@ -153,13 +153,13 @@ async def test_a_backend_is_not_asked_when_its_request_does_not_hold(way: str) -
 
 
 @pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
-async def test_a_message_goes_back_when_its_answer_does_not_hold(way: str) -> None:
+async def test_a_message_is_set_aside_when_its_answer_does_not_hold(way: str) -> None:
     backends = Backends({"/a": ANSWER}, way)
     checked = backend("/a", extra_config=cel("resp_data.s == 'y'"))
     async with gateway(backends, document(checked)) as app:
         reply = await ask(app)
     assert (reply.status, reply.body) == (500, b"request aborted by evaluator #0")
-    assert [message.end for message in backends.messages] == ["given back"]
+    assert [message.end for message in backends.messages] == ["set aside"]
 
 
 @pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
@@ -182,12 +182,12 @@ async def test_requests_that_do_not_hold_open_no_breaker_answers_do(
     assert reply.body == body
 
 
-async def test_at_the_endpoint_every_message_goes_back_when_the_answer_does_not_hold() -> None:
+async def test_at_the_endpoint_every_message_is_set_aside_when_the_answer_does_not_hold() -> None:
     backends = Backends({"/a": ANSWER, "/b": b'{"b":1}'})
     configuration = document(backend("/a"), backend("/b"), extra_config=cel("'c' in resp_data"))
     async with gateway(backends, configuration) as app:
         assert (await ask(app)).status == 500
-    assert [message.end for message in backends.messages] == ["given back"] * 2
+    assert [message.end for message in backends.messages] == ["set aside"] * 2
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,12 @@ async def test_partial_answers_are_selected_from_too() -> None:
     assert reply.headers["x-krakend-completed"] == "false"
 
 
-async def test_an_answer_that_the_expression_cannot_take_is_a_failure_and_goes_back() -> None:
+async def test_an_answer_that_the_expression_cannot_take_is_a_failure_and_set_aside() -> None:
     backends = Backends({"/a": STUDENTS})
     async with gateway(backends, document(extra_config={NAMESPACE: {"expr": "length(n)"}})) as app:
         reply = await ask(app)
     assert (reply.status, reply.body[:10]) == (500, b"JMESPath: ")
-    assert backends.messages[0].end == "given back"
+    assert backends.messages[0].end == "set aside"
 
 
 @pytest.mark.parametrize(

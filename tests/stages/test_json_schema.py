@@ -191,7 +191,7 @@ async def test_an_answer_that_fits_is_returned_as_it_came() -> None:
 async def test_an_answer_that_does_not_fit_is_replaced_by_what_is_configured() -> None:
     error = {"status": 418, "body": "<no/>", "content_type": "application/xml"}
     result = await answer_checked(b'{"age":"x"}', {"error": error})
-    assert result == (418, "application/xml", "<no/>", "given back")
+    assert result == (418, "application/xml", "<no/>", "set aside")
 
 
 async def test_without_a_configured_body_the_client_is_told_what_is_wrong() -> None:
@@ -206,14 +206,14 @@ async def test_of_no_op_the_body_has_to_fit(body: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
-async def test_on_a_backend_its_part_is_missing_and_its_message_goes_back(way: str) -> None:
+async def test_on_a_backend_its_part_is_missing_and_its_message_set_aside(way: str) -> None:
     backends = Backends({"/a": b'{"age":"x"}', "/b": b'{"b":1}'}, way)
     checked = backend("/a", extra_config={ANSWER: {"schema": AGE}})
     async with gateway(backends, document(checked, backend("/b"))) as app:
         reply = await ask(app)
     assert reply.json() == {"b": 1}
     assert reply.headers["x-krakend-completed"] == "false"
-    assert sorted(message.end for message in backends.messages) == ["given back", "sent"]
+    assert sorted(message.end for message in backends.messages) == ["sent", "set aside"]
 
 
 SCHEMAS = (
