@@ -16,7 +16,7 @@ from gateway.config.structs import Backend, Endpoint, Service
 from gateway.errors import Unpublishable
 from gateway.proxy import Request
 
-from .library import Closed, decode_properties, encode_header
+from .codec import Closed, decode_properties, encode_header
 
 HEADERS = [
     (b"host", b"shop.test"),

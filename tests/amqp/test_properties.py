@@ -28,7 +28,7 @@ from gateway.amqp.properties import (
     text_of,
 )
 
-from .library import decode_properties, encode_header
+from .codec import decode_properties, encode_header
 
 SHORT = st.text(max_size=60)
 VALUES = st.recursive(

@@ -9,7 +9,7 @@ from gateway.amqp.buffer import Delivery
 from gateway.amqp.requests import build_request, tries_of
 from gateway.proxy import Request
 
-from .library import Closed, encode_header
+from .codec import Closed, encode_header
 
 
 def delivery(body: bytes = b"{}", redelivered: bool = False, **properties: Any) -> Delivery:

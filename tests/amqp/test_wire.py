@@ -17,7 +17,7 @@ from pamqp.heartbeat import Heartbeat
 from gateway.amqp import wire
 from gateway.amqp.message import decode_route
 
-from .library import decode_properties
+from .codec import decode_properties
 
 TAPPED = 3
 

@@ -17,7 +17,7 @@ from gateway.bridge import AsyncioSide, open_asyncio_side
 from gateway.broker import Broker
 from gateway.service import open_gateway
 
-from ..amqp.library import encode_header
+from ..amqp.codec import encode_header
 from .amqp import close_connections, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
