@@ -260,6 +260,10 @@ what withdraws, and says what it means that there was no answer, if there was no
 ``arrive`` is not called."""
 
 
+def nothing_to_withdraw() -> None:
+    """What :data:`Later` returns when nobody waits: the answer is here, or nobody was asked."""
+
+
 class Branch(NamedTuple):
     """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
 

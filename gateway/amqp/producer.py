@@ -11,7 +11,7 @@ from anyio import Event
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unpublishable, Unroutable
-from ..proxy import Arrive, Branch, Part, Request, Response
+from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from .composing import Composer
 from .publication import Outcome, Publication
 from .publisher import Publisher, PublishLink, publisher_key
@@ -52,7 +52,7 @@ class Producer:
             routing_key, message_id, properties = self._compose(request)
         except Unpublishable as error:
             arrive(error)
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
         publication = Publication(
             self._publisher,
             routing_key,
@@ -147,7 +147,3 @@ def share_publisher(
     return link.tenant(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
     ).share_with(settings)
-
-
-def _nothing_to_withdraw() -> None:
-    """There is no message."""

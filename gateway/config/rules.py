@@ -10,7 +10,6 @@ from .findings import Findings
 from .proxy import DEFAULT, NAMESPACE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-RESERVED = ("/__debug", "/__echo", "/__health")
 OUTPUT_ENCODINGS = ("json", "json-collection", "yaml", "xml", "negotiate", "string", "no-op")
 ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
 DISCOVERIES = ("static", "dns")

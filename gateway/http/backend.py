@@ -11,7 +11,7 @@ from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
 from ..errors import GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
-from ..proxy import Arrive, Branch, Part, Request, Response
+from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..tls import client_tls
 from .answers import build_interpret, find
 from .balance import NextHost, build_next_host
@@ -90,7 +90,7 @@ class HttpBackend:
             return self._send(outgoing, lambda result: arrive(self._part(result, outgoing)))
         except GatewayError as error:
             arrive(error)
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
 
     def _begin_stream(
         self, request: Request, outgoing: Outgoing, arrive: Arrive
@@ -132,10 +132,6 @@ class HttpBackend:
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))
         return Outgoing(self._method, host, target, headers, request.body)
-
-
-def _nothing_to_withdraw() -> None:
-    """Nothing was sent."""
 
 
 def _may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
+from ..proxy import nothing_to_withdraw
 from .answers import find
 from .connection import Answer, Headers
 from .freshness import (
@@ -178,10 +179,10 @@ class CachingTransport:
         begun = self._steady()
         if kept is not None and use_of(kept, wanted, begun) is Use.FRESH:
             arrive(with_age(kept, begun))
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
         if "only-if-cached" in wanted:
             arrive(Answer(504, (), b""))
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
         asked = outgoing
         if kept is not None:
             asked = outgoing._replace(headers=[*outgoing.headers, *validators(kept.answer)])
@@ -244,7 +245,3 @@ def _wanted(headers: Headers) -> Directives:
     if not wanted and b"no-cache" in find(headers, b"pragma").lower():
         return {"no-cache": ""}
     return wanted
-
-
-def _nothing_to_withdraw() -> None:
-    """Nobody was asked."""

@@ -8,7 +8,7 @@ from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings, RouterSettings, Service
 from ..errors import GatewayError, RateLimitExceeded, Refused
-from ..proxy import Arrive, Branch, Guard, Request, Response, Stage
+from ..proxy import Arrive, Branch, Guard, Request, Response, Stage, nothing_to_withdraw
 from .bucket import Buckets, Rate, Store
 from .limits import Counters, build_guard, build_limits, build_shared_guard, fingerprint, refuse
 from .settings import (
@@ -138,7 +138,7 @@ class BackendLimit:
             assert later is not None
             if not self._store.take(self._key, self._rate):
                 arrive(RateLimitExceeded())
-                return _nothing_to_withdraw
+                return nothing_to_withdraw
             return later(request, arrive)
 
         return branch._replace(
@@ -150,10 +150,6 @@ class BackendLimit:
     def _take(self) -> None:
         if not self._store.take(self._key, self._rate):
             raise RateLimitExceeded
-
-
-def _nothing_to_withdraw() -> None:
-    """It was not asked."""
 
 
 def open_store(assembly: Assembly) -> Store:

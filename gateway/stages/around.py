@@ -11,7 +11,17 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from ..errors import GatewayError
-from ..proxy import Arrive, AtOnce, Branch, Later, Part, Proxy, Request, Response
+from ..proxy import (
+    Arrive,
+    AtOnce,
+    Branch,
+    Later,
+    Part,
+    Proxy,
+    Request,
+    Response,
+    nothing_to_withdraw,
+)
 
 log = logging.getLogger("gateway.stages")
 
@@ -107,10 +117,10 @@ def _later(inner: Later, at_once: AtOnce | None, begin: Begin) -> Later:
                 response = response and finished(begun.finish, response)
         except GatewayError as error:
             arrive(error)
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
         if response is not None:
             arrive(response)
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
         path, finish = request.path, begun.finish
         return inner(begun.request, lambda part: arrive(_finished(part, finish, path)))
 
@@ -145,7 +155,3 @@ def _finished(part: Part, finish: Finish, path: str) -> Part:
     except Exception:  # this runs in a connection's callback: nobody else may suffer
         log.exception("%s: while an answer was looked at", path)
         return GatewayError("internal error")
-
-
-def _nothing_to_withdraw() -> None:
-    """The answer is here."""

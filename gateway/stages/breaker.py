@@ -18,7 +18,7 @@ from msgspec import Struct
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..errors import BreakerOpen, GatewayError, QueueEmpty, RateLimitExceeded, Unpublishable
-from ..proxy import Arrive, Branch, Part, Request, Response, Stage
+from ..proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
 
 log = logging.getLogger("gateway.breaker")
 
@@ -181,7 +181,7 @@ def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
             call = breaker.begin()
         except BreakerOpen as error:
             arrive(error)
-            return _nothing_to_withdraw
+            return nothing_to_withdraw
 
         def arrived(part: Part) -> None:
             call.ended(part)
@@ -201,7 +201,3 @@ def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
         at_once=at_once and guarded_at_once,
         later=later and guarded_later,
     )
-
-
-def _nothing_to_withdraw() -> None:
-    """It was not asked."""
