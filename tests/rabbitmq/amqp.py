@@ -9,10 +9,13 @@ from typing import Any
 import aiormq
 from anyio import fail_after, sleep, to_thread
 
+from bench.process import configuration
+from gateway import open_gateway
 from gateway.amqp.link import Link
 from gateway.amqp.settings import ConsumerSettings
 from gateway.amqp.subscription import Subscription, subscription_key
 from gateway.amqp.urls import parse_broker_url
+from gateway.asgi import ASGIApp
 from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
 
@@ -80,3 +83,11 @@ async def close_connections(broker: Broker, url: str) -> None:
     """Have the broker close every connection of the URL's virtual host."""
     vhost = parse_broker_url(url).vhost
     await to_thread.run_sync(broker.ctl, "close_all_connections", "--vhost", vhost, "test")
+
+
+@asynccontextmanager
+async def gateway_for(*endpoints: dict[str, Any], **changes: Any) -> AsyncGenerator[ASGIApp]:
+    """The application of an open gateway with these endpoints, when all of it is ready."""
+    async with open_gateway(configuration(*endpoints, **changes)) as gateway:
+        await until(lambda: gateway.readiness()["ready"])
+        yield gateway.asgi

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiormq
@@ -13,7 +12,7 @@ from anyio import fail_after, sleep, to_thread
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, producer
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
 from gateway.service import open_gateway
 
@@ -21,12 +20,6 @@ from ..amqp.codec import encode_header
 from .amqp import close_connections, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def side() -> AsyncGenerator[AsyncioSide]:
-    async with open_asyncio_side() as side:
-        yield side
 
 
 def moving(

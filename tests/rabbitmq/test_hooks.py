@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiormq
@@ -11,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, consumer, endpoint, producer
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.bridge import AsyncioSide
 from gateway.hooks import Request, Response
 from gateway.service import open_gateway
 from tests.router.support import ask
@@ -41,12 +40,6 @@ def stamp(request: Request) -> None:
     request.headers["X-Stamp"] = "stamped"
     request.params["Key"] = "of-the-hook"
     request.body = b"<" + request.body + b">"
-
-
-@pytest.fixture
-async def side() -> AsyncGenerator[AsyncioSide]:
-    async with open_asyncio_side() as side:
-        yield side
 
 
 def hooked(backend: dict[str, Any], **names: str) -> dict[str, Any]:

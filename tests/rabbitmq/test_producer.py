@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiormq
@@ -14,29 +12,16 @@ from pamqp.commands import Basic
 
 from bench.process import configuration, consumer, endpoint, producer
 from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
 from gateway.service import Gateway, open_gateway
 from tests.router.support import Client, Reply, ask, http_scope
 
-from .amqp import close_connections, publish, until, until_count
+from .amqp import close_connections, gateway_for, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
 
 NOBODY = "amqp://127.0.0.1:1/"
-
-
-@pytest.fixture
-async def side() -> AsyncGenerator[AsyncioSide]:
-    async with open_asyncio_side() as side:
-        yield side
-
-
-@asynccontextmanager
-async def gateway_for(*endpoints: dict[str, Any], **changes: Any) -> AsyncGenerator[ASGIApp]:
-    async with open_gateway(configuration(*endpoints, **changes)) as gateway:
-        await until(lambda: gateway.readiness()["ready"])
-        yield gateway.asgi
 
 
 def post(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:

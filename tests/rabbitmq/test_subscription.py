@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import aiormq
 import anyio.lowlevel
 import pytest
@@ -13,7 +11,7 @@ from gateway.amqp.buffer import Delivery
 from gateway.amqp.link import Link
 from gateway.amqp.subscription import Subscription, subscription_key
 from gateway.amqp.urls import parse_broker_url
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
 
 from .amqp import (
@@ -28,12 +26,6 @@ from .amqp import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def side() -> AsyncGenerator[AsyncioSide]:
-    async with open_asyncio_side() as side:
-        yield side
 
 
 def numbered(number: int) -> list[bytes]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiormq
@@ -11,28 +9,14 @@ import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
 from pamqp.commands import Basic
 
-from bench.process import agent, configuration, consumer, endpoint, producer
+from bench.process import agent, consumer, endpoint, producer
 from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide, open_asyncio_side
-from gateway.service import open_gateway
+from gateway.bridge import AsyncioSide
 from tests.router.support import Reply, ask
 
-from .amqp import publish, until, until_count
+from .amqp import gateway_for, publish, until_count
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def side() -> AsyncGenerator[AsyncioSide]:
-    async with open_asyncio_side() as side:
-        yield side
-
-
-@asynccontextmanager
-async def gateway_for(*endpoints: dict[str, Any], **changes: Any) -> AsyncGenerator[ASGIApp]:
-    async with open_gateway(configuration(*endpoints, **changes)) as gateway:
-        await until(lambda: gateway.readiness()["ready"])
-        yield gateway.asgi
 
 
 def cel(text: str) -> dict[str, Any]:

@@ -1,0 +1,15 @@
+"""What tests on a real broker may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from gateway.bridge import AsyncioSide, open_asyncio_side
+
+
+@pytest.fixture
+async def side() -> AsyncGenerator[AsyncioSide]:
+    async with open_asyncio_side() as side:
+        yield side
