@@ -75,7 +75,7 @@ class Intake:
     ) -> None:
         if not self.is_open:
             return
-        self._ledger.deliver(tag)
+        self._ledger.last = tag
         size = len(body) + OVERHEAD
         if size > self.largest:
             self.largest = size
