@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from itertools import count
 from time import time
-from typing import NamedTuple
+from typing import TypeAlias
 
 from ..config.structs import Backend, Endpoint, Service
 from ..errors import Unpublishable
@@ -43,12 +43,8 @@ def _new_id() -> bytes:
     return b"%b-%x" % (_prefix, next(_numbers))
 
 
-class Message(NamedTuple):
-    """``properties``: flags and values of the content header."""
-
-    routing_key: bytes
-    message_id: bytes
-    properties: bytes
+Message: TypeAlias = tuple[bytes, bytes, bytes]
+"""Routing key, message id, properties (flags and values of the content header)."""
 
 
 class Composer:
@@ -82,7 +78,7 @@ class Composer:
             properties = encode_plain(origin, message_id, self._time)
         else:
             properties = encode_properties(origin, self._chosen(request), message_id, self._time)
-        return Message(self._routing_key(request), message_id, properties)
+        return self._routing_key(request), message_id, properties
 
     def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
         """An agent's message keeps its properties but for those that the settings name."""
@@ -97,7 +93,7 @@ class Composer:
         message_id = self._message_id(request) if self._message_id else b""
         message_id = message_id or properties.get(MESSAGE_ID, b"")[1:] or _new_id()
         properties[MESSAGE_ID] = short_string(message_id)
-        return Message(self._routing_key(request), message_id, join(properties))
+        return self._routing_key(request), message_id, join(properties)
 
     def _origin(self, request: Request) -> Origin:
         """Requests of one client differ little: what was encoded once is found again."""

@@ -111,7 +111,7 @@ class Receiver:
         if self._rest:
             data = self._rest + data
         start, end = 0, len(data)
-        sinks, contents = self.sinks, self._contents
+        sinks = self.sinks
         while end - start >= FRAME_OVERHEAD:
             kind, channel, size = _frame_head(data, start)
             following = start + FRAME_OVERHEAD + size
@@ -119,64 +119,51 @@ class Receiver:
                 break
             if data[following - 1] != FRAME_END:
                 raise WireError("a frame without its end octet")
-            if channel not in sinks:
+            sink = sinks.get(channel)
+            if sink is None:
                 self._feed_other(kind, channel, data[start:following])
-            elif kind == METHOD:
-                method = data[start + 7 : start + 11]
-                if method == DELIVER:
-                    at = start + 12 + data[start + 11]  # behind the consumer tag
-                    tag, again = _delivery_at(data, at)
-                    route = data[at + 9 : following - 1]
-                    whole = self._deliver_whole(data, following, end, channel, tag, again, route)
-                    if whole:
-                        start = whole
-                        continue
-                    contents[channel] = _Content(tag, again, route)
-                elif method == GET_OK:
-                    at = start + 11
-                    contents[channel] = _Content(
-                        _tag_at(data, at)[0], data[at + 8] == 1, data[at + 9 : following - 5]
-                    )
-                elif method == GET_EMPTY:
-                    sinks[channel].fetched_nothing()
-                else:
-                    self._forward(data[start:following])
-            elif kind == HEADER and channel in contents:
-                self._begin_body(channel, data[start + 7 : following - 1])
-            elif kind == BODY and channel in contents:
-                self._continue_body(channel, data[start + 7 : following - 1])
+            elif kind == METHOD and data.startswith(DELIVER, start + 7):
+                at = start + 12 + data[start + 11]  # behind the consumer tag
+                tag, again = _delivery_at(data, at)
+                route = data[at + 9 : following - 1]
+                # Most messages are here as a whole: header, and one frame of body.
+                if end - following >= SMALLEST_CONTENT:
+                    kind, header_channel, size, _, _, length = _content_head(data, following)
+                    body = following + FRAME_OVERHEAD + size
+                    if end - body >= FRAME_OVERHEAD:
+                        body_kind, body_channel, body_size = _frame_head(data, body)
+                        behind = body + FRAME_OVERHEAD + body_size
+                        if (
+                            behind <= end
+                            and kind == HEADER
+                            and body_kind == BODY
+                            and header_channel == body_channel == channel
+                            and body_size == length
+                        ):
+                            if not data[body - 1] == data[behind - 1] == FRAME_END:
+                                raise WireError("a frame without its end octet")
+                            header = data[following + 7 : body - 1]
+                            sink.delivered(tag, again, route, header, data[body + 7 : behind - 1])
+                            start = behind
+                            continue
+                self._contents[channel] = _Content(tag, again, route)
             else:
-                self._forward(data[start:following])
+                self._feed_tapped(kind, channel, data[start:following])
             start = following
         self._rest = data[start:]
 
-    def _deliver_whole(
-        self, data: bytes, at: int, end: int, channel: int, tag: int, again: bool, route: bytes
-    ) -> int:
-        """Deliver a message whose header and only body frame are here already, as most are.
-
-        Returns where it ends, or 0 when it is not so.
-        """
-        if end - at < SMALLEST_CONTENT:
-            return 0
-        kind, on_channel, size, _, _, length = _content_head(data, at)
-        body_at = at + FRAME_OVERHEAD + size
-        if kind != HEADER or on_channel != channel or end - body_at < FRAME_OVERHEAD:
-            return 0
-        kind, on_channel, body_size = _frame_head(data, body_at)
-        following: int = body_at + FRAME_OVERHEAD + body_size
-        if kind != BODY or on_channel != channel or body_size != length or following > end:
-            return 0
-        if not data[body_at - 1] == data[following - 1] == FRAME_END:
-            raise WireError("a frame without its end octet")
-        self.sinks[channel].delivered(
-            tag,
-            again,
-            route,
-            data[at + 7 : body_at - 1],
-            data[body_at + 7 : following - 1],
-        )
-        return following
+    def _feed_tapped(self, kind: int, channel: int, frame: bytes) -> None:
+        """A frame of a channel that consumes, other than a delivery."""
+        if kind == HEADER and channel in self._contents:
+            self._begin_body(channel, frame[7:-1])
+        elif kind == BODY and channel in self._contents:
+            self._continue_body(channel, frame[7:-1])
+        elif kind == METHOD and frame.startswith(GET_OK, 7):
+            self._contents[channel] = _Content(_tag_at(frame, 11)[0], frame[19] == 1, frame[20:-5])
+        elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
+            self.sinks[channel].fetched_nothing()
+        else:
+            self._forward(frame)
 
     def _feed_other(self, kind: int, channel: int, frame: bytes) -> None:
         """A frame of a channel that does not consume."""
@@ -278,13 +265,14 @@ def publish_content(
     ``properties``: flags and values, as in a content header.
     """
     size = len(body)
-    header = _content(HEADER, channel, 12 + len(properties), 60, 0, size) + properties
+    head = _content(HEADER, channel, 12 + len(properties), 60, 0, size)
     largest = frame_max - FRAME_OVERHEAD
-    if size <= min(SMALL_BODY, largest):
-        if not size:
-            return b"%b%b\xce" % (method, header)
-        return b"%b%b\xce%b%b\xce" % (method, header, _head(BODY, channel, size), body)
-    frames: list[bytes | memoryview] = [b"%b%b\xce" % (method, header)]
+    if 0 < size <= SMALL_BODY and size <= largest:
+        body_head = _head(BODY, channel, size)
+        return b"%b%b%b\xce%b%b\xce" % (method, head, properties, body_head, body)
+    if not size:
+        return b"%b%b%b\xce" % (method, head, properties)
+    frames: list[bytes | memoryview] = [b"%b%b%b\xce" % (method, head, properties)]
     whole = memoryview(body)
     for at in range(0, size, largest):
         chunk = whole[at : at + largest]
