@@ -18,23 +18,27 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
     """
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]
-    answered = [part for part in parts if isinstance(part, Response)]
-    has_failures = len(answered) < len(parts)
-    if has_failures:
-        failures = [part for part in parts if isinstance(part, GatewayError)]
-        deciding = failures if not answered else [each for each in failures if each.decides]
-        if deciding:
-            raise worst(deciding)
-    is_complete = not has_failures
     data: dict[str, Any] = {}
-    has_data = False
     holds: list[Hold] = []
-    for part in answered:
-        holds.extend(part.holds)
-        is_complete = is_complete and part.is_complete
+    failures: list[GatewayError] = []
+    answered: list[Response] = []
+    is_complete, has_data = True, False
+    for part in parts:
+        if isinstance(part, GatewayError):
+            failures.append(part)
+            continue
+        answered.append(part)
+        holds += part.holds
+        if not part.is_complete:
+            is_complete = False
         if part.data is not None:
             data.update(part.data)
             has_data = True
+    if failures:
+        deciding = failures if not answered else [each for each in failures if each.decides]
+        if deciding:
+            raise worst(deciding)
+        is_complete = False
     is_publish = is_complete and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
     statuses = {part.status for part in answered}
@@ -43,5 +47,5 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
         is_complete,
         holds,
         status=statuses.pop() if len(statuses) == 1 else 200,
-        has_failures=has_failures,
+        has_failures=bool(failures),
     )

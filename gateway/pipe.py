@@ -18,6 +18,7 @@ from .tasks import open_tasks
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
 
+Withdraw: TypeAlias = Callable[[], GatewayError | None]
 Watcher: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -197,18 +198,20 @@ class _Waiting:
         self.done = done
         self._late = late
         self._arrived = arrived
-        self._pending = dict.fromkeys(range(len(late)))
-        self._withdraw: list[tuple[int, Callable[[], GatewayError | None]]] = []
+        self._pending: dict[int, Withdraw | None] = dict.fromkeys(range(len(late)))
 
     def begin(self, request: Request) -> list[int]:
         """Ask those who need no task; returns the numbers of the others."""
         busy = []
+        pending, arrive = self._pending, self.arrive
         for number, branch in enumerate(self._late):
-            if branch.later is None:
+            later = branch.later
+            if later is None:
                 busy.append(number)
-            else:
-                withdraw = branch.later(request, partial(self.arrive, number))
-                self._withdraw.append((number, withdraw))
+                continue
+            withdraw = later(request, partial(arrive, number))
+            if number in pending:
+                pending[number] = withdraw
         return busy
 
     async def ask(self, number: int, request: Request) -> None:
@@ -226,15 +229,12 @@ class _Waiting:
 
     def end(self, request: Request) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
-        begun, self._withdraw = self._withdraw, []  # which know us: no cycle is left behind
-        if not self._pending:
-            return
-        for number, withdraw in begun:
-            if number in self._pending:
-                del self._pending[number]
-                self._arrived.append(withdraw() or self._late[number].timed_out(request))
-        for number in self._pending:
-            self._arrived.append(self._late[number].timed_out(request))
+        pending = self._pending
+        for number in tuple(pending):
+            if number in pending:
+                withdraw = pending.pop(number)
+                failure = withdraw() if withdraw is not None else None
+                self._arrived.append(failure or self._late[number].timed_out(request))
 
 
 class _Onlooker:

@@ -103,17 +103,18 @@ class Buffer:
 
     Requests are served in the order they came: who finds others waiting waits behind them.
     A delivery handed to a request that is cancelled in that moment goes back to the front.
+    ``ready``: what is here. Only the buffer takes from it; a look is the cheapest question.
     """
 
     def __init__(self, side: AsyncioSide) -> None:
         self._side = side
-        self._ready: deque[Delivery] = deque()
+        self.ready: deque[Delivery] = deque()
         self._waiters: deque[Waiter] = deque()
         self._fetches: deque[CancelScope] = deque()
         self._is_waking = False
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self.ready)
 
     @property
     def has_waiters(self) -> bool:
@@ -121,18 +122,18 @@ class Buffer:
 
     def put(self, delivery: Delivery) -> None:
         """Far side: append, and wake those who wait, once per burst."""
-        if self._waiters and self._side.is_here and not self._ready:
+        if self._waiters and self._side.is_here and not self.ready:
             delivery.is_held = True
             self._waiters.popleft().take(delivery)
             return
-        self._ready.append(delivery)
+        self.ready.append(delivery)
         if self._waiters and not self._is_waking:
             self._is_waking = True
             self._side.post(self._wake)
 
     def put_back(self, delivery: Delivery) -> None:
         """Before everything that was delivered after it: given back, the order stays."""
-        ready, earlier = self._ready, []
+        ready, earlier = self.ready, []
         while ready and (not ready[0].origin.is_open or ready[0].tag < delivery.tag):
             first = ready.popleft()
             if first.origin.is_open:
@@ -143,7 +144,7 @@ class Buffer:
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery; None when there is none or others wait for it already."""
-        if self._waiters:
+        if self._waiters or not self.ready:
             return None
         return self._next()
 
@@ -164,7 +165,8 @@ class Buffer:
     def wait(self, waiter: Waiter) -> None:
         """Have ``waiter`` take the next delivery: at once, or when there is one."""
         self._waiters.append(waiter)
-        self._wake()
+        if self.ready:
+            self._wake()
 
     def withdraw(self, waiter: Waiter) -> None:
         """Wait no more. Too late when it has taken: whoever has the delivery settles it."""
@@ -188,7 +190,7 @@ class Buffer:
             self._fetches.popleft().cancel()
 
     def _next(self) -> Delivery | None:
-        ready = self._ready
+        ready = self.ready
         while ready:
             delivery = ready.popleft()
             if delivery.origin.is_open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from anyio import move_on_after
 
@@ -11,7 +11,7 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..encoding import DecodeError
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
-from ..manipulation import build_reading
+from ..manipulation import Reading, build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
@@ -21,8 +21,6 @@ from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
 
 log = logging.getLogger("gateway.amqp")
-
-Answer = Callable[[Delivery], Response]
 
 PASSED_ON = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
 """Properties that are headers of a ``no-op`` answer."""
@@ -35,7 +33,8 @@ def build_consumer(
     if settings.exclusive and assembly.worker:
         return Branch(_consumed_elsewhere, reads_body=False)
     subscription = _subscribe(settings, backend, assembly)
-    consumer = Consumer(subscription, settings, _build_answer(backend, endpoint))
+    read = None if endpoint.output_encoding == "no-op" else build_reading(backend)
+    consumer = Consumer(subscription, settings, read)
     return Branch(
         consumer.proxy,
         consumer.at_once,
@@ -46,10 +45,13 @@ def build_consumer(
 
 
 class Consumer:
-    """Takes a message for each request and holds it until the request's end."""
+    """Takes a message for each request and holds it until the request's end.
+
+    ``read``: what becomes of its body; None for ``no-op``, where it is passed on as it is.
+    """
 
     def __init__(
-        self, subscription: Subscription, settings: ConsumerSettings, answer: Answer
+        self, subscription: Subscription, settings: ConsumerSettings, read: Reading | None
     ) -> None:
         self.subscription = subscription
         self.auto_ack = settings.auto_ack
@@ -57,10 +59,13 @@ class Consumer:
         self._nack_discard = settings.nack_discard
         self._max_redeliveries = settings.max_redeliveries
         self._on_empty = settings.on_empty.status
-        self._answer = answer
+        self._read = read
+        self._ready = subscription.buffer.ready
 
     def at_once(self, request: Request) -> Response | None:
         """The answer, when a message is here."""
+        if not self._ready:
+            return None
         delivery = self.subscription.take_nowait()
         return None if delivery is None else self.respond(request, delivery)
 
@@ -98,14 +103,18 @@ class Consumer:
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
         request.taken.append(delivery)
+        read = self._read
+        if read is None:
+            return _pass_on(delivery)
         try:
-            return self._answer(delivery)
+            data = read(delivery.body)
         except DecodeError as error:
             if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
                 delivery.reject()
             else:
                 delivery.set_aside()
             raise Undecodable(str(error)) from error
+        return Response(data, data is not None, (delivery,))
 
 
 class Wish:
@@ -159,18 +168,6 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
 
 async def _consumed_elsewhere(request: Request) -> Response:
     raise BrokerUnavailable("exclusive: consumed by the first worker alone")
-
-
-def _build_answer(backend: Backend, endpoint: Endpoint) -> Answer:
-    if endpoint.output_encoding == "no-op":
-        return _pass_on
-    read = build_reading(backend)
-
-    def answer(delivery: Delivery) -> Response:
-        data = read(delivery.body)
-        return Response(data, data is not None, (delivery,))
-
-    return answer
 
 
 def _pass_on(delivery: Delivery) -> Response:
