@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from functools import lru_cache
 from typing import Protocol
 
@@ -85,6 +86,7 @@ class Exchange:
         "_is_awake",
         "_is_chunked",
         "_knows_chunks",
+        "_task",
         "_waiter",
         "_watcher",
         "body",
@@ -123,6 +125,7 @@ class Exchange:
         self._watcher: Callable[[], object] | None = None
         self._is_awake = False
         self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     # What the protocol tells.
 
@@ -186,7 +189,13 @@ class Exchange:
 
     # ASGI.
 
-    async def run_asgi(self, app: ASGIApp, scope: Scope) -> None:
+    def start(self, app: ASGIApp, scope: Scope, tasks: set[asyncio.Task[None]]) -> None:
+        """Run ``app`` in a task that is among ``tasks`` until it ends."""
+        run = self._run(app, scope, tasks)
+        self._task = asyncio.get_running_loop().create_task(run, context=Context())
+        tasks.add(self._task)
+
+    async def _run(self, app: ASGIApp, scope: Scope, tasks: set[asyncio.Task[None]]) -> None:
         try:
             await app(scope, self.receive, self.send)
         except AnswerBroken as error:
@@ -205,6 +214,9 @@ class Exchange:
         finally:
             if not self.keep_alive:
                 asyncio.get_running_loop().call_soon(self.transport.close)  # behind the burst
+            task, self._task = self._task, None  # which knows us: no cycle is left behind
+            assert task is not None
+            tasks.discard(task)
 
     async def receive(self) -> Message:
         connection = self._connection

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextvars import Context
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -16,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from .exchange import Burst, Exchange
+from .known_head import MOST_REPLACED, KnownHead, know
 from .peer import Peer
 from .settings import Limits
 
@@ -81,7 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
     It waits for something: a request's headers, its body, the application, or the next request.
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
     ``active``: the request that the application has, or had last. ``waiting``: requests behind it,
-    with their scopes; the next is last.
+    with their scopes; the next is last. ``_known``: the last head, when it may come again.
     """
 
     peer: Peer
@@ -110,6 +110,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._raw_bytes = 0
         self._announced = 0
         self._hosts = 0
+        self._heads = 0
+        self._plain_scope: dict[str, Any] | None = None
+        self._known: KnownHead | None = None
+        self._replaced = 0
         self.waiting: deque[tuple[Exchange, Any]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,6 +161,12 @@ class HttpProtocol(HttpToolsProtocol):
         parser = self.parser
         if parser is None:  # refused: what still comes is nobody's
             return
+        is_between = not self._is_in_headers and (self.cycle is None or not self.cycle.more_body)
+        if is_between and self._known is not None:
+            data = self._take_known(self._known, data)
+            if not data:
+                return
+        heads = self._heads
         if self._is_in_headers:
             self._header_bytes += len(data)
         else:
@@ -169,11 +179,37 @@ class HttpProtocol(HttpToolsProtocol):
             return
         except httptools.HttpParserUpgrade:
             log.debug("a request to switch the protocol is answered as any other")
+            self._plain_scope = None
         if self._is_in_headers:
             if self._header_bytes > self.limits.header_bytes:
                 self._refuse(431)
         elif self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
             self._refuse(431)
+        elif is_between and self._heads == heads + 1 and self._plain_scope is not None:
+            self._know(data, self._plain_scope)
+
+    def _know(self, data: bytes, scope: dict[str, Any]) -> None:
+        """``data`` begins with the only head in it."""
+        self._plain_scope = None
+        if self._replaced < MOST_REPLACED:
+            self._replaced += 1
+            self._known = know(data, scope, self.headers, self._announced)
+
+    def _take_known(self, known: KnownHead, data: bytes) -> bytes:
+        """Begin the requests whose head is the last one's again; returns what is behind them."""
+        head, size = known.head, known.size
+        body_at, end = len(head), size
+        while len(data) >= end and data.startswith(head, end - size):
+            self._raw_bytes, self._body_bytes = 0, size - len(head)
+            previous, scope = self.cycle, known.scope.copy()
+            scope["state"] = self.app_state.copy()
+            exchange = self._add_exchange(scope, True, False)
+            exchange.take_body(data[body_at:end])
+            exchange.end_body()
+            self._deadline = 0.0
+            self._start_in_turn(exchange, scope, previous)
+            body_at, end = body_at + size, end + size
+        return data[end - size :]
 
     # What the parser tells.
 
@@ -182,6 +218,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
+        self._heads += 1
+        self._plain_scope = None
         self._announced = self._body_bytes = self._hosts = 0
         self._expect(self.limits.header_time, 408)
 
@@ -229,17 +267,28 @@ class HttpProtocol(HttpToolsProtocol):
             "raw_path": parts.raw_path,
             "query_string": parts.query,
         }
-        previous = self.cycle
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        is_head = scope["method"] == "HEAD"
-        exchange = self.cycle = Exchange(
-            self, is_head, keep_alive, self.expect_100_continue, version != "1.0"
-        )
-        scope["extensions"] = {"gateway.connection": exchange}
+        if not keep_alive:
+            self._known = None
+        elif target.startswith(b"/") and not self.expect_100_continue:
+            self._plain_scope = scope
+        previous = self.cycle
+        exchange = self._add_exchange(scope, keep_alive, self.expect_100_continue)
         self._expect(self.limits.body_time, 408)
         if self._announced > self.limits.body_bytes:
             self._refuse(413)
-        elif previous is None or previous.response_complete:
+        else:
+            self._start_in_turn(exchange, scope, previous)
+
+    def _add_exchange(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Exchange:
+        is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
+        exchange = Exchange(self, is_head, keep_alive, expects_continue, knows_chunks)
+        scope["extensions"] = {"gateway.connection": exchange}
+        self.cycle = exchange
+        return exchange
+
+    def _start_in_turn(self, exchange: Exchange, scope: Any, previous: Exchange | None) -> None:
+        if previous is None or previous.response_complete:
             self._start(exchange, scope)
         else:
             self.flow.pause_reading()
@@ -247,9 +296,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange, scope: Any) -> None:
         self.active = exchange
-        task = self.loop.create_task(exchange.run_asgi(self.app, scope), context=Context())
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        exchange.start(self.app, scope, self.tasks)
 
     def _take_host_of(self, target: bytes) -> None:
         """A whole URL as the target: its host beats the header (RFC 9112, 3.2.2)."""
@@ -327,6 +374,7 @@ class HttpProtocol(HttpToolsProtocol):
         A request before it that has no answer yet gets it, as the last one.
         """
         self.parser = None  # type: ignore[assignment]  # nothing more is read
+        self._known = None
         self._deadline = 0.0
         for waiting, _ in self.waiting:
             waiting.lost()

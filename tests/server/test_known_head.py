@@ -1,0 +1,201 @@
+"""A head that comes again is not parsed again, and nobody can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from gateway.server import Limits
+from gateway.server.known_head import LARGEST, MOST_REPLACED, know
+from gateway.server.uvicorn_protocol import Clock, HttpProtocol
+
+LIMITS = Limits(header_bytes=6000, body_bytes=50)
+ENOUGH_TURNS = 40
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /p?q=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
+Seen = tuple[str, str, bytes, list[tuple[bytes, bytes]], bytes, bool]
+
+
+class Conversation:
+    """What the application was asked on one connection, and what the client got."""
+
+    def __init__(self) -> None:
+        self.asked: list[Seen] = []
+        self.answered = b""
+        self.parsed = 0
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        message: dict[str, Any] = {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            body += message.get("body", b"")
+        self.asked.append(
+            (
+                scope["method"],
+                scope["path"],
+                scope["query_string"],
+                list(scope["headers"]),
+                body,
+                message["type"] == "http.disconnect",
+            )
+        )
+        if message["type"] == "http.request":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"<" + body + b">"})
+
+
+def converse(chunks: list[bytes], *, knows: bool = True) -> Conversation:
+    """Hand ``chunks`` to a connection as if they had been read so; without ``knows`` it parses
+    every head."""
+    return asyncio.run(_converse(chunks, knows))
+
+
+async def _converse(chunks: list[bytes], knows: bool) -> Conversation:
+    conversation = Conversation()
+    loop = asyncio.get_running_loop()
+    config = Config(conversation.app, lifespan="off", ws="none", log_config=None, interface="asgi3")
+    config.load()
+    protocol = HttpProtocol(config, ServerState(), {}, loop, clock=Clock(LIMITS))
+    if not knows:
+        protocol._replaced = MOST_REPLACED
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.setblocking(False)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)
+        transport.pause_reading()
+        for chunk in chunks:
+            protocol.data_received(chunk)
+            for _ in range(ENOUGH_TURNS):
+                await asyncio.sleep(0)
+        conversation.parsed = protocol._heads
+        transport.close()
+        while received := await loop.sock_recv(theirs, 65536):
+            conversation.answered += received
+    return conversation
+
+
+LINES = st.sampled_from(
+    [
+        b"Content-Length: 4\r\n",
+        b"Content-Length: 04\r\n",
+        b"Content-Length: 60\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: close\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        b"Expect: 100-continue\r\n",
+        b"X: 1\r\n",
+        b"X: folded\r\n more\r\n",
+        b"Y: bare\n",
+        b"Z:\t padded \t\r\n",
+        b"no header\r\n",
+    ]
+)
+FIRST = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"HEAD /h HTTP/1.1\r\n",
+        b"POST /%41?q HTTP/1.1\r\n",
+        b"GET /old HTTP/1.0\r\n",
+        b"GET http://other/ HTTP/1.1\r\n",
+        b"\r\nGET / HTTP/1.1\r\n",
+        b"\r\n\r\nGET / HTTP/1.1\r\n",
+        b"\n\nGET / HTTP/1.1\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+    ]
+)
+ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b""])
+BODIES = st.sampled_from(
+    [b"", b"", b"abcd", b"abcdabcd", b"3\r\nabc\r\n0\r\n\r\n", GET, b"\r\n\r\n"]
+)
+HOSTS = st.sampled_from([b"Host: a\r\n"] * 8 + [b"", b"Host: a\r\nhost: b\r\n"])
+HEADS = st.builds(
+    lambda first, host, lines, end: first + host + b"".join(lines) + end,
+    FIRST,
+    HOSTS,
+    st.lists(LINES, max_size=2),
+    ENDS,
+)
+MESSAGES = st.one_of(
+    st.sampled_from([GET, POST + b"abcd", POST + b"ab", CHUNKED, b"\r\n\r\n" + GET]),
+    st.builds(bytes.__add__, HEADS, BODIES),
+)
+
+
+@st.composite
+def chunked_streams(draw: st.DrawFn) -> list[bytes]:
+    """Messages of which many come again, cut anywhere."""
+    kinds = draw(st.lists(MESSAGES, min_size=1, max_size=2))
+    messages = draw(st.lists(st.sampled_from(kinds), min_size=2, max_size=5))
+    if draw(st.integers(0, 2)):
+        return messages
+    stream = b"".join(messages)
+    cuts = sorted(draw(st.sets(st.integers(0, len(stream)), max_size=4)) | {0, len(stream)})
+    return [stream[begin:end] for begin, end in pairwise(cuts)]
+
+
+@given(chunked_streams())
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_is_taken_as_if_every_head_were_parsed(chunks: list[bytes]) -> None:
+    known, parsed = converse(chunks), converse(chunks, knows=False)
+    assert known.asked == parsed.asked
+    assert known.answered == parsed.answered
+
+
+@pytest.mark.parametrize("request_bytes", [GET, POST + b"abcd"])
+def test_it_is_parsed_once(request_bytes: bytes) -> None:
+    conversation = converse([request_bytes] * 5)
+    assert conversation.parsed == 1
+    assert len(conversation.asked) == 5
+    assert len(set(map(str, conversation.asked))) == 1
+    assert len(re.findall(b"200 OK", conversation.answered)) == 5
+
+
+def test_requests_sent_ahead_are_known_too() -> None:
+    conversation = converse([GET, GET * 10])
+    assert conversation.parsed == 1
+    assert len(conversation.asked) == 11
+
+
+def test_the_body_is_each_time_its_own() -> None:
+    conversation = converse([POST + b"%04d" % number for number in range(5)])
+    assert [asked[4] for asked in conversation.asked] == [b"%04d" % number for number in range(5)]
+    assert conversation.parsed == 1
+
+
+def test_a_client_whose_heads_differ_is_given_up() -> None:
+    differing = [b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(30)]
+    assert converse([*differing, GET, GET]).parsed == 32
+
+
+def test_a_head_that_announces_too_much_is_refused_each_time() -> None:
+    post = POST.replace(b": 4", b": 51")
+    assert converse([post]).answered.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [
+        (b"\r\n\r\n" + GET, []),
+        (b"GET / HTTP/1.1\nHost: a\r\n\r\n", []),
+        (b"GET / HTTP/1.1\nHost: a\n\n", []),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * LARGEST + b"\r\n\r\n", []),
+        (GET, [(b"transfer-encoding", b"chunked")]),
+    ],
+)
+def test_what_may_end_elsewhere_is_not_kept(
+    data: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    assert know(data, {}, headers, 0) is None
