@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from functools import lru_cache
 from typing import Protocol
 
@@ -86,7 +85,6 @@ class Exchange:
         "_is_awake",
         "_is_chunked",
         "_knows_chunks",
-        "_task",
         "_waiter",
         "_watcher",
         "body",
@@ -97,6 +95,7 @@ class Exchange:
         "more_body",
         "response_complete",
         "response_started",
+        "task",
         "transport",
     )
 
@@ -117,6 +116,7 @@ class Exchange:
         self.response_started = False
         self.response_complete = False
         self.is_undecided = False
+        self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._expects_continue = expects_continue
         self._head: Message | None = None
@@ -125,7 +125,6 @@ class Exchange:
         self._watcher: Callable[[], object] | None = None
         self._is_awake = False
         self._waiter: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
 
     # What the protocol tells.
 
@@ -189,13 +188,8 @@ class Exchange:
 
     # ASGI.
 
-    def start(self, app: ASGIApp, scope: Scope, tasks: set[asyncio.Task[None]]) -> None:
-        """Run ``app`` in a task that is among ``tasks`` until it ends."""
-        run = self._run(app, scope, tasks)
-        self._task = asyncio.get_running_loop().create_task(run, context=Context())
-        tasks.add(self._task)
-
-    async def _run(self, app: ASGIApp, scope: Scope, tasks: set[asyncio.Task[None]]) -> None:
+    async def run_asgi(self, app: ASGIApp, scope: Scope, tasks: set[asyncio.Task[None]]) -> None:
+        """What ``task`` does, which is among ``tasks`` until it ends."""
         try:
             await app(scope, self.receive, self.send)
         except AnswerBroken as error:
@@ -214,7 +208,7 @@ class Exchange:
         finally:
             if not self.keep_alive:
                 asyncio.get_running_loop().call_soon(self.transport.close)  # behind the burst
-            task, self._task = self._task, None  # which knows us: no cycle is left behind
+            task, self.task = self.task, None  # which knows us: no cycle is left behind
             assert task is not None
             tasks.discard(task)
 

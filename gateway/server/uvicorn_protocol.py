@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextvars import Context
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -185,15 +186,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(431)
         elif self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
             self._refuse(431)
-        elif is_between and self._heads == heads + 1 and self._plain_scope is not None:
-            self._know(data, self._plain_scope)
-
-    def _know(self, data: bytes, scope: dict[str, Any]) -> None:
-        """``data`` begins with the only head in it."""
-        self._plain_scope = None
-        if self._replaced < MOST_REPLACED:
-            self._replaced += 1
-            self._known = know(data, scope, self.headers, self._announced)
+        elif self._plain_scope is not None and is_between and self._heads == heads + 1:
+            self._replaced += 1  # the only head in the data, which begins with it
+            self._known = know(data, self._plain_scope, self.headers, self._announced)
+            self._plain_scope = None
 
     def _take_known(self, known: KnownHead, data: bytes) -> bytes:
         """Begin the requests whose head is the last one's again; returns what is behind them."""
@@ -201,13 +197,12 @@ class HttpProtocol(HttpToolsProtocol):
         body_at, end = len(head), size
         while len(data) >= end and data.startswith(head, end - size):
             self._raw_bytes, self._body_bytes = 0, size - len(head)
-            previous, scope = self.cycle, known.scope.copy()
+            scope = known.scope.copy()
             scope["state"] = self.app_state.copy()
-            exchange = self._add_exchange(scope, True, False)
+            exchange = self._begin(scope, True, False)
             exchange.take_body(data[body_at:end])
             exchange.end_body()
             self._deadline = 0.0
-            self._start_in_turn(exchange, scope, previous)
             body_at, end = body_at + size, end + size
         return data[end - size :]
 
@@ -270,33 +265,35 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = version != "1.0" and parser.should_keep_alive()
         if not keep_alive:
             self._known = None
-        elif target.startswith(b"/") and not self.expect_100_continue:
+        elif (
+            self._replaced < MOST_REPLACED
+            and target.startswith(b"/")
+            and not self.expect_100_continue
+        ):
             self._plain_scope = scope
-        previous = self.cycle
-        exchange = self._add_exchange(scope, keep_alive, self.expect_100_continue)
-        self._expect(self.limits.body_time, 408)
         if self._announced > self.limits.body_bytes:
             self._refuse(413)
-        else:
-            self._start_in_turn(exchange, scope, previous)
+            return
+        self._expect(self.limits.body_time, 408)
+        self._begin(scope, keep_alive, self.expect_100_continue)
 
-    def _add_exchange(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Exchange:
+    def _begin(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Exchange:
+        previous = self.cycle
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
-        exchange = Exchange(self, is_head, keep_alive, expects_continue, knows_chunks)
+        exchange = self.cycle = Exchange(self, is_head, keep_alive, expects_continue, knows_chunks)
         scope["extensions"] = {"gateway.connection": exchange}
-        self.cycle = exchange
-        return exchange
-
-    def _start_in_turn(self, exchange: Exchange, scope: Any, previous: Exchange | None) -> None:
         if previous is None or previous.response_complete:
             self._start(exchange, scope)
         else:
             self.flow.pause_reading()
             self.waiting.appendleft((exchange, scope))
+        return exchange
 
     def _start(self, exchange: Exchange, scope: Any) -> None:
         self.active = exchange
-        exchange.start(self.app, scope, self.tasks)
+        run = exchange.run_asgi(self.app, scope, self.tasks)
+        exchange.task = self.loop.create_task(run, context=Context())
+        self.tasks.add(exchange.task)
 
     def _take_host_of(self, target: bytes) -> None:
         """A whole URL as the target: its host beats the header (RFC 9112, 3.2.2)."""
