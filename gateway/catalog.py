@@ -34,6 +34,7 @@ from .auth.settings import (
 )
 from .auth.signer import NAMESPACE as SIGNER
 from .auth.signer import build_signer
+from .auth.sources import PLUGINS, PluginSettings, verify_plugins
 from .auth.validator import NAMESPACE as VALIDATOR
 from .auth.validator import build_validator
 from .auth.verify import (
@@ -135,6 +136,14 @@ CATALOG: Catalog = (
         ours=VALIDATOR_OURS,
         verify=verify_validator,
         guard=build_validator,
+        service=True,
+    ),
+    Component(
+        namespace=PLUGINS,
+        aliases=("github_com/devopsfaith/krakend/transport/http/server/handler",),
+        settings=PluginSettings,
+        whole="config",
+        verify=verify_plugins,
         service=True,
     ),
     Component(
