@@ -398,7 +398,7 @@ def test_an_open_management_port_is_remarked_on() -> None:
         ({"keys": [{"key": "a"}]}, {}, "whoever reads the configuration"),
         ({"keys": [{"key": "a", "roles": ["A"]}]}, {"roles": ["B"]}, "no key has one"),
         (None, {"roles": ["A"]}, "the root has no keys"),
-        ({"keys": []}, {"client_max_rate": 5}, "has no effect here"),
+        ({"keys": [], "client_max_rate": 5}, {}, "has no effect at the root"),
     ],
 )
 def test_a_trap_of_api_keys_is_remarked_on(

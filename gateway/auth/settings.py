@@ -128,7 +128,8 @@ class ApiKey(Struct, frozen=True, kw_only=True):
 
 class ApiKeysSettings(Struct, frozen=True, kw_only=True):
     """``auth/api-keys``. At the root: which keys there are, and where clients send them. On an
-    endpoint: which roles it wants, and where clients send them to it ("": as the root says)."""
+    endpoint: which roles it wants, how many requests a second it takes with each key, and where
+    clients send them to it ("": as the root says)."""
 
     keys: tuple[ApiKey, ...] = ()
     hash: str = "plain"

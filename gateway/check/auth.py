@@ -89,6 +89,9 @@ def check_api_keys(service: Service) -> Iterator[Finding]:
         where = f'$.extra_config["{API_KEYS}"].hash'
         text = '"plain": whoever reads the configuration has the keys; "sha256" keeps them secret'
         yield Finding(where, "warning", text)
+    if root is not None and root.client_max_rate:
+        where = f'$.extra_config["{API_KEYS}"].client_max_rate'
+        yield Finding(where, "warning", "has no effect at the root: it is an endpoint's")
     known = {role for each in root.keys for role in each.roles} if root is not None else set()
     for place, endpoint in enumerate(service.endpoints):
         settings: ApiKeysSettings | None = endpoint.extra_config.get(API_KEYS)
@@ -99,9 +102,6 @@ def check_api_keys(service: Service) -> Iterator[Finding]:
             yield Finding(where, "warning", "the root has no keys: every request gets 401")
         elif settings.roles and known.isdisjoint(settings.roles):
             yield Finding(f"{where}.roles", "warning", "no key has one: every request gets 401")
-        if settings.client_max_rate:
-            text = 'has no effect here: "qos/ratelimit/router" limits clients by a header'
-            yield Finding(f"{where}.client_max_rate", "warning", text)
 
 
 def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
