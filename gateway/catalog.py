@@ -65,6 +65,8 @@ from .ratelimit.settings import (
     RedisSettings,
     SharedLimitSettings,
 )
+from .ratelimit.tiers import NAMESPACE as TIERED
+from .ratelimit.tiers import TieredSettings, build_router_tiers, build_service_tiers, verify_tiers
 from .router.layers.bots import BotSettings, build_bot_guard, build_bot_layer, verify_bots
 from .router.layers.cors import CorsSettings, build_cors
 from .router.layers.secure import SecureSettings, build_secure, verify_secure
@@ -321,6 +323,13 @@ CATALOG: Catalog = (
         namespace="qos/ratelimit/router/redis",
         settings=SharedLimitSettings,
         guard=build_shared_router_limit,
+    ),
+    Component(
+        namespace=TIERED,
+        settings=TieredSettings,
+        verify=verify_tiers,
+        guard=build_router_tiers,
+        layer=build_service_tiers,
     ),
     Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
     Component(
