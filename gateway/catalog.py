@@ -177,6 +177,7 @@ CATALOG: Catalog = (
         settings=ClientCredentialsSettings,
         verify=verify_client_credentials,
         transport=build_client_credentials,
+        leaves_bodies=True,
     ),
     Component(
         namespace="backend/amqp/consumer",
@@ -241,6 +242,7 @@ CATALOG: Catalog = (
         verify=verify_generator,
         backend_stage=build_backend_request_generator,
         endpoint_stage=build_request_generator,
+        leaves_bodies=True,
     ),
     Component(
         namespace="modifier/jmespath",
@@ -270,6 +272,7 @@ CATALOG: Catalog = (
         whole="schema",
         verify=verify_json_schema,
         endpoint_stage=build_json_schema,
+        leaves_bodies=True,
     ),
     Component(
         namespace="validation/cel",
@@ -279,6 +282,7 @@ CATALOG: Catalog = (
         verify=verify_cel,
         backend_stage=build_backend_cel,
         endpoint_stage=build_endpoint_cel,
+        leaves_bodies=True,
         guard=build_token_cel,
     ),
     Component(
@@ -311,12 +315,14 @@ CATALOG: Catalog = (
         namespace="qos/ratelimit/proxy",
         settings=BackendLimitSettings,
         backend_stage=build_backend_limit,
+        leaves_bodies=True,
     ),
     Component(
         namespace="qos/circuit-breaker",
         aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
         settings=BreakerSettings,
         backend_stage=build_breaker,
+        leaves_bodies=True,
     ),
     Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
     Component(
