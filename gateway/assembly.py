@@ -134,8 +134,10 @@ class Component(Struct, frozen=True, kw_only=True):
     parameters, health and readiness. ``is_default``: the backend of whoever names no other.
     ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an HTTP backend.
     ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps the pipe, of
-    agents too. ``agent``: what agents take their messages from. ``management``: what the
-    management port has more. ``read_on``: further levels on which other parts read the settings.
+    agents too. ``leaves_bodies``: its stages neither look at the body of an answer nor make
+    another answer of it: one that is still coming passes them. ``agent``: what agents take their
+    messages from. ``management``: what the management port has more. ``read_on``: further levels
+    on which other parts read the settings.
     ``ours``: keys that KrakenD does not have.
     """
 
@@ -152,6 +154,7 @@ class Component(Struct, frozen=True, kw_only=True):
     backend_stage: BuildBackendStage | None = None
     transport: BuildTransportStage | None = None
     endpoint_stage: BuildStage | None = None
+    leaves_bodies: bool = False
     guard: BuildGuard | None = None
     layer: BuildLayer | None = None
     handler_layer: BuildHandlerLayer | None = None

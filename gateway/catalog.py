@@ -34,6 +34,7 @@ from .auth.settings import (
 )
 from .auth.signer import NAMESPACE as SIGNER
 from .auth.signer import build_signer
+from .auth.sources import PLUGINS, PluginSettings, verify_plugins
 from .auth.validator import NAMESPACE as VALIDATOR
 from .auth.validator import build_validator
 from .auth.verify import (
@@ -64,6 +65,8 @@ from .ratelimit.settings import (
     RedisSettings,
     SharedLimitSettings,
 )
+from .ratelimit.tiers import NAMESPACE as TIERED
+from .ratelimit.tiers import TieredSettings, build_router_tiers, build_service_tiers, verify_tiers
 from .router.layers.bots import BotSettings, build_bot_guard, build_bot_layer, verify_bots
 from .router.layers.cors import CorsSettings, build_cors
 from .router.layers.secure import SecureSettings, build_secure, verify_secure
@@ -138,6 +141,14 @@ CATALOG: Catalog = (
         service=True,
     ),
     Component(
+        namespace=PLUGINS,
+        aliases=("github_com/devopsfaith/krakend/transport/http/server/handler",),
+        settings=PluginSettings,
+        whole="config",
+        verify=verify_plugins,
+        service=True,
+    ),
+    Component(
         namespace=API_KEYS,
         aliases=("github_com/devopsfaith/krakend-apikeys",),
         settings=ApiKeysSettings,
@@ -166,6 +177,7 @@ CATALOG: Catalog = (
         settings=ClientCredentialsSettings,
         verify=verify_client_credentials,
         transport=build_client_credentials,
+        leaves_bodies=True,
     ),
     Component(
         namespace="backend/amqp/consumer",
@@ -230,6 +242,7 @@ CATALOG: Catalog = (
         verify=verify_generator,
         backend_stage=build_backend_request_generator,
         endpoint_stage=build_request_generator,
+        leaves_bodies=True,
     ),
     Component(
         namespace="modifier/jmespath",
@@ -259,6 +272,7 @@ CATALOG: Catalog = (
         whole="schema",
         verify=verify_json_schema,
         endpoint_stage=build_json_schema,
+        leaves_bodies=True,
     ),
     Component(
         namespace="validation/cel",
@@ -268,6 +282,7 @@ CATALOG: Catalog = (
         verify=verify_cel,
         backend_stage=build_backend_cel,
         endpoint_stage=build_endpoint_cel,
+        leaves_bodies=True,
         guard=build_token_cel,
     ),
     Component(
@@ -300,18 +315,27 @@ CATALOG: Catalog = (
         namespace="qos/ratelimit/proxy",
         settings=BackendLimitSettings,
         backend_stage=build_backend_limit,
+        leaves_bodies=True,
     ),
     Component(
         namespace="qos/circuit-breaker",
         aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
         settings=BreakerSettings,
         backend_stage=build_breaker,
+        leaves_bodies=True,
     ),
     Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
     Component(
         namespace="qos/ratelimit/router/redis",
         settings=SharedLimitSettings,
         guard=build_shared_router_limit,
+    ),
+    Component(
+        namespace=TIERED,
+        settings=TieredSettings,
+        verify=verify_tiers,
+        guard=build_router_tiers,
+        layer=build_service_tiers,
     ),
     Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
     Component(

@@ -48,6 +48,7 @@ ALLOWED = {
     ("tls", "config"),
     ("sequence", "encoding"),
     ("assembly", "bridge"),
+    ("ratelimit", "stages"),
 }
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 

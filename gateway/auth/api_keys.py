@@ -1,7 +1,8 @@
 """``auth/api-keys``: clients show a key, and keys have roles. A name of KrakenD's Enterprise
 edition.
 
-A guard: 401 without a key that there is, or with one whose roles are not those of the endpoint.
+A guard: 401 without a key that there is, or with one whose roles are not those of the endpoint; 429
+beyond the endpoint's ``client_max_rate``, which each key has for itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from ..config.structs import Endpoint
 from ..errors import Refused
 from ..forwarding import query_pairs
 from ..proxy import Guard, Request
+from ..ratelimit.bucket import rate_of
+from ..ratelimit.build import open_store
+from ..ratelimit.limits import TOO_MANY_REQUESTS, fingerprint
 from .credentials import BEARER
 from .settings import ApiKeysSettings
 
@@ -58,11 +62,13 @@ class ApiKeys:
             for each in settings.keys
         }
 
-    def roles(self, key: bytes) -> Sequence[str] | None:
-        """Of a key as a client sends it; None: there is no such key."""
+    def find(self, key: bytes) -> tuple[bytes, Sequence[str]] | None:
+        """The digest and the roles of a key as a client sends it; None: there is no such key."""
         if len(key) > LONGEST:
             return None
-        return self._roles.get(_digest(self._hash(self._salt + key)))
+        digest = _digest(self._hash(self._salt + key))
+        roles = self._roles.get(digest)
+        return None if roles is None else (digest, roles)
 
 
 def _digest(kept: bytes) -> bytes:
@@ -78,21 +84,41 @@ def build_api_keys(settings: ApiKeysSettings, endpoint: Endpoint, assembly: Asse
     )
     wanted = frozenset(settings.roles)
     told = root.propagate_role.lower().encode()
+    spend = build_spend(settings, endpoint, assembly)
 
     def guard(request: Request) -> None:
         key = find_key(request)
-        roles = None if key is None else keys.roles(key)
-        if roles is None:
+        found = None if key is None else keys.find(key)
+        if found is None:
             raise Refused(401, "no key that is known")
+        digest, roles = found
         fitting = [role for role in roles if role in wanted]
         if wanted and not fitting:
             raise Refused(401, "none of the roles")
+        if spend is not None:
+            spend(digest)
         if told:
             others = [header for header in request.headers if header[0] != told]
             role = fitting[0].encode() if fitting else ANY
             request.headers = [*others, (told, role)]
 
     return guard
+
+
+def build_spend(
+    settings: ApiKeysSettings, endpoint: Endpoint, assembly: Assembly
+) -> Callable[[bytes], None] | None:
+    """What takes from the bucket of a key, by its digest; None: the endpoint has no limit."""
+    rate = rate_of(settings.client_max_rate, 0)
+    if rate is None:
+        return None
+    store, place = open_store(assembly), f"{NAMESPACE} {endpoint.method} {endpoint.endpoint}"
+
+    def spend(digest: bytes) -> None:
+        if not store.take(fingerprint(f"{place}\n{digest.hex()}"), rate):
+            raise Refused(TOO_MANY_REQUESTS, "the limit of the key")
+
+    return spend
 
 
 def build_find_key(strategy: str, identifier: str) -> FindKey:

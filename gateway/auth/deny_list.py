@@ -1,24 +1,30 @@
 """Which claims are revoked, and until when. KrakenD keeps a bloom filter; this is exact.
 
-With a file revocations survive a restart and hold for every process that has it: each appends to it
-and reads what others have appended. Lines of it: ``[until, "jti-abc"]``.
+With a file revocations survive a restart and hold for every process that has it: each appends to
+it and reads what others have appended. Lines of it: ``[until, "jti-abc"]``. It is written anew,
+without those that have ended, at the start and when these have become the most.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import time
 from typing import Any
 
 import msgspec
+from anyio import Event, to_thread
 
 from ..errors import GatewayError
+from ..tasks import open_tasks
 from .claims import MISSING, Claims, claim_texts, find
+from .line_file import LineFile
 
 log = logging.getLogger("gateway.auth")
+
+GROWN, SPARED = 4, 1000
+"""The file is written anew with so many times the lines that count, and as many more."""
 
 _read_line = msgspec.json.Decoder(tuple[float, str]).decode
 
@@ -36,8 +42,9 @@ class DenyList:
         self._ttl = ttl
         self._most = most
         self._path = path
-        self._file = -1
-        self._read_to = 0
+        self._file = LineFile(path)
+        self._is_grown = Event()
+        self._spared = SPARED
         self._until: dict[str, float] = {}
         """Nearly in the order in which they end: all have the same time to live."""
 
@@ -46,20 +53,25 @@ class DenyList:
         if not self._path:
             yield
             return
-        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._is_grown = Event()
+        self._file.open()
         try:
             self._read_on()
-            yield
+            if self._file.lines > len(self._until):
+                self._rewrite()
+            async with open_tasks() as service:
+                service.start_soon(self._keep_small)
+                yield
+                service.cancel_scope.cancel()
         finally:
-            os.close(self._file)
-            self._file = -1
+            self._file.close()
 
     def readiness(self) -> dict[str, Any]:
         return {"kind": "revocations", "ready": True, "count": len(self._until)}
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether one of the watched claims is. Never waits."""
-        if self._file >= 0:
+        if self._file.is_open:
             self._read_on()
         if not self._until:
             return False
@@ -75,9 +87,11 @@ class DenyList:
             raise Full(f"there are {self._most} revocations")
         for entry in entries:
             self._take(entry, until)
-        if self._file >= 0:
-            lines = [msgspec.json.encode((until, entry)) + b"\n" for entry in entries]
-            os.write(self._file, b"".join(lines))  # at the end, in one piece (O_APPEND)
+        if self._file.is_open:
+            self._file.append([msgspec.json.encode((until, entry)) for entry in entries])
+            self._read_on()
+            if self._file.lines > GROWN * len(self._until) + self._spared:
+                self._is_grown.set()
         return len(entries)
 
     def _entries(self, claims: Claims) -> Iterable[str]:
@@ -96,18 +110,38 @@ class DenyList:
             del self._until[first]
 
     def _read_on(self) -> None:
-        """Take what has been appended since; a line that is not whole yet waits."""
-        missing = os.fstat(self._file).st_size - self._read_to
-        if missing <= 0:
-            return
-        whole, newline, _ = os.pread(self._file, missing, self._read_to).rpartition(b"\n")
-        self._read_to += len(whole) + len(newline)
-        now = time()
-        for line in whole.splitlines():
+        """Take what has been appended since, by whomever."""
+        if lines := self._file.read_on():
+            now = time()
+            for until, entry in self._revocations(lines):
+                if until > now:
+                    self._take(entry, until)
+
+    def _revocations(self, lines: Sequence[bytes]) -> Iterator[tuple[float, str]]:
+        for line in lines:
             try:
-                until, entry = _read_line(line)
+                yield _read_line(line)
             except ValueError:
                 log.warning("%s: a line that is no revocation is left out", self._path)
-                continue
-            if until > now:
-                self._take(entry, until)
+
+    async def _keep_small(self) -> None:
+        while True:
+            await self._is_grown.wait()
+            await to_thread.run_sync(self._rewrite)
+            self._is_grown = Event()
+
+    def _rewrite(self) -> None:
+        try:
+            self._file.rewrite(self._needed)
+        except OSError as error:
+            self._spared += self._file.lines  # not with each revocation again
+            log.warning("%s: cannot be written anew: %s", self._path, error.strerror)
+
+    def _needed(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        """Of each revocation the last, unless it has ended."""
+        needed: dict[str, float] = {}
+        for until, entry in self._revocations(lines):
+            needed.pop(entry, None)
+            needed[entry] = until
+        now = time()
+        return [msgspec.json.encode((until, e)) for e, until in needed.items() if until > now]

@@ -32,7 +32,7 @@ class KeySource(Protocol):
     jwks: Sequence[Jwk]
     version: int
 
-    def refreshed(self) -> Awaitable[object] | None:
+    def refreshed(self) -> Event | None:
         """What a request waits for that names a key which is not here; None: it is no use."""
         ...
 
@@ -86,14 +86,14 @@ class RemoteKeys:
             "problem": self._problem,
         }
 
-    def refreshed(self) -> Awaitable[object] | None:
+    def refreshed(self) -> Event | None:
         if not self._is_fetching:
             pause = self.cooldown if self.jwks else SHORTEST_PAUSE_WITHOUT_KEYS
             if current_time() - self._last < pause:
                 return None
             self._is_fetching = True
             self._wanted.set()
-        return self._fetched.wait()
+        return self._fetched
 
     async def _keep_fresh(self) -> None:
         pauses = exponential()

@@ -10,8 +10,8 @@ from ..config.structs import Seconds
 class KeySettings(Struct, frozen=True, kw_only=True):
     """Where keys come from; what ``auth/validator`` and ``auth/signer`` have in common.
 
-    ``jwk_local_path`` wins over ``jwk_url``. ``jwk_fingerprints``: SHA-256 of a certificate's
-    public key, in base64url; ``cipher_suites``: IANA's numbers, for TLS 1.2.
+    ``jwk_fingerprints``: SHA-256 of a certificate's public key, in base64url; ``cipher_suites``:
+    IANA's numbers, for TLS 1.2.
     ``disable_jwk_security``: keys may come from where nobody vouches for them: plain HTTP, a
     certificate that is not checked, and (KrakenD wants it so) a file.
     """
@@ -27,15 +27,23 @@ class KeySettings(Struct, frozen=True, kw_only=True):
     cypher_key: str = ""
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """All that are named."""
+        return (self.jwk_url,) if self.jwk_url else ()
+
+    @property
     def is_insecure(self) -> bool:
         """Its keys cannot be trusted: KrakenD then answers every request with 401."""
-        return not self.disable_jwk_security and not self.jwk_url.startswith("https://")
+        are_secure = self.urls and all(url.startswith("https://") for url in self.urls)
+        return not self.disable_jwk_security and not are_secure
 
 
 class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
-    """``auth/validator``. ``cache_duration``, ``shared_cache_duration``: in seconds; the latter
-    counts at the root only, where nothing else does. ``require_exp`` is ours."""
+    """``auth/validator``. ``jwk_local_path``, ``jwk_url`` and ``jwk_urls`` count together.
+    ``cache_duration``, ``shared_cache_duration``: in seconds; the latter counts at the root only,
+    where nothing else does. ``jwk_urls`` and ``require_exp`` are ours."""
 
+    jwk_urls: tuple[str, ...] = ()
     auth_header_name: str = "Authorization"
     cookie_key: str = "access_token"
     issuer: str = ""
@@ -57,12 +65,17 @@ class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
     operation_debug: bool = False
     require_exp: bool = False
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(url for url in (self.jwk_url, *self.jwk_urls) if url)
 
-VALIDATOR_OURS = frozenset({"require_exp"})
+
+VALIDATOR_OURS = frozenset({"jwk_urls", "require_exp"})
 
 
 class SignerSettings(KeySettings, frozen=True, kw_only=True):
-    """``auth/signer``. ``full``: JSON instead of the compact form. ``leeway`` has no effect."""
+    """``auth/signer``. ``jwk_local_path`` wins over ``jwk_url``. ``full``: JSON instead of the
+    compact form. ``leeway`` has no effect."""
 
     kid: str
     typ: str = "JWT"
@@ -115,7 +128,8 @@ class ApiKey(Struct, frozen=True, kw_only=True):
 
 class ApiKeysSettings(Struct, frozen=True, kw_only=True):
     """``auth/api-keys``. At the root: which keys there are, and where clients send them. On an
-    endpoint: which roles it wants, and where clients send them to it ("": as the root says)."""
+    endpoint: which roles it wants, how many requests a second it takes with each key, and where
+    clients send them to it ("": as the root says)."""
 
     keys: tuple[ApiKey, ...] = ()
     hash: str = "plain"

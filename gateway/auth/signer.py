@@ -93,7 +93,7 @@ def build_find_key(
             load(source)
             if key is None and (fresh := source.refreshed()):
                 with move_on_after(timeout):
-                    await fresh
+                    await fresh.wait()
                 load(source)
         return key
 

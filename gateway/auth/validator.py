@@ -12,22 +12,24 @@ from collections.abc import Awaitable, Sequence
 from time import time
 from typing import Any, NamedTuple
 
-from anyio import move_on_after
+from anyio import CancelScope, Event, move_on_after
 from msgspec import to_builtins
 
 from ..assembly import Assembly
 from ..config.structs import Endpoint, Service
 from ..errors import Refused
 from ..proxy import Guard, Request
+from ..tasks import open_tasks
 from .claims import build_admits, check_registered, claim_text, claim_texts, read_claims
 from .credentials import build_find_token
 from .deny_list import DenyList
 from .fetch import share_source
 from .jose import BadToken, Token, parse_token
 from .key_source import SHORTEST_PAUSE, KeySource
-from .keys import Keys
+from .keyring import Keyring
 from .revoker import share_deny_list
 from .settings import ValidatorSettings
+from .sources import find_sources
 
 log = logging.getLogger("gateway.auth")
 
@@ -53,8 +55,12 @@ def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: A
         log.warning("%s: its keys cannot be trusted: every request gets 401", endpoint.endpoint)
         return _refuse
     cooldown = settings.failed_jwk_key_cooldown or SHORTEST_PAUSE
-    source = share_source(settings, assembly, cache_time(settings, assembly.service), cooldown)
-    return Validator(settings, endpoint, source, share_deny_list(assembly)).guard
+    duration = cache_time(settings, assembly.service)
+    sources = [
+        share_source(each, assembly, duration, cooldown)
+        for each in find_sources(settings, assembly.service)
+    ]
+    return Validator(settings, endpoint, sources, share_deny_list(assembly)).guard
 
 
 def _refuse(request: Request) -> None:
@@ -90,13 +96,15 @@ class Validator:
         self,
         settings: ValidatorSettings,
         endpoint: Endpoint,
-        source: KeySource,
+        sources: Sequence[KeySource],
         revocations: DenyList | None = None,
     ) -> None:
         self._settings = settings
         self._path = endpoint.endpoint
         self._timeout = endpoint.timeout
-        self._source = source
+        self._keyring = Keyring(
+            sources, settings.alg, settings.key_identify_strategy, endpoint.endpoint
+        )
         self._revocations = revocations
         self._find_token = build_find_token(settings.auth_header_name, settings.cookie_key)
         self._admits_roles = build_admits(
@@ -112,21 +120,19 @@ class Validator:
         self._replaced = frozenset(name.lower().encode() for _, name in self._propagated)
         self._needed = needed_claims(endpoint)
         self._remembered: dict[bytes, Verified] = {}
-        self._load_keys()
 
     def guard(self, request: Request) -> Awaitable[None] | None:
         """Admit or refuse; what is returned waits for keys that are fetched."""
         text = self._find_token(request)
         if text is None:
             raise self._refused(401, "no token")
-        if self._version != self._source.version:
-            self._load_keys()
+        self._renew_keys()
         verified = self._remembered.get(text)
         if verified is None:
             try:
                 token = self._parse(text)
-                if self._keys.find(token) is None and (fresh := self._source.refreshed()):
-                    return self._admit_later(request, text, token, fresh)
+                if not self._keyring.find(token) and (looks := self._keyring.refreshed()):
+                    return self._admit_later(request, text, token, looks)
                 verified = self._verify(text, token)
             except BadToken as error:
                 raise self._refused(401, str(error)) from error
@@ -134,26 +140,30 @@ class Validator:
         return None
 
     async def _admit_later(
-        self, request: Request, text: bytes, token: Token, fresh: Awaitable[object]
+        self, request: Request, text: bytes, token: Token, looks: Sequence[Event]
     ) -> None:
         with move_on_after(self._timeout):
-            await fresh
-        if self._version != self._source.version:
-            self._load_keys()
+            async with open_tasks() as waiting:
+                for look in looks:
+                    waiting.start_soon(self._wait, look, token, waiting.cancel_scope)
+        self._renew_keys()
         try:
             verified = self._verify(text, token)
         except BadToken as error:
             raise self._refused(401, str(error)) from error
         self._admit(request, verified)
 
-    def _load_keys(self) -> None:
+    async def _wait(self, look: Event, token: Token, others: CancelScope) -> None:
+        """Whoever brings the key ends the waiting for all."""
+        await look.wait()
+        self._renew_keys()
+        if self._keyring.find(token):
+            others.cancel()
+
+    def _renew_keys(self) -> None:
         """No token outlives the keys that it was verified with."""
-        settings = self._settings
-        self._version = self._source.version
-        self._keys = Keys(self._source.jwks, settings.alg, settings.key_identify_strategy)
-        self._remembered.clear()
-        for problem in self._keys.problems:
-            log.warning("%s: %s", self._path, problem)
+        if self._keyring.is_renewed():
+            self._remembered.clear()
 
     def _parse(self, text: bytes) -> Token:
         token = parse_token(text)
@@ -162,10 +172,10 @@ class Validator:
         return token
 
     def _verify(self, text: bytes, token: Token) -> Verified:
-        key = self._keys.find(token)
-        if key is None:
+        keys = self._keyring.find(token)
+        if not keys:
             raise BadToken("an unknown key")
-        if not key.verifies(token):
+        if not any(key.verifies(token) for key in keys):
             raise BadToken("a wrong signature")
         verified = self._judge(token.payload)
         if len(text) <= LONGEST_REMEMBERED:

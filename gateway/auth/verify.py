@@ -35,7 +35,7 @@ def verify_validator(settings: ValidatorSettings) -> Iterator[Problem]:
     for key in ("cache_duration", "shared_cache_duration"):
         if getattr(settings, key) < 0:
             yield key, "expected seconds"
-    if settings.cache and settings.jwk_local_path:
+    if settings.cache and settings.jwk_local_path and not settings.urls:
         yield "cache", "has no meaning for a file (KrakenD does not start with it)"
 
 
@@ -97,11 +97,6 @@ def _verify_keys(
         )
     if settings.alg not in ALGORITHMS:
         yield "alg", f'unknown "{settings.alg}"; there are: {", ".join(ALGORITHMS)}'
-    elif settings.jwk_url and not settings.jwk_local_path:
-        try:
-            parse_url(settings.jwk_url)
-        except ValueError as error:
-            yield "jwk_url", str(error)
     elif settings.jwk_local_path:
         try:
             jwks = read_key_file(settings.jwk_local_path)
@@ -110,6 +105,11 @@ def _verify_keys(
         else:
             for problem in keys_of(jwks).problems:
                 yield "jwk_local_path", problem
+    for url in settings.urls:
+        try:
+            parse_url(url)
+        except ValueError as error:
+            yield ("jwk_url" if url == settings.jwk_url else "jwk_urls"), str(error)
     yield from _verify_tls(settings)
 
 

@@ -10,7 +10,7 @@ from ..config.findings import Finding
 from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
-from .auth import check_api_keys, check_auth, check_revoker
+from .auth import check_api_keys, check_auth, check_plugins, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
@@ -38,12 +38,13 @@ def check(service: Service) -> Iterator[Finding]:
     yield from check_security(service)
     yield from check_revoker(service)
     yield from check_api_keys(service)
+    yield from check_plugins(service)
     yield from check_limits(service)
     yield from check_lua(service.extra_config, "$")
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         yield from check_proxy(endpoint, path)
-        yield from check_auth(endpoint, path)
+        yield from check_auth(endpoint, path, service)
         yield from check_validation(endpoint, path)
         yield from check_lua(endpoint.extra_config, path)
         for number, backend in enumerate(endpoint.backend):

@@ -4,7 +4,10 @@ it reads the key file that the settings name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from msgspec.structs import replace
 
 from ..auth.api_keys import NAMESPACE as API_KEYS
 from ..auth.client_credentials import NAMESPACE as CREDENTIALS
@@ -22,9 +25,11 @@ from ..auth.settings import (
     ValidatorSettings,
 )
 from ..auth.signer import NAMESPACE as SIGNER
+from ..auth.sources import AGGREGATOR, PLUGINS, PluginSettings, find_sources
 from ..auth.validator import NAMESPACE as VALIDATOR
 from ..auth.validator import WITHOUT_CACHE, needed_claims
 from ..auth.verify import read_key_file
+from ..config.absent import NO_PLUGINS
 from ..config.findings import Finding
 from ..config.structs import Endpoint, GatewaySettings, Service
 from .settings import changed
@@ -34,12 +39,13 @@ BROKERS = frozenset({"backend/amqp/consumer", "backend/amqp/producer"})
 Remarks = Iterator[tuple[str, str]]
 
 
-def check_auth(endpoint: Endpoint, path: str) -> Iterator[Finding]:
+def check_auth(endpoint: Endpoint, path: str, service: Service) -> Iterator[Finding]:
     """Remarks on one endpoint; ``path``: of the endpoint."""
-    yield from _check_validator(endpoint, path)
+    yield from _check_validator(endpoint, path, service)
     if (signer := endpoint.extra_config.get(SIGNER)) is not None:
         where = f'{path}.extra_config["{SIGNER}"]'
-        for key, text in (*check_keys(signer), *_signing(signer, endpoint)):
+        source = replace(signer, jwk_url="") if signer.jwk_local_path else signer
+        for key, text in (*check_keys(signer, [source]), *_signing(signer, endpoint)):
             yield Finding(f"{where}.{key}", "warning", text)
     for number, backend in enumerate(endpoint.backend):
         if CREDENTIALS in backend.extra_config and not BROKERS.isdisjoint(backend.extra_config):
@@ -47,7 +53,7 @@ def check_auth(endpoint: Endpoint, path: str) -> Iterator[Finding]:
             yield Finding(where, "warning", "has no meaning for a broker, ignored")
 
 
-def _check_validator(endpoint: Endpoint, path: str) -> Iterator[Finding]:
+def _check_validator(endpoint: Endpoint, path: str, service: Service) -> Iterator[Finding]:
     settings: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
     if settings is None:
         for name in needed_claims(endpoint):
@@ -55,10 +61,9 @@ def _check_validator(endpoint: Endpoint, path: str) -> Iterator[Finding]:
             yield Finding(f"{path}.backend", "warning", text)
         return
     where = f'{path}.extra_config["{VALIDATOR}"]'
-    for rule in VALIDATOR_RULES:
-        for key, text in rule(settings):
-            yield Finding(f"{where}.{key}", "warning", text)
-    for key, text in _propagation(settings, endpoint):
+    sources = [*find_sources(settings, service)]
+    remarks = (check_keys(settings, sources), _door(settings), _propagation(settings, endpoint))
+    for key, text in chain.from_iterable(remarks):
         yield Finding(f"{where}.{key}", "warning", text)
     if used := sorted(VALIDATOR_OURS & changed(settings)):
         yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
@@ -84,6 +89,9 @@ def check_api_keys(service: Service) -> Iterator[Finding]:
         where = f'$.extra_config["{API_KEYS}"].hash'
         text = '"plain": whoever reads the configuration has the keys; "sha256" keeps them secret'
         yield Finding(where, "warning", text)
+    if root is not None and root.client_max_rate:
+        where = f'$.extra_config["{API_KEYS}"].client_max_rate'
+        yield Finding(where, "warning", "has no effect at the root: it is an endpoint's")
     known = {role for each in root.keys for role in each.roles} if root is not None else set()
     for place, endpoint in enumerate(service.endpoints):
         settings: ApiKeysSettings | None = endpoint.extra_config.get(API_KEYS)
@@ -94,9 +102,6 @@ def check_api_keys(service: Service) -> Iterator[Finding]:
             yield Finding(where, "warning", "the root has no keys: every request gets 401")
         elif settings.roles and known.isdisjoint(settings.roles):
             yield Finding(f"{where}.roles", "warning", "no key has one: every request gets 401")
-        if settings.client_max_rate:
-            text = 'has no effect here: "qos/ratelimit/router" limits clients by a header'
-            yield Finding(f"{where}.client_max_rate", "warning", text)
 
 
 def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
@@ -116,24 +121,43 @@ def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
         yield "file", "none: a restart forgets what was revoked, as in KrakenD"
 
 
-def check_keys(settings: KeySettings) -> Remarks:
-    """Where keys come from."""
+def check_plugins(service: Service) -> Iterator[Finding]:
+    """Remarks on plugins: one of them is here."""
+    settings: PluginSettings | None = service.extra_config.get(PLUGINS)
+    if settings is None:
+        return
+    where = f'$.extra_config["{PLUGINS}"]'
+    for name in settings.names or ("nothing",):
+        if name != AGGREGATOR:
+            yield Finding(where, "warning", f"{name}: not implemented, ignored: {NO_PLUGINS}")
+    if (aggregator := settings.aggregator) is not None:
+        text = (
+            f"nothing listens on port {aggregator.port}: validators that name it have the keys of "
+            "its origins, looked at as those of a jwk_url"
+        )
+        yield Finding(f"{where}.{AGGREGATOR}", "warning", text)
+
+
+def check_keys(settings: KeySettings, sources: Sequence[KeySettings]) -> Remarks:
+    """Where keys come from. ``sources``: what counts of that, one in each."""
     if settings.is_insecure:
         text = 'neither "https://" nor "disable_jwk_security": true, which files need as well'
         yield "jwk_url", f"{text}: every request gets 401, as in KrakenD"
-    elif settings.disable_jwk_security and not settings.jwk_local_path:
+    elif any(each.jwk_url and each.disable_jwk_security for each in sources):
         yield (
             "disable_jwk_security",
             "whoever can change what the key server answers can make tokens",
         )
+    has_url = any(each.jwk_url for each in sources)
     if settings.jwk_local_path and settings.jwk_url:
-        yield "jwk_url", "beside jwk_local_path it has no effect"
+        text = "it counts as well (KrakenD: not)" if has_url else "it has no effect"
+        yield "jwk_url", f"beside jwk_local_path {text}"
     for number in settings.cipher_suites:
         if number not in CIPHERS and number not in TLS13:
             yield "cipher_suites", f"unknown {number}, left out"
     if settings.jwk_local_path:
         yield from _key_file(settings)
-    elif settings.alg.startswith("HS"):
+    if has_url and settings.alg.startswith("HS"):
         yield "alg", "whoever can read the URL of a shared secret can make tokens"
 
 
@@ -166,12 +190,9 @@ def _door(settings: ValidatorSettings) -> Remarks:
     if settings.key_identify_strategy not in KEY_IDS:
         known = ", ".join(KEY_IDS)
         yield "key_identify_strategy", f'unknown, "kid" is used; there are: {known}'
-    if settings.jwk_url and not settings.jwk_local_path and not settings.cache:
+    if settings.urls and not settings.cache:
         text = f"not set: keys are fetched every {WITHOUT_CACHE:g} s (KrakenD: for each request)"
         yield "cache", text
-
-
-VALIDATOR_RULES: tuple[Callable[[ValidatorSettings], Remarks], ...] = (check_keys, _door)
 
 
 def _signing(settings: SignerSettings, endpoint: Endpoint) -> Remarks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..auth.settings import ApiKeysSettings, ValidatorSettings
 from ..config.findings import Finding
 from ..config.structs import Endpoint, RouterSettings, Service
 from ..config.units import parse_duration
@@ -16,7 +17,10 @@ from ..ratelimit.settings import (
     SharedLimitSettings,
     period,
 )
+from ..ratelimit.tiers import KINDS, TieredSettings
+from ..ratelimit.tiers import NAMESPACE as TIERED
 
+VALIDATOR, API_KEYS = "auth/validator", "auth/api-keys"
 ON_ENDPOINT = ("qos/ratelimit/router", "qos/ratelimit/router/redis")
 ON_SERVICE = ("qos/ratelimit/service", "qos/ratelimit/service/redis")
 
@@ -26,11 +30,16 @@ def check_limits(service: Service) -> Iterator[Finding]:
     for namespace in ON_SERVICE:
         if (settings := service.extra_config.get(namespace)) is not None:
             yield from _findings(settings, None, service, f'$.extra_config["{namespace}"]')
+    if (tiered := service.extra_config.get(TIERED)) is not None:
+        yield from _tiers(tiered, None, service, f'$.extra_config["{TIERED}"]')
     for place, endpoint in enumerate(service.endpoints):
         for namespace in ON_ENDPOINT:
             if (settings := endpoint.extra_config.get(namespace)) is not None:
                 where = f'$.endpoints[{place}].extra_config["{namespace}"]'
                 yield from _findings(settings, endpoint, service, where)
+        if (tiered := endpoint.extra_config.get(TIERED)) is not None:
+            where = f'$.endpoints[{place}].extra_config["{TIERED}"]'
+            yield from _tiers(tiered, endpoint, service, where)
 
 
 def _findings(
@@ -39,6 +48,43 @@ def _findings(
     shared = _shared(settings, service) if isinstance(settings, SharedLimitSettings) else ()
     for key, text in (*_rates(settings), *_clients(settings, endpoint, service), *shared):
         yield Finding(f"{where}.{key}", "warning", text)
+
+
+def _tiers(
+    settings: TieredSettings, endpoint: Endpoint | None, service: Service, where: str
+) -> Iterator[Finding]:
+    for place, tier in enumerate(settings.tiers):
+        path = f"{where}.tiers[{place}]"
+        if tier.tier_value_as not in KINDS:
+            text = f'unknown "{tier.tier_value_as}": nobody has this tier; there are: '
+            yield Finding(f"{path}.tier_value_as", "warning", text + ", ".join(KINDS))
+        if tier.tier_value_as == "*" and place + 1 < len(settings.tiers):
+            text = 'behind "*" nobody has a tier: the others are never looked at'
+            yield Finding(f"{path}.tier_value_as", "warning", text)
+        if tier.ratelimit is None and tier.ratelimit_redis is None:
+            yield Finding(path, "warning", "no ratelimit: there is no limit")
+        for key in ("ratelimit", "ratelimit_redis"):
+            if (limits := getattr(tier, key)) is not None:
+                yield from _findings(limits, endpoint, service, f"{path}.{key}")
+    if all(tier.tier_value_as != "*" for tier in settings.tiers):
+        text = 'no tier is for everybody ("*"): who has none of these has no limit'
+        yield Finding(f"{where}.tiers", "warning", text)
+    if settings.tier_key.lower() not in _told_headers(endpoint, service):
+        text = f"clients choose their tier: nothing here sets {settings.tier_key}"
+        yield Finding(f"{where}.tier_key", "warning", text)
+
+
+def _told_headers(endpoint: Endpoint | None, service: Service) -> set[str]:
+    """The headers, in lower case, that a token or a key sets whatever a client sends."""
+    if endpoint is None:
+        return set()
+    validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
+    pairs = validator.propagate_claims if validator is not None else ()
+    told = {pair[1].lower() for pair in pairs if len(pair) == 2}
+    keys: ApiKeysSettings | None = service.extra_config.get(API_KEYS)
+    if keys is not None and API_KEYS in endpoint.extra_config:
+        told.add(keys.propagate_role.lower())
+    return told
 
 
 def check_backend_limit(

@@ -74,8 +74,7 @@ INSTEAD: Mapping[str, str] = {
     "modifier/response-headers": "use modifier/martian",
     "plugin/": NO_PLUGINS,
     "qos/circuit-breaker/http": "use qos/circuit-breaker",
-    "qos/ratelimit/tiered": "use qos/ratelimit/router with a strategy of header or param",
-    "qos/tiered": "use qos/ratelimit/router with a strategy of header or param",
+    "qos/tiered": "use qos/ratelimit/tiered",
     "server/static-filesystem": "use a web server",
     "server/virtualhost": "run a gateway for each host",
     "telemetry/gelf": "use telemetry/logging, and ship what it writes",
@@ -95,12 +94,17 @@ def instead(name: str) -> str | None:
     return INSTEAD[max(fits, key=len)] if fits else None
 
 
+def plugin_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The plugins that are on."""
+    names = settings.get("name", ())
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list | tuple):
+        return ()
+    return tuple(each for each in listed if isinstance(each, str))
+
+
 def is_door(name: str, settings: Any) -> bool:
     """Whether a request would pass that should not."""
     if name.startswith("plugin/") and isinstance(settings, Mapping):
-        names = settings.get("name", ())
-        listed = [names] if isinstance(names, str) else names
-        return isinstance(listed, list) and any(
-            each in GUARDING_PLUGINS for each in listed if isinstance(each, str)
-        )
+        return not GUARDING_PLUGINS.isdisjoint(plugin_names(settings))
     return name.startswith(DOORS) and not name.startswith(OUTGOING)

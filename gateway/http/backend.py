@@ -135,8 +135,10 @@ class HttpBackend:
 
 
 def _may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:
-    """Nobody between the backend and the client looks at an answer, or needs the end of it."""
+    """Nobody between the backend and the client looks at a body, or needs the end of it."""
     for row in assembly.catalog:
+        if row.leaves_bodies:
+            continue
         on_backend = row.backend_stage is not None or row.transport is not None
         if on_backend and row.namespace in backend.extra_config:
             return False

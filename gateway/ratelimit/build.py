@@ -41,18 +41,18 @@ def build_shared_router_limit(
     settings: SharedLimitSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Guard:
     """``qos/ratelimit/router/redis``."""
-    return _build_shared(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+    return build_shared(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
 
 
 def build_shared_service_limit(
     settings: SharedLimitSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
     """``qos/ratelimit/service/redis``."""
-    return guarded(_build_shared(settings, "service", assembly), service)
+    return guarded(build_shared(settings, "service", assembly), service)
 
 
-def _build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
-    """Gateways of the same ``name`` at the root count together."""
+def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
+    """The limits of ``name``, which gateways of the same name at the root count together."""
     service = assembly.service
     limits = build_limits(settings, f"redis {service.name} {name}", service)
     local = build_guard(limits, open_store(assembly))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -35,6 +36,11 @@ def root(**settings: Any) -> dict[str, Any]:
     return {"extra_config": {"auth/api-keys": {"keys": KEYS, **settings}}}
 
 
+def roles(keys: ApiKeys, key: bytes) -> Sequence[str] | None:
+    found = keys.find(key)
+    return None if found is None else found[1]
+
+
 async def test_only_keys_with_a_role_of_the_endpoint_pass() -> None:
     with serving(echoing) as service:
         async with opened(wanting(service.url, "B", "X"), **root()) as app:
@@ -58,6 +64,25 @@ async def test_who_is_refused_gets_a_bare_answer() -> None:
 async def test_without_keys_nobody_passes() -> None:
     async with opened(wanting("http://127.0.0.1:9999")) as app:
         assert (await get(app, "/a", "one")).status == 401
+
+
+async def test_each_key_has_a_limit_of_its_own_on_each_endpoint() -> None:
+    with serving(echoing) as service:
+        limited = wanting(service.url, "A", "C", client_max_rate=0.001)
+        other = {**limited, "endpoint": "/b"}
+        async with opened(limited, other, **root()) as app:
+            asked = (("/a", "one"), ("/a", "one"), ("/b", "one"), ("/a", "twö"), ("/a", "none"))
+            replies = [await get(app, target, key) for target, key in asked]
+    assert [reply.status for reply in replies] == [200, 429, 200, 200, 401]
+    assert (replies[1].headers, replies[1].body) == ({"content-length": "0"}, b"")
+
+
+async def test_a_key_that_does_not_fit_spends_nothing() -> None:
+    with serving(echoing) as service:
+        limited = wanting(service.url, "C", client_max_rate=0.001)
+        async with opened(limited, **root()) as app:
+            keys = ("one", "twö", "one", "twö")
+            assert [(await get(app, "/a", key)).status for key in keys] == [401, 200, 401, 429]
 
 
 @pytest.mark.parametrize(
@@ -100,9 +125,9 @@ async def test_the_role_is_told_and_not_the_clients_word() -> None:
 )
 def test_keys_may_be_kept_as_hashes(name: str, kept: str) -> None:
     keys = ApiKeys(ApiKeysSettings(hash=name, salt="salt", keys=(ApiKey(key=kept, roles=("A",)),)))
-    assert keys.roles(b"key") == ("A",)
-    assert keys.roles(b"other") is None
-    assert keys.roles(kept.encode()) == (("A",) if name == "plain" else None)
+    assert roles(keys, b"key") == ("A",)
+    assert keys.find(b"other") is None
+    assert roles(keys, kept.encode()) == (("A",) if name == "plain" else None)
 
 
 def test_fnv_is_the_one_without_an_a() -> None:
@@ -113,7 +138,7 @@ def test_fnv_is_the_one_without_an_a() -> None:
 
 def test_a_long_key_is_none() -> None:
     key = "x" * (LONGEST + 1)
-    assert ApiKeys(ApiKeysSettings(keys=(ApiKey(key=key),))).roles(key.encode()) is None
+    assert ApiKeys(ApiKeysSettings(keys=(ApiKey(key=key),))).find(key.encode()) is None
 
 
 @given(st.sampled_from([*HASHES]), st.binary(), st.binary())
@@ -121,7 +146,7 @@ def test_no_request_raises(name: str, header: bytes, query: bytes) -> None:
     keys = ApiKeys(ApiKeysSettings(hash=name, keys=(ApiKey(key="k"),)))
     request = Request("GET", "/", {}, [(b"authorization", header)], b"key" + query)
     for strategy in ("header", "query_string"):
-        keys.roles(build_find_key(strategy, "")(request) or b"")
+        keys.find(build_find_key(strategy, "")(request) or b"")
 
 
 @pytest.mark.parametrize(

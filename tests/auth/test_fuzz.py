@@ -54,7 +54,7 @@ def ask(tmp_path: Path) -> Callable[[list[tuple[bytes, bytes]]], bool]:
     backend = Backend(url_pattern="/{JWT.sub}/{JWT.aud}")
     open_to_all = ValidatorSettings(alg="HS256", propagate_claims=(("org", "x-org"),))
     guards = [
-        Validator(each, Endpoint(backend=(backend,)), FileKeys(str(path))).guard
+        Validator(each, Endpoint(backend=(backend,)), [FileKeys(str(path))]).guard
         for each in (wanted, open_to_all)
     ]
 

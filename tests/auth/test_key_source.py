@@ -52,7 +52,7 @@ async def first_look(source: RemoteKeys) -> None:
     waiting = source.refreshed()
     assert waiting is not None
     with fail_after(5):
-        await waiting
+        await waiting.wait()
 
 
 async def test_a_request_waits_for_the_first_look() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import fail_after, sleep
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +90,96 @@ def test_no_file_raises(content: bytes) -> None:
                 return revocations.is_revoked({"jti": "a"})
 
     assert anyio.run(read)
+
+
+def lines_of(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+LONG = 99999999999.0
+
+
+async def test_the_start_leaves_of_a_file_what_counts(tmp_path: Path) -> None:
+    path = tmp_path / "revoked"
+    path.write_text('[1, "jti-old"]\n[99999999998, "jti-a"]\n[99999999999, "jti-a"]\n[99')
+    path.chmod(0o640)
+    revocations = revoked_list(path=str(path))
+    async with revocations.opened():
+        assert revocations.is_revoked({"jti": "a"})
+        revocations.add({"jti": "b"})
+    assert path.stat().st_mode & 0o777 == 0o640
+    async with revocations.opened():
+        assert [entry for _, entry in lines_of(path)] == ["jti-a", "jti-b"]
+
+
+async def test_a_file_that_has_grown_is_written_anew_and_holds_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.auth.deny_list.SPARED", 20)
+    path = tmp_path / "revoked"
+    here, there = revoked_list(path=str(path)), revoked_list(path=str(path))
+    async with here.opened(), there.opened():
+        there.add({"jti": "first"})
+        for _ in range(40):
+            here.add({"jti": "again"})
+        with fail_after(10):
+            while len(lines_of(path)) > 20:
+                await sleep(0.01)
+        there.add({"jti": "last"})
+        for jti in ("first", "again", "last"):
+            assert here.is_revoked({"jti": jti})
+            assert there.is_revoked({"jti": jti})
+
+
+async def test_a_file_that_cannot_be_written_anew_is_used_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "revoked"
+    path.write_text('[1, "jti-old"]\n[99999999999, "jti-a"]\n')
+    (tmp_path / "revoked.new").mkdir()
+    revocations = revoked_list(path=str(path))
+    async with revocations.opened():
+        assert revocations.is_revoked({"jti": "a"})
+        revocations.add({"jti": "b"})
+        assert revocations.is_revoked({"jti": "b"})
+    assert "cannot be written anew" in caplog.text
+
+
+REVOKES_AND_REWRITES = """
+import sys, anyio
+from gateway.auth.deny_list import DenyList
+
+async def main():
+    revocations = DenyList(["jti"], 1e9, 10**6, sys.argv[1])
+    async with revocations.opened():
+        for number in range(10**6):
+            revocations.add({"jti": str(number)})
+            print(number, flush=True)
+            if number % 7 == 0:
+                await anyio.to_thread.run_sync(revocations._rewrite)
+
+anyio.run(main)
+"""
+
+
+def test_a_process_that_is_killed_has_lost_no_revocation_that_it_has_told_of(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "revoked")
+    command = [sys.executable, "-c", REVOKES_AND_REWRITES, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(300):
+            process.stdout.readline()
+        process.kill()
+        told = 300 + len(process.stdout.read().splitlines())
+
+    async def survive() -> None:
+        revocations = revoked_list(path=path, most=10**6)
+        async with revocations.opened():
+            assert all(revocations.is_revoked({"jti": str(n)}) for n in range(told))
+
+    anyio.run(survive)
 
 
 ROOT: dict[str, Any] = {"TTL": 60, "token_keys": ["jti"], "N": 3, "P": 1e-7, "hash_name": "optimal"}

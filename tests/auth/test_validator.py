@@ -201,7 +201,7 @@ def guard(tmp_path: Path, **settings: Any) -> Validator:
     path = tmp_path / "jwk.json"
     path.write_bytes(key_set(jwk("HS256"), jwk("HS256", "other", use="enc")))
     given = ValidatorSettings(alg="HS256", jwk_local_path=str(path), **settings)
-    return Validator(given, Endpoint(), FileKeys(str(path)))
+    return Validator(given, Endpoint(), [FileKeys(str(path))])
 
 
 def bearing(token: str) -> Request:
@@ -222,10 +222,12 @@ def test_what_is_remembered_of_a_token_ends_with_it(
 
 
 def test_what_is_remembered_of_a_token_ends_with_its_key(tmp_path: Path) -> None:
-    validator = guard(tmp_path)
+    path = tmp_path / "jwk.json"
+    path.write_bytes(key_set(jwk("HS256")))
+    source = FileKeys(str(path))
+    validator = Validator(ValidatorSettings(alg="HS256"), Endpoint(), [source])
     token = signed({})
     validator.guard(bearing(token))
-    source = validator._source
     source.jwks, source.version = (), 1
     with pytest.raises(Refused, match="unknown key"):
         validator.guard(bearing(token))
@@ -263,7 +265,7 @@ def test_a_key_is_found_by_what_the_strategy_names(
     named = {**jwk("HS256"), "x5t": "dGh1bWI=", "x5t#S256": "dGh1bWIy"}
     path.write_bytes(key_set(named))
     settings = ValidatorSettings(alg="HS256", key_identify_strategy=strategy)
-    validator = Validator(settings, Endpoint(), FileKeys(str(path)))
+    validator = Validator(settings, Endpoint(), [FileKeys(str(path))])
     request = bearing(signed({}, kid=kid, **header))
     if is_known:
         validator.guard(request)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog import CATALOG
+from gateway.check import check
 from gateway.config.absent import INSTEAD, LEGACY, OUTGOING, instead
 from gateway.config.findings import ConfigError, Finding
 from gateway.config.load import load
@@ -68,19 +69,20 @@ def test_what_shows_the_gateway_to_backends_does_not(name: str) -> None:
     assert [each.severity for each in told(name)] == ["warning"]
 
 
-@pytest.mark.parametrize(
-    ("names", "severity"),
-    [
-        ("basic-auth", "error"),
-        (["geoip", "ip-filter"], "error"),
-        (["geoip"], "warning"),
-        ([{}], "warning"),
-        (5, "warning"),
-    ],
-)
-def test_a_plugin_that_guards_stops_the_start(names: Any, severity: str) -> None:
-    found = told("plugin/http-server", {"name": names})
-    assert [each.severity for each in found] == [severity]
+@pytest.mark.parametrize("names", ["basic-auth", ["geoip", "ip-filter"]])
+@pytest.mark.parametrize("kind", ["plugin/http-server", "plugin/req-resp-modifier"])
+def test_a_plugin_that_guards_stops_the_start(kind: str, names: Any) -> None:
+    found = told(kind, {"name": names})
+    assert [each.severity for each in found] == ["error"]
+    assert "gateway/python" in found[0].text
+
+
+@pytest.mark.parametrize("settings", [{"name": ["geoip"]}, {"name": [{}]}, {"name": 5}, 5])
+@pytest.mark.parametrize("kind", ["plugin/http-server", "plugin/req-resp-modifier"])
+def test_another_plugin_does_not(kind: str, settings: Any) -> None:
+    loaded = load({"version": 3, "extra_config": {kind: settings}}, CATALOG, {})
+    found = [*loaded.findings, *check(loaded.service)]
+    assert [each.severity for each in found] == ["warning"]
     assert "gateway/python" in found[0].text
 
 

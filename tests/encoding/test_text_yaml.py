@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gateway.encoding import encode_yaml
+from gateway.encoding.text_yaml import _Dumper
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,24 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=10,
 )
+
+
+words = st.sampled_from(
+    ["a", "-", "~", "x: y", "a:b", "y", "No", "1e5", "0x1f", "12:30", "2020-01-01", "=", "<<", "é"]
+) | st.text(st.sampled_from("ab1 -:#.,?&*!|>%@`'\"{}[]\\/~=<é龍\u00a0\u2028\t"), max_size=6)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(words, plain, max_size=4))
+@example({"a" * 127: [], "b" * 128: {}})
+@example({"a": [[["b"], {"c": [{"d": []}]}], {}]})
+def test_what_is_written_without_the_library_is_what_it_would_write(document: Any) -> None:
+    text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, width=float("inf"))
+    assert encode_yaml(document).decode() == text
 
 
 @given(st.dictionaries(texts, values, max_size=4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,14 +10,10 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from anyio import Event, sleep, to_thread
 
 from gateway import open_gateway
-from gateway.server import ServeSettings
 
-from ..server.client import connect, get, receive_all
-from ..server.client import serving as serving_app
-from .service import Connection, Service, answering, message, serving
+from .service import answering, message, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -224,46 +219,6 @@ async def test_an_answer_to_head_has_no_body() -> None:
     assert (answered.status_code, answered.headers["x-a"]) == (200, "1")
 
 
-async def test_a_get_is_sent_again_when_a_used_connection_turns_out_to_be_closed() -> None:
-    def script(service: Service, connection: Connection, request: bytes) -> bool:
-        if len(service.requests) == 2:
-            return False  # the request on the used connection: closed without a byte
-        connection.sendall(message(b'{"n":%d}' % len(service.requests)))
-        return True
-
-    with serving(script) as service:
-        async with asking(configuration(service.url)) as client:
-            assert (await client.get("/")).json() == {"n": 1}
-            assert (await client.get("/")).json() == {"n": 3}
-
-
-async def test_a_post_is_never_sent_twice() -> None:
-    def script(service: Service, connection: Connection, request: bytes) -> bool:
-        if len(service.requests) == 2:
-            return False
-        connection.sendall(message())
-        return True
-
-    with serving(script) as service:
-        config = configuration(service.url, method="POST")
-        async with asking(config) as client:
-            await client.get("/")
-            assert (await client.get("/")).status_code == 500
-    assert len(service.requests) == 2
-
-
-async def test_an_endpoints_deadline_closes_the_connection_that_is_late() -> None:
-    def silent(service: Service, connection: Connection, request: bytes) -> None:
-        """Answers nothing."""
-
-    with serving(silent) as service:
-        config = configuration(service.url, root={"timeout": "100ms"})
-        async with asking(config) as client:
-            answer = await client.get("/")
-            assert (answer.status_code, answer.text) == (500, "context deadline exceeded")
-            assert await to_thread.run_sync(service.closed.wait, 5)
-
-
 async def test_hosts_are_asked_in_turn() -> None:
     with serving(answering(message())) as one, serving(answering(message())) as other:
         config = configuration(one.url, host=[one.url, other.url])
@@ -283,16 +238,6 @@ async def test_a_login_in_a_host_is_sent_and_never_shown() -> None:
     assert "cret" not in answer.text
 
 
-async def test_connections_are_not_kept_when_they_shall_not() -> None:
-    with serving(answering(message())) as service:
-        config = configuration(service.url, root={"disable_keep_alives": True})
-        async with asking(config) as client:
-            for _ in range(2):
-                assert (await client.get("/")).status_code == 200
-    assert service.accepted == 2
-    assert b"Connection: close" in service.requests[0]
-
-
 async def test_a_deflate_body_is_passed_on_as_it_is() -> None:
     packed = zlib.compress(b"{}")
     with serving(answering(message(packed, "200 OK", "Content-Encoding: deflate"))) as service:
@@ -300,131 +245,6 @@ async def test_a_deflate_body_is_passed_on_as_it_is() -> None:
         config["endpoints"][0]["output_encoding"] = "no-op"
         async with asking(config) as client, client.stream("GET", "/") as answer:
             assert b"".join([part async for part in answer.aiter_raw()]) == packed
-
-
-async def test_headers_that_are_late_end_the_request() -> None:
-    def silent(service: Service, connection: Connection, request: bytes) -> None:
-        """Answers nothing."""
-
-    with serving(silent) as service:
-        config = configuration(service.url, root={"response_header_timeout": "50ms"})
-        async with asking(config) as client:
-            answer = await client.get("/")
-            assert "no answer in time" in answer.text
-            assert await to_thread.run_sync(service.closed.wait, 5)
-
-
-async def test_a_body_may_come_later_than_its_headers_must() -> None:
-    def slow(service: Service, connection: Connection, request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
-        time.sleep(0.15)
-        connection.sendall(b"{}")
-
-    with serving(slow) as service:
-        config = configuration(service.url, root={"response_header_timeout": "100ms"})
-        async with asking(config) as client:
-            assert (await client.get("/")).status_code == 200
-
-
-async def test_an_idle_connection_is_closed_after_its_time() -> None:
-    with serving(answering(message())) as service:
-        config = configuration(service.url, root={"idle_connection_timeout": "50ms"})
-        async with asking(config) as client:
-            await client.get("/")
-            assert await to_thread.run_sync(service.closed.wait, 5)
-
-
-@pytest.mark.parametrize("key", ["max_idle_connections", "max_idle_connections_per_host"])
-async def test_no_more_connections_stay_idle_than_may(key: str) -> None:
-    with serving(answering(message(b'{"a": 1}'))) as service:
-        config = configuration(service.url, root={key: 1})
-        backends = [{"url_pattern": "/", "host": [service.url], "group": name} for name in "ab"]
-        config["endpoints"][0]["backend"] = backends
-        async with asking(config) as client:
-            await client.get("/")
-            assert await to_thread.run_sync(service.closed.wait, 5)
-
-
-async def test_idle_connections_are_closed_with_the_gateway() -> None:
-    with serving(answering(message())) as service:
-        async with asking(configuration(service.url)) as client:
-            await client.get("/")
-            assert not service.closed.is_set()
-        assert await to_thread.run_sync(service.closed.wait, 5)
-
-
-async def test_a_dial_that_takes_too_long_ends_the_request() -> None:
-    config = configuration("http://192.0.2.1", root={"dialer_timeout": "50ms"})
-    async with asking(config) as client:
-        answer = await client.get("/")
-    assert answer.status_code == 500
-    assert "dial 192.0.2.1: " in answer.text
-
-
-async def test_a_redirect_is_followed_to_another_host() -> None:
-    with serving(answering(message(b'{"a":1}'))) as other:
-        moved = message(b"", "302 Found", f"Location: {other.url}/there?x=1")
-        with serving(answering(moved)) as service:
-            async with asking(configuration(service.url)) as client:
-                assert (await client.get("/")).json() == {"a": 1}
-    assert other.requests[0].startswith(b"GET /there?x=1 HTTP/1.1")
-    assert f"Referer: {service.url}/b".encode() in other.requests[0]
-
-
-async def test_redirects_come_to_an_end() -> None:
-    with serving(answering(message(b"", "302 Found", "Location: /again"))) as service:
-        async with asking(configuration(service.url)) as client:
-            assert "stopped after 10 redirects" in (await client.get("/")).text
-    assert len(service.requests) == 11
-
-
-async def test_a_body_follows_a_redirect_when_the_configuration_says_so() -> None:
-    def script(service: Service, connection: Connection, request: bytes) -> None:
-        is_first = request.startswith(b"POST /b ")
-        moved = message(b"", "307 Moved", "Location: /there")
-        connection.sendall(moved if is_first else message(b'{"a":1}'))
-
-    resends = {"backend/http/client": {"send_body_on_redirect": True}}
-    for extra, status in ((resends, 200), ({}, 500)):
-        with serving(script) as service:
-            config = configuration(service.url, method="POST", extra_config=extra)
-            async with asking(config) as client:
-                answer = await client.request("GET", "/", content=b"body")
-                assert answer.status_code == status
-        assert all(request.endswith(b"\r\n\r\nbody") for request in service.requests)
-
-
-async def test_a_client_that_goes_takes_its_request_with_it() -> None:
-    """The pipe withdraws: the backend sees its connection closed."""
-
-    def silent(service: Service, connection: Connection, request: bytes) -> None:
-        """Answers nothing."""
-
-    with serving(silent) as service:
-        async with open_gateway(configuration(service.url)) as gateway:
-            asked = Event()
-
-            async def receive() -> dict[str, Any]:
-                if not asked.is_set():
-                    asked.set()
-                    return {"type": "http.request", "body": b"", "more_body": False}
-                while not service.requests:
-                    await sleep(0.005)
-                return {"type": "http.disconnect"}
-
-            async def send(message: dict[str, Any]) -> None:
-                raise AssertionError("nobody is there")
-
-            scope = {
-                "type": "http",
-                "method": "GET",
-                "path": "/",
-                "query_string": b"",
-                "headers": [],
-                "http_version": "1.1",
-            }
-            await gateway.asgi(scope, receive, send)
-            assert await to_thread.run_sync(service.closed.wait, 5)
 
 
 async def test_text_that_breaks_off_is_no_answer() -> None:
@@ -456,15 +276,3 @@ async def test_blanks_behind_a_header_are_not_part_of_it() -> None:
         config["endpoints"][0]["output_encoding"] = "no-op"
         async with asking(config) as client:
             assert (await client.get("/")).headers["x-a"] == "1"
-
-
-async def test_a_redirect_may_lead_to_a_host_that_was_never_asked() -> None:
-    with serving(answering(message(b'{"a":1}'))) as target:
-        moved = message(b"", "302 Found", f"Location: {target.url}/x")
-        with serving(answering(moved)) as service:
-            async with open_gateway(configuration(service.url)) as gateway:
-                # A server starts its tasks in a context that knows of no async library.
-                async with serving_app(gateway.asgi, ServeSettings(grace=1)) as (port, _):
-                    client = await connect(port)
-                    await client.send(get("/", "Connection: close"))
-                    assert (await receive_all(client)).endswith(b'{"a":1}')

@@ -1,4 +1,4 @@
-"""modifier/martian: each modifier on requests and answers, without sockets but for one test."""
+"""modifier/martian: each modifier on requests and answers, without sockets."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalog import CATALOG
-from gateway.check import check
-from gateway.config.findings import ConfigError
-from gateway.config.load import load
 from gateway.errors import BackendFailure, GatewayError
 from gateway.http.connection import Answer
 from gateway.http.heads import Outgoing, write_head
 from gateway.http.martian.conditions import match_host
 from gateway.http.martian.exchange import Answered, Sent
-from gateway.http.martian.parse import MartianError, UnknownModifierError, parse
+from gateway.http.martian.parse import parse
 from gateway.http.martian.stage import TABLE
 from gateway.http.targets import parse_host
-
-from .service import answering, message, serving
-from .test_backend import asking, configuration
 
 HEADERS = [(b"x-one", b"1"), (b"x-two", b"a"), (b"x-two", b"b"), (b"cookie", b'c=v; d="w"')]
 
@@ -284,80 +277,6 @@ def test_a_scope_narrows_what_a_modifier_does() -> None:
 
 def test_the_case_of_a_key_does_not_matter() -> None:
     assert answered({"status.Modifier": {"STATUSCODE": 404, "other": None}}).status == 404
-
-
-WRONG: list[tuple[Any, str, str]] = [
-    ([], "", "expected one modifier"),
-    ({"a.B": {}, "c.D": {}}, "", "expected one modifier"),
-    ({"header.Modifier": []}, "header.Modifier", "expected an object"),
-    ({"header.Modifier": {"value": "b"}}, "header.Modifier.name", "not the name of a header"),
-    ({"header.Modifier": {"name": "a", "value": 1}}, "header.Modifier", "Expected `str`"),
-    ({"header.Modifier": {"name": "a", "value": "\r\n"}}, "header.Modifier.value", "control"),
-    ({"header.Modifier": {"name": "a", "scope": ["all"]}}, "header.Modifier.scope", "request"),
-    ({"header.Id": {"scope": ["response"]}}, "header.Id.scope", "nothing to do"),
-    ({"status.Modifier": {"statusCode": 99}}, "status.Modifier.statusCode", "no status"),
-    ({"body.Modifier": {"body": "!"}}, "body.Modifier.body", "Base64"),
-    ({"port.Modifier": {}}, "port.Modifier", "expected one of"),
-    ({"port.Modifier": {"port": 70000}}, "port.Modifier.port", "expected a port"),
-    ({"cookie.Modifier": {"name": "a b"}}, "cookie.Modifier.name", "not the name"),
-    ({"cookie.Modifier": {"name": "a", "expires": "soon"}}, "cookie.Modifier", "Invalid"),
-    ({"stash.Modifier": {"HeaderName": "a","scope":["response"]}}, "stash.Modifier.scope", "both"),
-    ({"url.Filter": {}}, "url.Filter.modifier", "expected one modifier"),
-    ({"url.RegexFilter": {"regex": "(", "modifier": MARK}}, "url.RegexFilter.regex", "pattern"),
-    ({"url.Filter": {"modifier": MARK, "else": []}}, "url.Filter.else", "expected one"),
-    ({"fifo.Group": {"modifiers": [MARK, 1]}}, "fifo.Group.modifiers[1]", "expected one"),
-    ({"priority.Group": {"modifiers": [1]}}, "priority.Group.modifiers[0]", "expected an object"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("document", "path", "text"), WRONG)
-def test_what_is_wrong_is_told_with_its_path(document: Any, path: str, text: str) -> None:
-    with pytest.raises(MartianError, match=text) as caught:
-        parse(document, "", TABLE)
-    assert caught.value.path == path
-    assert not isinstance(caught.value, UnknownModifierError)
-
-
-def loaded(document: Any, **extra: Any) -> Any:
-    of_backend = {"modifier/martian": document, **extra}
-    return load(configuration("http://a.test", extra_config=of_backend), CATALOG, {})
-
-
-def test_what_is_wrong_stops_the_start() -> None:
-    with pytest.raises(
-        ConfigError, match=r'"modifier/martian"\]\.status\.Modifier\.statusCode: no'
-    ):
-        loaded({"status.Modifier": {"statusCode": 1}})
-
-
-@pytest.mark.parametrize(
-    "document",
-    [{"no.Such": {}}, {"fifo.Group": {"modifiers": [MARK, {"no.Such": {}}]}}, {}],
-)
-def test_what_has_no_effect_is_remarked_on(document: Any) -> None:
-    service = loaded(document).service
-    [finding] = check(service)
-    assert "without effect" in finding.text
-
-
-@pytest.mark.anyio
-async def test_a_name_that_nobody_knows_makes_nothing_of_the_whole() -> None:
-    group = {"fifo.Group": {"modifiers": [MARK, {"no.Such": {}}]}}
-    with serving(answering(message())) as service:
-        config = configuration(service.url, extra_config={"modifier/martian": group})
-        async with asking(config) as client:
-            assert (await client.get("/")).status_code == 200
-    assert b"X-Mark" not in service.requests[0]
-
-
-@pytest.mark.anyio
-async def test_a_modifier_that_cannot_go_on_fails_its_request() -> None:
-    twice = {"header.Append": {"name": "Host", "value": "x", "scope": ["request"]}}
-    with serving(answering(message())) as service:
-        config = configuration(service.url, extra_config={"modifier/martian": twice})
-        async with asking(config) as client:
-            assert (await client.get("/")).status_code == 500
-    assert service.requests == []
 
 
 FILTERS: dict[str, dict[str, Any]] = {

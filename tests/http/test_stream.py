@@ -101,6 +101,63 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_there(server: ServerN
     assert rest == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
+PASSED: dict[str, Any] = {
+    "qos/circuit-breaker": {"interval": 60, "timeout": 10, "max_errors": 1},
+    "qos/ratelimit/proxy": {"max_rate": 1000, "capacity": 1000},
+    "validation/cel": [
+        {"check_expr": "req_method == 'GET'"},
+        {"check_expr": "resp_metadata_status == 200"},
+    ],
+}
+
+
+async def test_breakers_limits_and_expressions_hand_on_what_they_do_not_look_at(
+    server: ServerName,
+) -> None:
+    backend = Reluctant(CHUNKED + chunk(b"one"), chunk(b"two") + b"0\r\n\r\n")
+    with serving(backend) as service:
+        config = configuration(service.url)
+        endpoint = config["endpoints"][0]
+        endpoint["extra_config"] = {"validation/cel": PASSED["validation/cel"]}
+        endpoint["backend"][0]["extra_config"] = PASSED
+        async with client_of(config, server) as new:
+            client: SocketStream = await new()
+            await client.send(get("/", CLOSE))
+            began = await receive_until(client, b"one\r\n")
+            backend.go_on.set()
+            rest = await receive_all(client)
+    assert began.startswith(b"HTTP/1.1 200")
+    assert rest == b"3\r\ntwo\r\n0\r\n\r\n"
+
+
+async def test_an_answer_behind_them_may_be_larger_than_those_that_are_kept(
+    server: ServerName,
+) -> None:
+    answer = CHUNKED + chunk(b"x" * MEBIBYTE) * 3 + b"0\r\n\r\n"
+    with serving(answering(answer)) as service:
+        config = configuration(service.url, extra_config={"gateway": {"max_answer_bytes": 1000}})
+        config["endpoints"][0]["backend"][0]["extra_config"] = PASSED
+        async with client_of(config, server) as new:
+            client: SocketStream = await new()
+            await client.send(get("/", CLOSE))
+            received = await receive_all(client)
+    assert received.count(b"x") >= 3 * MEBIBYTE
+
+
+async def test_a_breaker_behind_a_stream_opens_all_the_same(server: ServerName) -> None:
+    with serving(answering(b"no HTTP", stays_open=False)) as service:
+        config = configuration(service.url)
+        config["endpoints"][0]["backend"][0]["extra_config"] = {
+            "qos/circuit-breaker": {"interval": 60, "timeout": 60, "max_errors": 0}
+        }
+        async with client_of(config, server) as new:
+            for _ in range(3):
+                client: SocketStream = await new()
+                await client.send(get("/", CLOSE))
+                assert (await receive_all(client)).startswith(b"HTTP/1.1 500")
+    assert service.accepted == 1
+
+
 async def test_a_length_that_was_told_is_told_and_both_connections_are_kept(
     server: ServerName,
 ) -> None:
