@@ -28,18 +28,19 @@ class KeySettings(Struct, frozen=True, kw_only=True):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """All that are named."""
-        return (self.jwk_url,) if self.jwk_url else ()
+        """Those that count."""
+        return (self.jwk_url,) if self.jwk_url and not self.jwk_local_path else ()
 
     @property
     def is_insecure(self) -> bool:
         """Its keys cannot be trusted: KrakenD then answers every request with 401."""
-        are_secure = self.urls and all(url.startswith("https://") for url in self.urls)
+        named = {self.jwk_url, *self.urls} - {""}
+        are_secure = named and all(url.startswith("https://") for url in named)
         return not self.disable_jwk_security and not are_secure
 
 
 class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
-    """``auth/validator``. ``jwk_local_path``, ``jwk_url`` and ``jwk_urls`` count together.
+    """``auth/validator``. ``jwk_urls`` count beside ``jwk_local_path``, or without it ``jwk_url``.
     ``cache_duration``, ``shared_cache_duration``: in seconds; the latter counts at the root only,
     where nothing else does. ``jwk_urls`` and ``require_exp`` are ours."""
 
@@ -67,7 +68,7 @@ class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        return tuple(url for url in (self.jwk_url, *self.jwk_urls) if url)
+        return (*super().urls, *(url for url in self.jwk_urls if url))
 
 
 VALIDATOR_OURS = frozenset({"jwk_urls", "require_exp"})

@@ -150,8 +150,7 @@ def check_keys(settings: KeySettings, sources: Sequence[KeySettings]) -> Remarks
         )
     has_url = any(each.jwk_url for each in sources)
     if settings.jwk_local_path and settings.jwk_url:
-        text = "it counts as well (KrakenD: not)" if has_url else "it has no effect"
-        yield "jwk_url", f"beside jwk_local_path {text}"
+        yield "jwk_url", "beside jwk_local_path it has no effect"
     for number in settings.cipher_suites:
         if number not in CIPHERS and number not in TLS13:
             yield "cipher_suites", f"unknown {number}, left out"

@@ -48,7 +48,7 @@ async def test_the_keys_of_every_source_count(tmp_path: Path) -> None:
     path.write_bytes(key_set(jwk("HS256", "own")))
     one, two = key_set(secret(FIRST, "1")), key_set(secret(SECOND, "2"))
     with two_issuers(one, two) as (first, second, backend):
-        validator = asking(second.url, jwk_url=first.url, jwk_local_path=str(path))
+        validator = asking(first.url, second.url, jwk_local_path=str(path))
         async with opened(endpoint(backend.url, validator)) as app:
             for token in (
                 signed({}, kid="own"),
@@ -58,6 +58,17 @@ async def test_the_keys_of_every_source_count(tmp_path: Path) -> None:
                 assert (await get(app, "/a", token)).status == 200
             assert (await get(app, "/a", signed({}, kid="1", key=SECOND))).status == 401
             assert (await get(app, "/a", signed({}, kid="3", key=SECOND))).status == 401
+
+
+async def test_a_url_beside_a_file_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(key_set(jwk("HS256", "own")))
+    one, two = key_set(secret(FIRST, "1")), key_set(secret(SECOND, "2"))
+    with two_issuers(one, two) as (first, _, backend):
+        validator = asking(jwk_url=first.url, jwk_local_path=str(path))
+        async with opened(endpoint(backend.url, validator)) as app:
+            assert (await get(app, "/a", signed({}, kid="own"))).status == 200
+            assert (await get(app, "/a", signed({}, kid="1", key=FIRST))).status == 401
 
 
 @pytest.mark.parametrize("kid", ["k", None])
@@ -171,7 +182,7 @@ def test_what_is_different_here_is_remarked_on(tmp_path: Path) -> None:
     path.write_bytes(key_set(jwk("RS256")))
     insecure = {"disable_jwk_security": True, "audience": ["a"], "require_exp": True}
     text = remarks({}, jwk_url="https://a", jwk_local_path=str(path), **insecure)
-    assert "beside jwk_local_path it counts as well (KrakenD: not)" in text
+    assert "beside jwk_local_path it has no effect" in text
     text = remarks({}, jwk_urls=["https://a"], cache=True)
     assert "only this gateway knows: jwk_urls" in text
     text = remarks(aggregating("https://a"), jwk_url="http://localhost:9876", **insecure)
