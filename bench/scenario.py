@@ -58,7 +58,10 @@ class Scenario(Struct, frozen=True):
     """``title``: what readers of the report see.
 
     ``connections``: of the closed loop, and those that wait. ``rate``: requests a second of the
-    open loop; 0 for a third of what the slowest candidate can do. ``takes``: messages per request.
+    open loop; 0 for a third of what the slowest candidate can do. ``takes``: messages per request
+    that takes any. ``backlog``: while an open loop runs, so many messages wait in each queue, and
+    nobody is on its other side; 0 for queues in operation: those that are consumed are fed at the
+    same rate, and what is published is read.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Scenario(Struct, frozen=True):
     connections: int = 64
     rate: float = 0.0
     takes: int = 1
+    backlog: int = 0
     answer_bytes: int = SMALL
 
     @property
@@ -82,6 +86,18 @@ class Scenario(Struct, frozen=True):
     @property
     def publishes(self) -> bool:
         return any(call.body_bytes for call in self.calls)
+
+    @property
+    def taking_part(self) -> float:
+        """Of its requests: those that publish nothing."""
+        taking = sum(call.weight for call in self.calls if not call.body_bytes)
+        return taking / sum(call.weight for call in self.calls)
+
+    @property
+    def is_in_operation(self) -> bool:
+        """While an open loop runs. Of ``recovery`` the queues hold what its low rate takes: whoever
+        feeds them would lose its own connection."""
+        return self.kind == "requests" and self.uses_broker and not self.backlog
 
     @property
     def target(self) -> str:

@@ -58,6 +58,7 @@ async def _run(load: Load, begin: Callable[[], None], tell: Callable[[Progress],
     gc.disable()
     if isinstance(load, Timetable):
         _at_once()
+    tell(Progress(0, 0))
     began, cpu = time.monotonic(), time.process_time()
     begin()
     teller = loop.create_task(_keep_telling(load, tell))

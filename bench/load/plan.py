@@ -83,7 +83,8 @@ class LoadResult(Struct, frozen=True, tag=True):
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """Told a few times a second: answers so far, and those that failed."""
+    """Told when the load begins, then a few times a second: answers so far, and those that
+    failed."""
 
     answered: int
     failed: int
