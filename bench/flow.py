@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 
 import uvloop
@@ -48,12 +48,21 @@ class FlowPlan(Struct, frozen=True):
 
 
 class Flowed(Struct, frozen=True):
-    """``fed``: messages that each queue was given. ``behind``: how many were due at most and not
-    there yet. ``read``: numbers that were read, each acknowledged."""
+    """``fed``: messages that each queue was given. ``behind``: in each step, how many were due at
+    most and not there yet. ``read``: numbers that were read, each acknowledged."""
 
     fed: int
-    behind: int
+    behind: list[int]
     read: list[int]
+
+
+def step_at(steps: Sequence[Step], elapsed: float) -> int:
+    """Which step it is; the last one when all are over."""
+    for index, step in enumerate(steps):
+        elapsed -= step.seconds
+        if elapsed < 0:
+            return index
+    return len(steps) - 1
 
 
 def due(steps: Sequence[Step], elapsed: float) -> int:
@@ -68,21 +77,24 @@ def due(steps: Sequence[Step], elapsed: float) -> int:
 class Feeder:
     """Puts the same number of messages into each of ``feeds``, until it ``is_over``."""
 
-    def __init__(self, filler: Filler, feeds: Sequence[Feed]) -> None:
+    def __init__(self, filler: Filler, feeds: Sequence[Feed], steps: Sequence[Step]) -> None:
         self.fed = 0
-        self.behind = 0
+        self.behind = [0] * len(steps)
         self.is_over = False
         self._filler = filler
         self._feeds = feeds
+        self._steps = steps
         self._bodies = [partial(message, feed.series, size=feed.body_bytes) for feed in feeds]
 
-    async def feed(self, steps: Sequence[Step]) -> None:
+    async def feed(self) -> None:
         """Returns when the broker has put all of it into the queues."""
         began = time.monotonic()
         while not self.is_over:
-            wanted = due(steps, time.monotonic() - began)
-            self.behind = max(self.behind, wanted - self.fed)
+            elapsed = time.monotonic() - began
+            wanted = due(self._steps, elapsed)
             if wanted > self.fed:
+                step = step_at(self._steps, elapsed)
+                self.behind[step] = max(self.behind[step], wanted - self.fed)
                 for feed, body in zip(self._feeds, self._bodies, strict=True):
                     numbers = range(feed.first + self.fed, feed.first + wanted)
                     self._filler.put("", feed.queue, map(body, numbers))
@@ -99,10 +111,10 @@ async def flow(plan: FlowPlan, lines: asyncio.StreamReader) -> Flowed:
         filler = await stack.enter_async_context(open_filler(plan.url))
         connection, channel = await stack.enter_async_context(opened_channel(plan.url))
         found = await stack.enter_async_context(reading(connection, channel, plan.reads))
-        feeder = Feeder(filler, plan.feeds)
+        feeder = Feeder(filler, plan.feeds, plan.steps)
         print("ready", flush=True)
         if await lines.readline():
-            feeding = asyncio.create_task(feeder.feed(plan.steps))
+            feeding = asyncio.create_task(feeder.feed())
             await lines.read()
             feeder.is_over = True
             await feeding
@@ -138,8 +150,9 @@ class Flow:
             raise LoadError(f"the flow ended with {self._process.wait()}")
 
     def begin(self) -> None:
-        """The load begins."""
-        self._write(b"\n")
+        """The load begins. A process that is gone is told by :meth:`end`."""
+        with suppress(BrokenPipeError):
+            self._write(b"\n")
 
     def end(self) -> Flowed:
         """The load is over."""

@@ -35,7 +35,6 @@ class Stock:
     """The queues of a scenario in one virtual host.
 
     ``filled``: how many messages each full queue was given; their numbers follow on each other.
-    ``shortage``: why queues were not in operation while the last load was on, "" when they were.
     """
 
     def __init__(self, scenario: Scenario, url: str) -> None:
@@ -43,7 +42,7 @@ class Stock:
         self.scenario = scenario
         self.full = [queue for queue in scenario.queues if queue.is_full]
         self.filled = 0
-        self.shortage = ""
+        self._behind: list[int] = []
         self._backlog = 0
         self._taken: list[int] = []
         self._read: list[int] = []
@@ -114,9 +113,12 @@ class Stock:
             flowed = flow.end()
         self.filled += flowed.fed
         self._read += flowed.read
-        self.shortage = ""
-        if flowed.behind > self._reserve / 2:
-            self.shortage = f"queues were refilled {flowed.behind} messages late"
+        self._behind = flowed.behind
+
+    def shortage(self, step: int) -> str:
+        """Why queues were not in operation in that step of the last load; "" when they were."""
+        behind = self._behind[step] if self._behind else 0
+        return f"queues were refilled {behind} messages late" if behind > self._reserve / 2 else ""
 
     def _flow_plan(self, steps: Sequence[Step]) -> FlowPlan:
         scenario = self.scenario

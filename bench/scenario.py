@@ -27,6 +27,10 @@ queue; the time from publishing a message to its answer. ``agents``: how fast fu
 worked off. ``recovery``: requests at a low rate while the broker closes every connection.
 """
 
+FLOORS: dict[Kind, str] = {"waiting": "tap", "agents": "by-hand"}
+"""Candidates with which others are compared where an application that does nothing on the same
+server says nothing. ``recovery`` has none: how soon one connects again is a decision, no cost."""
+
 
 class Queue(Struct, frozen=True):
     """``is_full``: kept full of numbered messages of ``body_bytes`` while there is load.
@@ -78,6 +82,11 @@ class Scenario(Struct, frozen=True):
     takes: int = 1
     backlog: int = 0
     answer_bytes: int = SMALL
+
+    @property
+    def floor(self) -> str:
+        """Of all candidates; "" when each has its own."""
+        return FLOORS.get(self.kind, "")
 
     @property
     def uses_broker(self) -> bool:

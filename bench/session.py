@@ -132,7 +132,7 @@ class Session:
                 self._of_step(mode, step, result.cpu_share, before, requests)
                 for step in result.steps
             ]
-        return [self._unless_short(run) for run in runs]
+        return [self._unless_short(run, index) for index, run in enumerate(runs)]
 
     def wait_for_messages(self, rate: float, seconds: float) -> Run:
         """Messages at a fixed rate for clients that wait: from publishing to the answer."""
@@ -183,6 +183,8 @@ class Session:
             time.sleep(0.01)
         took = time.monotonic() - began
         missing = expected - done()
+        if not self.scenario.target:
+            self._tally.received += self._tools.backend.take()
         self.rate = (messages - missing) / took
         statuses = {200: messages - missing, **({0: missing} if missing > 0 else {})}
         return self._of_answers("agents", "own", messages - missing, took, statuses, before)
@@ -217,7 +219,7 @@ class Session:
         """Of all numbered messages; call it when the process has ended."""
         if self._stock is None:
             return None
-        return self._tally.account(self.scenario, self._stock, self._tools.backend)
+        return self._tally.account(self.scenario, self._stock)
 
     # Between the two.
 
@@ -275,11 +277,11 @@ class Session:
             stock.lengthen(math.ceil(requests * 1.05 + 100))
         yield lambda: None
 
-    def _unless_short(self, run: Run) -> Run:
+    def _unless_short(self, run: Run, step: int = 0) -> Run:
         """Refused when queues were not fed as they should have been."""
         if self._stock is None or run.refused:
             return run
-        return replace(run, refused=self._stock.shortage)
+        return replace(run, refused=self._stock.shortage(step))
 
     def _read_meter(self) -> Meter:
         return read_meter(self.process.pid, self._tools.broker)

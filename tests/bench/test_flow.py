@@ -11,13 +11,14 @@ from pamqp.commands import Basic
 
 from bench.account import Account, consumed, published
 from bench.fill import open_filler
-from bench.flow import Feed, FlowPlan, due, open_flow
+from bench.flow import Feed, FlowPlan, due, open_flow, step_at
 from bench.load.own import LoadError
 from bench.load.plan import Step
 from bench.messages import PUBLISHED, first_number, message, numbers_in
 from bench.queues import RESERVE, Stock, drain
 from bench.reading import opened_channel
 from bench.scenarios import all_scenarios
+from gateway.broker import Broker
 
 STEPS = [Step(500, 0.2), Step(2000, 0.2)]
 EXPECTED, SECONDS = 500, 0.4
@@ -60,6 +61,7 @@ def test_the_rate_follows_the_steps() -> None:
     moments = (-1, 0, 1, 2, 2.5, 3, 99)
     assert [due(steps, moment) for moment in moments] == [0, 0, 100, 200, 350, 500, 500]
     assert due([], 1) == 0
+    assert [step_at(steps, moment) for moment in moments] == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_each_queue_is_given_every_number_once_and_not_before_its_time(vhost_url: str) -> None:
@@ -155,10 +157,23 @@ def test_a_load_whose_queues_are_refilled_too_late_is_told(vhost_url: str) -> No
     with stock.in_operation([Step(1_000_000, 0.01)]) as begin:
         begin()
         wait_until(lambda: stock.count("bench-0") == RESERVE + 10_000)
-    assert "late" in stock.shortage
+    assert "late" in stock.shortage(0)
     with stock.in_operation([Step(100, 0.01)]) as begin:
         begin()
-    assert stock.shortage == ""
+    assert stock.shortage(0) == ""
+
+
+def test_a_feeder_that_loses_its_connection_fails_the_load(
+    vhost_url: str, broker: Broker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stock = stock_of("consume-1", vhost_url)
+    with pytest.raises(LoadError):
+        with stock.in_operation([Step(100, 60)]) as begin:
+            begin()
+            wait_until(lambda: stock.count("bench-0") > RESERVE)
+            vhost = vhost_url.rsplit("/", 1)[1]
+            broker.ctl("close_all_connections", "--vhost", vhost, "test")
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_a_broker_that_is_not_there_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
