@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from .messages import numbers_in
-
 
 class Account(Struct, frozen=True):
     """``numbered``: messages that were put in or published. ``lost``: gone, and nobody has them.
@@ -31,17 +29,17 @@ class Account(Struct, frozen=True):
 def consumed(
     filled: set[int],
     received: Iterable[int],
-    remaining: Iterable[bytes],
+    remaining: Iterable[int],
     uncounted: int = 0,
     doubtful: int = 0,
 ) -> Account:
-    """``received``: numbers in answers; ``remaining``: what is in the queues at the end.
+    """``received``: numbers in answers; ``remaining``: what no candidate took of the queues.
 
     ``uncounted``: messages in answers whose numbers are not known, ``doubtful``: how many may
     have been in flight beside those.
     """
     received_times = Counter(received)
-    remaining_times = Counter(numbers_in(remaining))
+    remaining_times = Counter(remaining)
     times = received_times + remaining_times
     missing = len(filled - times.keys()) - uncounted
     return Account(
@@ -53,15 +51,15 @@ def consumed(
 
 
 def published(
-    confirmed: Iterable[int], queued: Iterable[bytes], uncounted: int = 0, doubtful: int = 0
+    confirmed: Iterable[int], queued: Iterable[int], uncounted: int = 0, doubtful: int = 0
 ) -> Account:
-    """``confirmed``: numbers of requests answered with 2xx; ``queued``: what is in the queue.
+    """``confirmed``: numbers of requests answered with 2xx; ``queued``: what came into the queue.
 
     A generator that does not tell numbers publishes the same one all the time
     (:data:`UNTOLD`): ``uncounted`` of these were confirmed.
     """
     wanted = set(confirmed)
-    there = Counter(numbers_in(queued))
+    there = Counter(queued)
     untold = there.pop(UNTOLD, 0)
     missing = uncounted - untold
     return Account(

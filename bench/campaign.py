@@ -7,25 +7,24 @@ other were measured within seconds.
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct, json
+from msgspec import Struct
 
 from .candidates import Candidate, running
-from .direct import Direct
 from .document import Life, Run
 from .load.own import LoadError
 from .load.plan import Step
-from .measure import cpu_seconds
 from .profile import recorded
 from .queues import Stock
 from .scenario import Scenario
 from .session import Session, Tools
+from .summary import knee_of, point_of
+from .without_http import clients_beside, deliver, run_client
 
 PART = 1 / 3
 """Of what the slowest candidate can do in a closed loop: the rate of the open loop. Requests that
@@ -33,12 +32,6 @@ come one by one cost more than those that come in bursts, so the knee is below s
 
 SWEEP = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Parts of what a candidate can do, that its sweep offers."""
-
-DIRECT = {"consume-1": "consume", "publish": "publish"}
-"""Scenarios beside which the broker's limit is measured, and what its client does."""
-
-DIRECT_CLIENTS = {"aiormq": 40_000, "tap": 120_000}
-"""And more messages a second than it takes."""
 
 RECOVERY_TIME = 6.0
 PROFILE_TIME = 5.0
@@ -102,14 +95,12 @@ class Campaign:
         for repetition in range(self._options.repetitions):
             for scenario in self._scenarios:
                 self._visit(repetition, scenario)
-                if self._options.has_direct and scenario.name in DIRECT:
+                if self._options.has_direct:
                     self._measure_direct(repetition, scenario)
 
     def _visit(self, repetition: int, scenario: Scenario) -> None:
         """One repetition of one scenario."""
-        candidates = [
-            each for each in self._candidates if scenario.kind == "requests" or not each.is_floor
-        ]
+        candidates = [each for each in self._candidates if each.takes_part(scenario)]
         try:
             with ExitStack() as stack:
                 sessions = list(self._sessions(repetition, scenario, candidates, stack))
@@ -141,7 +132,7 @@ class Campaign:
     ) -> Generator[Session]:
         url = self._urls[candidate.name]
         stock = None
-        if scenario.uses_broker and not candidate.is_floor:
+        if scenario.uses_broker and not (candidate.is_floor and scenario.kind == "requests"):
             stock = Stock(scenario, url)
             stock.set_up()
             if scenario.kind != "agents":
@@ -194,8 +185,13 @@ class Campaign:
     def _sweep(self, session: Session) -> None:
         self._begin(session, "sweep")
         steps = [Step(part * session.rate, self._options.seconds) for part in SWEEP]
-        for run in session.offer_steps(steps, "sweep"):
+        runs = session.offer_steps(steps, "sweep")
+        for run in runs:
             self._note(run)
+        knee = knee_of([point_of([run]) for run in runs])
+        if knee is not None:
+            self._begin(session, f"half of the knee, {knee / 2:.0f}/s")
+            self._note_valid(partial(session.offer, knee / 2, self._options.seconds, "half"))
 
     def _load_otherwise(self, session: Session) -> None:
         scenario, seconds = session.scenario, self._options.seconds
@@ -213,44 +209,18 @@ class Campaign:
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
         """The broker's limit: the same messages without HTTP."""
         url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
-        for name in DIRECT_CLIENTS:
+        options = self._options
+        for name in clients_beside(scenario):
             candidate = Candidate(name, name, "")
             self._display.begin(repetition, scenario, candidate, "without HTTP")
-            self._note(self._direct(repetition, scenario, name, url))
-
-    def _direct(self, repetition: int, scenario: Scenario, name: str, url: str) -> Run:
-        broker, seconds = self._tools.broker, self._options.seconds
-        stock = Stock(scenario, url)
-        stock.set_up()
-        if stock.full:
-            stock.top_up(round(DIRECT_CLIENTS[name] * seconds))
-        queue = scenario.queues[0]
-        before = cpu_seconds(broker.pid) if broker is not None else 0.0
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "bench.direct", name, DIRECT[scenario.name], url),
-                *(queue.routing_key or queue.name, str(seconds)),
-            ],
-            check=True,
-            stdout=subprocess.PIPE,
-        )
-        direct = json.decode(done.stdout, type=Direct)
-        per_message = 1e6 / max(1, direct.messages)
-        broker_cpu = (cpu_seconds(broker.pid) - before) * per_message if broker else None
-        return Run(
-            scenario=scenario.name,
-            candidate=name,
-            repetition=repetition,
-            mode="direct",
-            tool="own",
-            seconds=direct.seconds,
-            requests=direct.messages,
-            rate=direct.messages / direct.seconds,
-            statuses={200: direct.messages},
-            cpu=direct.cpu * per_message,
-            broker_cpu=broker_cpu,
-            refused="a queue ran empty" if stock.full and not stock.least() else "",
-        )
+            stock = Stock(scenario, url)
+            stock.set_up()
+            if scenario.kind == "waiting":
+                rate, seconds = options.rate or scenario.rate, max(1.0, options.seconds)
+                run = deliver(stock, repetition, rate, seconds, self._tools)
+            else:
+                run = run_client(name, stock, repetition, options.seconds, self._tools)
+            self._note(run)
 
     def _profile(self, session: Session, folder: Path) -> None:
         """A flame graph of a load that is not counted: to be looked at costs time."""
@@ -272,10 +242,10 @@ def load_count(
     scenarios: Sequence[Scenario], candidates: Sequence[Candidate], options: Options
 ) -> int:
     """How many runs there will be."""
-    contenders = sum(not each.is_floor for each in candidates)
-    of_requests = 1 + (len(SWEEP) if options.is_sweep else 1 + options.uses_k6)
+    of_requests = 1 + (len(SWEEP) + 1 if options.is_sweep else 1 + options.uses_k6)
     count = 0
     for scenario in scenarios:
-        count += len(candidates) * of_requests if scenario.kind == "requests" else contenders
-        count += len(DIRECT_CLIENTS) if options.has_direct and scenario.name in DIRECT else 0
+        loads = of_requests if scenario.kind == "requests" else 1
+        count += loads * sum(each.takes_part(scenario) for each in candidates)
+        count += len(clients_beside(scenario)) if options.has_direct else 0
     return count * options.repetitions

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from .messages import PUBLISHED, message, numbers_in
 from .process import free_port
-from .scenario import Call, Scenario
+from .scenario import Call, Kind, Scenario
 
 START_TIME = 40.0
 STOP_TIME = 15.0
@@ -27,7 +27,8 @@ STOP_TIME = 15.0
 class Candidate(Struct, frozen=True):
     """``command`` and the values of ``environ`` may name {python}, {config}, {port} and {bytes}.
 
-    ``floor``: the candidate that it is compared with; "" for a floor itself.
+    ``floor``: the candidate that it is compared with; "" for a floor itself, which takes part in
+    scenarios of its ``kind``.
     """
 
     name: str
@@ -35,10 +36,14 @@ class Candidate(Struct, frozen=True):
     command: str
     floor: str = ""
     environ: dict[str, str] = {}
+    kind: Kind = "requests"
 
     @property
     def is_floor(self) -> bool:
         return not self.floor
+
+    def takes_part(self, scenario: Scenario) -> bool:
+        return not self.is_floor or self.kind == scenario.kind
 
 
 _HYPERCORN = "{python} -m hypercorn bench.floor:app --bind 127.0.0.1:{port} --log-level warning"
@@ -97,6 +102,10 @@ SERVERS: dict[str, tuple[Candidate, Candidate]] = {
     ),
 }
 """The gateway and its floor on each server."""
+
+BY_HAND = Candidate(
+    "by-hand", "by hand on aiormq", "{python} -m bench.by_hand {config}", kind="agents"
+)
 
 
 def available_servers() -> list[str]:

@@ -18,7 +18,7 @@ from gateway.broker import Broker, open_broker
 
 from .backend import open_backend
 from .campaign import Campaign, Options, load_count
-from .candidates import Candidate, available_servers, chosen, peer
+from .candidates import BY_HAND, Candidate, available_servers, chosen, peer
 from .compare import changes, regressions
 from .document import Document, Named, read, write
 from .load.own import LoadError, open_generator
@@ -76,6 +76,8 @@ def measure(options: argparse.Namespace) -> Document:
     candidates = chosen(_servers(options), peers)
     if options.url and sum(not each.is_floor for each in candidates) > 1:
         raise UsageError("a broker by --url has one virtual host: measure one candidate there")
+    if not options.url:
+        candidates = [BY_HAND] * any(map(BY_HAND.takes_part, scenarios)) + candidates
     own = Options(
         seconds=options.seconds,
         warm_up=options.warm_up,
@@ -113,7 +115,8 @@ def measure(options: argparse.Namespace) -> Document:
         except KeyboardInterrupt:
             notes.append("interrupted: what was complete by then")
     notes += campaign.problems
-    direct = DIRECT_NAMES if any(run.mode == "direct" for run in campaign.runs) else []
+    named = {run.candidate for run in campaign.runs}
+    direct = [each for each in DIRECT_NAMES if each.name in named]
     return Document(
         started=started,
         version=VERSION,
@@ -121,7 +124,7 @@ def measure(options: argparse.Namespace) -> Document:
         machine=machine,
         seconds=own.seconds,
         repetitions=own.repetitions,
-        scenarios=[Named(each.name, each.title) for each in scenarios],
+        scenarios=[Named(each.name, each.title, each.floor) for each in scenarios],
         candidates=[Named(each.name, each.title, each.floor) for each in candidates] + direct,
         runs=campaign.runs,
         lives=campaign.lives,

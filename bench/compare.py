@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from .document import Document
-from .summary import Cell, Spread, cells
+from .summary import Cell, Spread, cells, floors_of
 
 WORTH_MENTIONING = {"cpu": 0.05, "rate": 0.05, "p50": 0.15, "p99": 0.25, "start": 0.25}
 """The least change of a median that is told, as a part of it; percentiles are noisier than CPU."""
@@ -39,16 +39,16 @@ def changes(old: Document, new: Document) -> list[Change]:
     """Every change beyond the noise, of cells that both have."""
     before = {(cell.scenario, cell.candidate): cell for cell in cells(old)}
     after = {(cell.scenario, cell.candidate): cell for cell in cells(new)}
-    floors = {candidate.name: candidate.floor for candidate in new.candidates}
+    floors = floors_of(new)
     return [
         change
         for (scenario, candidate), cell in after.items()
-        if (scenario, candidate) in before and floors[candidate]
+        if (scenario, candidate) in before and floors[scenario, candidate]
         for change in _of_cell(
             before[scenario, candidate],
             cell,
-            before.get((scenario, floors[candidate])),
-            after.get((scenario, floors[candidate])),
+            before.get((scenario, floors[scenario, candidate])),
+            after.get((scenario, floors[scenario, candidate])),
         )
     ]
 

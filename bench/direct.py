@@ -18,8 +18,9 @@ from pamqp.commands import Basic, Confirm
 
 from gateway.amqp import wire
 
+from .fill import FRAME_MAX, properties
 from .messages import PUBLISHED, message
-from .queues import opened_channel
+from .reading import opened_channel
 from .scenario import EXCHANGE
 
 PREFETCH = 100
@@ -30,8 +31,7 @@ BATCH = 16
 """Deliveries that the tap acknowledges together; the gateway does so as well."""
 
 PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
-PERSISTENT_BYTES = b"\x90\x00\x10application/json\x02"
-"""The same as flags and values: content type, delivery mode."""
+PERSISTENT_BYTES = properties(2)
 
 
 class Direct(Struct, frozen=True):
@@ -142,7 +142,7 @@ class _Publishing:
         for _ in range(number):
             body = message(0, PUBLISHED + self._sent)
             frames = wire.publish_content(
-                self._channel, self._method, PERSISTENT_BYTES, body, 131_072
+                self._channel, self._method, PERSISTENT_BYTES, body, FRAME_MAX
             )
             assert isinstance(frames, bytes)
             self._write(frames)

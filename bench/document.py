@@ -19,13 +19,14 @@ from .machine import Machine
 
 SCHEMA = 1
 
-Mode = Literal["closed", "open", "sweep", "waiting", "agents", "recovery", "direct", "k6"]
+Mode = Literal["closed", "open", "sweep", "half", "waiting", "agents", "recovery", "direct", "k6"]
 
 
 class Run(Struct, frozen=True):
     """One measurement of one candidate.
 
-    ``rate``: answers (or messages) a second; ``offered``: what was asked for, 0 for as many as
+    ``mode``: "half" is a further step of a sweep, at half of its knee. ``rate``: answers (or
+    messages) a second; ``offered``: what was asked for, 0 for as many as
     there can be. ``statuses``: 0 is for no answer. ``latency``: milliseconds; of the open loop
     they count from the intended start; ``histogram``: the same, every value. ``cpu`` and
     ``broker_cpu``: microseconds of all cores per request, of the candidate's process tree and of
@@ -94,7 +95,7 @@ class Life(Struct, frozen=True):
 
 class Named(Struct, frozen=True):
     """What a report says about a scenario or a candidate. ``floor``: the candidate that it is
-    compared with; "" for none."""
+    compared with; "" for none. That of a scenario comes before those of its candidates."""
 
     name: str
     title: str

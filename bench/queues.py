@@ -1,20 +1,20 @@
-"""What a scenario needs on the broker: made, kept full, and looked through afterwards."""
+"""What a scenario needs on the broker: made, kept full or in operation, and looked through
+afterwards."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
-from gateway.amqp.link import Connection, open_connection
-from gateway.amqp.urls import parse_broker_url
-
-from .fill import open_filler, ready, top_up
+from .fill import Filler, open_filler, ready, top_up
+from .flow import Feed, FlowPlan, open_flow
+from .load.plan import Step
 from .messages import first_number, message
+from .reading import opened_channel, reading
 from .scenario import EXCHANGE, Scenario
 
 FULL_ENOUGH = 400_000
@@ -22,19 +22,30 @@ FULL_ENOUGH = 400_000
 
 FULL_ENOUGH_BYTES = 800_000_000
 
+RESERVE = 2000
+"""Messages that wait in each full queue when a load begins that is fed as it takes."""
+
+RESERVE_BYTES = 64_000_000
+
 SETTLED = 10.0
 """Seconds in which a broker has noticed that a consumer is gone."""
 
 
 class Stock:
-    """The queues of a scenario in one virtual host. ``filled``: how many messages each full
-    queue was given; their numbers follow on each other."""
+    """The queues of a scenario in one virtual host.
+
+    ``filled``: how many messages each full queue was given; their numbers follow on each other.
+    """
 
     def __init__(self, scenario: Scenario, url: str) -> None:
         self.url = url
         self.scenario = scenario
         self.full = [queue for queue in scenario.queues if queue.is_full]
         self.filled = 0
+        self._behind: list[int] = []
+        self._backlog = 0
+        self._taken: list[int] = []
+        self._read: list[int] = []
 
     def set_up(self) -> None:
         """Declare and bind everything, empty."""
@@ -52,20 +63,91 @@ class Stock:
     def top_up(self, requests: int) -> None:
         """Put in messages for so many requests more than are there."""
         if self.full:
-            asyncio.run(self._top_up(requests))
+            asyncio.run(self._top_up(requests * self.scenario.takes // len(self.full)))
 
-    async def _top_up(self, requests: int) -> None:
-        each = requests * self.scenario.takes // len(self.full)
+    def lengthen(self, requests: int) -> None:
+        """As :meth:`top_up`, on top of the scenario's backlog, which published messages find in
+        their queue as well."""
+        backlog = self.scenario.backlog
+        if self.full:
+            taken = requests * self.scenario.takes // len(self.full)
+            asyncio.run(self._top_up(backlog + taken))
+        if self.scenario.publishes:
+            asyncio.run(self._put_backlog(backlog))
+
+    async def _top_up(self, each: int) -> None:
+        """Until there are ``each`` in every full queue."""
         async with open_filler(self.url) as filler:
             present = await ready(filler.channel, self.full[0].name)
-            size = max(queue.body_bytes for queue in self.full)
-            bound = min(FULL_ENOUGH, FULL_ENOUGH_BYTES // size)
-            missing = max(0, min(each, bound) - present)
-            for index, queue in enumerate(self.full):
-                body = partial(message, index, size=queue.body_bytes)
-                first = first_number(index) + self.filled
-                await top_up(filler, queue.name, first, missing, body)
-            self.filled += missing
+            bound = min(FULL_ENOUGH, FULL_ENOUGH_BYTES // self._largest)
+            await self._put(filler, max(0, min(each, bound) - present))
+
+    async def _put(self, filler: Filler, number: int) -> None:
+        for index, queue in enumerate(self.full):
+            body = partial(message, index, size=queue.body_bytes)
+            first = first_number(index) + self.filled
+            await top_up(filler, queue.name, first, number, body)
+        self.filled += number
+
+    async def _put_backlog(self, number: int) -> None:
+        index = len(self.full)
+        missing = max(0, number - self._backlog)
+        async with open_filler(self.url) as filler:
+            first = first_number(index) + self._backlog
+            body = partial(message, index)
+            await top_up(filler, self.scenario.target, first, missing, body)
+        self._backlog += missing
+
+    @contextmanager
+    def in_operation(self, steps: Sequence[Step]) -> Generator[Callable[[], None]]:
+        """Queues as they are in operation while a load of ``steps`` is on.
+
+        From the full ones everything is taken but a reserve; they are fed at the rate at which
+        messages are taken. What is published is read at once. Yields what is to be called when
+        the load begins.
+        """
+        with open_flow() as flow:
+            asyncio.run(self._shorten())
+            flow.prepare(self._flow_plan(steps))
+            yield flow.begin
+            flowed = flow.end()
+        self.filled += flowed.fed
+        self._read += flowed.read
+        self._behind = flowed.behind
+
+    def shortage(self, step: int) -> str:
+        """Why queues were not in operation in that step of the last load; "" when they were."""
+        behind = self._behind[step] if self._behind else 0
+        return f"queues were refilled {behind} messages late" if behind > self._reserve / 2 else ""
+
+    def _flow_plan(self, steps: Sequence[Step]) -> FlowPlan:
+        scenario = self.scenario
+        each = scenario.takes * scenario.taking_part / max(1, len(self.full))
+        return FlowPlan(
+            url=self.url,
+            feeds=[
+                Feed(queue.name, index, first_number(index) + self.filled, queue.body_bytes)
+                for index, queue in enumerate(self.full)
+            ],
+            reads=[scenario.target] if scenario.publishes else [],
+            steps=[Step(step.rate * each, step.seconds) for step in steps if self.full],
+        )
+
+    async def _shorten(self) -> None:
+        if self.full:
+            self._taken += await _drain(self.url, [queue.name for queue in self.full])
+            async with open_filler(self.url) as filler:
+                await self._put(filler, self._reserve)
+        if self.scenario.publishes:
+            self._read += await _drain(self.url, [self.scenario.target])
+
+    @property
+    def _reserve(self) -> int:
+        return min(RESERVE, RESERVE_BYTES // self._largest)
+
+    @property
+    def _largest(self) -> int:
+        return max((queue.body_bytes for queue in self.full), default=1)
 
     def numbers(self) -> set[int]:
         """Every number that was put in."""
@@ -75,14 +157,16 @@ class Stock:
             for number in range(self.filled)
         }
 
-    def remaining(self) -> list[bytes]:
-        """Take what is left of the messages that were put in."""
-        return [body for queue in self.full for body in drain(self.url, queue.name)]
+    def remaining(self) -> list[int]:
+        """The numbers that were put in and that no candidate took. Empties the queues."""
+        taken, self._taken = self._taken, []
+        return taken + (drain(self.url, [queue.name for queue in self.full]) if self.full else [])
 
-    def published(self) -> list[bytes]:
-        """Take what was published."""
+    def published(self) -> list[int]:
+        """The numbers that were published, read meanwhile or now. Empties the queue."""
+        read, self._read = self._read, []
         target = self.scenario.target
-        return drain(self.url, target) if target else []
+        return read + (drain(self.url, [target]) if target else [])
 
     def least(self) -> int:
         """Messages in the emptiest of the full queues."""
@@ -96,53 +180,25 @@ class Stock:
             return await ready(filler.channel, queue)
 
 
-def drain(url: str, queue: str) -> list[bytes]:
-    """Take all that is in a queue that nobody else consumes any more."""
-    return asyncio.run(_drain(url, queue))
+def drain(url: str, queues: Sequence[str]) -> list[int]:
+    """Take all that is in queues that nobody else consumes any more: the numbers."""
+    return asyncio.run(_drain(url, queues, is_alone=True))
 
 
-async def _drain(url: str, queue: str) -> list[bytes]:
+async def _drain(url: str, queues: Sequence[str], is_alone: bool = False) -> list[int]:
+    """``is_alone``: nobody else holds messages of them; wait until that is so."""
     async with opened_channel(url) as (connection, channel):
-        expected = await _count_alone(channel, queue)
-        taken = Taken(expected)
-        if expected:
-            connection.tap.receiver.sinks[channel.number] = taken
-            await channel.rpc(Basic.Consume(queue=queue, no_ack=True))
-            await taken.over.wait()
-        return taken.bodies
+        if is_alone:
+            await _wait_alone(channel, queues)
+        async with reading(connection, channel, queues) as found:
+            for queue in queues:
+                while await ready(channel, queue):
+                    await asyncio.sleep(0.005)
+        return found.numbers
 
 
-@asynccontextmanager
-async def opened_channel(url: str) -> AsyncGenerator[tuple[Connection, Channel]]:
-    async with open_connection(parse_broker_url(url)) as connection:
-        async with connection.channel() as channel:
-            yield connection, channel
-
-
-async def _count_alone(channel: Channel, queue: str) -> int:
-    """How many messages there are, as soon as nobody else holds any."""
+async def _wait_alone(channel: Channel, queues: Sequence[str]) -> None:
     async with asyncio.timeout(SETTLED):
-        while True:
-            declared = await channel.queue_declare(queue, passive=True)
-            if not declared.consumer_count:
-                return declared.message_count or 0
-            await asyncio.sleep(0.05)
-
-
-class Taken:
-    """A sink of the tap that keeps bodies until there are as many as ``expected``."""
-
-    def __init__(self, expected: int) -> None:
-        self.bodies: list[bytes] = []
-        self.over = asyncio.Event()
-        self._expected = expected
-
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
-    ) -> None:
-        self.bodies.append(body)
-        if len(self.bodies) == self._expected:
-            self.over.set()
-
-    def fetched_nothing(self) -> None:
-        """Nobody fetches."""
+        for queue in queues:
+            while (await channel.queue_declare(queue, passive=True)).consumer_count:
+                await asyncio.sleep(0.05)

@@ -27,6 +27,10 @@ queue; the time from publishing a message to its answer. ``agents``: how fast fu
 worked off. ``recovery``: requests at a low rate while the broker closes every connection.
 """
 
+FLOORS: dict[Kind, str] = {"waiting": "tap", "agents": "by-hand"}
+"""Candidates with which others are compared where an application that does nothing on the same
+server says nothing. ``recovery`` has none: how soon one connects again is a decision, no cost."""
+
 
 class Queue(Struct, frozen=True):
     """``is_full``: kept full of numbered messages of ``body_bytes`` while there is load.
@@ -58,7 +62,10 @@ class Scenario(Struct, frozen=True):
     """``title``: what readers of the report see.
 
     ``connections``: of the closed loop, and those that wait. ``rate``: requests a second of the
-    open loop; 0 for a third of what the slowest candidate can do. ``takes``: messages per request.
+    open loop; 0 for a third of what the slowest candidate can do. ``takes``: messages per request
+    that takes any. ``backlog``: while an open loop runs, so many messages wait in each queue, and
+    nobody is on its other side; 0 for queues in operation: those that are consumed are fed at the
+    same rate, and what is published is read.
     """
 
     name: str
@@ -73,7 +80,13 @@ class Scenario(Struct, frozen=True):
     connections: int = 64
     rate: float = 0.0
     takes: int = 1
+    backlog: int = 0
     answer_bytes: int = SMALL
+
+    @property
+    def floor(self) -> str:
+        """Of all candidates; "" when each has its own."""
+        return FLOORS.get(self.kind, "")
 
     @property
     def uses_broker(self) -> bool:
@@ -82,6 +95,18 @@ class Scenario(Struct, frozen=True):
     @property
     def publishes(self) -> bool:
         return any(call.body_bytes for call in self.calls)
+
+    @property
+    def taking_part(self) -> float:
+        """Of its requests: those that publish nothing."""
+        taking = sum(call.weight for call in self.calls if not call.body_bytes)
+        return taking / sum(call.weight for call in self.calls)
+
+    @property
+    def is_in_operation(self) -> bool:
+        """While an open loop runs. Of ``recovery`` the queues hold what its low rate takes: whoever
+        feeds them would lose its own connection."""
+        return self.kind == "requests" and self.uses_broker and not self.backlog
 
     @property
     def target(self) -> str:

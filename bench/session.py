@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ from .candidates import Candidate, Running
 from .document import Mode, Run, with_step
 from .load.k6 import run_k6
 from .load.own import OwnGenerator, Tell, nobody
-from .load.plan import Jitter, LoadResult, Plan, Step, StepResult
+from .load.plan import Jitter, LoadResult, Plan, Progress, Step, StepResult
 from .load.wrk import is_present, run_wrk
 from .measure import Meter, read_meter, resident_bytes
 from .messages import PUBLISHED
@@ -122,15 +123,16 @@ class Session:
 
     def offer_steps(self, steps: list[Step], mode: Mode) -> list[Run]:
         """One run for each step; CPU is that of all of them."""
-        self._fill(sum(step.rate * step.seconds for step in steps) * 1.05 + 100)
-        before = self._read_meter()
-        result = self._generate(
-            self._plan(mode="open", steps=steps, connections=self._open_connections)
-        )
-        requests = sum(step.requests for step in result.steps)
-        return [
-            self._of_step(mode, step, result.cpu_share, before, requests) for step in result.steps
-        ]
+        plan = self._plan(mode="open", steps=steps, connections=self._open_connections)
+        with self._stocked(steps) as begin:
+            before = self._read_meter()
+            result = self._generate(plan, begin)
+            requests = sum(step.requests for step in result.steps)
+            runs = [
+                self._of_step(mode, step, result.cpu_share, before, requests)
+                for step in result.steps
+            ]
+        return [self._unless_short(run, index) for index, run in enumerate(runs)]
 
     def wait_for_messages(self, rate: float, seconds: float) -> Run:
         """Messages at a fixed rate for clients that wait: from publishing to the answer."""
@@ -181,6 +183,8 @@ class Session:
             time.sleep(0.01)
         took = time.monotonic() - began
         missing = expected - done()
+        if not self.scenario.target:
+            self._tally.received += self._tools.backend.take()
         self.rate = (messages - missing) / took
         statuses = {200: messages - missing, **({0: missing} if missing > 0 else {})}
         return self._of_answers("agents", "own", messages - missing, took, statuses, before)
@@ -191,29 +195,31 @@ class Session:
 
     def ask_k6(self, rate: float, seconds: float) -> Run:
         """A second opinion on :meth:`offer`."""
-        self._fill(rate * seconds * 1.05 + 100)
-        before = self._read_meter()
-        opinion = run_k6(
-            self.process.port, self.scenario.calls, UNTOLD, rate, seconds, self._tools.folder
-        )
-        answered = opinion.requests - opinion.failed
-        self._tally.uncounted += answered
-        run = self._of_answers(
-            "k6",
-            "k6",
-            opinion.requests,
-            seconds,
-            {200: answered, **({0: opinion.failed} if opinion.failed else {})},
-            before,
-        )
+        with self._stocked([Step(rate, seconds)]) as begin:
+            before = self._read_meter()
+            begin()
+            opinion = run_k6(
+                self.process.port, self.scenario.calls, UNTOLD, rate, seconds, self._tools.folder
+            )
+            answered = opinion.requests - opinion.failed
+            self._tally.uncounted += answered
+            run = self._of_answers(
+                "k6",
+                "k6",
+                opinion.requests,
+                seconds,
+                {200: answered, **({0: opinion.failed} if opinion.failed else {})},
+                before,
+            )
         dropped = f"k6 dropped {opinion.dropped} requests" if opinion.dropped else ""
-        return replace(run, offered=rate, latency=opinion.latency, refused=dropped)
+        run = replace(run, offered=rate, latency=opinion.latency, refused=dropped)
+        return self._unless_short(run)
 
     def account(self) -> Account | None:
         """Of all numbered messages; call it when the process has ended."""
         if self._stock is None:
             return None
-        return self._tally.account(self.scenario, self._stock, self._tools.backend)
+        return self._tally.account(self.scenario, self._stock)
 
     # Between the two.
 
@@ -237,8 +243,17 @@ class Session:
         }
         return Plan(**values)  # type: ignore[arg-type]
 
-    def _generate(self, plan: Plan) -> LoadResult:
-        result = self._tools.generator.run(plan, self._tools.tell)
+    def _generate(self, plan: Plan, begin: Callable[[], None] | None = None) -> LoadResult:
+        """``begin`` is called when the load begins."""
+
+        def tell(progress: Progress) -> None:
+            nonlocal begin
+            if begin is not None:
+                begin()
+                begin = None
+            self._tools.tell(progress)
+
+        result = self._tools.generator.run(plan, tell)
         self._next_number += sum(step.requests for step in result.steps)
         self._tally.received += result.received
         self._tally.confirmed += result.confirmed
@@ -247,6 +262,26 @@ class Session:
     def _fill(self, requests: float) -> None:
         if self._stock is not None:
             self._stock.top_up(math.ceil(requests))
+
+    @contextmanager
+    def _stocked(self, steps: Sequence[Step]) -> Generator[Callable[[], None]]:
+        """Queues as the scenario wants them while an open loop of ``steps`` is on. Yields what is
+        to be called when it begins."""
+        stock = self._stock
+        if stock is not None and self.scenario.is_in_operation:
+            with stock.in_operation(steps) as begin:
+                yield begin
+            return
+        if stock is not None:
+            requests = sum(step.rate * step.seconds for step in steps)
+            stock.lengthen(math.ceil(requests * 1.05 + 100))
+        yield lambda: None
+
+    def _unless_short(self, run: Run, step: int = 0) -> Run:
+        """Refused when queues were not fed as they should have been."""
+        if self._stock is None or run.refused:
+            return run
+        return replace(run, refused=self._stock.shortage(step))
 
     def _read_meter(self) -> Meter:
         return read_meter(self.process.pid, self._tools.broker)

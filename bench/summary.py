@@ -50,9 +50,9 @@ class Cell(Struct, frozen=True):
     """A candidate with a scenario. Only valid runs count; ``refused`` says why others do not.
 
     ``cpu``: microseconds per request where as many as possible were answered, else at a fixed
-    rate. ``offered``, ``achieved``: requests a second while latency was measured. ``cpu_ratio``,
-    ``p99_ratio``: times the floor. ``curve``: percentile and milliseconds of all valid runs
-    together. ``gap``: the longest without a good answer, seconds (recovery).
+    rate; ``steady_cpu``: at the fixed rate. ``offered``, ``achieved``: requests a second while
+    latency was measured. ``curve``: percentile and milliseconds of all valid runs together.
+    ``gap``: the longest without a good answer, seconds (recovery). Ratios: times the floor.
     """
 
     scenario: str
@@ -70,7 +70,9 @@ class Cell(Struct, frozen=True):
     refused: list[str]
     curve: list[tuple[float, float]]
     gap: Spread | None = None
+    steady_cpu: Spread | None = None
     cpu_ratio: float | None = None
+    steady_cpu_ratio: float | None = None
     p99_ratio: float | None = None
 
 
@@ -87,28 +89,34 @@ class SweepPoint(Struct, frozen=True):
 
 class Sweep(Struct, frozen=True):
     """``knee``: the highest rate that the candidate keeps up with; None when it is not seen.
-    ``half_p99``: p99 at the step next to half of it."""
+    ``half``: what was measured at half of the knee of each repetition."""
 
     scenario: str
     candidate: str
     points: list[SweepPoint]
     knee: float | None
-    half_p99: float | None
+    half: SweepPoint | None
 
 
 def cells(document: Document) -> list[Cell]:
     """In the order of scenarios and candidates."""
-    floors = {candidate.name: candidate.floor for candidate in document.candidates}
     found = {
         (scenario.name, candidate.name): cell
         for scenario in document.scenarios
         for candidate in document.candidates
         if (cell := _cell(document, scenario.name, candidate.name)) is not None
     }
-    return [
-        _compared(cell, found.get((scenario, floors[candidate])))
-        for (scenario, candidate), cell in found.items()
-    ]
+    floors = floors_of(document)
+    return [_compared(cell, found.get((cell.scenario, floors[key]))) for key, cell in found.items()]
+
+
+def floors_of(document: Document) -> dict[tuple[str, str], str]:
+    """By scenario and candidate, with whom that is compared; "" for nobody."""
+    return {
+        (scenario.name, candidate.name): candidate.floor and (scenario.floor or candidate.floor)
+        for scenario in document.scenarios
+        for candidate in document.candidates
+    }
 
 
 def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
@@ -131,7 +139,7 @@ def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
         scenario=scenario,
         candidate=candidate,
         rate=spread(run.rate for run in fast),
-        cpu=spread(run.cpu for run in fast or steady),
+        cpu=_cpu(fast or steady),
         offered=median(run.offered for run in steady) if steady else 0.0,
         achieved=median(run.rate for run in steady) if steady else 0.0,
         latency=_latencies(steady),
@@ -143,18 +151,31 @@ def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
         refused=[f"{run.mode}: {run.refused}" for run in runs if run.refused],
         curve=curve([run.histogram for run in steady]),
         gap=spread(run.longest_gap for run in steady if run.mode == "recovery"),
+        steady_cpu=_cpu(steady),
     )
 
 
 def _compared(cell: Cell, floor: Cell | None) -> Cell:
     if floor is None:
         return cell
-    cpu_ratio = p99_ratio = None
-    if cell.cpu is not None and floor.cpu is not None and cell.rate is not None:
-        cpu_ratio = cell.cpu.median / floor.cpu.median
-    if cell.latency is not None and floor.latency is not None:
-        p99_ratio = cell.latency.p99.median / floor.latency.p99.median
-    return replace(cell, cpu_ratio=cpu_ratio, p99_ratio=p99_ratio)
+    own, least = cell.latency, floor.latency
+    return replace(
+        cell,
+        cpu_ratio=_ratio(cell.cpu, floor.cpu) if cell.rate is not None else None,
+        steady_cpu_ratio=_ratio(cell.steady_cpu, floor.steady_cpu),
+        p99_ratio=_ratio(own.p99, least.p99) if own is not None and least is not None else None,
+    )
+
+
+def _ratio(cell: Spread | None, floor: Spread | None) -> float | None:
+    if cell is None or floor is None:
+        return None
+    return cell.median / floor.median
+
+
+def _cpu(runs: Iterable[Run]) -> Spread | None:
+    """0 is for not measured."""
+    return spread(run.cpu for run in runs if run.cpu)
 
 
 def spread(values: Iterable[float]) -> Spread | None:
@@ -190,18 +211,22 @@ def sweeps(document: Document) -> list[Sweep]:
 
 def _sweep(document: Document, scenario: str, candidate: str) -> Sweep | None:
     by_repetition: dict[int, list[Run]] = {}
+    halves: list[Run] = []
     for run in document.runs:
-        if (run.scenario, run.candidate, run.mode) == (scenario, candidate, "sweep"):
-            by_repetition.setdefault(run.repetition, []).append(run)
+        if (run.scenario, run.candidate) == (scenario, candidate):
+            if run.mode == "sweep":
+                by_repetition.setdefault(run.repetition, []).append(run)
+            elif run.mode == "half":
+                halves.append(run)
     if not by_repetition:
         return None
-    points = [_point(steps) for steps in zip(*by_repetition.values(), strict=True)]
-    knee = knee_of(points)
-    half = min(points, key=lambda point: abs(point.offered - knee / 2)) if knee else None
-    return Sweep(scenario, candidate, points, knee, half.p99 if half is not None else None)
+    points = [point_of(steps) for steps in zip(*by_repetition.values(), strict=True)]
+    halves = [run for run in halves if not run.refused] or halves
+    return Sweep(scenario, candidate, points, knee_of(points), point_of(halves) if halves else None)
 
 
-def _point(steps: Sequence[Run]) -> SweepPoint:
+def point_of(steps: Sequence[Run]) -> SweepPoint:
+    """The same step of several repetitions, one at least."""
     latencies = [run.latency for run in steps if run.latency is not None]
     return SweepPoint(
         offered=median(run.offered for run in steps),

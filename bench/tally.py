@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .account import Account, consumed, published, together
-from .backend import Backend
 from .queues import Stock
 from .scenario import Scenario
 
 
 class Tally:
-    """``received``: numbers in good answers; ``confirmed``: numbers of good publishing requests.
+    """``received``: numbers in good answers, or that an HTTP backend was sent; ``confirmed``:
+    numbers of good publishing requests.
 
     ``uncounted``: good answers to a generator that tells no numbers; ``doubtful``: requests of
     such that may have been in flight when it hung up.
@@ -23,11 +23,10 @@ class Tally:
         self.uncounted = 0
         self.doubtful = 0
 
-    def account(self, scenario: Scenario, stock: Stock, backend: Backend) -> Account | None:
+    def account(self, scenario: Scenario, stock: Stock) -> Account | None:
         """Empties the queues."""
         if scenario.kind == "agents":
-            received = [] if scenario.target else backend.take()
-            return consumed(stock.numbers(), received, stock.remaining() + stock.published())
+            return consumed(stock.numbers(), self.received, stock.remaining() + stock.published())
         if scenario.kind == "waiting":
             return consumed(set(self.confirmed), self.received, stock.published())
         accounts = []

@@ -1,13 +1,14 @@
-"""The three ways to put load on a server, on the connections of one process.
+"""The ways to put load on a server, on the connections of one process.
 
 What happens in a request's time is kept to a few assignments; everything else is computed when
-the load is over (``account.py``).
+the load is over (``outcome.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ def as_bytes(request: Request, number: int) -> bytes:
     return request.head
 
 
-class Load:
+class Load(ABC):
     """Connections, and what all ways have in common. ``over`` is set when nothing is missing."""
 
     def __init__(self, plan: Plan) -> None:
@@ -94,17 +95,21 @@ class Load:
         if connection.is_open:
             self.idle(connection)
 
-    def note(self, ticket: int, status: int, now: float) -> None:
-        """An answer is here."""
-        raise NotImplementedError
+    @abstractmethod
+    def begin(self) -> None:
+        """Every connection is open."""
 
-    def unanswered(self, ticket: int) -> None:
-        """There will be no answer."""
-        raise NotImplementedError
-
+    @abstractmethod
     def idle(self, connection: Connection) -> None:
         """The connection is free."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def note(self, ticket: int, status: int, now: float) -> None:
+        """An answer is here."""
+
+    @abstractmethod
+    def unanswered(self, ticket: int) -> None:
+        """There will be no answer."""
 
 
 class Timetable(Load):
@@ -151,9 +156,9 @@ class Timetable(Load):
         else:
             self._loop.call_later(self.plan.patience, self.over.set)
 
+    @abstractmethod
     def start(self, ticket: int) -> None:
         """It is time."""
-        raise NotImplementedError
 
     def note(self, ticket: int, status: int, now: float) -> None:
         self.done[ticket] = now
@@ -201,15 +206,36 @@ class OpenLoop(Timetable):
         connection.send(ticket, as_bytes(request, self.plan.first_number + ticket))
 
 
-class Waiting(Timetable):
-    """Every connection always asks; at each of ``times`` a message is published that one of them
-    gets. ``done``: when the message with that number was in an answer."""
+class Published(Timetable):
+    """At each of ``times`` a message is published. ``done``: when it has come to a client."""
 
     def __init__(
         self, plan: Plan, times: Sequence[float], publish: Callable[[int], object]
     ) -> None:
         super().__init__(plan, times)
         self._publish = publish
+
+    def start(self, ticket: int) -> None:
+        self._publish(self.plan.first_number + ticket)
+
+    def came(self, body: bytes, status: int) -> None:
+        """A client has it, and perhaps others with it."""
+        now = time.monotonic()
+        for number in NUMBER.findall(body, 0, KEPT):
+            self.found.append(number)
+            ticket = int(number) - self.plan.first_number
+            if 0 <= ticket < len(self.done) and not self.done[ticket]:
+                self.answers += 1
+                self.note(ticket, status, now)
+
+
+class Waiting(Published):
+    """Every connection always asks; one of them gets the message."""
+
+    def __init__(
+        self, plan: Plan, times: Sequence[float], publish: Callable[[int], object]
+    ) -> None:
+        super().__init__(plan, times, publish)
         self._ask = plan.requests[0].head
 
     def begin(self) -> None:
@@ -217,17 +243,8 @@ class Waiting(Timetable):
             connection.send(0, self._ask)
         super().begin()
 
-    def start(self, ticket: int) -> None:
-        self._publish(self.plan.first_number + ticket)
-
     def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
-        now = time.monotonic()
-        for number in NUMBER.findall(body, 0, KEPT):
-            self.found.append(number)
-            of_message = int(number) - self.plan.first_number
-            if 0 <= of_message < len(self.done) and not self.done[of_message]:
-                self.answers += 1
-                self.note(of_message, status, now)
+        self.came(body, status)
         if connection.is_open:
             self.idle(connection)
 
@@ -237,6 +254,32 @@ class Waiting(Timetable):
     def idle(self, connection: Connection) -> None:
         if not self.over.is_set():
             connection.send(0, self._ask)
+
+
+class Delivered(Published):
+    """Nobody asks: a sink of the gateway's tap, to which the broker delivers the message."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        times: Sequence[float],
+        publish: Callable[[int], object],
+        acknowledge: Callable[[int], None],
+    ) -> None:
+        super().__init__(plan, times, publish)
+        self._acknowledge = acknowledge
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        self.came(body, 200)
+        self._acknowledge(tag)
+
+    def fetched_nothing(self) -> None:
+        """Nobody fetches."""
+
+    def idle(self, connection: Connection) -> None:
+        """There are no connections."""
 
 
 class ClosedLoop(Load):

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 import uvloop
 from msgspec import json
 
-from .askers import ClosedLoop, Load, OpenLoop, Timetable, Waiting
+from .askers import ClosedLoop, Delivered, Load, OpenLoop, Timetable, Waiting
 from .outcome import closed_result, confirmed_numbers, step_results
 from .plan import Failure, LoadResult, Plan, Progress, StepResult
 from .schedule import start_times
@@ -32,25 +32,25 @@ async def generate(plan: Plan, tell: Callable[[Progress], object]) -> LoadResult
     """Put the load of ``plan`` on its server. Raises OSError when there is none."""
     if plan.mode == "closed":
         closed = ClosedLoop(plan)
-        share = await _run(closed, closed.begin, tell)
+        share = await _run(closed, tell)
         return _result([closed_result(closed, plan)], share, closed, closed.confirmed)
     times = start_times(plan.steps, plan.jitter, plan.seed)
     flat = [moment for step in times for moment in step]
     if plan.mode == "open":
         load = OpenLoop(plan, flat)
-        share = await _run(load, load.begin, tell)
+        share = await _run(load, tell)
         return _result(step_results(load, times), share, load, confirmed_numbers(load))
     async with _open_publisher(plan) as publish:
-        waiting = Waiting(plan, flat, publish)
-        share = await _run(waiting, waiting.begin, tell)
-        return _result(step_results(waiting, times), share, waiting, [])
+        async with _waiting(plan, flat, publish) as waiting:
+            share = await _run(waiting, tell)
+            return _result(step_results(waiting, times), share, waiting, [])
 
 
 def _result(steps: list[StepResult], share: float, load: Load, confirmed: list[int]) -> LoadResult:
     return LoadResult(steps, share, [int(number) for number in load.found], confirmed)
 
 
-async def _run(load: Load, begin: Callable[[], None], tell: Callable[[Progress], object]) -> float:
+async def _run(load: Load, tell: Callable[[Progress], object]) -> float:
     """Until the load is over; the share of a core that it took."""
     loop = asyncio.get_running_loop()
     await load.connect()
@@ -58,8 +58,9 @@ async def _run(load: Load, begin: Callable[[], None], tell: Callable[[Progress],
     gc.disable()
     if isinstance(load, Timetable):
         _at_once()
+    tell(Progress(0, 0))
     began, cpu = time.monotonic(), time.process_time()
-    begin()
+    load.begin()
     teller = loop.create_task(_keep_telling(load, tell))
     try:
         await load.over.wait()
@@ -85,6 +86,29 @@ async def _keep_telling(load: Load, tell: Callable[[Progress], object]) -> None:
     while True:
         await asyncio.sleep(TOLD_EVERY)
         tell(Progress(load.answers, load.failures))
+
+
+@asynccontextmanager
+async def _waiting(
+    plan: Plan, times: list[float], publish: Callable[[int], object]
+) -> AsyncGenerator[Waiting | Delivered]:
+    if plan.mode == "waiting":
+        yield Waiting(plan, times, publish)
+        return
+    from pamqp.commands import Basic
+
+    from gateway.amqp import wire
+
+    from ..reading import opened_channel
+
+    assert plan.publish is not None
+    url, _, queue = plan.publish
+    async with opened_channel(url) as (connection, channel):
+        number, write = channel.number, connection.tap.write
+        sink = Delivered(plan, times, publish, lambda tag: write(wire.ack(number, tag)))
+        connection.tap.receiver.sinks[number] = sink
+        await channel.rpc(Basic.Consume(queue=queue))
+        yield sink
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Mode = Literal["open", "closed", "waiting"]
+Mode = Literal["open", "closed", "waiting", "tap"]
 Jitter = Literal["none", "uniform", "poisson"]
 
 
@@ -32,8 +32,9 @@ class Plan(Struct, frozen=True):
     ``connections``: opened before the start. The open loop opens no others: a request that finds
     all of them busy waits, and its latency counts from when it should have started.
     ``collects``: the numbers in answers are wanted. ``patience``: seconds for answers that are
-    missing when the last request is sent. ``publish``: for ``waiting``, broker URL, exchange and
-    routing key of what is published at the rate of ``steps``.
+    missing when the last request is sent. ``publish``: for ``waiting`` and ``tap``, broker URL,
+    exchange and routing key of what is published at the rate of ``steps``. ``tap``: nobody asks;
+    the messages are consumed from the queue that is called as the key.
     """
 
     port: int
@@ -83,7 +84,8 @@ class LoadResult(Struct, frozen=True, tag=True):
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """Told a few times a second: answers so far, and those that failed."""
+    """Told when the load begins, then a few times a second: answers so far, and those that
+    failed."""
 
     answered: int
     failed: int

@@ -8,9 +8,9 @@ from functools import partial
 from html import escape
 
 from ..document import Document
-from ..summary import Cell, Sweep, sweeps
+from ..summary import Cell, Sweep, floors_of, sweeps
 from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
-from .words import number, times
+from .words import kept_up, number, times
 
 
 def _legend(document: Document, names: Sequence[str], kinds: dict[str, str]) -> str:
@@ -24,16 +24,17 @@ def _legend(document: Document, names: Sequence[str], kinds: dict[str, str]) -> 
 
 
 def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
-    floors = {(cell.scenario, cell.candidate): cell for cell in every}
-    names = {each.name: each for each in document.candidates}
+    found = {(cell.scenario, cell.candidate): cell for cell in every}
+    floors = floors_of(document)
+    titles = {each.name: each.title for each in document.candidates}
     groups = []
     for scenario in document.scenarios:
         shown = [
             bar
             for cell in every
             if cell.scenario == scenario.name
-            and (floor := floors.get((cell.scenario, names[cell.candidate].floor))) is not None
-            and (bar := _bar(cell, floor, names[cell.candidate].title, kinds[cell.candidate]))
+            and (floor := found.get((cell.scenario, floors[cell.scenario, cell.candidate])))
+            and (bar := _bar(cell, floor, titles[cell.candidate], kinds[cell.candidate]))
         ]
         if shown:
             groups.append((scenario.title, shown))
@@ -120,7 +121,7 @@ def sweep_cards(document: Document, kinds: dict[str, str]) -> str:
         if of_scenario:
             cards.append(
                 f'<div class="card"><h3>{escape(scenario.title)}</h3>'
-                f"{_sweep_chart(of_scenario, titles, kinds)}</div>"
+                f"{_kept_up(of_scenario, titles)}{_sweep_chart(of_scenario, titles, kinds)}</div>"
             )
     if not cards:
         return ""
@@ -130,6 +131,11 @@ def sweep_cards(document: Document, kinds: dict[str, str]) -> str:
         f"{_legend(document, [sweep.candidate for sweep in found], kinds)}"
         f'<div class="grid-of">{"".join(cards)}</div>'
     )
+
+
+def _kept_up(found: Sequence[Sweep], titles: dict[str, str]) -> str:
+    lines = (f"{titles[sweep.candidate]} {kept_up(sweep)}" for sweep in found)
+    return "".join(f'<div class="sub">{escape(line)}</div>' for line in lines)
 
 
 def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str, str]) -> str:

@@ -51,7 +51,7 @@ def colours(document: Document) -> dict[str, str]:
 
 
 def _is_floor(document: Document, name: str) -> bool:
-    return any(each.floor == name for each in document.candidates)
+    return any(each.floor == name for each in (*document.scenarios, *document.candidates))
 
 
 def _head(document: Document) -> str:
@@ -73,9 +73,13 @@ def _head(document: Document) -> str:
 
 
 def _tiles(document: Document, every: Sequence[Cell]) -> str:
-    titles = {each.name: each.title for each in document.scenarios}
+    titles = {each.name: each.title for each in document.scenarios if not each.floor}
     own = next((each.name for each in document.candidates if each.floor), "")
-    shown = [cell for cell in every if cell.candidate == own and cell.cpu_ratio is not None][:6]
+    shown = [
+        cell
+        for cell in every
+        if cell.candidate == own and cell.cpu_ratio is not None and cell.scenario in titles
+    ][:6]
     if not shown:
         return ""
     tiles = "".join(
@@ -158,7 +162,7 @@ def _table(
 COSTS = (
     "CPU / floor", "CPU µs", "requests/s", "broker µs", "start s", "MiB", "failed", "lost or twice"
 )  # fmt: skip
-TIMES = ("p99 / floor", "at /s", "p50 ms", "p90", "p99", "p99.9", "max")
+TIMES = ("p99 / floor", "CPU / floor", "CPU µs", "at /s", "p50 ms", "p90", "p99", "p99.9", "max")
 
 
 def _costs(cell: Cell) -> list[str]:
@@ -180,6 +184,8 @@ def _times(cell: Cell) -> list[str]:
     gap = f"<small>no answer for {number(cell.gap.median)} s</small>" if cell.gap else ""
     return [
         times(cell.p99_ratio),
+        times(cell.steady_cpu_ratio),
+        _ranged(cell.steady_cpu),
         offered(cell),
         *(_ranged(each) for each in (latency.p50, latency.p90, latency.p99, latency.p999)),
         _ranged(latency.max) + gap,
@@ -198,12 +204,15 @@ def _ranged(spread: Spread | None) -> str:
 READING = """<h2>How to read this</h2><ul>
 <li><b>The floor</b> is the least an ASGI application can do on the same server, measured
 within seconds of its neighbours. A ratio to it carries over to other machines; a microsecond
-does not.</li>
+does not. Of agents it is the same loop by hand; of clients that wait, the delivery without
+HTTP.</li>
 <li><b>CPU</b> is user and system time of all processes of a candidate, divided by answers, at
 saturation. <b>requests/s</b> is what a closed loop got while broker, generator and candidate
 shared the cores named above.</li>
 <li><b>Latency</b> comes from an open loop that does not wait for answers: a stall of the server
-is felt by every request that was due meanwhile (no coordinated omission).</li>
-<li>A run during which the generator was late or out of CPU is <b>not counted</b>.</li>
+is felt by every request that was due meanwhile (no coordinated omission). Queues are in operation
+then: fed at the rate at which they are consumed, read while they are published to.</li>
+<li>A run during which the generator was late or out of CPU, or queues were refilled late, is <b>not
+counted</b>.</li>
 <li><b>lost or twice</b>: every message carries a number. After a run each number is in exactly
-one answer, or still in its queue; each confirmed one is in its queue exactly once.</li></ul>"""
+one answer, or still in its queue; each confirmed one came into its queue exactly once.</li></ul>"""

@@ -10,13 +10,25 @@ from rich.table import Table
 from ..compare import Change
 from ..document import Document
 from ..summary import Cell, Sweep, cells, sweeps
-from .words import NOTHING, failures, messages, middle, number, offered, refusals, times, with_range
+from .words import (
+    NOT_COUNTED,
+    NOTHING,
+    failures,
+    kept_up,
+    messages,
+    middle,
+    number,
+    offered,
+    refusals,
+    times,
+    with_range,
+)
 
 WIDTH = 140
 """Characters of a line where nobody has a terminal."""
 
 COSTS = ("CPU/floor", "CPU µs/request", "requests/s", "broker µs", "MiB", "failed", "lost or twice")
-TIMES = ("p99/floor", "at /s", "p50 ms", "p90", "p99", "p99.9", "max")
+TIMES = ("p99/floor", "CPU/floor", "CPU µs", "at /s", "p50 ms", "p90", "p99", "p99.9", "max")
 
 
 def show(document: Document, found: Sequence[Change] = ()) -> None:
@@ -28,7 +40,7 @@ def show(document: Document, found: Sequence[Change] = ()) -> None:
     if any(cell.latency is not None for cell in cells(document)):
         console.print(_table(document, TIMES, _times))
     for sweep in sweeps(document):
-        console.print(f"\n{_sweep_title(sweep)}", markup=False)
+        console.print(f"\n{sweep.scenario}, {sweep.candidate}: {kept_up(sweep)}", markup=False)
         console.print(_sweep_table(sweep))
     for run in document.runs:
         if run.mode == "k6" and run.latency is not None:
@@ -86,6 +98,8 @@ def _times(cell: Cell) -> list[str]:
         return [NOTHING] * len(TIMES)
     return [
         times(cell.p99_ratio),
+        times(cell.steady_cpu_ratio),
+        middle(cell.steady_cpu),
         offered(cell),
         middle(latency.p50),
         middle(latency.p90),
@@ -93,12 +107,6 @@ def _times(cell: Cell) -> list[str]:
         middle(latency.p999),
         middle(latency.max) + (f" (gap {middle(cell.gap)} s)" if cell.gap else ""),
     ]
-
-
-def _sweep_title(sweep: Sweep) -> str:
-    knee = f"keeps up with {number(sweep.knee)}/s" if sweep.knee else "no knee seen"
-    half = f"; p99 at half of it {number(sweep.half_p99)} ms" if sweep.half_p99 else ""
-    return f"{sweep.scenario}, {sweep.candidate}: {knee}{half}"
 
 
 def _sweep_table(sweep: Sweep) -> Table:
@@ -112,6 +120,6 @@ def _sweep_table(sweep: Sweep) -> Table:
             number(point.p50),
             number(point.p99),
             number(point.p999),
-            "" if point.is_valid else "generator late",
+            "" if point.is_valid else NOT_COUNTED,
         )
     return table

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..account import Account
-from ..summary import KEPT_UP, Cell, Spread
+from ..summary import KEPT_UP, Cell, Spread, Sweep
 
 NOTHING = "–"
+NOT_COUNTED = "not counted"
 
 
 def number(value: float) -> str:
@@ -43,6 +44,18 @@ def offered(cell: Cell) -> str:
     if cell.achieved < KEPT_UP * cell.offered:
         return f"{number(cell.achieved)} of {number(cell.offered)}"
     return number(cell.offered)
+
+
+def kept_up(sweep: Sweep) -> str:
+    """What a sweep comes to."""
+    if not sweep.knee:
+        return "no knee seen"
+    text = f"keeps up with {number(sweep.knee)}/s"
+    half = sweep.half
+    if half is None:
+        return text
+    doubt = "" if half.is_valid else f" ({NOT_COUNTED})"
+    return f"{text}; p99 at half of it ({number(half.offered)}/s) {number(half.p99)} ms{doubt}"
 
 
 def failures(cell: Cell) -> str:

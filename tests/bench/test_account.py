@@ -35,32 +35,30 @@ def test_a_server_that_answers_a_message_twice_is_caught() -> None:
         steps=[Step(60, 0.2)],
         collects=True,
     )
-    remaining = [message(0, number) for number in numbers[10:]]
-    assert consumed(FILLED, result.received, remaining) == Account(20, lost=0, duplicated=2)
+    assert consumed(FILLED, result.received, numbers[10:]) == Account(20, lost=0, duplicated=2)
 
 
 def test_what_is_answered_and_still_in_the_queue_is_there_twice() -> None:
     numbers = sorted(FILLED)
-    remaining = [message(0, number) for number in numbers[9:]]
-    assert consumed(FILLED, numbers[:10], remaining).duplicated == 1
+    assert consumed(FILLED, numbers[:10], numbers[9:]).duplicated == 1
 
 
 def test_messages_of_a_generator_without_numbers_may_be_in_doubt_and_no_more_than_that() -> None:
     numbers = sorted(FILLED)
-    remaining = [message(0, number) for number in numbers[12:]]
+    remaining = numbers[12:]
     assert consumed(FILLED, [], remaining, uncounted=10, doubtful=2) == Account(20, 0, 0, 2)
     assert consumed(FILLED, [], remaining, uncounted=9, doubtful=2) == Account(20, 1, 0, 2)
 
 
 def test_a_confirmed_message_that_is_not_in_the_queue_is_lost() -> None:
     confirmed = [PUBLISHED + each for each in range(5)]
-    queued = [message(0, number) for number in confirmed[1:]]
+    queued = confirmed[1:]
     assert published(confirmed, queued).lost == 1
     assert published(confirmed, [*queued, queued[0]]) == Account(5, 1, 1)
 
 
 def test_published_messages_without_a_number_are_counted() -> None:
-    untold = [message(0, UNTOLD)] * 10
+    untold = [UNTOLD] * 10
     assert published([], untold, uncounted=10).is_clean
     assert published([], untold, uncounted=11).lost == 1
     assert published([], untold, uncounted=8, doubtful=2) == Account(8, 0, 0, 2)

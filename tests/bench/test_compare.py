@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from bench.account import Account
 from bench.cli import main
 from bench.compare import changes
-from bench.document import Document, Life, Named, Run, read, write
-from bench.load.histogram import encoded, percentiles
+from bench.document import Document, Life, Mode, Named, Run, read, write
+from bench.load.histogram import Percentiles, encoded, percentiles
 from bench.machine import Machine
-from bench.summary import SweepPoint, cells, knee_of
+from bench.report.words import kept_up
+from bench.summary import SweepPoint, cells, knee_of, sweeps
 
 
 def document(
@@ -134,3 +135,50 @@ def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
     assert knee_of(points) == 200
     assert knee_of([point(100, 100, 1), point(200, 200, 50)]) == 100
     assert knee_of([]) is None
+
+
+def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> None:
+    """Two repetitions with other knees; at half of the second one the generator was late."""
+
+    def step(offered: float, repetition: int, mode: Mode, p99: float, refused: str = "") -> Run:
+        run = replace(OLD.runs[1], mode=mode, repetition=repetition, refused=refused)
+        latency = Percentiles(p99 / 2, p99, p99, p99, p99)
+        return replace(run, offered=offered, rate=offered, latency=latency)
+
+    runs = [
+        *(step(each, n, "sweep", 2.0) for n in (0, 1) for each in (200, 300 + n * 100)),
+        step(150, 0, "half", 1.5),
+        step(200, 1, "half", 9.0, refused="late"),
+    ]
+    (sweep,) = sweeps(replace(OLD, runs=runs))
+    assert sweep.knee == 350
+    assert sweep.half is not None
+    assert kept_up(sweep) == "keeps up with 350/s; p99 at half of it (150/s) 1.50 ms"
+    (sweep,) = sweeps(replace(OLD, runs=[*runs[:-2], runs[-1]]))
+    assert kept_up(sweep).endswith("(200/s) 9.00 ms (not counted)")
+    (sweep,) = sweeps(replace(OLD, runs=runs[:-2]))
+    assert kept_up(sweep) == "keeps up with 350/s"
+
+
+def test_cpu_at_a_fixed_rate_is_a_figure_of_its_own() -> None:
+    runs = [replace(run, cpu=run.cpu * (2 if run.mode == "open" else 1)) for run in OLD.runs]
+    floor, cell = cells(replace(OLD, runs=runs))
+    assert floor.steady_cpu_ratio is None
+    assert cell.cpu is not None
+    assert cell.steady_cpu is not None
+    assert (cell.cpu.median, cell.steady_cpu.median) == (31, 62)
+    assert cell.steady_cpu_ratio == pytest.approx(62 / 40)
+
+
+def test_the_floor_of_a_scenario_comes_before_those_of_its_candidates() -> None:
+    """And CPU that was not measured is no figure."""
+    by_hand = [replace(run, candidate="by-hand", cpu=10.0) for run in OLD.runs[:6]]
+    new = replace(
+        OLD,
+        scenarios=[Named("consume-1", "consume", "by-hand")],
+        candidates=[*OLD.candidates, Named("by-hand", "by hand")],
+        runs=OLD.runs + by_hand,
+    )
+    assert cells(new)[1].cpu_ratio == pytest.approx(31 / 10)
+    unknown = replace(new, runs=OLD.runs + [replace(run, cpu=0.0) for run in by_hand])
+    assert cells(unknown)[1].cpu_ratio is None

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from bench.backend import open_backend
+from bench.campaign import SWEEP
+from bench.candidates import BY_HAND, running
 from bench.cli import main
 from bench.document import read
 from bench.fill import fill
-from bench.messages import message, numbers_in
+from bench.load.own import open_generator
+from bench.messages import message
 from bench.queues import Stock, drain
 from bench.scenarios import all_scenarios
+from bench.session import Session, Tools
+from bench.summary import sweeps
 from gateway.catalog import CATALOG
 from gateway.config.load import load
 
@@ -38,14 +43,14 @@ def test_a_stock_is_filled_and_looked_through(vhost_url: str) -> None:
     stock.set_up()
     stock.top_up(5)
     stock.top_up(7)
-    assert set(numbers_in(stock.remaining())) == stock.numbers()
+    assert set(stock.remaining()) == stock.numbers()
     assert len(stock.numbers()) == 70
     assert stock.remaining() == []
 
 
 def test_large_messages_are_drained_whole(vhost_url: str) -> None:
     asyncio.run(fill(vhost_url, "large", 3, lambda number: message(0, number, 300_000)))
-    assert numbers_in(drain(vhost_url, "large")) == [0, 1, 2]
+    assert drain(vhost_url, ["large"]) == [0, 1, 2]
 
 
 def test_consuming_and_publishing_are_measured_and_accounted_for(
@@ -53,17 +58,52 @@ def test_consuming_and_publishing_are_measured_and_accounted_for(
 ) -> None:
     path = tmp_path / "result.json"
     scenarios = ["--scenario", "mixed", "--scenario", "waiting", "--scenario", "agent-http"]
-    options = ["--url", vhost_url, "--no-direct", "--output", str(path)]
+    options = ["--url", vhost_url, "--output", str(path)]
     assert main([*scenarios, *QUICK, *options]) == 0
     document = read(path)
     assert {run.mode for run in document.runs} == {"closed", "open", "waiting", "agents"}
     assert all(run.failures == 0 for run in document.runs)
+    assert {run.candidate for run in document.runs if run.mode == "waiting"} == {"gateway", "tap"}
     accounts = [life.account for life in document.lives if life.candidate == "gateway"]
     assert len(accounts) == 3
     assert all(account is not None and account.is_clean for account in accounts)
     assert all(account is not None and account.numbered > 100 for account in accounts)
     assert "gateway" in capsys.readouterr().out
     assert path.with_suffix(".html").exists()
+
+
+def test_a_sweep_measures_half_of_each_knee_that_it_sees(vhost_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    quick = ["--seconds", "0.1", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]
+    options = ["--sweep", "--scenario", "consume-1", "--url", vhost_url, "--output", str(path)]
+    assert main([*options, *quick]) == 0
+    document = read(path)
+    found = sweeps(document)
+    assert [len(sweep.points) for sweep in found] == [len(SWEEP)] * 2
+    for sweep in found:
+        assert (sweep.half is None) == (sweep.knee is None)
+        if sweep.half is not None and sweep.knee is not None:
+            assert sweep.half.offered == pytest.approx(sweep.knee / 2, abs=10)
+    accounts = [life.account for life in document.lives if life.account is not None]
+    assert [account.is_clean for account in accounts] == [True]
+
+
+@pytest.mark.parametrize("name", ["agent-http", "agent-producer"])
+def test_agents_by_hand_move_every_message_once(vhost_url: str, tmp_path: Path, name: str) -> None:
+    scenario = all_scenarios()[name]
+    stock = Stock(scenario, vhost_url)
+    stock.set_up()
+    with open_backend() as backend, open_generator() as generator:
+        tools = Tools(generator, backend, None, tmp_path, use_wrk=False)
+        with running(BY_HAND, scenario, vhost_url, backend.url, tmp_path) as process:
+            session = Session(scenario, BY_HAND, 0, stock, process, tools)
+            run = session.work_off(0.1)
+        assert run.failures == 0
+        assert run.cpu > 0
+        account = session.account()
+    assert account is not None
+    assert account.is_clean
+    assert account.numbered >= 1500
 
 
 def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(

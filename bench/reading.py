@@ -1,0 +1,80 @@
+"""Reads queues: what was read has been acknowledged, and everything else is still in its queue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+
+from gateway.amqp import wire
+from gateway.amqp.link import Connection, open_connection
+from gateway.amqp.tap import Tap
+from gateway.amqp.urls import parse_broker_url
+
+from .messages import NUMBER
+
+PREFETCH = 1000
+BATCH = 100
+"""Deliveries that are acknowledged together."""
+
+
+class Reading:
+    """A sink of the tap. ``numbers``: of all messages that were read."""
+
+    def __init__(self, channel: int, tap: Tap) -> None:
+        self.numbers: list[int] = []
+        self._channel = channel
+        self._tap = tap
+        self._last = self._acknowledged = 0
+        self._is_over = False
+
+    def delivered(
+        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+    ) -> None:
+        if self._is_over:
+            return
+        found = NUMBER.search(body)
+        if found is not None:
+            self.numbers.append(int(found[1]))
+        self._last = tag
+        if tag - self._acknowledged >= BATCH:
+            self._acknowledge()
+
+    def fetched_nothing(self) -> None:
+        """Nobody fetches."""
+
+    def end(self) -> None:
+        """Acknowledge what was read. What comes from now on is not: it goes back to its queue."""
+        self._is_over = True
+        if self._last > self._acknowledged:
+            self._acknowledge()
+            self._tap.flush()
+
+    def _acknowledge(self) -> None:
+        self._tap.write(wire.ack(self._channel, self._last, multiple=True))
+        self._acknowledged = self._last
+
+
+@asynccontextmanager
+async def opened_channel(url: str) -> AsyncGenerator[tuple[Connection, Channel]]:
+    async with open_connection(parse_broker_url(url)) as connection:
+        async with connection.channel() as channel:
+            yield connection, channel
+
+
+@asynccontextmanager
+async def reading(
+    connection: Connection, channel: Channel, queues: Sequence[str]
+) -> AsyncGenerator[Reading]:
+    """Read the queues while the block lasts; close the channel behind it."""
+    sink = Reading(channel.number, connection.tap)
+    connection.tap.receiver.sinks[channel.number] = sink
+    await channel.basic_qos(prefetch_count=PREFETCH)
+    for queue in queues:
+        await channel.rpc(Basic.Consume(queue=queue, consumer_tag=queue))
+    yield sink
+    for queue in queues:
+        await channel.rpc(Basic.Cancel(consumer_tag=queue))
+    sink.end()
