@@ -244,7 +244,7 @@ async def _serving_management(
         yield
         return
     tls = settings.tls if own.management_tls else None
-    of_port = replace(settings, port=own.management_port, tls=tls)
+    of_port = replace(settings, port=own.management_port, tls=tls, http3=False)
     sockets = open_sockets(
         of_port.host, of_port.port, answer_time=of_port.limits.answer_time, is_shared=is_shared
     )
@@ -280,5 +280,5 @@ def _configure_logging(debug: int) -> None:
     )
     # The links tell themselves what a library would tell with a traceback.
     quiet = logging.WARNING if debug else logging.CRITICAL
-    for name in ("aiormq", "uvicorn", "asyncio", "coredis"):
+    for name in ("aiormq", "uvicorn", "asyncio", "coredis", "quic", "http3"):
         logging.getLogger(name).setLevel(quiet)

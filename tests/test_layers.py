@@ -75,6 +75,8 @@ OWNERS = {
     "sniffio": {"bridge", "server/serve.py", "server/hypercorn_server.py"},
     "uvicorn": {"server"},
     "hypercorn": {"server"},
+    "aioquic": {"server"},
+    "pylsqpack": {"server/aioquic_inside.py"},
     "cel_expr_python": {"stages/expression.py"},
     "jinja2": {"config/template/flexible.py", "config/template/parsing.py", "stages/template.py"},
     "jmespath": {"stages/jmespath.py"},

@@ -10,7 +10,7 @@ from ..openssl import remarks
 
 
 def check_tls(service: Service) -> Iterator[Finding]:
-    """Remarks on both sides, and on HTTP/2."""
+    """Remarks on both sides, and on HTTP/2 and HTTP/3."""
     gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
     found = [("$", text) for text in _on_root(service, gateway)]
     if service.tls is not None:
@@ -36,6 +36,8 @@ def _on_root(service: Service, gateway: GatewaySettings) -> Iterator[tuple[str, 
         yield "use_h2c", "hypercorn serves then, which costs more for each request"
     if service.allow_insecure_connections:
         yield "allow_insecure_connections", "backends need not be who they say they are"
+    if gateway.http3 and service.tls is not None and service.tls.curve_preferences:
+        yield "extra_config.gateway.http3", "tls.curve_preferences do not hold for HTTP/3"
     if gateway.management_tls and (service.tls is None or gateway.management_port is None):
         yield "extra_config.gateway.management_tls", "without tls and management_port no effect"
 

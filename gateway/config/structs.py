@@ -213,10 +213,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     send a body; ``answer_timeout``: to read an answer. ``max_connections``, ``max_requests``:
     at the same time, in one process. ``management_port``: where ``/__health``, ``/__ready`` and
     ``/metrics`` are served instead of the public port; ``management_tls``: under the service's
-    ``tls``. ``http2``: it has to be spoken, so another server serves. ``buffer_bytes``: the bound
-    of one subscription's buffer. ``max_unconfirmed``: messages that are written to one broker and
-    not confirmed yet; further ones wait. ``max_answer_bytes``: the largest answer of an HTTP
-    backend.
+    ``tls``. ``http2``: it has to be spoken, so another server serves. ``http3``: it is spoken, too,
+    over UDP. ``buffer_bytes``: the bound of one subscription's buffer. ``max_unconfirmed``:
+    messages that are written to one broker and not confirmed yet; further ones wait.
+    ``max_answer_bytes``: the largest answer of an HTTP backend.
     """
 
     krakend_statuses: bool = False
@@ -230,6 +230,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     management_port: int | None = None
     management_tls: bool = False
     http2: bool = False
+    http3: bool = False
     ready_path: str = "/__ready"
     buffer_bytes: int = 64 * 1024 * 1024
     max_unconfirmed: int = 2_000

@@ -20,7 +20,8 @@ from sniffio import current_async_library
 
 from ..tasks import open_tasks
 from .hypercorn_connection import adapt
-from .settings import ServeSettings
+from .settings import ALT_SVC, ServeSettings
+from .sockets import port_of
 
 
 class OverTls(Config):
@@ -49,6 +50,8 @@ async def serve_hypercorn(
         config = OverTls()
         config.tls = settings.tls.context(("h2", "http/1.1"))
         config.ssl_handshake_timeout = limits.header_time
+    if settings.http3:
+        config.alt_svc_headers = [ALT_SVC % port_of(sockets[0])]
     # hypercorn owns what it is given by number.
     config.bind = [f"fd://{listening.detach()}" for listening in sockets]
     config.accesslog = None

@@ -10,6 +10,8 @@ from anyio import Event
 from sniffio import current_async_library
 
 from ..errors import GatewayError
+from ..tasks import open_tasks
+from .datagrams import open_datagrams
 from .settings import ServerName, ServeSettings
 from .sockets import open_sockets
 
@@ -43,8 +45,9 @@ async def serve(
 ) -> None:
     """Serve until ``stop`` is set, then let running requests end within the grace period.
 
-    ``sockets``: listening already, and ours to close. ``started``: called when requests can
-    come. Installs no signal handlers. Raises :class:`GatewayError` when the port is taken.
+    ``sockets``: listening already, and ours to close; HTTP/3 has their ports, too. ``started``:
+    called when requests can come. Installs no signal handlers. Raises :class:`GatewayError` when
+    the port is taken.
     """
     server = chosen_server(settings)
     if sockets is None:
@@ -56,7 +59,15 @@ async def serve(
             from .uvicorn_server import serve_uvicorn as serve_with
         else:
             from .hypercorn_server import serve_hypercorn as serve_with
-        await serve_with(app, settings, sockets, stop, started)
+        if not settings.http3:
+            await serve_with(app, settings, sockets, stop, started)
+            return
+        from .http3_server import serve_http3
+
+        datagrams = open_datagrams(sockets)
+        async with open_tasks() as servers:
+            await servers.start(serve_http3, app, settings, datagrams, stop)
+            await serve_with(app, settings, sockets, stop, started)
     finally:
         for listening in sockets:
             listening.close()

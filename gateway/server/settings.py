@@ -6,8 +6,10 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service
-from .tls import ServerTls
+from ..config.findings import ConfigError, Findings
+from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service, Tls
+from .quic_certificates import load_certificate, obstacles
+from .tls import ServerTls, load_certificates
 
 ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
 
@@ -24,10 +26,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     connections: int = 10_000
 
 
+ALT_SVC = 'h3=":%d"; ma=86400'
+"""The header that tells browsers of HTTP/3 on a port, for a day (RFC 7838)."""
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True):
     """``host`` empty: every address; ``port`` 0: any free one.
 
-    ``tls``: spoken on every connection; None: on none. ``http2``: has to be spoken.
+    ``tls``: spoken on every connection; None: on none. ``http2``: has to be spoken. ``http3``: is
+    spoken, too, over UDP.
     """
 
     host: str = "127.0.0.1"
@@ -37,6 +44,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     grace: float = DEFAULT_GRACE
     tls: ServerTls | None = None
     http2: bool = False
+    http3: bool = False
 
 
 def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettings:
@@ -45,12 +53,16 @@ def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettin
     Reads certificates. Raises :class:`gateway.ConfigError`.
     """
     gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    tls = None if service.tls is None or service.tls.disabled else ServerTls(service.tls)
+    if gateway.http3:
+        _check_http3(service.tls)
     return ServeSettings(
         host=service.listen_ip,
         port=service.port,
         server=server,
-        tls=None if service.tls is None or service.tls.disabled else ServerTls(service.tls),
+        tls=tls,
         http2=service.use_h2c or gateway.http2,
+        http3=gateway.http3,
         grace=service.max_shutdown_wait_time or DEFAULT_GRACE,
         limits=Limits(
             header_bytes=service.max_header_bytes or Limits().header_bytes,
@@ -62,3 +74,13 @@ def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettin
             connections=gateway.max_connections,
         ),
     )
+
+
+def _check_http3(settings: Tls | None) -> None:
+    findings = Findings()
+    for obstacle in obstacles(settings):
+        findings.error("$.extra_config.gateway.http3", obstacle)
+    if findings.has_errors:
+        raise ConfigError(findings)
+    if settings is not None:
+        load_certificates(settings, load_certificate)

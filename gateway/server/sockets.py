@@ -41,6 +41,10 @@ def open_sockets(
     return [listening]
 
 
+def port_of(listening: socket.socket) -> int:
+    return int(listening.getsockname()[1])
+
+
 def address(listening: socket.socket) -> str:
     """``host:port`` as a person would type it."""
     host, port = listening.getsockname()[:2]

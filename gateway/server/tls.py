@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..config.findings import ConfigError, Findings
 from ..config.structs import Tls, TlsKey
@@ -19,11 +19,13 @@ from ..openssl import restrict
 
 log = logging.getLogger("gateway.server")
 
+T = TypeVar("T")
+
 
 class Certificate(NamedTuple):
-    """A context, and the names that clients may ask for to get it."""
+    """An SSLContext, or what QUIC has instead, and the names that clients may ask for to get it."""
 
-    context: ssl.SSLContext
+    context: Any
     names: frozenset[str]
 
 
@@ -41,9 +43,21 @@ class ServerTls:
 
     def context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """For one server, which speaks these ``protocols`` (ALPN)."""
-        listening = Listening(partial(_read_certificates, self._settings, protocols))
+        listening = self._add(partial(_read_certificates, self._settings, protocols))
+        context: ssl.SSLContext = listening.chosen("")
+        context.sni_callback = listening.choose
+        return context
+
+    def choice(self, load: Callable[[TlsKey], T]) -> Callable[[str], T]:
+        """What ``load`` makes of a certificate, by the name that a client asks for. It may raise
+        ValueError, TypeError and OSError.
+        """
+        return self._add(partial(load_certificates, self._settings, load)).chosen
+
+    def _add(self, read: Callable[[], list[Certificate]]) -> Listening:
+        listening = Listening(read)
         self._listening.append(listening)
-        return listening.context
+        return listening
 
     def reload(self) -> None:
         """Read the files again, for connections to come. When that fails the old ones stay."""
@@ -57,19 +71,21 @@ class ServerTls:
 
 
 class Listening:
-    """The context of a server, which hands each connection to a certificate's own."""
+    """The certificates of a server, which hands each connection to the one of its name."""
 
     def __init__(self, read: Callable[[], list[Certificate]]) -> None:
         self._read = read
         self._certificates = read()
-        self.context = self._certificates[0].context
-        self.context.sni_callback = self._choose
 
     def reload(self) -> None:
         self._certificates = self._read()
 
-    def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-        connection.context = choose(self._certificates, name or "").context
+    def chosen(self, name: str) -> Any:
+        return choose(self._certificates, name).context
+
+    def choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+        """As OpenSSL asks it."""
+        connection.context = self.chosen(name or "")
 
 
 def choose(certificates: Sequence[Certificate], name: str) -> Certificate:
@@ -104,6 +120,22 @@ def _read_certificates(settings: Tls, protocols: Sequence[str]) -> list[Certific
             # Nobody asks the only one for its names.
             names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
             certificates.append(Certificate(context, names))
+    if findings.has_errors:
+        raise ConfigError(findings)
+    return certificates
+
+
+def load_certificates(settings: Tls, load: Callable[[TlsKey], Any]) -> list[Certificate]:
+    """What ``load`` makes of each; see ``choice``. Raises :class:`ConfigError`."""
+    findings = Findings()
+    pairs = pairs_of(settings)
+    certificates = []
+    for path, pair in pairs:
+        try:
+            names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
+            certificates.append(Certificate(load(pair), names))
+        except (OSError, TypeError, ValueError) as error:
+            findings.error(path, f"not for HTTP/3: {error}")
     if findings.has_errors:
         raise ConfigError(findings)
     return certificates

@@ -13,7 +13,8 @@ import uvicorn
 from anyio import Event
 
 from ..tasks import open_tasks
-from .settings import ServeSettings
+from .settings import ALT_SVC, ServeSettings
+from .sockets import port_of
 from .tls_transport import Handshakes, over_tls
 from .uvicorn_protocol import Clock, HttpProtocol
 
@@ -41,6 +42,7 @@ async def serve_uvicorn(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        headers=[("alt-svc", ALT_SVC % port_of(sockets[0]))] if settings.http3 else None,
         timeout_graceful_shutdown=ceil(settings.grace),
     )
     server = _Server(config, started)

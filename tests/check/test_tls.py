@@ -25,6 +25,14 @@ def test_good_settings_have_no_remarks() -> None:
     assert remarks(tls=PAIR, client_tls={"cipher_suites": [4865]}) == ""
 
 
+def test_what_does_not_hold_over_http3_is_told() -> None:
+    tls = {"keys": [PAIR], "curve_preferences": [23]}
+    own = {"gateway": {"http3": True}}
+    word = "$.extra_config.gateway.http3: tls.curve_preferences do not hold for HTTP/3"
+    assert remarks(tls=tls, extra_config=own) == f"warning: {word}"
+    assert remarks(tls={"keys": [PAIR]}, extra_config=own) == ""
+
+
 @pytest.mark.parametrize(
     ("tls", "paths"),
     [

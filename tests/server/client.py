@@ -34,9 +34,11 @@ def client_tls() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: ServeSettings) -> AsyncGenerator[tuple[int, Event]]:
+async def serving(
+    app: Any, settings: ServeSettings, host: str = "127.0.0.1"
+) -> AsyncGenerator[tuple[int, Event]]:
     """Serve ``app``; yield its port and the event that stops it."""
-    sockets = open_sockets("127.0.0.1", 0, answer_time=settings.limits.answer_time)
+    sockets = open_sockets(host, 0, answer_time=settings.limits.answer_time)
     port: int = sockets[0].getsockname()[1]
     if settings.tls is not None:
         _secured.add(port)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import trustme
@@ -18,6 +19,9 @@ from cryptography import x509
 
 from bench.process import GatewayProcess, free_port
 from gateway.cli import main
+
+from .http3_client import connected
+from .test_http3_edge import names_of
 
 AUTHORITY = trustme.CA()
 
@@ -108,6 +112,28 @@ def test_http2_is_spoken_where_it_is_asked_for(tmp_path: Path, library: str) -> 
         with httpx.Client(verify=trusting(), http2=True) as client:
             answer = client.get(f"https://127.0.0.1:{gateway.port}/__debug/")
         assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
+
+
+async def over_http3(port: int) -> tuple[int, list[str]]:
+    """The status of an answer, and the names of the certificate."""
+    async with connected(port) as client:
+        client.closes_at_once = 0
+        answer = await client.answered(client.get(path=b"/__debug/"))
+        return answer.status, names_of(client)
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_http3_is_spoken_beside_tcp_where_it_is_asked_for(tmp_path: Path, library: str) -> None:
+    own = {"management_port": free_port(), "http3": True}
+    with running(tmp_path, own, "--async-library", library, "--workers", "2") as gateway:
+        with httpx.Client(verify=trusting()) as client:
+            answer = client.get(f"https://127.0.0.1:{gateway.port}/__debug/")
+        assert answer.headers["alt-svc"] == f'h3=":{gateway.port}"; ma=86400'
+        assert "alt-svc" not in httpx.get(f"http://127.0.0.1:{own['management_port']}/").headers
+        until(lambda: anyio.run(over_http3, gateway.port) == (200, ["old.test"]))
+        write_key(tmp_path, "new.test")
+        os.kill(gateway.pid, signal.SIGHUP)
+        until(lambda: anyio.run(over_http3, gateway.port) == (200, ["new.test"]))
 
 
 def test_check_looks_at_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,170 @@
+"""What of aioquic is not public, all of it: tests/server/test_aioquic_inside.py tells of a version
+that has changed it.
+
+aioquic says nothing of what has arrived, shows one certificate to everybody, gives a client more
+credit whatever nobody has read yet, and bounds no headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pylsqpack
+from aioquic.buffer import Buffer, encode_uint_var  # type: ignore[attr-defined]
+from aioquic.h3.connection import FrameType, H3Connection, Setting, encode_frame
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.stream import QuicStreamSender
+from aioquic.tls import pull_client_hello
+
+HIGH_WATER = 64 * 1024
+"""Bytes, of a body that nobody has read, or of an answer that the client has not acknowledged."""
+MOST_UNREAD = 512 * 1024
+"""Bytes of a connection, of bodies that nobody has read and of what came out of order."""
+FIELD_BYTES = 32
+"""What each field counts beside its name and value (RFC 9114, 4.2.2)."""
+
+
+class Outgoing:
+    """What has been written to a stream, and what of it the client has acknowledged."""
+
+    def __init__(self, sender: QuicStreamSender) -> None:
+        self._sender = sender
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes; those of a stream that was reset stay."""
+        return self._sender._buffer_stop - self._sender._buffer_start
+
+    @property
+    def has_arrived(self) -> bool:
+        """Every byte and the end of the stream are acknowledged."""
+        return self._sender.is_finished and self._sender._reset_error_code is None
+
+
+class Quic(QuicConnection):
+    """One connection.
+
+    ``choose``: the configuration with the certificate for a name that a client asks for (SNI), or
+    for none. ``unread``: bytes of a stream, or of all, that nobody has read; beyond HIGH_WATER, or
+    MOST_UNREAD, the client gets no more credit.
+    """
+
+    tls: Any
+
+    def __init__(
+        self,
+        choose: Callable[[str], QuicConfiguration],
+        unread: Callable[[int | None], int],
+        original_id: bytes,
+        retry_id: bytes | None,
+    ) -> None:
+        self._choose = choose
+        self._unread = unread
+        super().__init__(
+            configuration=choose(""),
+            original_destination_connection_id=original_id,
+            retry_source_connection_id=retry_id,
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """One of both sides has closed it, or it has timed out."""
+        return self._close_event is not None
+
+    @property
+    def farewell(self) -> int | None:
+        """With which code the client has closed it; None when it has not."""
+        event = self._close_event
+        is_theirs = event is not None and self._state is QuicConnectionState.DRAINING
+        return event.error_code if event is not None and is_theirs else None
+
+    def outgoing(self, stream_id: int) -> Outgoing:
+        """Of a stream from which something was received just now."""
+        return Outgoing(self._streams[stream_id].sender)
+
+    def stop_receiving(self, stream_id: int, code: int) -> None:
+        """Ask the client to send no more of a request."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.receiver.is_finished:
+            stream.receiver.stop(code)
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        answer = self.tls._server_handle_hello
+
+        def choose_and_answer(hello: Buffer, *outputs: Buffer) -> None:
+            whole = Buffer(data=hello.data_slice(0, hello.capacity))
+            chosen = self._choose(pull_client_hello(whole).server_name or "")
+            self.tls.certificate = chosen.certificate
+            self.tls.certificate_chain = chosen.certificate_chain
+            self.tls.certificate_private_key = chosen.private_key
+            answer(hello, *outputs)
+
+        self.tls._server_handle_hello = choose_and_answer
+
+    def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
+        if self._unread(stream.stream_id) <= HIGH_WATER:
+            super()._write_stream_limits(builder, space, stream)
+
+    def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        receivers = [stream.receiver for stream in self._streams.values()]
+        gaps = sum(each.highest_offset - each.starting_offset() for each in receivers)
+        if self._unread(None) + gaps <= MOST_UNREAD:
+            super()._write_connection_limits(builder, space)
+
+
+class Http3(H3Connection):
+    """Requests and answers on a connection. ``too_large``: streams whose headers were; they are
+    left out, but for what stands before them.
+
+    Without a dynamic table a byte cannot stand for kilobytes of headers, and no request waits for
+    another.
+    """
+
+    def __init__(self, quic: Quic, header_bytes: int) -> None:
+        self._header_bytes = header_bytes
+        self.too_large: set[int] = set()
+        super().__init__(quic)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of frames that have not come to their end."""
+        return sum(len(stream.buffer) for stream in self._stream.values())
+
+    def end(self, stream_id: int) -> None:
+        """Say that an answer has come to its end, and nothing else."""
+        with self._get_or_create_stream(stream_id) as stream:
+            stream.finish_sending()
+        self._quic.send_stream_data(stream_id, b"", end_stream=True)
+
+    def cut(self, stream_id: int, code: int) -> None:
+        """Say that nothing more of an answer comes."""
+        with self._get_or_create_stream(stream_id) as stream:
+            stream.sending_ended = True
+        self._quic.reset_stream(stream_id, code)
+
+    def say_goaway(self, next_id: int) -> None:
+        """Requests from ``next_id`` on are not answered any more (RFC 9114, 5.2)."""
+        frame = encode_frame(FrameType.GOAWAY, encode_uint_var(next_id))
+        assert self._local_control_stream_id is not None
+        self._quic.send_stream_data(self._local_control_stream_id, frame)
+
+    def _init_connection(self) -> None:
+        self._max_table_capacity = self._blocked_streams = 0
+        self._decoder = pylsqpack.Decoder(0, 0)
+        super()._init_connection()
+
+    def _get_local_settings(self) -> dict[int, int]:
+        settings = super()._get_local_settings()
+        del settings[Setting.ENABLE_CONNECT_PROTOCOL]
+        return {**settings, Setting.MAX_FIELD_SECTION_SIZE: self._header_bytes}
+
+    def _decode_headers(self, stream_id: int, frame_data: bytes | None) -> Any:
+        headers = super()._decode_headers(stream_id, frame_data)
+        size = sum(len(name) + len(value) + FIELD_BYTES for name, value in headers)
+        if size <= self._header_bytes:
+            return headers
+        self.too_large.add(stream_id)
+        return [header for header in headers if header[0].startswith(b":")]

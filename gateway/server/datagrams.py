@@ -1,0 +1,101 @@
+"""UDP beside the listening sockets: what came from where, and answers from the address it came to.
+
+Nothing here waits but :meth:`Datagrams.readable`: a datagram that the kernel does not take is lost,
+as any may be.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from anyio import wait_readable
+
+from ..errors import GatewayError
+
+Path: TypeAlias = tuple[Any, ...]
+"""The address of a client as the kernel tells it, and behind it the address it has sent to."""
+
+LARGEST = 65536
+MOST_AT_ONCE = 64
+"""Datagrams that are read before others have their turn."""
+IP_PKTINFO = 8
+"""ip(7), Linux. Python tells its name from 3.14 on."""
+
+
+def open_datagrams(sockets: Sequence[socket.socket]) -> list[Datagrams]:
+    """One beside each socket of TCP. Raises :class:`GatewayError`."""
+    opened: list[Datagrams] = []
+    try:
+        opened.extend(Datagrams(each) for each in sockets)
+    except GatewayError:
+        for each in opened:
+            each.close()
+        raise
+    return opened
+
+
+class Datagrams:
+    """A UDP socket on address and port of a TCP socket that listens. Raises GatewayError.
+
+    On every address of a machine the kernel would answer from whichever it likes, and the client
+    would not know who that is: so each answer says its own (IP_PKTINFO).
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._socket = socket.socket(listening.family, socket.SOCK_DGRAM)
+        is_ipv6 = listening.family == socket.AF_INET6
+        try:
+            if listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if is_ipv6:
+                only = listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                self._socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            self._socket.setblocking(False)
+            self._socket.bind(listening.getsockname())
+        except OSError as error:
+            self._socket.close()
+            host, port = listening.getsockname()[:2]
+            raise GatewayError(f"cannot use UDP on {host}:{port}: {error.strerror}") from error
+        self._is_ipv6 = is_ipv6
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+
+    async def readable(self) -> None:
+        await wait_readable(self._socket)
+
+    def received(self) -> Iterator[tuple[bytes, Path]]:
+        """What has come, in short."""
+        for _ in range(MOST_AT_ONCE):
+            try:
+                data, ancillary, _, address = self._socket.recvmsg(LARGEST, 64)
+            except BlockingIOError:
+                return
+            except OSError:  # of an earlier datagram: its host is not there
+                continue
+            local = self._local(ancillary[0][2]) if ancillary else b""
+            yield data, (*address, local)
+
+    def send(self, data: bytes, path: Path) -> None:
+        *address, local = path
+        try:
+            self._socket.sendmsg([data], self._from(local), 0, tuple(address))
+        except OSError:  # no room, no route: QUIC sends again what is missed
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _local(self, told: bytes) -> bytes:
+        return told[:16] if self._is_ipv6 else told[4:8]
+
+    def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
+        if not local:
+            return []
+        if self._is_ipv6:
+            return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, local + struct.pack("I", 0))]
+        return [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("I4s4x", 0, local))]

@@ -1,0 +1,166 @@
+"""One client over HTTP/3: what aioquic tells of its connection, handed to whom it concerns."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Protocol
+
+from aioquic.h3.connection import ErrorCode
+from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
+from aioquic.quic import events
+from aioquic.quic.configuration import QuicConfiguration
+from anyio import current_time
+
+from ..asgi import Scope
+from .aioquic_inside import Http3, Quic
+from .datagrams import Datagrams
+from .http3_exchange import Exchange
+from .http3_head import LARGEST_HEADERS, header_limit, request_scope
+from .settings import Limits
+
+
+class Server(Protocol):
+    """The server of a connection: :class:`.http3_server.Http3Server`."""
+
+    limits: Limits
+    is_stopping: bool
+
+    def choose(self, name: str) -> QuicConfiguration:
+        """The configuration for the name that a client asks for."""
+        ...
+
+    def add_id(self, connection: Http3Connection, identity: bytes) -> None:
+        """Datagrams to this ``identity`` are for the connection."""
+        ...
+
+    def remove_id(self, identity: bytes) -> None: ...
+
+    def has_opened(self, connection: Http3Connection) -> None:
+        """Its handshake is complete."""
+        ...
+
+    def start(self, exchange: Exchange, scope: Scope | int) -> None:
+        """Answer a request, or refuse it with a status."""
+        ...
+
+    def flush(self, connection: Http3Connection) -> None:
+        """Send what is written."""
+        ...
+
+
+class Http3Connection:
+    """``exchanges``: the requests whose answers have not arrived, by their stream.
+
+    ``idle_since``: there has been none since then. ``wakes_at``: when the server looks at its
+    timers.
+    """
+
+    http3: Http3
+
+    def __init__(
+        self, server: Server, datagrams: Datagrams, original_id: bytes, retry_id: bytes | None
+    ) -> None:
+        self.quic = Quic(server.choose, self._unread, original_id, retry_id)
+        self.datagrams = datagrams
+        self.exchanges: dict[int, Exchange] = {}
+        self.ids: set[bytes] = set()
+        self.idle_since = current_time()
+        self.wakes_at = inf
+        self._has_protocol = False
+        self._next_stream_id = 0
+        self._server = server
+
+    def _unread(self, stream_id: int | None) -> int:
+        """Bytes of one stream; None: of all."""
+        if stream_id is None:
+            return sum(exchange.unread for exchange in self.exchanges.values())
+        exchange = self.exchanges.get(stream_id)
+        return exchange.unread if exchange is not None else 0
+
+    def flush(self) -> None:
+        self._server.flush(self)
+
+    def release(self, stream_id: int) -> None:
+        self.exchanges.pop(stream_id, None)
+        self.idle_since = current_time()
+        if self._server.is_stopping and not self.exchanges:
+            self.close()
+
+    def say_goaway(self) -> None:
+        """Requests that have come are answered, further ones are not."""
+        if self._has_protocol:
+            self.http3.say_goaway(self._next_stream_id)
+        if not self.exchanges:
+            self.close()
+        for exchange in self.exchanges.values():
+            exchange.hurry()
+        self.flush()
+
+    def close(self) -> None:
+        self.quic.close(error_code=ErrorCode.H3_NO_ERROR)
+        self.flush()
+
+    def take_events(self) -> None:
+        """What has become of a datagram, or of a timer."""
+        while (event := self.quic.next_event()) is not None:
+            self._take(event)
+        is_over = self.quic.is_over
+        for exchange in tuple(self.exchanges.values()):
+            if is_over:
+                exchange.lost()
+            else:
+                exchange.wake()
+
+    def _take(self, event: events.QuicEvent) -> None:
+        if isinstance(event, events.ConnectionIdIssued):
+            self._server.add_id(self, event.connection_id)
+        elif isinstance(event, events.ConnectionIdRetired):
+            self._server.remove_id(event.connection_id)
+        elif isinstance(event, events.HandshakeCompleted):
+            self._server.has_opened(self)
+        elif isinstance(event, events.ProtocolNegotiated):
+            self.http3 = Http3(self.quic, header_limit(self._server.limits))
+            self._has_protocol = True
+        elif self._has_protocol:
+            self._take_of_stream(event)
+
+    def _take_of_stream(self, event: events.QuicEvent) -> None:
+        for http_event in self.http3.handle_event(event):
+            self._take_http(http_event)
+        if isinstance(event, events.StreamReset | events.StopSendingReceived):
+            if (exchange := self.exchanges.get(event.stream_id)) is not None:
+                exchange.lost()
+        elif self.http3.buffered > LARGEST_HEADERS:
+            # Frames of headers, and of settings, are kept until they are whole.
+            self.quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD)
+
+    def _take_http(self, event: H3Event) -> None:
+        if isinstance(event, HeadersReceived):
+            # Trailers have no pseudo-headers, and nobody asks for them.
+            if event.headers and event.headers[0][0].startswith(b":"):
+                self._begin(event)
+        elif not isinstance(event, DataReceived):
+            return
+        exchange = self.exchanges.get(event.stream_id)
+        if exchange is not None:
+            if isinstance(event, DataReceived):
+                exchange.take_body(event.data)
+            if event.stream_ended:
+                exchange.end_body()
+
+    def _begin(self, event: HeadersReceived) -> None:
+        server, stream_id = self._server, event.stream_id
+        if server.is_stopping:
+            self.http3.cut(stream_id, ErrorCode.H3_REQUEST_REJECTED)
+            self.quic.stop_receiving(stream_id, ErrorCode.H3_REQUEST_REJECTED)
+            return
+        self._next_stream_id = max(self._next_stream_id, stream_id + 4)
+        client = (self.quic.get_peer_address() or ())[:2]
+        scope = request_scope(event.headers, server.limits, client, self.datagrams.address)
+        if stream_id in self.http3.too_large:
+            self.http3.too_large.discard(stream_id)
+            scope = 431
+        is_head = not isinstance(scope, int) and scope["method"] == "HEAD"
+        exchange = Exchange(self, stream_id, is_head, server.limits.answer_time)
+        self.exchanges[stream_id] = exchange
+        server.start(exchange, scope)

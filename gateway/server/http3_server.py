@@ -1,0 +1,305 @@
+"""HTTP/3 beside a server of TCP: who may have a connection, datagrams, timers, the stop.
+
+hypercorn has a QUIC server, too, and this is not built on it: a body that nobody reads stops it
+for everybody, it tells nobody of a reset or of a client that has gone, it bounds nothing, and shows
+one certificate, read once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from typing import Any
+
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.packet import (
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+from anyio import TASK_STATUS_IGNORED, CancelScope, Event, current_time, sleep
+from anyio.abc import TaskGroup, TaskStatus
+
+from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ..tasks import open_tasks
+from .datagrams import Datagrams, Path
+from .http3_connection import Http3Connection
+from .http3_exchange import Exchange
+from .quic_certificates import CONNECTION_ID_BYTES, load_certificate
+from .settings import Limits, ServeSettings
+
+log = logging.getLogger("gateway.server")
+
+UNPROVEN = 32
+"""Handshakes at once; beyond that a client has to prove its address first (RFC 9000, 8.1.2)."""
+
+
+async def serve_http3(
+    app: ASGIApp,
+    settings: ServeSettings,
+    sockets: Sequence[Datagrams],
+    stop: Event,
+    *,
+    task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until ``stop`` is set, then let running requests end within the grace period."""
+    assert settings.tls is not None
+    limits = settings.limits
+    try:
+        choose = settings.tls.choice(lambda pair: load_certificate(pair, limits.idle_time))
+        async with open_tasks() as helpers:
+            try:
+                async with open_tasks() as requests:
+                    server = Http3Server(app, limits, choose, requests)
+                    for datagrams in sockets:
+                        helpers.start_soon(server.listen, datagrams)
+                    helpers.start_soon(server.keep_time)
+                    helpers.start_soon(server.look_after)
+                    task_status.started()
+                    await stop.wait()
+                    server.stop()
+                    requests.cancel_scope.deadline = current_time() + settings.grace
+            finally:
+                server.close()
+                helpers.cancel_scope.cancel()
+    finally:
+        for datagrams in sockets:
+            datagrams.close()
+
+
+class Http3Server:
+    """All connections, by the identities that datagrams for them carry."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        choose: Callable[[str], QuicConfiguration],
+        requests: TaskGroup,
+    ) -> None:
+        self.limits = limits
+        self.choose = choose
+        self.is_stopping = False
+        self._app = app
+        self._requests = requests
+        self._tokens = QuicRetryTokenHandler()
+        self._connections: set[Http3Connection] = set()
+        self._opening: set[Http3Connection] = set()
+        self._by_id: dict[bytes, Http3Connection] = {}
+        self._timers: list[tuple[float, int, Http3Connection]] = []
+        self._numbers = count()
+        self._is_early = Event()
+        self._next_look = inf
+
+    # What connections ask for.
+
+    def add_id(self, connection: Http3Connection, identity: bytes) -> None:
+        connection.ids.add(identity)
+        self._by_id[identity] = connection
+
+    def remove_id(self, identity: bytes) -> None:
+        self._by_id.pop(identity).ids.discard(identity)
+
+    def has_opened(self, connection: Http3Connection) -> None:
+        self._opening.discard(connection)
+
+    def start(self, exchange: Exchange, scope: Scope | int) -> None:
+        if isinstance(scope, int):
+            self._requests.start_soon(exchange.run, _refusal(scope), {})
+        else:
+            scope["extensions"] = {"gateway.connection": exchange}
+            self._requests.start_soon(exchange.run, self._app, scope)
+
+    def flush(self, connection: Http3Connection) -> None:
+        if connection in self._connections:
+            self._guarded(connection, self._send)
+
+    def _send(self, connection: Http3Connection) -> None:
+        quic = connection.quic
+        for data, path in quic.datagrams_to_send(current_time()):
+            connection.datagrams.send(data, path)
+        if quic.is_over:
+            self._drop(connection)
+        else:
+            self._schedule(connection)
+
+    def _schedule(self, connection: Http3Connection) -> None:
+        """What is due after the next look at all connections can wait for it."""
+        timer = connection.quic.get_timer()
+        if timer is not None and timer < min(connection.wakes_at, self._next_look):
+            connection.wakes_at = timer
+            heappush(self._timers, (timer, next(self._numbers), connection))
+            if self._timers[0][2] is connection:
+                self._is_early.set()
+
+    def _guarded(self, connection: Http3Connection, step: Callable[..., None], *args: Any) -> None:
+        """An error that nobody foresaw concerns this connection alone."""
+        try:
+            step(connection, *args)
+        except Exception as error:
+            log.error("HTTP/3: a connection is given up", exc_info=error)
+            self._drop(connection)
+
+    def _drop(self, connection: Http3Connection) -> None:
+        """Nothing is sent or received any more; its requests are told."""
+        self._connections.discard(connection)
+        self._opening.discard(connection)
+        for identity in connection.ids:
+            self._by_id.pop(identity, None)
+        for exchange in tuple(connection.exchanges.values()):
+            exchange.lost()
+
+    # Datagrams.
+
+    async def listen(self, datagrams: Datagrams) -> None:
+        while True:
+            await datagrams.readable()
+            spoken: set[Http3Connection] = set()
+            for data, path in datagrams.received():
+                connection = self._connection_of(data, path, datagrams)
+                if connection is not None:
+                    self._guarded(connection, self._receive, data, path)
+                    spoken.add(connection)
+            for connection in spoken:
+                self.flush(connection)
+
+    def _receive(self, connection: Http3Connection, data: bytes, path: Path) -> None:
+        connection.quic.receive_datagram(data, path, current_time())
+        connection.take_events()
+
+    def _connection_of(
+        self, data: bytes, path: Path, datagrams: Datagrams
+    ) -> Http3Connection | None:
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=CONNECTION_ID_BYTES)
+        except ValueError:
+            return None
+        versions = self.choose("").supported_versions
+        is_known = header.version is None or header.version in versions
+        if not is_known and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
+            if len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
+                offered = encode_quic_version_negotiation(
+                    source_cid=header.destination_cid,
+                    destination_cid=header.source_cid,
+                    supported_versions=versions,
+                )
+                datagrams.send(offered, path)
+            return None
+        connection = self._by_id.get(header.destination_cid)
+        is_first = header.packet_type is QuicPacketType.INITIAL
+        if connection is None and is_first and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
+            connection = self._admit(header, path, datagrams)
+        return connection
+
+    def _admit(
+        self, header: QuicHeader, path: Path, datagrams: Datagrams
+    ) -> Http3Connection | None:
+        """A new connection. Whoever is not admitted is left to TCP, without a word."""
+        if self.is_stopping or len(self._connections) >= self.limits.connections:
+            return None
+        original_id, retry_id = header.destination_cid, None
+        if header.token:
+            try:
+                original_id = self._tokens.validate_token(
+                    address=path,
+                    destination_cid=header.destination_cid,
+                    token=header.token,
+                    now=current_time(),
+                )
+            except ValueError:
+                return None
+            retry_id = header.destination_cid
+        elif len(self._opening) >= UNPROVEN:
+            datagrams.send(self._retry(header, path), path)
+            return None
+        connection = Http3Connection(self, datagrams, original_id, retry_id)
+        self._connections.add(connection)
+        self._opening.add(connection)
+        self.add_id(connection, header.destination_cid)
+        self.add_id(connection, connection.quic.host_cid)
+        return connection
+
+    def _retry(self, header: QuicHeader, path: Path) -> bytes:
+        source_id = os.urandom(CONNECTION_ID_BYTES)
+        assert header.version is not None
+        return encode_quic_retry(
+            version=header.version,
+            source_cid=source_id,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=self._tokens.create_token(
+                address=path,
+                original_destination_connection_id=header.destination_cid,
+                retry_source_connection_id=source_id,
+                now=current_time(),
+            ),
+        )
+
+    # Time.
+
+    async def keep_time(self) -> None:
+        """Timers of all connections, for ever. One that has moved back is only looked at early."""
+        while True:
+            self._is_early = Event()
+            with CancelScope(deadline=self._timers[0][0] if self._timers else inf):
+                await self._is_early.wait()
+            now = current_time()
+            due: list[Http3Connection] = []  # first all of them: one may be due again at once
+            while self._timers and self._timers[0][0] <= now:
+                when, _, connection = heappop(self._timers)
+                if when == connection.wakes_at and connection in self._connections:
+                    connection.wakes_at = inf
+                    due.append(connection)
+            for connection in due:
+                self._guarded(connection, self._expire)
+                self.flush(connection)
+
+    def _expire(self, connection: Http3Connection) -> None:
+        connection.quic.handle_timer(current_time())
+        connection.take_events()
+
+    async def look_after(self) -> None:
+        """Whoever waits for an answer is asked whether it is there; whoever asks for nothing, or
+        does not come to an end with its handshake, has to go."""
+        limits = self.limits
+        pause = min(limits.idle_time, limits.header_time) / 3
+        while True:
+            now = current_time()
+            self._next_look = now + pause
+            for connection in tuple(self._connections):
+                is_opening = connection in self._opening
+                patience = limits.header_time if is_opening else limits.idle_time
+                if connection.exchanges:
+                    connection.quic.send_ping(0)
+                    self.flush(connection)
+                elif now - connection.idle_since > patience:
+                    connection.close()
+                else:
+                    self._guarded(connection, self._schedule)
+            await sleep(pause)
+
+    # The end.
+
+    def stop(self) -> None:
+        self.is_stopping = True
+        for connection in tuple(self._connections):
+            connection.say_goaway()
+
+    def close(self) -> None:
+        for connection in tuple(self._connections):
+            connection.close()
+
+
+def _refusal(status: int) -> ASGIApp:
+    async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_answer(send, text(status, ""))
+
+    return refuse
