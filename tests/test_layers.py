@@ -76,7 +76,7 @@ OWNERS = {
     "uvicorn": {"server"},
     "hypercorn": {"server"},
     "aioquic": {"server"},
-    "pylsqpack": {"server/aioquic_inside.py"},
+    "pylsqpack": {"server/http3/aioquic_inside.py"},
     "cel_expr_python": {"stages/expression.py"},
     "jinja2": {"config/template/flexible.py", "config/template/parsing.py", "stages/template.py"},
     "jmespath": {"stages/jmespath.py"},

@@ -11,7 +11,7 @@ from sniffio import current_async_library
 
 from ..errors import GatewayError
 from ..tasks import open_tasks
-from .datagrams import open_datagrams
+from .http3.datagrams import open_datagrams
 from .settings import ServerName, ServeSettings
 from .sockets import open_sockets
 
@@ -62,7 +62,7 @@ async def serve(
         if not settings.http3:
             await serve_with(app, settings, sockets, stop, started)
             return
-        from .http3_server import serve_http3
+        from .http3.server import serve_http3
 
         datagrams = open_datagrams(sockets)
         async with open_tasks() as servers:

@@ -20,8 +20,8 @@ from cryptography import x509
 from bench.process import GatewayProcess, free_port
 from gateway.cli import main
 
-from .http3_client import connected
-from .test_http3_edge import names_of
+from .http3.client import connected
+from .http3.test_edge import names_of
 
 AUTHORITY = trustme.CA()
 

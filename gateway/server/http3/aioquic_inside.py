@@ -1,5 +1,5 @@
-"""What of aioquic is not public, all of it: tests/server/test_aioquic_inside.py tells of a version
-that has changed it.
+"""What of aioquic is not public, all of it: tests/server/http3/test_aioquic_inside.py tells of a
+version that has changed it.
 
 aioquic says nothing of what has arrived, shows one certificate to everybody, gives a client more
 credit whatever nobody has read yet, and bounds no headers.
@@ -18,10 +18,10 @@ from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import pull_client_hello
 
+from .certificates import CONNECTION_BYTES, STREAM_BYTES
+
 HIGH_WATER = 64 * 1024
-"""Bytes, of a body that nobody has read, or of an answer that the client has not acknowledged."""
-MOST_UNREAD = 512 * 1024
-"""Bytes of a connection, of bodies that nobody has read and of what came out of order."""
+"""Bytes of an answer that the client has not acknowledged, beyond which its writer waits."""
 FIELD_BYTES = 32
 """What each field counts beside its name and value (RFC 9114, 4.2.2)."""
 
@@ -47,8 +47,8 @@ class Quic(QuicConnection):
     """One connection.
 
     ``choose``: the configuration with the certificate for a name that a client asks for (SNI), or
-    for none. ``unread``: bytes of a stream, or of all, that nobody has read; beyond HIGH_WATER, or
-    MOST_UNREAD, the client gets no more credit.
+    for none. ``unread``: bytes of a stream, or of all, that nobody has read: a client may send
+    STREAM_BYTES of a stream, and CONNECTION_BYTES of all, beyond what has been read.
     """
 
     tls: Any
@@ -104,15 +104,33 @@ class Quic(QuicConnection):
 
         self.tls._server_handle_hello = choose_and_answer
 
+    # aioquic doubles a limit of which half is used, read or not: each is set here, and for as long
+    # as it writes them, nothing looks used.
+
     def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
-        if self._unread(stream.stream_id) <= HIGH_WATER:
-            super()._write_stream_limits(builder, space, stream)
+        receiver = stream.receiver
+        if stream.max_stream_data_local:
+            read = receiver.starting_offset() - self._unread(stream.stream_id)
+            stream.max_stream_data_local = raised(stream.max_stream_data_local, read, STREAM_BYTES)
+        highest, receiver.highest_offset = receiver.highest_offset, 0
+        super()._write_stream_limits(builder, space, stream)
+        receiver.highest_offset = highest
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         receivers = [stream.receiver for stream in self._streams.values()]
         gaps = sum(each.highest_offset - each.starting_offset() for each in receivers)
-        if self._unread(None) + gaps <= MOST_UNREAD:
-            super()._write_connection_limits(builder, space)
+        limit = self._local_max_data
+        read = limit.used - self._unread(None) - gaps
+        limit.value = raised(limit.value, read, CONNECTION_BYTES)
+        used, limit.used = limit.used, 0
+        super()._write_connection_limits(builder, space)
+        limit.used = used
+
+
+def raised(limit: int, read: int, window: int) -> int:
+    """Up to where a client may send: a ``window`` beyond what was ``read``, told by halves."""
+    wanted = read + window
+    return wanted if wanted - limit >= window // 2 else limit
 
 
 class Http3(H3Connection):

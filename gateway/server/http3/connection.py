@@ -11,16 +11,16 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from anyio import current_time
 
-from ..asgi import Scope
+from ...asgi import Scope
+from ..settings import Limits
 from .aioquic_inside import Http3, Quic
 from .datagrams import Datagrams
-from .http3_exchange import Exchange
-from .http3_head import LARGEST_HEADERS, header_limit, request_scope
-from .settings import Limits
+from .exchange import Exchange
+from .head import LARGEST_HEADERS, header_limit, request_scope
 
 
 class Server(Protocol):
-    """The server of a connection: :class:`.http3_server.Http3Server`."""
+    """The server of a connection: :class:`.server.Http3Server`."""
 
     limits: Limits
     is_stopping: bool

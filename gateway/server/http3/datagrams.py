@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from anyio import wait_readable
 
-from ..errors import GatewayError
+from ...errors import GatewayError
 
 Path: TypeAlias = tuple[Any, ...]
 """The address of a client as the kernel tells it, and behind it the address it has sent to."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from ..asgi import Headers, Scope
-from .settings import Limits
+from ...asgi import Headers, Scope
+from ..settings import Limits
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"(?:/[^\x00-\x20\x7f]*|\*)")

@@ -16,10 +16,10 @@ from typing import Protocol
 from aioquic.h3.connection import ErrorCode
 from anyio import CancelScope, Event, current_time, move_on_after
 
-from ..asgi import ASGIApp, Message, Scope, send_answer, text
-from ..errors import AnswerBroken
+from ...asgi import ASGIApp, Message, Scope, send_answer, text
+from ...errors import AnswerBroken
 from .aioquic_inside import HIGH_WATER, Http3, Outgoing, Quic
-from .http3_head import answer_fields
+from .head import answer_fields
 
 log = logging.getLogger("gateway.server")
 
@@ -31,7 +31,7 @@ GOODBYES = (0, ErrorCode.H3_NO_ERROR)
 
 
 class Connection(Protocol):
-    """The connection of an exchange: :class:`.http3_connection.Http3Connection`."""
+    """The connection of an exchange: :class:`.connection.Http3Connection`."""
 
     quic: Quic
     http3: Http3

@@ -28,13 +28,13 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from anyio import TASK_STATUS_IGNORED, CancelScope, Event, current_time, sleep
 from anyio.abc import TaskGroup, TaskStatus
 
-from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
-from ..tasks import open_tasks
+from ...asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ...tasks import open_tasks
+from ..settings import Limits, ServeSettings
+from .certificates import CONNECTION_ID_BYTES, load_certificate
+from .connection import Http3Connection
 from .datagrams import Datagrams, Path
-from .http3_connection import Http3Connection
-from .http3_exchange import Exchange
-from .quic_certificates import CONNECTION_ID_BYTES, load_certificate
-from .settings import Limits, ServeSettings
+from .exchange import Exchange
 
 log = logging.getLogger("gateway.server")
 

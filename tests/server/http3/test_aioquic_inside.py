@@ -1,4 +1,4 @@
-"""What gateway/server/aioquic_inside.py leans on is there: a new version of aioquic that fails here
+"""What gateway/server/http3/aioquic_inside.py leans on is there: a new version that fails here
 may tell that an answer has arrived when it has not. Read that file again before the bound in
 pyproject.toml is raised.
 """
@@ -15,7 +15,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Context
 
-from gateway.server.aioquic_inside import Http3, Outgoing, Quic
+from gateway.server.http3.aioquic_inside import Http3, Outgoing, Quic, raised
 
 ACKED, LOST = QuicDeliveryState.ACKED, QuicDeliveryState.LOST
 
@@ -61,6 +61,20 @@ def test_fields_are_where_they_were() -> None:
     assert hello[:2] == ["self", "input_buf"]
     buffer = Buffer(data=b"abc")
     assert buffer.data_slice(0, buffer.capacity) == b"abc"
+
+
+def test_a_limit_of_which_half_is_used_is_doubled_by_aioquic_alone() -> None:
+    source = inspect.getsource(QuicConnection._write_connection_limits)
+    assert "if max_data.used * 2 > max_data.value:" in source
+    source = inspect.getsource(QuicConnection._write_stream_limits)
+    assert "stream.receiver.highest_offset * 2 > stream.max_stream_data_local" in source
+
+
+@pytest.mark.parametrize(
+    ("limit", "read", "expected"), [(100, 0, 100), (100, 49, 100), (100, 50, 150), (150, 150, 250)]
+)
+def test_a_limit_is_a_window_beyond_what_was_read(limit: int, read: int, expected: int) -> None:
+    assert raised(limit, read, 100) == expected
 
 
 def test_what_has_arrived_is_what_was_acknowledged() -> None:

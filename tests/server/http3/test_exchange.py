@@ -11,10 +11,11 @@ from anyio import Event, sleep
 from msgspec.structs import replace
 
 from gateway.errors import AnswerBroken
-from gateway.server import Limits, ServeSettings, http3_exchange
+from gateway.server import Limits, ServeSettings
+from gateway.server.http3 import exchange as http3_exchange
 
-from .client import server_tls, serving
-from .http3_client import connected
+from ..client import server_tls, serving
+from .client import connected
 
 pytestmark = pytest.mark.anyio
 

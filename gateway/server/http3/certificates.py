@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ..config.structs import Tls, TlsKey
-from ..openssl import NEWEST, VERSIONS
+from ...config.structs import Tls, TlsKey
+from ...openssl import NEWEST, VERSIONS
 
 if TYPE_CHECKING:
     from aioquic.quic.configuration import QuicConfiguration
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CONNECTION_ID_BYTES = 8
 STREAM_BYTES = 128 * 1024
 """What a client may send on a stream before anybody reads; more than the largest headers."""
+CONNECTION_BYTES = 1024 * 1024
+"""The same of all its streams together."""
 CURVES = ("secp256r1", "secp384r1")
 """Of keys that aioquic signs with, beside RSA, Ed25519 and Ed448."""
 
@@ -42,6 +44,7 @@ def load_certificate(pair: TlsKey, idle_time: float = 60.0) -> QuicConfiguration
         alpn_protocols=H3_ALPN,
         connection_id_length=CONNECTION_ID_BYTES,
         idle_timeout=idle_time,
+        max_data=CONNECTION_BYTES,
         max_stream_data=STREAM_BYTES,
     )
     configuration.load_cert_chain(pair.public_key, pair.private_key)
