@@ -7,12 +7,17 @@ from collections.abc import Generator
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from gateway.broker import Broker, open_broker
 
 _numbers = count()
+
+# Other tests run beside: how long an example takes says nothing.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 HTTP_CASE = "test_http.py::test_recorded_case["
 
