@@ -144,7 +144,7 @@ class Buffer:
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery; None when there is none or others wait for it already."""
-        if self._waiters or not self.ready:
+        if self._waiters:
             return None
         return self._next()
 

@@ -130,22 +130,15 @@ class Receiver:
                 if end - following >= SMALLEST_CONTENT:
                     kind, header_channel, size, _, _, length = _content_head(data, following)
                     body = following + FRAME_OVERHEAD + size
-                    if end - body >= FRAME_OVERHEAD:
-                        body_kind, body_channel, body_size = _frame_head(data, body)
-                        behind = body + FRAME_OVERHEAD + body_size
-                        if (
-                            behind <= end
-                            and kind == HEADER
-                            and body_kind == BODY
-                            and header_channel == body_channel == channel
-                            and body_size == length
-                        ):
-                            if not data[body - 1] == data[behind - 1] == FRAME_END:
-                                raise WireError("a frame without its end octet")
-                            header = data[following + 7 : body - 1]
-                            sink.delivered(tag, again, route, header, data[body + 7 : behind - 1])
-                            start = behind
-                            continue
+                    behind = body + FRAME_OVERHEAD + length
+                    is_whole = behind <= end and (kind, header_channel) == (HEADER, channel)
+                    if is_whole and _frame_head(data, body) == (BODY, channel, length):
+                        if not data[body - 1] == data[behind - 1] == FRAME_END:
+                            raise WireError("a frame without its end octet")
+                        header = data[following + 7 : body - 1]
+                        sink.delivered(tag, again, route, header, data[body + 7 : behind - 1])
+                        start = behind
+                        continue
                 self._contents[channel] = _Content(tag, again, route)
             else:
                 self._feed_tapped(kind, channel, data[start:following])
