@@ -111,31 +111,39 @@ def _at_root(settings: Tls) -> TlsKey:
 
 
 def _read_certificates(settings: Tls, protocols: Sequence[str]) -> list[Certificate]:
-    findings = Findings()
-    pairs = pairs_of(settings)
-    certificates = []
-    for path, pair in pairs:
+    def load(path: str, pair: TlsKey, findings: Findings) -> ssl.SSLContext | None:
         context = _build_context(settings, protocols)
-        if _load(context, pair, path, findings):
-            # Nobody asks the only one for its names.
-            names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
-            certificates.append(Certificate(context, names))
-    if findings.has_errors:
-        raise ConfigError(findings)
-    return certificates
+        return context if _load(context, pair, path, findings) else None
+
+    return _load_each(settings, load)
 
 
 def load_certificates(settings: Tls, load: Callable[[TlsKey], Any]) -> list[Certificate]:
     """What ``load`` makes of each; see ``choice``. Raises :class:`ConfigError`."""
+
+    def loaded(path: str, pair: TlsKey, findings: Findings) -> Any:
+        try:
+            return load(pair)
+        except (OSError, TypeError, ValueError) as error:
+            findings.error(path, f"not for HTTP/3: {error}")
+            return None
+
+    return _load_each(settings, loaded)
+
+
+def _load_each(
+    settings: Tls, load: Callable[[str, TlsKey, Findings], Any | None]
+) -> list[Certificate]:
+    """``load`` tells what is wrong with a certificate, and has nothing then."""
     findings = Findings()
     pairs = pairs_of(settings)
     certificates = []
     for path, pair in pairs:
-        try:
+        context = load(path, pair, findings)
+        if context is not None:
+            # Nobody asks the only one for its names.
             names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
-            certificates.append(Certificate(load(pair), names))
-        except (OSError, TypeError, ValueError) as error:
-            findings.error(path, f"not for HTTP/3: {error}")
+            certificates.append(Certificate(context, names))
     if findings.has_errors:
         raise ConfigError(findings)
     return certificates
