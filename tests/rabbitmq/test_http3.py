@@ -10,8 +10,8 @@ from bench.process import consumer, endpoint
 from gateway.bridge import AsyncioSide
 
 from ..server.client import serving
+from ..server.http3.application import SETTINGS
 from ..server.http3.client import connected
-from ..server.http3.test_exchange import SETTINGS
 from .amqp import gateway_for, publish, until_count
 
 pytestmark = pytest.mark.anyio

@@ -182,17 +182,19 @@ class Http3Server:
             header = pull_quic_header(Buffer(data=data), host_cid_length=CONNECTION_ID_BYTES)
         except ValueError:
             return None
-        versions = self.choose("").supported_versions
-        is_known = header.version is None or header.version in versions
-        if not is_known and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
-            if len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
-                offered = encode_quic_version_negotiation(
-                    source_cid=header.destination_cid,
-                    destination_cid=header.source_cid,
-                    supported_versions=versions,
-                )
-                datagrams.send(offered, path)
-            return None
+        # Packets behind the handshake tell no version.
+        is_of_version = header.packet_type is not QuicPacketType.VERSION_NEGOTIATION
+        if header.version is not None and is_of_version:
+            versions = self.choose("").supported_versions
+            if header.version not in versions:
+                if len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
+                    offered = encode_quic_version_negotiation(
+                        source_cid=header.destination_cid,
+                        destination_cid=header.source_cid,
+                        supported_versions=versions,
+                    )
+                    datagrams.send(offered, path)
+                return None
         connection = self._by_id.get(header.destination_cid)
         is_first = header.packet_type is QuicPacketType.INITIAL
         if connection is None and is_first and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx
@@ -29,23 +28,12 @@ from gateway.server.http3.head import request_scope
 from gateway.server.tls import ServerTls
 
 from ..client import KEY, client_tls, serving
+from .application import LIMITS, SETTINGS, Application
 from .client import Client, connected
-from .test_exchange import LIMITS, SETTINGS, Application
 
 ROUNDS = 10
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def app() -> Application:
-    return Application()
-
-
-@pytest.fixture
-async def port(app: Application) -> AsyncGenerator[int]:
-    async with serving(app, SETTINGS) as (port, _):
-        yield port
 
 
 # Limits.
