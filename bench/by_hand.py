@@ -20,8 +20,9 @@ import uvloop
 from aiormq.abc import AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
+from .direct import PERSISTENT
+
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
 
 HandOn = Callable[[bytes], Awaitable[object]]
 """Returns when the message has arrived."""

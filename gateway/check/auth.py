@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from msgspec.structs import replace
-
 from ..auth.api_keys import NAMESPACE as API_KEYS
 from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
@@ -44,8 +42,7 @@ def check_auth(endpoint: Endpoint, path: str, service: Service) -> Iterator[Find
     yield from _check_validator(endpoint, path, service)
     if (signer := endpoint.extra_config.get(SIGNER)) is not None:
         where = f'{path}.extra_config["{SIGNER}"]'
-        source = replace(signer, jwk_url="") if signer.jwk_local_path else signer
-        for key, text in (*check_keys(signer, [source]), *_signing(signer, endpoint)):
+        for key, text in (*check_keys(signer, [signer]), *_signing(signer, endpoint)):
             yield Finding(f"{where}.{key}", "warning", text)
     for number, backend in enumerate(endpoint.backend):
         if CREDENTIALS in backend.extra_config and not BROKERS.isdisjoint(backend.extra_config):
@@ -143,12 +140,12 @@ def check_keys(settings: KeySettings, sources: Sequence[KeySettings]) -> Remarks
     if settings.is_insecure:
         text = 'neither "https://" nor "disable_jwk_security": true, which files need as well'
         yield "jwk_url", f"{text}: every request gets 401, as in KrakenD"
-    elif any(each.jwk_url and each.disable_jwk_security for each in sources):
+    elif any(each.urls and each.disable_jwk_security for each in sources):
         yield (
             "disable_jwk_security",
             "whoever can change what the key server answers can make tokens",
         )
-    has_url = any(each.jwk_url for each in sources)
+    has_url = any(each.urls for each in sources)
     if settings.jwk_local_path and settings.jwk_url:
         yield "jwk_url", "beside jwk_local_path it has no effect"
     for number in settings.cipher_suites:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..auth.api_keys import NAMESPACE as API_KEYS
 from ..auth.settings import ApiKeysSettings, ValidatorSettings
+from ..auth.validator import NAMESPACE as VALIDATOR
 from ..config.findings import Finding
 from ..config.structs import Endpoint, RouterSettings, Service
 from ..config.units import parse_duration
@@ -20,7 +22,6 @@ from ..ratelimit.settings import (
 from ..ratelimit.tiers import KINDS, TieredSettings
 from ..ratelimit.tiers import NAMESPACE as TIERED
 
-VALIDATOR, API_KEYS = "auth/validator", "auth/api-keys"
 ON_ENDPOINT = ("qos/ratelimit/router", "qos/ratelimit/router/redis")
 ON_SERVICE = ("qos/ratelimit/service", "qos/ratelimit/service/redis")
 
