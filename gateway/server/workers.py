@@ -77,7 +77,8 @@ async def _keep_running(
             tasks.cancel_scope.cancel()
         running.discard(process)
         if stop.is_set():
-            failed.extend([status] if status else [])
+            # One that had not yet begun to listen to signals has ended as it was told, too.
+            failed.extend([status] if status not in (0, -signal.SIGTERM) else [])
             return
         log.error("worker %d ended with status %s", number, status)
         if status == 1:

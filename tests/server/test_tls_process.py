@@ -85,7 +85,8 @@ def running(
         until(lambda: "gateway 0." in process.log)
         yield process
     finally:
-        assert process.stop() == 0
+        status = process.stop()
+        assert status == 0, process.log
 
 
 def test_workers_read_certificates_again_on_a_hangup(tmp_path: Path) -> None:
