@@ -12,10 +12,10 @@ import sys, anyio
 from gateway.server.workers import supervise
 sys.exit(anyio.run(supervise, [sys.executable, "-c", sys.argv[1]], 2, 1.0))
 """
-DEAF = "import time; print('up', flush=True); time.sleep(60)"
+DEAF = "import os, time; os.write(1, b'up\\n'); time.sleep(60)"
 FAILING = (
-    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
-    "print('up', flush=True); time.sleep(60)"
+    "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
+    "os.write(1, b'up\\n'); time.sleep(60)"
 )
 
 
