@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,25 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+def open_free_sockets(host: str, settings: ServeSettings) -> list[socket.socket]:
+    """On a port that is free for UDP as well, where HTTP/3 wants it: other tests run beside."""
+    while True:
+        sockets = open_sockets(host, 0, answer_time=settings.limits.answer_time)
+        if not settings.http3:
+            return sockets
+        with socket.socket(sockets[0].family, socket.SOCK_DGRAM) as udp, suppress(OSError):
+            udp.bind(sockets[0].getsockname())
+            return sockets
+        for each in sockets:
+            each.close()
+
+
 @asynccontextmanager
 async def serving(
     app: Any, settings: ServeSettings, host: str = "127.0.0.1"
 ) -> AsyncGenerator[tuple[int, Event]]:
     """Serve ``app``; yield its port and the event that stops it."""
-    sockets = open_sockets(host, 0, answer_time=settings.limits.answer_time)
+    sockets = open_free_sockets(host, settings)
     port: int = sockets[0].getsockname()[1]
     if settings.tls is not None:
         _secured.add(port)
