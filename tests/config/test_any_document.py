@@ -121,6 +121,7 @@ def test_no_content_raises_anything_but_findings(
 
 
 @given(JSON)
+@example({"output_encoding": False, "backend": False})
 def test_no_value_raises_anything_but_findings(value: Any) -> None:
     findings(value if isinstance(value, dict) else json.dumps(value).encode())
     findings({"version": 3, "endpoints": value, "extra_config": value, "async_agent": value})
