@@ -15,9 +15,12 @@ from gateway.broker import Broker, open_broker
 
 _numbers = count()
 
-# Other tests run beside: how long an example takes says nothing.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# Other tests run beside: how long an example takes says nothing. The same examples every time, so
+# that a run tells of the change and not of its luck; new ones: --hypothesis-profile=search
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", BUSY, derandomize=True)
+settings.register_profile("search", BUSY, max_examples=3000)
+settings.load_profile("same")
 
 HTTP_CASE = "test_http.py::test_recorded_case["
 
