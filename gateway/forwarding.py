@@ -21,7 +21,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 from .about import USER_AGENT
 from .asgi import Scope
 from .config.structs import Backend, Endpoint, RouterSettings, Service
-from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, FilteredRequest, Request
+from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Request
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]
@@ -95,7 +95,7 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
 
 def build_filter(
     endpoint: Endpoint, service: Service, backend: Backend | None = None
-) -> Callable[[Request], FilteredRequest]:
+) -> Callable[[Request], Request]:
     """A copy of a request that holds what the endpoint's lists let through, and the backend's.
 
     For stages that change it: what they add is forwarded, whatever the lists say.
@@ -104,8 +104,8 @@ def build_filter(
     forward_query = build_forward_query(endpoint, backend or Backend())
     passed = ENDPOINT_LISTS if backend is None else BACKEND_LISTS
 
-    def filtered(request: Request) -> FilteredRequest:
-        copy = request.copy_as(FilteredRequest)
+    def filtered(request: Request) -> Request:
+        copy = request.copy()
         headers = forward_headers(request)
         names = {name for name, _ in headers}
         copy.headers = headers

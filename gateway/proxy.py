@@ -6,7 +6,11 @@ Nothing here knows HTTP servers, brokers or event loops.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from copy import copy
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .errors import DeadlineExceeded, GatewayError
 
@@ -69,10 +73,7 @@ UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
 endpoint, those of a backend as well."""
 
 
-R = TypeVar("R", bound="Request")
-
-
-class Request:
+class Request(Struct, eq=False):
     """What a pipe is asked.
 
     ``params``: the endpoint's placeholders, first letter in upper case as KrakenD keeps them
@@ -82,72 +83,32 @@ class Request:
     ``claims``: of the verified token, None when no token was asked for.
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
-    what is not settled then goes back.
+    what is not settled then goes back. ``passed``: which lists of what is forwarded it has behind
+    it; ``unlisted``: the headers that they have not let through.
     """
 
-    __slots__ = (
-        "body",
-        "claims",
-        "client",
-        "headers",
-        "method",
-        "origin",
-        "params",
-        "path",
-        "query_string",
-        "remote",
-        "taken",
-    )
-
-    passed = UNFILTERED
+    method: str
+    path: str
+    params: dict[str, str]
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    query_string: bytes = b""
+    body: bytes = b""
+    client: Client = Nobody()
+    remote: str = ""
+    claims: dict[str, Any] | None = None
+    origin: Any = None
+    taken: list[Hold] = []
+    passed: int = UNFILTERED
     unlisted: Sequence[tuple[bytes, bytes]] = ()
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        params: dict[str, str],
-        headers: Sequence[tuple[bytes, bytes]] = (),
-        query_string: bytes = b"",
-        body: bytes = b"",
-        client: Client | None = None,
-        remote: str = "",
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.params = params
-        self.headers = headers
-        self.query_string = query_string
-        self.body = body
-        self.client = client or Nobody()
-        self.remote = remote
-        self.claims: dict[str, Any] | None = None
-        self.origin: Any = None
-        self.taken: list[Hold] = []
 
     def copy(self) -> Request:
         """Another request of the same client, for a stage that changes something for its branch.
 
         What is taken for it belongs to this one.
         """
-        return self.copy_as(type(self))
-
-    def copy_as(self, kind: type[R]) -> R:
-        """A copy of a kind that knows more."""
-        copy = kind(
-            self.method,
-            self.path,
-            dict(self.params),
-            self.headers,
-            self.query_string,
-            self.body,
-            self.client,
-            self.remote,
-        )
-        copy.claims = self.claims
-        copy.origin = self.origin
-        copy.taken = self.taken
-        return copy
+        copied = copy(self)
+        copied.params = dict(self.params)
+        return copied
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, listed or not; ``name`` in lower case."""
@@ -165,21 +126,7 @@ class Request:
             hold.give_back()
 
 
-class FilteredRequest(Request):
-    """A request that has passed the lists of what is forwarded: what a stage adds goes along.
-
-    ``passed``: which lists. ``unlisted``: the headers that they have not let through.
-    """
-
-    __slots__ = ("passed", "unlisted")
-
-    def copy_as(self, kind: type[R]) -> R:
-        copy = super().copy_as(kind)
-        copy.passed, copy.unlisted = self.passed, self.unlisted
-        return copy
-
-
-class Response:
+class Response(Struct, eq=False):
     """What a branch or a whole pipe answers.
 
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
@@ -190,35 +137,14 @@ class Response:
     where the answer is passed on as it came. ``rest``: the body, when it is still coming.
     """
 
-    __slots__ = (
-        "body",
-        "data",
-        "has_failures",
-        "headers",
-        "holds",
-        "is_complete",
-        "rest",
-        "status",
-    )
-
-    def __init__(
-        self,
-        data: dict[str, Any] | None = None,
-        is_complete: bool = True,
-        holds: Sequence[Hold] = (),
-        body: bytes | None = None,
-        headers: Sequence[tuple[bytes, bytes]] = (),
-        status: int = 200,
-        has_failures: bool = False,
-    ) -> None:
-        self.data = data
-        self.is_complete = is_complete
-        self.holds = holds
-        self.body = body
-        self.headers = headers
-        self.status = status
-        self.has_failures = has_failures
-        self.rest: Rest | None = None
+    data: dict[str, Any] | None = None
+    is_complete: bool = True
+    holds: Sequence[Hold] = ()
+    body: bytes | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    status: int = 200
+    has_failures: bool = False
+    rest: Rest | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -232,15 +158,7 @@ class Response:
 
     def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
         """This answer with another document."""
-        return Response(
-            data,
-            is_complete,
-            self.holds,
-            self.body,
-            self.headers,
-            self.status,
-            self.has_failures,
-        )
+        return replace(self, data=data, is_complete=is_complete)
 
 
 Proxy: TypeAlias = Callable[[Request], Awaitable[Response]]

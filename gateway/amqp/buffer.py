@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Protocol
 
 from anyio import CancelScope, Event
+from msgspec import Struct
 
 from ..backoff import exponential
 from ..bridge import AsyncioSide
@@ -30,26 +31,21 @@ class Origin(Protocol):
     def set_aside(self, delivery: Delivery, seconds: float) -> None: ...
 
 
-class Delivery:
+class Delivery(Struct, eq=False):
     """One message on its way, not yet settled. A :class:`gateway.proxy.Hold`.
 
     ``route``: exchange and routing key, ``header``: the content header, both as on the wire.
     ``tries``: how often it was set aside already.
     """
 
-    __slots__ = ("body", "header", "is_held", "origin", "redelivered", "route", "tag", "tries")
-
-    def __init__(
-        self, origin: Origin, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
-    ) -> None:
-        self.origin = origin
-        self.tag = tag
-        self.redelivered = redelivered
-        self.route = route
-        self.header = header
-        self.body = body
-        self.tries = 0
-        self.is_held = False
+    origin: Origin
+    tag: int
+    redelivered: bool
+    route: bytes
+    header: bytes
+    body: bytes
+    tries: int = 0
+    is_held: bool = False
 
     def sent(self) -> None:
         """Acknowledge."""

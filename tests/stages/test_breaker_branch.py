@@ -14,12 +14,15 @@ from gateway.errors import (
     QueueEmpty,
 )
 from gateway.pipe import parallel, race, within
-from gateway.proxy import Arrive, Branch, Request, Response
+from gateway.proxy import Arrive, Branch, Nobody, Request, Response
 from gateway.stages.breaker import with_breaker
 
 from .test_breaker import NO, YES, Time, breaker, end, is_open
 
 pytestmark = pytest.mark.anyio
+
+
+NOBODY = Nobody()
 
 
 class Leaving:
@@ -72,7 +75,7 @@ class Backend:
         return Branch(self.proxy, at_once, later, lambda request: self.means, may_repeat=True)
 
 
-def request(client: Any = None) -> Request:
+def request(client: Any = NOBODY) -> Request:
     return Request("GET", "/", {}, client=client)
 
 
