@@ -81,7 +81,9 @@ class Http3Connection:
         self._server.flush(self)
 
     def release(self, stream_id: int) -> None:
-        self.exchanges.pop(stream_id, None)
+        exchange = self.exchanges.pop(stream_id, None)
+        if exchange is not None and exchange.unread:
+            self.flush()  # what it has not read is the credit of others
         self.idle_since = current_time()
         if self._server.is_stopping and not self.exchanges:
             self.close()
