@@ -227,8 +227,7 @@ class Campaign:
         seconds = max(PROFILE_TIME, self._options.seconds)
         path = folder / f"{session.scenario.name}-{session.candidate.name}.svg"
         self._begin(session, "profile")
-        with recorded(session.process.pid, seconds - 1, path):
-            session.saturate(seconds)
+        session.saturate(seconds, recorded(session.process.pid, seconds - 1, path))
 
     def _begin(self, session: Session, what: str) -> None:
         self._display.begin(session.repetition, session.scenario, session.candidate, what)

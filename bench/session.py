@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
@@ -44,6 +44,8 @@ OPEN_CONNECTIONS = 128
 
 STALL = 60.0
 """Seconds in which agents must have worked off what there is."""
+
+NOBODY = nullcontext()
 
 
 class Tools(Struct, frozen=True):
@@ -89,11 +91,18 @@ class Session:
         result = self._generate(self._plan(mode="closed", seconds=seconds))
         self.rate = result.steps[0].answered_in_time / seconds
 
-    def saturate(self, seconds: float) -> Run:
-        """As many requests as it can answer. ``wrk`` when there is one, and one kind of request."""
+    def saturate(self, seconds: float, beside: AbstractContextManager[None] = NOBODY) -> Run:
+        """As many requests as it can answer. ``wrk`` when there is one, and one kind of request.
+
+        ``beside``: entered when the queues are full.
+        """
         self._fill(max(self.rate * SURPLUS, self._guess) * seconds)
-        if self._tools.use_wrk and is_present() and len(self._requests) == 1:
-            return self._saturate_with_wrk(seconds)
+        with beside:
+            if self._tools.use_wrk and is_present() and len(self._requests) == 1:
+                return self._saturate_with_wrk(seconds)
+            return self._saturate_with_ours(seconds)
+
+    def _saturate_with_ours(self, seconds: float) -> Run:
         before = self._read_meter()
         result = self._generate(self._plan(mode="closed", seconds=seconds))
         run = self._of_step("closed", result.steps[0], result.cpu_share, before)

@@ -14,6 +14,8 @@ from msgspec import Struct
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 34
 BAR, GAP = 14, 3
 """Pixels: a bar, and between bars of one group."""
+CHARACTER = 6.6
+"""Pixels, of a name beside a bar."""
 
 
 class Scale(Struct, frozen=True):
@@ -119,7 +121,8 @@ def line_chart(
 
 def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str, width: int = 1040) -> str:
     """Horizontal bars from zero, a group below the other; a line where they would be 1."""
-    left, right = 190, 150
+    left = 24 + CHARACTER * max((len(name) for name, _ in groups), default=0)
+    right = 150
     most = max((bar.high for _, bars in groups for bar in bars), default=1.0) or 1.0
     across = linear(0.0, most, left, width - right, lambda value: f"{value:g}")
     parts: list[str] = []
