@@ -45,7 +45,7 @@ OPEN_CONNECTIONS = 128
 STALL = 60.0
 """Seconds in which agents must have worked off what there is."""
 
-NOBODY = nullcontext()
+UNWATCHED = nullcontext()
 
 
 class Tools(Struct, frozen=True):
@@ -91,7 +91,7 @@ class Session:
         result = self._generate(self._plan(mode="closed", seconds=seconds))
         self.rate = result.steps[0].answered_in_time / seconds
 
-    def saturate(self, seconds: float, beside: AbstractContextManager[None] = NOBODY) -> Run:
+    def saturate(self, seconds: float, beside: AbstractContextManager[None] = UNWATCHED) -> Run:
         """As many requests as it can answer. ``wrk`` when there is one, and one kind of request.
 
         ``beside``: entered when the queues are full.

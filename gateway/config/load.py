@@ -192,7 +192,7 @@ class _Loader:
         rules.check_suffixes(endpoint["endpoint"], self._is_rest, where, findings)
         endpoint["output_encoding"] = rules.output_encoding(
             endpoint["output_encoding"],
-            [backend for _, backend in _objects(endpoint.get("backend", ()))],
+            _kept(endpoint.get("backend", ())),
             f"{path}.output_encoding",
             findings,
         )
