@@ -91,7 +91,7 @@ class _Taking:
         self._write = write
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
         self.taken += 1
         if not tag % BATCH and not self.is_over:
@@ -135,7 +135,7 @@ class _Publishing:
         else:
             self.publish(len(over))
 
-    def returned(self, header: bytes, reason: str) -> None:
+    def returned(self, properties: bytes, reason: str) -> None:
         """Nothing is mandatory."""
 
     def publish(self, number: int) -> None:

@@ -31,7 +31,7 @@ class Reading:
         self._is_over = False
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
         if self._is_over:
             return

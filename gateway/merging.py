@@ -24,7 +24,7 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
     answered: list[Response] = []
     is_complete, has_data = True, False
     for part in parts:
-        if isinstance(part, GatewayError):
+        if not isinstance(part, Response):
             failures.append(part)
             continue
         answered.append(part)
@@ -32,7 +32,7 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
         if not part.is_complete:
             is_complete = False
         if part.data is not None:
-            data.update(part.data)
+            data |= part.data
             has_data = True
     if failures:
         deciding = failures if not answered else [each for each in failures if each.decides]

@@ -270,7 +270,7 @@ class Delivered(Published):
         self._acknowledge = acknowledge
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
         self.came(body, 200)
         self._acknowledge(tag)

@@ -34,7 +34,7 @@ class Origin(Protocol):
 class Delivery(Struct, eq=False):
     """One message on its way, not yet settled. A :class:`gateway.proxy.Hold`.
 
-    ``route``: exchange and routing key, ``header``: the content header, both as on the wire.
+    ``route``: exchange and routing key, ``properties``: flags and values, both as on the wire.
     ``tries``: how often it was set aside already.
     """
 
@@ -42,7 +42,7 @@ class Delivery(Struct, eq=False):
     tag: int
     redelivered: bool
     route: bytes
-    header: bytes
+    properties: bytes
     body: bytes
     tries: int = 0
     is_held: bool = False

@@ -22,7 +22,15 @@ from .message import (
     encode_time,
     short_string,
 )
-from .properties import DELIVERY_MODE, MESSAGE_ID, USER_ID, join, keep_fields, split, split_header
+from .properties import (
+    DELIVERY_MODE,
+    MESSAGE_ID,
+    USER_ID,
+    join,
+    keep_fields,
+    split,
+    split_properties,
+)
 from .requests import Origin as MessageOrigin
 from .settings import ProducerSettings
 from .values import Value, build_chosen, build_value
@@ -82,7 +90,7 @@ class Composer:
 
     def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
         """An agent's message keeps its properties but for those that the settings name."""
-        properties = split_header(origin.header)
+        properties = split_properties(origin.properties)
         properties.pop(USER_ID, None)  # the broker closes the channel of another user
         keep_fields(properties, self._is_listed)
         if self._chosen:

@@ -15,7 +15,7 @@ from ..manipulation import Reading, build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
-from .properties import CONTENT_ENCODING, CONTENT_TYPE, split_header
+from .properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
 from .settings import ConsumerSettings
 from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
@@ -172,7 +172,7 @@ async def _consumed_elsewhere(request: Request) -> Response:
 
 def _pass_on(delivery: Delivery) -> Response:
     """``no-op``: the body as it is, under its own content type."""
-    properties = split_header(delivery.header)
+    properties = split_properties(delivery.properties)
     headers = [
         (name, value[1:])
         for name, flag in PASSED_ON

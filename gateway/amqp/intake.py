@@ -71,7 +71,7 @@ class Intake:
     # As the channel's sink: the asyncio side.
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
         if not self.is_open:
             return
@@ -85,7 +85,7 @@ class Intake:
             self.renew()
             return
         self._received_bytes += size
-        self._buffer.put(Delivery(self, tag, redelivered, route, header, body))
+        self._buffer.put(Delivery(self, tag, redelivered, route, properties, body))
 
     def fetched_nothing(self) -> None:
         self._side.post(self._buffer.nothing_fetched)

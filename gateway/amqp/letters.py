@@ -13,7 +13,7 @@ from ..proxy import Part, Response
 from .buffer import Delivery
 from .message import NOT_SENT, short_string
 from .producer import share_publisher
-from .properties import MESSAGE_ID, USER_ID, join, keep_fields, split_header
+from .properties import MESSAGE_ID, USER_ID, join, keep_fields, split_properties
 from .publication import Outcome, Publication
 from .settings import DeadLetter, ProducerSettings
 
@@ -41,7 +41,7 @@ class DeadLetters:
             parts.append(part)
             arrived.set()
 
-        properties = split_header(delivery.header)
+        properties = split_properties(delivery.properties)
         properties.pop(USER_ID, None)
         keep_fields(properties, lambda name: name not in NOT_SENT)
         properties.setdefault(MESSAGE_ID, short_string(uuid4().hex.encode()))

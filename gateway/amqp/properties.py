@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 from struct import Struct as Layout
 from typing import NamedTuple, TypeAlias
 
-CONTENT_HEAD = 12
-"""Bytes of a content header before its flags: class, weight, body size."""
-
 # Flags of a content header; the properties follow in this order.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
 DELIVERY_MODE, PRIORITY, CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
@@ -52,13 +49,13 @@ class Field(NamedTuple):
     encoded: bytes
 
 
-def split_header(header: bytes) -> Properties:
-    """``header``: the payload of a content header frame. Raises :class:`MalformedError`."""
+def split_properties(properties: bytes) -> Properties:
+    """``properties``: flags and values. Raises :class:`MalformedError`."""
     try:
-        (flags,) = _flags.unpack_from(header, CONTENT_HEAD)
+        (flags,) = _flags.unpack_from(properties)
     except struct.error as error:
         raise MalformedError("a content header without flags") from error
-    return split(flags, header[CONTENT_HEAD + _flags.size :])
+    return split(flags, properties[_flags.size :])
 
 
 def split(flags: int, values: bytes) -> Properties:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
+from msgspec import Struct
+
 from ..proxy import Arrive, Part
 
 
@@ -23,7 +25,7 @@ class Withdrawing(Protocol):
         """Do not write it any more."""
 
 
-class Publication:
+class Publication(Struct, eq=False):
     """A message for one exchange, not yet settled. A :class:`gateway.proxy.Hold` of its request.
 
     ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
@@ -32,40 +34,17 @@ class Publication:
     though nobody waits for it.
     """
 
-    __slots__ = (
-        "answer",
-        "arrive",
-        "body",
-        "goes_on",
-        "is_mandatory",
-        "is_over",
-        "is_written",
-        "message_id",
-        "properties",
-        "publisher",
-        "routing_key",
-    )
-
-    def __init__(
-        self,
-        publisher: Withdrawing,
-        routing_key: bytes,
-        properties: bytes,
-        body: bytes,
-        message_id: bytes,
-        is_mandatory: bool,
-        answer: Callable[[Publication, Outcome], Part],
-        arrive: Arrive,
-    ) -> None:
-        self.publisher = publisher
-        self.routing_key = routing_key
-        self.properties = properties
-        self.body = body
-        self.message_id = message_id
-        self.is_mandatory = is_mandatory
-        self.answer = answer
-        self.arrive = arrive
-        self.is_written = self.is_over = self.goes_on = False
+    publisher: Withdrawing
+    routing_key: bytes
+    properties: bytes
+    body: bytes
+    message_id: bytes
+    is_mandatory: bool
+    answer: Callable[[Publication, Outcome], Part]
+    arrive: Arrive
+    is_written: bool = False
+    is_over: bool = False
+    goes_on: bool = False
 
     def settle(self, outcome: Outcome) -> None:
         """Near: the broker has spoken."""

@@ -19,8 +19,9 @@ from pamqp.commands import Confirm
 from ..bridge import AsyncioSide
 from ..proxy import Part
 from . import wire
+from .frame import CONTENT_HEAD, FRAME_OVERHEAD
 from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, NotFoundError, call, reason
-from .properties import MESSAGE_ID, split_header
+from .properties import MESSAGE_ID, split_properties
 from .publication import Outcome, Publication, Window
 from .settings import ProducerSettings
 from .tap import Tap
@@ -34,7 +35,7 @@ CONFIRM_CHECK = 0.02
 MOST_GOING_ON = 1000
 """Messages whose clients have gone and that may still wait for the broker."""
 
-HEADER_OVERHEAD = wire.FRAME_OVERHEAD + 12
+HEADER_OVERHEAD = FRAME_OVERHEAD + CONTENT_HEAD
 """Bytes of a content header's frame beside its flags and values."""
 
 MOST_METHODS = 1000
@@ -264,8 +265,8 @@ class Publisher(ChannelTenant):
         if self._waiting:
             self._pump()
 
-    def returned(self, header: bytes, reason: str) -> None:
-        publication = self._mandatory.get(split_header(header).get(MESSAGE_ID, b"")[1:])
+    def returned(self, properties: bytes, reason: str) -> None:
+        publication = self._mandatory.get(split_properties(properties).get(MESSAGE_ID, b"")[1:])
         if publication is not None:
             self._returned.add(publication)
 

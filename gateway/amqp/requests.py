@@ -27,7 +27,7 @@ from .properties import (
     Properties,
     fields_of,
     plain_value,
-    split_header,
+    split_properties,
     text_of,
 )
 
@@ -58,13 +58,13 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 class Origin(NamedTuple):
     """The message that a request is made of: what a producer publishes again."""
 
-    header: bytes
+    properties: bytes
     redelivered: bool
 
 
 def tries_of(delivery: Delivery) -> int:
     """How often the message was tried before: here, or as a quorum queue counts."""
-    return _tries(delivery, split_header(delivery.header))
+    return _tries(delivery, split_properties(delivery.properties))
 
 
 def _tries(delivery: Delivery, properties: Properties) -> int:
@@ -76,7 +76,7 @@ def _tries(delivery: Delivery, properties: Properties) -> int:
 
 def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
     """``headers``: which of the message's own are passed on; true: all."""
-    properties = split_header(delivery.header)
+    properties = split_properties(delivery.properties)
     exchange, routing_key = decode_route(delivery.route)
     values = {
         "exchange": exchange,
@@ -105,7 +105,7 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
         [(name.lower().encode(), _clean(value)) for name, value in fields],
         body=delivery.body,
     )
-    request.origin = Origin(delivery.header, delivery.redelivered)
+    request.origin = Origin(delivery.properties, delivery.redelivered)
     return request
 
 

@@ -11,13 +11,8 @@ from collections.abc import Callable
 from struct import Struct as Layout
 from typing import Protocol
 
-METHOD, HEADER, BODY, HEARTBEAT_FRAME = 1, 2, 3, 8
-FRAME_END = 0xCE
-FRAME_OVERHEAD = 8
-"""Type, channel and size before the payload, the end octet behind it."""
-
-SMALLEST_CONTENT = 2 * FRAME_OVERHEAD + 14
-"""A content header without properties, and the head of the frame behind it."""
+from .frame import BODY, CONTENT_HEAD, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
+from .shape import NO_SHAPE, shape_of
 
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"
@@ -38,7 +33,6 @@ _frame_head = Layout(">BHI").unpack_from
 _tag_at = Layout(">Q").unpack_from
 _confirm_at = Layout(">QB").unpack_from
 _delivery_at = Layout(">Q?").unpack_from
-_content_head = Layout(">BHIHHQ").unpack_from
 _head = Layout(">BHI").pack
 _ack = Layout(">BHIHHQBB").pack
 _content = Layout(">BHIHHQ").pack
@@ -52,10 +46,10 @@ class Sink(Protocol):
     """A tapped channel."""
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
         """A whole message. ``route``: exchange and routing key as two short strings;
-        ``header``: the payload of the content header frame."""
+        ``properties``: flags and values."""
 
     def fetched_nothing(self) -> None:
         """The answer to a Basic.Get: the queue is empty."""
@@ -68,22 +62,27 @@ class Confirms(Protocol):
         """The broker has taken a message, or with ``is_ack`` false refused it; with
         ``is_multiple`` every one up to it."""
 
-    def returned(self, header: bytes, reason: str) -> None:
-        """A mandatory message that no queue takes; its confirm follows. ``header``: as above."""
+    def returned(self, properties: bytes, reason: str) -> None:
+        """A mandatory message that no queue takes; its confirm follows."""
 
 
 class _Content:
     """A message whose frames are still coming in."""
 
-    __slots__ = ("chunks", "header", "missing", "redelivered", "route", "tag")
+    __slots__ = ("chunks", "missing", "properties", "redelivered", "route", "tag")
 
     def __init__(self, tag: int, redelivered: bool, route: bytes) -> None:
         self.tag = tag
         self.redelivered = redelivered
         self.route = route
-        self.header = b""
+        self.properties = b""
         self.missing = -1
         self.chunks: list[bytes] = []
+
+    def begin_body(self, header: bytes) -> None:
+        """``header``: the payload of the content header frame."""
+        self.missing = _tag_at(header, 4)[0]
+        self.properties = header[CONTENT_HEAD:]
 
 
 class Receiver:
@@ -104,6 +103,7 @@ class Receiver:
         self._forward = forward
         self._blocked = blocked
         self._rest = b""
+        self._shape = NO_SHAPE
         self._contents: dict[int, _Content] = {}
 
     def feed(self, data: bytes) -> None:
@@ -112,45 +112,53 @@ class Receiver:
             data = self._rest + data
         start, end = 0, len(data)
         sinks = self.sinks
+        begin, before, unpack, joint, body_head, of_channel = self._shape
         while end - start >= FRAME_OVERHEAD:
+            if data.startswith(begin, start) and end - start > before:
+                tag, again, route, between, size, properties, head, length = unpack(data, start)
+                body = start + before
+                last = body + length
+                is_alike = between == joint and head == body_head and size == length
+                if is_alike and last < end and data[last] == FRAME_END and of_channel in sinks:
+                    sinks[of_channel].delivered(tag, again, route, properties, data[body:last])
+                    start = last + 1
+                    continue
             kind, channel, size = _frame_head(data, start)
             following = start + FRAME_OVERHEAD + size
             if following > end:
                 break
             if data[following - 1] != FRAME_END:
                 raise WireError("a frame without its end octet")
-            sink = sinks.get(channel)
-            if sink is None:
+            if channel not in sinks:
                 self._feed_other(kind, channel, data[start:following])
-            elif kind == METHOD and data.startswith(DELIVER, start + 7):
-                at = start + 12 + data[start + 11]  # behind the consumer tag
-                tag, again = _delivery_at(data, at)
-                route = data[at + 9 : following - 1]
-                # Most messages are here as a whole: header, and one frame of body.
-                if end - following >= SMALLEST_CONTENT:
-                    kind, header_channel, size, _, _, length = _content_head(data, following)
-                    body = following + FRAME_OVERHEAD + size
-                    behind = body + FRAME_OVERHEAD + length
-                    is_whole = behind <= end and (kind, header_channel) == (HEADER, channel)
-                    if is_whole and _frame_head(data, body) == (BODY, channel, length):
-                        if not data[body - 1] == data[behind - 1] == FRAME_END:
-                            raise WireError("a frame without its end octet")
-                        header = data[following + 7 : body - 1]
-                        sink.delivered(tag, again, route, header, data[body + 7 : behind - 1])
-                        start = behind
-                        continue
-                self._contents[channel] = _Content(tag, again, route)
+            elif kind == METHOD and self._learns_shape(data, start, following):
+                begin, before, unpack, joint, body_head, of_channel = self._shape
+                continue
             else:
                 self._feed_tapped(kind, channel, data[start:following])
             start = following
         self._rest = data[start:]
 
+    def _learns_shape(self, data: bytes, start: int, following: int) -> bool:
+        """Whether the method is a delivery of another shape than the last one."""
+        if not data.startswith(DELIVER, start + 7):
+            return False
+        shape = shape_of(data, start, following)
+        if shape is None or shape is self._shape:
+            return False
+        self._shape = shape
+        return True
+
     def _feed_tapped(self, kind: int, channel: int, frame: bytes) -> None:
-        """A frame of a channel that consumes, other than a delivery."""
+        """A frame of a channel that consumes."""
         if kind == HEADER and channel in self._contents:
             self._begin_body(channel, frame[7:-1])
         elif kind == BODY and channel in self._contents:
             self._continue_body(channel, frame[7:-1])
+        elif kind == METHOD and frame.startswith(DELIVER, 7):
+            at = 12 + frame[11]
+            tag, again = _delivery_at(frame, at)
+            self._contents[channel] = _Content(tag, again, frame[at + 9 : -1])
         elif kind == METHOD and frame.startswith(GET_OK, 7):
             self._contents[channel] = _Content(_tag_at(frame, 11)[0], frame[19] == 1, frame[20:-5])
         elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
@@ -180,13 +188,12 @@ class Receiver:
         """The returned message itself comes back with it; only its header says which it is."""
         content = self._contents[channel]
         if kind == HEADER:
-            content.header = payload
-            content.missing = _tag_at(payload, 4)[0]
+            content.begin_body(payload)
         else:
             content.missing -= len(payload)
         if content.missing <= 0:
             del self._contents[channel]
-            publisher.returned(content.header, content.route.decode(errors="replace"))
+            publisher.returned(content.properties, content.route.decode(errors="replace"))
 
     def release(self, channel: int) -> None:
         """The channel is closed: no frame of it is of interest any more."""
@@ -196,8 +203,7 @@ class Receiver:
 
     def _begin_body(self, channel: int, header: bytes) -> None:
         content = self._contents[channel]
-        content.header = header
-        content.missing = _tag_at(header, 4)[0]
+        content.begin_body(header)
         if content.missing == 0:
             self._complete(channel, content, b"")
 
@@ -216,7 +222,7 @@ class Receiver:
     def _complete(self, channel: int, content: _Content, body: bytes) -> None:
         del self._contents[channel]
         self.sinks[channel].delivered(
-            content.tag, content.redelivered, content.route, content.header, body
+            content.tag, content.redelivered, content.route, content.properties, body
         )
 
 

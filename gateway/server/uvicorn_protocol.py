@@ -292,7 +292,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _start(self, exchange: Exchange, scope: Any) -> None:
         self.active = exchange
         run = exchange.run_asgi(self.app, scope, self.tasks)
-        exchange.task = self.loop.create_task(run, context=Context())
+        # Not by the loop: it would make up a name.
+        exchange.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
         self.tasks.add(exchange.task)
 
     def _take_host_of(self, target: bytes) -> None:

@@ -8,6 +8,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from gateway.amqp.buffer import Delivery
+from gateway.amqp.frame import CONTENT_HEAD
 
 
 class Closed:
@@ -21,13 +22,14 @@ class Closed:
     acknowledge = give_back = reject = set_aside = settle
 
 
-def decode_properties(header: bytes) -> Basic.Properties:
+def decode_properties(encoded: bytes) -> Basic.Properties:
+    """``encoded``: flags and values."""
     content = ContentHeader()
-    content.unmarshal(header)
+    content.unmarshal(b"\x00\x3c" + bytes(CONTENT_HEAD - 2) + encoded)
     return content.properties
 
 
-def encode_header(body_size: int = 0, **properties: Any) -> bytes:
-    """The payload of a content header frame."""
-    header: bytes = ContentHeader(0, body_size, Basic.Properties(**properties)).marshal()
-    return header
+def encode_known(**properties: Any) -> bytes:
+    """Flags and values."""
+    header: bytes = ContentHeader(0, 0, Basic.Properties(**properties)).marshal()
+    return header[CONTENT_HEAD:]

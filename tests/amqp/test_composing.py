@@ -16,7 +16,7 @@ from gateway.config.structs import Backend, Endpoint, Service
 from gateway.errors import Unpublishable
 from gateway.proxy import Request
 
-from .codec import Closed, decode_properties, encode_header
+from .codec import Closed, decode_properties, encode_known
 
 HEADERS = [
     (b"host", b"shop.test"),
@@ -43,7 +43,7 @@ def request(query: bytes = b"", headers: Any = HEADERS, **params: str) -> Reques
 
 def properties(composer: Composer, request: Request) -> Basic.Properties:
     _, _, properties = composer.compose(request)
-    return decode_properties(b"\x00\x3c\x00\x00" + bytes(8) + properties)
+    return decode_properties(properties)
 
 
 @pytest.mark.parametrize("key", ["key", "Key", "{key}"])
@@ -152,7 +152,7 @@ def test_headers_that_fit_into_no_frame_are_refused() -> None:
 def moved(**properties: Any) -> Request:
     """The request of an agent whose message has these properties."""
     route = b"\x02ex\x03key"
-    delivery = Delivery(Closed(), 1, False, route, encode_header(2, **properties), b"{}")
+    delivery = Delivery(Closed(), 1, False, route, encode_known(**properties), b"{}")
     return build_request("q", delivery, True)
 
 
@@ -176,7 +176,7 @@ def test_what_the_broker_would_refuse_or_give_meaning_is_not_moved() -> None:
 def test_a_header_that_is_no_utf_8_is_moved_as_it_is() -> None:
     request = moved(headers={"raw": "ab"})
     assert isinstance(request.origin, Origin)
-    request.origin = Origin(request.origin.header.replace(b"ab", b"\xff\xfe"), False)
+    request.origin = Origin(request.origin.properties.replace(b"ab", b"\xff\xfe"), False)
     assert b"\x03rawS\0\0\0\x02\xff\xfe" in composer().compose(request)[2]
 
 

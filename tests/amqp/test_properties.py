@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from gateway.amqp.properties import (
     APP_ID,
-    CONTENT_HEAD,
     CONTENT_TYPE,
     HEADERS,
     MESSAGE_ID,
@@ -24,11 +23,11 @@ from gateway.amqp.properties import (
     join,
     keep_fields,
     plain_value,
-    split_header,
+    split_properties,
     text_of,
 )
 
-from .codec import decode_properties, encode_header
+from .codec import decode_properties, encode_known
 
 SHORT = st.text(max_size=60)
 VALUES = st.recursive(
@@ -56,21 +55,21 @@ PROPERTIES = st.fixed_dictionaries(
 
 
 def table(*fields: tuple[bytes, bytes, bytes]) -> bytes:
-    """A content header whose only property is a table of fields: name, type, value."""
+    """Properties of which the only one is a table of fields: name, type, value."""
     encoded = b"".join(pack(">B", len(name)) + name + kind + value for name, kind, value in fields)
-    return bytes(CONTENT_HEAD) + pack(">HI", HEADERS, len(encoded)) + encoded
+    return pack(">HI", HEADERS, len(encoded)) + encoded
 
 
 @given(PROPERTIES)
 def test_what_is_split_and_joined_is_what_it_was(properties: dict[str, Any]) -> None:
-    header = encode_header(**properties)
-    assert join(split_header(header)) == header[CONTENT_HEAD:]
+    encoded = encode_known(**properties)
+    assert join(split_properties(encoded)) == encoded
 
 
 @given(PROPERTIES)
 def test_texts_are_those_that_a_library_reads(properties: dict[str, Any]) -> None:
-    header = encode_header(**properties)
-    split, known = split_header(header), decode_properties(header)
+    encoded = encode_known(**properties)
+    split, known = split_properties(encoded), decode_properties(encoded)
     assert text_of(split, CONTENT_TYPE) == (known.content_type or "")
     assert text_of(split, MESSAGE_ID) == (known.message_id or "")
     assert text_of(split, APP_ID) == (known.app_id or "")
@@ -82,7 +81,7 @@ def test_texts_are_those_that_a_library_reads(properties: dict[str, Any]) -> Non
 @given(st.binary(max_size=80), st.integers(0, 0xFFFF))
 def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
     try:
-        properties = split_header(bytes(CONTENT_HEAD) + pack(">H", flags) + values)
+        properties = split_properties(pack(">H", flags) + values)
         list(map(plain_value, fields_of(properties)))
     except MalformedError:
         return
@@ -113,16 +112,16 @@ def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
     ],
 )
 def test_every_type_of_the_broker_is_known(kind: bytes, value: bytes, plain: object) -> None:
-    header = table((b"k", kind, value), (b"behind", b"t", b"\0"))
-    first, behind = fields_of(split_header(header))
+    encoded = table((b"k", kind, value), (b"behind", b"t", b"\0"))
+    first, behind = fields_of(split_properties(encoded))
     assert plain_value(first) == plain
     assert type(plain_value(first)) is type(plain)
     assert behind.name == b"behind"
-    assert join(split_header(header)) == header[CONTENT_HEAD:]
+    assert join(split_properties(encoded)) == encoded
 
 
 def test_fields_are_kept_by_their_names_as_they_are() -> None:
-    properties = split_header(
+    properties = split_properties(
         table((b"CC", b"S", b"\0\0\0\1a"), (b"X", b"d", pack(">d", 1.1)), (b"y", b"V", b""))
     )
     keep_fields(properties, lambda name: name in (b"x", b"y"))

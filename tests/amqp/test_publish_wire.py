@@ -15,7 +15,7 @@ from pamqp.header import ContentHeader
 
 from gateway.amqp import wire
 from gateway.amqp.message import Chosen, encode_origin, encode_properties, encode_time
-from gateway.amqp.properties import MESSAGE_ID, PRIORITY, split_header
+from gateway.amqp.properties import MESSAGE_ID, PRIORITY, split_properties
 
 CHANNEL = 5
 TIME = encode_time(100)
@@ -30,8 +30,8 @@ class Confirms:
     def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
         self.heard.append((tag, is_multiple, is_ack))
 
-    def returned(self, header: bytes, reason: str) -> None:
-        self.heard.append((split_header(header)[MESSAGE_ID][1:], reason))
+    def returned(self, properties: bytes, reason: str) -> None:
+        self.heard.append((split_properties(properties)[MESSAGE_ID][1:], reason))
 
 
 def marshal(frame: Frame | ContentHeader | ContentBody, channel: int = CHANNEL) -> bytes:

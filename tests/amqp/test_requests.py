@@ -9,13 +9,13 @@ from gateway.amqp.buffer import Delivery
 from gateway.amqp.requests import build_request, tries_of
 from gateway.proxy import Request
 
-from .codec import Closed, encode_header
+from .codec import Closed, encode_known
 
 
 def delivery(body: bytes = b"{}", redelivered: bool = False, **properties: Any) -> Delivery:
-    header = encode_header(len(body), **properties)
+    known = encode_known(**properties)
     route = b"\x04shop\x0aorders.new"
-    return Delivery(Closed(), 1, redelivered, route, header, body)
+    return Delivery(Closed(), 1, redelivered, route, known, body)
 
 
 def headers_of(request: Request) -> dict[str, str]:

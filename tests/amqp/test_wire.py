@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pamqp.frame
 import pytest
@@ -28,9 +29,9 @@ class Sink:
         self.empty = 0
 
     def delivered(
-        self, tag: int, redelivered: bool, route: bytes, header: bytes, body: bytes
+        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
     ) -> None:
-        self.messages.append((tag, redelivered, route, header, body))
+        self.messages.append((tag, redelivered, route, properties, body))
 
     def fetched_nothing(self) -> None:
         self.empty += 1
@@ -168,6 +169,91 @@ def test_after_release_the_frames_of_a_channel_are_forwarded() -> None:
 def test_what_is_not_amqp_is_an_error(stream: bytes) -> None:
     with pytest.raises(wire.WireError):
         receive([stream])
+
+
+class Forgetful(wire.Receiver):
+    """Reads every delivery frame by frame."""
+
+    def _learns_shape(self, data: bytes, start: int, following: int) -> bool:
+        return False
+
+
+KINDS = st.tuples(
+    st.sampled_from([TAPPED, TAPPED + 1]),
+    st.sampled_from(["a", "longer"]),
+    st.sampled_from(["k", "key.1"]),
+    st.sampled_from([None, "m", "n"]),
+    st.sampled_from([b"", b"{}", b"[1,2]", b"x" * 30]),
+    st.sampled_from([10, 1000]),
+)
+"""Channel, consumer tag, routing key, message id, body, frame size."""
+
+
+def stream_of(kinds: list[tuple[int, str, str, str | None, bytes, int]]) -> bytes:
+    stream = b""
+    for tag, (channel, consumer, key, message_id, body, frame_size) in enumerate(kinds, 1):
+        method = commands.Basic.Deliver(consumer, tag, False, "ex", key)
+        known = commands.Basic.Properties(message_id=message_id)
+        stream += marshal(method, channel) + marshal(ContentHeader(0, len(body), known), channel)
+        for at in range(0, len(body), frame_size):
+            stream += marshal(ContentBody(body[at : at + frame_size]), channel)
+    return stream
+
+
+def heard_by(make: type[wire.Receiver], chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
+    sinks, forwarded = [Sink(), Sink()], bytearray()
+    receiver = make(forwarded.extend)
+    receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
+    is_broken = False
+    try:
+        for chunk in chunks:
+            receiver.feed(chunk)
+    except Exception:  # whatever it is, the connection ends
+        is_broken = True
+    return [sink.messages for sink in sinks], bytes(forwarded), is_broken
+
+
+@given(st.lists(KINDS, max_size=12), st.lists(st.integers(0, 2000), max_size=6))
+def test_deliveries_like_each_other_are_those_that_they_are(
+    kinds: list[tuple[int, str, str, str | None, bytes, int]], cuts: list[int]
+) -> None:
+    stream = stream_of(kinds)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    chunks = [stream[a:b] for a, b in pairwise(places)]
+    messages, forwarded, is_broken = heard_by(wire.Receiver, chunks)
+    assert not is_broken
+    assert not forwarded
+    for channel, heard in enumerate(messages, TAPPED):
+        assert [(tag, decode_route(route), body) for tag, _, route, _, body in heard] == [
+            (tag, ("ex", key), body)
+            for tag, (of, _, key, _, body, _) in enumerate(kinds, 1)
+            if of == channel
+        ]
+        assert [decode_properties(properties).message_id for *_, properties, _ in heard] == [
+            message_id for of, _, _, message_id, _, _ in kinds if of == channel
+        ]
+
+
+@given(
+    st.lists(KINDS, min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_what_is_broken_is_as_broken_as_frame_by_frame(
+    kinds: list[tuple[int, str, str, str | None, bytes, int]], changes: list[tuple[int, int]]
+) -> None:
+    stream = bytearray(stream_of(kinds))
+    for at, byte in changes:
+        stream[at % len(stream)] = byte
+    assert heard_by(wire.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)])
+
+
+def test_every_octet_around_a_body_is_looked_at() -> None:
+    kind = (TAPPED, "a", "k", "m", b"{}", 1000)
+    first, both = stream_of([kind]), stream_of([kind, kind])
+    for at in range(len(first), len(both)):
+        stream = bytearray(both)
+        stream[at] ^= 0x41
+        assert heard_by(wire.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)]), at
 
 
 def test_our_frames_are_those_of_a_library() -> None:

@@ -12,11 +12,12 @@ from anyio import fail_after, sleep, to_thread
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, producer
+from gateway.amqp.frame import CONTENT_HEAD
 from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
 from gateway.service import open_gateway
 
-from ..amqp.codec import encode_header
+from ..amqp.codec import encode_known
 from .amqp import close_connections, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +102,7 @@ async def test_a_message_whose_properties_fit_into_no_frame_any_more_hurts_no_ot
     side: AsyncioSide, vhost_url: str
 ) -> None:
     # As large as can be; moved, it gets a delivery mode as well.
-    room = 131_072 - 8 - len(encode_header(message_id="m", headers={"x": ""}))
+    room = 131_072 - 8 - CONTENT_HEAD - len(encode_known(message_id="m", headers={"x": ""}))
     large = Basic.Properties(message_id="m", headers={"x": "a" * room})
     async with open_gateway(moving(vhost_url, workers=2)) as gateway:
         await until(lambda: gateway.readiness()["ready"])
