@@ -6,6 +6,7 @@ route and properties are, mostly stays.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct as Layout
@@ -46,8 +47,8 @@ class Shape(NamedTuple):
     channel: int
 
 
-NO_SHAPE = Shape(b"\0", 0, lambda data, at: (), b"", b"", 0)
-"""Of nothing that comes in: no frame has the type 0."""
+NO_SHAPE = Shape(b"", sys.maxsize, lambda data, at: (), b"", b"", 0)
+"""Of nothing that comes in."""
 
 
 def shape_of(data: bytes, start: int, following: int) -> Shape | None:
