@@ -24,7 +24,7 @@ from .queues import Stock
 from .scenario import Scenario
 from .session import Session, Tools
 from .summary import knee_of, point_of
-from .without_http import clients_beside, deliver, run_client
+from .without_http import clients_beside
 
 PART = 1 / 3
 """Of what the slowest candidate can do in a closed loop: the rate of the open loop. Requests that
@@ -207,20 +207,17 @@ class Campaign:
             self._note(session.drop_connections(rate, max(RECOVERY_TIME, seconds)))
 
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
-        """The broker's limit: the same messages without HTTP."""
+        """What the broker does without HTTP, at the rate that the gateway had."""
         url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
-        options = self._options
-        for name in clients_beside(scenario):
+        rate = self._rates.get(scenario.name) or self._options.rate or scenario.rate
+        if not rate:  # nobody has answered anything
+            return
+        for name, measure in clients_beside(scenario):
             candidate = Candidate(name, name, "")
             self._display.begin(repetition, scenario, candidate, "without HTTP")
             stock = Stock(scenario, url)
             stock.set_up()
-            if scenario.kind == "waiting":
-                rate, seconds = options.rate or scenario.rate, max(1.0, options.seconds)
-                run = deliver(stock, repetition, rate, seconds, self._tools)
-            else:
-                run = run_client(name, stock, repetition, options.seconds, self._tools)
-            self._note(run)
+            self._note(measure(stock, repetition, rate, self._options.seconds, self._tools))
 
     def _profile(self, session: Session, folder: Path) -> None:
         """A flame graph of a load that is not counted: to be looked at costs time."""

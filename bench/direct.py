@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiormq
 import uvloop
 from aiormq.abc import DeliveredMessage
 from msgspec import Struct, json
-from pamqp.commands import Basic, Confirm
+from pamqp.commands import Basic
 
 from gateway.amqp import wire
 
-from .fill import FRAME_MAX, properties
 from .messages import PUBLISHED, message
+from .publishing import open_publishing
 from .reading import opened_channel
 from .scenario import EXCHANGE
 
@@ -31,7 +31,6 @@ BATCH = 16
 """Deliveries that the tap acknowledges together; the gateway does so as well."""
 
 PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
-PERSISTENT_BYTES = properties(2)
 
 
 class Direct(Struct, frozen=True):
@@ -112,53 +111,30 @@ async def consume_tap(url: str, queue: str, seconds: float) -> int:
         return taking.taken
 
 
-class _Publishing:
-    """Keeps :data:`IN_FLIGHT` messages unconfirmed until ``end``."""
-
-    def __init__(self, channel: int, write: Callable[[bytes], None], queue: str) -> None:
-        self.confirmed_count = 0
-        self.is_over = asyncio.Event()
-        self.end = 0.0
-        self._sent = 0
-        self._unconfirmed: dict[int, None] = {}
-        self._channel = channel
-        self._write = write
-        self._method = wire.publish_method(channel, EXCHANGE.encode(), queue.encode(), False)
-
-    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
-        over = [each for each in self._unconfirmed if each <= tag] if is_multiple else [tag]
-        for each in over:
-            del self._unconfirmed[each]
-        self.confirmed_count += len(over)
-        if time.monotonic() >= self.end:
-            self.is_over.set()
-        else:
-            self.publish(len(over))
-
-    def returned(self, properties: bytes, reason: str) -> None:
-        """Nothing is mandatory."""
-
-    def publish(self, number: int) -> None:
-        for _ in range(number):
-            body = message(0, PUBLISHED + self._sent)
-            frames = wire.publish_content(
-                self._channel, self._method, PERSISTENT_BYTES, body, FRAME_MAX
-            )
-            assert isinstance(frames, bytes)
-            self._write(frames)
-            self._sent += 1
-            self._unconfirmed[self._sent] = None
-
-
 async def publish_tap(url: str, queue: str, seconds: float) -> int:
-    async with opened_channel(url) as (connection, channel):
-        await channel.rpc(Confirm.Select())
-        publishing = _Publishing(channel.number, connection.tap.write, queue)
-        connection.tap.receiver.confirms[channel.number] = publishing
-        publishing.end = time.monotonic() + seconds
-        publishing.publish(IN_FLIGHT)
-        await publishing.is_over.wait()
-        return publishing.confirmed_count
+    """Keeps :data:`IN_FLIGHT` messages unconfirmed."""
+    published = confirmed = 0
+    is_over = asyncio.Event()
+    end = time.monotonic() + seconds
+
+    def publish(number: int) -> None:
+        nonlocal published
+        for _ in range(number):
+            publishing.publish(PUBLISHED + published)
+            published += 1
+
+    def heard(over: Sequence[int], is_ack: bool) -> None:
+        nonlocal confirmed
+        confirmed += len(over)
+        if time.monotonic() >= end:
+            is_over.set()
+        else:
+            publish(len(over))
+
+    async with open_publishing(url, queue, heard) as publishing:
+        publish(IN_FLIGHT)
+        await is_over.wait()
+        return confirmed
 
 
 Client = Callable[[str, str, float], Awaitable[int]]

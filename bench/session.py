@@ -22,8 +22,8 @@ from .backend import Backend
 from .candidates import Candidate, Running
 from .document import Mode, Run, with_step
 from .load.k6 import run_k6
-from .load.own import OwnGenerator, Tell, nobody
-from .load.plan import Jitter, LoadResult, Plan, Progress, Step, StepResult
+from .load.own import OwnGenerator, Tell, nobody, nothing
+from .load.plan import Jitter, LoadResult, Plan, Step, StepResult
 from .load.wrk import is_present, run_wrk
 from .measure import Meter, read_meter, resident_bytes
 from .messages import PUBLISHED
@@ -252,17 +252,9 @@ class Session:
         }
         return Plan(**values)  # type: ignore[arg-type]
 
-    def _generate(self, plan: Plan, begin: Callable[[], None] | None = None) -> LoadResult:
+    def _generate(self, plan: Plan, begin: Callable[[], object] = nothing) -> LoadResult:
         """``begin`` is called when the load begins."""
-
-        def tell(progress: Progress) -> None:
-            nonlocal begin
-            if begin is not None:
-                begin()
-                begin = None
-            self._tools.tell(progress)
-
-        result = self._tools.generator.run(plan, tell)
+        result = self._tools.generator.run(plan, self._tools.tell, begin)
         self._next_number += sum(step.requests for step in result.steps)
         self._tally.received += result.received
         self._tally.confirmed += result.confirmed
@@ -273,7 +265,7 @@ class Session:
             self._stock.top_up(math.ceil(requests))
 
     @contextmanager
-    def _stocked(self, steps: Sequence[Step]) -> Generator[Callable[[], None]]:
+    def _stocked(self, steps: Sequence[Step]) -> Generator[Callable[[], object]]:
         """Queues as the scenario wants them while an open loop of ``steps`` is on. Yields what is
         to be called when it begins."""
         stock = self._stock
@@ -284,7 +276,7 @@ class Session:
         if stock is not None:
             requests = sum(step.rate * step.seconds for step in steps)
             stock.lengthen(math.ceil(requests * 1.05 + 100))
-        yield lambda: None
+        yield nothing
 
     def _unless_short(self, run: Run, step: int = 0) -> Run:
         """Refused when queues were not fed as they should have been."""

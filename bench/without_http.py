@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 from msgspec import json
+from msgspec.structs import replace
 
 from .direct import Direct
-from .document import Run, with_step
+from .document import Mode, Run, with_step
+from .load.own import nothing
 from .load.plan import Plan, Step
 from .measure import cpu_seconds
 from .messages import PUBLISHED
@@ -19,18 +24,28 @@ from .session import Tools
 LIMITS = {"consume-1": "consume", "publish": "publish"}
 """Scenarios beside which clients are run, and what they do."""
 
-CLIENTS = {"aiormq": 40_000, "tap": 120_000}
+TAP = "tap"
+CLIENTS = {"aiormq": 40_000, TAP: 120_000}
 """And more messages a second than each takes."""
 
 
-def clients_beside(scenario: Scenario) -> list[str]:
+Measure = Callable[[Stock, int, float, float, Tools], Run]
+"""Queues, repetition, messages a second, seconds, tools."""
+
+
+def clients_beside(scenario: Scenario) -> list[tuple[str, Measure]]:
+    """Who does without HTTP what the candidates of a scenario do, and how it is measured."""
     if scenario.kind == "waiting":
-        return [scenario.floor]
-    return list(CLIENTS) if scenario.name in LIMITS else []
+        return [(TAP, deliver)]
+    what = LIMITS.get(scenario.name)
+    limits = [(name, partial(run_client, name)) for name in CLIENTS] if what else []
+    return [*limits, (TAP, confirm)] if what == "publish" else [*limits]
 
 
-def run_client(name: str, stock: Stock, repetition: int, seconds: float, tools: Tools) -> Run:
-    """As many messages as it can take, or publish; see ``direct.py``."""
+def run_client(
+    name: str, stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools
+) -> Run:
+    """As many messages as it can take, or publish, whatever ``rate`` is; see ``direct.py``."""
     scenario, broker = stock.scenario, tools.broker
     if stock.full:
         stock.top_up(round(CLIENTS[name] * seconds))
@@ -63,30 +78,52 @@ def run_client(name: str, stock: Stock, repetition: int, seconds: float, tools: 
 
 
 def deliver(stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools) -> Run:
-    """From publishing a message to its delivery: the floor of clients that wait for it. Its CPU is
-    the generator's, which is not told."""
+    """From publishing a message to its delivery: the floor of clients that wait for it."""
+    step = Step(rate, max(1.0, seconds))
+    return _publish(stock, repetition, "waiting", "tap", step, tools, nothing)
+
+
+def confirm(stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools) -> Run:
+    """From publishing a message to the broker's confirm: its part of what a request takes."""
+    step = Step(rate, seconds)
+    with stock.in_operation([step]) as begin:
+        run = _publish(stock, repetition, "open", "confirm", step, tools, begin)
+    return run if run.refused else replace(run, refused=stock.shortage(0))
+
+
+def _publish(
+    stock: Stock,
+    repetition: int,
+    mode: Mode,
+    ends: Literal["tap", "confirm"],
+    step: Step,
+    tools: Tools,
+    begin: Callable[[], object],
+) -> Run:
+    """By the generator, whose CPU is not told."""
     scenario = stock.scenario
+    target = next(queue for queue in scenario.queues if queue.name == scenario.target)
     plan = Plan(
         port=0,
         requests=[],
-        mode="tap",
-        steps=[Step(rate, seconds)],
+        mode=ends,
+        steps=[step],
         connections=0,
         jitter=tools.jitter,
         first_number=PUBLISHED,
-        publish=(stock.url, EXCHANGE, scenario.target),
+        publish=(stock.url, EXCHANGE, target.routing_key or target.name),
     )
-    result = tools.generator.run(plan, tools.tell)
-    step = result.steps[0]
+    result = tools.generator.run(plan, tools.tell, begin)
+    found = result.steps[0]
     run = Run(
         scenario=scenario.name,
-        candidate=scenario.floor,
+        candidate=TAP,
         repetition=repetition,
-        mode="waiting",
+        mode=mode,
         tool="own",
-        seconds=step.seconds,
-        requests=step.requests,
-        rate=step.answered_in_time / step.seconds,
-        statuses=step.statuses,
+        seconds=found.seconds,
+        requests=found.requests,
+        rate=found.answered_in_time / found.seconds,
+        statuses=found.statuses,
     )
-    return with_step(run, step, result.cpu_share, step.requests)
+    return with_step(run, found, result.cpu_share, found.requests)

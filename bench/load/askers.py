@@ -282,6 +282,26 @@ class Delivered(Published):
         """There are no connections."""
 
 
+class Confirmed(Timetable):
+    """At each of ``times`` a message is published. ``done``: when the broker has confirmed it."""
+
+    publish: Callable[[int], object]
+
+    def start(self, ticket: int) -> None:
+        self.publish(self.plan.first_number + ticket)
+
+    def heard(self, tickets: Sequence[int], is_ack: bool) -> None:
+        """The broker has spoken of them."""
+        now = time.monotonic()
+        for ticket in tickets:
+            self.answers += 1
+            self.failures += not is_ack
+            self.note(ticket, 200 if is_ack else 503, now)
+
+    def idle(self, connection: Connection) -> None:
+        """There are no connections."""
+
+
 class ClosedLoop(Load):
     """Each connection sends its next request when the last one is answered: the most a server
     can do, and no measure of latency (what a stalled server is not asked for is not missed)."""

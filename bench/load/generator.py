@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 import uvloop
 from msgspec import json
 
-from .askers import ClosedLoop, Delivered, Load, OpenLoop, Timetable, Waiting
+from .askers import ClosedLoop, Confirmed, Delivered, Load, OpenLoop, Timetable, Waiting
 from .outcome import closed_result, confirmed_numbers, step_results
 from .plan import Failure, LoadResult, Plan, Progress, StepResult
 from .schedule import start_times
@@ -40,6 +40,10 @@ async def generate(plan: Plan, tell: Callable[[Progress], object]) -> LoadResult
         load = OpenLoop(plan, flat)
         share = await _run(load, tell)
         return _result(step_results(load, times), share, load, confirmed_numbers(load))
+    if plan.mode == "confirm":
+        async with _confirming(plan, flat) as confirmed:
+            share = await _run(confirmed, tell)
+            return _result(step_results(confirmed, times), share, confirmed, [])
     async with _open_publisher(plan) as publish:
         async with _waiting(plan, flat, publish) as waiting:
             share = await _run(waiting, tell)
@@ -120,6 +124,18 @@ async def _open_publisher(plan: Plan) -> AsyncGenerator[Callable[[int], object]]
     url, exchange, routing_key = plan.publish
     async with open_filler(url) as filler:
         yield lambda number: filler.put(exchange, routing_key, [message(0, number)])
+
+
+@asynccontextmanager
+async def _confirming(plan: Plan, times: list[float]) -> AsyncGenerator[Confirmed]:
+    from ..publishing import open_publishing
+
+    assert plan.publish is not None
+    url, _, routing_key = plan.publish
+    load = Confirmed(plan, times)
+    async with open_publishing(url, routing_key, load.heard) as publishing:
+        load.publish = publishing.publish
+        yield load
 
 
 def main() -> None:

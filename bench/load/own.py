@@ -24,14 +24,24 @@ def nobody(progress: Progress) -> None:
     """Nobody wants to hear."""
 
 
+def nothing() -> None:
+    """Nothing else begins."""
+
+
 class OwnGenerator:
     """See ``generator.py``."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def run(self, plan: Plan, tell: Tell = nobody) -> LoadResult:
-        """Put the load on; ``tell`` hears of its progress. Raises :class:`LoadError`."""
+    def run(
+        self, plan: Plan, tell: Tell = nobody, begin: Callable[[], object] = nothing
+    ) -> LoadResult:
+        """Put the load on; ``tell`` hears of its progress, ``begin`` is called when it begins.
+
+        Raises :class:`LoadError`.
+        """
+        has_begun = False
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.encode(plan) + b"\n")
@@ -42,6 +52,9 @@ class OwnGenerator:
                 return message
             if isinstance(message, Failure):
                 raise LoadError(message.problem)
+            if not has_begun:
+                has_begun = True
+                begin()
             tell(message)
         raise LoadError(f"the generator ended with {self._process.wait()}")
 

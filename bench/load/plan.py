@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Mode = Literal["open", "closed", "waiting", "tap"]
+Mode = Literal["open", "closed", "waiting", "tap", "confirm"]
 Jitter = Literal["none", "uniform", "poisson"]
 
 
@@ -32,9 +32,10 @@ class Plan(Struct, frozen=True):
     ``connections``: opened before the start. The open loop opens no others: a request that finds
     all of them busy waits, and its latency counts from when it should have started.
     ``collects``: the numbers in answers are wanted. ``patience``: seconds for answers that are
-    missing when the last request is sent. ``publish``: for ``waiting`` and ``tap``, broker URL,
-    exchange and routing key of what is published at the rate of ``steps``. ``tap``: nobody asks;
-    the messages are consumed from the queue that is called as the key.
+    missing when the last request is sent. ``publish``: for ``waiting``, ``tap`` and ``confirm``,
+    broker URL, exchange and routing key of what is published at the rate of ``steps``. ``tap``:
+    nobody asks; the messages are consumed from the queue that is called as the key. ``confirm``:
+    nobody asks, either; the answer is the broker's confirm.
     """
 
     port: int

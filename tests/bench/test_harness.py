@@ -72,6 +72,23 @@ def test_consuming_and_publishing_are_measured_and_accounted_for(
     assert path.with_suffix(".html").exists()
 
 
+def test_what_the_broker_takes_to_confirm_is_measured_beside(
+    vhost_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "result.json"
+    options = ["--url", vhost_url, "--output", str(path)]
+    assert main(["--scenario", "publish", *QUICK, *options]) == 0
+    runs = read(path).runs
+    assert {run.mode for run in runs if run.candidate == "tap"} == {"direct", "open"}
+    of_gateway, of_broker = (
+        next(run for run in runs if (run.candidate, run.mode) == (name, "open"))
+        for name in ("gateway", "tap")
+    )
+    assert of_broker.offered == of_gateway.offered
+    assert of_broker.statuses == {200: of_broker.requests}
+    assert of_broker.latency is not None
+
+
 def test_a_sweep_measures_half_of_each_knee_that_it_sees(vhost_url: str, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     quick = ["--seconds", "0.1", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]

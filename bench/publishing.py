@@ -1,0 +1,61 @@
+"""Publishes through the gateway's tap, without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from pamqp.commands import Confirm
+
+from gateway.amqp import wire
+from gateway.amqp.tap import Tap
+
+from .fill import FRAME_MAX, properties
+from .messages import message
+from .reading import opened_channel
+from .scenario import EXCHANGE
+
+PERSISTENT = properties(2)
+
+Heard = Callable[[Sequence[int], bool], object]
+"""Which publications, counted from 0, the broker has spoken of; whether it has them."""
+
+
+class Publishing:
+    """Of persistent messages. The Confirms of its channel, on which nobody else publishes."""
+
+    def __init__(self, channel: int, tap: Tap, routing_key: str, heard: Heard) -> None:
+        self._channel = channel
+        self._tap = tap
+        self._heard = heard
+        self._method = wire.publish_method(channel, EXCHANGE.encode(), routing_key.encode(), False)
+        self._last = 0
+        self._unconfirmed: dict[int, None] = {}
+
+    def publish(self, number: int) -> None:
+        """The message of that number."""
+        frames = wire.publish_content(
+            self._channel, self._method, PERSISTENT, message(0, number), FRAME_MAX
+        )
+        assert isinstance(frames, bytes)
+        self._tap.write(frames)
+        self._last += 1
+        self._unconfirmed[self._last] = None
+
+    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        over = [each for each in self._unconfirmed if each <= tag] if is_multiple else [tag]
+        for each in over:
+            del self._unconfirmed[each]
+        self._heard([each - 1 for each in over], is_ack)
+
+    def returned(self, properties: bytes, reason: str) -> None:
+        """Nothing is mandatory."""
+
+
+@asynccontextmanager
+async def open_publishing(url: str, routing_key: str, heard: Heard) -> AsyncGenerator[Publishing]:
+    async with opened_channel(url) as (connection, channel):
+        await channel.rpc(Confirm.Select())
+        publishing = Publishing(channel.number, connection.tap, routing_key, heard)
+        connection.tap.receiver.confirms[channel.number] = publishing
+        yield publishing
