@@ -61,7 +61,7 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
     if body or method in HAS_BODY:
         lines.append(b"Content-Length: %d" % len(body))
     head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or head.find(b"\0") >= 0:
         raise BackendFailure("invalid header field value")
     return head + fixed
 

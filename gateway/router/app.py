@@ -189,7 +189,8 @@ class Refusals:
 
     def find(self, scope: Scope) -> Match[Handler] | Answer:
         method, path = scope["method"], scope["path"]
-        if b"%" in (raw := scope.get("raw_path") or b"") and _BAD_ESCAPE.search(raw):
+        raw = scope.get("raw_path") or b""
+        if raw.find(b"%") >= 0 and _BAD_ESCAPE.search(raw):
             return MALFORMED
         if self._router.remove_extra_slash:
             path = clean_path(path)

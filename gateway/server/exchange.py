@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -38,7 +38,7 @@ class Burst:
     def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The server's own headers: a new list each second."""
         if headers is not self._defaults:
-            self._defaults, self._default_lines = headers, _lines(headers)
+            self._defaults, self._default_lines = headers, _lines(headers).text
         return self._default_lines
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -290,15 +290,15 @@ class Exchange:
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
         connection = self._connection
         common = connection.burst.default_lines(connection.default_headers)
-        head = STATUS_LINE[status] + common + lines
-        if b"\nconnection: close\r\n" in head:
+        head = STATUS_LINE[status] + common + lines.text
+        if lines.closes:
             self.keep_alive = False
         elif not self.keep_alive:
             head += b"connection: close\r\n"
         if length is None:
             if self._is_chunked:
                 head += b"transfer-encoding: chunked\r\n"
-        elif b"\ncontent-length: " not in head and status not in (204, 304):
+        elif not lines.has_length and status not in (204, 304):
             head += b"content-length: %d\r\n" % length
         return head + b"\r\n"
 
@@ -316,11 +316,23 @@ class Exchange:
         return not self.disconnected
 
 
-def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    if not (lines.count(b"\n") == lines.count(b"\r") == len(headers)):
+class Lines(NamedTuple):
+    """Headers as lines. ``closes``: they say that the connection is closed behind the answer;
+    ``has_length``: that of its body."""
+
+    text: bytes
+    closes: bool
+    has_length: bool
+
+
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> Lines:
+    text = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not (text.count(b"\n") == text.count(b"\r") == len(headers)):
         raise RuntimeError("a header with a line break")
-    return lines
+    behind = b"\n" + text
+    return Lines(
+        text, behind.find(b"\nconnection: close\r\n") >= 0, behind.find(b"\ncontent-length: ") >= 0
+    )
 
 
 _kept_lines = lru_cache(256)(_lines)
