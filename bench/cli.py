@@ -124,7 +124,7 @@ def measure(options: argparse.Namespace) -> Document:
         machine=machine,
         seconds=own.seconds,
         repetitions=own.repetitions,
-        scenarios=[Named(each.name, each.title, each.floor) for each in scenarios],
+        scenarios=[Named(each.name, each.title, each.floor, each.is_default) for each in scenarios],
         candidates=[Named(each.name, each.title, each.floor) for each in candidates] + direct,
         runs=campaign.runs,
         lives=campaign.lives,

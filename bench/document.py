@@ -95,11 +95,13 @@ class Life(Struct, frozen=True):
 
 class Named(Struct, frozen=True):
     """What a report says about a scenario or a candidate. ``floor``: the candidate that it is
-    compared with; "" for none. That of a scenario comes before those of its candidates."""
+    compared with; "" for none. That of a scenario comes before those of its candidates.
+    ``is_default``: a scenario that is run when none is named."""
 
     name: str
     title: str
     floor: str = ""
+    is_default: bool = False
 
 
 class Document(Struct, frozen=True):

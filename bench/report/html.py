@@ -73,17 +73,19 @@ def _head(document: Document) -> str:
 
 
 def _tiles(document: Document, every: Sequence[Cell]) -> str:
-    titles = {each.name: each.title for each in document.scenarios if not each.floor}
+    """The default scenarios first."""
+    scenarios = {each.name: each for each in document.scenarios if not each.floor}
     own = next((each.name for each in document.candidates if each.floor), "")
     shown = [
         cell
         for cell in every
-        if cell.candidate == own and cell.cpu_ratio is not None and cell.scenario in titles
-    ][:6]
+        if cell.candidate == own and cell.cpu_ratio is not None and cell.scenario in scenarios
+    ]
+    shown = sorted(shown, key=lambda cell: not scenarios[cell.scenario].is_default)[:6]
     if not shown:
         return ""
     tiles = "".join(
-        f'<div class="tile"><div class="what">{escape(titles[cell.scenario])}</div>'
+        f'<div class="tile"><div class="what">{escape(scenarios[cell.scenario].title)}</div>'
         f'<div class="big">{times(cell.cpu_ratio)}</div><div class="more">{_more(cell)}</div></div>'
         for cell in shown
     )
