@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from anyio import move_on_after
+from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
@@ -117,33 +118,30 @@ class Consumer:
         return Response(data, data is not None, (delivery,))
 
 
-class Wish:
+class Wish(Struct, eq=False):
     """A request that waits for a message. Called, it gives up, and says what that means."""
 
-    __slots__ = ("_arrive", "_consumer", "_request")
-
-    def __init__(self, consumer: Consumer, request: Request, arrive: Arrive) -> None:
-        self._consumer = consumer
-        self._request = request
-        self._arrive = arrive
+    consumer: Consumer
+    request: Request
+    arrive: Arrive
 
     def take(self, delivery: Delivery) -> None:
         """The message is here."""
-        consumer = self._consumer
+        consumer = self.consumer
         if consumer.auto_ack:
             delivery.sent()
         try:
-            part: Part = consumer.respond(self._request, delivery)
+            part: Part = consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
             log.exception("while answering with a message")
             part = GatewayError("internal error")
-        self._arrive(part)
+        self.arrive(part)
 
     def __call__(self) -> GatewayError:
-        self._consumer.subscription.buffer.withdraw(self)
-        return self._consumer.nothing_came()
+        self.consumer.subscription.buffer.withdraw(self)
+        return self.consumer.nothing_came()
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
