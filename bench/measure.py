@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
 from gateway.broker import Broker
 
+T = TypeVar("T", int, float)
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def process_tree(pid: int) -> list[int]:
-    """The process and all below it."""
-    found = [pid]
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            found += process_tree(int(child))
-    return found
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process tree so far; what has ended does not count."""
-    return sum(time.clock_gettime(_cpu_clock(each)) for each in process_tree(pid))
+    return _over_tree(pid, _cpu_seconds)
 
 
 def resident_bytes(pid: int) -> int:
     """Memory of the process tree that is in RAM now."""
-    pages = (Path(f"/proc/{each}/statm").read_text().split()[1] for each in process_tree(pid))
-    return sum(map(int, pages)) * PAGE
+    return _over_tree(pid, _resident_bytes)
+
+
+def _over_tree(pid: int, read: Callable[[int], T]) -> T:
+    """Of the process, and of all below it that do not end meanwhile. Raises OSError when the
+    process itself has ended."""
+    total = read(pid)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            for child in (task / "children").read_text().split():
+                with suppress(OSError):
+                    total += _over_tree(int(child), read)
+    return total
+
+
+def _cpu_seconds(pid: int) -> float:
+    # The CPU clock of a process, to the nanosecond (clock_getcpuclockid(3) computes it so).
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
 class Meter(Struct, frozen=True):
@@ -45,8 +60,3 @@ class Meter(Struct, frozen=True):
 
 def read_meter(pid: int, broker: Broker | None) -> Meter:
     return Meter(cpu_seconds(pid), cpu_seconds(broker.pid) if broker is not None else 0.0)
-
-
-def _cpu_clock(pid: int) -> int:
-    """The CPU clock of a process, to the nanosecond (clock_getcpuclockid(3) computes it so)."""
-    return (~pid << 3) | 2
