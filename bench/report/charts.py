@@ -153,7 +153,7 @@ def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str
                 for point in valid
             ]
             lines.append(Line(title, kind + suffix, points))
-        if sweep.knee and kind != "floor":
+        if sweep.knee and "floor" not in kind:
             marks.append((sweep.knee, number(sweep.knee)))
     values = [ms for line in lines for _, ms, _ in line.points]
     if not values:

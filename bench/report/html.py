@@ -40,18 +40,14 @@ def page(document: Document, found: Sequence[Change] = ()) -> str:
 
 
 def colours(document: Document) -> dict[str, str]:
-    """A CSS class for each candidate; floors are grey."""
-    measured = [each.name for each in document.candidates if not _is_floor(document, each.name)]
-    return {
-        each.name: "floor"
-        if _is_floor(document, each.name)
-        else f"c{measured.index(each.name) % COLOURS}"
-        for each in document.candidates
+    """CSS classes for each candidate; floors are grey, those of single scenarios dotted."""
+    floors = {
+        **{each.floor: "floor beside" for each in document.scenarios},
+        **{each.floor: "floor" for each in document.candidates},
     }
-
-
-def _is_floor(document: Document, name: str) -> bool:
-    return any(each.floor == name for each in (*document.scenarios, *document.candidates))
+    measured = [each.name for each in document.candidates if each.name not in floors]
+    colour = {name: f"c{index % COLOURS}" for index, name in enumerate(measured)}
+    return {each.name: (floors | colour)[each.name] for each in document.candidates}
 
 
 def _head(document: Document) -> str:
@@ -149,7 +145,7 @@ def _table(
     rows, last = [], ""
     for cell in every:
         is_first = cell.scenario != last
-        classes = ("first " if is_first else "") + ("of-floor" * (kinds[cell.candidate] == "floor"))
+        classes = ("first " if is_first else "") + ("of-floor" * ("floor" in kinds[cell.candidate]))
         name = scenarios[cell.scenario] if is_first else ""
         values = [escape(name), escape(titles[cell.candidate]), *columns(cell)]
         rows.append(f'<tr class="{classes}">{"".join(f"<td>{each}</td>" for each in values)}</tr>')
