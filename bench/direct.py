@@ -17,6 +17,7 @@ from msgspec import Struct, json
 from pamqp.commands import Basic
 
 from gateway.amqp import wire
+from gateway.amqp.shape import Message
 
 from .messages import PUBLISHED, message
 from .publishing import open_publishing
@@ -84,17 +85,16 @@ class _Taking:
     """Acknowledges what is delivered, in batches."""
 
     def __init__(self, channel: int, write: Callable[[bytes], None]) -> None:
-        self.taken = 0
+        self.taken = self._acknowledged = 0
         self.is_over = False
         self._channel = channel
         self._write = write
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
-        self.taken += 1
-        if not tag % BATCH and not self.is_over:
-            self._write(wire.ack(self._channel, tag, multiple=True))
+    def delivered(self, messages: Sequence[Message]) -> None:
+        self.taken = messages[-1][0]
+        if self.taken - self._acknowledged >= BATCH and not self.is_over:
+            self._acknowledged = self.taken
+            self._write(wire.ack(self._channel, self.taken, multiple=True))
 
     def fetched_nothing(self) -> None:
         """Nobody fetches."""

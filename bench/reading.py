@@ -10,6 +10,7 @@ from pamqp.commands import Basic
 
 from gateway.amqp import wire
 from gateway.amqp.link import Connection, open_connection
+from gateway.amqp.shape import Message
 from gateway.amqp.tap import Tap
 from gateway.amqp.urls import parse_broker_url
 
@@ -30,16 +31,15 @@ class Reading:
         self._last = self._acknowledged = 0
         self._is_over = False
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
+    def delivered(self, messages: Sequence[Message]) -> None:
         if self._is_over:
             return
-        found = NUMBER.search(body)
-        if found is not None:
-            self.numbers.append(int(found[1]))
-        self._last = tag
-        if tag - self._acknowledged >= BATCH:
+        for tag, *_, body in messages:
+            found = NUMBER.search(body)
+            if found is not None:
+                self.numbers.append(int(found[1]))
+            self._last = tag
+        if self._last - self._acknowledged >= BATCH:
             self._acknowledge()
 
     def fetched_nothing(self) -> None:

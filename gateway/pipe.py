@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any, TypeAlias, cast
 
 from anyio import current_time
@@ -11,7 +10,7 @@ from anyio import current_time
 from .bridge import AnyioSignal, Signal
 from .errors import GatewayError
 from .merging import merge
-from .proxy import Branch, Client, Part, Request, Response
+from .proxy import Arrive, Branch, Client, Part, Request, Response
 from .sequence import Fill
 from .tasks import open_tasks
 
@@ -178,14 +177,14 @@ async def _wait_for(
             await done.wait(timeout)
         else:
             async with open_tasks() as tasks:
-                for number in busy:
-                    tasks.start_soon(waiting.ask, number, request)
+                for question in busy:
+                    tasks.start_soon(question.ask)
                 if watcher is not None:
                     tasks.start_soon(watcher)
                 await done.wait(timeout)
                 tasks.cancel_scope.cancel()
     finally:
-        waiting.end(request)
+        waiting.end()
 
 
 class _Waiting:
@@ -198,43 +197,55 @@ class _Waiting:
         self.done = done
         self._late = late
         self._arrived = arrived
-        self._pending: dict[int, Withdraw | None] = dict.fromkeys(range(len(late)))
+        self._missing = len(late)
+        self._withdrawals: list[Withdraw] = []
 
-    def begin(self, request: Request) -> list[int]:
-        """Ask those who need no task; returns the numbers of the others."""
+    def begin(self, request: Request) -> list[_Question]:
+        """Ask those who need no task; returns what the others are to be asked in one."""
         busy = []
-        pending, arrive = self._pending, self.arrive
-        for number, branch in enumerate(self._late):
-            later = branch.later
-            if later is None:
-                busy.append(number)
-                continue
-            withdraw = later(request, partial(arrive, number))
-            if number in pending:
-                pending[number] = withdraw
+        arrive, withdrawals = self.arrive, self._withdrawals
+        for branch in self._late:
+            if branch.later is not None:
+                withdrawals.append(branch.later(request, arrive))
+            else:
+                question = _Question(branch, request, arrive)
+                busy.append(question)
+                withdrawals.append(question.withdraw)
         return busy
 
-    async def ask(self, number: int, request: Request) -> None:
-        try:
-            part: Part = await self._late[number].proxy(request)
-        except GatewayError as error:
-            part = error
-        self.arrive(number, part)
-
-    def arrive(self, number: int, part: Part) -> None:
-        del self._pending[number]
+    def arrive(self, part: Part) -> None:
         self._arrived.append(part)
-        if not self._pending:
+        self._missing -= 1
+        if not self._missing:
             self.done.set()
 
-    def end(self, request: Request) -> None:
+    def end(self) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
-        pending = self._pending
-        for number in tuple(pending):
-            if number in pending:
-                withdraw = pending.pop(number)
-                failure = withdraw() if withdraw is not None else None
-                self._arrived.append(failure or self._late[number].timed_out(request))
+        if self._missing:
+            failures = [withdraw() for withdraw in self._withdrawals]
+            self._arrived += [failure for failure in failures if failure is not None]
+        self._withdrawals.clear()  # they know us: no cycle is left behind
+
+
+class _Question:
+    """One branch that is asked in a task."""
+
+    def __init__(self, branch: Branch, request: Request, arrive: Arrive) -> None:
+        self._branch = branch
+        self._request = request
+        self._arrive = arrive
+        self._is_answered = False
+
+    async def ask(self) -> None:
+        try:
+            part: Part = await self._branch.proxy(self._request)
+        except GatewayError as error:
+            part = error
+        self._is_answered = True
+        self._arrive(part)
+
+    def withdraw(self) -> GatewayError | None:
+        return None if self._is_answered else self._branch.timed_out(self._request)
 
 
 class _Onlooker:
@@ -261,8 +272,8 @@ class _Race(_Waiting):
         super().__init__(entrants, arrived, done)
         self._client = client
 
-    def arrive(self, number: int, part: Part) -> None:
-        super().arrive(number, part)
+    def arrive(self, part: Part) -> None:
+        super().arrive(part)
         if isinstance(part, Response) and part.is_whole:
             self._client.is_over = True
             self.done.set()

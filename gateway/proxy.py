@@ -174,12 +174,12 @@ Part: TypeAlias = Response | GatewayError
 Arrive: TypeAlias = Callable[[Part], None]
 Later: TypeAlias = Callable[[Request, Arrive], Callable[[], GatewayError | None]]
 """Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
-what withdraws, and says what it means that there was no answer, if there was none; after that
-``arrive`` is not called."""
+what withdraws, so that ``arrive`` is not called any more, and says what it means that there was no
+answer; None when there was one."""
 
 
 def nothing_to_withdraw() -> None:
-    """What :data:`Later` returns when nobody waits: the answer is here, or nobody was asked."""
+    """What :data:`Later` returns when the answer is here."""
 
 
 class Branch(NamedTuple):

@@ -12,12 +12,16 @@ from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..messages import NUMBER
 from .connection import IDLE, KEPT, Connection
 from .plan import Plan, Request
 from .schedule import mixed
 from .ticker import Ticker
+
+if TYPE_CHECKING:  # the generator loads no gateway
+    from gateway.amqp.shape import Message
 
 RECONNECT = 0.02
 """Seconds before a connection that could not be opened is tried again."""
@@ -269,11 +273,10 @@ class Delivered(Published):
         super().__init__(plan, times, publish)
         self._acknowledge = acknowledge
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
-        self.came(body, 200)
-        self._acknowledge(tag)
+    def delivered(self, messages: Sequence[Message]) -> None:
+        for tag, *_, body in messages:
+            self.came(body, 200)
+            self._acknowledge(tag)
 
     def fetched_nothing(self) -> None:
         """Nobody fetches."""

@@ -83,7 +83,10 @@ class AmqpSource:
 
     async def take(self) -> AmqpJob:
         """Wait for the next message."""
-        delivery = self._subscription.take_nowait() or await self._subscription.take()
+        subscription = self._subscription
+        delivery = subscription.buffer.take_nowait() or await subscription.take()
+        if subscription.settings.auto_ack:
+            delivery.sent()
         return AmqpJob(self, delivery)
 
 

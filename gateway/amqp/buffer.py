@@ -7,6 +7,7 @@ one deque, whose operations are atomic.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -100,11 +101,13 @@ class Buffer:
     Requests are served in the order they came: who finds others waiting waits behind them.
     A delivery handed to a request that is cancelled in that moment goes back to the front.
     ``ready``: what is here. Only the buffer takes from it; a look is the cheapest question.
+    ``asks``: how often somebody asked for one.
     """
 
     def __init__(self, side: AsyncioSide) -> None:
         self._side = side
         self.ready: deque[Delivery] = deque()
+        self.asks = 0
         self._waiters: deque[Waiter] = deque()
         self._fetches: deque[CancelScope] = deque()
         self._is_waking = False
@@ -116,13 +119,9 @@ class Buffer:
     def has_waiters(self) -> bool:
         return bool(self._waiters)
 
-    def put(self, delivery: Delivery) -> None:
+    def put(self, deliveries: Sequence[Delivery]) -> None:
         """Far side: append, and wake those who wait, once per burst."""
-        if self._waiters and self._side.is_here and not self.ready:
-            delivery.is_held = True
-            self._waiters.popleft().take(delivery)
-            return
-        self.ready.append(delivery)
+        self.ready.extend(deliveries)
         if self._waiters and not self._is_waking:
             self._is_waking = True
             self._side.post(self._wake)
@@ -140,9 +139,14 @@ class Buffer:
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery; None when there is none or others wait for it already."""
-        if self._waiters:
-            return None
-        return self._next()
+        self.asks += 1
+        ready = self.ready
+        while ready and not self._waiters:
+            delivery = ready.popleft()
+            if delivery.origin.is_open:
+                delivery.is_held = True
+                return delivery
+        return None
 
     async def take(self) -> Delivery:
         """Wait for the next delivery."""
@@ -160,14 +164,17 @@ class Buffer:
 
     def wait(self, waiter: Waiter) -> None:
         """Have ``waiter`` take the next delivery: at once, or when there is one."""
+        self.asks += 1
         self._waiters.append(waiter)
         if self.ready:
             self._wake()
 
-    def withdraw(self, waiter: Waiter) -> None:
-        """Wait no more. Too late when it has taken: whoever has the delivery settles it."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+    def withdraw(self, waiter: Waiter) -> bool:
+        """Wait no more. False when it has taken: whoever has the delivery settles it."""
+        if waiter not in self._waiters:
+            return False
+        self._waiters.remove(waiter)
+        return True
 
     async def take_fetched(self) -> Delivery | None:
         """Wait for the answer to a Basic.Get that was just asked for; None: the queue is empty."""
@@ -185,16 +192,11 @@ class Buffer:
         if self._fetches:
             self._fetches.popleft().cancel()
 
-    def _next(self) -> Delivery | None:
-        ready = self.ready
-        while ready:
+    def _wake(self) -> None:
+        self._is_waking = False
+        ready, waiters = self.ready, self._waiters
+        while waiters and ready:
             delivery = ready.popleft()
             if delivery.origin.is_open:
                 delivery.is_held = True
-                return delivery
-        return None
-
-    def _wake(self) -> None:
-        self._is_waking = False
-        while self._waiters and (delivery := self._next()) is not None:
-            self._waiters.popleft().take(delivery)
+                waiters.popleft().take(delivery)

@@ -55,25 +55,25 @@ class Consumer:
         self, subscription: Subscription, settings: ConsumerSettings, read: Reading | None
     ) -> None:
         self.subscription = subscription
-        self.auto_ack = settings.auto_ack
+        self._is_auto_ack = settings.auto_ack
         self._wait = settings.wait
         self._nack_discard = settings.nack_discard
         self._max_redeliveries = settings.max_redeliveries
         self._on_empty = settings.on_empty.status
         self._read = read
         self._ready = subscription.buffer.ready
+        self._take_nowait = subscription.buffer.take_nowait
 
     def at_once(self, request: Request) -> Response | None:
         """The answer, when a message is here."""
-        if not self._ready:
-            return None
-        delivery = self.subscription.take_nowait()
-        return None if delivery is None else self.respond(request, delivery)
+        if self._ready and (delivery := self._take_nowait()) is not None:
+            return self.respond(request, delivery)
+        return None
 
     async def proxy(self, request: Request) -> Response:
         """Wait for a message: until the deadline, or as long as the settings allow."""
         subscription = self.subscription
-        delivery = subscription.take_nowait()
+        delivery = self._take_nowait()
         if delivery is not None:
             return self.respond(request, delivery)
         if self._wait is None:
@@ -104,6 +104,8 @@ class Consumer:
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
         request.taken.append(delivery)
+        if self._is_auto_ack:
+            delivery.sent()
         read = self._read
         if read is None:
             return _pass_on(delivery)
@@ -127,11 +129,8 @@ class Wish(Struct, eq=False):
 
     def take(self, delivery: Delivery) -> None:
         """The message is here."""
-        consumer = self.consumer
-        if consumer.auto_ack:
-            delivery.sent()
         try:
-            part: Part = consumer.respond(self.request, delivery)
+            part: Part = self.consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
@@ -139,9 +138,9 @@ class Wish(Struct, eq=False):
             part = GatewayError("internal error")
         self.arrive(part)
 
-    def __call__(self) -> GatewayError:
-        self.consumer.subscription.buffer.withdraw(self)
-        return self.consumer.nothing_came()
+    def __call__(self) -> GatewayError | None:
+        is_late = self.consumer.subscription.buffer.withdraw(self)
+        return self.consumer.nothing_came() if is_late else None
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:

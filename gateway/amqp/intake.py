@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..bridge import AsyncioSide
 from . import wire
 from .buffer import Buffer, Delivery
 from .ledger import Ledger
 from .link import LinkError
+from .shape import Message
 
 BATCHES = 8
 """Acknowledgements wait for company (``Tap.soon``), or until they are this part of the prefetch.
@@ -55,7 +56,6 @@ class Intake:
         self._limit = limit
         self._ledger = Ledger(channel)
         self._acknowledged: deque[int] = deque()
-        self._is_flush_due = False
         self._batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
         self._received_bytes = 0
@@ -70,22 +70,39 @@ class Intake:
 
     # As the channel's sink: the asyncio side.
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
+    def delivered(self, messages: Sequence[Message]) -> None:
         if not self.is_open:
             return
-        self._ledger.last = tag
-        size = len(body) + OVERHEAD
-        if size > self.largest:
-            self.largest = size
-        held_bytes = self._received_bytes - self._settled_bytes
-        if held_bytes and held_bytes + size > self._limit:
-            self._write(self._ledger.reject(tag, requeue=True))
-            self.renew()
-            return
-        self._received_bytes += size
-        self._buffer.put(Delivery(self, tag, redelivered, route, properties, body))
+        self._ledger.last = messages[-1][0]
+        deliveries = []
+        received, largest = self._received_bytes, self.largest
+        for tag, redelivered, route, properties, body in messages:
+            size = len(body) + OVERHEAD
+            if size > largest:
+                largest = size
+            received += size
+            deliveries.append(Delivery(self, tag, redelivered, route, properties, body))
+        self.largest = largest
+        if received - self._settled_bytes > self._limit:
+            deliveries = self._bounded(deliveries)
+        else:
+            self._received_bytes = received
+        self._buffer.put(deliveries)
+
+    def _bounded(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those that the limit has room for; the others are returned. One alone may be here,
+        whatever its size."""
+        kept = []
+        for delivery in deliveries:
+            size = len(delivery.body) + OVERHEAD
+            held = self.held_bytes
+            if held and held + size > self._limit:
+                self._write(self._ledger.reject(delivery.tag, requeue=True))
+                self.renew()
+            else:
+                self._received_bytes += size
+                kept.append(delivery)
+        return kept
 
     def fetched_nothing(self) -> None:
         self._side.post(self._buffer.nothing_fetched)
@@ -128,9 +145,9 @@ class Intake:
 
     def flush(self) -> None:
         """Write the acknowledgements that have come together."""
-        self._is_flush_due = False
-        acknowledged = self._acknowledged
-        tags = [acknowledged.popleft() for _ in range(len(acknowledged))]
+        acknowledged, tags = self._acknowledged, []
+        while acknowledged:  # one that comes meanwhile does not ask for another flush
+            tags.append(acknowledged.popleft())
         if self.is_open and tags:
             self._write(b"".join(self._ledger.acknowledge(tags)))
 
@@ -138,12 +155,13 @@ class Intake:
 
     def acknowledge(self, delivery: Delivery) -> None:
         self._settled_bytes += len(delivery.body) + OVERHEAD
-        self._acknowledged.append(delivery.tag)
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._side.tell(self._soon, self.flush)
-        elif len(self._acknowledged) == self._batch:
+        acknowledged = self._acknowledged
+        acknowledged.append(delivery.tag)
+        waiting = len(acknowledged)
+        if waiting == self._batch:
             self._side.tell(self.flush)
+        elif waiting == 1:
+            self._side.tell(self._soon, self.flush)
 
     def give_back(self, delivery: Delivery) -> None:
         if self.is_open:

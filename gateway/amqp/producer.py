@@ -97,10 +97,11 @@ class Producer:
             )
         )
 
-    def _withdraw(self, request: Request, publication: Publication) -> GatewayError:
+    def _withdraw(self, request: Request, publication: Publication) -> GatewayError | None:
+        if publication.is_over:
+            return None
         # The body was read, so it is published though the client has gone, if that can be.
-        is_alone = request.client.is_gone and not publication.is_over
-        if is_alone and self._publisher.go_on(publication, self._timeout):
+        if request.client.is_gone and self._publisher.go_on(publication, self._timeout):
             publication.answer = self._log_outcome
         else:
             publication.give_back()

@@ -1,4 +1,4 @@
-"""A delivery that lies in the bytes as one before it did, so that one look reads it. Pure.
+"""Deliveries that lie in the bytes as one before them did, so that one look reads each. Pure.
 
 What a queue delivers differs in tag, values and body; what stands around these, and how long
 route and properties are, mostly stays.
@@ -10,9 +10,13 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct as Layout
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from .frame import BODY, CONTENT_HEAD, HEADER
+from .frame import BODY, CONTENT_HEAD, FRAME_END, HEADER
+
+Message: TypeAlias = tuple[int, bool, bytes, bytes, bytes]
+"""One that was delivered: tag, redelivered, route (exchange and routing key as two short strings),
+properties (flags and values), body."""
 
 CONSUMER_TAG = 11
 """Where its short string begins: behind the head of the frame and the method's name."""
@@ -35,8 +39,9 @@ class Shape(NamedTuple):
     """A delivery whose body is one frame.
 
     ``begin``: its bytes up to the delivery tag. ``size``: of everything before the body.
-    ``unpack``: delivery tag, redelivered, route, joint, size of the body as the header has it,
-    properties, head of the body frame, its size. ``joint``, ``body_head``: as they are in this one.
+    ``unpack``: ``begin``, delivery tag, redelivered, route, joint, size of the body as the header
+    has it, properties, head of the body frame, its size. ``joint``, ``body_head``: as they are in
+    this one.
     """
 
     begin: bytes
@@ -49,6 +54,25 @@ class Shape(NamedTuple):
 
 NO_SHAPE = Shape(b"", sys.maxsize, lambda data, at: (), b"", b"", 0)
 """Of nothing that comes in."""
+
+
+def read_alike(shape: Shape, data: bytes, start: int) -> tuple[list[Message], int]:
+    """The messages of that shape that stand at ``start``, one behind the other, and where what
+    follows them begins."""
+    begin, before, unpack, joint, body_head, _ = shape
+    messages: list[Message] = []
+    end = len(data)
+    while end - start > before:
+        first, tag, again, route, between, size, properties, head, length = unpack(data, start)
+        if first != begin or between != joint or head != body_head or size != length:
+            break
+        body = start + before
+        last = body + length
+        if last >= end or data[last] != FRAME_END:
+            break
+        messages.append((tag, again, route, properties, data[body:last]))
+        start = last + 1
+    return messages, start
 
 
 def shape_of(data: bytes, start: int, following: int) -> Shape | None:
@@ -71,6 +95,6 @@ def _shape(begin: bytes, route: int, joint: bytes) -> Shape | None:
     properties = header - CONTENT_HEAD
     if kind != HEADER or channel != begin[1:3] or properties < 0:
         return None
-    layout = Layout(f">{len(begin)}xQ?{route}s{JOINT}sQ{properties}s{BODY_HEAD}sI")
+    layout = Layout(f">{len(begin)}sQ?{route}s{JOINT}sQ{properties}s{BODY_HEAD}sI")
     body_head = b"%c%c%b" % (end, BODY, channel)
     return Shape(begin, layout.size, layout.unpack_from, joint, body_head, int.from_bytes(channel))

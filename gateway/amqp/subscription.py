@@ -40,7 +40,7 @@ def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
 
 
 class Subscription(ChannelTenant):
-    """Takes messages of one queue for whoever asks."""
+    """Takes messages of one queue for whoever asks: what is here from ``buffer``."""
 
     def __init__(
         self,
@@ -59,7 +59,6 @@ class Subscription(ChannelTenant):
         self._share = share
         self._idle_pause = idle_pause
         self._prefetch = 1
-        self._asks = 0
         self._intake: Intake | None = None
 
     def share_with(self, settings: ConsumerSettings) -> Self:
@@ -77,42 +76,25 @@ class Subscription(ChannelTenant):
     def is_awaited(self) -> bool:
         return self.buffer.has_waiters
 
-    def take_nowait(self) -> Delivery | None:
-        """The next message when one is here. With ``auto_ack`` it is acknowledged now."""
-        self._asks += 1
-        delivery = self.buffer.take_nowait()
-        if delivery is not None and self.settings.auto_ack:
-            delivery.sent()
-        return delivery
-
     async def take(self) -> Delivery:
         """Wait for the next message, through any repair of the connection."""
-        self._asks += 1
         if not self.is_attached:
             self._side.tell(self.wake_up)
-        delivery = await self.buffer.take()
-        if self.settings.auto_ack:
-            delivery.sent()
-        return delivery
+        return await self.buffer.take()
 
     def wait(self, waiter: Waiter) -> None:
-        """As :meth:`take`, without a task, and without its acknowledgement."""
-        self._asks += 1
+        """As :meth:`take`, without a task."""
         if not self.is_attached:
             self._side.tell(self.wake_up)
         self.buffer.wait(waiter)
 
     async def fetch(self) -> Delivery | None:
         """One Basic.Get: what the queue has now. None as well when the broker is away."""
-        self._asks += 1
         if not self.is_attached:
             self._side.tell(self.wake_up)
             return None
         self._side.tell(self._fetch)
-        delivery = await self.buffer.take_fetched()
-        if delivery is not None and self.settings.auto_ack:
-            delivery.sent()
-        return delivery
+        return await self.buffer.take_fetched()
 
     def readiness(self) -> dict[str, Any]:
         return {
@@ -181,11 +163,11 @@ class Subscription(ChannelTenant):
     async def _is_needed(self, intake: Intake) -> bool:
         """Wait until the intake asks for attention; False when nobody asked for a long time."""
         while not intake.attention.is_set():
-            asks = self._asks
+            asks = self.buffer.asks
             with move_on_after(self._idle_pause):
                 await intake.attention.wait()
                 return True
-            if self._asks == asks and not self.is_awaited:
+            if self.buffer.asks == asks and not self.is_awaited:
                 return False
         return True
 

@@ -7,12 +7,12 @@ on untouched. (AMQP 0-9-1, section 2.3; confirms: RabbitMQ's extension.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct as Layout
 from typing import Protocol
 
 from .frame import BODY, CONTENT_HEAD, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
-from .shape import NO_SHAPE, shape_of
+from .shape import NO_SHAPE, Message, read_alike, shape_of
 
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"
@@ -45,11 +45,8 @@ class WireError(Exception):
 class Sink(Protocol):
     """A tapped channel."""
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
-        """A whole message. ``route``: exchange and routing key as two short strings;
-        ``properties``: flags and values."""
+    def delivered(self, messages: Sequence[Message]) -> None:
+        """Whole messages, in the order of their tags."""
 
     def fetched_nothing(self) -> None:
         """The answer to a Basic.Get: the queue is empty."""
@@ -112,16 +109,12 @@ class Receiver:
             data = self._rest + data
         start, end = 0, len(data)
         sinks = self.sinks
-        begin, before, unpack, joint, body_head, of_channel = self._shape
         while end - start >= FRAME_OVERHEAD:
-            if data.startswith(begin, start) and end - start > before:
-                tag, again, route, between, size, properties, head, length = unpack(data, start)
-                body = start + before
-                last = body + length
-                is_alike = between == joint and head == body_head and size == length
-                if is_alike and last < end and data[last] == FRAME_END and of_channel in sinks:
-                    sinks[of_channel].delivered(tag, again, route, properties, data[body:last])
-                    start = last + 1
+            shape = self._shape
+            if data.startswith(shape.begin, start) and shape.channel in sinks:
+                messages, start = read_alike(shape, data, start)
+                if messages:
+                    sinks[shape.channel].delivered(messages)
                     continue
             kind, channel, size = _frame_head(data, start)
             following = start + FRAME_OVERHEAD + size
@@ -132,7 +125,6 @@ class Receiver:
             if channel not in sinks:
                 self._feed_other(kind, channel, data[start:following])
             elif kind == METHOD and self._learns_shape(data, start, following):
-                begin, before, unpack, joint, body_head, of_channel = self._shape
                 continue
             else:
                 self._feed_tapped(kind, channel, data[start:following])
@@ -221,9 +213,8 @@ class Receiver:
 
     def _complete(self, channel: int, content: _Content, body: bytes) -> None:
         del self._contents[channel]
-        self.sinks[channel].delivered(
-            content.tag, content.redelivered, content.route, content.properties, body
-        )
+        message = content.tag, content.redelivered, content.route, content.properties, body
+        self.sinks[channel].delivered([message])
 
 
 def get(channel: int, queue: str) -> bytes:

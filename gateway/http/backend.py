@@ -9,7 +9,7 @@ from anyio import Event, current_time
 
 from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
-from ..errors import GatewayError
+from ..errors import DeadlineExceeded, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..tls import client_tls
@@ -21,7 +21,7 @@ from .heads import Outgoing
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target
-from .transport import Redirecting, Result, Transport
+from .transport import Redirecting, Result, Transport, Withdraw
 
 log = logging.getLogger("gateway.http")
 
@@ -80,33 +80,36 @@ class HttpBackend:
             raise arrived[0]
         return arrived[0]
 
-    def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         """Ask; the answer comes without a task."""
         try:
             outgoing = self._outgoing(request)
+            question = _Question(self, outgoing, arrive)
+            arrived: Callable[[Result], None] = question.arrived
             if self._streams:
-                return self._send(outgoing, self._begin_stream(request, outgoing, arrive))
-            return self._send(outgoing, lambda result: arrive(self._part(result, outgoing)))
+                arrived = self._begin_stream(request, arrived)
+            question.asked(self._send(outgoing, arrived))
         except GatewayError as error:
             arrive(error)
             return nothing_to_withdraw
+        return question.withdraw
 
     def _begin_stream(
-        self, request: Request, outgoing: Outgoing, arrive: Arrive
+        self, request: Request, arrived: Callable[[Result], None]
     ) -> Callable[[Result], None]:
         """The endpoint's deadline holds for the body, too; at the end of the request so does the
         stream end."""
         end = current_time() + self._time
 
-        def arrived(result: Result) -> None:
+        def begun(result: Result) -> None:
             if isinstance(result, Answer) and result.stream is not None:
                 result.stream.end = end
                 request.taken.append(result.stream)
-            arrive(self._part(result, outgoing))
+            arrived(result)
 
-        return arrived
+        return begun
 
-    def _part(self, result: Result, outgoing: Outgoing) -> Part:
+    def part(self, result: Result, outgoing: Outgoing) -> Part:
         """What the answer means. Never raises."""
         if isinstance(result, GatewayError):
             return result
@@ -131,6 +134,35 @@ class HttpBackend:
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))
         return Outgoing(self._method, host, target, headers, request.body)
+
+
+class _Question:
+    """What is asked of a service, until the answer is here or nobody waits for it any more."""
+
+    __slots__ = ("_arrive", "_backend", "_is_over", "_outgoing", "_withdraw")
+
+    def __init__(self, backend: HttpBackend, outgoing: Outgoing, arrive: Arrive) -> None:
+        self._backend = backend
+        self._outgoing = outgoing
+        self._arrive = arrive
+        self._withdraw: Withdraw | None = None
+        self._is_over = False
+
+    def asked(self, withdraw: Withdraw) -> None:
+        if not self._is_over:
+            self._withdraw = withdraw
+
+    def arrived(self, result: Result) -> None:
+        self._is_over = True
+        self._withdraw = None  # which knows us: no cycle is left behind
+        self._arrive(self._backend.part(result, self._outgoing))
+
+    def withdraw(self) -> GatewayError | None:
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw is None:
+            return None
+        withdraw()
+        return DeadlineExceeded()
 
 
 def _may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:

@@ -189,9 +189,10 @@ def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
 
         withdraw = later(request, arrived)
 
-        def withdrawn() -> GatewayError:
-            meaning = withdraw() or branch.timed_out(request)
-            call.ended(given_up(request, meaning))
+        def withdrawn() -> GatewayError | None:
+            meaning = withdraw()
+            if meaning is not None:
+                call.ended(given_up(request, meaning))
             return meaning
 
         return withdrawn

@@ -34,8 +34,7 @@ class Channel:
         self.settled.append(("aside", delivery.tag))
 
     def deliver(self, *tags: int) -> None:
-        for tag in tags:
-            self._buffer.put(Delivery(self, tag, False, b"", b"", b"%d" % tag))
+        self._buffer.put([Delivery(self, tag, False, b"", b"", b"%d" % tag) for tag in tags])
 
 
 @pytest.fixture

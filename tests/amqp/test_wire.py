@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ from pamqp.heartbeat import Heartbeat
 
 from gateway.amqp import wire
 from gateway.amqp.message import decode_route
+from gateway.amqp.shape import Message
 
 from .codec import decode_properties
 
@@ -25,13 +27,11 @@ TAPPED = 3
 
 class Sink:
     def __init__(self) -> None:
-        self.messages: list[tuple[int, bool, bytes, bytes, bytes]] = []
+        self.messages: list[Message] = []
         self.empty = 0
 
-    def delivered(
-        self, tag: int, redelivered: bool, route: bytes, properties: bytes, body: bytes
-    ) -> None:
-        self.messages.append((tag, redelivered, route, properties, body))
+    def delivered(self, messages: Sequence[Message]) -> None:
+        self.messages += messages
 
     def fetched_nothing(self) -> None:
         self.empty += 1

@@ -7,17 +7,20 @@ import anyio.lowlevel
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, sleep
 
+from bench.process import consumer, endpoint
 from gateway.amqp.buffer import Delivery
 from gateway.amqp.link import Link
 from gateway.amqp.subscription import Subscription, subscription_key
 from gateway.amqp.urls import parse_broker_url
 from gateway.bridge import AsyncioSide
 from gateway.broker import Broker
+from tests.router.support import ask
 
 from .amqp import (
     close_connections,
     count,
     delete_queue,
+    gateway_for,
     open_subscription,
     publish,
     settings,
@@ -34,7 +37,7 @@ def numbered(number: int) -> list[bytes]:
 
 async def take(subscription: Subscription) -> Delivery:
     with fail_after(10):
-        return subscription.take_nowait() or await subscription.take()
+        return subscription.buffer.take_nowait() or await subscription.take()
 
 
 async def test_messages_come_in_order_and_are_gone_when_acknowledged(
@@ -91,7 +94,7 @@ async def test_bindings_are_made(side: AsyncioSide, vhost_url: str) -> None:
         for key in ("a.1", "c", "b"):
             await side.run(publish, vhost_url, key, [key.encode()], "ex")
         assert [(await take(subscription)).body for _ in range(2)] == [b"a.1", b"b"]
-        assert subscription.take_nowait() is None
+        assert subscription.buffer.take_nowait() is None
 
 
 async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
@@ -209,14 +212,10 @@ async def test_a_message_larger_than_the_bound_passes_alone(
 
 
 async def test_automatic_acknowledgement_is_at_most_once(side: AsyncioSide, vhost_url: str) -> None:
-    wanted = settings("q", auto_ack=True, prefetch_count=5)
-    async with open_subscription(side, vhost_url, wanted) as subscription:
-        await side.run(publish, vhost_url, "q", numbered(50))
-        for body in numbered(50)[:30]:
-            delivery = await take(subscription)
-            delivery.give_back()
-            assert delivery.body == body
-    await until_count(side, vhost_url, "q", 20)
+    async with gateway_for(endpoint("/", consumer(vhost_url, "q", auto_ack=True))) as app:
+        await side.run(publish, vhost_url, "q", [b"no document", b'{"n":1}'])
+        assert [(await ask(app, "GET", "/")).status for _ in range(2)] == [502, 200]
+    await until_count(side, vhost_url, "q", 0)
 
 
 async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
@@ -227,7 +226,7 @@ async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
             assert await subscription.fetch() is None
             await side.run(publish, vhost_url, "q", numbered(2))
             for body in numbered(2):
-                delivery = subscription.take_nowait() or await subscription.fetch()
+                delivery = subscription.buffer.take_nowait() or await subscription.fetch()
                 assert delivery is not None
                 assert delivery.body == body
                 delivery.sent()

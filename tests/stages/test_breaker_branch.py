@@ -65,8 +65,9 @@ class Backend:
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         self.calls += 1
-        if self.part is not None:
-            arrive(self.part)
+        if self.part is None:
+            return lambda: self.means
+        arrive(self.part)
         return lambda: None
 
     def branch(self, way: str) -> Branch:
