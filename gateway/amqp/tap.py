@@ -17,8 +17,7 @@ from . import wire
 
 READER_LIMIT = 1024 * 1024
 SOON = 0.005
-"""Seconds that acknowledgements of all channels wait for company: each frame of them costs the
-broker more than the messages it sends for it."""
+"""Seconds that acknowledgements of all channels wait for company, at most."""
 
 QUIET = 1.0
 """Seconds after which aiormq is told that the connection lives, while only we are reading."""
