@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .candidates import Candidate, running
 from .document import Life, Run
@@ -190,6 +191,8 @@ class Campaign:
             self._note(run)
         knee = knee_of([point_of([run]) for run in runs])
         if knee is not None:
+            if not session.candidate.is_floor:
+                self._rates[session.scenario.name] = knee / 2
             self._begin(session, f"half of the knee, {knee / 2:.0f}/s")
             self._note_valid(partial(session.offer, knee / 2, self._options.seconds, "half"))
 
@@ -207,17 +210,20 @@ class Campaign:
             self._note(session.drop_connections(rate, max(RECOVERY_TIME, seconds)))
 
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
-        """What the broker does without HTTP, at the rate that the gateway had."""
+        """What the broker does without HTTP, at the rate that the gateway had; in a sweep at half
+        of its knee."""
         url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
         rate = self._rates.get(scenario.name) or self._options.rate or scenario.rate
         if not rate:  # nobody has answered anything
             return
-        for name, measure in clients_beside(scenario):
+        is_sweep = self._options.is_sweep
+        for name, measure in clients_beside(scenario, is_sweep):
             candidate = Candidate(name, name, "")
             self._display.begin(repetition, scenario, candidate, "without HTTP")
             stock = Stock(scenario, url)
             stock.set_up()
-            self._note(measure(stock, repetition, rate, self._options.seconds, self._tools))
+            run = measure(stock, repetition, rate, self._options.seconds, self._tools)
+            self._note(replace(run, mode="half") if is_sweep else run)
 
     def _profile(self, session: Session, folder: Path) -> None:
         """A flame graph of a load that is not counted: to be looked at costs time."""
@@ -243,5 +249,6 @@ def load_count(
     for scenario in scenarios:
         loads = of_requests if scenario.kind == "requests" else 1
         count += loads * sum(each.takes_part(scenario) for each in candidates)
-        count += len(clients_beside(scenario)) if options.has_direct else 0
+        beside = clients_beside(scenario, options.is_sweep)
+        count += len(beside) if options.has_direct else 0
     return count * options.repetitions

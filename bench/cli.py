@@ -20,7 +20,7 @@ from .backend import open_backend
 from .campaign import Campaign, Options, load_count
 from .candidates import BY_HAND, Candidate, available_servers, chosen, peer
 from .compare import changes, regressions
-from .document import Document, Named, read, write
+from .document import TAP, Document, Named, read, write
 from .load.own import LoadError, open_generator
 from .machine import peer_version, this_machine
 from .report.html import page
@@ -33,7 +33,10 @@ from .session import Tools
 RESULTS = Path(__file__).parent / "results"
 REGRESSION = 3
 
-DIRECT_NAMES = [Named("aiormq", "aiormq, no HTTP"), Named("tap", "tap, no HTTP")]
+SWEPT = ("consume-1", "publish", "publish-transient")
+"""What a sweep is of, unless it is said."""
+
+DIRECT_NAMES = [Named("aiormq", "aiormq, no HTTP"), Named(TAP, "tap, no HTTP")]
 
 
 class UsageError(Exception):
@@ -85,7 +88,7 @@ def measure(options: argparse.Namespace) -> Document:
         rate=options.rate,
         is_sweep=options.sweep,
         uses_k6=options.k6,
-        has_direct=not (options.no_direct or options.sweep),
+        has_direct=not options.no_direct,
         profile=_path(options).parent if options.profile else None,
     )
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -115,7 +118,7 @@ def measure(options: argparse.Namespace) -> Document:
         except KeyboardInterrupt:
             notes.append("interrupted: what was complete by then")
     notes += campaign.problems
-    named = {run.candidate for run in campaign.runs}
+    named = {run.candidate for run in campaign.runs if run.mode != "half"}
     direct = [each for each in DIRECT_NAMES if each.name in named]
     return Document(
         started=started,
@@ -140,7 +143,7 @@ def _scenarios(options: argparse.Namespace) -> list[Scenario]:
     if options.scenario:
         return [every[name] for name in every if name in options.scenario]
     if options.sweep:
-        return [every["consume-1"], every["publish"]]
+        return [every[name] for name in SWEPT]
     return [each for each in every.values() if options.all or each.is_default]
 
 

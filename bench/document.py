@@ -18,6 +18,8 @@ from .load.validity import LATE, LATE_FOR_GAPS, refusal
 from .machine import Machine
 
 SCHEMA = 1
+TAP = "tap"
+"""The candidate that is the gateway's own client of the broker, without HTTP."""
 
 Mode = Literal["closed", "open", "sweep", "half", "waiting", "agents", "recovery", "direct", "k6"]
 

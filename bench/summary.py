@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .account import Account, together
-from .document import Document, Run
+from .document import TAP, Document, Named, Run
 from .load.histogram import curve
 
 THROUGHPUT = ("closed", "agents", "direct")
@@ -89,13 +89,15 @@ class SweepPoint(Struct, frozen=True):
 
 class Sweep(Struct, frozen=True):
     """``knee``: the highest rate that the candidate keeps up with; None when it is not seen.
-    ``half``: what was measured at half of the knee of each repetition."""
+    ``half``: what was measured at half of the knee of each repetition. ``beside``: what the
+    broker alone takes there."""
 
     scenario: str
     candidate: str
     points: list[SweepPoint]
     knee: float | None
     half: SweepPoint | None
+    beside: SweepPoint | None
 
 
 def cells(document: Document) -> list[Cell]:
@@ -205,24 +207,31 @@ def sweeps(document: Document) -> list[Sweep]:
         sweep
         for scenario in document.scenarios
         for candidate in document.candidates
-        if (sweep := _sweep(document, scenario.name, candidate.name)) is not None
+        if (sweep := _sweep(document, scenario.name, candidate)) is not None
     ]
 
 
-def _sweep(document: Document, scenario: str, candidate: str) -> Sweep | None:
+def _sweep(document: Document, scenario: str, candidate: Named) -> Sweep | None:
     by_repetition: dict[int, list[Run]] = {}
-    halves: list[Run] = []
     for run in document.runs:
-        if (run.scenario, run.candidate) == (scenario, candidate):
-            if run.mode == "sweep":
-                by_repetition.setdefault(run.repetition, []).append(run)
-            elif run.mode == "half":
-                halves.append(run)
+        if (run.scenario, run.candidate, run.mode) == (scenario, candidate.name, "sweep"):
+            by_repetition.setdefault(run.repetition, []).append(run)
     if not by_repetition:
         return None
     points = [point_of(steps) for steps in zip(*by_repetition.values(), strict=True)]
+    half = _half(document, scenario, candidate.name)
+    beside = _half(document, scenario, TAP) if candidate.floor else None
+    return Sweep(scenario, candidate.name, points, knee_of(points), half, beside)
+
+
+def _half(document: Document, scenario: str, candidate: str) -> SweepPoint | None:
+    halves = [
+        run
+        for run in document.runs
+        if (run.scenario, run.candidate, run.mode) == (scenario, candidate, "half")
+    ]
     halves = [run for run in halves if not run.refused] or halves
-    return Sweep(scenario, candidate, points, knee_of(points), point_of(halves) if halves else None)
+    return point_of(halves) if halves else None
 
 
 def point_of(steps: Sequence[Run]) -> SweepPoint:
@@ -239,14 +248,19 @@ def point_of(steps: Sequence[Run]) -> SweepPoint:
 
 
 def knee_of(points: Sequence[SweepPoint]) -> float | None:
-    """The last rate before the first that was not kept up with."""
+    """The last rate before the first that was not kept up with. One step whose p99 alone is beyond
+    the bound is a stall, two in a row are not."""
     valid = [point for point in points if point.is_valid]
     if not valid:
         return None
-    bound = max(KNEE_MS, KNEE_TIMES * valid[0].p99)
+    bound = max(KNEE_MS, KNEE_TIMES * min(point.p99 for point in valid))
     knee = None
+    was_late = False
     for point in valid:
-        if point.achieved < KEPT_UP * point.offered or point.p99 > bound:
+        is_late = point.p99 > bound
+        if point.achieved < KEPT_UP * point.offered or (is_late and was_late):
             break
-        knee = point.offered
+        if not is_late:
+            knee = point.offered
+        was_late = is_late
     return knee

@@ -12,7 +12,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from .direct import Direct
-from .document import Mode, Run, with_step
+from .document import TAP, Mode, Run, with_step
 from .load.own import nothing
 from .load.plan import Plan, Step
 from .measure import cpu_seconds
@@ -24,7 +24,6 @@ from .session import Tools
 LIMITS = {"consume-1": "consume", "publish": "publish"}
 """Scenarios beside which clients are run, and what they do."""
 
-TAP = "tap"
 CLIENTS = {"aiormq": 40_000, TAP: 120_000}
 """And more messages a second than each takes."""
 
@@ -33,13 +32,16 @@ Measure = Callable[[Stock, int, float, float, Tools], Run]
 """Queues, repetition, messages a second, seconds, tools."""
 
 
-def clients_beside(scenario: Scenario) -> list[tuple[str, Measure]]:
-    """Who does without HTTP what the candidates of a scenario do, and how it is measured."""
+def clients_beside(scenario: Scenario, is_sweep: bool = False) -> list[tuple[str, Measure]]:
+    """Who does without HTTP what the candidates of a scenario do, and how it is measured; beside
+    a sweep at its rate alone."""
     if scenario.kind == "waiting":
         return [(TAP, deliver)]
     what = LIMITS.get(scenario.name)
-    limits = [(name, partial(run_client, name)) for name in CLIENTS] if what else []
-    return [*limits, (TAP, confirm)] if what == "publish" else [*limits]
+    at_rate = [(TAP, confirm)] if what == "publish" else []
+    if is_sweep or not what:
+        return [*at_rate]
+    return [*((name, partial(run_client, name)) for name in CLIENTS), *at_rate]
 
 
 def run_client(

@@ -55,7 +55,11 @@ def kept_up(sweep: Sweep) -> str:
     if half is None:
         return text
     doubt = "" if half.is_valid else f" ({NOT_COUNTED})"
-    return f"{text}; p99 at half of it ({number(half.offered)}/s) {number(half.p99)} ms{doubt}"
+    text += f"; p99 at half of it ({number(half.offered)}/s) {number(half.p99)} ms{doubt}"
+    beside = sweep.beside
+    if beside is None or not beside.is_valid:
+        return text
+    return f"{text}, the broker's confirm alone {number(beside.p99)} ms"
 
 
 def failures(cell: Cell) -> str:

@@ -18,8 +18,8 @@ from .link import LinkError
 from .shape import Message
 
 BATCHES = 8
-"""Acknowledgements wait until they are this part of the prefetch, or ``Tap.soon``'s time. The broker
-then sends as many messages in one go. Below a prefetch of twice that none waits."""
+"""Acknowledgements wait until they are this part of the prefetch, or for ``Tap.soon``'s time. The
+broker then sends as many messages in one go. Below a prefetch of twice that none waits."""
 
 OVERHEAD = 512
 """What a message weighs beside its body: small ones must be bounded too."""

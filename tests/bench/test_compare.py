@@ -134,6 +134,9 @@ def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
     points = [point(100, 100, 1), point(200, 199, 2), point(300, 280, 3), point(400, 399, 2)]
     assert knee_of(points) == 200
     assert knee_of([point(100, 100, 1), point(200, 200, 50)]) == 100
+    late = [point(400, 400, 50), point(500, 500, 50), point(600, 600, 2)]
+    stalled = [point(100, 100, 30), point(200, 200, 2), point(300, 300, 3)]
+    assert knee_of([*stalled, *late]) == 300
     assert knee_of([]) is None
 
 
@@ -141,9 +144,9 @@ def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> 
     """Two repetitions with other knees; at half of the second one the generator was late."""
 
     def step(offered: float, repetition: int, mode: Mode, p99: float, refused: str = "") -> Run:
-        run = replace(OLD.runs[1], mode=mode, repetition=repetition, refused=refused)
+        run = replace(OLD.runs[1], candidate="gateway", mode=mode, repetition=repetition)
         latency = Percentiles(p99 / 2, p99, p99, p99, p99)
-        return replace(run, offered=offered, rate=offered, latency=latency)
+        return replace(run, offered=offered, rate=offered, latency=latency, refused=refused)
 
     runs = [
         *(step(each, n, "sweep", 2.0) for n in (0, 1) for each in (200, 300 + n * 100)),
@@ -154,6 +157,9 @@ def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> 
     assert sweep.knee == 350
     assert sweep.half is not None
     assert kept_up(sweep) == "keeps up with 350/s; p99 at half of it (150/s) 1.50 ms"
+    alone = replace(step(150, 0, "half", 1.0), candidate="tap")
+    (sweep,) = sweeps(replace(OLD, runs=[*runs, alone]))
+    assert kept_up(sweep).endswith("1.50 ms, the broker's confirm alone 1.00 ms")
     (sweep,) = sweeps(replace(OLD, runs=[*runs[:-2], runs[-1]]))
     assert kept_up(sweep).endswith("(200/s) 9.00 ms (not counted)")
     (sweep,) = sweeps(replace(OLD, runs=runs[:-2]))
