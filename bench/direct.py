@@ -29,7 +29,7 @@ IN_FLIGHT = 64
 """Unconfirmed messages at a time: as many as the gateway has connections."""
 
 BATCH = 16
-"""Deliveries that the tap acknowledges together; the gateway does so as well."""
+"""Deliveries that the tap acknowledges together, about as many as the gateway does."""
 
 PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
 

@@ -36,7 +36,7 @@ def clients_beside(scenario: Scenario, is_sweep: bool = False) -> list[tuple[str
     """Who does without HTTP what the candidates of a scenario do, and how it is measured; beside
     a sweep at its rate alone."""
     if scenario.kind == "waiting":
-        return [(TAP, deliver)]
+        return [] if is_sweep else [(TAP, deliver)]
     what = LIMITS.get(scenario.name)
     at_rate = [(TAP, confirm)] if what == "publish" else []
     if is_sweep or not what:

@@ -44,6 +44,7 @@ def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioS
         except BaseException:
             withdraw()
             raise
+        # The last: an answer that came when nobody waited any more.
         part = part or withdraw() or branch.timed_out(request)
         if isinstance(part, GatewayError):
             raise part

@@ -323,11 +323,12 @@ async def test_of_concurrent_calls_only_the_message_that_is_answered_is_held() -
 async def test_concurrent_calls_may_wait_without_a_task() -> None:
     arrivals: list[Callable[[Response], None]] = []
 
-    def later(request: Request, arrive: Callable[[Any], None]) -> Callable[[], None]:
+    def later(request: Request, arrive: Callable[[Any], None]) -> Callable[[], GatewayError | None]:
         arrivals.append(arrive)
+        is_second = len(arrivals) == 2
         if len(arrivals) == 3:
             arrivals[1](answer("b"))
-        return lambda: None
+        return lambda: None if is_second else QueueEmpty()
 
     asked = unasked()._replace(later=later)
     assert keys(await ask(within(race(asked, 3, 60), 60))) == {"b"}
@@ -357,13 +358,15 @@ async def test_concurrent_calls_have_their_own_deadline() -> None:
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     withdrawals: list[weakref.ref[Any]] = []
 
-    def later(request: Request, arrive: Callable[[Any], None]) -> Callable[[], GatewayError]:
-        def withdraw() -> GatewayError:
+    def later(request: Request, arrive: Callable[[Any], None]) -> Callable[[], GatewayError | None]:
+        is_second = len(withdrawals) == 1
+
+        def withdraw() -> GatewayError | None:
             assert callable(arrive)  # it knows who waits, as those of backends do
-            return QueueEmpty()
+            return None if is_second else QueueEmpty()
 
         withdrawals.append(weakref.ref(withdraw))
-        if len(withdrawals) == 2:
+        if is_second:
             arrive(answer("b"))
         return withdraw
 

@@ -59,7 +59,9 @@ def kept_up(sweep: Sweep) -> str:
     beside = sweep.beside
     if beside is None or not beside.is_valid:
         return text
-    return f"{text}, the broker's confirm alone {number(beside.p99)} ms"
+    return (
+        f"{text}; the broker's confirm alone ({number(beside.offered)}/s) {number(beside.p99)} ms"
+    )
 
 
 def failures(cell: Cell) -> str:

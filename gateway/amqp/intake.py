@@ -19,7 +19,8 @@ from .shape import Message
 
 BATCHES = 8
 """Acknowledgements wait until they are this part of the prefetch, or for ``Tap.soon``'s time. The
-broker then sends as many messages in one go. Below a prefetch of twice that none waits."""
+broker then sends as many messages in one go. Below a prefetch of twice that none waits. Where
+slow clients hold nearly all of the prefetch, the rest comes in rounds of that time."""
 
 OVERHEAD = 512
 """What a message weighs beside its body: small ones must be bounded too."""

@@ -129,7 +129,7 @@ class Producer:
 
     def _receipt(self, publication: Publication) -> dict[str, str]:
         return {
-            "message_id": publication.message_id.decode(),
+            "message_id": publication.message_id.decode(errors="replace"),  # an agent's may be any
             "exchange": self._exchange,
             "routing_key": publication.routing_key.decode(),
         }

@@ -29,9 +29,9 @@ class Publication(Struct, eq=False):
     """A message for one exchange, not yet settled. A :class:`gateway.proxy.Hold` of its request.
 
     ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
-    the gateway runs, with what ``answer`` makes of the broker's word. ``is_written``: the broker
-    may have it. ``is_over``: settled or withdrawn; it must not be written (again). ``goes_on``:
-    though nobody waits for it.
+    the gateway runs, with what ``answer``, which never raises, makes of the broker's word.
+    ``is_written``: the broker may have it. ``is_over``: settled or withdrawn; it must not be
+    written (again). ``goes_on``: though nobody waits for it.
     """
 
     publisher: Withdrawing

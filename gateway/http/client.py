@@ -148,7 +148,6 @@ class Sending:
     __slots__ = (
         "_arrive",
         "_client",
-        "_is_over",
         "_stream",
         "body",
         "connection",
@@ -178,20 +177,19 @@ class Sending:
         self.connection: Connection | None = None
         self.streams = streams
         self._stream = BodyStream(self) if streams else None
-        self._arrive = arrive
-        self._is_over = False
+        self._arrive: Arrive | None = arrive
 
     def withdraw(self) -> None:
         """Near: nobody waits for the answer any more."""
-        if not self._is_over:
-            self._is_over = True
+        if self._arrive is not None:
+            self._arrive = None
             self._client.withdraw(self)
 
     def arrived(self, part: Answer | BackendFailure) -> None:
         """Near."""
-        if not self._is_over:
-            self._is_over = True
-            self._arrive(part)
+        arrive, self._arrive = self._arrive, None  # who knows us: no cycle is left behind
+        if arrive is not None:
+            arrive(part)
 
     # Of its body, near.
 

@@ -98,6 +98,7 @@ def _expected(error: Exception, path: str) -> GatewayError:
     """The failure to be answered; whatever nobody foresaw is logged and concerns this one alone."""
     if isinstance(error, GatewayError):
         log.debug("%s: %s", path, error)
+        error.__traceback__ = None  # its frames know it: no cycle is left behind
         return error
     log.error("%s: an unexpected error", path, exc_info=error)
     return GatewayError("internal error")

@@ -28,10 +28,12 @@ TAPPED = 3
 class Sink:
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.runs = 0
         self.empty = 0
 
     def delivered(self, messages: Sequence[Message]) -> None:
         self.messages += messages
+        self.runs += 1
 
     def fetched_nothing(self) -> None:
         self.empty += 1
@@ -135,6 +137,18 @@ def test_messages_of_two_channels_may_interleave(bodies: list[bytes], frame_size
                 receiver.feed(b"".join(of_channel[number : number + 1]))
     for sink in sinks:
         assert [message[4] for message in sink.messages] == bodies
+
+
+def test_deliveries_that_are_alike_come_in_one_run() -> None:
+    sinks = Sink(), Sink()
+    receiver = wire.Receiver(lambda frame: None)
+    receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
+    alike = [delivery(tag, b"%d" % tag) for tag in (1, 3, 5, 7)]
+    receiver.feed(b"".join(alike) + delivery(2, b"b", channel=TAPPED + 1) + alike[0][:-1])
+    assert [[message[0] for message in sink.messages] for sink in sinks] == [[1, 3, 5, 7], [2]]
+    assert [sink.runs for sink in sinks] == [1, 1]
+    receiver.feed(alike[0][-1:])
+    assert sinks[0].messages[4:] == sinks[0].messages[:1]
 
 
 def _frames(stream: bytes) -> list[bytes]:

@@ -159,7 +159,7 @@ def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> 
     assert kept_up(sweep) == "keeps up with 350/s; p99 at half of it (150/s) 1.50 ms"
     alone = replace(step(150, 0, "half", 1.0), candidate="tap")
     (sweep,) = sweeps(replace(OLD, runs=[*runs, alone]))
-    assert kept_up(sweep).endswith("1.50 ms, the broker's confirm alone 1.00 ms")
+    assert kept_up(sweep).endswith("1.50 ms; the broker's confirm alone (150/s) 1.00 ms")
     (sweep,) = sweeps(replace(OLD, runs=[*runs[:-2], runs[-1]]))
     assert kept_up(sweep).endswith("(200/s) 9.00 ms (not counted)")
     (sweep,) = sweeps(replace(OLD, runs=runs[:-2]))

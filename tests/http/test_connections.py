@@ -56,6 +56,20 @@ async def test_an_endpoints_deadline_closes_the_connection_that_is_late() -> Non
             assert await to_thread.run_sync(service.closed.wait, 5)
 
 
+async def test_a_merge_says_that_a_backend_was_late() -> None:
+    def silent(service: Service, connection: Connection, request: bytes) -> None:
+        """Answers nothing."""
+
+    with serving(silent) as late, serving(answering(message(b'{"a":1}'))) as quick:
+        config = configuration(late.url, root={"timeout": "200ms"})
+        backends = config["endpoints"][0]["backend"]
+        backends.append({**backends[0], "host": [quick.url]})
+        async with asking(config) as client:
+            answer = await client.get("/")
+            assert (answer.status_code, answer.json()) == (200, {"a": 1})
+            assert answer.headers["x-krakend-completed"] == "false"
+
+
 async def test_connections_are_not_kept_when_they_shall_not() -> None:
     with serving(answering(message())) as service:
         config = configuration(service.url, root={"disable_keep_alives": True})

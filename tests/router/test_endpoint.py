@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import anyio
@@ -91,6 +93,23 @@ async def test_our_own_servers_decide_whether_the_answer_has_left(stays: bool, e
     client = Ours(Connection(stays))
     await app(http_scope("GET", "/q", **client.extensions), client.receive, client.send)
     assert message.end == end
+
+
+async def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
+    failures: list[weakref.ref[QueueEmpty]] = []
+
+    async def failing(request: Request) -> Response:
+        error = QueueEmpty()
+        failures.append(weakref.ref(error))
+        raise error
+
+    app = application(endpoint("GET", "/q", failing))
+    gc.disable()
+    try:
+        assert (await ask(app, "GET", "/q")).status == 204
+        assert failures[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_message_goes_back_when_sending_fails() -> None:

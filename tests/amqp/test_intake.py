@@ -1,0 +1,96 @@
+"""A channel's deliveries within their bounds, and when they are acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.amqp import wire
+from gateway.amqp.buffer import Buffer
+from gateway.amqp.intake import OVERHEAD, Intake
+from gateway.bridge import AsyncioSide, open_asyncio_side
+
+pytestmark = pytest.mark.anyio
+
+CHANNEL = 7
+
+
+class Channel:
+    """An intake on a channel of which only what is written is seen. ``soon``: what waits."""
+
+    def __init__(self, side: AsyncioSide, limit: int = 1 << 20, prefetch: int = 100) -> None:
+        self.written: list[bytes] = []
+        self.soon: list[Callable[[], None]] = []
+        self.buffer = Buffer(side)
+        self.intake = Intake(
+            CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit, prefetch
+        )
+        self.intake.renewed(prefetch)
+
+    def deliver(self, *sizes: int) -> None:
+        """Messages of these sizes with the tags 1, 2, …, in one run."""
+        self.intake.delivered(
+            [(tag, False, b"", b"", b"x" * size) for tag, size in enumerate(sizes, 1)]
+        )
+
+    def tags(self) -> list[int]:
+        return [delivery.tag for delivery in self.buffer.ready]
+
+    def answer(self, number: int) -> None:
+        """So many are taken and acknowledged."""
+        for _ in range(number):
+            delivery = self.buffer.take_nowait()
+            assert delivery is not None
+            delivery.sent()
+
+
+@pytest.fixture(params=["asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Where both sides are one: what is told there has happened when the call returns."""
+    return str(request.param)
+
+
+async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, limit=3 * OVERHEAD + 100)
+        channel.deliver(10, 3 * OVERHEAD, 10)
+        assert channel.tags() == [1, 3]
+        assert channel.written == [wire.reject(CHANNEL, 2, requeue=True)]
+        assert channel.intake.attention.is_set()
+        assert channel.intake.held_bytes == 2 * (10 + OVERHEAD)
+        assert channel.intake.largest == 4 * OVERHEAD
+
+
+async def test_one_alone_may_be_of_any_size() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, limit=100)
+        channel.deliver(5000)
+        assert channel.tags() == [1]
+        assert channel.written == []
+
+
+async def test_with_a_small_prefetch_no_acknowledgement_waits() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, prefetch=15)
+        channel.deliver(1, 1)
+        channel.answer(1)
+        assert channel.written == [wire.ack(CHANNEL, 1)]
+        channel.answer(1)
+        assert channel.written == [wire.ack(CHANNEL, 1), wire.ack(CHANNEL, 2)]
+        assert channel.soon == []
+
+
+async def test_acknowledgements_wait_for_company_or_for_their_time() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, prefetch=16)
+        channel.deliver(1, 1, 1)
+        channel.answer(1)
+        assert (channel.written, len(channel.soon)) == ([], 1)
+        channel.answer(1)
+        assert channel.written == [wire.ack(CHANNEL, 2, multiple=True)]
+        channel.answer(1)
+        for flush in channel.soon:
+            flush()
+        assert channel.written[1:] == [wire.ack(CHANNEL, 3)]
+        assert channel.intake.held_bytes == 0

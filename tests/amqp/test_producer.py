@@ -1,0 +1,44 @@
+"""What producers make of the broker's word, without a broker."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from gateway.amqp.composing import Composer
+from gateway.amqp.producer import Producer
+from gateway.amqp.publication import Outcome, Publication
+from gateway.amqp.publisher import Publisher
+from gateway.amqp.settings import ProducerSettings
+from gateway.proxy import Part, Request, Response
+
+
+class Holding:
+    """A publisher that publishes when it is told."""
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+
+    def publish(self, publication: Publication) -> None:
+        self.publications.append(publication)
+
+
+class Composing:
+    def compose(self, request: Request) -> tuple[bytes, bytes, bytes]:
+        return b"key", b"\xff", b""
+
+
+def test_a_receipt_tells_of_any_message_id() -> None:
+    """An agent's message keeps the one that it came with."""
+    publisher, arrived = Holding(), list[Part]()
+    producer = Producer(
+        ProducerSettings(exchange="ex", response="receipt"),
+        cast(Publisher, publisher),
+        cast(Composer, Composing()),
+        timeout=1.0,
+    )
+    withdraw: Any = producer.later(Request("POST", "/", {}), arrived.append)
+    publisher.publications[0].settle(Outcome.CONFIRMED)
+    (answer,) = arrived
+    assert isinstance(answer, Response)
+    assert answer.data == {"message_id": "\ufffd", "exchange": "ex", "routing_key": "key"}
+    assert withdraw() is None
