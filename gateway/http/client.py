@@ -205,6 +205,7 @@ class Sending:
     # Far.
 
     def answered(self, answer: Answer) -> None:
+        self._stream = None  # which knows us: no cycle is left behind
         self._client.deliver(self, answer)
 
     def began(self, answer: Answer) -> None:
@@ -215,8 +216,9 @@ class Sending:
             self._client.post(self._stream.feed, piece)
 
     def ended(self, failure: BackendFailure | None) -> None:
-        if self._stream is not None:
-            self._client.post(self._stream.finish, failure)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._client.post(stream.finish, failure)
 
     def failed(self, error: BackendFailure, is_retriable: bool) -> None:
         if is_retriable and self.method in RETRIED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,8 +15,22 @@ from gateway.http.targets import Origin
 
 
 class Client:
+    """``delivered``: the answers."""
+
+    def __init__(self) -> None:
+        self.delivered: list[Answer] = []
+
+    def deliver(self, sending: Sending, part: Answer) -> None:
+        self.delivered.append(part)
+
+    def post(self, func: Callable[..., object], *args: Any) -> None:
+        func(*args)
+
     def withdraw(self, sending: Sending) -> None:
         """It is not under way."""
+
+
+ORIGIN = Origin("http", "a", 80, "a")
 
 
 class Waiting:
@@ -27,12 +42,27 @@ class Waiting:
     "end", [Sending.withdraw, lambda sending: sending.arrived(Answer(200, [], b""))]
 )
 def test_who_waited_is_forgotten_at_the_end(end: Callable[[Sending], None]) -> None:
-    origin = Origin("http", "a", 80, "a")
     waiting = Waiting()
     client = cast(HttpClient, Client())
-    sending = Sending(client, origin, "GET", b"", b"", waiting.arrive, ())
+    sending = Sending(client, ORIGIN, "GET", b"", b"", waiting.arrive, ())
     known = weakref.ref(waiting)
     del waiting
     assert known() is not None
     end(sending)
     assert known() is None
+
+
+def test_a_stream_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    client = Client()
+    sending = Sending(cast(HttpClient, client), ORIGIN, "GET", b"", b"", print, {200})
+    gc.disable()
+    try:
+        sending.began(Answer(200, [], b""))
+        stream = client.delivered.pop().stream
+        assert stream is not None
+        sending.ended(None)
+        known = weakref.ref(stream)
+        del stream, sending
+        assert known() is None
+    finally:
+        gc.enable()
