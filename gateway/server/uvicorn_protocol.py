@@ -331,8 +331,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._start(*self.waiting.pop())
         elif not self._is_in_headers and self._receiving is None:
             self._expect(self.limits.idle_time, 0)
-        if not self.waiting:  # else there would be ever more of them
+        if not self.waiting and self.flow.read_paused:  # else there would be ever more of them
             self.flow.resume_reading()
+            if self._is_in_headers:
+                self._expect(self.limits.header_time, 408)
+            elif self._receiving is not None:
+                self._expect(self.limits.body_time, 408)
 
     @property
     def _receiving(self) -> Exchange | None:
@@ -347,6 +351,8 @@ class HttpProtocol(HttpToolsProtocol):
     def check_time(self, now: float) -> None:
         """Called by the clock. What a client has not read yet has a time of its own."""
         exchange = self.cycle
+        if self.waiting:
+            return  # nothing is read meanwhile: what is not here yet cannot be late
         if exchange is not None and exchange.is_undecided:
             return  # left() keeps it
         if 0 < self._deadline < now:
