@@ -34,6 +34,9 @@ come one by one cost more than those that come in bursts, so the knee is below s
 SWEEP = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Parts of what a candidate can do, that its sweep offers."""
 
+HALF_TIMES = 3
+"""At half of a knee a load is so many times as long: in one second one stall is the whole p99."""
+
 RECOVERY_TIME = 6.0
 PROFILE_TIME = 5.0
 
@@ -53,6 +56,10 @@ class Options(Struct, frozen=True):
     uses_k6: bool = False
     has_direct: bool = True
     profile: Path | None = None
+
+    @property
+    def half_seconds(self) -> float:
+        return HALF_TIMES * self.seconds
 
 
 class Display(Protocol):
@@ -194,7 +201,8 @@ class Campaign:
             if not session.candidate.is_floor:
                 self._rates[session.scenario.name] = knee / 2
             self._begin(session, f"half of the knee, {knee / 2:.0f}/s")
-            self._note_valid(partial(session.offer, knee / 2, self._options.seconds, "half"))
+            seconds = self._options.half_seconds
+            self._note_valid(partial(session.offer, knee / 2, seconds, "half"))
 
     def _load_otherwise(self, session: Session) -> None:
         scenario, seconds = session.scenario, self._options.seconds
@@ -211,19 +219,20 @@ class Campaign:
 
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
         """What the broker does without HTTP, at the rate that the gateway had; in a sweep at half
-        of its knee."""
+        of its knee, as long."""
         url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
-        rate = self._rates.get(scenario.name) or self._options.rate or scenario.rate
+        options = self._options
+        rate = self._rates.get(scenario.name) or options.rate or scenario.rate
         if not rate:  # nobody has answered anything
             return
-        is_sweep = self._options.is_sweep
-        for name, measure in clients_beside(scenario, is_sweep):
+        seconds = options.half_seconds if options.is_sweep else options.seconds
+        for name, measure in clients_beside(scenario, options.is_sweep):
             candidate = Candidate(name, name, "")
             self._display.begin(repetition, scenario, candidate, "without HTTP")
             stock = Stock(scenario, url)
             stock.set_up()
-            run = measure(stock, repetition, rate, self._options.seconds, self._tools)
-            self._note(replace(run, mode="half") if is_sweep else run)
+            run = measure(stock, repetition, rate, seconds, self._tools)
+            self._note(replace(run, mode="half") if options.is_sweep else run)
 
     def _profile(self, session: Session, folder: Path) -> None:
         """A flame graph of a load that is not counted: to be looked at costs time."""

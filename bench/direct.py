@@ -131,7 +131,7 @@ async def publish_tap(url: str, queue: str, seconds: float) -> int:
         else:
             publish(len(over))
 
-    async with open_publishing(url, queue, heard) as publishing:
+    async with open_publishing(url, queue, 2, heard) as publishing:
         publish(IN_FLIGHT)
         await is_over.wait()
         return confirmed

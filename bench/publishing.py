@@ -15,27 +15,28 @@ from .messages import message
 from .reading import opened_channel
 from .scenario import EXCHANGE
 
-PERSISTENT = properties(2)
-
 Heard = Callable[[Sequence[int], bool], object]
 """Which publications, counted from 0, the broker has spoken of; whether it has them."""
 
 
 class Publishing:
-    """Of persistent messages. The Confirms of its channel, on which nobody else publishes."""
+    """The Confirms of its channel, on which nobody else publishes."""
 
-    def __init__(self, channel: int, tap: Tap, routing_key: str, heard: Heard) -> None:
+    def __init__(
+        self, channel: int, tap: Tap, routing_key: str, delivery_mode: int, heard: Heard
+    ) -> None:
         self._channel = channel
         self._tap = tap
         self._heard = heard
         self._method = wire.publish_method(channel, EXCHANGE.encode(), routing_key.encode(), False)
+        self._properties = properties(delivery_mode)
         self._last = 0
         self._unconfirmed: dict[int, None] = {}
 
     def publish(self, number: int) -> None:
         """The message of that number."""
         frames = wire.publish_content(
-            self._channel, self._method, PERSISTENT, message(0, number), FRAME_MAX
+            self._channel, self._method, self._properties, message(0, number), FRAME_MAX
         )
         assert isinstance(frames, bytes)
         self._tap.write(frames)
@@ -53,9 +54,11 @@ class Publishing:
 
 
 @asynccontextmanager
-async def open_publishing(url: str, routing_key: str, heard: Heard) -> AsyncGenerator[Publishing]:
+async def open_publishing(
+    url: str, routing_key: str, delivery_mode: int, heard: Heard
+) -> AsyncGenerator[Publishing]:
     async with opened_channel(url) as (connection, channel):
         await channel.rpc(Confirm.Select())
-        publishing = Publishing(channel.number, connection.tap, routing_key, heard)
+        publishing = Publishing(channel.number, connection.tap, routing_key, delivery_mode, heard)
         connection.tap.receiver.confirms[channel.number] = publishing
         yield publishing

@@ -20,7 +20,10 @@ KEPT_UP = 0.97
 """Part of the offered rate that is achieved by who keeps up: the ends of a step are blurred."""
 
 KNEE_TIMES, KNEE_MS = 10.0, 10.0
-"""Beyond the knee p99 is more than so many times that of the lowest rate, and so many ms."""
+"""Beyond the knee p99 is more than so many times the lowest one, and so many ms."""
+
+KNEE_MEDIAN_TIMES, KNEE_MEDIAN_MS = 3.0, 1.0
+"""The same of the median, which stalls of the machine hardly move: most of the time is waiting."""
 
 
 class Spread(Struct, frozen=True):
@@ -90,7 +93,7 @@ class SweepPoint(Struct, frozen=True):
 class Sweep(Struct, frozen=True):
     """``knee``: the highest rate that the candidate keeps up with; None when it is not seen.
     ``half``: what was measured at half of the knee of each repetition. ``beside``: what the
-    broker alone takes there."""
+    broker takes there to confirm, beside a floor that answers as many requests."""
 
     scenario: str
     candidate: str
@@ -248,16 +251,17 @@ def point_of(steps: Sequence[Run]) -> SweepPoint:
 
 
 def knee_of(points: Sequence[SweepPoint]) -> float | None:
-    """The last rate before the first that was not kept up with. One step whose p99 alone is beyond
-    the bound is a stall, two in a row are not."""
+    """The last rate before the first that was not kept up with. One step whose latency alone is
+    beyond a bound is a stall, two in a row are not."""
     valid = [point for point in points if point.is_valid]
     if not valid:
         return None
-    bound = max(KNEE_MS, KNEE_TIMES * min(point.p99 for point in valid))
+    most_p50 = max(KNEE_MEDIAN_MS, KNEE_MEDIAN_TIMES * min(point.p50 for point in valid))
+    most_p99 = max(KNEE_MS, KNEE_TIMES * min(point.p99 for point in valid))
     knee = None
     was_late = False
     for point in valid:
-        is_late = point.p99 > bound
+        is_late = point.p50 > most_p50 or point.p99 > most_p99
         if point.achieved < KEPT_UP * point.offered or (is_late and was_late):
             break
         if not is_late:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
 
 from msgspec import json
 from msgspec.structs import replace
 
+from .candidates import SERVERS, running
 from .direct import Direct
 from .document import TAP, Mode, Run, with_step
-from .load.own import nothing
+from .load.own import nothing, open_generator
 from .load.plan import Plan, Step
 from .measure import cpu_seconds
 from .messages import PUBLISHED
 from .queues import Stock
+from .requests import request_of
 from .scenario import EXCHANGE, Scenario
-from .session import Tools
+from .session import OPEN_CONNECTIONS, Tools
 
 LIMITS = {"consume-1": "consume", "publish": "publish"}
 """Scenarios beside which clients are run, and what they do."""
+
+CONFIRMED = {"publish": 2, "publish-transient": 1}
+"""Scenarios beside which the broker's confirms are measured, and the delivery mode."""
 
 CLIENTS = {"aiormq": 40_000, TAP: 120_000}
 """And more messages a second than each takes."""
@@ -35,13 +41,14 @@ Measure = Callable[[Stock, int, float, float, Tools], Run]
 def clients_beside(scenario: Scenario, is_sweep: bool = False) -> list[tuple[str, Measure]]:
     """Who does without HTTP what the candidates of a scenario do, and how it is measured; beside
     a sweep at its rate alone."""
+    is_confirmed = scenario.name in CONFIRMED
+    if is_sweep:
+        return [(TAP, confirm_beside_floor)] if is_confirmed else []
     if scenario.kind == "waiting":
-        return [] if is_sweep else [(TAP, deliver)]
-    what = LIMITS.get(scenario.name)
-    at_rate = [(TAP, confirm)] if what == "publish" else []
-    if is_sweep or not what:
-        return [*at_rate]
-    return [*((name, partial(run_client, name)) for name in CLIENTS), *at_rate]
+        return [(TAP, deliver)]
+    clients = CLIENTS if scenario.name in LIMITS else ()
+    at_rate = [(TAP, confirm)] if is_confirmed else []
+    return [*((name, partial(run_client, name)) for name in clients), *at_rate]
 
 
 def run_client(
@@ -93,6 +100,32 @@ def confirm(stock: Stock, repetition: int, rate: float, seconds: float, tools: T
     return run if run.refused else replace(run, refused=stock.shortage(0))
 
 
+def confirm_beside_floor(
+    stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools
+) -> Run:
+    """As :func:`confirm`, while the floor answers as many requests: both parts of a publish on
+    the same machine, with no gateway that puts them together."""
+    _, floor = SERVERS["uvicorn"]
+    with (
+        running(floor, stock.scenario, "", "", tools.folder) as process,
+        open_generator() as generator,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        plan = Plan(
+            port=process.port,
+            requests=[request_of(call) for call in stock.scenario.calls],
+            mode="open",
+            steps=[Step(rate, seconds)],
+            connections=OPEN_CONNECTIONS,
+            jitter=tools.jitter,
+            first_number=PUBLISHED,
+        )
+        answering = beside.submit(generator.run, plan)
+        run = confirm(stock, repetition, rate, seconds, tools)
+        answering.result()
+    return run
+
+
 def _publish(
     stock: Stock,
     repetition: int,
@@ -114,6 +147,7 @@ def _publish(
         jitter=tools.jitter,
         first_number=PUBLISHED,
         publish=(stock.url, EXCHANGE, target.routing_key or target.name),
+        delivery_mode=CONFIRMED.get(scenario.name, 2),
     )
     result = tools.generator.run(plan, tools.tell, begin)
     found = result.steps[0]

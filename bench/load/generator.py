@@ -133,7 +133,7 @@ async def _confirming(plan: Plan, times: list[float]) -> AsyncGenerator[Confirme
     assert plan.publish is not None
     url, _, routing_key = plan.publish
     load = Confirmed(plan, times)
-    async with open_publishing(url, routing_key, load.heard) as publishing:
+    async with open_publishing(url, routing_key, plan.delivery_mode, load.heard) as publishing:
         load.publish = publishing.publish
         yield load
 

@@ -35,7 +35,7 @@ class Plan(Struct, frozen=True):
     missing when the last request is sent. ``publish``: for ``waiting``, ``tap`` and ``confirm``,
     broker URL, exchange and routing key of what is published at the rate of ``steps``. ``tap``:
     nobody asks; the messages are consumed from the queue that is called as the key. ``confirm``:
-    nobody asks, either; the answer is the broker's confirm.
+    nobody asks, either; the answer is the broker's confirm of a message of ``delivery_mode``.
     """
 
     port: int
@@ -51,6 +51,7 @@ class Plan(Struct, frozen=True):
     collects: bool = False
     patience: float = 5.0
     publish: tuple[str, str, str] | None = None
+    delivery_mode: int = 2
 
 
 class StepResult(Struct, frozen=True):

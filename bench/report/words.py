@@ -59,9 +59,7 @@ def kept_up(sweep: Sweep) -> str:
     beside = sweep.beside
     if beside is None or not beside.is_valid:
         return text
-    return (
-        f"{text}; the broker's confirm alone ({number(beside.offered)}/s) {number(beside.p99)} ms"
-    )
+    return f"{text}; the broker's confirm beside the floor {number(beside.p99)} ms"
 
 
 def failures(cell: Cell) -> str:

@@ -128,8 +128,8 @@ def test_a_refused_run_does_not_count() -> None:
 
 
 def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
-    def point(offered: float, achieved: float, p99: float) -> SweepPoint:
-        return SweepPoint(offered, achieved, p99 / 2, p99, p99, is_valid=True)
+    def point(offered: float, achieved: float, p99: float, p50: float = 0.5) -> SweepPoint:
+        return SweepPoint(offered, achieved, p50, p99, p99, is_valid=True)
 
     points = [point(100, 100, 1), point(200, 199, 2), point(300, 280, 3), point(400, 399, 2)]
     assert knee_of(points) == 200
@@ -138,6 +138,9 @@ def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
     stalled = [point(100, 100, 30), point(200, 200, 2), point(300, 300, 3)]
     assert knee_of([*stalled, *late]) == 300
     assert knee_of([]) is None
+    crowded = [point(100, 100, 5, 0.6), point(200, 200, 5, 1.7), point(300, 300, 9, 1.9)]
+    assert knee_of([*crowded, point(400, 400, 9, 2.4)]) == 200
+    assert knee_of([point(100, 100, 1, 0.1), point(200, 200, 2, 0.9)]) == 200
 
 
 def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> None:
@@ -157,9 +160,9 @@ def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> 
     assert sweep.knee == 350
     assert sweep.half is not None
     assert kept_up(sweep) == "keeps up with 350/s; p99 at half of it (150/s) 1.50 ms"
-    alone = replace(step(150, 0, "half", 1.0), candidate="tap")
-    (sweep,) = sweeps(replace(OLD, runs=[*runs, alone]))
-    assert kept_up(sweep).endswith("1.50 ms; the broker's confirm alone (150/s) 1.00 ms")
+    beside = replace(step(150, 0, "half", 1.0), candidate="tap")
+    (sweep,) = sweeps(replace(OLD, runs=[*runs, beside]))
+    assert kept_up(sweep).endswith("1.50 ms; the broker's confirm beside the floor 1.00 ms")
     (sweep,) = sweeps(replace(OLD, runs=[*runs[:-2], runs[-1]]))
     assert kept_up(sweep).endswith("(200/s) 9.00 ms (not counted)")
     (sweep,) = sweeps(replace(OLD, runs=runs[:-2]))

@@ -89,10 +89,13 @@ def test_what_the_broker_takes_to_confirm_is_measured_beside(
     assert of_broker.latency is not None
 
 
-def test_a_sweep_measures_half_of_each_knee_that_it_sees(vhost_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["consume-1", "publish-transient"])
+def test_a_sweep_measures_half_of_each_knee_that_it_sees(
+    vhost_url: str, tmp_path: Path, name: str
+) -> None:
     path = tmp_path / "result.json"
     quick = ["--seconds", "0.1", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]
-    options = ["--sweep", "--scenario", "consume-1", "--url", vhost_url, "--output", str(path)]
+    options = ["--sweep", "--scenario", name, "--url", vhost_url, "--output", str(path)]
     assert main([*options, *quick]) == 0
     document = read(path)
     found = sweeps(document)
@@ -101,6 +104,11 @@ def test_a_sweep_measures_half_of_each_knee_that_it_sees(vhost_url: str, tmp_pat
         assert (sweep.half is None) == (sweep.knee is None)
         if sweep.half is not None and sweep.knee is not None:
             assert sweep.half.offered == pytest.approx(sweep.knee / 2, abs=10)
+        is_gateway = sweep.candidate == "gateway"
+        has_confirms = name == "publish-transient" and is_gateway and sweep.knee is not None
+        assert (sweep.beside is not None) == has_confirms
+        if sweep.beside is not None and sweep.half is not None:
+            assert sweep.beside.offered == sweep.half.offered
     accounts = [life.account for life in document.lives if life.account is not None]
     assert [account.is_clean for account in accounts] == [True]
 
