@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from .account import Account, together
 from .document import TAP, Document, Named, Run
@@ -55,7 +54,8 @@ class Cell(Struct, frozen=True):
     ``cpu``: microseconds per request where as many as possible were answered, else at a fixed
     rate; ``steady_cpu``: at the fixed rate. ``offered``, ``achieved``: requests a second while
     latency was measured. ``curve``: percentile and milliseconds of all valid runs together.
-    ``gap``: the longest without a good answer, seconds (recovery). Ratios: times the floor.
+    ``gap``: the longest without a good answer, seconds (recovery). Ratios: times the floor, each
+    repetition beside its own, which ran within seconds; what drifts on a machine is in both.
     """
 
     scenario: str
@@ -74,9 +74,9 @@ class Cell(Struct, frozen=True):
     curve: list[tuple[float, float]]
     gap: Spread | None = None
     steady_cpu: Spread | None = None
-    cpu_ratio: float | None = None
-    steady_cpu_ratio: float | None = None
-    p99_ratio: float | None = None
+    cpu_ratio: Spread | None = None
+    steady_cpu_ratio: Spread | None = None
+    p99_ratio: Spread | None = None
 
 
 class SweepPoint(Struct, frozen=True):
@@ -105,14 +105,13 @@ class Sweep(Struct, frozen=True):
 
 def cells(document: Document) -> list[Cell]:
     """In the order of scenarios and candidates."""
-    found = {
-        (scenario.name, candidate.name): cell
+    floors = floors_of(document)
+    return [
+        cell
         for scenario in document.scenarios
         for candidate in document.candidates
-        if (cell := _cell(document, scenario.name, candidate.name)) is not None
-    }
-    floors = floors_of(document)
-    return [_compared(cell, found.get((cell.scenario, floors[key]))) for key, cell in found.items()]
+        if (cell := _cell(document, scenario.name, candidate.name, floors)) is not None
+    ]
 
 
 def floors_of(document: Document) -> dict[tuple[str, str], str]:
@@ -124,20 +123,17 @@ def floors_of(document: Document) -> dict[tuple[str, str], str]:
     }
 
 
-def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
-    runs = [
-        run
-        for run in document.runs
-        if (run.scenario, run.candidate) == (scenario, candidate) and run.mode != "k6"
-    ]
+def _cell(
+    document: Document, scenario: str, candidate: str, floors: dict[tuple[str, str], str]
+) -> Cell | None:
+    runs = _runs_of(document, scenario, candidate)
     if not runs:
         return None
     lives = [
         life for life in document.lives if (life.scenario, life.candidate) == (scenario, candidate)
     ]
-    valid = [run for run in runs if not run.refused]
-    fast = [run for run in valid if run.mode in THROUGHPUT]
-    steady = [run for run in valid if run.mode in LATENCY]
+    fast, steady = _fast(runs), _steady(runs)
+    beside = _runs_of(document, scenario, floors[scenario, candidate])
     broker = [run.broker_cpu for run in fast or steady if run.broker_cpu is not None]
     accounts = [life.account for life in lives if life.account is not None]
     return Cell(
@@ -157,25 +153,44 @@ def _cell(document: Document, scenario: str, candidate: str) -> Cell | None:
         curve=curve([run.histogram for run in steady]),
         gap=spread(run.longest_gap for run in steady if run.mode == "recovery"),
         steady_cpu=_cpu(steady),
+        cpu_ratio=_ratio(fast, _fast(beside), _cpu_of),
+        steady_cpu_ratio=_ratio(steady, _steady(beside), _cpu_of),
+        p99_ratio=_ratio(steady, _steady(beside), _p99_of),
     )
 
 
-def _compared(cell: Cell, floor: Cell | None) -> Cell:
-    if floor is None:
-        return cell
-    own, least = cell.latency, floor.latency
-    return replace(
-        cell,
-        cpu_ratio=_ratio(cell.cpu, floor.cpu) if cell.rate is not None else None,
-        steady_cpu_ratio=_ratio(cell.steady_cpu, floor.steady_cpu),
-        p99_ratio=_ratio(own.p99, least.p99) if own is not None and least is not None else None,
+def _runs_of(document: Document, scenario: str, candidate: str) -> list[Run]:
+    return [
+        run
+        for run in document.runs
+        if (run.scenario, run.candidate) == (scenario, candidate) and run.mode != "k6"
+    ]
+
+
+def _fast(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.mode in THROUGHPUT and not run.refused]
+
+
+def _steady(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.mode in LATENCY and not run.refused]
+
+
+def _ratio(
+    runs: Sequence[Run], beside: Sequence[Run], figure: Callable[[Run], float]
+) -> Spread | None:
+    """``figure`` 0 is for not measured."""
+    floors = {run.repetition: figure(run) for run in beside}
+    return spread(
+        figure(run) / floor for run in runs if (floor := floors.get(run.repetition)) and figure(run)
     )
 
 
-def _ratio(cell: Spread | None, floor: Spread | None) -> float | None:
-    if cell is None or floor is None:
-        return None
-    return cell.median / floor.median
+def _cpu_of(run: Run) -> float:
+    return run.cpu
+
+
+def _p99_of(run: Run) -> float:
+    return run.latency.p99 if run.latency is not None else 0.0
 
 
 def _cpu(runs: Iterable[Run]) -> Spread | None:

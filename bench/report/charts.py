@@ -8,7 +8,7 @@ from functools import partial
 from html import escape
 
 from ..document import Document
-from ..summary import Cell, Sweep, floors_of, sweeps
+from ..summary import Cell, Sweep, sweeps
 from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
 from .words import kept_up, number, times
 
@@ -24,8 +24,6 @@ def _legend(document: Document, names: Sequence[str], kinds: dict[str, str]) -> 
 
 
 def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
-    found = {(cell.scenario, cell.candidate): cell for cell in every}
-    floors = floors_of(document)
     titles = {each.name: each.title for each in document.candidates}
     groups = []
     for scenario in document.scenarios:
@@ -33,8 +31,7 @@ def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> st
             bar
             for cell in every
             if cell.scenario == scenario.name
-            and (floor := found.get((cell.scenario, floors[cell.scenario, cell.candidate])))
-            and (bar := _bar(cell, floor, titles[cell.candidate], kinds[cell.candidate]))
+            and (bar := _bar(cell, titles[cell.candidate], kinds[cell.candidate]))
         ]
         if shown:
             groups.append((scenario.title, shown))
@@ -49,13 +46,13 @@ def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> st
     )
 
 
-def _bar(cell: Cell, floor: Cell, title: str, kind: str) -> Bar | None:
-    if cell.cpu_ratio is None or cell.cpu is None or floor.cpu is None:
+def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
+    ratio = cell.cpu_ratio
+    if ratio is None or cell.cpu is None:
         return None
-    base = floor.cpu.median
-    text = f"{times(cell.cpu_ratio)} · {number(cell.cpu.median)} µs"
+    text = f"{times(ratio)} · {number(cell.cpu.median)} µs"
     hint = f"{title}: {text} ({number(cell.cpu.least)}–{number(cell.cpu.most)})"
-    return Bar(title, kind, cell.cpu_ratio, cell.cpu.least / base, cell.cpu.most / base, text, hint)
+    return Bar(title, kind, ratio.median, ratio.least, ratio.most, text, hint)
 
 
 def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:

@@ -168,7 +168,7 @@ def _costs(cell: Cell) -> list[str]:
     if cell.account is not None and not cell.account.is_clean:
         account = f'<span class="bad">{account}</span>'
     return [
-        times(cell.cpu_ratio),
+        _times_ranged(cell.cpu_ratio),
         *(_ranged(each) for each in (cell.cpu, cell.rate, cell.broker_cpu, cell.start)),
         f"{cell.resident / 2**20:.0f}" if cell.resident else NOTHING,
         f'<span class="bad">{failed}</span>' if cell.failures else failed,
@@ -181,13 +181,17 @@ def _times(cell: Cell) -> list[str]:
     assert latency is not None
     gap = f"<small>no answer for {number(cell.gap.median)} s</small>" if cell.gap else ""
     return [
-        times(cell.p99_ratio),
-        times(cell.steady_cpu_ratio),
+        _times_ranged(cell.p99_ratio),
+        _times_ranged(cell.steady_cpu_ratio),
         _ranged(cell.steady_cpu),
         offered(cell),
         *(_ranged(each) for each in (latency.p50, latency.p90, latency.p99, latency.p999)),
         _ranged(latency.max) + gap,
     ]
+
+
+def _times_ranged(ratio: Spread | None) -> str:
+    return NOTHING if ratio is None else f"×{_ranged(ratio)}"
 
 
 def _ranged(spread: Spread | None) -> str:

@@ -33,8 +33,8 @@ def middle(spread: Spread | None) -> str:
     return NOTHING if spread is None else number(spread.median)
 
 
-def times(ratio: float | None) -> str:
-    return NOTHING if ratio is None else f"×{ratio:.2f}"
+def times(ratio: Spread | None) -> str:
+    return NOTHING if ratio is None else f"×{ratio.median:.2f}"
 
 
 def offered(cell: Cell) -> str:

@@ -123,7 +123,8 @@ def test_a_refused_run_does_not_count() -> None:
     runs = [replace(run, refused="late") if run.mode == "open" else run for run in OLD.runs]
     (_, cell) = cells(replace(OLD, runs=runs))
     assert cell.latency is None
-    assert cell.cpu_ratio == pytest.approx(31 / 20)
+    assert cell.cpu_ratio is not None
+    assert cell.cpu_ratio.median == pytest.approx(30 / 20)
     assert set(cell.refused) == {"open: late"}
 
 
@@ -176,7 +177,22 @@ def test_cpu_at_a_fixed_rate_is_a_figure_of_its_own() -> None:
     assert cell.cpu is not None
     assert cell.steady_cpu is not None
     assert (cell.cpu.median, cell.steady_cpu.median) == (31, 62)
-    assert cell.steady_cpu_ratio == pytest.approx(62 / 40)
+    assert cell.steady_cpu_ratio is not None
+    assert cell.steady_cpu_ratio.median == pytest.approx(60 / 40)
+
+
+def test_a_repetition_is_compared_with_the_floor_of_its_own() -> None:
+    """The machine is twice as slow in the second one, and the third has no floor."""
+    slow = [
+        replace(run, cpu=run.cpu * 2) if run.repetition == 1 else run
+        for run in OLD.runs
+        if (run.candidate, run.repetition) != ("floor", 2)
+    ]
+    _, cell = cells(replace(OLD, runs=slow))
+    (_, unhurried) = cells(replace(OLD, runs=[run for run in OLD.runs if run.repetition < 2]))
+    assert cell.cpu_ratio == unhurried.cpu_ratio
+    assert cell.cpu_ratio is not None
+    assert cell.cpu_ratio.least < cell.cpu_ratio.most
 
 
 def test_the_floor_of_a_scenario_comes_before_those_of_its_candidates() -> None:
@@ -188,6 +204,8 @@ def test_the_floor_of_a_scenario_comes_before_those_of_its_candidates() -> None:
         candidates=[*OLD.candidates, Named("by-hand", "by hand")],
         runs=OLD.runs + by_hand,
     )
-    assert cells(new)[1].cpu_ratio == pytest.approx(31 / 10)
+    ratio = cells(new)[1].cpu_ratio
+    assert ratio is not None
+    assert ratio.median == pytest.approx(31 / 10)
     unknown = replace(new, runs=OLD.runs + [replace(run, cpu=0.0) for run in by_hand])
     assert cells(unknown)[1].cpu_ratio is None
