@@ -42,7 +42,7 @@ PROFILE_TIME = 5.0
 
 
 PROBLEMS = (RuntimeError, LoadError, OSError, subprocess.CalledProcessError)
-"""What a candidate that does not start, or ends, makes of a session."""
+"""What a process that does not start, or ends, makes of a session."""
 
 
 class Options(Struct, frozen=True):
@@ -75,7 +75,7 @@ class Display(Protocol):
 class Campaign:
     """``runs`` and ``lives`` grow while it goes on; an interrupted one has what was complete.
 
-    ``problems``: of scenarios that a candidate could not run; the others go on.
+    ``problems``: of what could not be run; the rest goes on.
     """
 
     def __init__(
@@ -231,8 +231,12 @@ class Campaign:
             self._display.begin(repetition, scenario, candidate, "without HTTP")
             stock = Stock(scenario, url)
             stock.set_up()
-            run = measure(stock, repetition, rate, seconds, self._tools)
-            self._note(replace(run, mode="half") if options.is_sweep else run)
+            try:
+                run = measure(stock, repetition, rate, seconds, self._tools)
+            except PROBLEMS as error:
+                self.problems.append(f"{scenario.name}, {name}: {error}")
+            else:
+                self._note(replace(run, mode="half") if options.is_sweep else run)
 
     def _profile(self, session: Session, folder: Path) -> None:
         """A flame graph of a load that is not counted: to be looked at costs time."""

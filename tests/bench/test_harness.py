@@ -11,7 +11,7 @@ from bench.backend import open_backend
 from bench.campaign import SWEEP
 from bench.candidates import BY_HAND, running
 from bench.cli import main
-from bench.document import read
+from bench.document import Run, read
 from bench.fill import fill
 from bench.load.own import open_generator
 from bench.messages import message
@@ -141,6 +141,21 @@ def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
     assert {run.candidate for run in document.runs} == {"floor", "gateway"}
     (note,) = document.notes
     assert note.startswith("static, broken: ")
+
+
+def test_a_client_without_http_that_fails_is_a_note_and_the_others_go_on(
+    vhost_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> Run:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr("bench.campaign.clients_beside", lambda *args: [("tap", fail)] * 2)
+    path = tmp_path / "result.json"
+    options = ["--url", vhost_url, "--output", str(path)]
+    assert main(["--scenario", "publish", *QUICK, *options]) == 1
+    document = read(path)
+    assert document.notes == ["publish, tap: no more"] * 2
+    assert {run.candidate for run in document.runs} == {"floor", "gateway"}
 
 
 def test_options_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
