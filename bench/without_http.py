@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Literal
 
@@ -22,7 +23,7 @@ from .messages import PUBLISHED
 from .queues import Stock
 from .requests import request_of
 from .scenario import EXCHANGE, Scenario
-from .session import OPEN_CONNECTIONS, Tools
+from .session import OPEN_CONNECTIONS, UNWATCHED, Tools
 
 LIMITS = {"consume-1": "consume", "publish": "publish"}
 """Scenarios beside which clients are run, and what they do."""
@@ -92,10 +93,20 @@ def deliver(stock: Stock, repetition: int, rate: float, seconds: float, tools: T
     return _publish(stock, repetition, "waiting", "tap", step, tools, nothing)
 
 
-def confirm(stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools) -> Run:
-    """From publishing a message to the broker's confirm: its part of what a request takes."""
+def confirm(
+    stock: Stock,
+    repetition: int,
+    rate: float,
+    seconds: float,
+    tools: Tools,
+    beside: AbstractContextManager[None] = UNWATCHED,
+) -> Run:
+    """From publishing a message to the broker's confirm: its part of what a request takes.
+
+    ``beside``: entered when the queue is in operation.
+    """
     step = Step(rate, seconds)
-    with stock.in_operation([step]) as begin:
+    with stock.in_operation([step]) as begin, beside:
         run = _publish(stock, repetition, "open", "confirm", step, tools, begin)
     return run if run.refused else replace(run, refused=stock.shortage(0))
 
@@ -105,25 +116,30 @@ def confirm_beside_floor(
 ) -> Run:
     """As :func:`confirm`, while the floor answers as many requests: both parts of a publish on
     the same machine, with no gateway that puts them together."""
+    answering = _floor_answering(stock.scenario, Step(rate, seconds), tools)
+    return confirm(stock, repetition, rate, seconds, tools, answering)
+
+
+@contextmanager
+def _floor_answering(scenario: Scenario, step: Step, tools: Tools) -> Generator[None]:
     _, floor = SERVERS["uvicorn"]
     with (
-        running(floor, stock.scenario, "", "", tools.folder) as process,
+        running(floor, scenario, "", "", tools.folder) as process,
         open_generator() as generator,
-        ThreadPoolExecutor(1) as beside,
+        ThreadPoolExecutor(1) as executor,
     ):
         plan = Plan(
             port=process.port,
-            requests=[request_of(call) for call in stock.scenario.calls],
+            requests=[request_of(call) for call in scenario.calls],
             mode="open",
-            steps=[Step(rate, seconds)],
+            steps=[step],
             connections=OPEN_CONNECTIONS,
             jitter=tools.jitter,
             first_number=PUBLISHED,
         )
-        answering = beside.submit(generator.run, plan)
-        run = confirm(stock, repetition, rate, seconds, tools)
+        answering = executor.submit(generator.run, plan)
+        yield
         answering.result()
-    return run
 
 
 def _publish(
