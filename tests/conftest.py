@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from itertools import count
@@ -32,6 +33,13 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         _, found, case = nodeid.partition(HTTP_CASE)
         return HTTP_CASE + case.split("-")[0] if found else nodeid
+
+
+def pytest_collection_finish() -> None:
+    """What stays for the whole run is not looked through again: it would stop every test for
+    longer than some of them wait."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -119,8 +119,10 @@ async def test_nobody_waits_for_a_source_that_hangs_when_another_has_the_key() -
 
 
 async def test_an_unknown_key_is_looked_for_in_every_source() -> None:
-    one = serving_keys(key_set(secret(FIRST, "1")), key_set(secret(FIRST, "new 1")))
-    two = serving_keys(key_set(secret(SECOND, "2")), key_set(secret(SECOND, "new 2")))
+    # The old key stays: looking for another source's key may already bring the new one.
+    old_1, old_2 = secret(FIRST, "1"), secret(SECOND, "2")
+    one = serving_keys(key_set(old_1), key_set(old_1, secret(FIRST, "new 1")))
+    two = serving_keys(key_set(old_2), key_set(old_2, secret(SECOND, "new 2")))
     with serving(one) as first, serving(two) as second, serving(echoing) as backend:
         validator = asking(first.url, second.url, failed_jwk_key_cooldown="1ns")
         async with opened(endpoint(backend.url, validator)) as app:

@@ -253,8 +253,8 @@ async def test_a_header_cannot_be_smuggled(app: Application, port: int) -> None:
 async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
     app: Application, port: int
 ) -> None:
-    client = await connect(port)
     gc.collect()
+    client = await connect(port)
     gc.disable()
     try:
         for number in range(5):
