@@ -20,7 +20,7 @@ from .scenario import EXCHANGE, Scenario
 FULL_ENOUGH = 400_000
 """Messages of one filling at most: a broker that stores more slows down."""
 
-FULL_ENOUGH_BYTES = 800_000_000
+FULL_ENOUGH_BYTES = 2_000_000_000
 
 RESERVE = 2000
 """Messages that wait in each full queue when a load begins that is fed as it takes."""

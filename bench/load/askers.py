@@ -117,7 +117,7 @@ class Load(ABC):
 
 
 class Timetable(Load):
-    """Something happens at each of ``times`` (seconds after the start), whatever the server does.
+    """Something happens at each of ``times`` (seconds after ``began``), whatever the server does.
 
     ``fired``, ``done``: moments (time.monotonic), 0.0 for never; ``statuses``: 0 for no answer.
     """
@@ -136,10 +136,8 @@ class Timetable(Load):
 
     def begin(self) -> None:
         self.began = time.monotonic()
-        for each, offset in enumerate(self._times):
-            self._times[each] = self.began + offset
         if self._times:
-            self._ticker.set(self._times[0])
+            self._ticker.set(self.began + self._times[0])
         else:
             self.over.set()
 
@@ -148,15 +146,15 @@ class Timetable(Load):
         self._ticker.close()
 
     def _fire(self) -> None:
-        times, fired, monotonic = self._times, self.fired, time.monotonic
+        times, fired, began, monotonic = self._times, self.fired, self.began, time.monotonic
         following, number = self._next, len(times)
-        while following < number and times[following] <= (now := monotonic()):
+        while following < number and times[following] <= (now := monotonic()) - began:
             fired[following] = now
             self.start(following)
             following += 1
         self._next = following
         if following < number:
-            self._ticker.set(times[following])
+            self._ticker.set(began + times[following])
         else:
             self._loop.call_later(self.plan.patience, self.over.set)
 
