@@ -138,7 +138,8 @@ class Component(Struct, frozen=True, kw_only=True):
     another answer of it: one that is still coming passes them. ``agent``: what agents take their
     messages from. ``management``: what the management port has more. ``read_on``: further levels
     on which other parts read the settings.
-    ``ours``: keys that KrakenD does not have.
+    ``root_keys``: if there are any, nothing else counts at the root. ``ours``: keys that KrakenD
+    does not have.
     """
 
     namespace: str
@@ -148,6 +149,7 @@ class Component(Struct, frozen=True, kw_only=True):
     whole: str = ""
     verify: Verify | None = None
     service: bool = False
+    root_keys: frozenset[str] = frozenset()
     read_on: frozenset[Level] = frozenset()
     backend: BuildBackend | None = None
     is_default: bool = False

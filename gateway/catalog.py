@@ -139,6 +139,7 @@ CATALOG: Catalog = (
         verify=verify_validator,
         guard=build_validator,
         service=True,
+        root_keys=frozenset({"shared_cache_duration"}),
     ),
     Component(
         namespace=PLUGINS,

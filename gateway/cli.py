@@ -136,10 +136,10 @@ def check_command(options: argparse.Namespace) -> int:
 def audit_command(options: argparse.Namespace) -> int:
     """1 when there is something to recommend."""
     loaded = load(options.config, CATALOG)
-    severities = options.severity.upper().split(",")
+    severities = options.severity.upper().replace(" ", "").split(",")
     if unknown := set(severities) - set(SEVERITIES):
         raise GatewayError(f"no severities: {', '.join(sorted(unknown))}; {', '.join(SEVERITIES)}")
-    ignored = options.ignore.split(",")
+    ignored = options.ignore.replace(" ", "").split(",")
     if options.ignore_file:
         try:
             ignored += Path(options.ignore_file).read_text(encoding="utf-8").split()

@@ -97,7 +97,9 @@ RULES = (
         "1.2.1",
         "HIGH",
         "Authorize endpoints with JWT (auth/validator).",
-        lambda service: when(not is_anywhere(service, "auth/validator")),
+        lambda service: when(
+            not any("auth/validator" in e.extra_config for e in service.endpoints)
+        ),
     ),
     Rule("2.1.1", "HIGH", "Check the certificates of backends.", _insecure),
     Rule(
@@ -154,7 +156,7 @@ RULES = (
         "3.1.1",
         "LOW",
         "Enable the bot detector (security/bot-detector).",
-        lambda service: when(not is_anywhere(service, "security/bot-detector")),
+        lambda service: when("security/bot-detector" not in service.extra_config),
     ),
     Rule(
         "3.1.2",

@@ -10,7 +10,7 @@ from ..config.findings import Finding
 from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
-from .auth import check_api_keys, check_auth, check_plugins, check_revoker
+from .auth import check_auth, check_clients, check_plugins, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
@@ -37,7 +37,7 @@ def check(service: Service) -> Iterator[Finding]:
     yield from check_tls(service)
     yield from check_security(service)
     yield from check_revoker(service)
-    yield from check_api_keys(service)
+    yield from check_clients(service)
     yield from check_plugins(service)
     yield from check_limits(service)
     yield from check_lua(service.extra_config, "$")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from ..auth.api_keys import NAMESPACE as API_KEYS
+from ..auth.basic import NAMESPACE as BASIC
 from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
 from ..auth.jose import KINDS, shortest_secret
@@ -17,6 +18,7 @@ from ..auth.settings import (
     REVOKER_OURS,
     VALIDATOR_OURS,
     ApiKeysSettings,
+    BasicSettings,
     KeySettings,
     RevokerSettings,
     SignerSettings,
@@ -79,8 +81,18 @@ def check_revoker(service: Service) -> Iterator[Finding]:
         yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
 
 
-def check_api_keys(service: Service) -> Iterator[Finding]:
-    """Remarks on keys, of the root and of endpoints."""
+def check_clients(service: Service) -> Iterator[Finding]:
+    """Remarks on keys and users, of the root and of endpoints."""
+    yield from _check_api_keys(service)
+    yield from _check_users(service)
+    for namespace in (API_KEYS, BASIC):
+        is_asked = any(namespace in endpoint.extra_config for endpoint in service.endpoints)
+        if namespace in service.extra_config and not is_asked:
+            where = f'$.extra_config["{namespace}"]'
+            yield Finding(where, "warning", "guards nothing: no endpoint asks for it")
+
+
+def _check_api_keys(service: Service) -> Iterator[Finding]:
     root: ApiKeysSettings | None = service.extra_config.get(API_KEYS)
     if root is not None and root.hash == "plain" and root.keys:
         where = f'$.extra_config["{API_KEYS}"].hash'
@@ -99,6 +111,15 @@ def check_api_keys(service: Service) -> Iterator[Finding]:
             yield Finding(where, "warning", "the root has no keys: every request gets 401")
         elif settings.roles and known.isdisjoint(settings.roles):
             yield Finding(f"{where}.roles", "warning", "no key has one: every request gets 401")
+
+
+def _check_users(service: Service) -> Iterator[Finding]:
+    root: BasicSettings = service.extra_config.get(BASIC) or BasicSettings()
+    for place, endpoint in enumerate(service.endpoints):
+        settings: BasicSettings | None = endpoint.extra_config.get(BASIC)
+        if settings is not None and not (settings.has_users or root.has_users):
+            where = f'$.endpoints[{place}].extra_config["{BASIC}"]'
+            yield Finding(where, "warning", "there are no users: every request gets 401")
 
 
 def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:

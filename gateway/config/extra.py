@@ -38,6 +38,10 @@ class Row(Protocol):
         """What makes settings unusable: a key, and why."""
 
     @property
+    def root_keys(self) -> frozenset[str]:
+        """If there are any, nothing else counts at the root."""
+
+    @property
     def agent(self) -> object:
         """Not None: what agents take their messages from."""
 
@@ -66,10 +70,12 @@ class ExtraConfig:
             elif not (isinstance(value, Mapping) or row.whole or self._is_needed(row)):
                 self._findings.warning(where, f"expected an object, found {show(value)}: ignored")
             else:
-                self._decode_into(decoded, row, value, where)
+                self._decode_into(decoded, row, value, level, where)
         return decoded
 
-    def _decode_into(self, decoded: dict[str, Struct], row: Row, value: object, path: str) -> None:
+    def _decode_into(
+        self, decoded: dict[str, Struct], row: Row, value: object, level: Level, path: str
+    ) -> None:
         found = Findings()
         fields = _fields(Walker(found), value, row, path)
         self._findings.extend(found)
@@ -83,6 +89,10 @@ class ExtraConfig:
         decoded[row.namespace] = settings
         for key, text in row.verify(settings) if row.verify else ():
             self._findings.error(inner_path(path, key), text)
+        if level == "service" and row.root_keys and (more := fields.keys() - row.root_keys):
+            counting = ", ".join(sorted(row.root_keys))
+            text = f"guards nothing at the root, where {counting} alone counts: put it on endpoints"
+            self._findings.error(inner_path(path, min(more)), text)
 
     def _is_needed(self, row: Row) -> bool:
         """Without its settings the configuration would do something else, or let pass."""

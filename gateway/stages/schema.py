@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..config.findings import key_path
+from .schema_patterns import KEYWORD, GoPattern, with_go_patterns
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 Misfit: TypeAlias = Callable[[Any], str]
 """What is wrong with a value, a line each with its JSON pointer; empty: it fits."""
@@ -38,7 +42,7 @@ def schema_problem(schema: object) -> tuple[str, str] | None:
     import jsonschema_rs
 
     try:
-        jsonschema_rs.validator_for(schema, offline=True)  # type: ignore[arg-type]
+        _build_validator(schema)
     except jsonschema_rs.ValidationError as error:
         return _inner(error.instance_path), f"not a JSON schema: {_shortened(error.message)}"
     except (ValueError, TypeError, RecursionError) as error:
@@ -51,10 +55,7 @@ def build_misfit(schema: Any) -> Misfit:
 
     What is said of a value does not repeat it.
     """
-    import jsonschema_rs
-
-    formats = {name: _build_format(name) for name in NEWER_FORMATS}
-    validator = jsonschema_rs.validator_for(schema, offline=True, mask="value", formats=formats)
+    validator = _build_validator(schema, mask="value")
 
     def misfit(value: Any) -> str:
         try:
@@ -68,6 +69,18 @@ def build_misfit(schema: Any) -> Misfit:
             return "- nested too deeply"
 
     return misfit
+
+
+def _build_validator(schema: Any, mask: str | None = None) -> jsonschema_rs.Validator:
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(
+        with_go_patterns(schema),
+        offline=True,
+        mask=mask,
+        formats={name: _build_format(name) for name in NEWER_FORMATS},
+        keywords={KEYWORD: GoPattern},
+    )
 
 
 def _build_format(name: str) -> Callable[[str], bool]:

@@ -52,6 +52,13 @@ def test_no_findings_end_with_0(
     assert capsys.readouterr().out == "Nothing to recommend.\n"
 
 
+def test_a_blank_beside_a_comma_means_nothing(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "-c", config, "-s", "low, critical", "-i", "3.3.1, 8.1.1"]) == 1
+    assert "8.1.1" not in capsys.readouterr().out
+
+
 def test_json_is_krakends_with_the_places(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "-c", config, "-s", "critical", "-f", "json"]) == 1
     found: dict[str, Any] = json.loads(capsys.readouterr().out)

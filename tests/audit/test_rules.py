@@ -186,6 +186,13 @@ def test_client_certificates_authenticate_too() -> None:
     assert {"8.2.1", "8.2.2"} & {each.rule for each in audit(service)} == set()
 
 
+def test_on_another_level_a_guard_does_not_count() -> None:
+    endpoint = replace(OPEN, extra_config={"security/bot-detector": {}})
+    root = {**without("security/bot-detector").extra_config, "auth/validator": {}}
+    found = audit(replace(GOOD, endpoints=(endpoint,), extra_config=root))
+    assert {"1.2.1", "3.1.1"} <= {each.rule for each in found}
+
+
 def test_rules_and_severities_can_be_left_out() -> None:
     found = [each.rule for each in audit(CASES["3.3.4"])]
     assert found == ["3.3.1", "3.3.2", "3.3.3", "3.3.4"]

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.catalog import CATALOG
 from gateway.check import check
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 
 
@@ -151,6 +152,35 @@ def test_an_open_management_port_is_remarked_on() -> None:
     revoker = {"TTL": 60, "token_keys": ["jti"]}
     text = remarks_on_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
     assert "whoever reaches the management port" in text
+
+
+@pytest.mark.parametrize("settings", [{"roles": ["A"]}, {"alg": "HS256", "jwk_url": "https://k"}])
+def test_a_validator_at_the_root_stops_the_start(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="guards nothing at the root"):
+        remarks_on_root(**{"auth/validator": settings})
+    shared = {"auth/validator": {"@comment": "of all", "shared_cache_duration": 60}}
+    assert remarks_on_root(**shared) == ""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "settings"),
+    [
+        ("auth/api-keys", {"hash": "sha256", "keys": [{"key": "a"}]}),
+        ("auth/basic", {"users": {"me": "$2b$04$" + "a" * 53}}),
+    ],
+)
+def test_what_no_endpoint_asks_for_is_remarked_on(namespace: str, settings: dict[str, Any]) -> None:
+    text = "guards nothing: no endpoint asks for it"
+    assert remarks_on_root(**{namespace: settings}) == (
+        f'warning: $.extra_config["{namespace}"]: {text}'
+    )
+
+
+def test_logins_without_users_are_remarked_on() -> None:
+    protected = {"endpoint": "/a", "backend": [{"host": ["http://b"]}]}
+    document = {"version": 3, "endpoints": [{**protected, "extra_config": {"auth/basic": {}}}]}
+    (finding,) = check(load(document, CATALOG, {}).service)
+    assert "no users: every request gets 401" in finding.text
 
 
 @pytest.mark.parametrize(

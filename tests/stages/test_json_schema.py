@@ -241,6 +241,35 @@ def test_no_body_makes_a_schema_raise_anything_else(schema: Any, body: bytes) ->
         next(step)
 
 
+DIGITS = {"pattern": "^[[:digit:]]+$"}
+
+
+@pytest.mark.parametrize("draft", [{}, {"$schema": DRAFT_7}], ids=["newest", "draft 7"])
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        (DIGITS, "12", "1x"),
+        ({"pattern": "(?s)^a.b$"}, "a\nb", "ab"),
+        ({"pattern": r"^a\sb$"}, "a b", "a\u00a0b"),
+        ({"pattern": r"^\Qa.b\E$"}, "a.b", "axb"),
+        ({"pattern": r"^(?!x).$"}, "a", "x"),
+        ({"properties": {"pattern": DIGITS}}, {"pattern": "1"}, {"pattern": "x"}),
+        ({"properties": {"const": DIGITS}}, {"const": "1"}, {"const": "x"}),
+        ({"anyOf": [{"const": DIGITS}, {"type": "null"}]}, DIGITS, {"pattern": "1"}),
+        ({"items": {"allOf": [DIGITS]}}, ["1", "2"], ["1", "x"]),
+    ],
+)
+def test_patterns_are_those_of_go(draft: Any, schema: Any, right: Any, wrong: Any) -> None:
+    misfit = build_misfit({**draft, **schema})
+    assert (misfit(right), bool(misfit(wrong))) == ("", True)
+
+
+def test_beside_a_reference_nothing_counts_in_the_old_drafts() -> None:
+    schema = {"$schema": DRAFT_7, "definitions": {"a": {}}}
+    misfit = build_misfit({**schema, "items": {"$ref": "#/definitions/a", "pattern": "^[0-9]$"}})
+    assert misfit(["x"]) == ""
+
+
 def test_a_pattern_that_takes_for_ever_is_given_up() -> None:
     misfit = build_misfit({"pattern": r"^(a|a)*(?=b)$"})
     assert misfit("a" * 40)
