@@ -6,6 +6,7 @@ Ends with 0, with 3 when --compare found a regression, with 1 when something cou
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from .report.table import show
 from .scenario import Scenario
 from .scenarios import all_scenarios
 from .session import Tools
+from .summary import unmeasured
 
 RESULTS = Path(__file__).parent / "results"
 REGRESSION = 3
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, LoadError, RuntimeError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted before anything was measured", file=sys.stderr)
+        return 1
     found = changes(old, document) if old is not None else []
     path = _path(options)
     if not options.read:
@@ -69,11 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if regressions(found):
         return REGRESSION
-    return 1 if document.notes and not options.read else 0
+    is_partial = document.notes or unmeasured(document)
+    return 1 if is_partial and not options.read else 0
 
 
 def measure(options: argparse.Namespace) -> Document:
     """Raises :class:`UsageError`, and what the parts raise."""
+    if options.sweep and (options.k6 or options.profile):
+        raise UsageError("a sweep has neither a second opinion nor flame graphs")
     scenarios = _scenarios(options)
     peers = [peer(*each.split("=", 1)) for each in options.peer]
     candidates = chosen(_servers(options), peers)
@@ -209,11 +217,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--no-direct", action="store_true", help="no clients without HTTP")
 
     how = parser.add_argument_group("how")
-    how.add_argument("--seconds", type=float, default=1.0, help="of each load (default: 1)")
-    how.add_argument("--warm-up", type=float, default=0.3, metavar="SECONDS")
-    how.add_argument("--repetitions", type=int, default=3, metavar="N", help="default: 3")
+    how.add_argument("--seconds", type=_positive, default=1.0, help="of each load (default: 1)")
+    how.add_argument("--warm-up", type=_positive, default=0.3, metavar="SECONDS")
+    how.add_argument("--repetitions", type=_count, default=3, metavar="N", help="default: 3")
     how.add_argument(
-        "--rate", type=float, default=0.0, help="of the open loop; default: a third of saturation"
+        "--rate",
+        type=_positive,
+        default=0.0,
+        help="of the open loop; default: a third of saturation",
     )
     how.add_argument("--jitter", choices=["poisson", "uniform", "none"], default="poisson")
     how.add_argument(
@@ -231,6 +242,20 @@ def _parser() -> argparse.ArgumentParser:
         "--read", type=Path, metavar="FILE.json", help="measure nothing: show, compare this one"
     )
     return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError("more than 0")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def _named_path(text: str) -> str:

@@ -15,6 +15,9 @@ WORTH_MENTIONING = {"cpu": 0.05, "rate": 0.05, "p50": 0.15, "p99": 0.25, "start"
 SMALLEST = {"p50": 0.2, "p99": 1.0, "start": 0.05}
 """Nor is a change of less than so many ms (of the start: s), whatever part it is."""
 
+RATES_ALIKE = 0.25
+"""Part by which rates of an open loop may differ where its latencies are compared."""
+
 
 class Change(Struct, frozen=True):
     """``metric`` of a cell; ``ratio``: new by old, of the floor's where there is one."""
@@ -66,6 +69,8 @@ def _of_cell(
         earlier, later = _spread(old, metric), _spread(new, metric)
         if earlier is None or later is None:
             continue
+        if metric in ("p50", "p99") and not _is_alike(old.offered, new.offered):
+            continue
         scale = 1.0
         if metric in ("cpu", "rate") and old_floor is not None and new_floor is not None:
             scale = _machine(_spread(old_floor, metric), _spread(new_floor, metric))
@@ -84,6 +89,11 @@ def _of_cell(
                 later_count / earlier_count if earlier_count else float("inf"),
                 later_count > earlier_count,
             )
+
+
+def _is_alike(old: float, new: float) -> bool:
+    """Latencies at other rates are of other loads."""
+    return abs(new - old) <= RATES_ALIKE * old
 
 
 def _spread(cell: Cell, metric: str) -> Spread | None:

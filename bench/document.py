@@ -18,6 +18,8 @@ from .load.validity import LATE, LATE_FOR_GAPS, refusal
 from .machine import Machine
 
 SCHEMA = 1
+GATEWAY = "gateway"
+"""The candidate that is the gateway on its default server."""
 TAP = "tap"
 """The candidate that is the gateway's own client of the broker, without HTTP."""
 
@@ -63,7 +65,7 @@ class Run(Struct, frozen=True):
         return sum(n for status, n in self.statuses.items() if not 200 <= status < 300)
 
 
-def with_step(run: Run, step: StepResult, share: float, requests: int) -> Run:
+def with_step(run: Run, step: StepResult, requests: int) -> Run:
     """A run with what its generator has told. ``requests``: what its CPU went into."""
     lateness = percentiles(step.lateness)
     per_request = max(1, run.rate * run.seconds) / max(1, requests)
@@ -75,9 +77,9 @@ def with_step(run: Run, step: StepResult, share: float, requests: int) -> Run:
         cpu=run.cpu * per_request,
         broker_cpu=None if run.broker_cpu is None else run.broker_cpu * per_request,
         lateness=lateness.p99 if lateness is not None else 0.0,
-        generator_cpu=share,
+        generator_cpu=step.cpu_share,
         longest_gap=step.longest_gap,
-        refused=refusal(step, share, LATE_FOR_GAPS if run.mode == "recovery" else LATE),
+        refused=run.refused or refusal(step, LATE_FOR_GAPS if run.mode == "recovery" else LATE),
     )
 
 

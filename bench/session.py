@@ -24,6 +24,7 @@ from .document import Mode, Run, with_step
 from .load.k6 import run_k6
 from .load.own import OwnGenerator, Tell, nobody, nothing
 from .load.plan import Jitter, LoadResult, Plan, Step, StepResult
+from .load.validity import failing
 from .load.wrk import is_present, run_wrk
 from .measure import Meter, read_meter, resident_bytes
 from .messages import PUBLISHED
@@ -80,6 +81,7 @@ class Session:
         self._stock = stock
         self._tools = tools
         self._requests = [request_of(call) for call in scenario.calls]
+        self._surplus = SURPLUS
         self._tally = Tally(process.received, process.confirmed)
         self._next_number = PUBLISHED + process.attempts
 
@@ -96,35 +98,31 @@ class Session:
 
         ``beside``: entered when the queues are full.
         """
-        self._fill(max(self.rate * SURPLUS, self._guess) * seconds)
+        by_wrk = self._tools.use_wrk and is_present() and len(self._requests) == 1
+        seconds = math.ceil(seconds) if by_wrk else seconds  # wrk knows no others
+        self._fill(max(self.rate * self._surplus, self._guess) * seconds)
         with beside:
-            if self._tools.use_wrk and is_present() and len(self._requests) == 1:
-                return self._saturate_with_wrk(seconds)
-            return self._saturate_with_ours(seconds)
+            saturate = self._saturate_with_wrk if by_wrk else self._saturate_with_ours
+            return self._checked(saturate(seconds))
 
     def _saturate_with_ours(self, seconds: float) -> Run:
         before = self._read_meter()
         result = self._generate(self._plan(mode="closed", seconds=seconds))
-        run = self._of_step("closed", result.steps[0], result.cpu_share, before)
-        self.rate = max(run.rate, 1.0)
-        return self._checked(run)
+        return self._of_step("closed", result.steps[0], before)
 
     def _saturate_with_wrk(self, seconds: float) -> Run:
-        whole = math.ceil(seconds)
         before = self._read_meter()
         answers, took, statuses, _ = run_wrk(
             self.process.port,
             self._requests,
             UNTOLD,
             self.scenario.connections,
-            whole,
+            seconds,
             self._tools.folder,
         )
         self._tally.uncounted += statuses[200]
         self._tally.doubtful += self.scenario.connections
-        self.rate = answers / took
-        run = self._of_answers("closed", "wrk", answers, took, statuses, before)
-        return self._checked(run)
+        return self._of_answers("closed", "wrk", answers, took, statuses, before)
 
     def offer(self, rate: float, seconds: float, mode: Mode = "open") -> Run:
         """Requests at a fixed rate, whatever comes of them."""
@@ -137,10 +135,7 @@ class Session:
             before = self._read_meter()
             result = self._generate(plan, begin)
             requests = sum(step.requests for step in result.steps)
-            runs = [
-                self._of_step(mode, step, result.cpu_share, before, requests)
-                for step in result.steps
-            ]
+            runs = [self._of_step(mode, step, before, requests) for step in result.steps]
         return [self._unless_short(run, index) for index, run in enumerate(runs)]
 
     def wait_for_messages(self, rate: float, seconds: float) -> Run:
@@ -158,7 +153,7 @@ class Session:
         step = result.steps[0]
         published_numbers = range(self._next_number - step.requests, self._next_number)
         self._tally.confirmed += published_numbers
-        return self._of_step("waiting", step, result.cpu_share, before)
+        return self._of_step("waiting", step, before)
 
     def drop_connections(self, rate: float, seconds: float) -> Run:
         """As :meth:`offer`, while the broker closes every connection in the middle."""
@@ -220,7 +215,7 @@ class Session:
                 {200: answered, **({0: opinion.failed} if opinion.failed else {})},
                 before,
             )
-        dropped = f"k6 dropped {opinion.dropped} requests" if opinion.dropped else ""
+        dropped = f"k6 dropped {opinion.dropped} requests" if opinion.dropped else run.refused
         run = replace(run, offered=rate, latency=opinion.latency, refused=dropped)
         return self._unless_short(run)
 
@@ -287,14 +282,12 @@ class Session:
     def _read_meter(self) -> Meter:
         return read_meter(self.process.pid, self._tools.broker)
 
-    def _of_step(
-        self, mode: Mode, step: StepResult, share: float, before: Meter, requests: int = 0
-    ) -> Run:
+    def _of_step(self, mode: Mode, step: StepResult, before: Meter, requests: int = 0) -> Run:
         """``requests``: what the CPU went into, when it is not this step alone."""
         run = self._of_answers(
             mode, "own", step.answered_in_time, step.seconds, step.statuses, before
         )
-        return with_step(run, step, share, requests or step.requests)
+        return with_step(run, step, requests or step.requests)
 
     def _of_answers(
         self,
@@ -319,10 +312,14 @@ class Session:
             cpu=spent.candidate / max(1, answers) * 1e6,
             broker_cpu=spent.broker / max(1, answers) * 1e6 if self._stock is not None else None,
             resident=resident_bytes(self.process.pid),
+            refused=failing(statuses) if mode in ("closed", "open", "half", "k6") else "",
         )
 
     def _checked(self, run: Run) -> Run:
-        """A queue that ran empty measures how long clients wait for nothing."""
+        """A queue that ran empty measures how long clients wait for nothing; the next time it
+        gets more."""
         if self._stock is not None and self._stock.full and not self._stock.least():
+            self._surplus *= SURPLUS
             return replace(run, refused="a queue ran empty")
+        self.rate = max(run.rate, 1.0)
         return run

@@ -9,7 +9,7 @@ from statistics import median
 from msgspec import Struct
 
 from .account import Account, together
-from .document import TAP, Document, Named, Run
+from .document import GATEWAY, TAP, Document, Named, Run
 from .load.histogram import curve
 
 THROUGHPUT = ("closed", "agents", "direct")
@@ -114,6 +114,17 @@ def cells(document: Document) -> list[Cell]:
     ]
 
 
+def unmeasured(document: Document) -> list[tuple[str, str, str]]:
+    """Scenario, candidate and mode of which every run was refused. Some steps of a sweep always
+    are."""
+    counts: dict[tuple[str, str, str], bool] = {}
+    for run in document.runs:
+        if run.mode not in ("sweep", "k6"):
+            key = run.scenario, run.candidate, run.mode
+            counts[key] = counts.get(key, False) or not run.refused
+    return [key for key, is_counted in counts.items() if not is_counted]
+
+
 def floors_of(document: Document) -> dict[tuple[str, str], str]:
     """By scenario and candidate, with whom that is compared; "" for nobody."""
     return {
@@ -133,6 +144,7 @@ def _cell(
         life for life in document.lives if (life.scenario, life.candidate) == (scenario, candidate)
     ]
     fast, steady = _fast(runs), _steady(runs)
+    has_fast = any(run.mode in THROUGHPUT for run in runs)
     beside = _runs_of(document, scenario, floors[scenario, candidate])
     broker = [run.broker_cpu for run in fast or steady if run.broker_cpu is not None]
     accounts = [life.account for life in lives if life.account is not None]
@@ -140,7 +152,7 @@ def _cell(
         scenario=scenario,
         candidate=candidate,
         rate=spread(run.rate for run in fast),
-        cpu=_cpu(fast or steady),
+        cpu=_cpu(fast if has_fast else steady),
         offered=median(run.offered for run in steady) if steady else 0.0,
         achieved=median(run.rate for run in steady) if steady else 0.0,
         latency=_latencies(steady),
@@ -238,7 +250,7 @@ def _sweep(document: Document, scenario: str, candidate: Named) -> Sweep | None:
         return None
     points = [point_of(steps) for steps in zip(*by_repetition.values(), strict=True)]
     half = _half(document, scenario, candidate.name)
-    beside = _half(document, scenario, TAP) if candidate.floor else None
+    beside = _half(document, scenario, TAP) if candidate.name == GATEWAY else None
     return Sweep(scenario, candidate.name, points, knee_of(points), half, beside)
 
 
@@ -253,16 +265,25 @@ def _half(document: Document, scenario: str, candidate: str) -> SweepPoint | Non
 
 
 def point_of(steps: Sequence[Run]) -> SweepPoint:
-    """The same step of several repetitions, one at least."""
+    """The same step of several repetitions, one at least. What was refused counts only where
+    most of them were."""
+    is_valid = sum(not run.refused for run in steps) * 2 > len(steps)
+    steps = [run for run in steps if not (is_valid and run.refused)]
     latencies = [run.latency for run in steps if run.latency is not None]
     return SweepPoint(
         offered=median(run.offered for run in steps),
-        achieved=median(run.rate for run in steps),
+        achieved=median(_good_rate(run) for run in steps),
         p50=median(each.p50 for each in latencies) if latencies else 0.0,
         p99=median(each.p99 for each in latencies) if latencies else 0.0,
         p999=median(each.p999 for each in latencies) if latencies else 0.0,
-        is_valid=sum(not run.refused for run in steps) * 2 > len(steps),
+        is_valid=is_valid,
     )
+
+
+def _good_rate(run: Run) -> float:
+    """Of its answers, those that were asked for: who refuses work does not keep up with it."""
+    answered = run.requests - run.statuses.get(0, 0)
+    return run.rate * (run.requests - run.failures) / answered if answered else 0.0
 
 
 def knee_of(points: Sequence[SweepPoint]) -> float | None:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from threading import Event
 from typing import Literal
 
 from msgspec import json
 from msgspec.structs import replace
 
 from .candidates import SERVERS, running
-from .direct import Direct
+from .direct import BATCH, Direct
 from .document import TAP, Mode, Run, with_step
-from .load.own import nothing, open_generator
-from .load.plan import Plan, Step
+from .load.own import nobody, nothing, open_generator
+from .load.plan import Plan, Step, StepResult
+from .load.validity import failing, refusal
 from .measure import cpu_seconds
 from .messages import PUBLISHED
 from .queues import Stock
@@ -30,6 +32,9 @@ LIMITS = {"consume-1": "consume", "publish": "publish"}
 
 CONFIRMED = {"publish": 2, "publish-transient": 1}
 """Scenarios beside which the broker's confirms are measured, and the delivery mode."""
+
+MARGIN = 1.0
+"""Seconds that a floor answers longer than what is measured beside it."""
 
 CLIENTS = {"aiormq": 40_000, TAP: 120_000}
 """And more messages a second than each takes."""
@@ -83,7 +88,7 @@ def run_client(
         statuses={200: direct.messages},
         cpu=direct.cpu * per_message,
         broker_cpu=(cpu_seconds(broker.pid) - before) * per_message if broker else None,
-        refused="a queue ran empty" if stock.full and not stock.least() else "",
+        refused="a queue ran empty" if stock.full and stock.least() < BATCH else "",
     )
 
 
@@ -116,12 +121,20 @@ def confirm_beside_floor(
 ) -> Run:
     """As :func:`confirm`, while the floor answers as many requests: both parts of a publish on
     the same machine, with no gateway that puts them together."""
-    answering = _floor_answering(stock.scenario, Step(rate, seconds), tools)
-    return confirm(stock, repetition, rate, seconds, tools, answering)
+    floor: list[StepResult] = []
+    step = Step(rate, seconds + MARGIN)
+    answering = _floor_answering(stock.scenario, step, tools, floor.append)
+    run = confirm(stock, repetition, rate, seconds, tools, answering)
+    problem = refusal(floor[0]) or failing(floor[0].statuses)
+    return replace(run, refused=f"the floor: {problem}") if problem and not run.refused else run
 
 
 @contextmanager
-def _floor_answering(scenario: Scenario, step: Step, tools: Tools) -> Generator[None]:
+def _floor_answering(
+    scenario: Scenario, step: Step, tools: Tools, tell: Callable[[StepResult], object]
+) -> Generator[None]:
+    """It answers from before until after what is done meanwhile, if that is quicker than the
+    step; then it is told."""
     _, floor = SERVERS["uvicorn"]
     with (
         running(floor, scenario, "", "", tools.folder) as process,
@@ -137,9 +150,12 @@ def _floor_answering(scenario: Scenario, step: Step, tools: Tools) -> Generator[
             jitter=tools.jitter,
             first_number=PUBLISHED,
         )
-        answering = executor.submit(generator.run, plan)
+        begun = Event()
+        answering = executor.submit(generator.run, plan, nobody, begun.set)
+        answering.add_done_callback(lambda _: begun.set())  # also when there is no server
+        begun.wait()
         yield
-        answering.result()
+        tell(answering.result().steps[0])
 
 
 def _publish(
@@ -178,4 +194,4 @@ def _publish(
         rate=found.answered_in_time / found.seconds,
         statuses=found.statuses,
     )
-    return with_step(run, found, result.cpu_share, found.requests)
+    return with_step(run, found, found.requests)

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import sys
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -32,30 +31,30 @@ async def generate(plan: Plan, tell: Callable[[Progress], object]) -> LoadResult
     """Put the load of ``plan`` on its server. Raises OSError when there is none."""
     if plan.mode == "closed":
         closed = ClosedLoop(plan)
-        share = await _run(closed, tell)
-        return _result([closed_result(closed, plan)], share, closed, closed.confirmed)
+        await _run(closed, tell)
+        return _result([closed_result(closed, plan)], closed, closed.confirmed)
     times = start_times(plan.steps, plan.jitter, plan.seed)
     flat = [moment for step in times for moment in step]
     if plan.mode == "open":
         load = OpenLoop(plan, flat)
-        share = await _run(load, tell)
-        return _result(step_results(load, times), share, load, confirmed_numbers(load))
+        await _run(load, tell)
+        return _result(step_results(load, times), load, confirmed_numbers(load))
     if plan.mode == "confirm":
         async with _confirming(plan, flat) as confirmed:
-            share = await _run(confirmed, tell)
-            return _result(step_results(confirmed, times), share, confirmed, [])
+            await _run(confirmed, tell)
+            return _result(step_results(confirmed, times), confirmed, [])
     async with _open_publisher(plan) as publish:
         async with _waiting(plan, flat, publish) as waiting:
-            share = await _run(waiting, tell)
-            return _result(step_results(waiting, times), share, waiting, [])
+            await _run(waiting, tell)
+            return _result(step_results(waiting, times), waiting, [])
 
 
-def _result(steps: list[StepResult], share: float, load: Load, confirmed: list[int]) -> LoadResult:
-    return LoadResult(steps, share, [int(number) for number in load.found], confirmed)
+def _result(steps: list[StepResult], load: Load, confirmed: list[int]) -> LoadResult:
+    return LoadResult(steps, [int(number) for number in load.found], confirmed)
 
 
-async def _run(load: Load, tell: Callable[[Progress], object]) -> float:
-    """Until the load is over; the share of a core that it took."""
+async def _run(load: Load, tell: Callable[[Progress], object]) -> None:
+    """Until the load is over."""
     loop = asyncio.get_running_loop()
     await load.connect()
     gc.collect()
@@ -63,12 +62,10 @@ async def _run(load: Load, tell: Callable[[Progress], object]) -> float:
     if isinstance(load, Timetable):
         _at_once()
     tell(Progress(0, 0))
-    began, cpu = time.monotonic(), time.process_time()
     load.begin()
     teller = loop.create_task(_keep_telling(load, tell))
     try:
         await load.over.wait()
-        return (time.process_time() - cpu) / (time.monotonic() - began)
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         gc.enable()

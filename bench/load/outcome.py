@@ -16,7 +16,8 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
     results = []
     begin, first = load.began, 0
     in_time = sorted(moment for moment in load.done if moment)
-    for step, offsets in zip(load.plan.steps, times, strict=True):
+    spent = [later - earlier for earlier, later in pairwise(load.cpu)] + [0.0] * len(times)
+    for step, offsets, cpu in zip(load.plan.steps, times, spent, strict=False):
         tickets = range(first, first + len(offsets))
         intended = [load.began + offset for offset in offsets]
         answered = [
@@ -44,6 +45,7 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
                     begin,
                     end,
                 ),
+                cpu_share=cpu / step.seconds,
             )
         )
         begin, first = end, first + len(offsets)
@@ -83,4 +85,5 @@ def closed_result(load: ClosedLoop, plan: Plan) -> StepResult:
         latency=encoded(load.latencies),
         lateness=encoded(()),
         longest_gap=longest_gap(load.moments, load.began, load.end),
+        cpu_share=load.cpu / plan.seconds,
     )

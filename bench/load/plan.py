@@ -61,7 +61,8 @@ class StepResult(Struct, frozen=True):
     ``statuses``: answers by status; 0 for none (broken connection, or still missing at the end).
     ``latency``, ``lateness``: histograms in microseconds, encoded; the latency of the open loop
     counts from the intended start, and only answers are in it. ``longest_gap``: seconds between
-    two successful answers. ``requests`` that should have started in these ``seconds``, and
+    two successful answers. ``cpu_share``: of one core, that the generator used while the step
+    lasted. ``requests`` that should have started in these ``seconds``, and
     ``answered_in_time``: how many answers came while the step lasted.
     """
 
@@ -73,14 +74,14 @@ class StepResult(Struct, frozen=True):
     latency: str
     lateness: str
     longest_gap: float
+    cpu_share: float = 0.0
 
 
 class LoadResult(Struct, frozen=True, tag=True):
-    """``cpu_share``: of one core, that the generator used while it ran. ``received``: numbers
-    found in answers with a status 2xx; ``confirmed``: numbers sent in requests answered so."""
+    """``received``: numbers found in answers with a status 2xx; ``confirmed``: numbers sent in
+    requests answered so."""
 
     steps: list[StepResult]
-    cpu_share: float
     received: list[int] = []
     confirmed: list[int] = []
 

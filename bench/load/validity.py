@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .histogram import percentiles
 from .plan import StepResult
 
@@ -19,11 +21,22 @@ LATE_FOR_GAPS = 50.0
 """The same where gaps of whole tenths of a second are looked for."""
 
 
-def refusal(step: StepResult, cpu_share: float, late: float = LATE) -> str:
+FAILING = 0.01
+"""Part of the requests that may fail: an error is answered sooner than what was asked for."""
+
+
+def failing(statuses: Mapping[int, int]) -> str:
+    """Why answers by status (0: none) say nothing of what was asked for; "" when they do."""
+    requests = sum(statuses.values())
+    failed = sum(number for status, number in statuses.items() if not 200 <= status < 300)
+    return f"{failed} of {requests} requests failed" if failed > FAILING * requests else ""
+
+
+def refusal(step: StepResult, late: float = LATE) -> str:
     """Why the figures of a step are the generator's and not the server's; "" when they are
     the server's. ``late``: as :data:`LATE`."""
-    if cpu_share > BUSY:
-        return f"the generator used {cpu_share:.0%} of a core"
+    if step.cpu_share > BUSY:
+        return f"the generator used {step.cpu_share:.0%} of a core"
     if not step.offered:
         return ""
     latency, lateness = percentiles(step.latency), percentiles(step.lateness)

@@ -16,7 +16,7 @@ from bench.document import Document, Life, Mode, Named, Run, read, write
 from bench.load.histogram import Percentiles, encoded, percentiles
 from bench.machine import Machine
 from bench.report.words import kept_up
-from bench.summary import SweepPoint, cells, knee_of, sweeps
+from bench.summary import SweepPoint, cells, knee_of, point_of, sweeps, unmeasured
 
 
 def document(
@@ -126,6 +126,36 @@ def test_a_refused_run_does_not_count() -> None:
     assert cell.cpu_ratio is not None
     assert cell.cpu_ratio.median == pytest.approx(30 / 20)
     assert set(cell.refused) == {"open: late"}
+
+
+def test_what_was_never_counted_is_told_and_nothing_stands_in_its_place(tmp_path: Path) -> None:
+    def refused(run: Run) -> bool:
+        return run.candidate == "gateway" and run.mode == "closed"
+
+    runs = [replace(run, refused="empty" if refused(run) else "") for run in OLD.runs]
+    new = replace(OLD, runs=runs)
+    assert [cell.cpu is None for cell in cells(new)] == [False, True]
+    assert unmeasured(new) == [("consume-1", "gateway", "closed")]
+    assert unmeasured(replace(new, runs=runs + OLD.runs)) == []
+    assert [change.metric for change in changes(OLD, new)] == []
+
+
+def test_latencies_at_other_rates_are_not_compared() -> None:
+    slow = document([30, 31, 32], p99=0.4)
+    assert [change.metric for change in changes(OLD, slow)] == ["p99"]
+    runs = [replace(run, offered=2 * run.offered) for run in slow.runs]
+    assert changes(OLD, replace(slow, runs=runs)) == []
+
+
+def test_of_a_step_only_what_counts_is_looked_at() -> None:
+    def step(rate: float, refused: str = "", failed: int = 0) -> Run:
+        statuses = {200: 100 - failed, 503: failed}
+        return replace(OLD.runs[1], rate=rate, refused=refused, statuses=statuses)
+
+    assert point_of([step(100), step(90), step(10, "late")]).achieved == 95
+    late = point_of([step(100), step(20, "late"), step(10, "late")])
+    assert (late.achieved, late.is_valid) == (20, False)
+    assert point_of([step(100, failed=40)]).achieved == 60
 
 
 def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:

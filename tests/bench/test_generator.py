@@ -10,11 +10,12 @@ import threading
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from bench.load.histogram import added, percentiles
 from bench.load.own import LoadError, open_generator
 from bench.load.plan import Plan, Step, StepResult
-from bench.load.validity import refusal
+from bench.load.validity import failing, refusal
 
 from .fake import GET, load, serving
 
@@ -76,12 +77,41 @@ def test_a_generator_that_stands_still_is_refused() -> None:
         return 0.0
 
     result, _ = load(sleep, mode="open", steps=[Step(RATE, SECONDS)])
-    assert "late" in refusal(result.steps[0], result.cpu_share)
+    assert "late" in refusal(result.steps[0])
 
 
 def test_a_generator_that_uses_its_whole_core_is_refused() -> None:
     result, _ = load(lambda number: 0.0, mode="open", steps=[Step(20, 0.2)])
-    assert "of a core" in refusal(result.steps[0], 0.95)
+    assert "of a core" in refusal(replace(result.steps[0], cpu_share=0.95))
+
+
+def test_each_step_has_the_cpu_that_was_used_in_it() -> None:
+    """The fake server computes on the loop of the generator."""
+
+    def compute(number: int) -> float:
+        end = time.process_time() + (0.02 if number >= 4 else 0.0)
+        while time.process_time() < end:
+            pass
+        return 0.0
+
+    steps = [Step(20, 0.2), Step(20, 0.4), Step(1, 0.2)]
+    result, _ = load(compute, mode="open", steps=steps)
+    idle, busy, over = (step.cpu_share for step in result.steps)
+    assert busy > 2 * idle
+    assert over < busy
+
+
+@pytest.mark.parametrize(
+    ("statuses", "problem"),
+    [
+        ({200: 99, 204: 900, 503: 10}, ""),
+        ({200: 100, 500: 2}, "2 of 102 requests failed"),
+        ({0: 5}, "5 of 5 requests failed"),
+        ({}, ""),
+    ],
+)
+def test_who_fails_is_not_measured(statuses: dict[int, int], problem: str) -> None:
+    assert failing(statuses) == problem
 
 
 def test_answers_that_never_come_are_counted() -> None:
