@@ -339,6 +339,11 @@ class ClosedLoop(Load):
         self._loop.call_later(self.plan.seconds, self._read_cpu)
         self._loop.call_later(self.plan.seconds + self.plan.patience, self.over.set)
 
+    def close(self) -> None:
+        super().close()
+        if not self.cpu:  # all was answered before a timer that is late by a little
+            self._read_cpu()
+
     def _read_cpu(self) -> None:
         self.cpu = time.process_time() - self._cpu_before
 

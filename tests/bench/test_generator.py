@@ -94,11 +94,9 @@ def test_each_step_has_the_cpu_that_was_used_in_it() -> None:
             pass
         return 0.0
 
-    steps = [Step(20, 0.2), Step(20, 0.4), Step(1, 0.2)]
-    result, _ = load(compute, mode="open", steps=steps)
-    idle, busy, over = (step.cpu_share for step in result.steps)
+    result, _ = load(compute, mode="open", steps=[Step(20, 0.2), Step(20, 0.4)])
+    idle, busy = (step.cpu_share for step in result.steps)
     assert busy > 2 * idle
-    assert over < busy
 
 
 @pytest.mark.parametrize(
