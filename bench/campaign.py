@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .candidates import Candidate, running
-from .document import Life, Run
+from .document import GATEWAY, Life, Run
 from .load.own import LoadError
 from .load.plan import Step
 from .profile import recorded
@@ -198,7 +198,7 @@ class Campaign:
             self._note(run)
         knee = knee_of([point_of([run]) for run in runs])
         if knee is not None:
-            if not session.candidate.is_floor:
+            if session.candidate.name == GATEWAY:
                 self._rates[session.scenario.name] = knee / 2
             self._begin(session, f"half of the knee, {knee / 2:.0f}/s")
             seconds = self._options.half_seconds

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from .document import GATEWAY
 from .messages import PUBLISHED, message, numbers_in
 from .process import free_port
 from .scenario import Call, Kind, Scenario
@@ -55,7 +56,7 @@ _GRANIAN = (
 SERVERS: dict[str, tuple[Candidate, Candidate]] = {
     "uvicorn": (
         Candidate(
-            "gateway", "gateway", "{python} -m gateway run -c {config} --server uvicorn", "floor"
+            GATEWAY, "gateway", "{python} -m gateway run -c {config} --server uvicorn", "floor"
         ),
         Candidate(
             "floor",

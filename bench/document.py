@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .account import Account
 from .load.histogram import Percentiles, percentiles
 from .load.plan import StepResult
-from .load.validity import LATE, LATE_FOR_GAPS, refusal
+from .load.validity import LATE, LATE_FOR_GAPS, failures, refusal
 from .machine import Machine
 
 SCHEMA = 1
@@ -62,7 +62,7 @@ class Run(Struct, frozen=True):
 
     @property
     def failures(self) -> int:
-        return sum(n for status, n in self.statuses.items() if not 200 <= status < 300)
+        return failures(self.statuses)
 
 
 def with_step(run: Run, step: StepResult, requests: int) -> Run:

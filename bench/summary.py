@@ -144,15 +144,15 @@ def _cell(
         life for life in document.lives if (life.scenario, life.candidate) == (scenario, candidate)
     ]
     fast, steady = _fast(runs), _steady(runs)
-    has_fast = any(run.mode in THROUGHPUT for run in runs)
+    fastest = fast if any(run.mode in THROUGHPUT for run in runs) else steady
     beside = _runs_of(document, scenario, floors[scenario, candidate])
-    broker = [run.broker_cpu for run in fast or steady if run.broker_cpu is not None]
+    broker = [run.broker_cpu for run in fastest if run.broker_cpu is not None]
     accounts = [life.account for life in lives if life.account is not None]
     return Cell(
         scenario=scenario,
         candidate=candidate,
         rate=spread(run.rate for run in fast),
-        cpu=_cpu(fast if has_fast else steady),
+        cpu=_cpu(fastest),
         offered=median(run.offered for run in steady) if steady else 0.0,
         achieved=median(run.rate for run in steady) if steady else 0.0,
         latency=_latencies(steady),

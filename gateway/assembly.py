@@ -138,8 +138,8 @@ class Component(Struct, frozen=True, kw_only=True):
     another answer of it: one that is still coming passes them. ``agent``: what agents take their
     messages from. ``management``: what the management port has more. ``read_on``: further levels
     on which other parts read the settings.
-    ``root_keys``: if there are any, nothing else counts at the root. ``ours``: keys that KrakenD
-    does not have.
+    ``root_keys``: of a guard that guards nothing at the root, what counts there; anything else
+    stops the start. ``ours``: keys that KrakenD does not have.
     """
 
     namespace: str

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,10 @@ def as_bytes(request: Request, number: int) -> bytes:
 
 
 class Load(ABC):
-    """Connections, and what all ways have in common. ``over`` is set when nothing is missing."""
+    """Connections, and what all ways have in common. ``over`` is set when nothing is missing.
+
+    ``cpu``: seconds of this process when the load began, and when each step was over.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -45,6 +48,7 @@ class Load(ABC):
         self.found: list[bytes] = []
         self.answers = 0
         self.failures = 0
+        self.cpu: list[float] = []
         self._open: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
         self._reconnecting: set[asyncio.Task[None]] = set()
@@ -60,6 +64,16 @@ class Load(ABC):
         for connection in self._open:
             if connection.transport is not None:
                 connection.transport.abort()
+        self._read_cpu()  # of a step whose last answer came before its end
+
+    def _watch_cpu(self, ends: Iterable[float]) -> None:
+        """From now on; ``ends``: of each step, in seconds."""
+        self._read_cpu()
+        for end in ends:
+            self._loop.call_later(end, self._read_cpu)
+
+    def _read_cpu(self) -> None:
+        self.cpu.append(time.process_time())
 
     async def _new_connection(self) -> Connection:
         _, connection = await self._loop.create_connection(
@@ -121,14 +135,12 @@ class Timetable(Load):
     """Something happens at each of ``times`` (seconds after ``began``), whatever the server does.
 
     ``fired``, ``done``: moments (time.monotonic), 0.0 for never; ``statuses``: 0 for no answer.
-    ``cpu``: seconds of this process when the load began, and when each step was over.
     """
 
     def __init__(self, plan: Plan, times: Sequence[float]) -> None:
         super().__init__(plan)
         number = len(times)
         self.began = 0.0
-        self.cpu: list[float] = []
         self.fired = array("d", bytes(8 * number))
         self.done = array("d", bytes(8 * number))
         self.statuses = array("h", bytes(2 * number))
@@ -139,9 +151,7 @@ class Timetable(Load):
 
     def begin(self) -> None:
         self.began = time.monotonic()
-        self._read_cpu()
-        for step in accumulate(each.seconds for each in self.plan.steps):
-            self._loop.call_later(step, self._read_cpu)
+        self._watch_cpu(accumulate(step.seconds for step in self.plan.steps))
         if self._times:
             self._ticker.set(self.began + self._times[0])
         else:
@@ -150,10 +160,6 @@ class Timetable(Load):
     def close(self) -> None:
         super().close()
         self._ticker.close()
-        self._read_cpu()  # of a step whose last answer came before its end
-
-    def _read_cpu(self) -> None:
-        self.cpu.append(time.process_time())
 
     def _fire(self) -> None:
         times, fired, began, monotonic = self._times, self.fired, self.began, time.monotonic
@@ -315,37 +321,26 @@ class Confirmed(Timetable):
 
 class ClosedLoop(Load):
     """Each connection sends its next request when the last one is answered: the most a server
-    can do, and no measure of latency (what a stalled server is not asked for is not missed).
-
-    ``cpu``: seconds that this process used between ``began`` and ``end``.
-    """
+    can do, and no measure of latency (what a stalled server is not asked for is not missed)."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self.latencies = array("d")
         self.moments = array("d")
         self.statuses: dict[int, int] = {}
-        self.began = self.end = self.cpu = self._cpu_before = 0.0
+        self.began = self.end = 0.0
         self.confirmed: list[int] = []
         self._sent_at: dict[int, tuple[float, bool]] = {}
         self._ticket = 0
         self._which = mixed(plan.requests, 1 << 16, plan.seed)
 
     def begin(self) -> None:
-        self.began, self._cpu_before = time.monotonic(), time.process_time()
+        self.began = time.monotonic()
+        self._watch_cpu([self.plan.seconds])
         self.end = self.began + self.plan.seconds
         for connection in tuple(self._open):
             self.idle(connection)
-        self._loop.call_later(self.plan.seconds, self._read_cpu)
         self._loop.call_later(self.plan.seconds + self.plan.patience, self.over.set)
-
-    def close(self) -> None:
-        super().close()
-        if not self.cpu:  # all was answered before a timer that is late by a little
-            self._read_cpu()
-
-    def _read_cpu(self) -> None:
-        self.cpu = time.process_time() - self._cpu_before
 
     def idle(self, connection: Connection) -> None:
         now = time.monotonic()

@@ -85,5 +85,5 @@ def closed_result(load: ClosedLoop, plan: Plan) -> StepResult:
         latency=encoded(load.latencies),
         lateness=encoded(()),
         longest_gap=longest_gap(load.moments, load.began, load.end),
-        cpu_share=load.cpu / plan.seconds,
+        cpu_share=(load.cpu[1] - load.cpu[0]) / plan.seconds,
     )

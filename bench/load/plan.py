@@ -74,7 +74,7 @@ class StepResult(Struct, frozen=True):
     latency: str
     lateness: str
     longest_gap: float
-    cpu_share: float = 0.0
+    cpu_share: float
 
 
 class LoadResult(Struct, frozen=True, tag=True):

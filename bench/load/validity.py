@@ -20,15 +20,18 @@ LATE_PART = 0.25
 LATE_FOR_GAPS = 50.0
 """The same where gaps of whole tenths of a second are looked for."""
 
-
 FAILING = 0.01
 """Part of the requests that may fail: an error is answered sooner than what was asked for."""
 
 
+def failures(statuses: Mapping[int, int]) -> int:
+    """How many of the answers by status (0: none) are none that was asked for."""
+    return sum(number for status, number in statuses.items() if not 200 <= status < 300)
+
+
 def failing(statuses: Mapping[int, int]) -> str:
-    """Why answers by status (0: none) say nothing of what was asked for; "" when they do."""
-    requests = sum(statuses.values())
-    failed = sum(number for status, number in statuses.items() if not 200 <= status < 300)
+    """Why answers by status say nothing of what was asked for; "" when they do."""
+    requests, failed = sum(statuses.values()), failures(statuses)
     return f"{failed} of {requests} requests failed" if failed > FAILING * requests else ""
 
 

@@ -39,7 +39,7 @@ class Row(Protocol):
 
     @property
     def root_keys(self) -> frozenset[str]:
-        """If there are any, nothing else counts at the root."""
+        """Of a guard that guards nothing at the root: what counts there. Empty: all, or none."""
 
     @property
     def agent(self) -> object:

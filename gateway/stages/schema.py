@@ -7,6 +7,7 @@ by drafts 4, 6 and 7 only (as in santhosh-tekuri/jsonschema, which KrakenD uses)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -83,6 +84,7 @@ def _build_validator(schema: Any, mask: str | None = None) -> jsonschema_rs.Vali
     )
 
 
+@cache
 def _build_format(name: str) -> Callable[[str], bool]:
     import jsonschema_rs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..patterns import PatternError, build_search
+from ..patterns import bad_patterns, build_search
 
 KEYWORD = "x-go-pattern"
 """Stands for ``pattern``, which the meta-schemas want to be ECMA's."""
@@ -52,7 +52,4 @@ def with_go_patterns(schema: Any) -> Any:
 
 
 def _is_go(pattern: object) -> bool:
-    try:
-        return isinstance(pattern, str) and bool(build_search(pattern))
-    except PatternError:
-        return False
+    return isinstance(pattern, str) and not any(bad_patterns([pattern], "pattern"))
