@@ -85,7 +85,8 @@ def build_admits(
 ) -> Admits | None:
     """Whether one (or all) of ``wanted`` is in a claim: a list, or a text with spaces between.
 
-    None when everybody is admitted.
+    None when everybody is admitted. A text with a space at its start or end is no such list
+    (RFC 6749, 3.3): " admin" is another role than "admin", in a list and alone.
     """
     if not wanted or not key:
         return None
@@ -94,7 +95,7 @@ def build_admits(
     def admits(claims: Claims) -> bool:
         value = find(claims, key, is_nested)
         if isinstance(value, str):
-            value = value.split(" ")
+            value = value.split(" ") if value == value.strip(" ") else []
         if not isinstance(value, list):
             return False
         given = names.intersection(each for each in value if isinstance(each, str))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
 ALGORITHMS = (
     *("HS256", "HS384", "HS512"),
@@ -37,13 +37,17 @@ class BadKey(ValueError):
 
 
 class Header(Struct):
-    """What a token says of its key. Only ``alg`` is compared, the others are looked up."""
+    """What a token says of its key. Only ``alg`` is compared, the others are looked up.
+
+    ``crit`` lists extensions that must be understood (RFC 7515, 4.1.11): none is, and what is
+    not a list is malformed, null too. So a token that has it is refused.
+    """
 
     alg: str
     kid: str | None = None
     x5t: str | None = None
     x5t_s256: str | None = field(default=None, name="x5t#S256")
-    crit: object = None
+    crit: object = UNSET
 
 
 class Token(NamedTuple):
@@ -69,7 +73,7 @@ def parse_token(text: bytes) -> Token:
         payload, signature = _decode(parts[1]), _decode(parts[2])
     except (ValueError, RecursionError) as error:  # msgspec's and binascii's are ValueErrors
         raise BadToken("malformed") from error
-    if header.crit is not None:
+    if header.crit is not UNSET:
         raise BadToken("it has a critical extension")
     return Token(header, payload, text[: len(parts[0]) + 1 + len(parts[1])], signature)
 

@@ -88,6 +88,11 @@ def test_no_payload_raises_anything_else(payload: bytes) -> None:
     [
         ({"r": ["a", "x"]}, True),
         ({"r": "x a"}, True),
+        ({"r": "x  a"}, True),
+        ({"r": " a"}, False),
+        ({"r": "a "}, False),
+        ({"r": [" a"]}, False),
+        ({"r": "x\ta"}, False),
         ({"r": ["ax"]}, False),
         ({"r": [1, ["a"], None]}, False),
         ({"r": {"a": 1}}, False),

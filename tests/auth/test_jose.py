@@ -96,6 +96,8 @@ def test_a_public_key_as_a_secret_is_refused() -> None:
         unsigned(b'{"alg":1}'),
         unsigned(b'{"alg":"HS256","kid":1}'),
         unsigned(b'{"alg":"HS256","crit":["exp"],"exp":1}'),
+        unsigned(b'{"alg":"HS256","crit":null}'),
+        unsigned(b'{"alg":"HS256","crit":[]}'),
         unsigned(b'{"alg":"HS256"}', ".e3.0=.AA"),
         unsigned(b'{"alg":"HS256"}', ".e30.A"),
         unsigned(b'{"alg":"HS256"}', ".e30.AA=="),
