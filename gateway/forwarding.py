@@ -21,7 +21,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 from .about import USER_AGENT
 from .asgi import Scope
 from .config.structs import Backend, Endpoint, RouterSettings, Service
-from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Request
+from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]
@@ -31,6 +31,7 @@ ForwardQuery: TypeAlias = Callable[[Request], str]
 
 ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent")
 VIA = b"x-forwarded-via"
+CONNECTION = b"connection"
 UNLISTED = ("Content-Type",)
 """What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
 
@@ -93,6 +94,28 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
     return forward
 
 
+def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None:
+    """Takes out the headers that a client's ``Connection`` names (RFC 9110, 7.6.1).
+
+    It comes before every other guard, so that no header of the gateway's own is taken out: a claim,
+    a role, a login. What the gateway reads itself, the host and the client's address, stays. None:
+    the endpoint does not forward ``Connection``.
+    """
+    listed = _names(endpoint.input_headers)
+    if b"*" not in listed and CONNECTION not in listed:
+        return None
+    read = {b"host"} | _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+
+    def guard(request: Request) -> None:
+        values = _joined(request.headers, CONNECTION)
+        if values:
+            named = {token.strip().lower() for token in values.split(b",")} - read
+            named.add(CONNECTION)
+            request.headers = [header for header in request.headers if header[0] not in named]
+
+    return guard
+
+
 def build_filter(
     endpoint: Endpoint, service: Service, backend: Backend | None = None
 ) -> Callable[[Request], Request]:
@@ -125,8 +148,7 @@ def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]
     listed = _names(endpoint.input_headers or UNLISTED)
     if b"*" in listed:
         return EVERYTHING
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
-    of_client = _names(router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    of_client = _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
     return listed | of_client | {b"host", b"content-type", b"content-encoding"}
 
 
@@ -178,7 +200,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
 
     Unless the configuration says otherwise everybody is trusted, as in KrakenD.
     """
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    router = _router(service)
     if not router.forwarded_by_client_ip:
         return _remote
     names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
@@ -197,7 +219,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
 
 def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
     """Whether who connected is one of ``trusted_proxies``; everybody is where there are none."""
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    router = _router(service)
     if not router.trusted_proxies:
         return lambda scope: True
     is_trusted = _build_trust(router.trusted_proxies)
@@ -258,6 +280,10 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def _router(service: Service) -> RouterSettings:
+    return service.extra_config.get("router") or RouterSettings()
 
 
 def _exact(names: Sequence[str]) -> frozenset[bytes]:

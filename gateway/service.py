@@ -17,6 +17,7 @@ from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
 from .config.load import Loaded, load
 from .config.structs import DEFAULT_GRACE, Endpoint, Service
+from .forwarding import build_connection_guard
 from .router.app import build_app, build_management_app
 from .router.endpoint import Route
 
@@ -135,11 +136,12 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
-    guards = [
-        guard
+    guards = [build_connection_guard(endpoint, assembly.service)]
+    guards += [
+        row.guard(settings, endpoint, assembly)
         for row in assembly.catalog
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
-        and (guard := row.guard(settings, endpoint, assembly)) is not None
     ]
-    return Route(endpoint.method, endpoint, build_pipe(endpoint, assembly), guards)
+    pipe = build_pipe(endpoint, assembly)
+    return Route(endpoint.method, endpoint, pipe, [each for each in guards if each is not None])

@@ -6,10 +6,16 @@ import pytest
 
 from gateway.about import USER_AGENT
 from gateway.config.structs import Backend, Endpoint, RouterSettings, Service
-from gateway.forwarding import build_client_address, build_forward_headers
+from gateway.forwarding import (
+    build_client_address,
+    build_connection_guard,
+    build_forward_headers,
+)
 from gateway.proxy import Request
 
 Pairs = list[tuple[bytes, bytes]]
+
+FOR = b"x-forwarded-for"
 
 
 def asked(headers: Pairs, remote: str = "192.0.2.7") -> Request:
@@ -44,6 +50,33 @@ def test_everything_is_a_word_of_endpoints_only() -> None:
     assert forwarded(given, ("*",), ("*", "x-a")) == [(b"x-a", b"1")]
 
 
+def stripped(listed: tuple[str, ...], **settings: object) -> list[bytes]:
+    """The names that are left of a request whose Connection names nearly all of them."""
+    router = RouterSettings(**settings)  # type: ignore[arg-type]
+    service = Service(extra_config={"router": router})
+    guard = build_connection_guard(Endpoint(input_headers=listed), service)
+    request = asked(
+        [
+            *((b"connection", b"X-A, close"), (b"connection", b" x-real-ip ,HOST,x-forwarded-for")),
+            *((b"x-a", b"1"), (b"x-b", b"2"), (b"x-real-ip", b"::1"), (FOR, b"::2")),
+        ]
+    )
+    if guard is not None:
+        assert guard(request) is None
+    return [name for name, _ in request.headers]
+
+
+def test_what_connection_names_is_taken_out_but_for_what_the_gateway_reads() -> None:
+    assert stripped(("*",)) == [b"host", b"x-b", b"x-real-ip", FOR]
+    assert stripped(("Connection",), remote_ip_headers=("X-Real-Ip",)) == [
+        *(b"host", b"x-b", b"x-real-ip")
+    ]
+
+
+def test_an_endpoint_that_does_not_forward_connection_does_not_look_at_it() -> None:
+    assert stripped(("X-A",))[-4:] == [b"x-a", b"x-b", b"x-real-ip", FOR]
+
+
 def test_via_is_the_clients_unless_its_user_agent_is_forwarded() -> None:
     via = (b"x-forwarded-via", b"edge")
     assert via in forwarded([via], ("X-Forwarded-Via",))
@@ -57,7 +90,6 @@ def address(headers: Pairs, remote: str = "192.0.2.7", **settings: object) -> st
     return client_address(asked(headers, remote))
 
 
-FOR = b"x-forwarded-for"
 PROXIES = ("192.0.2.0/24", "10.0.0.0/8")
 
 

@@ -54,8 +54,6 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
     for name, value in headers:
         if name not in UNSENT:
             lines.append(name.title() + b": " + value)
-        elif name == b"connection":
-            return write_head(outgoing._replace(headers=_end_to_end(headers)), fixed)
     if referer:
         lines.append(b"Referer: " + referer.encode())
     if body or method in HAS_BODY:
@@ -64,17 +62,6 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or head.find(b"\0") >= 0:
         raise BackendFailure("invalid header field value")
     return head + fixed
-
-
-def _end_to_end(headers: Headers) -> Headers:
-    """Without what belongs to the client's connection."""
-    named = {
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
-    }
-    return [header for header in headers if header[0] not in named | {b"connection"}]
 
 
 def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoing | None:

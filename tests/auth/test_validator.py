@@ -120,6 +120,25 @@ async def test_claims_replace_headers_and_fill_paths(tmp_path: Path) -> None:
     assert (refused.status, len(service.requests)) == (500, 1)
 
 
+async def test_connection_takes_no_header_of_the_gateways_own_from_a_backend(
+    tmp_path: Path,
+) -> None:
+    config = validating(tmp_path / "jwk.json", propagate_claims=[["sub", "x-sub"]])
+    config["input_headers"] = ["*"]
+    named = b"X-Sub, Authorization, User-Agent, X-Forwarded-For, Content-Length, X-Mine"
+    with serving(echoing) as service:
+        host = service.url.replace("://", "://me:secret@")
+        config["backend"] = [{"host": [host], "url_pattern": "/", "disable_host_sanitize": True}]
+        config["extra_config"]["auth/validator"]["auth_header_name"] = "X-Token"
+        async with opened(config) as app:
+            token = (b"x-token", signed({"sub": "ann"}).encode())
+            mine = (b"x-mine", b"1")
+            reply = await get(app, "/a", "", [(b"connection", named), token, mine])
+    names = {name for name, _ in reply.json()["headers"]}
+    assert names >= {"x-sub", "authorization", "x-forwarded-for"}
+    assert "x-mine" not in names
+
+
 async def test_items_of_a_claim_may_be_headers_of_their_own(tmp_path: Path) -> None:
     config = validating(
         tmp_path / "jwk.json",
