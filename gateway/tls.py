@@ -58,5 +58,5 @@ def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
 def _load(path: str, load: Callable[[], object]) -> None:
     try:
         load()
-    except OSError as error:  # ssl.SSLError is one
-        log.error("client_tls: cannot use %s: %s", path, error.strerror or error)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        log.error("client_tls: cannot use %s: %s", path, getattr(error, "strerror", None) or error)

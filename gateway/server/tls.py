@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..config.findings import ConfigError, Findings
 from ..config.structs import Tls, TlsKey
@@ -21,12 +21,19 @@ log = logging.getLogger("gateway.server")
 
 T = TypeVar("T")
 
+NOT_IN_PEM = "not a certificate and its private key in PEM"
+NOT_FOR_HTTP3 = "not for HTTP/3"
+
 
 class Certificate(NamedTuple):
     """An SSLContext, or what QUIC has instead, and the names that clients may ask for to get it."""
 
     context: Any
     names: frozenset[str]
+
+
+Read: TypeAlias = Callable[[Findings], list[Certificate]]
+"""Reads certificates, and tells what is wrong with them. What is an error has no certificate."""
 
 
 class ServerTls:
@@ -39,7 +46,7 @@ class ServerTls:
     def __init__(self, settings: Tls) -> None:
         self._settings = settings
         self._listening: list[Listening] = []
-        _read_certificates(settings, ())
+        _read_at_start(partial(_read_certificates, settings, ()))
 
     def context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """For one server, which speaks these ``protocols`` (ALPN)."""
@@ -49,39 +56,37 @@ class ServerTls:
         return context
 
     def choice(self, load: Callable[[TlsKey], T]) -> Callable[[str], T]:
-        """What ``load`` makes of a certificate, by the name that a client asks for. It may raise
-        ValueError, TypeError and OSError.
-        """
-        return self._add(partial(load_certificates, self._settings, load)).chosen
+        """What ``load`` makes of a certificate, by the name that a client asks for."""
+        return self._add(partial(_load_each, self._settings, load, NOT_FOR_HTTP3)).chosen
 
-    def _add(self, read: Callable[[], list[Certificate]]) -> Listening:
+    def _add(self, read: Read) -> Listening:
         listening = Listening(read)
         self._listening.append(listening)
         return listening
 
     def reload(self) -> None:
-        """Read the files again, for connections to come. When that fails the old ones stay."""
-        try:
-            for listening in self._listening:
-                listening.reload()
-        except ConfigError as error:
-            log.error("the certificates stay as they are: %s", error)
-        else:
-            log.info("the certificates were read again")
+        """Read the files again, for connections to come. With any problem all servers keep the
+        certificates and the authorities that they have.
+        """
+        findings = Findings()
+        read = [listening.read(findings) for listening in self._listening]
+        if problems := dict.fromkeys(f"{each.path}: {each.text}" for each in findings):
+            log.error("the certificates stay as they are: %s", "; ".join(problems))
+            return
+        for listening, certificates in zip(self._listening, read, strict=True):
+            listening.certificates = certificates
+        log.info("the certificates were read again")
 
 
 class Listening:
     """The certificates of a server, which hands each connection to the one of its name."""
 
-    def __init__(self, read: Callable[[], list[Certificate]]) -> None:
-        self._read = read
-        self._certificates = read()
-
-    def reload(self) -> None:
-        self._certificates = self._read()
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        self.certificates = _read_at_start(read)
 
     def chosen(self, name: str) -> Any:
-        return choose(self._certificates, name).context
+        return choose(self.certificates, name).context
 
     def choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         """As OpenSSL asks it."""
@@ -110,58 +115,58 @@ def _at_root(settings: Tls) -> TlsKey:
     return TlsKey(public_key=settings.public_key, private_key=settings.private_key)
 
 
-def _read_certificates(settings: Tls, protocols: Sequence[str]) -> list[Certificate]:
-    def load(path: str, pair: TlsKey, findings: Findings) -> ssl.SSLContext | None:
-        context = _build_context(settings, protocols)
-        return context if _load(context, pair, path, findings) else None
-
-    return _load_each(settings, load)
-
-
-def load_certificates(settings: Tls, load: Callable[[TlsKey], Any]) -> list[Certificate]:
-    """What ``load`` makes of each; see ``choice``. Raises :class:`ConfigError`."""
-
-    def loaded(path: str, pair: TlsKey, findings: Findings) -> Any:
-        try:
-            return load(pair)
-        except (OSError, TypeError, ValueError) as error:
-            findings.error(path, f"not for HTTP/3: {error}")
-            return None
-
-    return _load_each(settings, loaded)
-
-
-def _load_each(
-    settings: Tls, load: Callable[[str, TlsKey, Findings], Any | None]
-) -> list[Certificate]:
-    """``load`` tells what is wrong with a certificate, and has nothing then."""
+def _read_at_start(read: Read) -> list[Certificate]:
+    """Raises :class:`ConfigError`. An authority that cannot be used is logged and left out, as in
+    KrakenD: fewer clients are trusted then.
+    """
     findings = Findings()
-    pairs = pairs_of(settings)
-    certificates = []
-    for path, pair in pairs:
-        context = load(path, pair, findings)
-        if context is not None:
-            # Nobody asks the only one for its names.
-            names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
-            certificates.append(Certificate(context, names))
+    certificates = read(findings)
     if findings.has_errors:
         raise ConfigError(findings)
+    for each in findings:
+        log.error("%s: %s", each.path, each.text)
     return certificates
 
 
-def _load(context: ssl.SSLContext, pair: TlsKey, path: str, findings: Findings) -> bool:
-    problems = [*_unreadable(pair.public_key), *_unreadable(pair.private_key)]
-    for problem in problems:
-        findings.error(path, problem)
-    if problems:
-        return False
-    try:
+def _read_certificates(
+    settings: Tls, protocols: Sequence[str], findings: Findings
+) -> list[Certificate]:
+    authorities = [*_usable_authorities(settings, findings)] if settings.enable_mtls else []
+
+    def load(pair: TlsKey) -> ssl.SSLContext:
+        context = _build_context(settings, protocols, authorities)
         # Without a password OpenSSL would ask the terminal for it.
         context.load_cert_chain(pair.public_key, pair.private_key, password=lambda: "")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        findings.error(path, f"not a certificate and its private key in PEM: {_told(error)}")
-        return False
-    return True
+        return context
+
+    return _load_each(settings, load, NOT_IN_PEM, findings)
+
+
+def load_certificates(settings: Tls, load: Callable[[TlsKey], object]) -> None:
+    """Try what :meth:`ServerTls.choice` does. Raises :class:`ConfigError`."""
+    _read_at_start(partial(_load_each, settings, load, NOT_FOR_HTTP3))
+
+
+def _load_each(
+    settings: Tls, load: Callable[[TlsKey], object], problem: str, findings: Findings
+) -> list[Certificate]:
+    """What ``load`` makes of each certificate; ``problem``: what it means that it cannot."""
+    pairs = pairs_of(settings)
+    certificates = []
+    for path, pair in pairs:
+        if unreadable := [*_unreadable(pair.public_key), *_unreadable(pair.private_key)]:
+            for text in unreadable:
+                findings.error(path, text)
+            continue
+        try:
+            context = load(pair)
+            # Nobody asks the only one for its names.
+            names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
+        except Exception as error:  # of OpenSSL, cryptography, aioquic: they have no common base
+            findings.error(path, f"{problem}: {_told(error)}")
+        else:
+            certificates.append(Certificate(context, names))
+    return certificates
 
 
 def _unreadable(file: str) -> Iterator[str]:
@@ -172,7 +177,7 @@ def _unreadable(file: str) -> Iterator[str]:
 
 
 def _told(error: Exception) -> str:
-    return getattr(error, "reason", None) or str(error)
+    return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
 def names_of(path: str) -> frozenset[str]:
@@ -196,7 +201,9 @@ class Impatient(ssl.SSLObject):
             return super().unwrap()
 
 
-def _build_context(settings: Tls, protocols: Sequence[str]) -> ssl.SSLContext:
+def _build_context(
+    settings: Tls, protocols: Sequence[str], authorities: Sequence[str]
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = Impatient
     restrict(
@@ -209,14 +216,27 @@ def _build_context(settings: Tls, protocols: Sequence[str]) -> ssl.SSLContext:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     if settings.enable_mtls:
-        _ask_for_certificates(context, settings)
+        _ask_for_certificates(context, settings, authorities)
     return context
 
 
-def _ask_for_certificates(context: ssl.SSLContext, settings: Tls) -> None:
+def _usable_authorities(settings: Tls, findings: Findings) -> Iterator[str]:
+    """Those of ``ca_certs`` that OpenSSL can read."""
+    for place, path in enumerate(settings.ca_certs):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            problem = getattr(error, "strerror", None) or str(error)
+            findings.warning(f"$.tls.ca_certs[{place}]", f"cannot use {path}: {problem}")
+        else:
+            yield path
+
+
+def _ask_for_certificates(
+    context: ssl.SSLContext, settings: Tls, authorities: Sequence[str]
+) -> None:
     """Whoever comes must show a certificate of one of these authorities.
 
-    A file that cannot be used is logged and left out, as in KrakenD: fewer are trusted then.
     The roots that stand in the server's own certificate files count too (lura); what else
     stands there does not: it may be an authority that signs for the whole world.
     """
@@ -228,11 +248,8 @@ def _ask_for_certificates(context: ssl.SSLContext, settings: Tls) -> None:
     context.options |= ssl.OP_NO_TICKET
     if not settings.disable_system_ca_pool:
         context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-    for path in settings.ca_certs:
-        try:
-            context.load_verify_locations(path)
-        except OSError as error:
-            log.error("tls: cannot use %s: %s", path, error.strerror or error)
+    for path in authorities:
+        context.load_verify_locations(path)
     for pair in settings.keys:
         for root in _roots(pair.public_key):
             context.load_verify_locations(cadata=root)

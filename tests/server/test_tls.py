@@ -8,12 +8,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 import trustme
 from anyio import to_thread
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from gateway import ConfigError
 from gateway.config.structs import Tls, TlsKey
@@ -310,7 +314,139 @@ async def test_certificates_are_read_again_while_connections_are_open(
             tls.reload()
             assert (await see(port, trusting())).names == {"new.test"}
     assert "the certificates were read again" in caplog.text
-    assert "the certificates stay as they are: error: $.tls.keys[0]" in caplog.text
+    assert "the certificates stay as they are: $.tls.keys[0]" in caplog.text
+
+
+def has_odd_names(key: TlsKey) -> None:
+    """Give it a certificate whose subject alternative name is none."""
+    path = Path(key.public_key)
+    old = x509.load_pem_x509_certificate(path.read_bytes())
+    private: Any = load_pem_private_key(Path(key.private_key).read_bytes(), None)
+    builder = (
+        x509.CertificateBuilder(old.issuer, old.subject, private.public_key())
+        .serial_number(1)
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+    )
+    names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x7f\xff")
+    certificate = builder.add_extension(names, critical=False).sign(private, SHA256())
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+
+
+def is_empty(file: str) -> None:
+    Path(file).write_bytes(b"")
+
+
+def has_broken_chain(key: TlsKey) -> None:
+    with Path(key.public_key).open("ab") as file:
+        file.write(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+
+
+BREAKAGES: dict[str, Callable[[TlsKey], object]] = {
+    "names that do not parse": has_odd_names,
+    "an empty certificate": lambda key: is_empty(key.public_key),
+    "an empty key": lambda key: is_empty(key.private_key),
+    "no certificate": lambda key: Path(key.public_key).unlink(),
+    "no key": lambda key: Path(key.private_key).unlink(),
+    "a certificate that is a key": lambda key: shutil.copy(key.private_key, key.public_key),
+    "a chain that breaks off": has_broken_chain,
+}
+
+
+@pytest.fixture(params=BREAKAGES)
+def spoil(request: pytest.FixtureRequest) -> Callable[[TlsKey], object]:
+    return BREAKAGES[request.param]
+
+
+def test_a_certificate_that_does_not_parse_stops_the_start_with_its_path(
+    make_key: Callable[..., TlsKey], spoil: Callable[[TlsKey], object]
+) -> None:
+    keys = (make_key("a.test"), make_key("b.test", file="other"))
+    spoil(keys[1])
+    with pytest.raises(ConfigError) as error:
+        ServerTls(Tls(keys=keys))
+    assert [each.path for each in error.value.findings] == ["$.tls.keys[1]"]
+
+
+async def test_what_does_not_parse_at_a_hangup_leaves_the_old_certificates(
+    server: ServerName,
+    make_key: Callable[..., TlsKey],
+    spoil: Callable[[TlsKey], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keys = (make_key("a.test"), make_key("b.test", file="other"))
+    settings = serve_settings(server, keys=keys)
+    assert settings.tls is not None
+    async with serving(hello, settings) as (port, _):
+        make_key("new.test")
+        spoil(keys[1])
+        settings.tls.reload()
+        for name in ("a.test", "b.test"):
+            assert (await see(port, trusting(), name)).names == {name}
+        make_key("b.test", file="other")
+        settings.tls.reload()
+        assert (await see(port, trusting(), "new.test")).names == {"new.test"}
+    (line,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert line.startswith("the certificates stay as they are: $.tls.keys[1]: ")
+
+
+@pytest.mark.parametrize("spoil_file", [is_empty, lambda file: Path(file).unlink()])
+async def test_an_authority_that_is_of_no_use_at_a_hangup_stays_as_it_was(
+    server: ServerName,
+    make_key: Callable[..., TlsKey],
+    spoil_file: Callable[[str], object],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clients, path = trustme.CA(), str(tmp_path / "clients.pem")
+    clients.cert_pem.write_to_path(path)
+    settings = serve_settings(
+        server,
+        keys=(make_key("a.test"),),
+        enable_mtls=True,
+        disable_system_ca_pool=True,
+        ca_certs=(path,),
+    )
+    assert settings.tls is not None
+    known = trusting(clients.issue_cert("me@clients.test"))
+    async with serving(hello, settings) as (port, _):
+        make_key("new.test")
+        spoil_file(path)
+        settings.tls.reload()
+        assert (await see(port, known)).names == {"a.test"}
+    assert f"stay as they are: $.tls.ca_certs[0]: cannot use {path}: " in caplog.text
+
+
+def test_servers_of_tcp_and_of_http3_keep_the_old_certificate_together(
+    make_key: Callable[..., TlsKey],
+) -> None:
+    key = make_key("a.test")
+    tls = ServerTls(Tls(keys=(key,)))
+
+    def load(pair: TlsKey) -> bytes:
+        content = Path(pair.public_key).read_bytes()
+        if b"for TCP alone" in content:
+            raise IndexError
+        return content
+
+    of_tcp, of_http3 = tls.context(()), tls.choice(load)
+    connection, old = SimpleNamespace(context=None), of_http3("")
+
+    def chosen() -> object:
+        assert of_tcp.sni_callback is not None
+        of_tcp.sni_callback(connection, None, of_tcp)  # type: ignore[arg-type]
+        return connection.context
+
+    assert chosen() is of_tcp
+    make_key("new.test")
+    with Path(key.public_key).open("ab") as file:
+        file.write(b"for TCP alone")
+    tls.reload()
+    assert (chosen(), of_http3("")) == (of_tcp, old)
+    make_key("new.test")
+    tls.reload()
+    assert chosen() is not of_tcp
+    assert of_http3("") != old
 
 
 def test_every_file_that_is_of_no_use_is_told(

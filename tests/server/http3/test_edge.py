@@ -269,9 +269,12 @@ async def test_a_client_gets_the_certificate_it_asks_for_also_after_a_change(
             write(tmp_path, "a", "new.test")
             tls.reload()
             assert await shown(None) == ["new.test"]
-            (tmp_path / "a.key").write_text("nothing")
-            tls.reload()
-            assert await shown(None) == ["new.test"]
+            for content in ("nothing", ""):
+                for file in ("a.key", "a.pem"):
+                    write(tmp_path, "a", "newer.test")
+                    (tmp_path / file).write_text(content)
+                    tls.reload()
+                    assert await shown(None) == ["new.test"]
             assert (await client.answered(client.get())).status == 200
 
 
