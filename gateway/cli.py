@@ -21,20 +21,20 @@ from msgspec.structs import replace
 from .about import VERSION
 from .audit import audit
 from .audit.report import as_json, as_table
-from .audit.rule import SEVERITIES
+from .audit.rule import SEVERITIES as AUDIT_SEVERITIES
 from .catalog import CATALOG
-from .check import check
 from .check.dump import dump
-from .config.findings import ConfigError
+from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
 from .errors import GatewayError
+from .prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
 from .server.signals import call_on_hangup, stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import supervise
-from .service import Gateway, open_gateway, try_build
+from .service import Gateway, log_warnings, open_gateway
 from .tasks import open_tasks
 
 GC_THRESHOLD = 5_000
@@ -83,13 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("-l", "--lint", action="store_true", help="warnings count as errors")
     checking.add_argument("-n", "--lint-no-network", action="store_true", help="as -l")
     checking.add_argument(
-        "-t", "--test-gin-routes", action="store_true", help="build everything, too"
+        "-t", "--test-gin-routes", action="store_true", help="always on: everything is built"
     )
     checking.set_defaults(command=check_command)
 
     auditing = commands.add_parser("audit", help="say what a configuration could do better")
     _add_config(auditing)
-    auditing.add_argument("-s", "--severity", default=",".join(SEVERITIES), metavar="A,B")
+    auditing.add_argument("-s", "--severity", default=",".join(AUDIT_SEVERITIES), metavar="A,B")
     auditing.add_argument("-i", "--ignore", default="", metavar="RULES", help="e.g. 1.2.1,8.1.3")
     auditing.add_argument("-I", "--ignore-file", metavar="FILE", help="a rule on each line")
     auditing.add_argument("-f", "--format", choices=("table", "json"), default="table")
@@ -118,16 +118,18 @@ def version_command(options: argparse.Namespace) -> int:
 
 def check_command(options: argparse.Namespace) -> int:
     """1 for an error; with ``-l`` also for what the loader remarks on, as KrakenD's linter does."""
-    loaded = load(options.config, CATALOG)
-    for finding in (*loaded.findings, *check(loaded.service)):
-        print(finding)
+    try:
+        loaded, _ = prepare(options.config)
+    except ConfigError as error:
+        print(*lines(error.findings, SEVERITIES), sep="\n")
+        return 1
+    for line in lines(loaded.all_findings, SEVERITIES):
+        print(line)
     if options.debug:
         print(*dump(loaded.service, options.indent, options.debug), sep="\n")
-    if options.test_gin_routes:
-        anyio.run(try_build, loaded)
-    serve_settings(loaded.service)  # reads certificates
-    if loaded.findings and (options.lint or options.lint_no_network):
-        print("Not as it should be.")
+    warnings = sum(each.severity == "warning" for each in loaded.findings)
+    if warnings and (options.lint or options.lint_no_network):
+        print(f"Lint failed: {count(warnings, 'warning')}.")
         return 1
     print("Syntax OK!")
     return 0
@@ -137,8 +139,10 @@ def audit_command(options: argparse.Namespace) -> int:
     """1 when there is something to recommend."""
     loaded = load(options.config, CATALOG)
     severities = options.severity.upper().replace(" ", "").split(",")
-    if unknown := set(severities) - set(SEVERITIES):
-        raise GatewayError(f"no severities: {', '.join(sorted(unknown))}; {', '.join(SEVERITIES)}")
+    if unknown := set(severities) - set(AUDIT_SEVERITIES):
+        raise GatewayError(
+            f"no severities: {', '.join(sorted(unknown))}; {', '.join(AUDIT_SEVERITIES)}"
+        )
     ignored = options.ignore.replace(" ", "").split(",")
     if options.ignore_file:
         try:
@@ -162,11 +166,13 @@ def demo_command(options: argparse.Namespace) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     _configure_logging(options.debug)
-    loaded = load(options.config, CATALOG, _environment(options))
-    settings = serve_settings(loaded.service, options.server)
+    environ = _environment(options)
     if options.worker is None:
-        for finding in (*loaded.findings, *check(loaded.service)):
-            print(finding, file=sys.stderr)
+        loaded, settings = prepare(options.config, environ, options.server)
+        log_warnings(loaded)
+    else:  # the parent has looked at it
+        loaded = load(options.config, CATALOG, environ)
+        settings = serve_settings(loaded.service, options.server)
     if options.workers > 1 and options.worker is None:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
         has_tls = settings.tls is not None
@@ -263,13 +269,13 @@ def _banner(
     parts = (
         chosen_server(settings),
         "asyncio, uvloop" if suits_uvloop(settings, library) else library,
-        _count(options.workers, "worker"),
-        _count(len(loaded.service.endpoints), "endpoint"),
+        count(options.workers, "worker"),
+        count(len(loaded.service.endpoints), "endpoint"),
     )
     return f"gateway {VERSION} on {where} ({', '.join(parts)})"
 
 
-def _count(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 

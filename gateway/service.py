@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,11 +16,16 @@ from .assembly import Assembly, Catalog
 from .bridge import open_asyncio_side
 from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
-from .config.load import Loaded, load
+from .check import examine
+from .config.findings import ConfigError, Findings, lines
+from .config.load import Loaded
 from .config.structs import DEFAULT_GRACE, Endpoint, Service
+from .errors import GatewayError
 from .forwarding import build_connection_guard
 from .router.app import build_app, build_management_app
 from .router.endpoint import Route
+
+log = logging.getLogger("gateway.config")
 
 
 class Gateway:
@@ -36,7 +42,7 @@ class Gateway:
         self._agents = _build_agents(service, assembly)
         app = build_app(
             service,
-            [_build_route(endpoint, assembly) for endpoint in service.endpoints],
+            _build_routes(service, assembly),
             readiness=self.readiness,
             agents=self._last_seen,
             version=VERSION,
@@ -86,13 +92,18 @@ async def open_gateway(
     """Open a gateway in any AnyIO program, on asyncio or Trio.
 
     ``config``: a file's path, its content, the decoded document, or what :func:`load` returned.
-    Does not wait for brokers. Raises :class:`ConfigError` with every problem of the file.
+    Does not wait for brokers. Logs warnings of a configuration that it loads itself. Raises
+    :class:`ConfigError` with every problem of the file.
     """
-    loaded = config if isinstance(config, Loaded) else load(config, catalog)
+    if isinstance(config, Loaded):
+        loaded = config
+    else:
+        loaded = examine(config, catalog)
+        log_warnings(loaded)
     async with AsyncExitStack() as stack:
         side = await stack.enter_async_context(open_asyncio_side())
         assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
-        gateway = Gateway(loaded.service, assembly)
+        gateway = _build(loaded, assembly)
         for resource in assembly.resources.values():
             await stack.enter_async_context(resource.opened())
         yield gateway
@@ -101,7 +112,20 @@ async def open_gateway(
 async def try_build(loaded: Loaded, catalog: Catalog = CATALOG) -> None:
     """Build what :func:`open_gateway` builds, and open nothing. Raises what it would raise."""
     async with open_asyncio_side() as side:
-        Gateway(loaded.service, Assembly(loaded.service, catalog, side))
+        _build(loaded, Assembly(loaded.service, catalog, side))
+
+
+def log_warnings(loaded: Loaded) -> None:
+    """One line each; equal ones are one line."""
+    for line in lines(loaded.all_findings, ("warning",)):
+        log.warning("%s", line.removeprefix("warning: "))
+
+
+def _build(loaded: Loaded, assembly: Assembly) -> Gateway:
+    try:
+        return Gateway(loaded.service, assembly)
+    except ConfigError as error:
+        raise ConfigError(loaded.places.of_service(error.findings)) from error
 
 
 def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
@@ -133,6 +157,20 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
             service.extra_config[row.namespace], service, assembly
         ).items()
     }
+
+
+def _build_routes(service: Service, assembly: Assembly) -> list[Route]:
+    """Raises :class:`ConfigError` with every endpoint that cannot be built."""
+    routes = []
+    problems = Findings()
+    for number, endpoint in enumerate(service.endpoints):
+        try:
+            routes.append(_build_route(endpoint, assembly))
+        except GatewayError as error:
+            problems.error(f"$.endpoints[{number}]", str(error))
+    if problems.has_errors:
+        raise ConfigError(problems)
+    return routes
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +33,106 @@ def test_check_refuses_with_one_line_for_each_problem(
     path = tmp_path / "bad.json"
     path.write_text(json.dumps({"version": 2, "port": "x"}))
     assert main(["check", "-c", str(path)]) == 1
-    told = capsys.readouterr()
-    assert told.err.splitlines() == [
-        'error: $.port: expected a whole number, found the text "x"',
-        "error: $.version: expected 3, found the number 2",
+    assert capsys.readouterr().out.splitlines() == [
+        f'error: {path}: $.port: expected a whole number, found the text "x"',
+        f"error: {path}: $.version: expected 3, found the number 2",
     ]
-    assert "Syntax OK!" not in told.out
+
+
+def consumer(path: str, **settings: Any) -> dict[str, Any]:
+    known = {"name": "q", "exchange": "x", "durable": True, "prefetch_count": 500, **settings}
+    backend = {
+        "host": ["amqp://127.0.0.1:1"],
+        "disable_host_sanitize": True,
+        "extra_config": {"backend/amqp/consumer": known},
+    }
+    return {"endpoint": path, "backend": [backend]}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    def written(*endpoints: dict[str, Any], **root: Any) -> str:
+        path = tmp_path / "shop.json"
+        document = {"version": 3, "listen_ip": "127.0.0.1", "endpoints": endpoints, **root}
+        path.write_text(json.dumps(document))
+        return str(path)
+
+    return written
+
+
+def test_where_nothing_is_wrong_check_says_nothing(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "-c", write(consumer("/a"))]) == 0
+    assert capsys.readouterr() == ("Syntax OK!\n", "")
+
+
+def test_check_prints_hints_and_run_does_not(
+    write: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = write(consumer("/a", prefetch_count=10, wait="1s", auto_ack=True))
+    assert main(["check", "-c", file]) == 0
+    *found, last = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in found] == ["warning", "hint", "hint"]
+    assert last == "Syntax OK!"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["run", "-c", file, "-p", str(taken.getsockname()[1])]) == 1
+    told = [record for record in caplog.records if record.name == "gateway.config"]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert "auto_ack" in told[0].getMessage()
+
+
+def test_a_finding_names_the_file_the_path_and_the_endpoint(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left_out = {"endpoint": "/p", "method": "PURGE", "backend": [{}]}
+    file = write(left_out, {"endpoint": "/b", "method": "POST", "backend": []})
+    assert main(["check", "-c", file]) == 1
+    assert (
+        f"error: {file}: POST /b: $.endpoints[1].backend: expected at least one backend"
+        in capsys.readouterr().out.splitlines()
+    )
+
+
+def test_equal_findings_are_one_line(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(*(consumer(f"/{number}", wait="1s") for number in range(84)))
+    assert main(["check", "-c", file]) == 0
+    found, _ = capsys.readouterr().out.splitlines()
+    assert found == (
+        f'hint: {file}: GET /0: $.endpoints[0].backend[0].extra_config["backend/amqp/consumer"]: '
+        "only this gateway knows: wait (and 83 more)"
+    )
+
+
+def test_errors_and_remarks_on_other_endpoints_come_together(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(
+        consumer("/a", auto_ack="perhaps"), consumer("/b", auto_ack=True), tls={"keys": [{}]}
+    )
+    assert main(["check", "-c", file]) == 1
+    where = '.backend[0].extra_config["backend/amqp/consumer"]'
+    truth = 'expected true or false, found the text "perhaps"'
+    once = "auto_ack: at most once; a client that goes away takes its message with it"
+    found = [line.replace(f"{file}: ", "") for line in capsys.readouterr().out.splitlines()]
+    assert found == [
+        "error: $.tls.keys[0].public_key: expected the path of a PEM file",
+        "error: $.tls.keys[0].private_key: expected the path of a PEM file",
+        f"error: GET /a: $.endpoints[0]{where}.auto_ack: {truth}",
+        f"warning: GET /b: $.endpoints[1]{where}: {once}",
+    ]
+
+
+def test_lint_says_how_many_warnings_there_are(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(consumer("/a", auto_ack=True), nosuch=1)
+    assert main(["check", "-l", "-c", file]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "Lint failed: 1 warning."
 
 
 def test_run_refuses_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

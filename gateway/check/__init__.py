@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..amqp.settings import AGENT_OURS, CONSUMER_OURS, PRODUCER_OURS
-from ..config.findings import Finding
+from ..config.extra import Row
+from ..config.findings import ConfigError, Finding, part_of
+from ..config.load import Loaded, survey
 from ..config.structs import Agent, Backend, Endpoint, Service
 from .agent import NAMESPACE as AGENT
 from .agent import check_agent
@@ -32,8 +37,37 @@ CHECKS: dict[str, tuple[Callable[[Any, Endpoint, str], Iterator[Finding]], froze
 """For backends by their namespace: what remarks on it, and the keys that KrakenD does not have."""
 
 
+def examine(
+    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    catalog: Sequence[Row],
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """As :func:`gateway.config.load.load`, and with the remarks of :func:`check`.
+
+    Raises :class:`ConfigError` with all of them when one is an error.
+    """
+    loaded = with_remarks(survey(source, catalog, environ))
+    if any(each.severity == "error" for each in loaded.all_findings):
+        raise ConfigError(loaded.all_findings)
+    return loaded
+
+
+def with_remarks(loaded: Loaded) -> Loaded:
+    """With what :func:`check` finds; an endpoint with an error is left out, and everything when the
+    root's ``extra_config`` has one: a remark may be no more than a consequence.
+    """
+    errors = [each.path for each in loaded.findings if each.severity == "error"]
+    if any(path.startswith("$.extra_config") for path in errors):
+        return loaded
+    faulty = set(map(part_of, errors))
+    found = loaded.places.of_service(check(loaded.service))
+    return replace(
+        loaded, remarks=tuple(each for each in found if part_of(each.path) not in faulty)
+    )
+
+
 def check(service: Service) -> Iterator[Finding]:
-    """Remarks on a configuration that was loaded without errors."""
+    """Remarks on a service; the paths have its positions, not those of the file."""
     yield from check_tls(service)
     yield from check_security(service)
     yield from check_revoker(service)
@@ -60,7 +94,7 @@ def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     settings = agent.extra_config.get(AGENT)
     if settings is not None and (used := sorted(AGENT_OURS & changed(settings))):
         where = f'{path}.extra_config["{AGENT}"]'
-        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+        yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
 
 
 def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
@@ -73,7 +107,7 @@ def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[
         where = f'{path}.extra_config["{namespace}"]'
         yield from remark_on(settings, endpoint, where)
         if used := sorted(ours & changed(settings)):
-            yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+            yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
     yield from check_breaker(backend, path)
     yield from check_cache(backend, endpoint, path)
     for key in ("input_headers", "input_query_strings"):

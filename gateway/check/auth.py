@@ -65,7 +65,7 @@ def _check_validator(endpoint: Endpoint, path: str, service: Service) -> Iterato
     for key, text in chain.from_iterable(remarks):
         yield Finding(f"{where}.{key}", "warning", text)
     if used := sorted(VALIDATOR_OURS & changed(settings)):
-        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+        yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
 
 
 def check_revoker(service: Service) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def check_revoker(service: Service) -> Iterator[Finding]:
     for key, text in _revoking(settings, gateway):
         yield Finding(f"{where}.{key}", "warning", text)
     if used := sorted(REVOKER_OURS & changed(settings)):
-        yield Finding(where, "warning", f"only this gateway knows: {', '.join(used)}")
+        yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
 
 
 def check_clients(service: Service) -> Iterator[Finding]:

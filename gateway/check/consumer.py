@@ -73,14 +73,13 @@ def _delivery_limit(settings: ConsumerSettings) -> str | None:
 
 CONSUMER_RULES: tuple[Rule, ...] = (
     _prefetch_size,
-    _no_prefetch,
-    _small_prefetch,
     _auto_ack,
     _exclusive,
     _delete,
     _not_durable,
     _delivery_limit,
 )
+HINTS: tuple[Rule, ...] = (_no_prefetch, _small_prefetch)
 
 
 def check_consumer(settings: ConsumerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:
@@ -88,6 +87,9 @@ def check_consumer(settings: ConsumerSettings, endpoint: Endpoint, where: str) -
     for rule in CONSUMER_RULES:
         if text := rule(settings):
             yield Finding(where, "warning", text)
+    for rule in HINTS:
+        if text := rule(settings):
+            yield Finding(where, "hint", text)
     if endpoint.concurrent_calls > 1:
         text = "concurrent_calls counts as 1: more would take messages for nothing"
         yield Finding(where, "warning", text)

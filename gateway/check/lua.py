@@ -25,6 +25,8 @@ def check_lua(extra: Mapping[str, Any], path: str, *, is_agent: bool = False) ->
             where = f'{path}.extra_config["{namespace}"]'
             for text in _remarks(settings, namespace, is_agent=is_agent):
                 yield Finding(where, "warning", text)
+            if settings.max_instructions != LuaSettings().max_instructions:
+                yield Finding(where, "hint", "only this gateway knows: max_instructions")
 
 
 def _remarks(settings: LuaSettings, namespace: str, *, is_agent: bool) -> Iterator[str]:
@@ -40,5 +42,3 @@ def _remarks(settings: LuaSettings, namespace: str, *, is_agent: bool) -> Iterat
         yield f"{found.strip()}: no such thing is in the sandbox, the script will fail"
     if not settings.allow_open_libs and (found := LIBRARIES.search(code)):
         yield f"{found[0]}...: such libraries are there with allow_open_libs alone"
-    if settings.max_instructions != LuaSettings().max_instructions:
-        yield "only this gateway knows: max_instructions"

@@ -1,39 +1,114 @@
-"""What is to be said about a configuration: one line each, with the JSON path."""
+"""What is to be said about a configuration: one line each, with the file and the JSON path.
+
+An error stops the start. A warning names what is probably not meant. A hint names what is right and
+good to know: ``run`` does not print it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import GatewayError
 
-Severity: TypeAlias = Literal["error", "warning"]
-
+Severity: TypeAlias = Literal["error", "warning", "hint"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")
 
 _BEFORE_AT = re.compile(r"(?<![^\s\"'])[^\s\"']+@")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+_INDEX = re.compile(r"\[\d+\]")
+_PART = re.compile(r"\$\.(endpoints|async_agent)\[(\d+)\]")
+
+
 class Finding(Struct, frozen=True):
-    """``path``: as in ``$.endpoints[0].backend[1].host``. ``text`` carries no credentials."""
+    """``path``: as in ``$.endpoints[0].backend[1].host``. ``text`` carries no credentials.
+
+    ``name``: of the endpoint or agent that the path leads into; ``file``: the configuration.
+    """
 
     path: str
     severity: Severity
     text: str
+    name: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.path}: {self.text}"
+        return f"{self.severity}: {self.line()}"
+
+    def line(self, others: int = 0) -> str:
+        """Without the severity; ``others``: how many places have the same finding."""
+        path = "" if self.file and self.path == "$" else self.path
+        where = ": ".join(filter(None, (self.file, self.name, path)))
+        more = f" (and {others} more)" if others else ""
+        return f"{where}: {self.text}{more}"
 
 
 class ConfigError(GatewayError):
-    """A configuration that cannot be used. ``findings``: all of it, warnings included."""
+    """A configuration that cannot be used. ``findings``: all of it, warnings and hints included."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
-        super().__init__("\n".join(map(str, self.findings)))
+        super().__init__("\n".join(lines(self.findings, ("error", "warning"))))
+
+
+def lines(findings: Iterable[Finding], severities: Sequence[Severity]) -> Iterator[str]:
+    """A line for each finding, the most severe ones first. What is true of several places is one
+    line, with the first place and the number of the others.
+    """
+    groups: dict[tuple[Severity, str, str], list[Finding]] = {}
+    for each in findings:
+        groups.setdefault((each.severity, _INDEX.sub("", each.path), each.text), []).append(each)
+    for severity in severities:
+        for (found, _, _), group in groups.items():
+            if found == severity:
+                yield f"{severity}: {group[0].line(len(group) - 1)}"
+
+
+def part_of(path: str) -> str:
+    """The path of the endpoint or agent that a path leads into; else "$"."""
+    found = _PART.match(path)
+    return found[0] if found else "$"
+
+
+class Places(Struct, frozen=True):
+    """Where the parts of a service are in its file, which also has parts that were left out.
+
+    ``endpoints``, ``async_agent``: positions in the file, by those in the service. ``names``: of
+    endpoints and agents, by their paths in the file.
+    """
+
+    file: str = ""
+    endpoints: tuple[int, ...] = ()
+    async_agent: tuple[int, ...] = ()
+    names: dict[str, str] = {}
+
+    def of_service(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Findings whose paths have positions in the service, as findings in the file."""
+        for each in findings:
+            path, text = self.in_file(each.path), self.in_file(each.text)
+            yield self.named(Finding(path, each.severity, on_one_line(text)))
+
+    def in_file(self, text: str) -> str:
+        """A text in which paths of the service become those of the file."""
+
+        def replaced(found: re.Match[str]) -> str:
+            positions: tuple[int, ...] = getattr(self, found[1])
+            number = int(found[2])
+            return f"$.{found[1]}[{positions[number] if number < len(positions) else number}]"
+
+        return _PART.sub(replaced, text)
+
+    def named(self, finding: Finding) -> Finding:
+        """With the file, and the name of the endpoint or agent."""
+        if finding.path != "$" and not finding.path.startswith("$."):
+            return finding  # of a template or of the environment
+        return replace(finding, name=self.names.get(part_of(finding.path), ""), file=self.file)
 
 
 class Findings:
@@ -47,6 +122,9 @@ class Findings:
 
     def warning(self, path: str, text: str) -> None:
         self._add(path, "warning", text)
+
+    def hint(self, path: str, text: str) -> None:
+        self._add(path, "hint", text)
 
     def _add(self, path: str, severity: Severity, text: str) -> None:
         self._found.append(Finding(on_one_line(path), severity, on_one_line(text)))

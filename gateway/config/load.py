@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from . import rules
 from .extra import ExtraConfig, Row
-from .findings import ConfigError, Finding, Findings, key_path
-from .read import Document, read_document
+from .findings import ConfigError, Finding, Findings, Places, key_path
+from .read import Document, file_of, read_document
 from .secrets import substitute, substitute_in
 from .structs import Service
 from .walk import Walker, show
@@ -23,31 +23,68 @@ REDIS_SECRETS = ("address", "user_name", "password")
 
 
 class Loaded(Struct, frozen=True):
-    """A configuration that can be run, and what there is to remark on it."""
+    """A configuration, what the loader found, and where its parts are in the file.
+
+    ``remarks``: what :func:`gateway.check.examine` found besides.
+    """
 
     service: Service
     findings: tuple[Finding, ...]
+    places: Places = Places()
+    remarks: tuple[Finding, ...] = ()
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        return (*self.findings, *self.remarks)
 
 
 def load(
     source: str | os.PathLike[str] | bytes | Mapping[str, Any],
     catalog: Sequence[Row],
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Load a configuration: a path, the content of one, or a decoded document.
 
-    Raises :class:`ConfigError` with all findings when one of them is an error.
+    ``environ``: the environment variables, by default those of the process. Raises
+    :class:`ConfigError` with all findings when one of them is an error.
     """
+    loaded = survey(source, catalog, environ)
+    if any(each.severity == "error" for each in loaded.findings):
+        raise ConfigError(loaded.findings)
+    return loaded
+
+
+def survey(
+    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    catalog: Sequence[Row],
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """As :func:`load`; with errors the service is what is left without the faulty settings.
+
+    Raises :class:`ConfigError` for what cannot be read at all.
+    """
+    environ = os.environ if environ is None else environ
+    file = file_of(source)
     findings = Findings()
-    document = _overridden(read_document(source, environ, findings), environ, findings)
+    loader = _Loader(catalog, environ, findings)
     try:
-        loader = _Loader(catalog, environ, findings)
-        service = loader.service(document)
+        document = _overridden(read_document(source, environ, findings), environ, findings)
+        service = _converted(loader.service(document), findings)
     except RecursionError as error:
-        raise ConfigError([Finding("$", "error", "nested too deeply")]) from error
-    if findings.has_errors:
-        raise ConfigError(findings)
-    return Loaded(msgspec.convert(service, Service), tuple(findings))
+        raise ConfigError([Finding("$", "error", "nested too deeply", file=file)]) from error
+    except ConfigError as error:
+        raise ConfigError(map(Places(file).named, error.findings)) from error
+    places = loader.places(file)
+    return Loaded(service, tuple(map(places.named, findings)), places)
+
+
+def _converted(document: Document, findings: Findings) -> Service:
+    try:
+        return msgspec.convert(document, Service)
+    except msgspec.ValidationError as error:
+        if not findings.has_errors:
+            findings.error("$", str(error))
+        return Service()
 
 
 def _overridden(document: Document, environ: Mapping[str, str], findings: Findings) -> Document:
@@ -83,6 +120,13 @@ class _Loader:
         self._sources = _names(row for row in catalog if row.agent is not None)
         self._seen: dict[tuple[str, str], str] = {}
         self._parameters: dict[str, tuple[str, str]] = {}
+        self._names: dict[str, str] = {}
+        self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}
+
+    def places(self, file: str) -> Places:
+        """Where the parts of the service are that was read."""
+        kept = self._kept
+        return Places(file, tuple(kept["endpoints"]), tuple(kept["async_agent"]), self._names)
 
     def service(self, document: Document) -> Document:
         findings = self._findings
@@ -93,16 +137,25 @@ class _Loader:
         rules.check_tls(root.get("tls"), "$.tls", findings)
         self._is_rest = not root.get("disable_rest")
         root["host"] = self._root_hosts(root.get("host", ()))
-        root["endpoints"] = _kept(
-            self._endpoint(raw, root, f"$.endpoints[{place}]")
-            for place, raw in _objects(root.get("endpoints", ()))
-        )
-        root["async_agent"] = _kept(
-            self._agent(raw, root, number) for number, raw in _objects(root.get("async_agent", ()))
-        )
+        root["endpoints"] = self._parts("endpoints", root, self._endpoint)
+        root["async_agent"] = self._parts("async_agent", root, self._agent)
         extra = self._with_redis_secrets(root.get("extra_config", {}))
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
+
+    def _parts(
+        self,
+        key: str,
+        root: Document,
+        build: Callable[[Document, Document, int], Document | None],
+    ) -> list[Document]:
+        """The endpoints or the agents that are not left out."""
+        parts = []
+        for number, raw in _objects(root.get(key, ())):
+            if (part := build(raw, root, number)) is not None:
+                self._kept[key].append(number)
+                parts.append(part)
+        return parts
 
     def _root_hosts(self, hosts: Sequence[str]) -> list[str]:
         """Brokers may stand here too; KrakenD's sanitizer refuses them."""
@@ -122,6 +175,7 @@ class _Loader:
         """None for one that nobody can feed: KrakenD leaves it out."""
         path = f"$.async_agent[{number}]"
         agent = {"name": f"AsyncAgent-{number + 1:02}", **raw}
+        self._names[path] = f"agent {agent['name']}"
         consumer = {"timeout": root.get("timeout", 2.0), **raw.get("consumer", {})}
         agent["consumer"] = {**consumer, "workers": max(1, consumer.get("workers", 1))}
         extra = self._with_secrets(raw.get("extra_config", {}), f"{path}.extra_config")
@@ -171,8 +225,8 @@ class _Loader:
         ]
         return {**extra, "redis": {**redis, "connection_pools": pools}}
 
-    def _endpoint(self, raw: Document, root: Document, path: str) -> Document | None:
-        findings = self._findings
+    def _endpoint(self, raw: Document, root: Document, number: int) -> Document | None:
+        findings, path = self._findings, f"$.endpoints[{number}]"
         endpoint = {
             "timeout": root.get("timeout", 2.0),
             "cache_ttl": root.get("cache_ttl", 0.0),
@@ -181,6 +235,7 @@ class _Loader:
             "method": "GET",
             **raw,
         }
+        self._names[path] = f"{endpoint['method']} {endpoint['endpoint']}"
         method = rules.known_method(endpoint["method"], f"{path}.method", findings)
         if method is None:
             return None

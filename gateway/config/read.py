@@ -32,7 +32,7 @@ def read_document(
     """
     if isinstance(source, Mapping):
         return _as_document(lambda: _plain(source))
-    if isinstance(source, str) and source.lstrip().startswith("{"):
+    if isinstance(source, str) and _is_json(source):
         source = source.encode(errors="replace")
     if isinstance(source, bytes):
         return decode(source, "json", findings)
@@ -45,6 +45,17 @@ def read_document(
         return decode(*render(path, environ, findings), findings)
     except ConfigError as error:
         raise ConfigError(map(_of_rendered, error.findings)) from error
+
+
+def file_of(source: str | os.PathLike[str] | bytes | Mapping[str, Any]) -> str:
+    """The path of the file; empty for the content of one."""
+    if isinstance(source, bytes | Mapping) or (isinstance(source, str) and _is_json(source)):
+        return ""
+    return os.fspath(source)
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith("{")
 
 
 def read_file(path: Path) -> bytes:
