@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,10 +12,11 @@ from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_af
 from .assembly import Job, Source
 from .config.structs import Agent
 from .errors import GatewayError
+from .logs import get_logger
 from .proxy import Branch
 from .tasks import open_tasks
 
-log = logging.getLogger("gateway.agent")
+log = get_logger("gateway.agent")
 
 
 class Rate:

@@ -28,6 +28,7 @@ from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
 from .errors import GatewayError
+from .logs import escape_record
 from .prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
@@ -280,8 +281,10 @@ def count(number: int, thing: str) -> str:
 
 
 def _configure_logging(debug: int) -> None:
+    handler = logging.StreamHandler()
+    handler.addFilter(escape_record)  # for the loggers of libraries
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[handler],
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         level=logging.DEBUG if debug else logging.INFO,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,10 +21,11 @@ from .config.load import Loaded
 from .config.structs import DEFAULT_GRACE, Endpoint, Service
 from .errors import GatewayError
 from .forwarding import build_connection_guard
+from .logs import get_logger
 from .router.app import build_app, build_management_app
 from .router.endpoint import Route
 
-log = logging.getLogger("gateway.config")
+log = get_logger("gateway.config")
 
 
 class Gateway:

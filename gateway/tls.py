@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable
 from functools import cache, partial
 
 from .config.structs import ClientTls, Service
+from .logs import get_logger
 from .openssl import restrict
 
-log = logging.getLogger("gateway.tls")
+log = get_logger("gateway.tls")
 
 
 def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:

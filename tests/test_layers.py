@@ -13,7 +13,7 @@ import gateway
 ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
-    {"errors", "tasks", "backoff", "asgi", "about", "openssl", "patterns"},
+    {"errors", "tasks", "backoff", "asgi", "about", "logs", "openssl", "patterns"},
     {"proxy"},
     {
         "config",
@@ -127,6 +127,12 @@ def test_libraries_stay_with_their_owners(path: Path) -> None:
     for target in imports(path):
         owners = OWNERS.get(target[0])
         assert owners is None or {unit_of(path), name_of(path)} & owners, target[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_have_loggers_that_escape(path: Path) -> None:
+    is_allowed = name_of(path) in ("logs.py", "cli.py")
+    assert is_allowed or "getLogger" not in path.read_text(), "use gateway.logs.get_logger"
 
 
 def test_every_unit_has_a_layer() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from anyio import move_on_after
@@ -12,6 +11,7 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..encoding import DecodeError
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
+from ..logs import get_logger
 from ..manipulation import Reading, build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
@@ -21,7 +21,7 @@ from .settings import ConsumerSettings
 from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
 
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 PASSED_ON = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
 """Properties that are headers of a ``no-op`` answer."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from uuid import uuid4
 
 from anyio import Event, fail_after
 
 from ..assembly import Assembly
 from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unroutable
+from ..logs import get_logger
 from ..proxy import Part, Response
 from .buffer import Delivery
 from .message import NOT_SENT, short_string
@@ -17,7 +17,7 @@ from .properties import MESSAGE_ID, USER_ID, join, keep_fields, split_properties
 from .publication import Outcome, Publication
 from .settings import DeadLetter, ProducerSettings
 
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 
 LONGEST_WAIT = 30.0

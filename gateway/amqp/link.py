@@ -7,7 +7,6 @@ broker lets it, a tenant's channel inside. All of it runs on the asyncio side.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
@@ -20,12 +19,13 @@ from anyio import CancelScope, fail_after, move_on_after, sleep
 from ..backoff import BACKOFFS, constant
 from ..bridge import AsyncioSide
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..tasks import open_tasks
 from .tap import Tap, TapFactory
 from .urls import BrokerUrl
 
 T = TypeVar("T")
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 CLOSE_TIMEOUT = 2.0
 """Seconds for the goodbyes of AMQP; after it the socket is closed without."""

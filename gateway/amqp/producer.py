@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,6 +10,7 @@ from anyio import Event
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
 from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unpublishable, Unroutable
+from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from .composing import Composer
 from .publication import Outcome, Publication
@@ -18,7 +18,7 @@ from .publisher import Publisher, PublishLink, publisher_key
 from .settings import ProducerSettings
 from .urls import parse_broker_url
 
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 
 def build_producer(

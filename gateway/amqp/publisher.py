@@ -7,7 +7,6 @@ as its request waits for it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ from msgspec import json
 from pamqp.commands import Confirm
 
 from ..bridge import AsyncioSide
+from ..logs import get_logger
 from ..proxy import Part
 from . import wire
 from .frame import CONTENT_HEAD, FRAME_OVERHEAD
@@ -29,7 +29,7 @@ from .tenant import ChannelTenant
 from .topology import bind_queue, create_queue, look_up_queue, producer_exchange
 from .urls import BrokerUrl
 
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 CONFIRM_CHECK = 0.02
 MOST_GOING_ON = 1000

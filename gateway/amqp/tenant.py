@@ -11,10 +11,11 @@ from aiormq.channel import Channel
 from anyio import current_time
 from pamqp.base import Frame
 
+from ..logs import get_logger
 from .link import STABLE, Connection, Link, LinkError, call, open_connection
 from .urls import BrokerUrl
 
-log = logging.getLogger("gateway.amqp")
+log = get_logger("gateway.amqp")
 
 
 class ChannelTenant(ABC):

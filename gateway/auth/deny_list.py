@@ -7,7 +7,6 @@ without those that have ended, at the start and when these have become the most.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import time
@@ -17,11 +16,12 @@ import msgspec
 from anyio import Event, to_thread
 
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..tasks import open_tasks
 from .claims import MISSING, Claims, claim_texts, find
 from .line_file import LineFile
 
-log = logging.getLogger("gateway.auth")
+log = get_logger("gateway.auth")
 
 GROWN, SPARED = 4, 1000
 """The file is written anew with so many times the lines that count, and as many more."""

@@ -12,10 +12,11 @@ from anyio import Event, current_time, fail_after, move_on_after
 
 from ..backoff import exponential
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..tasks import open_tasks
 from .keys import Jwk, read_key_set
 
-log = logging.getLogger("gateway.auth")
+log = get_logger("gateway.auth")
 
 FETCH_TIME = 10.0
 """Seconds that a key server has to answer."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from anyio import Event
 
+from ..logs import get_logger
 from .jose import Key, Token
 from .key_source import KeySource
 from .keys import Keys
 
-log = logging.getLogger("gateway.auth")
+log = get_logger("gateway.auth")
 
 
 class Keyring:

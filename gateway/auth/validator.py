@@ -6,7 +6,6 @@ good one that does not suffice. The rules are krakend-jose's.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Sequence
 from time import time
@@ -18,6 +17,7 @@ from msgspec import to_builtins
 from ..assembly import Assembly
 from ..config.structs import Endpoint, Service
 from ..errors import Refused
+from ..logs import get_logger
 from ..proxy import Guard, Request
 from ..tasks import open_tasks
 from .claims import build_admits, check_registered, claim_text, claim_texts, read_claims
@@ -31,7 +31,7 @@ from .revoker import share_deny_list
 from .settings import ValidatorSettings
 from .sources import find_sources
 
-log = logging.getLogger("gateway.auth")
+log = get_logger("gateway.auth")
 
 NAMESPACE = "auth/validator"
 

@@ -14,12 +14,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import GatewayError
+from ..logs import escape
 
 Severity: TypeAlias = Literal["error", "warning", "hint"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")
 
 _BEFORE_AT = re.compile(r"(?<![^\s\"'])[^\s\"']+@")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -146,7 +146,7 @@ class Findings:
 def on_one_line(text: str) -> str:
     """Printable, and without the login of a URL, also of one written badly ("amqp:me:secret@")."""
     without = _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
-    return _UNPRINTABLE.sub(lambda place: f"\\u{ord(place[0]):04x}", without)
+    return escape(without)
 
 
 def _hidden(login: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from anyio import Event, current_time
@@ -11,6 +10,7 @@ from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
 from ..errors import DeadlineExceeded, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
+from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..tls import client_tls
 from .answers import build_interpret, find
@@ -23,7 +23,7 @@ from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target
 from .transport import Redirecting, Result, Transport, Withdraw
 
-log = logging.getLogger("gateway.http")
+log = get_logger("gateway.http")
 
 CLIENT = "backend/http/client"
 MAX_IDLE_PER_HOST = 250

@@ -5,7 +5,6 @@ What may be kept, and how long, is in ``freshness.py``; here is where, and what 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Hashable
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
+from ..logs import get_logger
 from ..proxy import nothing_to_withdraw
 from .answers import find
 from .connection import Answer, Headers
@@ -37,7 +37,7 @@ from .freshness import (
 from .heads import Outgoing
 from .transport import Arrive, Result, Transport, TransportStage, Withdraw
 
-log = logging.getLogger("gateway.http")
+log = get_logger("gateway.http")
 
 MAX_ITEMS = 10_000
 MAX_SIZE = 64 * 1024 * 1024

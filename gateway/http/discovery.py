@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import reduce
@@ -17,10 +16,11 @@ from dns.exception import DNSException
 
 from ..bridge import AsyncioSide
 from ..errors import BackendFailure
+from ..logs import get_logger
 from ..tasks import open_tasks
 from .targets import Host, parse_host
 
-log = logging.getLogger("gateway.http")
+log = get_logger("gateway.http")
 
 SHORTEST_TTL = 1.0
 DEFAULT_TTL = 30.0

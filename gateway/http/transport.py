@@ -6,19 +6,19 @@ waits without a task.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
 from anyio import Event
 
 from ..errors import BackendFailure, GatewayError
+from ..logs import get_logger
 from .answers import STATUSES, find, unpacked
 from .client import HttpClient
 from .connection import Answer
 from .heads import REDIRECTS, Outgoing, redirected, write_head
 
-log = logging.getLogger("gateway.http")
+log = get_logger("gateway.http")
 
 Result: TypeAlias = Answer | GatewayError
 Arrive: TypeAlias = Callable[[Result], None]

@@ -6,7 +6,6 @@ that is cancelled disturbs nobody, and a burst costs one round trip.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -19,12 +18,13 @@ from coredis.exceptions import RedisError
 from coredis.retry import NoRetryPolicy
 
 from ..bridge import Signal
+from ..logs import get_logger
 from ..tasks import open_tasks
 from ..tls import build_tls
 from .script import SCRIPT, Question, keys_and_arguments
 from .settings import RedisPool
 
-log = logging.getLogger("gateway.ratelimit")
+log = get_logger("gateway.ratelimit")
 
 ANSWER_TIME = 0.5
 """Seconds; a Redis that takes longer counts as away."""

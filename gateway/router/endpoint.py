@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..asgi import Handler, Receive, Scope, Send, send_answer
 from ..config.structs import Endpoint, GatewaySettings
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed
 
-log = logging.getLogger("gateway.router")
+log = get_logger("gateway.router")
 
 NO_RESPONSE = Response()
 NOWHERE = ("", 0)

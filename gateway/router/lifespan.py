@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ..logs import get_logger
 
-log = logging.getLogger("gateway.router")
+log = get_logger("gateway.router")
 
 NOT_OPEN = text(503, "the gateway is not open; it needs a server with ASGI lifespan events")
 

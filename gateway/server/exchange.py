@@ -6,7 +6,6 @@ uvicorn's last ``send()`` only fills a buffer, and tells nothing of a client tha
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -16,9 +15,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..asgi import ASGIApp, Message, Scope, send_answer, text
 from ..errors import AnswerBroken
+from ..logs import get_logger
 from .peer import Peer
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
 

@@ -7,7 +7,6 @@ something else, what it took counts as sent, as on any foreign server.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -16,10 +15,11 @@ from typing import Any
 from anyio import move_on_after, sleep
 
 from ..errors import AnswerBroken
+from ..logs import get_logger
 from .peer import Peer
 from .settings import Limits
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 END = {"type": "http.response.body", "body": b"", "more_body": False}
 BUFFER_CHECK = 0.01

@@ -7,7 +7,6 @@ over TLS when client and server agree on it, and without TLS to whoever begins w
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from anyio import Event
 from hypercorn.config import Config
 from sniffio import current_async_library
 
+from ..logs import get_logger
 from ..tasks import open_tasks
 from .hypercorn_connection import adapt
 from .settings import ALT_SVC, ServeSettings
@@ -55,7 +55,7 @@ async def serve_hypercorn(
     # hypercorn owns what it is given by number.
     config.bind = [f"fd://{listening.detach()}" for listening in sockets]
     config.accesslog = None
-    config.errorlog = logging.getLogger("gateway.server.hypercorn")
+    config.errorlog = get_logger("gateway.server.hypercorn")
     config.include_server_header = False
     config.graceful_timeout = settings.grace
     config.shutdown_timeout = settings.grace

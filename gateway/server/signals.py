@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -11,7 +10,9 @@ from collections.abc import Callable
 
 from anyio import Event, open_signal_receiver, to_thread
 
-log = logging.getLogger("gateway.server")
+from ..logs import get_logger
+
+log = get_logger("gateway.server")
 
 AFTER_GRACE = 5.0
 """Seconds beyond the grace period for links and clean-up; then the process ends regardless."""

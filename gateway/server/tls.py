@@ -5,7 +5,6 @@ What is read from disk can be read again while connections are open (SIGHUP).
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,9 +14,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..config.findings import ConfigError, Findings
 from ..config.structs import Tls, TlsKey
+from ..logs import get_logger
 from ..openssl import restrict
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 T = TypeVar("T")
 

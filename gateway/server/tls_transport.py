@@ -9,13 +9,14 @@ transport tells is the whole truth.
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-log = logging.getLogger("gateway.server")
+from ..logs import get_logger
+
+log = get_logger("gateway.server")
 
 READ_SIZE = 64 * 1024
 NOT_TLS = (

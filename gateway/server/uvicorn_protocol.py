@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from contextvars import Context
 from functools import lru_cache
@@ -15,12 +14,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ..logs import get_logger
 from .exchange import Burst, Exchange
 from .known_head import MOST_REPLACED, KnownHead, know
 from .peer import Peer
 from .settings import Limits
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 BLANKS = b" \t"
 """The parser leaves them behind a value (RFC 9110, 5.5)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from contextlib import suppress
 from anyio import Event, create_task_group, open_process, sleep
 from anyio.abc import Process
 
+from ..logs import get_logger
 from ..ratelimit.table import open_shared_memory
 from .signals import call_on_hangup, stop_on_signals
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 RESTART_PAUSE = 1.0
 

@@ -5,12 +5,12 @@ Whatever way the branch can be asked, the wrapped one can be asked so too.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..proxy import (
     Arrive,
     AtOnce,
@@ -23,7 +23,7 @@ from ..proxy import (
     nothing_to_withdraw,
 )
 
-log = logging.getLogger("gateway.stages")
+log = get_logger("gateway.stages")
 
 Finish: TypeAlias = Callable[[Response], Response]
 

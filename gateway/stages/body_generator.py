@@ -5,7 +5,6 @@ KrakenD has them in its Enterprise Edition; templates are Jinja2's here.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -15,13 +14,14 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..encoding import DecodeError, decode_safejson, decode_value
 from ..errors import ModifierFailure
+from ..logs import get_logger
 from ..proxy import Branch, Request, Response, Stage
 from .answer import value_of, with_body
 from .around import wrapped
 from .template import build_render, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
-log = logging.getLogger("gateway.template")
+log = get_logger("gateway.template")
 
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
 """Headers that say something of a body that is replaced."""

@@ -7,7 +7,6 @@ own, a client that leaves.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -18,9 +17,10 @@ from msgspec import Struct
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..errors import BreakerOpen, GatewayError, QueueEmpty, RateLimitExceeded, Unpublishable
+from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
 
-log = logging.getLogger("gateway.breaker")
+log = get_logger("gateway.breaker")
 
 DEFAULT_TIMEOUT = 60
 NOT_ASKED = (RateLimitExceeded, Unpublishable)

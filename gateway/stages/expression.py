@@ -5,12 +5,13 @@ KrakenD's environment: CEL's standard library and macros, and the variables belo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
-log = logging.getLogger("gateway.cel")
+from ..logs import get_logger
+
+log = get_logger("gateway.cel")
 
 Holds: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Whether an expression is true for the variables; false as well for an error in it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,10 +19,11 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..errors import DeadlineExceeded, GatewayError
 from ..forwarding import build_filter
+from ..logs import get_logger
 from ..proxy import Branch, Proxy, Request, Response, Stage
 from .around import Begun, around
 
-log = logging.getLogger("gateway.python")
+log = get_logger("gateway.python")
 
 Hook: TypeAlias = Callable[..., Any]
 

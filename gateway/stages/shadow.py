@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from ..errors import GatewayError
+from ..logs import get_logger
 from ..proxy import Branch, Nobody, Proxy, Request, Response
 from ..tasks import open_tasks
 
-log = logging.getLogger("gateway.shadow")
+log = get_logger("gateway.shadow")
 
 MOST = 1000
 """Shadows that run at the same time. Beyond it a request has none: they must not pile up behind

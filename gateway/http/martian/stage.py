@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,13 +10,14 @@ from msgspec import Struct
 from ...assembly import Assembly
 from ...config.structs import Backend, Endpoint
 from ...errors import GatewayError
+from ...logs import get_logger
 from ..heads import Outgoing
 from ..transport import Arrive, Result, Transport, TransportStage, Withdraw
 from . import conditions, modifiers
 from .exchange import Answered, Sent
 from .parse import Build, MartianError, Modifiers, OnAnswer, UnknownModifierError, parse
 
-log = logging.getLogger("gateway.http")
+log = get_logger("gateway.http")
 
 TABLE: Mapping[str, Build] = {
     "body.Modifier": modifiers.body_modifier,

@@ -5,7 +5,6 @@ A preflight is answered here, whatever its path. One that is refused says so by 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -26,8 +25,9 @@ from ...assembly import Assembly
 from ...config.structs import Service
 from ...config.units import parse_duration
 from ...forwarding import canonical_name
+from ...logs import get_logger
 
-log = logging.getLogger("gateway.router")
+log = get_logger("gateway.router")
 
 SIMPLE_METHODS = ("GET", "POST", "HEAD")
 NO_CONTENT = 204

@@ -7,7 +7,6 @@ and then nobody could tell it from one that has nothing.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from time import time
@@ -18,10 +17,11 @@ from anyio import CancelScope, Event, current_time, move_on_after
 
 from ...asgi import ASGIApp, Message, Scope, send_answer, text
 from ...errors import AnswerBroken
+from ...logs import get_logger
 from .aioquic_inside import HIGH_WATER, Http3, Outgoing, Quic
 from .head import answer_fields
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 PARTING_TIME = 3.0
 """Seconds without a word from a client that has its answer, while the server stops."""

@@ -7,7 +7,6 @@ one certificate, read once.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
@@ -29,6 +28,7 @@ from anyio import TASK_STATUS_IGNORED, CancelScope, Event, current_time, sleep
 from anyio.abc import TaskGroup, TaskStatus
 
 from ...asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ...logs import get_logger
 from ...tasks import open_tasks
 from ..settings import Limits, ServeSettings
 from .certificates import CONNECTION_ID_BYTES, load_certificate
@@ -36,7 +36,7 @@ from .connection import Http3Connection
 from .datagrams import Datagrams, Path
 from .exchange import Exchange
 
-log = logging.getLogger("gateway.server")
+log = get_logger("gateway.server")
 
 UNPROVEN = 32
 """Handshakes at once; beyond that a client has to prove its address first (RFC 9000, 8.1.2)."""

@@ -139,7 +139,7 @@ function base.print(...)
   local texts = {}
   for place = 1, select("#", ...) do texts[place] = tostring((select(place, ...))) end
   enter()
-  invoke("print", 0, 1, table.concat(texts, "\t"))
+  invoke("print", 0, 1, table.concat(texts, " "))
 end
 
 function base.custom_error(...)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from ...errors import GatewayError
+from ...logs import get_logger
 from .prelude import PRELUDE
 
-log = logging.getLogger("gateway.lua")
+log = get_logger("gateway.lua")
 
 MAX_MEMORY = 64 * 1024 * 1024
 """Bytes of one runtime: the scripts of one place in the configuration, for all its requests."""

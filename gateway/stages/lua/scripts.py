@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ...logs import get_logger
 from .messages import MESSAGES
 from .sandbox import (
     LONGEST_TEXT,
@@ -24,7 +24,7 @@ from .sandbox import (
 )
 from .values import VALUES, decoded
 
-log = logging.getLogger("gateway.lua")
+log = get_logger("gateway.lua")
 
 PRE, POST, SOURCES = "pre-script", "post-script", "sources"
 

@@ -5,7 +5,6 @@ A script runs on the event loop, within bounds.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,13 +15,14 @@ from ...assembly import Assembly
 from ...config.structs import AgentPipe, Backend, Endpoint, RouterSettings, Service
 from ...errors import Refused
 from ...forwarding import build_filter
+from ...logs import get_logger
 from ...proxy import Branch, Guard, Request, Response, Stage
 from ..around import Begin, Begun, around, around_proxy
 from .messages import Answer, Asked
 from .sandbox import ScriptFailure, Session
 from .scripts import LuaSettings, Scripts, names_body
 
-log = logging.getLogger("gateway.lua")
+log = get_logger("gateway.lua")
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
 _CONTROLS = re.compile(r"[^\x09\x20-\x7e\x80-\xff]")
