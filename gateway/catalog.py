@@ -60,10 +60,12 @@ from .ratelimit.build import (
     build_shared_service_limit,
 )
 from .ratelimit.settings import (
+    LIMIT_OURS,
     BackendLimitSettings,
     LimitSettings,
     RedisSettings,
     SharedLimitSettings,
+    verify_limits,
 )
 from .ratelimit.tiers import NAMESPACE as TIERED
 from .ratelimit.tiers import TieredSettings, build_router_tiers, build_service_tiers, verify_tiers
@@ -325,10 +327,18 @@ CATALOG: Catalog = (
         backend_stage=build_breaker,
         leaves_bodies=True,
     ),
-    Component(namespace="qos/ratelimit/router", settings=LimitSettings, guard=build_router_limit),
+    Component(
+        namespace="qos/ratelimit/router",
+        settings=LimitSettings,
+        ours=LIMIT_OURS,
+        verify=verify_limits,
+        guard=build_router_limit,
+    ),
     Component(
         namespace="qos/ratelimit/router/redis",
         settings=SharedLimitSettings,
+        ours=LIMIT_OURS,
+        verify=verify_limits,
         guard=build_shared_router_limit,
     ),
     Component(
@@ -338,10 +348,18 @@ CATALOG: Catalog = (
         guard=build_router_tiers,
         layer=build_service_tiers,
     ),
-    Component(namespace="qos/ratelimit/service", settings=LimitSettings, layer=build_service_limit),
+    Component(
+        namespace="qos/ratelimit/service",
+        settings=LimitSettings,
+        ours=LIMIT_OURS,
+        verify=verify_limits,
+        layer=build_service_limit,
+    ),
     Component(
         namespace="qos/ratelimit/service/redis",
         settings=SharedLimitSettings,
+        ours=LIMIT_OURS,
+        verify=verify_limits,
         layer=build_shared_service_limit,
     ),
     Component(namespace="redis", settings=RedisSettings, service=True),

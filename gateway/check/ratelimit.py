@@ -12,6 +12,7 @@ from ..config.structs import Endpoint, RouterSettings, Service
 from ..config.units import parse_duration
 from ..ratelimit.bucket import Rate
 from ..ratelimit.settings import (
+    LIMIT_OURS,
     STRATEGIES,
     BackendLimitSettings,
     LimitSettings,
@@ -21,6 +22,7 @@ from ..ratelimit.settings import (
 )
 from ..ratelimit.tiers import KINDS, TieredSettings
 from ..ratelimit.tiers import NAMESPACE as TIERED
+from .settings import changed
 
 ON_ENDPOINT = ("qos/ratelimit/router", "qos/ratelimit/router/redis")
 ON_SERVICE = ("qos/ratelimit/service", "qos/ratelimit/service/redis")
@@ -49,6 +51,8 @@ def _findings(
     shared = _shared(settings, service) if isinstance(settings, SharedLimitSettings) else ()
     for key, text in (*_rates(settings), *_clients(settings, endpoint, service), *shared):
         yield Finding(f"{where}.{key}", "warning", text)
+    if used := sorted(LIMIT_OURS & changed(settings)):
+        yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
 
 
 def _tiers(

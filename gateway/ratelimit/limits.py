@@ -35,7 +35,7 @@ def build_limits(settings: LimitSettings, name: str, service: Service) -> tuple[
 
 
 def _limits(settings: LimitSettings, name: str, service: Service) -> Iterator[Limit]:
-    name_client = build_name_client(settings.strategy, settings.key, service)
+    name_client = build_name_client(settings.strategy, settings.key, service, settings.ipv6_prefix)
     if (rate := settings.client_rate) is not None and name_client is not None:
         yield Limit(TOO_MANY_REQUESTS, rate, _for_clients(name, name_client))
     if (rate := settings.rate) is not None:

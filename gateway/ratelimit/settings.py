@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from ..config.structs import ClientTls, Seconds
 from ..config.units import parse_duration
 from ..errors import GatewayError
 from .bucket import Rate, rate_of
+from .clients import IPV6_PREFIX
 
 STRATEGIES = ("ip", "header", "param")
 """How clients are told apart; whatever else stands there means no limit, as in KrakenD."""
@@ -34,6 +36,7 @@ class BackendLimitSettings(Struct, frozen=True, kw_only=True):
 class LimitSettings(Struct, frozen=True, kw_only=True):
     """``qos/ratelimit/router`` and ``.../service``: requests of all clients, and of each one.
 
+    ``ipv6_prefix`` (ours): with the strategy "ip" so many bits of an IPv6 address are one client.
     The last three are read and have no effect: buckets need no cleaning.
     """
 
@@ -44,6 +47,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     strategy: str = ""
     key: str = ""
     every: str = "1s"
+    ipv6_prefix: int = IPV6_PREFIX
     num_shards: int = 0
     cleanup_period: str = ""
     cleanup_threads: int = 0
@@ -59,6 +63,14 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     @property
     def _seconds(self) -> float:
         return max(1.0, period(self.every))
+
+
+LIMIT_OURS = frozenset({"ipv6_prefix"})
+
+
+def verify_limits(settings: LimitSettings) -> Iterator[tuple[str, str]]:
+    if not 1 <= settings.ipv6_prefix <= 128:
+        yield "ipv6_prefix", f"expected 1 to 128 bits, found {settings.ipv6_prefix}"
 
 
 def period(every: str) -> float:

@@ -18,7 +18,7 @@ from ..proxy import Guard, Request
 from ..stages.expression import build_holds, syntax_problem
 from .build import build_shared, guarded, open_store
 from .limits import build_guard, build_limits
-from .settings import LimitSettings, SharedLimitSettings
+from .settings import LimitSettings, SharedLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
 
@@ -46,6 +46,10 @@ def verify_tiers(settings: TieredSettings) -> Iterator[tuple[str, str]]:
     for place, tier in enumerate(settings.tiers):
         if tier.tier_value_as == "policy" and (problem := syntax_problem(tier.tier_value)):
             yield f"tiers[{place}].tier_value", f"not an expression: {problem}"
+        for key in ("ratelimit", "ratelimit_redis"):
+            if (limits := getattr(tier, key)) is not None:
+                for inner, text in verify_limits(limits):
+                    yield f"tiers[{place}].{key}.{inner}", text
 
 
 def build_router_tiers(settings: TieredSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:

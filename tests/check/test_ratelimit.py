@@ -8,6 +8,7 @@ import pytest
 
 from gateway.catalog import CATALOG
 from gateway.check import check
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 
 TRUSTED = {"router": {"trusted_proxies": ["10.0.0.0/8"]}}
@@ -141,3 +142,14 @@ def test_a_trap_of_limits_of_backends_is_remarked_on(
 ) -> None:
     [(where, text)] = remarks(backend=backend, calls=calls).items()
     assert (where, word in text) == (key, True)
+
+
+def test_a_prefix_of_ours_is_a_hint_and_an_impossible_one_stops_the_start() -> None:
+    limit: dict[str, Any] = {"client_max_rate": 1, "strategy": "ip"}
+    assert remarks({**limit, "ipv6_prefix": 56}) == {"": "only this gateway knows: ipv6_prefix"}
+    tiers = {"tier_key": "x", "tiers": [{"tier_value_as": "*", "ratelimit": {"ipv6_prefix": 129}}]}
+    for prefix in (0, 129):
+        with pytest.raises(ConfigError, match="ipv6_prefix: expected 1 to 128 bits, found"):
+            remarks({**limit, "ipv6_prefix": prefix})
+    with pytest.raises(ConfigError, match=r"tiers\[0\].ratelimit.ipv6_prefix: expected 1 to 128"):
+        remarks(service={"qos/ratelimit/tiered": tiers})

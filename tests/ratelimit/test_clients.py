@@ -54,9 +54,9 @@ def test_an_address_is_that_of_the_connection_or_what_a_trusted_proxy_says() -> 
         (b"198.51.100.1", "198.51.100.1"),
         (b" 198.51.100.1 , 203.0.113.9", "198.51.100.1"),
         (b"198.51.100.1:4711", "198.51.100.1"),
-        (b"2001:db8::1", "2001:db8::1"),
-        (b"2001:DB8:0::1", "2001:db8::1"),
-        (b"[2001:db8::1]:4711", "2001:db8::1"),
+        (b"2001:db8::1", "2001:db8::/64"),
+        (b"[2001:DB8:0::1]:4711", "2001:db8::/64"),
+        (b"::ffff:198.51.100.1", "198.51.100.1"),
         (b"", "192.0.2.1"),
         (b"unknown", "192.0.2.1"),
         (b"[", "192.0.2.1"),
@@ -65,6 +65,41 @@ def test_an_address_is_that_of_the_connection_or_what_a_trusted_proxy_says() -> 
 )
 def test_an_address_may_stand_first_in_a_header(told: bytes, address: str) -> None:
     assert name_of("ip", "X-Real")(request((b"x-real", told))) == address
+
+
+@pytest.mark.parametrize(
+    ("remote", "name"),
+    [
+        ("2001:db8:1:2::3", "2001:db8:1:2::/64"),
+        ("2001:0DB8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::3", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::FFFF:C000:201", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_an_ipv6_address_counts_with_its_network_and_a_mapped_one_as_ipv4(
+    remote: str, name: str
+) -> None:
+    assert name_of("ip")(request(remote=remote)) == name
+    told = request((b"x-forwarded-for", remote.encode()))
+    if "%" not in remote and remote != "testclient":
+        assert name_of("ip")(told) == name
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [(128, "2001:db8:1:203::3"), (56, "2001:db8:1:200::/56"), (1, "::/1")],
+)
+def test_the_prefix_of_a_client_can_be_chosen(prefix: int, name: str) -> None:
+    named = build_name_client("ip", "", Service(), prefix)
+    assert named is not None
+    assert named(request(remote="2001:db8:1:0203::3")) == name
+    assert named(request(remote="192.0.2.1")) == "192.0.2.1"
 
 
 @given(st.sampled_from(["ip", "header", "param"]), st.binary(), st.text(), st.text())

@@ -122,6 +122,15 @@ async def test_a_service_knows_clients_by_their_address() -> None:
         assert await statuses(app, 1, "/free", x_forwarded_for="198.51.100.1") == [200]
 
 
+async def test_addresses_of_one_ipv6_network_have_one_limit_together() -> None:
+    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+    for prefix, expected in ((None, [200, 429, 200]), (128, [200, 200, 200])):
+        own: dict[str, Any] = {} if prefix is None else {"ipv6_prefix": prefix}
+        async with limited(client_max_rate=1, strategy="ip", **own) as app:
+            got = [(await ask(app, x_forwarded_for=each)).status for each in addresses]
+        assert got == expected
+
+
 class Asked:
     """A backend in each of the ways to ask one; ``knows`` is what it answers at once."""
 
