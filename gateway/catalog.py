@@ -13,6 +13,7 @@ from .amqp.settings import (
     ConsumerSettings,
     ProducerSettings,
 )
+from .amqp.verify import verify_amqp
 from .assembly import Catalog, Component
 from .auth.api_keys import NAMESPACE as API_KEYS
 from .auth.api_keys import build_api_keys
@@ -187,6 +188,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/consume",),
         settings=ConsumerSettings,
         ours=CONSUMER_OURS,
+        verify=verify_amqp,
         backend=build_consumer,
     ),
     Component(
@@ -194,6 +196,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/produce",),
         settings=ProducerSettings,
         ours=PRODUCER_OURS,
+        verify=verify_amqp,
         backend=build_producer,
     ),
     Component(
@@ -201,6 +204,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/agent",),
         settings=AgentSettings,
         ours=AGENT_OURS,
+        verify=verify_amqp,
         agent=build_source,
     ),
     Component(

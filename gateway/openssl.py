@@ -22,6 +22,26 @@ DEFAULT_SUITES = (0xC02F, 0xC02B, 0xC030, 0xC02C, 0xCCA8, 0xCCA9)
 CURVES = {23: "prime256v1", 24: "secp384r1", 25: "secp521r1"}
 
 
+REASONS = {
+    "KEY_VALUES_MISMATCH": "the private key does not belong to the certificate",
+    "NO_START_LINE": "a file has no PEM in it",
+    "PEM_LIB": "a file has no PEM in it",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file has no certificate in PEM",
+    "BAD_DECRYPT": "the private key is encrypted",
+    "BAD_PASSWORD_READ": "the private key is encrypted",
+    "EE_KEY_TOO_SMALL": "the key is too short for OpenSSL's security level",
+    "CA_MD_TOO_WEAK": "its signature is too weak for OpenSSL's security level",
+}
+
+
+def reason_of(error: Exception) -> str:
+    """What OpenSSL or the system objects to, in words."""
+    reason: str = getattr(error, "reason", None) or ""
+    if isinstance(error, ssl.SSLError) and reason:
+        return REASONS.get(reason.replace(" ", "_"), reason.replace("_", " ").lower())
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def restrict(
     context: ssl.SSLContext,
     min_version: str,

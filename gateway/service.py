@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from .about import VERSION
 from .agent import AgentRunner
@@ -16,9 +16,9 @@ from .bridge import open_asyncio_side
 from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
 from .check import examine
-from .config.findings import ConfigError, Findings, lines
+from .config.findings import ConfigError, Finding, Findings, key_path, lines
 from .config.load import Loaded
-from .config.structs import DEFAULT_GRACE, Endpoint, Service
+from .config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from .errors import GatewayError
 from .forwarding import build_connection_guard
 from .logs import get_logger
@@ -26,6 +26,9 @@ from .router.app import build_app, build_management_app
 from .router.endpoint import Route
 
 log = get_logger("gateway.config")
+
+Part = TypeVar("Part", Agent, Endpoint)
+Built = TypeVar("Built")
 
 
 class Gateway:
@@ -42,7 +45,9 @@ class Gateway:
         self._agents = _build_agents(service, assembly)
         app = build_app(
             service,
-            _build_routes(service, assembly),
+            _build_each(
+                "endpoints", service.endpoints, lambda _, each: _build_route(each, assembly)
+            ),
             readiness=self.readiness,
             agents=self._last_seen,
             version=VERSION,
@@ -54,7 +59,8 @@ class Gateway:
         )
         for row in assembly.catalog:
             if row.layer is not None and row.namespace in service.extra_config:
-                app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
+                with _building(row.namespace):
+                    app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
         self.asgi: ASGIApp = app
         self.management = build_management_app(
             service,
@@ -133,19 +139,15 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
     if assembly.worker:
         return []
     grace = service.max_shutdown_wait_time or DEFAULT_GRACE
-    return [
-        assembly.resource(
-            ("agent", number),
-            partial(
-                AgentRunner,
-                agent,
-                build_source(agent, assembly),
-                build_pipe(build_agent_endpoint(agent), assembly),
-                grace,
-            ),
+
+    def build(number: int, agent: Agent) -> AgentRunner:
+        source = build_source(agent, assembly)
+        pipe = build_pipe(build_agent_endpoint(agent), assembly)
+        return assembly.resource(
+            ("agent", number), partial(AgentRunner, agent, source, pipe, grace)
         )
-        for number, agent in enumerate(service.async_agent)
-    ]
+
+    return _build_each("async_agent", service.async_agent, build)
 
 
 def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp]:
@@ -159,18 +161,32 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
     }
 
 
-def _build_routes(service: Service, assembly: Assembly) -> list[Route]:
-    """Raises :class:`ConfigError` with every endpoint that cannot be built."""
-    routes = []
+def _build_each(
+    key: str, parts: Sequence[Part], build: Callable[[int, Part], Built]
+) -> list[Built]:
+    """What ``build`` makes of each endpoint or agent and its number. Raises :class:`ConfigError`
+    with every one that cannot be built.
+    """
+    built = []
     problems = Findings()
-    for number, endpoint in enumerate(service.endpoints):
+    for number, part in enumerate(parts):
         try:
-            routes.append(_build_route(endpoint, assembly))
+            built.append(build(number, part))
         except GatewayError as error:
-            problems.error(f"$.endpoints[{number}]", str(error))
+            problems.error(f"$.{key}[{number}]", str(error))
     if problems.has_errors:
         raise ConfigError(problems)
-    return routes
+    return built
+
+
+@contextmanager
+def _building(namespace: str) -> Iterator[None]:
+    """An error of the block is one of that namespace of the root."""
+    try:
+        yield
+    except GatewayError as error:
+        where = key_path("$.extra_config", namespace)
+        raise ConfigError([Finding(where, "error", str(error))]) from error
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 
+from .config.files import cannot_read
 from .config.structs import ClientTls, Service
 from .logs import get_logger
-from .openssl import restrict
+from .openssl import reason_of, restrict
 
 log = get_logger("gateway.tls")
 
@@ -45,18 +46,31 @@ def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if not settings.disable_system_ca_pool:
         context.load_default_certs()
-    for path in settings.ca_certs:
-        _load(path, partial(context.load_verify_locations, path))
-    for pair in settings.client_certs:
-        key = pair.private_key or None
-        # Without a password OpenSSL would ask the terminal for it.
-        load = partial(context.load_cert_chain, pair.certificate, key, password=lambda: "")
-        _load(pair.certificate, load)
+    for key, problem in load_files(context, settings):
+        log.error("client_tls: %s: %s: left out", key, problem)
     return context
 
 
-def _load(path: str, load: Callable[[], object]) -> None:
-    try:
-        load()
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        log.error("client_tls: cannot use %s: %s", path, getattr(error, "strerror", None) or error)
+def load_files(context: ssl.SSLContext, settings: ClientTls) -> Iterator[tuple[str, str]]:
+    """Load what can be used; the key and the problem of what cannot."""
+    loads = [
+        (f"ca_certs[{place}]", path, partial(context.load_verify_locations, path))
+        for place, path in enumerate(settings.ca_certs)
+    ]
+    for place, pair in enumerate(settings.client_certs):
+        key = pair.private_key or None
+        # Without a password OpenSSL would ask the terminal for it.
+        load = partial(context.load_cert_chain, pair.certificate, key, password=lambda: "")
+        loads.append((f"client_certs[{place}]", pair.certificate, load))
+    for name, path, load in loads:
+        try:
+            load()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            yield name, why_not_loaded(path, error)
+
+
+def why_not_loaded(path: str, error: OSError | ValueError) -> str:
+    """``error``: of loading a certificate from that file."""
+    if isinstance(error, ssl.SSLError):
+        return f"cannot use {path}: {reason_of(error)}"
+    return cannot_read(path, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -10,6 +10,11 @@ from ..config.structs import Seconds
 
 DEFAULT_PREFETCH = 100
 """KrakenD takes the whole queue into memory when ``prefetch_count`` is absent or 0."""
+
+Declare: TypeAlias = Literal["create", "passive", "none"]
+
+EXCHANGE_TYPES = ("direct", "fanout", "headers", "topic")
+"""RabbitMQ's own; those of its plugins begin with "x-"."""
 
 
 class OnEmpty(Struct, frozen=True, kw_only=True):
@@ -46,7 +51,7 @@ class ConsumerSettings(Struct, frozen=True, kw_only=True):
     exchange_type: str = "topic"
     arguments: dict[str, Any] = {}
     exchange_arguments: dict[str, Any] = {}
-    declare: str = "create"
+    declare: Declare = "create"
     priority: int | None = None
     consumer_tag: str = ""
     max_redeliveries: int = 0
@@ -110,7 +115,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     exchange_type: str = "topic"
     arguments: dict[str, Any] = {}
     exchange_arguments: dict[str, Any] = {}
-    declare: str = "create"
+    declare: Declare = "create"
     priority: int | None = None
     consumer_tag: str = ""
 
@@ -162,14 +167,14 @@ class ProducerSettings(Struct, frozen=True, kw_only=True):
     exchange_type: str = "topic"
     arguments: dict[str, Any] = {}
     exchange_arguments: dict[str, Any] = {}
-    declare: str = "create"
+    declare: Declare = "create"
     delivery_mode: int = 0
     headers: bool | tuple[str, ...] = True
     correlation_id_key: str = ""
     type_key: str = ""
     app_id_key: str = ""
     status: int = 200
-    response: str = ""
+    response: Literal["", "receipt"] = ""
 
     @property
     def is_persistent(self) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 
 from ..assembly import Assembly
+from ..config.files import cannot_read
 from ..config.structs import Endpoint
 from ..errors import Refused
 from ..proxy import Guard, Request
@@ -58,10 +59,8 @@ def read_users(settings: BasicSettings) -> Users:
 def _read_file(path: str) -> list[tuple[str, str]]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(cannot_read(path, error)) from error
     pairs = [line.partition(":") for line in lines if line.strip() and line[0] != "#"]
     return [(name, password.strip()) for name, _, password in pairs]
 

@@ -8,7 +8,9 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ..config.files import cannot_read
 from ..http.targets import parse_url
+from ..tls import why_not_loaded
 from .api_keys import HASHES, STRATEGIES
 from .basic import read_users
 from .client_credentials import FIXED
@@ -122,7 +124,7 @@ def _verify_tls(settings: KeySettings) -> Iterator[Problem]:
         if settings.jwk_local_ca:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.jwk_local_ca)
     except OSError as error:  # ssl.SSLError is one
-        yield "jwk_local_ca", f"cannot be used: {error.strerror or error}"
+        yield "jwk_local_ca", why_not_loaded(settings.jwk_local_ca, error)
 
 
 def read_key_file(path: str) -> tuple[Jwk, ...]:
@@ -130,6 +132,6 @@ def read_key_file(path: str) -> tuple[Jwk, ...]:
     try:
         return read_key_set(Path(path).read_bytes())
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+        raise ValueError(cannot_read(path, error)) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -19,6 +19,8 @@ from .auth import check_auth, check_clients, check_plugins, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
+from .gateway import check_gateway
+from .hosts import check_hosts
 from .lua import check_lua
 from .martian import check_martian
 from .producer import check_producer
@@ -68,6 +70,7 @@ def with_remarks(loaded: Loaded) -> Loaded:
 
 def check(service: Service) -> Iterator[Finding]:
     """Remarks on a service; the paths have its positions, not those of the file."""
+    yield from check_gateway(service)
     yield from check_tls(service)
     yield from check_security(service)
     yield from check_revoker(service)
@@ -89,6 +92,8 @@ def check(service: Service) -> Iterator[Finding]:
 
 def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     yield from check_agent(agent, path)
+    for number, backend in enumerate(agent.backend):
+        yield from check_hosts(backend, f"{path}.backend[{number}]")
     yield from check_validation(agent, path)
     yield from check_lua(agent.extra_config, path, is_agent=True)
     settings = agent.extra_config.get(AGENT)
@@ -98,6 +103,7 @@ def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:
 
 
 def _check_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
+    yield from check_hosts(backend, path)
     yield from check_martian(backend, path)
     yield from check_lua(backend.extra_config, path)
     for namespace, (remark_on, ours) in CHECKS.items():

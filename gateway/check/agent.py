@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..amqp.settings import AgentSettings
 from ..config.findings import Finding
 from ..config.structs import Agent
+from .hosts import check_broker
 
 NAMESPACE = "async/amqp"
 
@@ -17,8 +18,15 @@ def check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     if not isinstance(settings, AgentSettings):
         return
     where = f'{path}.extra_config["{NAMESPACE}"]'
+    yield from check_broker(settings.host, f"{where}.host")
     for text in _of_settings(settings):
         yield Finding(where, "warning", text)
+    is_bound = settings.exchange and settings.declare == "create"
+    if is_bound and not agent.consumer.topic and settings.exchange_type in ("direct", "topic"):
+        text = "no topic: the queue gets only messages whose routing key is empty"
+        if settings.exchange_type == "topic":
+            text += '; "#" stands for every routing key'
+        yield Finding(f"{path}.consumer.topic", "warning", text)
     for number, backend in enumerate(agent.backend):
         is_http = "backend/amqp/producer" not in backend.extra_config
         if is_http and backend.method == "GET":

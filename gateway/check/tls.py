@@ -1,12 +1,16 @@
-"""Traps of ``tls`` and ``client_tls``: whom they trust, and what they have no effect on. Pure."""
+"""Traps of ``tls`` and ``client_tls``: whom they trust, and what they have no effect on. Pure, but
+that it reads the certificates that they name.
+"""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
 from ..config.findings import Finding
 from ..config.structs import ClientTls, GatewaySettings, Service, Tls
 from ..openssl import remarks
+from ..tls import load_files
 
 
 def check_tls(service: Service) -> Iterator[Finding]:
@@ -51,7 +55,11 @@ def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
         for key in ("ca_certs", "disable_system_ca_pool"):
             if getattr(settings, key):
                 yield key, "without enable_mtls no effect"
-    elif not settings.disable_system_ca_pool:
+        return
+    anchors = ClientTls(ca_certs=settings.ca_certs)
+    for key, problem in load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), anchors):
+        yield key, f"{problem}: left out"
+    if not settings.disable_system_ca_pool:
         text = "without it every authority of this system may sign a client's certificate"
         yield "disable_system_ca_pool", text
     elif not settings.ca_certs:
@@ -61,5 +69,7 @@ def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
 def _on_client_tls(settings: ClientTls) -> Iterator[tuple[str, str]]:
     if settings.allow_insecure_connections:
         yield "allow_insecure_connections", "backends need not be who they say they are"
+    for key, problem in load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings):
+        yield key, f"{problem}: left out"
     if len(settings.client_certs) > 1:
         yield "client_certs", "of several with keys of one kind the last is shown"

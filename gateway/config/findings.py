@@ -67,7 +67,8 @@ def lines(findings: Iterable[Finding], severities: Sequence[Severity]) -> Iterat
     for severity in severities:
         for (found, _, _), group in groups.items():
             if found == severity:
-                yield f"{severity}: {group[0].line(len(group) - 1)}"
+                others = len({each.path for each in group}) - 1
+                yield f"{severity}: {group[0].line(others)}"
 
 
 def part_of(path: str) -> str:

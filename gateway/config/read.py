@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from .files import cannot_read
 from .findings import ConfigError, Finding, Findings, key_path, on_one_line
 from .read_yaml import load_yaml
 from .walk import show
@@ -61,10 +62,8 @@ def _is_json(text: str) -> bool:
 def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise unreadable(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # a null byte
-        raise unreadable("cannot read a file of such a name") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(cannot_read(path, error)) from error
 
 
 def decode(content: bytes, suffix: str, findings: Findings) -> Document:

@@ -7,7 +7,6 @@ everything there is to say. It knows types, not meaning.
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,6 +15,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields as fields_of
 
 from .findings import Findings, key_path
+from .suggest import did_you_mean
 from .weak import SCALARS
 
 COMMENT_MARKS = ("@", "$", "_", "#")
@@ -132,8 +132,9 @@ class Walker:
     def _choice(self, value: object, known: tuple[Any, ...], path: str) -> Any:
         if value in known:
             return value
-        choices = ", ".join(map(str, known))
-        self._findings.error(path, f"expected one of {choices}, found {show(value)}")
+        choices = ", ".join(str(each) or '""' for each in known)
+        meant = did_you_mean(value, map(str, known)) if isinstance(value, str) else ""
+        self._findings.error(path, f"expected one of {choices}, found {show(value)}{meant}")
         return _MISSING
 
     def _scalar(self, value: object, kind: str, path: str) -> Any:
@@ -163,9 +164,7 @@ def _zero(hint: Any) -> Any:
 
 
 def _unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key.lower(), known, n=1)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
-    return f"unknown key, ignored{hint}"
+    return f"unknown key, ignored{did_you_mean(key, known)}"
 
 
 def show(value: object) -> str:

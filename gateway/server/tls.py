@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from ..config.files import unreadable
 from ..config.findings import ConfigError, Findings
 from ..config.structs import Tls, TlsKey
 from ..logs import get_logger
-from ..openssl import restrict
+from ..openssl import reason_of, restrict
+from ..tls import why_not_loaded
 
 log = get_logger("gateway.server")
 
@@ -116,15 +118,13 @@ def _at_root(settings: Tls) -> TlsKey:
 
 
 def _read_at_start(read: Read) -> list[Certificate]:
-    """Raises :class:`ConfigError`. An authority that cannot be used is logged and left out, as in
-    KrakenD: fewer clients are trusted then.
+    """Raises :class:`ConfigError`. An authority that cannot be used is left out, as in KrakenD, and
+    ``check`` warns of it: fewer clients are trusted then.
     """
     findings = Findings()
     certificates = read(findings)
     if findings.has_errors:
         raise ConfigError(findings)
-    for each in findings:
-        log.error("%s: %s", each.path, each.text)
     return certificates
 
 
@@ -154,8 +154,9 @@ def _load_each(
     pairs = pairs_of(settings)
     certificates = []
     for path, pair in pairs:
-        if unreadable := [*_unreadable(pair.public_key), *_unreadable(pair.private_key)]:
-            for text in unreadable:
+        files = dict.fromkeys((pair.public_key, pair.private_key))
+        if problems := [text for file in files if (text := unreadable(file))]:
+            for text in problems:
                 findings.error(path, text)
             continue
         try:
@@ -163,21 +164,10 @@ def _load_each(
             # Nobody asks the only one for its names.
             names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
         except Exception as error:  # of OpenSSL, cryptography, aioquic: they have no common base
-            findings.error(path, f"{problem}: {_told(error)}")
+            findings.error(path, f"{problem}: {reason_of(error)}")
         else:
             certificates.append(Certificate(context, names))
     return certificates
-
-
-def _unreadable(file: str) -> Iterator[str]:
-    try:
-        Path(file).open("rb").close()
-    except OSError as error:
-        yield f"cannot read {file}: {error.strerror}"
-
-
-def _told(error: Exception) -> str:
-    return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
 def names_of(path: str) -> frozenset[str]:
@@ -226,8 +216,7 @@ def _usable_authorities(settings: Tls, findings: Findings) -> Iterator[str]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            problem = getattr(error, "strerror", None) or str(error)
-            findings.warning(f"$.tls.ca_certs[{place}]", f"cannot use {path}: {problem}")
+            findings.warning(f"$.tls.ca_certs[{place}]", why_not_loaded(path, error))
         else:
             yield path
 

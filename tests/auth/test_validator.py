@@ -187,7 +187,7 @@ async def test_keys_that_cannot_be_trusted_admit_nobody(caplog: pytest.LogCaptur
     [
         ({"alg": "XX1"}, '.alg: unknown "XX1"'),
         ({"jwk_local_path": "/nowhere.json"}, "cannot read /nowhere.json"),
-        ({"jwk_local_ca": "/nowhere.pem"}, ".jwk_local_ca: cannot be used"),
+        ({"jwk_local_ca": "/nowhere.pem"}, ".jwk_local_ca: cannot read /nowhere.pem"),
         ({"jwk_fingerprints": ["?"]}, ".jwk_fingerprints"),
         ({"secret_url": "base64key://", "cypher_key": "x"}, "not implemented"),
         ({"cache": True}, ".cache"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from gateway import ConfigError
 from gateway.catalog import CATALOG
@@ -18,8 +20,10 @@ def remarks(**root: Any) -> str:
     return "\n".join(map(str, check(load({"version": 3, **root}, CATALOG, {}).service)))
 
 
-def test_good_settings_have_no_remarks() -> None:
-    mtls = {"enable_mtls": True, "disable_system_ca_pool": True, "ca_certs": ["ca.pem"]}
+def test_good_settings_have_no_remarks(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    mtls = {"enable_mtls": True, "disable_system_ca_pool": True, "ca_certs": [str(authority)]}
     suites = {"min_version": "TLS12", "cipher_suites": [0xC02F, 4865], "curve_preferences": [24]}
     assert remarks(tls={"keys": [PAIR], **mtls, **suites}) == ""
     assert remarks(tls=PAIR, client_tls={"cipher_suites": [4865]}) == ""

@@ -414,7 +414,7 @@ async def test_an_authority_that_is_of_no_use_at_a_hangup_stays_as_it_was(
         spoil_file(path)
         settings.tls.reload()
         assert (await see(port, known)).names == {"a.test"}
-    assert f"stay as they are: $.tls.ca_certs[0]: cannot use {path}: " in caplog.text
+    assert "stay as they are: $.tls.ca_certs[0]: cannot " in caplog.text
 
 
 def test_servers_of_tcp_and_of_http3_keep_the_old_certificate_together(
@@ -471,4 +471,4 @@ def test_every_file_that_is_of_no_use_is_told(
         "$.tls.keys[1]",
         "$.tls.keys[2]",
     ]
-    assert "KEY_VALUES_MISMATCH" in str(error.value)
+    assert "the private key does not belong to the certificate" in str(error.value)

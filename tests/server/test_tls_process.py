@@ -147,6 +147,7 @@ def test_check_looks_at_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     path.write_text("{version: 3, tls: {public_key: nowhere.pem, private_key: nowhere.key}}")
     assert main(["check", "-c", str(path)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"error: {path}: $.tls: cannot read nowhere.pem: No such file or directory",
-        f"error: {path}: $.tls: cannot read nowhere.key: No such file or directory",
+        f"error: {path}: $.tls: cannot read {name}: No such file or directory"
+        f" (relative to {Path.cwd()})"
+        for name in ("nowhere.pem", "nowhere.key")
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ...config.files import cannot_read
 from ...logs import get_logger
 from .messages import MESSAGES
 from .sandbox import (
@@ -108,7 +109,7 @@ def _read(name: str) -> str:
     try:
         return Path(name).read_text(errors="surrogateescape")
     except OSError as error:
-        raise ValueError(f"{name}: {error.strerror}") from error
+        raise ValueError(cannot_read(name, error)) from error
 
 
 def names_body(settings: LuaSettings) -> bool:
