@@ -13,6 +13,7 @@ from msgspec import Struct
 from . import rules
 from .extra import ExtraConfig, Row
 from .findings import ConfigError, Finding, Findings, Places, key_path
+from .paths import parameters
 from .read import Document, file_of, read_document
 from .secrets import substitute, substitute_in
 from .structs import Service
@@ -118,8 +119,7 @@ class _Loader:
         self._extra = ExtraConfig(catalog, findings)
         self._backends = _names(row for row in catalog if row.knows("source"))
         self._sources = _names(row for row in catalog if row.agent is not None)
-        self._seen: dict[tuple[str, str], str] = {}
-        self._parameters: dict[str, tuple[str, str]] = {}
+        self._paths = rules.Paths()
         self._names: dict[str, str] = {}
         self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}
 
@@ -242,9 +242,8 @@ class _Loader:
         endpoint["method"] = method
         where = f"{path}.endpoint"
         endpoint["endpoint"] = rules.check_path(endpoint["endpoint"], where, findings)
-        rules.check_duplicates(self._seen, method, endpoint["endpoint"], where, findings)
-        rules.check_parameter_names(self._parameters, endpoint["endpoint"], where, findings)
-        rules.check_suffixes(endpoint["endpoint"], self._is_rest, where, findings)
+        rules.check_placeholders(endpoint["endpoint"], self._is_rest, where, findings)
+        self._paths.check(method, endpoint["endpoint"], self._is_rest, where, findings)
         endpoint["output_encoding"] = rules.output_encoding(
             endpoint["output_encoding"],
             _kept(endpoint.get("backend", ())),
@@ -290,7 +289,7 @@ class _Loader:
     def _check_parameters(self, url_pattern: str, endpoint: str | None, path: str) -> None:
         """Every placeholder is one of the endpoint's; KrakenD does not look at those of agents."""
         say = self._findings.warning if endpoint is None else self._findings.error
-        for text in rules.undefined(rules.parameters(endpoint or "", self._is_rest), url_pattern):
+        for text in rules.undefined(parameters(endpoint or "", self._is_rest), url_pattern):
             say(f"{path}.url_pattern", text)
 
     def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:

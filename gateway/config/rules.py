@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .findings import Findings
+from .paths import PLACEHOLDER, literal_braces, parameters, shape, split_path
 from .proxy import DEFAULT, NAMESPACE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -15,10 +16,6 @@ ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
 DISCOVERIES = ("static", "dns")
 
 _INVALID = re.compile(r"\*.|/__(debug|echo|health)(/.*)?$")
-_PLACEHOLDER = re.compile(r"\{([\w\-.:/]+)\}", re.ASCII)
-_AFTER_SLASH = re.compile(r"(?<=/)\{([\w\-]+)\}", re.ASCII)
-"""Where an endpoint has its parameters; with ``disable_rest`` anywhere. (lura, config/uri.go)"""
-_WHOLE_SEGMENT = re.compile(r"(?<=/)\{([^{}/]+)\}(?=/|$)")
 _FROM_ELSEWHERE = re.compile(r"JWT\.|amqp\.|resp\d+_.")
 _HTTP_HOST = re.compile(r"(https?://)?([a-zA-Z0-9._\-]+)(:[0-9]{2,6})?/?")
 
@@ -36,51 +33,54 @@ def check_path(endpoint: str, path: str, findings: Findings) -> str:
     return endpoint
 
 
-def parameters(endpoint: str, is_rest: bool) -> set[str]:
-    """The names that backends may use."""
-    return set((_AFTER_SLASH if is_rest else _PLACEHOLDER).findall(endpoint))
-
-
-def check_suffixes(endpoint: str, is_rest: bool, path: str, findings: Findings) -> None:
-    """What follows a placeholder in its segment becomes part of its name (gin)."""
-    for place in (_AFTER_SLASH if is_rest else _PLACEHOLDER).finditer(endpoint):
-        rest = endpoint[place.end() :].partition("/")[0]
-        if rest:
-            text = f"{place[0]}{rest} is one parameter, a whole segment: {place[0]} stays unknown"
+def check_placeholders(endpoint: str, is_rest: bool, path: str, findings: Findings) -> None:
+    """What looks like a parameter and is none, or is longer than it looks."""
+    wanted = "it begins its segment, and its" if is_rest else "its"
+    characters = "_ and -" if is_rest else "_ - . and :"
+    for text in literal_braces(endpoint, is_rest):
+        say = f"{text} is no parameter but text: {wanted} name has letters, digits, {characters}"
+        findings.warning(path, say)
+    for name in sorted(parameters(endpoint, is_rest)):
+        before, place, rest = endpoint.partition(f"{{{name}}}")
+        if behind := rest.partition("/")[0]:
+            text = f"{place}{behind} is one parameter, a whole segment: {place} stays unknown"
             findings.warning(path, text)
 
 
 def undefined(known: set[str], url_pattern: str) -> Iterator[str]:
     """What is to be said on placeholders that nothing fills."""
-    for name in dict.fromkeys(_PLACEHOLDER.findall(url_pattern)):
+    for name in dict.fromkeys(PLACEHOLDER.findall(url_pattern)):
         if name not in known and not _FROM_ELSEWHERE.match(name):
             given = ", ".join(sorted(known)) or "none"
             yield f"the endpoint has no parameter {{{name}}}; it has: {given}"
 
 
-def check_duplicates(
-    seen: dict[tuple[str, str], str], method: str, endpoint: str, path: str, findings: Findings
-) -> None:
-    """Two endpoints that no request could tell apart."""
-    shape = (method, _WHOLE_SEGMENT.sub("{}", endpoint))
-    if shape in seen:
-        findings.error(path, f"{method} {endpoint} is defined at {seen[shape]} already")
-    else:
-        seen[shape] = path
+class Paths:
+    """The paths of all endpoints. KrakenD's router has one tree for each method."""
 
+    def __init__(self) -> None:
+        self._shapes: dict[Hashable, str] = {}
+        self._names: dict[Hashable, tuple[str, str]] = {}
 
-def check_parameter_names(
-    seen: dict[str, tuple[str, str]], endpoint: str, path: str, findings: Findings
-) -> None:
-    """One position, one name: KrakenD's router takes no second one (it stops at the start)."""
-    before = ""
-    for segment in endpoint.split("/")[1:]:
-        if _WHOLE_SEGMENT.fullmatch("/" + segment, 1):
-            name, where = seen.setdefault(before, (segment, path))
-            if name != segment:
-                findings.error(path, f"{segment} is called {name} at {where}")
-            segment = "{}"
-        before = f"{before}/{segment}"
+    def check(
+        self, method: str, endpoint: str, is_rest: bool, path: str, findings: Findings
+    ) -> None:
+        """Two endpoints that no request can tell apart, or that call one parameter differently:
+        KrakenD stops at the start."""
+        key = (method, shape(endpoint, is_rest))
+        if key in self._shapes:
+            where = self._shapes[key]
+            findings.error(path, f"{method} {endpoint} is defined at {where} already")
+            return
+        self._shapes[key] = path
+        before: Hashable = method
+        for segment in split_path(endpoint, is_rest):
+            before = (before, segment.text, bool(segment.name))
+            if segment.name:
+                name, where = self._names.setdefault(before, (segment.name, path))
+                if name != segment.name:
+                    text = f"{{{segment.name}}} is called {{{name}}} at {where}, for {method} too"
+                    findings.error(path, text)
 
 
 def known_method(method: str, path: str, findings: Findings) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from ..asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
+from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Route, build_handler
@@ -65,7 +66,7 @@ def build_app(
         handler = build_handler(route, render, render_error, gateway)
         table.add(route.method, route.endpoint.endpoint, wrapped(handler))
     if router.auto_options:
-        _add_options(table, routes, version_header, wrapped)
+        _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
     find_static = table.static.get
     refusals = Refusals(table, router, version_header, wrapped)
@@ -160,14 +161,21 @@ def build_management_app(
 
 
 def _add_options(
-    table: Routes[Handler], routes: Sequence[Route], version: tuple[bytes, bytes], wrapped: Wrap
+    table: Routes[Handler],
+    routes: Sequence[Route],
+    is_rest: bool,
+    version: tuple[bytes, bytes],
+    wrapped: Wrap,
 ) -> None:
-    """An OPTIONS route for every path (KrakenD's ``auto_options``)."""
-    methods: dict[str, list[str]] = {}
+    """An OPTIONS route for every path (KrakenD's ``auto_options``), whatever each method calls
+    its parameters."""
+    methods: dict[Hashable, dict[str, str]] = {}
     for route in routes:
-        methods.setdefault(route.endpoint.endpoint, []).append(route.method)
-    for path, names in methods.items():
-        allowed = (b"allow", ", ".join(sorted(names)).encode())
+        path = route.endpoint.endpoint
+        methods.setdefault(shape(path, is_rest), {})[route.method] = path
+    for paths in methods.values():
+        allowed = (b"allow", ", ".join(sorted(paths)).encode())
+        path = next(iter(paths.values()))
         table.add("OPTIONS", path, wrapped(build_constant(text(200, "", allowed, version))))
 
 

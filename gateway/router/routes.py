@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+from ..config.paths import split_path
+
 H = TypeVar("H")
 Params = dict[str, str]
 
@@ -36,19 +38,14 @@ class Routes(Generic[H]):
         """Names of parameters keep their case but for the first letter, as in KrakenD."""
         names = []
         node = self._root
-        for segment in pattern.split("/")[1:]:
-            before, brace, name = segment.partition("{")
-            if segment == "*":
+        for text, name in split_path(pattern, not self._with_prefixes):
+            if name:
+                names.append(_capital(name))
+                node = node.child_placeholder(text)
+            elif text == "*":
                 node = node.child_rest()
-            elif segment.startswith(":") and len(segment) > 1:  # gin's own notation
-                names.append(_capital(segment[1:]))
-                node = node.child_placeholder("")
-            elif brace and "}" in name and (self._with_prefixes or not before):
-                # What follows the brace becomes part of the name: gin knows only whole rests.
-                names.append(_capital(name.replace("}", "")))
-                node = node.child_placeholder(before)
             else:
-                node = node.statics.setdefault(segment, _Node())
+                node = node.statics.setdefault(text, _Node())
         self._methods[method] = None
         node.leaves[method] = _Leaf(handler, tuple(names))
         if not names and not pattern.endswith("/*"):

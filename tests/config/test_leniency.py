@@ -236,7 +236,9 @@ def test_reserved_paths(path: str, is_fine: bool) -> None:
 def test_without_rest_parameters_stand_anywhere() -> None:
     backend = {"host": ["http://b"], "url_pattern": "/{id}"}
     text = document(endpoint="/v{id}", backend=[backend])
-    assert "has no parameter {id}" in str(findings(text)[0])
+    literal, unknown = findings(text)
+    assert "{id} is no parameter but text: it begins its segment" in str(literal)
+    assert "has no parameter {id}" in str(unknown)
     assert findings({**text, "disable_rest": True}) == []
 
 

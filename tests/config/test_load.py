@@ -188,11 +188,31 @@ def test_what_is_refused(changes: dict[str, Any], path: str) -> None:
 
 def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> None:
     text = document(endpoint(endpoint="/a/{x}"), endpoint(endpoint="/a/{y}"))
-    assert "defined at $.endpoints[0].endpoint" in " ".join(errors(text).values()) or (
-        "called" in errors(text)["$.endpoints[1].endpoint"]
-    )
+    assert errors(text) == {
+        "$.endpoints[1].endpoint": "GET /a/{y} is defined at $.endpoints[0].endpoint already"
+    }
     other_method = document(endpoint(), endpoint(method="POST"))
     assert errors(other_method) == {}
+
+
+def test_a_parameter_has_one_name_within_a_method_and_any_name_in_another() -> None:
+    text = document(
+        endpoint(endpoint="/things/{owner}"),
+        endpoint(endpoint="/things/{id}", method="DELETE"),
+        endpoint(endpoint="/things/{thing}/parts", method="PUT"),
+    )
+    assert errors(text) == {}
+    text["endpoints"].append(endpoint(endpoint="/things/{other}/parts"))
+    assert errors(text) == {
+        "$.endpoints[3].endpoint": (
+            "{other} is called {owner} at $.endpoints[0].endpoint, for GET too"
+        )
+    }
+
+
+def test_a_parameter_with_text_behind_it_has_another_name() -> None:
+    text = document(endpoint(endpoint="/a/{x}/b"), endpoint(endpoint="/a/{x}.json"))
+    assert "{x.json} is called {x}" in errors(text)["$.endpoints[1].endpoint"]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +237,8 @@ def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> N
         ({"timeout": "-1s"}, "timeout", "fail"),
         ({"timeout": 2}, "timeout", "taken as 2e-09"),
         ({"endpoint": "/a/{id}.json"}, "endpoint", "stays unknown"),
+        ({"endpoint": "/a/{rest:.+}"}, "endpoint", "{rest:.+} is no parameter but text"),
+        ({"endpoint": "/a/{a.b}"}, "endpoint", "{a.b} is no parameter but text"),
         ({"backend": [{}]}, "backend[0]", "no host"),
         ({"backend": [backend(extra_config={})]}, "backend[0].host[0]", "over HTTP"),
     ],

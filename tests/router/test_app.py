@@ -182,6 +182,13 @@ async def test_auto_options_lists_the_methods() -> None:
     }
 
 
+async def test_auto_options_lists_all_methods_whatever_each_calls_a_parameter() -> None:
+    routes = [endpoint("GET", "/t/{owner}", telling), endpoint("DELETE", "/t/{id}", telling)]
+    app = application(*routes, router=RouterSettings(auto_options=True))
+    assert (await ask(app, "OPTIONS", "/t/1")).headers["allow"] == "DELETE, GET"
+    assert (await ask(app, "DELETE", "/t/1")).json()["params"] == {"Id": "1"}
+
+
 async def test_error_bodies_are_those_of_the_configuration() -> None:
     bodies: dict[str, Any] = {"404": {"msg": "nothing <here>"}, "405": {"why": "method"}}
     own = application(*ROUTES, router=RouterSettings(error_body=bodies))

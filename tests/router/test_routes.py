@@ -97,6 +97,32 @@ def test_text_before_a_placeholder_counts_only_where_rest_is_disabled() -> None:
     assert table(*patterns).find("GET", "/v2/x") == ("/{any}/x", {"Any": "v2"})
 
 
+@pytest.mark.parametrize("pattern", ["/x/{a.b}", "/x/{rest*}", "/x/{}", "/x/v{id}", "/x/{id"])
+def test_braces_that_are_no_placeholder_are_text(pattern: str) -> None:
+    routes = table(("GET", pattern))
+    assert routes.find("GET", pattern) == (pattern, {})
+    assert routes.find("GET", "/x/anything") is None
+
+
+def test_a_colon_begins_a_placeholder_wherever_it_is() -> None:
+    routes = table(("GET", "/x/:id"), ("GET", "/y/{rest:.+}"))
+    assert routes.find("GET", "/x/1") == ("/x/:id", {"Id": "1"})
+    assert routes.find("GET", "/y/1") is None
+    assert routes.find("GET", "/y/{rest1") == ("/y/{rest:.+}", {".+}": "1"})
+
+
+def test_a_dot_is_part_of_a_name_where_rest_is_disabled() -> None:
+    routes = table(("GET", "/x/{a.b}"), with_prefixes=True)
+    assert routes.find("GET", "/x/1") == ("/x/{a.b}", {"A.b": "1"})
+
+
+def test_each_method_calls_a_parameter_as_it_likes() -> None:
+    routes = table(("GET", "/t/{owner}"), ("DELETE", "/t/{id}"), ("PUT", "/t/{thing}/parts"))
+    assert routes.find("GET", "/t/1") == ("/t/{owner}", {"Owner": "1"})
+    assert routes.find("DELETE", "/t/1") == ("/t/{id}", {"Id": "1"})
+    assert routes.find("PUT", "/t/1/parts") == ("/t/{thing}/parts", {"Thing": "1"})
+
+
 def test_methods_of_a_path_stand_in_the_order_in_which_they_were_added_first() -> None:
     assert table().methods("/plain") == ["GET", "POST"]
     routes = table(("POST", "/a"), ("DELETE", "/b"), ("GET", "/b"), ("POST", "/b"))
