@@ -15,6 +15,9 @@ Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
+STATUSES = range(200, 1000)
+"""Statuses that an answer can have: those below announce another one."""
+
 NO_LENGTH = (204, 304)
 """Statuses of answers that have no body (RFC 9110, 8.6)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -163,17 +163,34 @@ class Undecodable(AmqpFailure):
     status = 502
 
 
+class SeveralFailures(GatewayError):
+    """No backend of several answered. The status and the text are KrakenD's: 500 whatever each of
+    them says, and all texts, a line each."""
+
+    def __init__(self, failures: Iterable[GatewayError]) -> None:
+        super().__init__("\n".join(map(str, failures)))
+
+
 WORST_FIRST = (400, 503, 504, 502, 422, 204)
 
 
-def worst(errors: Iterable[GatewayError]) -> GatewayError:
-    """The one failure that stands for all, when nothing answered.
+def together(failures: Sequence[GatewayError], *, has_answers: bool) -> GatewayError | None:
+    """What the failures of some backends mean for the whole answer; None: nothing.
 
-    The order for AMQP is :data:`WORST_FIRST`; any other failure comes before
-    them, the first of these first.
+    ``has_answers``: other backends answered. A failure that decides counts whatever the others
+    did. Of AMQP failures the worst is answered.
     """
+    of_amqp = [each for each in failures if isinstance(each, AmqpFailure)]
+    if any(each.decides for each in of_amqp):
+        return worst(each for each in of_amqp if each.decides or not has_answers)
+    if has_answers or not failures:
+        return None
+    if len(of_amqp) == len(failures):
+        return worst(of_amqp)
+    return failures[0] if len(failures) == 1 else SeveralFailures(failures)
+
+
+def worst(errors: Iterable[AmqpFailure]) -> AmqpFailure:
+    """The first in the order of :data:`WORST_FIRST`; of equal ones the first."""
     rank = {status: place for place, status in enumerate(WORST_FIRST)}
-    return min(
-        errors,
-        key=lambda error: rank.get(error.status, 5) if isinstance(error, AmqpFailure) else -1,
-    )
+    return min(errors, key=lambda error: rank.get(error.status, len(rank)))

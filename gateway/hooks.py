@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
+from .asgi import STATUSES
 from .errors import GatewayError, Refused
 from .proxy import Request as ProxyRequest
 from .proxy import Response as ProxyResponse
@@ -225,7 +226,7 @@ class Response:
 
     @status.setter
     def status(self, status: int) -> None:
-        if status not in range(200, 600):
+        if status not in STATUSES:
             raise ValueError(f"no status of an answer: {status!r}")
         self._response.status = int(status)
 

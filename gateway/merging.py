@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import GatewayError, worst
+from .errors import GatewayError, together
 from .proxy import Hold, Response
 
 
 def merge(parts: Sequence[Response | GatewayError]) -> Response:
     """The answer made of ``parts`` in the order they arrived: a later key wins.
 
-    A part that failed or is incomplete makes it incomplete. Raises the one failure that stands
-    for all when no part answered, or when one decides. Where no part has a document and none
-    failed (nothing but publishes) there is none either; the status is theirs when they agree.
+    A part that failed or is incomplete makes it incomplete. Raises what the failures mean when no
+    part answered, or when one of them decides. Where no part has a document and none failed
+    (nothing but publishes) there is none either; the status is theirs when they agree.
     """
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]
@@ -35,9 +35,8 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
             data |= part.data
             has_data = True
     if failures:
-        deciding = failures if not answered else [each for each in failures if each.decides]
-        if deciding:
-            raise worst(deciding)
+        if (failure := together(failures, has_answers=bool(answered))) is not None:
+            raise failure
         is_complete = False
     is_publish = is_complete and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data

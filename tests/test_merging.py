@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import (
+    BackendStatus,
     BrokerUnavailable,
     DeadlineExceeded,
     GatewayError,
     OutcomeUnknown,
     QueueEmpty,
+    SeveralFailures,
     Undecodable,
     Unroutable,
 )
@@ -86,16 +88,21 @@ def test_a_publish_beside_data_leaves_it_complete() -> None:
     assert (merged.data, merged.is_complete) == ({"a": 1}, True)
 
 
-def test_when_nothing_answers_the_worst_failure_stands_for_all() -> None:
+def test_when_nothing_answers_the_worst_failure_of_amqp_is_raised() -> None:
     failures: list[GatewayError] = [
         QueueEmpty(),
         Unroutable(""),
         Undecodable(""),
         OutcomeUnknown(""),
         BrokerUnavailable(""),
-        DeadlineExceeded(),
     ]
     while failures:
         with pytest.raises(GatewayError) as caught:
             merge(failures)
         assert caught.value is failures.pop()
+
+
+def test_when_no_backend_of_several_answers_the_texts_of_all_are_raised() -> None:
+    with pytest.raises(SeveralFailures) as caught:
+        merge([BackendStatus(404, "no such thing", ""), DeadlineExceeded()])
+    assert str(caught.value) == "no such thing\ncontext deadline exceeded"

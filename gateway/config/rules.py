@@ -41,7 +41,7 @@ def check_placeholders(endpoint: str, is_rest: bool, path: str, findings: Findin
         say = f"{text} is no parameter but text: {wanted} name has letters, digits, {characters}"
         findings.warning(path, say)
     for name in sorted(parameters(endpoint, is_rest)):
-        before, place, rest = endpoint.partition(f"{{{name}}}")
+        _, place, rest = endpoint.partition(f"{{{name}}}")
         if behind := rest.partition("/")[0]:
             text = f"{place}{behind} is one parameter, a whole segment: {place} stays unknown"
             findings.warning(path, text)

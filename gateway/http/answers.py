@@ -13,11 +13,10 @@ from ..manipulation import build_reading
 from ..proxy import Response
 from .connection import Answer, Headers
 from .settings import HttpSettings
+from .stream import BROKEN_OFF, gzip_failure
 from .targets import shown_pattern
 
 SUCCESS = (200, 201)
-STATUSES = range(200, 600)
-"""What a server of ours can answer with; a status beyond is none of HTTP's."""
 
 HOP_BY_HOP = frozenset(
     (
@@ -82,14 +81,13 @@ def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: boo
             return reject(answer, url)
         if may_be_blank:
             if not answer.is_whole:
-                raise BackendFailure(f"{url}: unexpected EOF")
+                raise BackendFailure(BROKEN_OFF)
         elif not answer.body.strip(_BLANKS):
-            raise BackendFailure("EOF" if answer.is_whole else "unexpected EOF")
+            raise BackendFailure("EOF" if answer.is_whole else BROKEN_OFF)
         try:
             data = read(answer.body)
         except DecodeError as error:
-            reason = error if answer.is_whole else "unexpected EOF"
-            raise BackendFailure(f"{url}: {reason}") from error
+            raise BackendFailure(str(error) if answer.is_whole else BROKEN_OFF) from error
         return Response(data, data is not None)
 
     return interpret
@@ -97,7 +95,7 @@ def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: boo
 
 def _pass_on(answer: Answer, url: str) -> Response:
     if not answer.is_whole:
-        raise BackendFailure(f"{url}: unexpected EOF")
+        raise BackendFailure(BROKEN_OFF)
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
     response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
     if answer.stream is not None:
@@ -160,7 +158,7 @@ def unpacked(answer: Answer, limit: int) -> Answer:
     try:
         body = unpack.decompress(answer.body, limit + 1)
     except zlib.error as error:
-        raise BackendFailure(f"gzip: {error}") from error
+        raise BackendFailure(gzip_failure(error)) from error
     if len(body) > limit:
         raise BackendFailure(f"the answer has more than {limit} bytes")
     headers = [header for header in answer.headers if header[0] != b"content-encoding"]

@@ -91,7 +91,7 @@ class Pool:
             connection = await self._connect()
         except (OSError, TimeoutError, ValueError) as error:
             if self._waiting:
-                text = f"dial {self._origin.authority}: {_reason(error)}"
+                text = f"dial tcp {self._origin.authority}: {_reason(error)}"
                 self._waiting.popleft().failed(BackendFailure(text), is_retriable=False)
         else:
             self._offer(connection)
@@ -151,9 +151,9 @@ def _keep_alive(connected: socket.socket, seconds: float) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Short, and the same whichever event loop says it."""
+    """Short, in the words of Go where it has some, and the same whichever event loop says it."""
     if isinstance(error, TimeoutError):
         return "i/o timeout"
     if isinstance(error, OSError) and error.errno and not isinstance(error, OWN_NUMBERS):
-        return os.strerror(error.errno)
+        return f"connect: {os.strerror(error.errno).lower()}"
     return str(error) or type(error).__name__

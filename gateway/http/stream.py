@@ -22,6 +22,9 @@ other."""
 PIECE = 256 * 1024
 """Bytes of an unpacked body that are handed out at once."""
 
+BROKEN_OFF = "unexpected EOF"
+"""Go's words for an answer that ends too early."""
+
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -35,6 +38,14 @@ class Source(Protocol):
         """Nobody wants the rest."""
 
     def signal(self) -> Signal: ...
+
+
+def gzip_failure(error: zlib.error) -> str:
+    """Go's words for the failures of zlib."""
+    text = str(error)
+    if "header check" in text:
+        return "gzip: invalid header"
+    return "gzip: invalid checksum" if "data check" in text else "flate: corrupt input"
 
 
 class BodyStream:
@@ -75,7 +86,7 @@ class BodyStream:
             elif not self._is_over:
                 await self._wait()
             elif self._unpack is not None and not self._unpack.eof:
-                raise BackendFailure("unexpected EOF")
+                raise BackendFailure(BROKEN_OFF)
             else:
                 return b""
 
@@ -90,7 +101,7 @@ class BodyStream:
             piece = self._unpack.decompress(packed, PIECE)
         except zlib.error as error:
             self.give_back()
-            raise BackendFailure(f"gzip: {error}") from error
+            raise BackendFailure(gzip_failure(error)) from error
         self._packed = self._unpack.unconsumed_tail
         return piece
 

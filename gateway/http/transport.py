@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from anyio import Event
 
+from ..asgi import STATUSES
 from ..errors import BackendFailure, GatewayError
 from ..logs import get_logger
-from .answers import STATUSES, find, unpacked
+from .answers import find, unpacked
 from .client import HttpClient
 from .connection import Answer
 from .heads import REDIRECTS, Outgoing, redirected, write_head
@@ -31,8 +32,8 @@ it when the request cannot be sent."""
 TransportStage: TypeAlias = Callable[[Transport], Transport]
 """Wraps the transport of one backend."""
 
-MAX_REDIRECTS = 10
-"""As many as Go follows."""
+MAX_REQUESTS = 10
+"""Go sends so many for one: the tenth redirect is not followed."""
 
 STREAMED = frozenset(STATUSES) - frozenset(REDIRECTS)
 """Statuses whose bodies may be handed on while they come: whoever follows a redirect drops its."""
@@ -114,8 +115,6 @@ class Redirecting:
 
     def finished(self, answer: Answer, outgoing: Outgoing, asked_gzip: bool) -> Answer:
         """The last answer, unpacked. Raises :class:`BackendFailure`."""
-        if answer.status not in STATUSES:
-            raise BackendFailure(f"{outgoing.url}: {answer.status} is no status of HTTP")
         is_ours = asked_gzip or self._unpacks_all
         if is_ours and find(answer.headers, b"content-encoding") == b"gzip":
             if answer.stream is not None:
@@ -162,13 +161,19 @@ class Call:
 
     def _result(self, part: Answer | BackendFailure) -> Result | None:
         if isinstance(part, BackendFailure):
-            return BackendFailure(f"{self._outgoing.method} {self._outgoing.url}: {part}")
+            return self._failure(str(part))
         outgoing = self._sender.next(self._outgoing, part)
         if outgoing is None:
             answer = self._sender.finished(part, self._outgoing, self.asks_gzip)
             return answer._replace(url=self._outgoing.url) if self._hops else answer
         self._hops += 1
-        if self._hops > MAX_REDIRECTS:
-            raise BackendFailure(f"{outgoing.url}: stopped after {MAX_REDIRECTS} redirects")
+        if self._hops == MAX_REQUESTS:
+            location = find(part.headers, b"location").decode("latin-1")
+            return self._failure(f"stopped after {MAX_REQUESTS} redirects", location)
         self.send(outgoing)
         return None
+
+    def _failure(self, reason: str, url: str = "") -> BackendFailure:
+        """In the words of Go's client."""
+        method = self._outgoing.method.capitalize()
+        return BackendFailure(f'{method} "{url or self._outgoing.url}": {reason}')

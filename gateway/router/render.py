@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
-from ..asgi import NO_LENGTH, Answer, Headers
+from ..asgi import NO_LENGTH, STATUSES, Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
@@ -195,6 +195,8 @@ def _joined(headers: Headers, added: Headers) -> Headers:
 
 def _fitting(status: int, headers: Headers, body: bytes) -> Answer:
     """The answer, without what its status has no place for (RFC 9110, 15.3.5 and 15.4.5)."""
+    if status not in STATUSES:  # a script may say anything
+        raise GatewayError(f"{status} is no status of an answer")
     if status not in NO_LENGTH:
         return Answer(status, headers, body)
     return Answer(status, [header for header in headers if header[0] != b"content-type"])

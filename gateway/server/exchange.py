@@ -20,6 +20,9 @@ from .peer import Peer
 
 log = get_logger("gateway.server")
 
+STATUS_LINES = STATUS_LINE | {status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)}
+"""Backends answer with statuses beyond HTTP's, too."""
+
 FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
 
 
@@ -290,7 +293,7 @@ class Exchange:
         lines = _kept_lines(headers) if type(headers) is tuple else _lines(headers)
         connection = self._connection
         common = connection.burst.default_lines(connection.default_headers)
-        head = STATUS_LINE[status] + common + lines.text
+        head = STATUS_LINES[status] + common + lines.text
         if lines.closes:
             self.keep_alive = False
         elif not self.keep_alive:

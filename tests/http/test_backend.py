@@ -140,10 +140,7 @@ async def test_an_oversized_answer_is_refused(answer: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "unexpected EOF"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "switched"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_100_000, "headers of the answer are too large"),
-        (message(b"{}", "999 Odd"), "999 is no status of HTTP"),
-        (message(b""), "EOF"),
-        (message(b"nope"), "JSON is malformed"),
-        (message(b"no gzip", "200 OK", "Content-Encoding: gzip"), "gzip: "),
+        (message(b"{}", "999 Odd"), "invalid status code 999 [GET /b]: http://"),
     ],
 )
 async def test_a_broken_answer_is_a_clear_failure(answer: bytes, text: str) -> None:
@@ -156,7 +153,58 @@ async def test_a_refused_connection_is_a_clear_failure() -> None:
     async with asking(configuration(service.url)) as client:
         answer = await client.get("/")
     assert answer.status_code == 500
-    assert "Connection refused" in answer.text
+    place = service.url.removeprefix("http://")
+    text = f'Get "{service.url}/b": dial tcp {place}: connect: connection refused'
+    assert answer.text == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (message(b""), "EOF"),
+        (message(b"<html>"), "invalid character '<' looking for beginning of value"),
+        (
+            message(b"[1]"),
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "unexpected EOF"),
+        (message(b"no gzip", "200 OK", "Content-Encoding: gzip"), "gzip: invalid header"),
+        (
+            message(gzip.compress(b"{}")[:-6] + b"123456", "200 OK", "Content-Encoding: gzip"),
+            "gzip: invalid checksum",
+        ),
+    ],
+)
+async def test_an_unreadable_answer_is_told_in_the_words_of_go_without_the_url(
+    answer: bytes, text: str
+) -> None:
+    assert await failure(answer, stays_open=False) == text
+
+
+RETURN_CODE = {"backend/http": {"return_error_code": True}}
+
+
+async def test_several_backends_that_fail_are_500_with_all_their_texts() -> None:
+    missing = answering(message(b"no such thing", "404 Not Found", "Content-Type: text/x"))
+    with serving(missing) as service:
+        config = configuration(service.url, extra_config=RETURN_CODE)
+        config["endpoints"][0]["backend"] *= 2
+        async with asking(config) as client:
+            answer = await client.get("/")
+            assert (answer.status_code, answer.text) == (500, "no such thing\nno such thing")
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+async def test_the_first_of_a_sequence_that_fails_keeps_its_status() -> None:
+    missing = answering(message(b"no such thing", "404 Not Found", "Content-Type: text/x"))
+    with serving(missing) as service:
+        config = configuration(service.url, extra_config=RETURN_CODE)
+        config["endpoints"][0]["backend"] *= 2
+        config["endpoints"][0]["extra_config"] = {"proxy": {"sequential": True}}
+        async with asking(config) as client:
+            answer = await client.get("/")
+            assert (answer.status_code, answer.text) == (404, "no such thing")
+            assert answer.headers["content-type"] == "text/x"
 
 
 async def test_a_document_that_was_complete_before_the_answer_broke_off_counts() -> None:

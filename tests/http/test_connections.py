@@ -136,7 +136,7 @@ async def test_a_dial_that_takes_too_long_ends_the_request() -> None:
     async with asking(config) as client:
         answer = await client.get("/")
     assert answer.status_code == 500
-    assert "dial 192.0.2.1: " in answer.text
+    assert "dial tcp 192.0.2.1: " in answer.text
 
 
 async def test_a_client_that_goes_takes_its_request_with_it() -> None:

@@ -101,6 +101,18 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_there(server: ServerN
     assert rest == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
+@pytest.mark.parametrize("status", [b"600", b"799", b"999"])
+async def test_a_status_beyond_http_is_handed_on(server: ServerName, status: bytes) -> None:
+    answer = b"HTTP/1.1 %b Odd\r\nContent-Length: 2\r\n\r\nhi" % status
+    with serving(answering(answer)) as service:
+        async with client_of(configuration(service.url), server) as new:
+            client: SocketStream = await new()
+            await client.send(get("/", CLOSE))
+            received = await receive_all(client)
+    assert received.startswith(b"HTTP/1.1 %b" % status)
+    assert received.endswith(b"\r\n\r\nhi")
+
+
 PASSED: dict[str, Any] = {
     "qos/circuit-breaker": {"interval": 60, "timeout": 10, "max_errors": 1},
     "qos/ratelimit/proxy": {"max_rate": 1000, "capacity": 1000},

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from msgspec import Struct, field
 
+from ...asgi import STATUSES
 from ...forwarding import query_pairs
 from ..targets import IN_QUERY
 from .cookies import Cookie
@@ -178,7 +179,7 @@ def body_modifier(place: Place) -> Modifiers:
 def status_modifier(place: Place) -> Modifiers:
     """Another status."""
     status = place.read(Status).status_code
-    if status not in range(200, 600):
+    if status not in STATUSES:
         raise place.error(f"no status of an answer: {status}", "statusCode")
 
     def modify(answered: Answered) -> None:
