@@ -12,6 +12,7 @@ from msgspec import Raw
 from msgspec.json import Decoder, Encoder
 
 from .document import TOO_DEEP, DecodeError, Document, decode_array, decode_object, unwrap
+from .json_errors import explain
 
 encode_json: Callable[[object], bytes] = Encoder().encode
 
@@ -41,20 +42,22 @@ def decode_json(body: bytes) -> Document | None:
             pass  # it is looked at again, with more patience
     if _is_blank(body):
         return None
-    document: Document | None = _tolerantly(decode_object, body)
+    document: Document | None = _tolerantly(decode_object, body, "map[string]interface {}")
     return document
 
 
 def decode_collection(body: bytes) -> Document | None:
     """A JSON array, under the key ``collection``."""
-    return None if _is_blank(body) else {"collection": _tolerantly(decode_array, body)}
+    if _is_blank(body):
+        return None
+    return {"collection": _tolerantly(decode_array, body, "[]interface {}")}
 
 
 def decode_safejson(body: bytes) -> Document | None:
     """Any JSON: an array becomes ``collection``, anything but an object ``content``."""
     if _is_blank(body):
         return None
-    value = unwrap(_tolerantly(_decode_any, body))
+    value = unwrap(_tolerantly(_decode_any, body, ""))
     if isinstance(value, dict):
         return value
     return {"collection" if isinstance(value, list) else "content": value}
@@ -88,13 +91,19 @@ def _is_blank(body: bytes) -> bool:
     return not body.strip(_BLANKS)
 
 
-def _tolerantly(decode: Callable[[bytes], Any], body: bytes) -> Any:
-    """Decode what Go decodes: invalid UTF-8 is replaced, text behind the document ignored."""
-    body = _repaired(body)
+def _tolerantly(decode: Callable[[bytes], Any], body: bytes, wanted: str) -> Any:
+    """Decode what Go decodes: invalid UTF-8 is replaced, text behind the document ignored.
+
+    ``wanted``: what Go would decode into, for the message of a failure.
+    """
+    repaired = _repaired(body)
     try:
-        return decode(body)
+        return decode(repaired)
     except MsgspecDecodeError as error:
-        return _decode_first(decode, body, error)
+        try:
+            return _decode_first(decode, repaired)
+        except (ValueError, RecursionError):
+            raise DecodeError(explain(body, wanted) or str(error)) from error
     except RecursionError as error:
         raise DecodeError(TOO_DEEP) from error
 
@@ -106,14 +115,11 @@ def _repaired(body: bytes) -> bytes:
     return _LONE_SURROGATE.sub(_keep_pairs, body) if b"\\u" in body else body
 
 
-def _decode_first(decode: Callable[[bytes], Any], body: bytes, error: MsgspecDecodeError) -> Any:
-    """The first document of several; ``error`` when there is no first one either."""
+def _decode_first(decode: Callable[[bytes], Any], body: bytes) -> Any:
+    """The first document of several. Raises ValueError or RecursionError."""
     text = body.lstrip(_BLANKS).decode()
-    try:
-        _, end = _find_end(text)
-        return decode(text[:end].encode())
-    except (ValueError, RecursionError):
-        raise DecodeError(str(error)) from error
+    _, end = _find_end(text)
+    return decode(text[:end].encode())
 
 
 def _keep_pairs(match: re.Match[bytes]) -> bytes:
