@@ -37,6 +37,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"url.RegexFilter": {"regex": "(", "modifier": MARK}}, "url.RegexFilter.regex", "pattern"),
     ({"url.Filter": {"modifier": MARK, "else": []}}, "url.Filter.else", "expected one"),
     ({"fifo.Group": {"modifiers": [MARK, 1]}}, "fifo.Group.modifiers[1]", "expected one"),
+    ({"static.Modifier": {}}, "static.Modifier.rootPath", "expected the folder"),
     ({"priority.Group": {"modifiers": [1]}}, "priority.Group.modifiers[0]", "expected an object"),
 ]  # fmt: skip
 

@@ -50,9 +50,10 @@ class Message:
 class Sent(Message):
     """A request. ``authority``: where it goes to; ``told_host``: what its ``Host`` says, which
     stays the first one when another host is asked, as in Go. ``target``, ``query``: encoded.
+    ``is_asked``: the backend is, for an answer of its own.
     """
 
-    __slots__ = ("_outgoing", "authority", "query", "scheme", "target", "told_host")
+    __slots__ = ("_outgoing", "authority", "is_asked", "query", "scheme", "target", "told_host")
 
     def __init__(self, outgoing: Outgoing) -> None:
         super().__init__(outgoing.headers, outgoing.body)
@@ -60,6 +61,7 @@ class Sent(Message):
         origin = outgoing.host.origin
         self.scheme, self.authority = origin.scheme, origin.authority
         self.told_host = origin.authority
+        self.is_asked = True
         self.target, _, self.query = outgoing.target.partition("?")
 
     @property

@@ -11,9 +11,10 @@ from ...assembly import Assembly
 from ...config.structs import Backend, Endpoint
 from ...errors import GatewayError
 from ...logs import get_logger
+from ..connection import Answer
 from ..heads import Outgoing
 from ..transport import Arrive, Result, Transport, TransportStage, Withdraw
-from . import conditions, modifiers
+from . import conditions, files, modifiers
 from .exchange import Answered, Sent
 from .parse import Build, MartianError, Modifiers, OnAnswer, UnknownModifierError, parse
 
@@ -39,6 +40,7 @@ TABLE: Mapping[str, Build] = {
     "querystring.Modifier": modifiers.querystring_modifier,
     "querystring.Verifier": modifiers.verifier,
     "stash.Modifier": modifiers.stash_modifier,
+    "static.Modifier": files.static_modifier,
     "status.Modifier": modifiers.status_modifier,
     "status.Verifier": modifiers.verifier,
     "url.Filter": conditions.url_filter,
@@ -46,7 +48,7 @@ TABLE: Mapping[str, Build] = {
     "url.RegexFilter": conditions.url_regex_filter,
     "url.Verifier": modifiers.verifier,
 }
-"""What KrakenD's binary registers, but for ``static.Modifier``, which serves files."""
+"""What KrakenD's binary registers."""
 
 
 class MartianSettings(Struct, frozen=True, kw_only=True):
@@ -96,11 +98,22 @@ def _modified(inner: Transport, modify: Modifiers) -> Transport:
         if on_request is not None:
             on_request(sent)
             outgoing = sent.outgoing()
-        if on_answer is None:
-            return inner(outgoing, arrive)
-        return inner(outgoing, lambda result: arrive(_changed(result, sent, on_answer)))
+        if on_answer is not None:
+            arrive = _changing(arrive, sent, on_answer)
+        if not sent.is_asked:
+            arrive(Answer(200, [], b""))
+            return _nothing_to_withdraw
+        return inner(outgoing, arrive)
 
     return transport
+
+
+def _nothing_to_withdraw() -> None:
+    """The answer is here."""
+
+
+def _changing(arrive: Arrive, sent: Sent, modify: OnAnswer) -> Arrive:
+    return lambda result: arrive(_changed(result, sent, modify))
 
 
 def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
