@@ -84,7 +84,8 @@ class Request(Struct, eq=False):
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back. ``passed``: which lists of what is forwarded it has behind
-    it; ``unlisted``: the headers that they have not let through.
+    it; ``unlisted``: the headers that they have not let through. ``url``: where a script of the
+    backend sends the request, None: to the backend's own hosts.
     """
 
     method: str
@@ -100,6 +101,7 @@ class Request(Struct, eq=False):
     taken: list[Hold] = []
     passed: int = UNFILTERED
     unlisted: Sequence[tuple[bytes, bytes]] = ()
+    url: str | None = None
 
     def copy(self) -> Request:
         """Another request of the same client, for a stage that changes something for its branch.
@@ -187,7 +189,8 @@ class Branch(NamedTuple):
 
     ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
     request's body must be complete before the branch is asked. ``may_repeat``: a backend
-    that may be asked several times for one request (``concurrent_calls``).
+    that may be asked several times for one request (``concurrent_calls``). ``url``: where a
+    request goes, without credentials; "" when that is no URL of HTTP.
     """
 
     proxy: Proxy
@@ -196,6 +199,7 @@ class Branch(NamedTuple):
     timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True
     may_repeat: bool = False
+    url: Callable[[Request], str] = lambda request: ""
 
 
 Stage: TypeAlias = Callable[[Branch], Branch]

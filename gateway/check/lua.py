@@ -12,10 +12,19 @@ from ..stages.lua.scripts import LuaSettings
 PREFIX = "modifier/lua-"
 NOT_THERE = re.compile(
     r"(?<![.:\w])(?:(?:io|debug|package|coroutine)\s*\."
-    r"|(?:require|load|loadstring|dofile|loadfile)\s*[(\"'\[]"
+    r"|(?:require|load|loadstring|dofile|loadfile|module|newproxy|[gs]etfenv|collectgarbage)"
+    r"\s*[(\"'\[]"
+    r"|string\s*\.\s*dump"
     r"|os\s*\.\s*(?:execute|exit|getenv|remove|rename|setlocale|tmpname))"
 )
 LIBRARIES = re.compile(r"(?<![.:\w])(?:string|math|os)\s*\.\s*\w+\s*\(")
+
+WITHOUT_EFFECT: Mapping[str, re.Pattern[str]] = {
+    "modifier/lua-proxy": re.compile(r":\s*((?:url|path|method)\s*\()\s*[^\s)]"),
+    "modifier/lua-backend": re.compile(r":\s*(path\s*\()\s*[^\s)]"),
+}
+"""What a script may set, and each backend makes anew afterwards, as in KrakenD."""
+INSTEAD = "use request:url(...) and request:method(...) of modifier/lua-backend"
 
 
 def check_lua(extra: Mapping[str, Any], path: str, *, is_agent: bool = False) -> Iterator[Finding]:
@@ -39,6 +48,9 @@ def _remarks(settings: LuaSettings, namespace: str, *, is_agent: bool) -> Iterat
         yield "live: the sums are not looked at"
     code = f"{settings.pre}\n{settings.post}"
     for found in dict.fromkeys(NOT_THERE.findall(code)):
-        yield f"{found.strip()}: no such thing is in the sandbox, the script will fail"
+        yield f"{found.strip()}: no such thing is in the sandbox, the script fails there"
+    if namespace in WITHOUT_EFFECT:
+        for found in dict.fromkeys(WITHOUT_EFFECT[namespace].findall(settings.pre)):
+            yield f":{found}...) has no effect here, as in KrakenD: {INSTEAD}"
     if not settings.allow_open_libs and (found := LIBRARIES.search(code)):
         yield f"{found[0]}...: such libraries are there with allow_open_libs alone"

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from anyio import Event, current_time
 
 from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
-from ..errors import DeadlineExceeded, GatewayError
+from ..errors import BackendFailure, DeadlineExceeded, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
 from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..tls import client_tls
 from .answers import build_interpret, find
-from .balance import NextHost, build_next_host
+from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient
 from .connection import Answer
 from .heads import Outgoing
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
-from .targets import build_target
+from .targets import build_target, parse_url
 from .transport import Redirecting, Result, Transport, Withdraw
 
 log = get_logger("gateway.http")
 
 CLIENT = "backend/http/client"
+SCRIPT = "modifier/lua-backend"
+"""Its scripts may change the method and the URL of a request."""
 MAX_IDLE_PER_HOST = 250
+
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def build_http(
     settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that asks a service."""
-    asked = HttpBackend(settings, backend, endpoint, assembly)
-    return Branch(asked.proxy, None, asked.later, may_repeat=True)
+    kind = ScriptedHttpBackend if SCRIPT in backend.extra_config else HttpBackend
+    asked = kind(settings, backend, endpoint, assembly)
+    return Branch(asked.proxy, None, asked.later, may_repeat=True, url=asked.url)
 
 
 class HttpBackend:
@@ -121,6 +127,10 @@ class HttpBackend:
             log.exception("%s: while reading the answer", outgoing.url)
             return GatewayError("internal error")
 
+    def url(self, request: Request) -> str:
+        """Where this request goes; of several hosts the next one."""
+        return self._outgoing(request).url
+
     def _outgoing(self, request: Request) -> Outgoing:
         """What this request asks of a host."""
         host = self._next_host()
@@ -134,6 +144,32 @@ class HttpBackend:
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))
         return Outgoing(self._method, host, target, headers, request.body)
+
+
+class ScriptedHttpBackend(HttpBackend):
+    """Asks with the method, and at the URL, that a script has left in the request."""
+
+    def __init__(
+        self, settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+    ) -> None:
+        super().__init__(settings, backend, endpoint, assembly)
+        self._logins = {host.origin: host.login for host in usable_hosts(backend.host)}
+
+    def _outgoing(self, request: Request) -> Outgoing:
+        method = request.method.upper()
+        if not _METHOD.fullmatch(method):
+            raise BackendFailure(f"invalid method {request.method!r}")
+        if request.url is None:
+            return super()._outgoing(request)._replace(method=method)
+        try:
+            host, target = parse_url(request.url)
+        except ValueError as error:
+            raise BackendFailure(f"the URL of a script: {error}") from error
+        headers = self._forward_headers(request)
+        login = host.login or self._logins.get(host.origin, b"")
+        if login and not find(headers, b"authorization"):
+            headers.append((b"authorization", login))
+        return Outgoing(method, host, target, headers, request.body)
 
 
 class _Question:

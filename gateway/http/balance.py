@@ -18,7 +18,7 @@ def build_next_host(hosts: Sequence[str]) -> NextHost:
     An entry that is no host of HTTP is left out. The function raises :class:`BackendFailure` when
     there is none.
     """
-    usable = list(_usable(hosts))
+    usable = list(usable_hosts(hosts))
     if not usable:
         return _no_host
     if len(usable) == 1:
@@ -27,7 +27,8 @@ def build_next_host(hosts: Sequence[str]) -> NextHost:
     return cycle([*usable[start:], *usable[:start]]).__next__
 
 
-def _usable(hosts: Sequence[str]) -> Iterator[Host]:
+def usable_hosts(hosts: Sequence[str]) -> Iterator[Host]:
+    """Those that are hosts of HTTP."""
     for host in hosts:
         try:
             yield parse_host(host)

@@ -14,20 +14,35 @@ from ...forwarding import query_pairs
 from ...hooks import Headers
 from ...proxy import Request, Response
 from .sandbox import NOTHING, Function, Returned, ScriptError, Session
-from .values import NEED_ARGUMENTS, Items, Table, decoded, own, stand_for, text, whole
+from .values import COST, NEED_ARGUMENTS, Items, Table, decoded, own, stand_for, text, whole
 
 Arguments: TypeAlias = tuple[Any, ...]
 
 
 class Asked:
     """A request. ``path``: as a script sees it. ``names``: of parameters, as they are called in the
-    endpoint's path, by the name that a request has for them; None: as the request has them."""
+    endpoint's path, by the name that a request has for them; None: as the request has them.
+    ``build_url``: where the request goes."""
 
-    def __init__(self, request: Request, path: str, names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        path: str,
+        names: Mapping[str, str] | None = None,
+        build_url: Callable[[Request], str] = lambda request: "",
+    ) -> None:
         self.request = request
         self.path = path
         self.names = names
         self.headers = hooks.Request(request).headers
+        self._build_url = build_url
+
+    @property
+    def url(self) -> str:
+        """Where the request goes; once it was read or set, it goes there."""
+        if self.request.url is None:
+            self.request.url = self._build_url(self.request) or None
+        return self.request.url or ""
 
     def parameters(self) -> dict[str, Any]:
         if self.names is None:
@@ -69,14 +84,14 @@ class Answer:
 
 def request_method(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     if arguments:
-        asked.request.method = decoded(arguments[0])
+        asked.request.method = _spent(session, arguments[0]).decode(errors="replace")
         return NOTHING
     return b"", asked.request.method.encode()
 
 
 def request_path(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     if arguments:
-        asked.path = decoded(arguments[0])
+        asked.path = _spent(session, arguments[0]).decode(errors="replace")
         return NOTHING
     return b"", asked.path.encode(errors="replace")
 
@@ -84,22 +99,24 @@ def request_path(session: Session, asked: Asked, arguments: Arguments) -> Return
 def request_query(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     """The whole of it, encoded."""
     if arguments:
-        asked.request.query_string = text(arguments[0])
+        asked.request.query_string = _spent(session, arguments[0])
         return NOTHING
     return b"", asked.request.query_string
 
 
 def request_url(session: Session, asked: Asked, arguments: Arguments) -> Returned:
-    """It is made of ``url_pattern`` afterwards."""
+    """The whole of it. A script of the endpoint reads "", and none of the backends goes by what it
+    sets, as in KrakenD: a backend's URL is made afterwards."""
     if arguments:
-        raise ScriptError("url cannot be set: change params, or query")
-    return b"", b""
+        asked.request.url = _spent(session, arguments[0]).decode(errors="replace")
+        return NOTHING
+    return b"", asked.url.encode(errors="replace")
 
 
 def context_url(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     request = asked.request
     if arguments:
-        path, _, query = text(arguments[0]).partition(b"?")
+        path, _, query = _spent(session, arguments[0]).partition(b"?")
         request.path = unquote(path.decode("latin-1"))
         request.query_string = query
         return NOTHING
@@ -109,7 +126,7 @@ def context_url(session: Session, asked: Asked, arguments: Arguments) -> Returne
 
 def context_host(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     if arguments:
-        _set_header(asked.headers, b"Host", arguments[0])
+        _set_header(session, asked.headers, b"Host", arguments[0])
         return NOTHING
     return b"", asked.headers.get("host", "").encode("latin-1")
 
@@ -124,6 +141,7 @@ def context_query(session: Session, asked: Asked, arguments: Arguments) -> Retur
         return b"", next((value for key, value in pairs if key == name), b"")
     kept = [pair for pair in pairs if pair[0] != name]
     changed = sorted([*kept, (name, text(arguments[1]))], key=lambda pair: pair[0])
+    session.spend(sum(len(key) + len(value) for key, value in changed))
     joined = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in changed)
     asked.request.query_string = joined.encode()
     return NOTHING
@@ -135,16 +153,15 @@ def request_params(session: Session, asked: Asked, arguments: Arguments) -> Retu
     name = asked.parameter(decoded(arguments[0]))
     if len(arguments) == 1:
         return b"", asked.request.params.get(name, "").encode(errors="replace")
-    asked.request.params[name] = decoded(arguments[1])
+    session.spend(COST + len(name))
+    asked.request.params[name] = _spent(session, arguments[1]).decode(errors="replace")
     return NOTHING
 
 
 def request_body(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     if not arguments:
         return b"", asked.request.body
-    body = text(arguments[0])
-    session.spend(len(body))
-    asked.request.body = body
+    asked.request.body = _spent(session, arguments[0])
     return NOTHING
 
 
@@ -164,7 +181,7 @@ def _header_functions(headers_of: Callable[[Any], Headers]) -> Sided:
         if len(arguments) == 1:
             name = text(arguments[0]).decode("latin-1")
             return b"", found.get(name, "").encode("latin-1")
-        _set_header(found, *arguments)
+        _set_header(session, found, *arguments)
         return NOTHING
 
     def header_list(session: Session, subject: Any, arguments: Arguments) -> Returned:
@@ -184,10 +201,18 @@ def canonical(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
-def _set_header(headers: Headers, name: Any, value: Any) -> None:
+def _set_header(session: Session, headers: Headers, name: Any, value: Any) -> None:
     """nil removes it."""
-    shown = text(name).decode("latin-1")
-    _set_all(headers, shown, () if value is None else [text(value).decode("latin-1")])
+    shown = _spent(session, name).decode("latin-1")
+    values = () if value is None else [_spent(session, value).decode("latin-1")]
+    _set_all(headers, shown, values)
+
+
+def _spent(session: Session, value: Any) -> bytes:
+    """A text that becomes part of a message."""
+    encoded = text(value)
+    session.spend(COST + len(encoded))
+    return encoded
 
 
 def _set_all(headers: Headers, name: str, values: Iterable[str]) -> None:
@@ -234,9 +259,7 @@ def response_data(session: Session, answer: Answer, arguments: Arguments) -> Ret
 def response_body(session: Session, answer: Answer, arguments: Arguments) -> Returned:
     if not arguments:
         return b"", answer.view.body or b""
-    body = text(arguments[0])
-    session.spend(len(body))
-    answer.view.body = body
+    answer.view.body = _spent(session, arguments[0])
     return NOTHING
 
 

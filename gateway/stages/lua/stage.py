@@ -50,15 +50,20 @@ def build_lua_backend(
     scripts = Scripts(settings)
     filtered = build_filter(endpoint, assembly.service, backend)
 
-    def ask(request: Request) -> Asked:
-        copy = filtered(request)
-        copy.method = backend.method
-        return Asked(copy, _filled(backend.url_pattern, copy.params))
-
-    begin = _build_begin(scripts, settings, endpoint, ask)
     is_pure = not scripts.runs_before and not settings.skip_next
     reads_body = names_body(settings)
-    return lambda branch: around(branch, begin, is_pure=is_pure, reads_body=reads_body)
+
+    def stage(branch: Branch) -> Branch:
+        def ask(request: Request) -> Asked:
+            copy = filtered(request)
+            copy.method, copy.url = backend.method, None
+            path = _filled(backend.url_pattern, copy.params)
+            return Asked(copy, path, build_url=branch.url)
+
+        begin = _build_begin(scripts, settings, endpoint, ask)
+        return around(branch, begin, is_pure=is_pure, reads_body=reads_body)
+
+    return stage
 
 
 def _build_begin(

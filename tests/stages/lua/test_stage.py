@@ -101,6 +101,75 @@ async def test_a_script_of_a_backend_changes_what_this_one_sees() -> None:
     assert changed.startswith(b"POST /b0/7")
 
 
+async def test_a_script_of_a_backend_sends_its_request_elsewhere() -> None:
+    with serving(answering(message(b'{"there":1}'))) as other:
+        pre = f"""
+            local r = request.load()
+            assert(r:url():match('^http://.*/b0/7%?a=1$'), r:url())
+            r:url('{other.url}/else where?x=1') r:method('put') r:headers('X-Lua', 'yes')
+        """
+        extra = lua("backend", pre=pre, allow_open_libs=True)
+        reply, service = await ask({}, extra, input_query_strings=["a"])
+    assert (reply.status, reply.json()) == (200, {"there": 1})
+    assert service.requests == []
+    [request] = other.requests
+    assert request.startswith(b"PUT /else%20where?x=1 HTTP/1.1\r\n")
+    assert b"\r\nX-Lua: yes" in request
+    assert request.endswith(b"body")
+
+
+async def test_what_a_script_reads_as_url_is_what_it_may_extend() -> None:
+    pre = "local r = request.load() r:url(r:url() .. '/9' .. '?b=' .. 358240051111110)"
+    with serving(answering(message(b"{}"))) as service:
+        config = configuration(service.url.replace("://", "://me:secret@"), {})
+        [backend] = config["endpoints"][0]["backend"]
+        backend.update(disable_host_sanitize=True, extra_config=lua("backend", pre=pre))
+        async with open_gateway(config) as gateway:
+            assert (await post(gateway.asgi)).status == 200
+    [request] = service.requests
+    assert request.startswith(b"POST /b0/7/9?b=358240051111110 HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Basic bWU6c2VjcmV0\r\n" in request
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        ("url('/x')", 'the URL of a script: unsupported protocol scheme ""'),
+        ("url('')", 'the URL of a script: unsupported protocol scheme ""'),
+        ("url('ftp://b.test/')", 'the URL of a script: unsupported protocol scheme "ftp"'),
+        ("method('A B')", "invalid method 'A B'"),
+        ("method('A\\r\\nX: y')", r"invalid method 'A\r\nX: y'"),
+    ],
+)
+async def test_what_is_no_request_of_http_fails_this_request(call: str, text: str) -> None:
+    reply, service = await ask({}, lua("backend", pre=f"request.load():{call}"))
+    assert (reply.status, reply.body.decode(), service.requests) == (500, text, [])
+
+
+async def test_a_login_of_another_host_is_not_sent_along() -> None:
+    with serving(answering(message(b"{}"))) as other:
+        pre = f"request.load():url('{other.url}/x')"
+        with serving(answering(message(b"{}"))) as service:
+            config = configuration(service.url.replace("://", "://me:secret@"), {})
+            [backend] = config["endpoints"][0]["backend"]
+            backend.update(disable_host_sanitize=True, extra_config=lua("backend", pre=pre))
+            async with open_gateway(config) as gateway:
+                await post(gateway.asgi)
+    [request] = other.requests
+    assert b"Authorization" not in request
+
+
+async def test_around_the_pipe_a_url_a_path_and_a_method_have_no_effect() -> None:
+    pre = """
+        local r = request.load() assert(r:url() == '')
+        r:url('http://nowhere.test/') r:path('/elsewhere') r:method('PUT')
+    """
+    for of_backend in ({}, lua("backend", pre="assert(request.load():url() ~= '')")):
+        reply, service = await ask(lua("proxy", pre=pre), of_backend)
+        assert reply.status == 200
+        assert service.requests[0].startswith(b"POST /b0/7 HTTP/1.1\r\n")
+
+
 async def test_a_script_sees_what_the_lists_let_through() -> None:
     pre = "local r = request.load() assert(r:headers('X-Other') == '' and r:query() == '')"
     reply, _ = await ask(lua("proxy", pre=pre), headers=((b"x-other", b"1"),))
@@ -359,6 +428,10 @@ def remarks(of_endpoint: dict[str, Any], of_backend: dict[str, Any] | None = Non
         ("endpoint", {"pre": "x = 1", "post": "x = 1"}, "only pre and sources"),
         ("proxy", {"pre": "x = 1", "live": True, "md5": {"a": "b"}}, "not looked at"),
         ("proxy", {"pre": "x = 1", "max_instructions": 5}, "only this gateway knows"),
+        ("proxy", {"pre": "collectgarbage('collect')"}, "collectgarbage(: no such thing"),
+        ("proxy", {"pre": "request.load():url('http://b')"}, ":url(...) has no effect here"),
+        ("proxy", {"pre": "request.load():method('PUT')"}, ":method(...) has no effect here"),
+        ("backend", {"pre": "request.load():path( '/x')"}, ":path(...) has no effect here"),
     ],
 )
 async def test_a_trap_is_remarked_on(kind: str, settings: dict[str, Any], text: str) -> None:
@@ -368,8 +441,10 @@ async def test_a_trap_is_remarked_on(kind: str, settings: dict[str, Any], text: 
 
 
 async def test_a_good_script_has_no_remarks() -> None:
-    pre = "local r = request.load() r:headers('X', 'requires io and a debugger')"
+    pre = "local r = request.load() r:headers('X', 'requires io and a debugger' .. r:url())"
     assert remarks(lua("proxy", pre=pre)) == ""
+    pre = "local r = request.load() r:url(r:url() .. '/x') r:method('PUT') r:headers('X', r:path())"
+    assert remarks({}, lua("backend", pre=pre)) == ""
 
 
 async def test_an_agent_has_no_context() -> None:
