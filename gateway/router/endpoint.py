@@ -13,7 +13,6 @@ from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed
-from .waiting import wait_admitted
 
 log = get_logger("gateway.router")
 
@@ -59,7 +58,7 @@ def build_handler(
             try:
                 for guard in guards:
                     if (waiting := guard(request)) is not None:
-                        receive = await wait_admitted(waiting, client, receive)
+                        await waiting
                 if reads_body:
                     body = client.body_nowait()
                     if body is None:

@@ -2,23 +2,25 @@
 
 A script never holds an object of Python: it holds tables that stand for one, by its number in the
 session. Calls into Python are only made while there is room for what they return, because an
-allocation that fails there would end the process. What C functions do is not counted as
-instructions, so those whose time their arguments decide are bounded here.
+allocation that fails there would end the process.
 """
 
-PRELUDE = rb"""
-local invoke, soft, opens_libs, budget, seconds = ...
+from .libraries import LIBRARIES
+
+_BEGIN = rb"""
+local invoke, soft, opens_libs, budget, seconds, JOINT = ...
 
 local type, next, error, pcall, tostring, tonumber = type, next, error, pcall, tostring, tonumber
 local select, unpack, setmetatable, getmetatable = select, unpack, setmetatable, getmetatable
 local rawget, rawset, setfenv, loadstring = rawget, rawset, setfenv, loadstring
-local collectgarbage, clock = collectgarbage, os.clock
-local getinfo, sethook = debug.getinfo, debug.sethook
-local lower_string, rep, find, gsub = string.lower, string.rep, string.find, string.gsub
+local collectgarbage, clock, date, floor = collectgarbage, os.clock, os.date, math.floor
+local getinfo, sethook, real_metatable = debug.getinfo, debug.sethook, debug.getmetatable
+local lower, upper, rep, format = string.lower, string.upper, string.rep, string.format
+local find, gsub = string.find, string.gsub
 
 local MEMORY = "not enough memory"
 local STEPS, TIME = "too many instructions", "too much time"
-local TICK, DEEPEST, LONGEST_PATTERN, MOST_COST = 100, 100, 500, 3e7
+local TICK, DEEPEST, LONGEST_PATTERN, MOST_COST, MOST_COMPARED = 100, 100, 500, 3e7, 1e9
 
 -- Instructions. Beyond the budget each further one fails, so that no pcall goes on; those of run
 -- itself, in whose pcall all of that ends, do not.
@@ -31,6 +33,11 @@ local function tick()
     sethook(tick, "", 1)
     error(over, 0)
   end
+end
+
+-- Before a C function that takes about so many steps: inside it nothing is counted.
+local function hurry(cost)
+  if cost > 10000 and clock() > deadline then error(TIME, 0) end
 end
 
 -- Objects of Python.
@@ -74,6 +81,7 @@ local function made(kind, value)
 end
 
 local function enter()
+  hurry(MOST_COST)
   if collectgarbage("count") * 1024 > soft then error(MEMORY, 0) end
 end
 
@@ -118,8 +126,7 @@ end
 local base = {
   _VERSION = _VERSION, assert = assert, error = error, getmetatable = getmetatable,
   ipairs = ipairs, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal,
-  rawget = rawget, select = select, setmetatable = setmetatable, tonumber = tonumber,
-  tostring = tostring, type = type, unpack = unpack,
+  rawget = rawget, select = select, tonumber = tonumber, unpack = unpack,
   luaTable = maker("luaTable"), luaList = maker("luaList"), luaNil = maker("luaNil"),
 }
 
@@ -137,7 +144,7 @@ end
 
 function base.print(...)
   local texts = {}
-  for place = 1, select("#", ...) do texts[place] = tostring((select(place, ...))) end
+  for place = 1, select("#", ...) do texts[place] = base.tostring((select(place, ...))) end
   enter()
   invoke("print", 0, 1, table.concat(texts, " "))
 end
@@ -146,7 +153,7 @@ function base.custom_error(...)
   local count = select("#", ...)
   local text, code, kind = ...
   if count == 0 then error("need arguments", 0) end
-  local problem = {text = tostring(text), kind = kind and tostring(kind)}
+  local problem = {text = base.tostring(text), kind = kind and base.tostring(kind)}
   if count > 1 then
     problem.code = tonumber(code)
     if not problem.code then error("number expected", 0) end
@@ -155,70 +162,9 @@ function base.custom_error(...)
   error(problem, 0)
 end
 
-local insert = table.insert
-base.table = protect({
-  concat = table.concat, getn = table.getn, maxn = table.maxn, remove = table.remove,
-  sort = table.sort,
-  insert = function(list, ...)
-    if select("#", ...) > 1 then
-      local place = tonumber((...))
-      if not place or place < 1 or place > #list + 1 then error("position out of bounds", 0) end
-    end
-    return insert(list, ...)
-  end,
-})
+"""
 
--- Patterns backtrack: n characters and k repetitions can take n^k steps, of one instruction.
-local function bounded(text, pattern)
-  if #pattern > LONGEST_PATTERN then error("the pattern is too long", 0) end
-  local items = gsub(gsub(pattern, "%%.", "x"), "%[%^?%]?[^%]]*%]", "x")
-  local _, all = gsub(items, "[*+-]", "")
-  local _, options = gsub(items, "%?", "")
-  local _, references = gsub(pattern, "%%[b%d]", "")
-  if find(items, "[*+]%)*$") then all = all - 1 end
-  if find(items, "^^") == nil then all = all + 1 end
-  if (#text + 1) ^ (all + references) * 2 ^ options > MOST_COST then
-    error("the pattern is too expensive for a text of " .. #text .. " bytes", 0)
-  end
-end
-
-local function checked(called)
-  return function(text, pattern, ...)
-    if type(text) == "number" then text = tostring(text) end
-    if type(pattern) == "number" then pattern = tostring(pattern) end
-    if type(text) == "string" and type(pattern) == "string" then bounded(text, pattern) end
-    return called(text, pattern, ...)
-  end
-end
-
-local checked_find = checked(find)
-local strings = {
-  byte = string.byte, char = string.char, format = string.format, len = string.len,
-  lower = lower_string, reverse = string.reverse, sub = string.sub, upper = string.upper,
-  gmatch = checked(string.gmatch), gsub = checked(gsub), match = checked(string.match),
-  find = function(text, pattern, start, is_plain)
-    if is_plain then return find(text, pattern, start, true) end
-    return checked_find(text, pattern, start)
-  end,
-  rep = function(text, times)
-    local length = #tostring(text) * (tonumber(times) or 0)
-    if length > soft then error(MEMORY, 0) end
-    return length > 0 and rep(text, times) or ""
-  end,
-}
-
-local of_strings = getmetatable("")
-of_strings.__metatable = false
-of_strings.__index = {}
-if opens_libs then
-  of_strings.__index = strings
-  base.string = protect(strings)
-  local numeric = {}
-  for name, each in next, math do numeric[name] = each end
-  base.math = protect(numeric)
-  base.os = protect({clock = clock, date = os.date, difftime = os.difftime, time = os.time})
-end
-
+_END = rb"""
 -- What Python calls.
 
 local of_environments = {__index = base, __metatable = false}
@@ -239,7 +185,7 @@ local function compile(code, name)
 end
 
 function run(session, chunk)
-  steps, deadline = 0, clock() + seconds
+  steps, deadline, kept = 0, clock() + seconds, nil
   setfenv(chunk, session)
   sethook(tick, "", TICK)
   local is_done, problem = pcall(chunk)
@@ -247,9 +193,11 @@ function run(session, chunk)
   if is_done then return true end
   if customs[problem] then return false, problem.text, problem.code, problem.kind end
   if problem == MEMORY then collectgarbage() end
-  if type(problem) == "number" then problem = tostring(problem) end
+  if type(problem) == "number" then problem = digits(problem) end
   return false, type(problem) == "string" and problem or "an error without a text"
 end
 
 return compile, new_session, bind, run
 """
+
+PRELUDE = _BEGIN + LIBRARIES + _END

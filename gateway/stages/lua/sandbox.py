@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from ...errors import GatewayError
 from ...logs import get_logger
+from .digits import JOINT, with_joints
 from .prelude import PRELUDE
 
 log = get_logger("gateway.lua")
@@ -82,7 +83,7 @@ class Sandbox:
             max_memory=MAX_MEMORY,
         )
         self._compile, self.new_session, self.bind, self.run = self._runtime.execute(
-            PRELUDE, self._invoke, SOFT_MEMORY, opens_libs, max_instructions, MAX_SECONDS
+            PRELUDE, self._invoke, SOFT_MEMORY, opens_libs, max_instructions, MAX_SECONDS, JOINT
         )
         self.session: Session | None = None
 
@@ -91,7 +92,7 @@ class Sandbox:
         encoded = code.encode(errors="surrogateescape")
         if encoded.startswith(b"\x1b"):
             raise ValueError(f"{name}: compiled code is not run")
-        found = self._compile(encoded, name.encode())
+        found = self._compile(with_joints(encoded), name.encode())
         if isinstance(found, tuple):
             raise ValueError(_told(found[1]))
         return Chunk(found)

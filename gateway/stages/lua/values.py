@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.json import decode as decode_json
 
 from ...encoding import DecodeError, unwrap
+from .digits import float_text, number_text
 from .sandbox import NOTHING, Function, Returned, ScriptError, Session
 
 NEED_ARGUMENTS = "need arguments"
@@ -128,7 +129,7 @@ def _document_of(subject: object) -> Any:
 
 
 def _key(key: Any) -> str:
-    return key.decode(errors="replace") if isinstance(key, bytes) else f"{key:.14g}"
+    return key.decode(errors="replace") if isinstance(key, bytes) else number_text(key)
 
 
 def text(value: Any) -> bytes:
@@ -136,7 +137,7 @@ def text(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:.14g}".encode()
+        return number_text(value).encode()
     raise ScriptError("string expected")
 
 
@@ -145,6 +146,12 @@ def decoded(value: Any) -> str:
 
 
 def whole(value: Any) -> int:
+    """An argument that has to be a number; a text that holds one is as well."""
+    if isinstance(value, bytes):
+        try:
+            value = float(value)
+        except ValueError as error:
+            raise ScriptError("number expected") from error
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return int(value)
     raise ScriptError("number expected")
@@ -233,6 +240,14 @@ def nil_new(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
     return stand_for(session, b"luaNil", Nil())
 
 
+def text_of_number(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
+    return b"", number_text(arguments[0]).encode()
+
+
+def shown_number(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
+    return b"", float_text(arguments[0]).encode()
+
+
 VALUES: Mapping[bytes, Function] = {
     b"luaTable.new": table_new,
     b"luaTable.get": table_get,
@@ -247,4 +262,6 @@ VALUES: Mapping[bytes, Function] = {
     b"luaList.len": list_len,
     b"luaList.del": list_del,
     b"luaNil.new": nil_new,
+    b"number.text": text_of_number,
+    b"number.shown": shown_number,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import pytest
@@ -129,6 +130,57 @@ def test_a_pattern_that_could_take_for_ever_is_refused(code: str) -> None:
     assert "too expensive" in str(failure(code))
 
 
+SLOW = [
+    ("('a'):rep(2e5):find(('a'):rep(1e5) .. 'b', 1, true)", "too long for a text"),
+    ("os.date(('%%'):rep(1e6))", "format is too long"),
+    ("local t = {} for i = 1, 99000 do t[i] = -i end table.sort(t)", "too many instructions"),
+    ("""
+        local s, t = ('a'):rep(1e7), {}
+        local l = s .. 'b'
+        for i = 1, 50000 do t[i] = i % 2 == 0 and s or l end
+        table.sort(t)
+     """, "too much time"),
+    ("local t = {} for i = 1, 90000 do t[i] = 'x' end while true do table.concat(t) end",
+     "too (much time|many instructions)"),
+    ("while true do local s = 'a' .. 'b' end", "too many instructions"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "text"), SLOW)
+def test_a_function_whose_arguments_decide_its_time_is_bounded(code: str, text: str) -> None:
+    assert re.search(text, str(failure(code, sandbox(max_instructions=1_000_000))))
+
+
+@pytest.mark.parametrize(
+    "call", ["params('x' .. i, s)", "headers('x' .. i, s)", "query(s)", "path(s)", "url(s)"]
+)
+def test_what_a_script_puts_into_a_request_is_bounded(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.stages.lua.sandbox.MAX_SECONDS", 60)
+    code = f"local r, s = request.load(), ('x'):rep(1e6) for i = 1, 99 do r:{call} end"
+    assert str(failure(code, sandbox())) == "not enough memory"
+
+
+SLOW_AGAIN = [
+    "('x'):rep(2e7)", "s:find('b', 1, true)", "s:gsub('b', '')", "s .. 'b'",
+    "string.format('%q', s)", "table.concat(t, s)", "table.insert(t, 1, 1)",
+    "table.remove(t, 1)", "table.maxn(t)", "request.load():path(s)", "print(s)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", SLOW_AGAIN)
+def test_when_its_time_is_over_a_script_begins_nothing_long(call: str) -> None:
+    code = f"""
+        local s, t = ('a'):rep(1e7), {{}}
+        for i = 1, 20000 do t[i] = 'x' end
+        pcall(function() while true do end end)
+        local is_done, problem = pcall(function() return {call} end)
+        error(problem, 0)
+    """
+    assert str(failure(code, sandbox(max_instructions=10**12))) == "too much time"
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -139,6 +191,10 @@ def test_a_pattern_that_could_take_for_ever_is_refused(code: str) -> None:
         "assert((('1'):rep(1e5):gsub('%d+', '')) == '')",
         "assert(('a-b'):find('-', 1, true) == 2)",
         "assert(string.rep(12, 2) == '1212')",
+        "assert((('a'):rep(1e5) .. 'b'):find(('a'):rep(1000) .. 'b', 1, true) == 99001)",
+        "local t = {3, 1, 2} table.sort(t) assert(table.concat(t) == '123')",
+        "local t = {3, 1} table.sort(t, function(a, b) return a > b end) assert(t[1] == 3)",
+        "assert(os.date('!%Y', 0) == '1970' and #os.date() > 9)",
         "assert(string.find(123, 2) == 2)",
         "assert((''):rep(1e18) == '' and ('x'):rep(-1) == '')",
     ],
@@ -188,6 +244,12 @@ SHARED_STATE = [
     "request.load().headers = nil",
     "rawset(request.load(), 'headers', nil)",
     "setmetatable(request.load(), nil)",
+    "table.insert(string, 'left')",
+    "table.insert(request.load(), 1, 'left')",
+    "table.insert(__joint, 'left')",
+    "__joint.left = 1",
+    "rawset(__joint, 'left', 1)",
+    "setmetatable(__joint, {})",
 ]
 
 
@@ -195,6 +257,7 @@ SHARED_STATE = [
 def test_no_script_changes_what_others_find(code: str) -> None:
     failure(code)
     run("assert(('x'):upper() == 'X' and luaTable.new and request.load().headers)")
+    run("assert(#string == 0 and #__joint == 0 and 'a' .. 1 == 'a1')")
 
 
 def test_a_global_variable_lives_as_long_as_its_request() -> None:

@@ -174,9 +174,44 @@ def test_a_request_is_changed() -> None:
     assert list(request.headers) == [(b"x-one", b"\xfe"), (b"x-n", b"5")]
 
 
-def test_the_url_of_a_backend_is_not_for_scripts() -> None:
-    with pytest.raises(ScriptFailure, match="url cannot be set"):
-        asked("r:url('http://other.test')")
+def test_a_script_reads_and_sets_where_its_request_goes() -> None:
+    assert asked("assert(r:url() == '')").url is None
+    assert asked("r:url('http://b.test/x?y=1') assert(r:url() == 'http://b.test/x?y=1')").url == (
+        "http://b.test/x?y=1"
+    )
+    request = Request("GET", "/p", {"Id": "7"})
+    session = Session(SANDBOX)
+    session.bind("request", Asked(request, "/p", build_url=lambda asked: f"http://a/{asked.path}"))
+    session.run(SANDBOX.compile("local r = request.load() r:url(r:url() .. '/9')", "pre"))
+    assert request.url == "http://a//p/9"
+
+
+def test_a_number_that_a_message_gets_has_all_its_digits() -> None:
+    request = asked("""
+        r:params('Id', 358240051111110) r:headers('X-N', 358240051111110) r:query(1e20)
+        assert(r:params(358240051111110) == '') r:body(1.5)
+    """)
+    assert request.params["Id"] == "358240051111110"
+    assert (b"x-n", b"358240051111110") in request.headers
+    assert (request.query_string, request.body) == (b"1e+20", b"1.5")
+
+
+def test_a_number_that_a_document_gets_has_all_its_digits() -> None:
+    data = {"a": 358240051111110, "b": 9007199254740993, "l": [1, 2]}
+    code = """
+        for _, key in ipairs({'a', 'b'}) do d:set(key .. 's', 'x' .. d:get(key)) end
+        d:set('bn', d:get('b')) d:set(358240051111110, d:get('l'):get('1'))
+        d:set('t', {[358240051111110] = 1}) r:statusCode('404') d:del('l')
+    """
+    assert changed(code, data) == {
+        "a": 358240051111110,
+        "b": 9007199254740993,
+        "as": "x358240051111110",
+        "bs": "x9007199254740992",
+        "bn": 9007199254740992,
+        "358240051111110": 2,
+        "t": {"358240051111110": 1},
+    }
 
 
 def test_a_context_is_the_request_as_the_client_sent_it() -> None:
@@ -208,8 +243,8 @@ WALK = """
         for i = 0, keys:len() - 1 do
             local key = get(keys, i)
             local each = value:get(key)
-            if type(each) == 'table' and each.keys then copy(each, get, each:keys()) end
-            if type(each) == 'table' and each.len then each:len() end
+            if type(each) == 'userdata' and each.keys then copy(each, get, each:keys()) end
+            if type(each) == 'userdata' and each.len then each:len() end
             if each ~= nil then value:set(key, each) end
         end
     end

@@ -1,0 +1,262 @@
+"""The Lua side of the sandbox, second part: ``string``, ``table``, ``tostring`` and ``..``.
+
+Two rules hold for each function here. A number becomes the text that KrakenD's Lua makes of it
+(:mod:`.digits`). A C function whose time its arguments decide is bounded: no instruction is
+counted inside it, so :data:`LIBRARIES` looks at the clock before, or at the worst case.
+"""
+
+LIBRARIES = rb"""
+-- Numbers as text.
+
+local function digits(number)
+  if floor(number) == number and number >= -2^63 and number < 2^63 then
+    return format("%d", number)
+  end
+  enter()
+  return made(invoke("number.text", 0, 1, number))
+end
+
+local function text(value)
+  return type(value) == "number" and digits(value) or value
+end
+
+function base.tostring(...)
+  return select("#", ...) > 0 and type((...)) == "number" and digits((...)) or tostring(...)
+end
+
+function base.type(...)
+  local value = ...
+  return value ~= nil and numbers[value] and "userdata" or type(...)
+end
+
+-- a .. b is compiled as a .. joint .. b, from the right to the left: joint .. b keeps b, then
+-- a .. joint joins the two.
+
+-- The steps of that are not the script's: JOIN_STEPS, a few less than it takes.
+
+local JOIN_STEPS = 30
+local kept
+local wrappers = setmetatable({}, {__mode = "k"})
+local function joins(value)
+  local meta = real_metatable(value)
+  return meta and rawget(meta, "__concat")
+end
+
+local joint = {}
+protected[joint] = true
+base[JOINT] = setmetatable(joint, {__metatable = false, __newindex = read_only,
+  __concat = function(left, right)
+    if left == joint then
+      kept = right
+      return joint
+    end
+    right, kept = kept, nil
+    local one, two = type(left), type(right)
+    steps = steps - JOIN_STEPS
+    if one == "string" and two == "string" then
+      hurry(#left + #right)
+      return left .. right
+    end
+    if (one == "string" or one == "number") and (two == "string" or two == "number") then
+      return text(left) .. text(right)
+    end
+    if joins(left) or joins(right) then return left .. right end
+    local kinds = base.type(left) .. " and " .. base.type(right)
+    error("cannot perform concat operation between " .. kinds, 2)
+  end})
+
+-- Lua asks the left operand first: its own metamethod is to see b, not joint.
+function base.setmetatable(value, meta)
+  local own = type(meta) == "table" and not protected[meta] and rawget(meta, "__concat")
+  if type(own) == "function" and not wrappers[own] then
+    local function wrapper(left, right)
+      if right == joint then right, kept = kept, nil end
+      return own(left, right)
+    end
+    wrappers[wrapper] = true
+    rawset(meta, "__concat", wrapper)
+  end
+  return setmetatable(value, meta)
+end
+
+-- table
+
+local function with_texts(list, first, last)
+  local copy
+  for place = first, last do
+    local value = rawget(list, place)
+    if value == nil then break end
+    if type(value) == "number" then
+      if not copy then
+        copy = {}
+        for before = first, place - 1 do copy[before] = rawget(list, before) end
+      end
+      value = digits(value)
+    end
+    if copy then copy[place] = value end
+  end
+  return copy or list
+end
+
+local insert, remove, concat, sort, maxn =
+  table.insert, table.remove, table.concat, table.sort, table.maxn
+
+local function size(list) return type(list) == "table" and #list or 0 end
+
+local function less(one, two) return one < two end
+
+base.table = protect({
+  getn = table.getn,
+  maxn = function(list)
+    hurry(MOST_COST)
+    return maxn(list)
+  end,
+  remove = function(list, ...)
+    hurry(size(list))
+    return remove(list, ...)
+  end,
+  insert = function(list, ...)
+    if protected[list] or numbers[list] then read_only() end
+    hurry(size(list))
+    if select("#", ...) > 1 then
+      local place = tonumber((...))
+      if not place or place < 1 or place > #list + 1 then error("position out of bounds", 0) end
+    end
+    return insert(list, ...)
+  end,
+  concat = function(list, separator, first, last)
+    if type(list) ~= "table" then return concat(list) end
+    first, last = first or 1, last or #list
+    local texts = with_texts(list, tonumber(first) or 1, tonumber(last) or 0)
+    hurry(MOST_COST)
+    return concat(texts, text(separator) or "", first, last)
+  end,
+  -- Without an order C would compare: two long texts, a million times, as one instruction.
+  sort = function(list, order)
+    return sort(list, order or less)
+  end,
+})
+
+-- string
+
+-- Patterns backtrack: n characters and k repetitions can take n^k steps, of one instruction.
+local function bounded(text, pattern)
+  if #pattern > LONGEST_PATTERN then error("the pattern is too long", 0) end
+  local items = gsub(gsub(pattern, "%%.", "x"), "%[%^?%]?[^%]]*%]", "x")
+  local _, all = gsub(items, "[*+-]", "")
+  local _, options = gsub(items, "%?", "")
+  local _, references = gsub(pattern, "%%[b%d]", "")
+  if find(items, "[*+]%)*$") then all = all - 1 end
+  if find(items, "^^") == nil then all = all + 1 end
+  if (#text + 1) ^ (all + references) * 2 ^ options > MOST_COST then
+    error("the pattern is too expensive for a text of " .. #text .. " bytes", 0)
+  end
+  hurry(#text)
+end
+
+local function checked(called)
+  return function(value, pattern, ...)
+    value, pattern = text(value), text(pattern)
+    if type(value) == "string" and type(pattern) == "string" then bounded(value, pattern) end
+    return called(value, pattern, ...)
+  end
+end
+
+-- The text itself is looked for, at every place: of two long ones that is n * m steps.
+local function plain_find(value, wanted, start)
+  value, wanted = text(value), text(wanted)
+  if type(value) == "string" and type(wanted) == "string" then
+    if (#value - #wanted) * #wanted > MOST_COMPARED then
+      error("the text to find is too long for a text of " .. #value .. " bytes", 0)
+    end
+    hurry(#value)
+  end
+  return find(value, wanted, start, true)
+end
+
+local function of_text(called)
+  return function(value, ...)
+    return called(text(value), ...)
+  end
+end
+
+local function replaced(value, pattern, by, ...)
+  if type(by) == "table" then
+    local values = by
+    by = function(key) return text(values[key]) end
+  elseif type(by) == "function" then
+    local called = by
+    by = function(...) return text((called(...))) end
+  end
+  return gsub(value, pattern, text(by), ...)
+end
+
+-- Go's verbs: %s and %v take any value, and %g has as many digits as are needed.
+local function formatted(pattern, ...)
+  local values, count, place = {...}, select("#", ...), 0
+  local function verb(flags, letter)
+    if letter == "%" then return end
+    place = place + 1
+    local value = values[place]
+    if letter == "s" or letter == "v" or letter == "q" then
+      if place <= count then values[place] = base.tostring(value) end
+      return "%" .. flags .. (letter == "q" and "q" or "s")
+    end
+    local is_short = (letter == "g" or letter == "G") and not find(flags, ".", 1, true)
+    if is_short and type(value) == "number" then
+      enter()
+      local shown = made(invoke("number.shown", 0, 1, value))
+      values[place] = letter == "G" and upper(shown) or shown
+      return "%" .. flags .. "s"
+    end
+  end
+  pattern = gsub(text(pattern), "%%([-+ #0]*%d*%.?%d*)(.)", verb)
+  hurry(MOST_COST)
+  return format(pattern, unpack(values, 1, count))
+end
+
+local checked_find = checked(find)
+local strings = {
+  byte = of_text(string.byte), char = string.char, format = formatted, len = of_text(string.len),
+  lower = of_text(lower), reverse = of_text(string.reverse), sub = of_text(string.sub),
+  upper = of_text(upper),
+  gmatch = checked(string.gmatch), gsub = checked(replaced), match = checked(string.match),
+  find = function(value, pattern, start, is_plain)
+    if is_plain then return plain_find(value, pattern, start) end
+    return checked_find(value, pattern, start)
+  end,
+  rep = function(value, times)
+    value = text(value)
+    local length = type(value) == "string" and #value * (tonumber(times) or 0) or 0
+    if length > soft then error(MEMORY, 0) end
+    hurry(length)
+    return length > 0 and rep(value, times) or ""
+  end,
+}
+
+-- What a method is called on is a text, never a number.
+local methods = {}
+for name, each in next, strings do methods[name] = each end
+for _, name in next, {"byte", "len", "lower", "reverse", "sub", "upper"} do
+  methods[name] = string[name]
+end
+
+local of_strings = real_metatable("")
+of_strings.__metatable = false
+of_strings.__index = {}
+if opens_libs then
+  of_strings.__index = methods
+  base.string = protect(strings)
+  local numeric = {}
+  for name, each in next, math do numeric[name] = each end
+  base.math = protect(numeric)
+  base.os = protect({clock = clock, difftime = os.difftime, time = os.time,
+    date = function(pattern, ...)
+      if type(pattern) == "string" and #pattern > LONGEST_PATTERN then
+        error("the format is too long", 0)
+      end
+      return date(pattern or "%c", ...)
+    end})
+end
+"""
+"""Needs what :mod:`.prelude` has made before it."""
