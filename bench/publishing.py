@@ -9,6 +9,7 @@ from pamqp.commands import Confirm
 
 from gateway.amqp import wire
 from gateway.amqp.tap import Tap
+from gateway.amqp.wire import ChannelClose
 
 from .fill import FRAME_MAX, properties
 from .messages import message
@@ -51,6 +52,12 @@ class Publishing:
 
     def returned(self, properties: bytes, reason: str) -> None:
         """Nothing is mandatory."""
+
+    def processed(self) -> None:
+        """Nothing is asked."""
+
+    def closed(self, closing: ChannelClose) -> None:
+        """The measurement fails."""
 
 
 @asynccontextmanager

@@ -157,6 +157,12 @@ class Unpublishable(AmqpFailure):
     is_told = True
 
 
+class MessageTooLarge(Unpublishable):
+    """The body of a request is larger than the broker's ``max_message_size``."""
+
+    status = 413
+
+
 class Undecodable(AmqpFailure):
     """A message does not have the encoding that the backend names."""
 
@@ -171,7 +177,7 @@ class SeveralFailures(GatewayError):
         super().__init__("\n".join(map(str, failures)))
 
 
-WORST_FIRST = (400, 503, 504, 502, 422, 204)
+WORST_FIRST = (400, 413, 503, 504, 502, 422, 204)
 
 
 def together(failures: Sequence[GatewayError], *, has_answers: bool) -> GatewayError | None:

@@ -73,4 +73,5 @@ def _part(publication: Publication, outcome: Outcome) -> Part:
         return Response()
     if outcome is Outcome.UNROUTABLE:
         return Unroutable("no queue takes dead letters")
-    return NotConfirmed("the broker refused the dead letter")
+    why = publication.reason
+    return NotConfirmed(f"the broker refused the dead letter{why and ': '}{why}")

@@ -77,7 +77,9 @@ class Connection:
             if not channel.is_closed and not self.tap.lost.is_set():
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await _quietly(channel.close(ConnectionClosed(200, "channel closed")))
-            self.tap.receiver.release(channel.number)
+            # aiormq may have given the number of a closed channel to another one meanwhile.
+            if self._connection.channels.get(channel.number) in (None, channel):
+                self.tap.receiver.release(channel.number)
 
     async def wait_lost(self) -> str:
         """Wait until the connection is over; say why."""

@@ -9,7 +9,14 @@ from anyio import Event
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
-from ..errors import GatewayError, NotConfirmed, OutcomeUnknown, Unpublishable, Unroutable
+from ..errors import (
+    GatewayError,
+    MessageTooLarge,
+    NotConfirmed,
+    OutcomeUnknown,
+    Unpublishable,
+    Unroutable,
+)
 from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from .composing import Composer
@@ -119,7 +126,8 @@ class Producer:
             return self._confirmed
         if outcome is Outcome.UNROUTABLE:
             return Unroutable("no queue takes the message")
-        return NotConfirmed("the broker refused the message")
+        why = f"the broker refused the message{publication.reason and ': '}{publication.reason}"
+        return MessageTooLarge(why) if outcome is Outcome.TOO_LARGE else NotConfirmed(why)
 
     def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
         message_id = publication.message_id.decode(errors="replace")

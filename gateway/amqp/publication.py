@@ -9,7 +9,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ..logs import get_logger
 from ..proxy import Arrive, Part
+
+log = get_logger("gateway.amqp")
 
 
 class Outcome(Enum):
@@ -17,6 +20,7 @@ class Outcome(Enum):
 
     CONFIRMED = auto()
     REFUSED = auto()
+    TOO_LARGE = auto()
     UNROUTABLE = auto()
 
 
@@ -31,7 +35,7 @@ class Publication(Struct, eq=False):
     ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
     the gateway runs, with what ``answer``, which never raises, makes of the broker's word.
     ``is_written``: the broker may have it. ``is_over``: settled or withdrawn; it must not be
-    written (again). ``goes_on``: though nobody waits for it.
+    written (again). ``goes_on``: though nobody waits for it. ``reason``: why it was refused.
     """
 
     publisher: Withdrawing
@@ -45,12 +49,16 @@ class Publication(Struct, eq=False):
     is_written: bool = False
     is_over: bool = False
     goes_on: bool = False
+    reason: str = ""
 
     def settle(self, outcome: Outcome) -> None:
-        """Near: the broker has spoken."""
+        """Near: the broker has spoken. Never raises."""
         if not self.is_over:
             self.is_over = True
-            self.arrive(self.answer(self, outcome))
+            try:
+                self.arrive(self.answer(self, outcome))
+            except Exception:  # this runs in the connection's callback: of this message alone
+                log.exception("while answering the request of a published message")
 
     def sent(self) -> None:
         """Near: the client has the answer; there is nothing to be done."""

@@ -1,13 +1,15 @@
 """A channel in confirm mode for one exchange: a message is published when the broker says so.
 
 What is in flight when the connection drops is written again on the next one, unchanged, as long
-as its request waits for it.
+as its request waits for it. RabbitMQ closes a channel to refuse a message: this message alone fails
+(``quarantine.py`` finds out which it is), everything else is written again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Self
 
 from aiormq.channel import Channel
@@ -18,13 +20,14 @@ from pamqp.commands import Confirm
 from ..bridge import AsyncioSide
 from ..logs import get_logger
 from ..proxy import Part
+from ..tasks import open_tasks
 from . import wire
-from .frame import CONTENT_HEAD, FRAME_OVERHEAD
+from .confirm_channel import ConfirmChannel
 from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, NotFoundError, call, reason
-from .properties import MESSAGE_ID, split_properties
 from .publication import Outcome, Publication, Window
+from .quarantine import Quarantine
+from .refusals import Refusals
 from .settings import ProducerSettings
-from .tap import Tap
 from .tenant import ChannelTenant
 from .topology import bind_queue, create_queue, look_up_queue, producer_exchange
 from .urls import BrokerUrl
@@ -35,11 +38,11 @@ CONFIRM_CHECK = 0.02
 MOST_GOING_ON = 1000
 """Messages whose clients have gone and that may still wait for the broker."""
 
-HEADER_OVERHEAD = FRAME_OVERHEAD + CONTENT_HEAD
-"""Bytes of a content header's frame beside its flags and values."""
+NOT_FOUND = 404
+"""The exchange is gone; declaring it again may help."""
 
-MOST_METHODS = 1000
-"""Frames of Basic.Publish that are kept, one for each routing key."""
+LOG_PAUSE = 1.0
+"""Seconds between two lines about refused messages."""
 
 
 def publisher_key(settings: ProducerSettings) -> tuple[object, ...]:
@@ -66,15 +69,14 @@ class PublishLink(Link):
 class Publisher(ChannelTenant):
     """Publishes to one exchange.
 
-    Near: :meth:`publish` and :meth:`withdraw`. Messages wait, in order, while there is no channel,
-    the broker blocks publishers, the socket is full, or too many are unconfirmed.
+    Near: :meth:`publish` and :meth:`withdraw`. Once the broker has refused a message, messages
+    that it may refuse, too, go through a quarantine until the connection ends.
     """
 
     def __init__(self, settings: ProducerSettings, link: PublishLink, side: AsyncioSide) -> None:
         super().__init__(f"exchange {settings.exchange!r}", link)
         self._exchange = settings.exchange.encode()
         self._side = side
-        self._window = link.window
         self._queues: dict[tuple[str, str], ProducerSettings] = {}
         # From near to far, and back: one hand-over for a burst.
         self._handed: deque[Publication] = deque()
@@ -83,15 +85,15 @@ class Publisher(ChannelTenant):
         self._settled: deque[tuple[Publication, Outcome]] = deque()
         self._is_posted = False
         # The asyncio side.
-        self._tap: Tap | None = None
-        self._channel = 0
-        self._frame_max = 0
-        self._tag = 0
-        self._waiting: dict[Publication, None] = {}
-        self._in_flight: dict[int, Publication] = {}
-        self._mandatory: dict[bytes, Publication] = {}
-        self._returned: set[Publication] = set()
-        self._methods: dict[tuple[bytes, bool], bytes] = {}
+        exchange, window = self._exchange, link.window
+        self._main = ConfirmChannel(exchange, window, self._settle, self._ask_for_channel)
+        self._quarantine = Quarantine(
+            exchange, window, self._settle, self._ask_for_channel, self._took
+        )
+        self._known = Refusals()
+        self._accept: Callable[[Publication], None] = self._main.accept
+        self._log_from = 0.0
+        self._unlogged = 0
 
     def share_with(self, settings: ProducerSettings) -> Self:
         """One more producer on this exchange, with its queue when it names one."""
@@ -138,14 +140,14 @@ class Publisher(ChannelTenant):
         return {
             "ready": self.is_attached,
             "exchange": self._exchange.decode(),
-            "unconfirmed": len(self._in_flight),
-            "waiting": len(self._waiting),
+            "unconfirmed": len(self._main.in_flight) + len(self._quarantine.in_flight),
+            "waiting": len(self._main.waiting) + len(self._quarantine.waiting),
             "problem": self.problem or self.why_waiting(),
         }
 
     def why_waiting(self) -> str:
         """What a message that is not written yet waits for."""
-        tap = self._tap
+        tap = self._main.tap
         if tap is None:
             return self.problem
         if tap.is_blocked:
@@ -156,7 +158,7 @@ class Publisher(ChannelTenant):
 
     @property
     def is_awaited(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._main.waiting or self._quarantine.waiting)
 
     def _accept_handed(self) -> None:
         self._is_told = False
@@ -164,14 +166,13 @@ class Publisher(ChannelTenant):
         while handed:
             self._accept(handed.popleft())
 
-    def _accept(self, publication: Publication) -> None:
-        if self._waiting or not self._write(publication):
-            self._waiting[publication] = None
-            if not self.is_attached:
-                self.wake_up()
+    def _ask_for_channel(self) -> None:
+        if not self.is_attached:
+            self.wake_up()
 
     def _forget(self, publication: Publication) -> None:
-        self._waiting.pop(publication, None)
+        self._main.waiting.pop(publication, None)
+        self._quarantine.waiting.pop(publication, None)
         # Unconfirmed, it stays in its place until the broker answers or the channel ends.
         publication.body = b""
 
@@ -184,98 +185,9 @@ class Publisher(ChannelTenant):
 
         asyncio.get_running_loop().call_later(seconds, forget)
 
-    # Writing.
-
-    def _pump(self) -> None:
-        """Write what waits, as far as it can be written now."""
-        written = []
-        for publication in self._waiting:
-            if self._write(publication):
-                written.append(publication)
-            elif not publication.is_mandatory or not self._can_write():
-                break
-        for publication in written:
-            del self._waiting[publication]
-
-    def _can_write(self) -> bool:
-        return self._tap is not None and self._tap.can_publish
-
-    def _write(self, publication: Publication) -> bool:
-        """Write it, or drop it when it is over; False when it has to wait."""
-        tap = self._tap
-        if tap is None or not tap.can_publish:
-            return False
-        is_mandatory = publication.is_mandatory
-        if is_mandatory and publication.message_id in self._mandatory:
-            return False  # what is returned could not be told apart
-        was_written, publication.is_written = publication.is_written, True
-        if publication.is_over:
-            return True
-        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
-            self._settle(publication, Outcome.REFUSED)  # the broker would end the connection
-            return True
-        if not self._window.take(self._pump):
-            publication.is_written = was_written
-            return False
-        self._tag += 1
-        self._in_flight[self._tag] = publication
-        if is_mandatory:
-            self._mandatory[publication.message_id] = publication
-        frames = wire.publish_content(
-            self._channel,
-            self._methods.get((publication.routing_key, is_mandatory))
-            or self._method(publication.routing_key, is_mandatory),
-            publication.properties,
-            publication.body,
-            self._frame_max,
-        )
-        if isinstance(frames, bytes):
-            tap.write(frames)
-        else:
-            tap.write_large(frames)
-        return True
-
-    def _method(self, routing_key: bytes, is_mandatory: bool) -> bytes:
-        if len(self._methods) >= MOST_METHODS:
-            self._methods.clear()
-        method = wire.publish_method(self._channel, self._exchange, routing_key, is_mandatory)
-        self._methods[routing_key, is_mandatory] = method
-        return method
-
-    # As the channel's Confirms.
-
-    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
-        in_flight = self._in_flight
-        if is_multiple:
-            tags = []
-            for each in in_flight:  # in order of writing
-                if each > tag:
-                    break
-                tags.append(each)
-        else:
-            tags = [tag]
-        outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
-        settled = 0
-        for each in tags:
-            publication = in_flight.pop(each, None)
-            if publication is not None:
-                settled += 1
-                self._settle(publication, outcome)
-        self._window.release(settled)
-        if self._waiting:
-            self._pump()
-
-    def returned(self, properties: bytes, reason: str) -> None:
-        publication = self._mandatory.get(split_properties(properties).get(MESSAGE_ID, b"")[1:])
-        if publication is not None:
-            self._returned.add(publication)
+    # What the broker has said.
 
     def _settle(self, publication: Publication, outcome: Outcome) -> None:
-        if publication.is_mandatory:
-            self._mandatory.pop(publication.message_id, None)
-            if publication in self._returned:
-                self._returned.discard(publication)
-                outcome = Outcome.UNROUTABLE
         if self._side.is_here:
             publication.settle(outcome)
             return
@@ -310,8 +222,30 @@ class Publisher(ChannelTenant):
             log.info("queue %r: created", settings.name)
 
     async def work(self, channel: Channel, connection: Connection) -> None:
-        """Publish until the channel is over."""
+        """Publish until the connection is over, or the exchange gone."""
         await self._bind_queues(channel)
+        try:
+            await self._publish_on(channel, connection, self._main)
+            async with open_tasks() as tasks:
+                self._accept = self._sort
+                tasks.start_soon(self._keep_quarantine, connection)
+                while True:
+                    self._known.doubt()
+                    self._quarantine.put_first(self._main.close().values())
+                    async with connection.channel() as another:
+                        await self._publish_on(another, connection, self._main)
+        finally:
+            self.is_attached = False
+            self._accept = self._main.accept
+            self._known = Refusals()
+            for each in (self._quarantine, self._main):
+                waiting, each.waiting = each.waiting, {}
+                self._main.put_first([*each.close().values(), *waiting])
+
+    async def _publish_on(
+        self, channel: Channel, connection: Connection, confirms: ConfirmChannel
+    ) -> None:
+        """Until the broker refuses a message. Raises :class:`LinkError` for every other end."""
         await call(channel.rpc(Confirm.Select()))
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -320,44 +254,80 @@ class Publisher(ChannelTenant):
                 ended.set_result(reason(closing))
 
         channel.closing.add_done_callback(end)
-        self._open(channel.number, connection)
+        confirms.open(channel.number, connection)
+        if confirms is self._main:
+            self.attached()
         try:
-            raise LinkError(await ended or "the channel was closed")
+            problem = await ended
         finally:
             if not connection.tap.lost.is_set() and not ended.done():
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await self._until_confirmed()
-            self._close()
+                    await _until_confirmed(confirms)
+        if not self._is_refusal(confirms.closing):
+            raise LinkError(problem or "the channel was closed")
 
-    async def _until_confirmed(self) -> None:
-        """At the end: what is written may still be confirmed."""
-        while self._in_flight:
-            await sleep(CONFIRM_CHECK)
+    def _is_refusal(self, closing: wire.ChannelClose | None) -> bool:
+        if closing is None or closing.method != wire.PUBLISH:
+            return False
+        return closing.code != NOT_FOUND or not self._topology
 
     async def _bind_queues(self, channel: Channel) -> None:
         for settings in self._queues.values():
             if settings.exchange and settings.declare == "create":
                 await call(channel.rpc(bind_queue(settings)))
 
-    def _open(self, channel: int, connection: Connection) -> None:
-        self._channel, self._frame_max = channel, connection.frame_max
-        self._tag = 0
-        self._methods.clear()
-        self._tap = connection.tap
-        connection.tap.receiver.confirms[channel] = self
-        connection.tap.publishers.add(self._pump)
-        self.attached()
-        self._pump()
+    # Refused messages.
 
-    def _close(self) -> None:
-        """What was in flight waits again, before everything else."""
-        tap, self._tap = self._tap, None
-        self.is_attached = False
-        if tap is not None:
-            tap.publishers.discard(self._pump)
-        again = {each: None for each in self._in_flight.values() if not each.is_over}
-        self._window.release(len(self._in_flight))
-        self._in_flight.clear()
-        self._mandatory.clear()
-        self._returned.clear()
-        self._waiting = {**again, **self._waiting}
+    def _sort(self, publication: Publication) -> None:
+        """To its channel, once a message was refused."""
+        if self._known.trusts(publication):
+            self._main.accept(publication)
+        elif outcome := self._known.again(publication, asyncio.get_running_loop().time()):
+            self._settle(publication, outcome)
+        else:
+            self._quarantine.accept(publication)
+
+    def _took(self, routing_key: bytes) -> None:
+        self._known.took(routing_key)
+
+    async def _keep_quarantine(self, connection: Connection) -> None:
+        """Until the connection is over: a quarantine that cannot be opened is tried again."""
+        pauses = self._link.pauses()
+        while not connection.tap.lost.is_set():
+            try:
+                async with connection.channel() as channel:
+                    await self._publish_on(channel, connection, self._quarantine)
+            except LinkError as error:
+                log.debug("%s: quarantine: %s", self.name, error)
+                self._main.put_first(self._quarantine.close().values())
+                await sleep(next(pauses))
+            else:
+                pauses = self._link.pauses()
+                self._refuse()
+
+    def _refuse(self) -> None:
+        """The broker has closed the quarantine: it refuses one message."""
+        closing, checked = self._quarantine.closing, self._quarantine.check()
+        self._main.put_first(checked.taken)
+        self._quarantine.put_first(checked.rest)
+        if checked.refused is not None and closing is not None:
+            now = asyncio.get_running_loop().time()
+            outcome = self._known.refused(checked.refused, closing, now)
+            self._log_refused(checked.refused, now)
+            self._settle(checked.refused, outcome)
+
+    def _log_refused(self, publication: Publication, now: float) -> None:
+        if now < self._log_from:
+            self._unlogged += 1
+            return
+        others = f" (and {self._unlogged} others since the last line)" if self._unlogged else ""
+        key = publication.routing_key.decode(errors="replace")
+        what = f"refused a message with routing key {key!r}"
+        log.warning("%s: %s: %s%s", self.name, what, publication.reason, others)
+        self._log_from, self._unlogged = now + LOG_PAUSE, 0
+
+
+async def _until_confirmed(confirms: ConfirmChannel) -> None:
+    """At the end: what is written may still be confirmed."""
+    while confirms.in_flight:
+        await sleep(CONFIRM_CHECK)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from struct import Struct as Layout
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .frame import BODY, CONTENT_HEAD, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
 from .shape import NO_SHAPE, Message, read_alike, shape_of
@@ -20,6 +20,9 @@ GET_EMPTY = b"\x00\x3c\x00\x48"
 ACK = b"\x00\x3c\x00\x50"
 NACK = b"\x00\x3c\x00\x78"
 RETURN = b"\x00\x3c\x00\x32"
+PUBLISH = b"\x00\x3c\x00\x28"
+SELECT_OK = b"\x00\x55\x00\x0b"
+CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 BLOCKED = b"\x00\x0a\x00\x3c"
 UNBLOCKED = b"\x00\x0a\x00\x3d"
 
@@ -52,6 +55,14 @@ class Sink(Protocol):
         """The answer to a Basic.Get: the queue is empty."""
 
 
+class ChannelClose(NamedTuple):
+    """How the broker has closed a channel. ``method``: class and method of what it refused."""
+
+    code: int
+    text: str
+    method: bytes
+
+
 class Confirms(Protocol):
     """A tapped channel that publishes, in confirm mode."""
 
@@ -61,6 +72,12 @@ class Confirms(Protocol):
 
     def returned(self, properties: bytes, reason: str) -> None:
         """A mandatory message that no queue takes; its confirm follows."""
+
+    def processed(self) -> None:
+        """Confirm.Select is answered: the broker has processed what was written before it."""
+
+    def closed(self, closing: ChannelClose) -> None:
+        """The broker has closed the channel: nothing may be written on it any more."""
 
 
 class _Content:
@@ -173,6 +190,12 @@ class Receiver:
             self._contents[channel] = _Content(0, False, frame[14 : 14 + frame[13]])
         elif channel in self._contents and kind in (HEADER, BODY):
             self._feed_returned(kind, channel, publisher, frame[7:-1])
+        elif method == SELECT_OK:
+            publisher.processed()
+        elif method == CHANNEL_CLOSE:
+            self.release(channel)
+            publisher.closed(read_channel_close(frame))
+            self._forward(frame)
         else:
             self._forward(frame)
 
@@ -215,6 +238,18 @@ class Receiver:
         del self._contents[channel]
         message = content.tag, content.redelivered, content.route, content.properties, body
         self.sinks[channel].delivered([message])
+
+
+def read_channel_close(frame: bytes) -> ChannelClose:
+    """The whole frame of Channel.Close."""
+    text_ends = 14 + frame[13]
+    text = frame[14:text_ends].decode(errors="replace")
+    return ChannelClose(int.from_bytes(frame[11:13]), text, frame[text_ends : text_ends + 4])
+
+
+def confirm_select(channel: int) -> bytes:
+    """Confirm.Select, to be answered."""
+    return _head(METHOD, channel, 5) + b"\x00\x55\x00\x0a\x00\xce"
 
 
 def get(channel: int, queue: str) -> bytes:

@@ -33,6 +33,12 @@ class Confirms:
     def returned(self, properties: bytes, reason: str) -> None:
         self.heard.append((split_properties(properties)[MESSAGE_ID][1:], reason))
 
+    def processed(self) -> None:
+        self.heard.append("processed")
+
+    def closed(self, closing: wire.ChannelClose) -> None:
+        self.heard.append(closing)
+
 
 def marshal(frame: Frame | ContentHeader | ContentBody, channel: int = CHANNEL) -> bytes:
     return pamqp.frame.marshal(frame, channel)
@@ -54,6 +60,8 @@ OTHERS = (
     marshal(commands.Basic.Ack(9, True), CHANNEL + 1),
     marshal(commands.Connection.Unblocked(), 0),
 )
+CLOSE = marshal(commands.Channel.Close(403, "refused: schlüssel", 60, 40))
+AFTER_CLOSE = marshal(commands.Basic.Ack(7, False))
 STREAM = (
     OTHERS[0]
     + marshal(commands.Basic.Ack(1, False))
@@ -64,7 +72,10 @@ STREAM = (
     + OTHERS[2]
     + marshal(commands.Basic.Nack(4, False, False))
     + marshal(commands.Basic.Nack(6, True, False))
+    + marshal(commands.Confirm.SelectOk())
     + OTHERS[3]
+    + CLOSE
+    + AFTER_CLOSE
 )
 
 
@@ -82,9 +93,15 @@ def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int
         (b"m-1", "NO_ROUTE"),
         (4, False, False),
         (6, True, False),
+        "processed",
+        wire.ChannelClose(403, "refused: schlüssel", wire.PUBLISH),
     ]
     assert blocked == [True, False]
-    assert forwarded == b"".join(OTHERS)
+    assert forwarded == b"".join(OTHERS) + CLOSE + AFTER_CLOSE
+
+
+def test_confirm_select_is_the_frame_of_a_library() -> None:
+    assert wire.confirm_select(CHANNEL) == marshal(commands.Confirm.Select())
 
 
 @pytest.mark.parametrize("is_mandatory", [False, True])

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiormq
 from anyio import fail_after, sleep, to_thread
+from yarl import URL
 
 from bench.process import configuration
 from gateway import open_gateway
@@ -77,6 +78,29 @@ async def open_subscription(
     async with link.opened():
         await until(lambda: subscription.is_attached)
         yield subscription
+
+
+def add_user(
+    broker: Broker, url: str, configure: str = ".*", write: str = ".*", topics: str = ".*"
+) -> str:
+    """Another user of the URL's virtual host, or other permissions for it; its URL.
+
+    ``write``: exchanges and queues it may write to; ``topics``: the routing keys it may publish
+    with to the exchange ``ex``.
+    """
+    old = parse_broker_url(url)
+    name = f"user-of-{old.vhost}"
+    vhost, user, by = f'<<"{old.vhost}">>', f'<<"{name}">>', '<<"test">>'
+    backend = "rabbit_auth_backend_internal"
+    broker.ctl(
+        "eval",
+        f'catch {backend}:add_user({user}, <<"secret">>, {by}), '
+        f'{backend}:set_permissions({user}, {vhost}, <<"{configure}">>, <<"{write}">>, '
+        f'<<".*">>, {by}), '
+        f'{backend}:set_topic_permissions({user}, {vhost}, <<"ex">>, <<"{topics}">>, '
+        f'<<".*">>, {by}).',
+    )
+    return str(URL(url).with_user(name).with_password("secret"))
 
 
 async def close_connections(broker: Broker, url: str) -> None:

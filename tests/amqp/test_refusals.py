@@ -1,0 +1,91 @@
+"""What is remembered of messages that a broker refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.amqp.publication import Outcome, Publication
+from gateway.amqp.refusals import MAX_KEYS, REFUSAL_TIME, Refusals
+from gateway.amqp.wire import PUBLISH, ChannelClose
+from gateway.proxy import Part, Response
+
+FORBIDDEN = ChannelClose(403, "ACCESS_REFUSED - access to topic 'key' refused", PUBLISH)
+OTHER = ChannelClose(406, "PRECONDITION_FAILED - invalid message", PUBLISH)
+
+
+class Nowhere:
+    def withdraw(self, publication: Publication) -> None:
+        """Nothing waits."""
+
+
+def publication(routing_key: bytes = b"key", body: bytes = b"") -> Publication:
+    def arrive(part: Part) -> None:
+        """Nobody waits."""
+
+    def answer(publication: Publication, outcome: Outcome) -> Part:
+        return Response()
+
+    return Publication(Nowhere(), routing_key, b"", body, b"id", False, answer, arrive)
+
+
+def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
+    refusals = Refusals()
+    assert not refusals.trusts(publication())
+    refusals.took(b"key")
+    assert refusals.trusts(publication())
+    assert not refusals.trusts(publication(b"another"))
+    refusals.doubt()
+    assert not refusals.trusts(publication())
+
+
+def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
+    refusals = Refusals()
+    refusals.took(b"key")
+    assert refusals.refused(publication(), FORBIDDEN, 100.0) is Outcome.REFUSED
+    assert not refusals.trusts(publication())
+    again = publication()
+    assert refusals.again(again, 100.0 + REFUSAL_TIME / 2) is Outcome.REFUSED
+    assert again.reason == FORBIDDEN.text
+    assert refusals.again(publication(b"another"), 100.0) is None
+    assert refusals.again(publication(), 100.1 + REFUSAL_TIME) is None
+    refusals.took(b"key")
+    assert refusals.trusts(publication())
+
+
+def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
+    refusals = Refusals()
+    refusals.refused(publication(), OTHER, 100.0)
+    assert refusals.again(publication(), 100.0) is None
+    refusals.took(b"key")
+    assert not refusals.trusts(publication())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PRECONDITION_FAILED - message size 11 is larger than configured max size 10",
+        "PRECONDITION_FAILED - message size 11 is larger than max size 10",
+    ],
+)
+def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) -> None:
+    refusals = Refusals()
+    refusals.took(b"key")
+    refused = publication(body=bytes(11))
+    assert refusals.refused(refused, ChannelClose(406, text, PUBLISH), 0.0) is Outcome.TOO_LARGE
+    assert refused.reason == text
+    assert refusals.trusts(publication(body=bytes(10)))
+    too_large = publication(b"another", bytes(11))
+    assert not refusals.trusts(too_large)
+    assert refusals.again(too_large, 1000.0) is Outcome.TOO_LARGE
+    assert too_large.reason == text
+
+
+def test_so_many_keys_are_remembered_and_no_more() -> None:
+    refusals = Refusals()
+    for number in range(MAX_KEYS + 1):
+        refusals.took(b"%d" % number)
+        refusals.refused(publication(b"bad.%d" % number), FORBIDDEN, 0.0)
+    assert not refusals.trusts(publication(b"0"))
+    assert refusals.trusts(publication(b"%d" % MAX_KEYS))
+    assert refusals.again(publication(b"bad.0"), 0.0) is None
+    assert refusals.again(publication(b"bad.%d" % MAX_KEYS), 0.0) is Outcome.REFUSED
