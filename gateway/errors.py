@@ -157,6 +157,12 @@ class Unpublishable(AmqpFailure):
     is_told = True
 
 
+class ValueMissing(GatewayError):
+    """A key of a producer names what a token or an earlier answer does not have."""
+
+    decides = True
+
+
 class MessageTooLarge(Unpublishable):
     """The body of a request is larger than the broker's ``max_message_size``."""
 

@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.json import decode as decode_json
 
 from .config.structs import Backend
+from .config.texts import texts_of
 from .encoding import DecodeError, unwrap
 from .errors import GatewayError
 from .proxy import Response
@@ -22,6 +23,7 @@ Fill: TypeAlias = Callable[[dict[str, str], Sequence[Response]], None]
 
 _IN_PATTERN = re.compile(r"\{[Rr]esp(\d+)_([\w\-.]+)\}")
 _PROPAGATED = re.compile(r"[Rr]esp(\d+)_([\w\-.]+)")
+_IN_SETTINGS = re.compile(r"\{[Rr]esp\d+_[\w\-.]+\}|^[Rr]esp\d+_[\w\-.]+$")
 _MISSING = object()
 
 
@@ -42,6 +44,13 @@ def references(url_pattern: str) -> Iterator[Reference]:
     yield from _references(_IN_PATTERN, [url_pattern])
 
 
+def references_in_settings(backend: Backend) -> Iterator[Reference]:
+    """What the settings of a backend ask of earlier answers: ``{resp0_x}`` anywhere, or a text that
+    is no more than the name, as a producer's ``routing_key`` may be."""
+    for text in texts_of(backend.extra_config):
+        yield from _references(_PROPAGATED, _IN_SETTINGS.findall(text))
+
+
 def propagated(names: Iterable[str]) -> Iterator[Reference]:
     """What ``sequential_propagated_params`` asks of them."""
     yield from _references(_PROPAGATED, names)
@@ -56,13 +65,15 @@ def build_fills(backends: Sequence[Backend], names: Sequence[str]) -> list[Fill]
     """For each backend of a sequence: what is put into the parameters before it is asked.
 
     What its path needs must be there, else the fill raises :class:`GatewayError`: a request with
-    a hole in its path would be another one. What is only propagated may be missing.
+    a hole in its path would be another one. What is only propagated, or named by settings, may be
+    missing.
     """
-    carried = tuple(dict.fromkeys(propagated(names)))
-    return [
-        _build_fill(tuple(dict.fromkeys(references(backend.url_pattern))), carried)
-        for backend in backends
-    ]
+    fills = []
+    for backend in backends:
+        needed = dict.fromkeys(references(backend.url_pattern))
+        carried = dict.fromkeys([*propagated(names), *references_in_settings(backend)])
+        fills.append(_build_fill(tuple(needed), tuple(carried)))
+    return fills
 
 
 def _build_fill(needed: Sequence[Reference], carried: Sequence[Reference]) -> Fill:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend
 from gateway.encoding import decode_json
 from gateway.errors import GatewayError
@@ -53,6 +54,16 @@ def test_a_path_with_a_hole_is_not_asked_for(field: str) -> None:
     with pytest.raises(GatewayError, match=f"no value for {{Resp0_{field}}}"):
         filled(f"/x/{{resp0_{field}}}")
     assert filled("/x", f"resp0_{field}") == {}
+
+
+@pytest.mark.parametrize("key", ["{resp0_name}", "resp0_name", "Resp0_name"])
+def test_what_only_the_settings_of_a_backend_name_is_there_and_may_be_missing(key: str) -> None:
+    producer = ProducerSettings(exchange="ex", routing_key=key, reply_to_key="{resp0_nosuch}")
+    backend = Backend(extra_config={"backend/amqp/producer": producer})
+    _, fill = build_fills([Backend(), backend], [])
+    params: dict[str, str] = {}
+    fill(params, [Response(decode_json(ANSWER))])
+    assert params == {"Resp0_name": "ann"}
 
 
 def test_values_that_are_decoded_already_become_text_too() -> None:

@@ -72,7 +72,7 @@ class Composer:
         self._second, self._time = 0, b""
 
     def compose(self, request: Request) -> Message:
-        """Raises :class:`Unpublishable`."""
+        """Raises :class:`Unpublishable`, :class:`gateway.errors.ValueMissing`."""
         if isinstance(request.origin, MessageOrigin):
             return self._compose_again(request, request.origin)
         origin = self._origin(request)
@@ -149,6 +149,6 @@ def _build_is_listed(headers: bool | tuple[str, ...]) -> Callable[[bytes], bool]
 
 def _build_routing_key(settings: ProducerSettings) -> Value:
     if not settings.static_routing_key:
-        return build_value(settings.routing_key)
+        return build_value(settings.routing_key, is_routing_key=True)
     routing_key = settings.routing_key.encode()
     return lambda request: routing_key

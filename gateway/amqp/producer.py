@@ -16,6 +16,7 @@ from ..errors import (
     OutcomeUnknown,
     Unpublishable,
     Unroutable,
+    ValueMissing,
 )
 from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
@@ -57,7 +58,7 @@ class Producer:
         """Publish now; ``arrive`` is called when the broker has confirmed or refused it."""
         try:
             routing_key, message_id, properties = self._compose(request)
-        except Unpublishable as error:
+        except (Unpublishable, ValueMissing) as error:
             arrive(error)
             return nothing_to_withdraw
         publication = Publication(

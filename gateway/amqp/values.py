@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
-from ..errors import Unpublishable
+from ..errors import Unpublishable, ValueMissing
 from ..proxy import Request
 from .message import LONGEST_SHORT, Chosen, short_string
 from .properties import APP_ID, CORRELATION_ID, EXPIRATION, PRIORITY, REPLY_TO, TYPE
 from .settings import ProducerSettings
 
 Value: TypeAlias = Callable[[Request], bytes]
-"""UTF-8 of at most 255 bytes, empty when the request has none. Raises Unpublishable."""
+"""UTF-8 of at most 255 bytes, empty when there is none. Raises Unpublishable, ValueMissing."""
 
 LONGEST_EXPIRATION = 2**32 - 1
 """Milliseconds; RabbitMQ closes the channel of who asks for more."""
@@ -26,13 +26,28 @@ LONGEST_EXPIRATION = 2**32 - 1
 _DIGITS = re.compile(rb"[0-9]+")
 
 
-def build_value(key: str) -> Value:
-    """What ``key`` names, read from each request."""
+RESERVED_REPLY_TO = b"amq.rabbitmq.reply-to"
+"""RabbitMQ closes the channel of a message with this name (direct reply-to), unless the same
+channel consumes from it; longer names lead to the consumer of another connection."""
+
+_FROM_ELSEWHERE = re.compile(r"JWT\.|[Rr]esp\d+_")
+"""Values that a token or an earlier answer has to have."""
+
+
+def build_value(key: str, *, is_routing_key: bool = False) -> Value:
+    """What ``key`` names, read from each request.
+
+    Raises :class:`ValueMissing` for what a token or an earlier answer does not have. A routing key
+    must have a value, unless its name is a parameter that the path does not have.
+    """
     name = key[1:-1] if key.startswith("{") and key.endswith("}") else key
     read = _build_read(name)
+    missing = _build_missing(name, is_routing_key)
 
     def value(request: Request) -> bytes:
         text = read(request)
+        if not text:
+            return missing(request)
         try:
             encoded = text.encode()
         except UnicodeEncodeError as error:
@@ -44,6 +59,32 @@ def build_value(key: str) -> Value:
     return value
 
 
+def _build_missing(name: str, is_routing_key: bool) -> Value:
+    """What it means that the value is missing or empty."""
+    parameter = _parameter(name)
+
+    def fails(request: Request) -> bytes:
+        raise ValueMissing(f"no value for {{{name}}}")
+
+    def refused(request: Request) -> bytes:
+        raise Unpublishable(f"{name}: missing, it is the routing key")
+
+    def refused_when_given(request: Request) -> bytes:
+        return refused(request) if parameter in request.params else b""
+
+    kind = name.partition(".")[0]
+    if _FROM_ELSEWHERE.match(name) or (is_routing_key and kind == "amqp"):
+        return fails
+    if not is_routing_key:
+        return lambda request: b""
+    return refused if kind in ("query", "header") else refused_when_given
+
+
+def _parameter(name: str) -> str:
+    """As requests keep it."""
+    return name[:1].upper() + name[1:]
+
+
 def _build_read(name: str) -> Callable[[Request], str]:
     kind, _, inner = name.partition(".")
     if kind == "query" and inner:
@@ -51,8 +92,8 @@ def _build_read(name: str) -> Callable[[Request], str]:
     if kind == "header" and inner:
         header = inner.lower().encode()
         return lambda request: (request.header(header) or b"").decode("latin-1")
-    capital = name[:1].upper() + name[1:]
-    return lambda request: request.params.get(capital, "")
+    parameter = _parameter(name)
+    return lambda request: request.params.get(parameter, "")
 
 
 def _from_query(request: Request, name: str) -> str:
@@ -76,7 +117,7 @@ def build_chosen(settings: ProducerSettings) -> Callable[[Request], Chosen] | No
     before = _reading(
         Property(PRIORITY, settings.priority_key, _priority),
         Property(CORRELATION_ID, settings.correlation_id_key, short_string),
-        Property(REPLY_TO, settings.reply_to_key, short_string),
+        Property(REPLY_TO, settings.reply_to_key, _reply_to),
         Property(EXPIRATION, settings.exp_key, _expiration),
     )
     behind = _reading(
@@ -114,6 +155,12 @@ def _priority(value: bytes) -> bytes:
     if not _DIGITS.fullmatch(value) or int(value) > 255:
         raise ValueError("expected a priority from 0 to 255")
     return b"%c" % int(value)
+
+
+def _reply_to(value: bytes) -> bytes:
+    if value.startswith(RESERVED_REPLY_TO):
+        raise ValueError(f"{RESERVED_REPLY_TO.decode()} is reserved, expected a queue's name")
+    return short_string(value)
 
 
 def _expiration(value: bytes) -> bytes:

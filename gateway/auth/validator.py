@@ -12,10 +12,10 @@ from time import time
 from typing import Any, NamedTuple
 
 from anyio import CancelScope, Event, move_on_after
-from msgspec import to_builtins
 
 from ..assembly import Assembly
 from ..config.structs import Endpoint, Service
+from ..config.texts import texts_of
 from ..errors import Refused
 from ..logs import get_logger
 from ..proxy import Guard, Request
@@ -237,17 +237,7 @@ def needed_claims(endpoint: Endpoint) -> Sequence[str]:
     names = {
         first or second
         for backend in endpoint.backend
-        for text in _texts(to_builtins(backend, enc_hook=repr))
+        for text in texts_of(backend)
         for first, second in _CLAIM.findall(text)
     }
     return tuple(sorted(names))
-
-
-def _texts(value: object) -> Sequence[str]:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, dict):
-        value = [*value.values()]
-    if isinstance(value, list | tuple):
-        return [text for each in value for text in _texts(each)]
-    return ()

@@ -8,7 +8,7 @@ from ..config.findings import Finding
 from ..config.proxy import NAMESPACE, ProxySettings, proxy_settings
 from ..config.structs import Backend, Endpoint
 from ..flatmap import problem
-from ..sequence import references
+from ..sequence import references, references_in_settings
 from ..stages.proxy import STRATEGIES
 
 
@@ -26,10 +26,15 @@ def check_proxy(endpoint: Endpoint, path: str) -> Iterator[Finding]:
             yield Finding(f"{place}.extra_config.{NAMESPACE}.{key}", "warning", text)
         before = answering.index(backend) if backend in answering else 0
         is_sequential = proxy_settings(endpoint).sequential
-        for reference in references(backend.url_pattern):
-            if not is_sequential or reference.number >= before:
-                text = f"there is no earlier answer {reference.number}: it will always fail"
-                yield Finding(f"{place}.url_pattern", "warning", text)
+        asked = (
+            ("url_pattern", references(backend.url_pattern)),
+            ("extra_config", dict.fromkeys(references_in_settings(backend))),
+        )
+        for key, found in asked:
+            for reference in found:
+                if not is_sequential or reference.number >= before:
+                    text = f"there is no earlier answer {reference.number}: it will always fail"
+                    yield Finding(f"{place}.{key}", "warning", text)
 
 
 def _on_endpoint(endpoint: Endpoint, settings: ProxySettings) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from gateway.amqp.composing import Composer
 from gateway.amqp.requests import Origin, build_request
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, Service
-from gateway.errors import Unpublishable
+from gateway.errors import Unpublishable, ValueMissing
 from gateway.proxy import Request
 
 from .codec import Closed, decode_properties, encode_known
@@ -107,6 +107,51 @@ def test_a_value_that_the_broker_would_refuse_is_refused_with_its_name(
     settings: dict[str, Any] = {key: "V"}
     with pytest.raises(Unpublishable, match="V"):
         composer(**settings).compose(request(V=value))
+
+
+@pytest.mark.parametrize("key", ["{JWT.sub}", "JWT.sub", "{resp0_id}", "Resp0_id", "resp1_a.b"])
+@pytest.mark.parametrize(
+    "setting", ["routing_key", "exp_key", "msg_id_key", "reply_to_key", "priority_key", "type_key"]
+)
+def test_a_value_that_a_token_or_an_answer_does_not_have_fails_the_backend(
+    setting: str, key: str
+) -> None:
+    settings: dict[str, Any] = {setting: key}
+    with pytest.raises(ValueMissing, match=f"no value for {{{key.strip('{}')}}}"):
+        composer(**settings).compose(request(Key="k"))
+
+
+def test_a_message_of_an_agent_without_the_value_of_its_routing_key_is_not_published() -> None:
+    with pytest.raises(ValueMissing, match=r"{amqp.headers.key}"):
+        composer(routing_key="{amqp.headers.key}").compose(moved())
+    made = composer(routing_key="{amqp.headers.key}").compose(moved(headers={"key": "k"}))
+    assert made[0] == b"k"
+
+
+@pytest.mark.parametrize("key", ["{query.k}", "{header.X-K}", "key"])
+def test_a_client_that_leaves_out_the_routing_key_is_refused(key: str) -> None:
+    with pytest.raises(Unpublishable, match=f"{key.strip('{}')}: missing"):
+        composer(routing_key=key).compose(request(b"k=", Key=""))
+
+
+def test_properties_that_a_client_leaves_out_stay_unset() -> None:
+    made = properties(
+        composer(reply_to_key="{query.r}", exp_key="{header.X-Ttl}", type_key="t"),
+        request(Key="k", T=""),
+    )
+    assert (made.reply_to, made.expiration, made.message_type) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.g1h2"])
+def test_a_reserved_name_to_reply_to_is_refused(name: str) -> None:
+    with pytest.raises(Unpublishable, match=r"ReplyTo: .* reserved"):
+        composer(reply_to_key="ReplyTo").compose(request(Key="k", ReplyTo=name))
+
+
+def test_the_address_of_a_direct_reply_is_moved_as_it_is() -> None:
+    """RabbitMQ has made it of a request's ``amq.rabbitmq.reply-to``."""
+    made = properties(composer(), moved(reply_to="amq.rabbitmq.reply-to.g1h2"))
+    assert made.reply_to == "amq.rabbitmq.reply-to.g1h2"
 
 
 def test_a_routing_key_that_is_too_long_is_refused() -> None:

@@ -82,6 +82,43 @@ async def test_many_at_once_arrive_once_each(side: AsyncioSide, vhost_url: str) 
     assert Counter(await side.run(drain, vhost_url, "q")) == Counter(numbered(1000))
 
 
+@pytest.mark.parametrize(("field", "statuses"), [("id", (200, 500)), ("none", (500, 500))])
+async def test_in_a_sequence_a_producer_gets_its_routing_key_from_an_earlier_answer(
+    side: AsyncioSide, vhost_url: str, field: str, statuses: tuple[int, int]
+) -> None:
+    """Where the answer has no such value, nothing is published and the whole answer fails."""
+    keyed = producer(
+        vhost_url, "ex", name="", routing_key=f"{{resp0_{field}}}", static_routing_key=False
+    )
+    async with gateway_for(
+        post(
+            "/p",
+            consumer(vhost_url, "source"),
+            keyed,
+            extra_config={"proxy": {"sequential": True}},
+            timeout="10s",
+        ),
+        post("/bind", producer(vhost_url, "ex", routing_key="q1")),
+    ) as app:
+        await side.run(publish, vhost_url, "source", [b'{"id": "q1"}', b'{"other": 1}'])
+        replies = [await ask(app, "POST", "/p", b"x") for _ in range(2)]
+    assert tuple(reply.status for reply in replies) == statuses
+    assert await side.run(drain, vhost_url, "q") == [b"x"] * statuses.count(200)
+
+
+async def test_a_routing_key_that_the_client_leaves_out_is_a_400_that_names_it(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    keyed = producer(vhost_url, "ex", name="", routing_key="{query.k}", static_routing_key=False)
+    async with gateway_for(
+        post("/p", keyed, input_query_strings=["k"]),
+        post("/bind", producer(vhost_url, "ex", routing_key="#")),
+    ) as app:
+        reply = await ask(app, "POST", "/p", b"x")
+    assert (reply.status, reply.body) == (400, b"query.k: missing, it is the routing key")
+    assert await side.run(drain, vhost_url, "q") == []
+
+
 async def test_each_unroutable_message_is_a_422_and_no_other(
     side: AsyncioSide, vhost_url: str
 ) -> None:
