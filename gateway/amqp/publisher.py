@@ -23,13 +23,14 @@ from ..proxy import Part
 from ..tasks import open_tasks
 from . import wire
 from .confirm_channel import ConfirmChannel
-from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, NotFoundError, call, reason
+from .link import CLOSE_TIMEOUT, Connection, Link, LinkError, call, reason
+from .producer_queue import ProducerQueue
 from .publication import Outcome, Publication, Window
 from .quarantine import Quarantine
 from .refusals import Refusals
 from .settings import ProducerSettings
 from .tenant import ChannelTenant
-from .topology import bind_queue, create_queue, look_up_queue, producer_exchange
+from .topology import producer_exchange
 from .urls import BrokerUrl
 
 log = get_logger("gateway.amqp")
@@ -40,6 +41,9 @@ MOST_GOING_ON = 1000
 
 NOT_FOUND = 404
 """The exchange is gone; declaring it again may help."""
+
+QUEUE_PAUSE = 30.0
+"""Seconds before a queue that the broker has refused is declared again."""
 
 LOG_PAUSE = 1.0
 """Seconds between two lines about refused messages."""
@@ -77,7 +81,7 @@ class Publisher(ChannelTenant):
         super().__init__(f"exchange {settings.exchange!r}", link)
         self._exchange = settings.exchange.encode()
         self._side = side
-        self._queues: dict[tuple[str, str], ProducerSettings] = {}
+        self._queues: dict[tuple[str, str], ProducerQueue] = {}
         # From near to far, and back: one hand-over for a burst.
         self._handed: deque[Publication] = deque()
         self._is_told = False
@@ -101,7 +105,8 @@ class Publisher(ChannelTenant):
         for method in producer_exchange(settings):
             self._topology.setdefault((method.name, method.marshal()), method)
         if settings.name and settings.static_routing_key and settings.declare != "none":
-            self._queues.setdefault((settings.name, settings.routing_key), settings)
+            queue = settings.name, settings.routing_key
+            self._queues.setdefault(queue, ProducerQueue(settings))
         return self
 
     # Near.
@@ -143,6 +148,7 @@ class Publisher(ChannelTenant):
             "unconfirmed": len(self._main.in_flight) + len(self._quarantine.in_flight),
             "waiting": len(self._main.waiting) + len(self._quarantine.waiting),
             "problem": self.problem or self.why_waiting(),
+            "queues": [queue.readiness() for queue in self._queues.values()],
         }
 
     def why_waiting(self) -> str:
@@ -206,27 +212,14 @@ class Publisher(ChannelTenant):
 
     # One life of the channel.
 
-    async def prepare(self, connection: Connection) -> None:
-        """Look up the queues on channels of their own: one that is missing closes the channel."""
-        for settings in self._queues.values():
-            try:
-                async with connection.channel() as channel:
-                    await call(channel.rpc(look_up_queue(settings)))
-            except NotFoundError:
-                if settings.declare == "passive":
-                    raise
-            else:
-                continue
-            async with connection.channel() as channel:
-                await call(channel.rpc(create_queue(settings)))
-            log.info("queue %r: created", settings.name)
-
     async def work(self, channel: Channel, connection: Connection) -> None:
         """Publish until the connection is over, or the exchange gone."""
-        await self._bind_queues(channel)
+        for queue in self._queues.values():
+            await queue.declare(connection)
         try:
-            await self._publish_on(channel, connection, self._main)
             async with open_tasks() as tasks:
+                tasks.start_soon(self._keep_queues, connection)
+                await self._publish_on(channel, connection, self._main)
                 self._accept = self._sort
                 tasks.start_soon(self._keep_quarantine, connection)
                 while True:
@@ -271,10 +264,16 @@ class Publisher(ChannelTenant):
             return False
         return closing.code != NOT_FOUND or not self._topology
 
-    async def _bind_queues(self, channel: Channel) -> None:
-        for settings in self._queues.values():
-            if settings.exchange and settings.declare == "create":
-                await call(channel.rpc(bind_queue(settings)))
+    async def _keep_queues(self, connection: Connection) -> None:
+        """What the broker has refused may succeed later: a queue exists, a permission is given."""
+        while any(queue.problem for queue in self._queues.values()):
+            await sleep(QUEUE_PAUSE)
+            await self._declare_queues(connection)
+
+    async def _declare_queues(self, connection: Connection) -> None:
+        for queue in self._queues.values():
+            if queue.problem:
+                await queue.declare(connection)
 
     # Refused messages.
 
