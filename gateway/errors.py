@@ -157,9 +157,10 @@ class Unpublishable(AmqpFailure):
     is_told = True
 
 
-class ValueMissing(GatewayError):
+class ValueMissing(AmqpFailure):
     """A key of a producer names what a token or an earlier answer does not have."""
 
+    status = 500
     decides = True
 
 
@@ -183,7 +184,7 @@ class SeveralFailures(GatewayError):
         super().__init__("\n".join(map(str, failures)))
 
 
-WORST_FIRST = (400, 413, 503, 504, 502, 422, 204)
+WORST_FIRST = (400, 413, 500, 503, 504, 502, 422, 204)
 
 
 def together(failures: Sequence[GatewayError], *, has_answers: bool) -> GatewayError | None:
