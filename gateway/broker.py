@@ -1,7 +1,8 @@
 """A private RabbitMQ node as child processes, for the demo and the tests. Development only.
 
 It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback, and
-leaves nothing behind. RabbitMQ itself must be installed.
+leaves nothing behind. RabbitMQ itself must be installed: here, or below ``root``, a folder with a
+whole Debian of another release (then the commands run in it with ``chroot``, as root).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
+from base64 import b64encode
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +34,7 @@ class Broker:
 
     def __init__(
         self,
-        scripts: Path,
+        commands: Commands,
         directory: Path,
         environ: dict[str, str],
         port: int,
@@ -42,8 +45,9 @@ class Broker:
         self.management_url = (
             f"http://guest:guest@127.0.0.1:{management_port}" if management_port else ""
         )
+        self._management_port = management_port
         self.log_path = directory / "broker.log"
-        self._scripts = scripts
+        self._commands = commands
         self._environ = environ
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +60,7 @@ class Broker:
     def ctl(self, *arguments: str) -> str:
         """``rabbitmqctl`` on this node; its output. Raises :class:`GatewayError`."""
         done = subprocess.run(
-            [self._scripts / "rabbitmqctl", "--quiet", *arguments],
+            [*self._commands.script("rabbitmqctl"), "--quiet", *arguments],
             env=self._environ,
             capture_output=True,
             text=True,
@@ -68,6 +72,9 @@ class Broker:
 
     def add_vhost(self, name: str) -> str:
         """A new virtual host that guest may use; its URL."""
+        if self.management_url:
+            self._manage("PUT", f"vhosts/{name}")  # its creator may use it
+            return self.url + name
         self.ctl(
             "eval",
             f'rabbit_vhost:add(<<"{name}">>, <<"test">>), '
@@ -78,13 +85,27 @@ class Broker:
 
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with all that is in it."""
+        if self.management_url:
+            self._manage("DELETE", f"vhosts/{name}")
+            return
         self.ctl("eval", f'rabbit_vhost:delete(<<"{name}">>, <<"test">>).')
+
+    def _manage(self, method: str, path: str) -> None:
+        """Ask the management interface: ``rabbitmqctl`` starts an Erlang of its own, a second of
+        processor time."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._management_port}/api/{path}",
+            method=method,
+            headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode()},
+        )
+        with urllib.request.urlopen(request, timeout=START_TIME):
+            pass
 
     def start(self) -> None:
         """Start the node; returns when it accepts connections."""
         with self.log_path.open("ab") as log:
             self._node = subprocess.Popen(
-                [self._scripts / "rabbitmq-server"],
+                self._commands.script("rabbitmq-server"),
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -92,7 +113,8 @@ class Broker:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_TIME
-        while not _accepts(self.port):
+        ports = [self.port, *([self._management_port] if self._management_port else [])]
+        while not all(map(_accepts, ports)):
             if self._node.poll() is not None or time.monotonic() > deadline:
                 tail = self.log_path.read_text(errors="replace")[-2000:]
                 raise GatewayError(f"RabbitMQ did not start:\n{tail}")
@@ -114,13 +136,20 @@ class Broker:
 
 
 @contextmanager
-def open_broker(*, with_management: bool = False) -> Generator[Broker]:
+def open_broker(*, with_management: bool = False, root: Path | None = None) -> Generator[Broker]:
     """Start a node, stop it at the end. Raises :class:`GatewayError` when there is none."""
-    scripts = find_scripts()
+    commands = Commands(root)
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-broker-")))
+        directory = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix="gateway-broker-", dir=None if root is None else root / "tmp"
+                )
+            )
+        )
         port, mapper_port, node_port, management_port = _free_ports(4)
-        environ = _environment(directory, port, mapper_port, node_port)
+        inside = directory if root is None else Path("/") / directory.relative_to(root)
+        environ = _environment(inside, port, mapper_port, node_port)
         plugins = "rabbitmq_management" if with_management else ""
         (directory / "enabled_plugins").write_text(f"[{plugins}].\n")
         (directory / "rabbitmq.conf").write_text(
@@ -134,7 +163,7 @@ def open_broker(*, with_management: bool = False) -> Generator[Broker]:
             )
         )
         mapper = subprocess.Popen(
-            [_find_mapper(), "-port", str(mapper_port), "-address", "127.0.0.1"],
+            [*commands.mapper(), "-port", str(mapper_port), "-address", "127.0.0.1"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -143,11 +172,31 @@ def open_broker(*, with_management: bool = False) -> Generator[Broker]:
         stack.callback(mapper.wait)
         stack.callback(mapper.kill)
         shown_port = management_port if with_management else None
-        broker = Broker(scripts, directory, environ, port, shown_port)
+        broker = Broker(commands, directory, environ, port, shown_port)
         # Its data goes with the directory: no need for goodbyes.
         stack.callback(broker.stop, signal.SIGKILL)
         broker.start()
         yield broker
+
+
+class Commands:
+    """How to call what RabbitMQ and Erlang bring. Raises :class:`GatewayError`."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._in_root = (
+            []
+            if root is None
+            else ["unshare", f"--mount-proc={root / 'proc'}", "chroot", str(root)]
+        )
+        self._scripts = find_scripts() if root is None else HOME_OF_SCRIPTS[0]
+        if root is not None and not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+            raise GatewayError(f"RabbitMQ is not installed below {root}")
+
+    def script(self, name: str) -> list[str]:
+        return [*self._in_root, str(self._scripts / name)]
+
+    def mapper(self) -> list[str]:
+        return [*self._in_root, "epmd"] if self._in_root else [_find_mapper()]
 
 
 def find_scripts() -> Path:

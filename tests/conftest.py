@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Generator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -55,8 +56,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def broker() -> Generator[Broker]:
-    """A RabbitMQ of our own: tests may stop it, cut it, fill it."""
-    with open_broker(with_management=True) as broker:
+    """A RabbitMQ of our own: tests may stop it, cut it, fill it.
+
+    GATEWAY_TEST_RABBITMQ_ROOT: a folder with another Debian, whose RabbitMQ is used.
+    """
+    root = os.environ.get("GATEWAY_TEST_RABBITMQ_ROOT")
+    with open_broker(with_management=True, root=Path(root) if root else None) as broker:
         yield broker
 
 
