@@ -99,6 +99,9 @@ class _Taking:
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
+    def closed(self) -> None:
+        """The run ends with its connection."""
+
 
 async def consume_tap(url: str, queue: str, seconds: float) -> int:
     async with opened_channel(url) as (connection, channel):

@@ -45,6 +45,9 @@ class Reading:
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
+    def closed(self) -> None:
+        """The run ends with its connection."""
+
     def end(self) -> None:
         """Acknowledge what was read. What comes from now on is not: it goes back to its queue."""
         self._is_over = True

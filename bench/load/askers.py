@@ -295,6 +295,9 @@ class Delivered(Published):
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
+    def closed(self) -> None:
+        """The run ends with its connection."""
+
     def idle(self, connection: Connection) -> None:
         """There are no connections."""
 

@@ -24,7 +24,9 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
     gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
     subscription = link.tenant(
         ("agent", agent.name, *subscription_key(consumer)),
-        lambda: Subscription(consumer, link, assembly.side, gateway.buffer_bytes),
+        lambda: Subscription(
+            consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
+        ),
     ).share_with(consumer)
     letters = None
     if settings.dead_letter is not None:

@@ -36,7 +36,7 @@ class Delivery(Struct, eq=False):
     """One message on its way, not yet settled. A :class:`gateway.proxy.Hold`.
 
     ``route``: exchange and routing key, ``properties``: flags and values, both as on the wire.
-    ``tries``: how often it was set aside already.
+    ``tries``: how often it was parked already. ``parked_at``: loop time of the first time.
     """
 
     origin: Origin
@@ -47,6 +47,7 @@ class Delivery(Struct, eq=False):
     body: bytes
     tries: int = 0
     is_held: bool = False
+    parked_at: float = 0.0
 
     def sent(self) -> None:
         """Acknowledge."""
@@ -55,7 +56,7 @@ class Delivery(Struct, eq=False):
             self.origin.acknowledge(self)
 
     def give_back(self) -> None:
-        """To the front of the buffer it came from."""
+        """To the front of its buffer; to the queue when its subscription rests."""
         if self.is_held:
             self.is_held = False
             self.origin.give_back(self)
@@ -67,7 +68,7 @@ class Delivery(Struct, eq=False):
             self.origin.reject(self)
 
     def set_aside(self, seconds: float | None = None) -> None:
-        """Out of everybody's way for a pause; unless it is said, it grows with each time."""
+        """Park it: other messages pass it for a pause, which grows with each try by default."""
         if self.is_held:
             self.is_held = False
             self.tries += 1
@@ -136,6 +137,15 @@ class Buffer:
         ready.appendleft(delivery)
         ready.extendleft(reversed(earlier))
         self._wake()
+
+    def take_out(self, origin: Origin) -> list[Delivery]:
+        """All deliveries of that channel that no request has taken; the buffer forgets them."""
+        taken = [delivery for delivery in self.ready if delivery.origin is origin]
+        if taken:
+            kept = [delivery for delivery in self.ready if delivery.origin is not origin]
+            self.ready.clear()
+            self.ready.extend(kept)
+        return taken
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery; None when there is none or others wait for it already."""

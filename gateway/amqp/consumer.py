@@ -55,6 +55,7 @@ class Consumer:
         self, subscription: Subscription, settings: ConsumerSettings, read: Reading | None
     ) -> None:
         self.subscription = subscription
+        self._settings = settings
         self._is_auto_ack = settings.auto_ack
         self._wait = settings.wait
         self._nack_discard = settings.nack_discard
@@ -98,9 +99,8 @@ class Consumer:
 
     def nothing_came(self) -> AmqpFailure:
         """What it means that no message came in time."""
-        if self.subscription.is_attached:
-            return QueueEmpty(status=self._on_empty)
-        return BrokerUnavailable(self.subscription.problem)
+        problem = self.subscription.why_nothing_came(self._settings)
+        return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
         request.taken.append(delivery)

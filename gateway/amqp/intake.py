@@ -25,14 +25,22 @@ slow clients hold nearly all of the prefetch, the rest comes in rounds of that t
 OVERHEAD = 512
 """What a message weighs beside its body: small ones must be bounded too."""
 
+PARKED_TIME = 15 * 60.0
+"""Seconds after which a parked message goes back to the queue. RabbitMQ closes a channel that
+holds one for 30 minutes (``consumer_timeout``)."""
+
 
 class Intake:
-    """One life of one channel.
+    """One life of one channel. Consumers come and go on it.
 
     ``limit``: bytes of messages that may be here unsettled. A message beyond it is returned to
     the queue at once and a renewal is asked for: RabbitMQ has sent what the prefetch allows
-    before it hears of anything. Set-aside messages that use up the prefetch ask for a renewal as
-    well: a new consumer on the same channel starts with a full prefetch.
+    before it hears of anything. With a prefetch of 1 the limit may be exceeded by one message:
+    a queue that must keep its consumer gets one of this prefetch until there is room.
+    Parked messages that use up the prefetch ask for a renewal as well: a new consumer on the same
+    channel starts with a full prefetch.
+
+    ``is_resting``: no request has asked for long. A message that is given back goes to the queue.
     """
 
     def __init__(
@@ -43,12 +51,12 @@ class Intake:
         buffer: Buffer,
         side: AsyncioSide,
         limit: int,
-        prefetch: int,
     ) -> None:
         self.is_open = True
+        self.is_resting = False
         self.attention = asyncio.Event()
         self.largest = 1
-        self.prefetch = prefetch
+        self.prefetch = 0
         self._channel = channel
         self._write = write
         self._soon = soon
@@ -62,7 +70,7 @@ class Intake:
         self._received_bytes = 0
         self._settled_bytes = 0
         self._timers: dict[Delivery, asyncio.TimerHandle] = {}
-        self._set_aside_since_renewal = 0
+        self._parked_since_renewal = 0
         self._end = ""
 
     @property
@@ -74,7 +82,10 @@ class Intake:
     def delivered(self, messages: Sequence[Message]) -> None:
         if not self.is_open:
             return
-        self._ledger.last = messages[-1][0]
+        ledger, last = self._ledger, messages[-1][0]
+        if last - ledger.last != len(messages):
+            raise wire.WireError(f"delivery tag {last} behind {ledger.last}")
+        ledger.last = last
         deliveries = []
         received, largest = self._received_bytes, self.largest
         for tag, redelivered, route, properties, body in messages:
@@ -84,7 +95,7 @@ class Intake:
             received += size
             deliveries.append(Delivery(self, tag, redelivered, route, properties, body))
         self.largest = largest
-        if received - self._settled_bytes > self._limit:
+        if received - self._settled_bytes > self._limit and self.prefetch > 1:
             deliveries = self._bounded(deliveries)
         else:
             self._received_bytes = received
@@ -98,8 +109,8 @@ class Intake:
             size = len(delivery.body) + OVERHEAD
             held = self.held_bytes
             if held and held + size > self._limit:
-                self._write(self._ledger.reject(delivery.tag, requeue=True))
-                self.renew()
+                self._requeue((delivery.tag,))
+                self.attention.set()
             else:
                 self._received_bytes += size
                 kept.append(delivery)
@@ -113,6 +124,11 @@ class Intake:
         if self.is_open:
             self._write(wire.get(self._channel, queue))
 
+    def closed(self) -> None:
+        """The channel is over: a frame on it would make the broker close the connection."""
+        self.is_open = False
+        self.attention.set()
+
     def end(self, reason: str) -> None:
         """The channel or its consumer is over."""
         self._end = self._end or reason
@@ -123,26 +139,21 @@ class Intake:
         if self._end:
             raise LinkError(self._end)
 
-    def renew(self) -> None:
-        """Ask for a new consumer on this channel."""
-        self.attention.set()
-
     def renewed(self, prefetch: int) -> None:
         """There is a new consumer: what is unsettled now does not count for its prefetch."""
         self.prefetch = prefetch
         self._batch = max(1, prefetch // BATCHES)
-        if not self._end:
-            self.attention = asyncio.Event()
-        self._set_aside_since_renewal = 0
+        self._parked_since_renewal = 0
 
     def close(self) -> None:
-        """Write what is acknowledged; from now on nothing can be settled."""
+        """Settle what is acknowledged, return all the rest; from now on nothing can be settled."""
         self.flush()
+        if self.is_open:
+            self._write(self._ledger.requeue_all())
         self.is_open = False
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self.attention.set()
 
     def flush(self) -> None:
         """Write the acknowledgements that have come together."""
@@ -165,35 +176,62 @@ class Intake:
             self._side.tell(self._soon, self.flush)
 
     def give_back(self, delivery: Delivery) -> None:
-        if self.is_open:
+        if not self.is_open:
+            return
+        if self.is_resting and not self._buffer.has_waiters:
+            self._return_to_queue([delivery])
+        else:
             self._buffer.put_back(delivery)
+
+    def return_buffered(self) -> None:
+        """Return to the queue what no request has taken. Parked messages stay."""
+        if self.is_open and self.is_resting and not self._buffer.has_waiters:
+            self._return_to_queue(self._buffer.take_out(self))
 
     def reject(self, delivery: Delivery) -> None:
         self._settled_bytes += len(delivery.body) + OVERHEAD
         self._side.tell(self._reject, delivery.tag)
 
     def set_aside(self, delivery: Delivery, seconds: float) -> None:
-        self._side.tell(self._return_later, delivery, seconds)
+        self._side.tell(self._park, delivery, seconds)
+
+    def _return_to_queue(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self._settled_bytes += len(delivery.body) + OVERHEAD
+        self._side.tell(self._requeue, [delivery.tag for delivery in deliveries])
 
     # What the near side asked for, on the asyncio side.
 
     def _reject(self, tag: int) -> None:
         if self.is_open:
-            self._write(self._ledger.reject(tag, requeue=False))
+            self._write(self._ledger.reject(tag))
 
-    def _return_later(self, delivery: Delivery, seconds: float) -> None:
+    def _requeue(self, tags: Sequence[int]) -> None:
+        if self.is_open and tags:
+            self._write(b"".join(self._ledger.requeue(tags)))
+
+    def _park(self, delivery: Delivery, seconds: float) -> None:
         if not self.is_open:
             return
         loop = asyncio.get_running_loop()
-        self._timers[delivery] = loop.call_later(seconds, self._return, delivery)
-        self._set_aside_since_renewal += 1
-        if self._set_aside_since_renewal >= self.prefetch:
-            self.renew()
+        delivery.parked_at = delivery.parked_at or loop.time()
+        end = min(loop.time() + seconds, delivery.parked_at + PARKED_TIME)
+        self._timers[delivery] = loop.call_at(end, self._unpark, delivery)
+        self._parked_since_renewal += 1
+        if self._parked_since_renewal >= self.prefetch:
+            self.attention.set()
 
-    def _return(self, delivery: Delivery) -> None:
+    def _unpark(self, delivery: Delivery) -> None:
         del self._timers[delivery]
-        self._side.post(self._put_back, delivery)
+        is_over = asyncio.get_running_loop().time() >= delivery.parked_at + PARKED_TIME
+        self._side.post(self._return_parked if is_over else self._put_back, delivery)
 
     def _put_back(self, delivery: Delivery) -> None:
+        """Near: available again."""
         if self.is_open:
             self._buffer.put_back(delivery)
+
+    def _return_parked(self, delivery: Delivery) -> None:
+        """Near: the broker would close the channel soon."""
+        if self.is_open:
+            self._return_to_queue([delivery])

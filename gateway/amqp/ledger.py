@@ -1,7 +1,7 @@
 """Which delivery tags of one channel are outstanding, and which frames settle them. Pure.
 
-An acknowledgement with ``multiple`` covers every outstanding tag up to its own, so it may only
-be sent when all of these are settled. It must name a tag that is still outstanding: RabbitMQ
+A frame with ``multiple`` covers every outstanding tag up to its own, so it may only be sent when
+all of these are settled in the same way. It must name a tag that is still outstanding: RabbitMQ
 closes the channel otherwise (406, unknown delivery tag).
 """
 
@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from typing import Protocol
 
 from . import wire
+
+
+class Settlement(Protocol):
+    """:func:`gateway.amqp.wire.ack` or :func:`gateway.amqp.wire.nack`."""
+
+    def __call__(self, channel: int, tag: int, multiple: bool = False) -> bytes: ...
 
 
 class Ledger:
@@ -31,22 +38,39 @@ class Ledger:
 
     def acknowledge(self, tags: Collection[int]) -> Iterable[bytes]:
         """Frames that acknowledge ``tags``: one for those in front, one for each other."""
+        return self._frames(tags, wire.ack)
+
+    def requeue(self, tags: Collection[int]) -> Iterable[bytes]:
+        """Frames that return ``tags`` to the queue, in the same way."""
+        return self._frames(tags, wire.nack)
+
+    def requeue_all(self) -> bytes:
+        """The frame that returns every outstanding message; empty when there is none."""
+        if not len(self):
+            return b""
+        last = self.last if self._front <= self.last else next(reversed(self._passed))
+        self._front = self.last + 1
+        self._passed.clear()
+        return wire.nack(self._channel, last, multiple=True)
+
+    def reject(self, tag: int) -> bytes:
+        """The frame that rejects ``tag``; empty when it is settled already."""
+        return wire.reject(self._channel, tag) if self._settle((tag,)) else b""
+
+    def _frames(self, tags: Collection[int], settlement: Settlement) -> Iterable[bytes]:
         if not self._passed and tags:
             last = max(tags)
             if min(tags) >= self._front and last - self._front + 1 == len(tags):
                 self._front = last + 1
-                return (wire.ack(self._channel, last, multiple=len(tags) > 1),)
+                return (settlement(self._channel, last, multiple=len(tags) > 1),)
         settled = self._settle(tags)
         first = next(iter(self._passed), self._front)
         in_front = [tag for tag in settled if tag < first]
-        frames = [wire.ack(self._channel, tag) for tag in settled if tag > first]
+        frames = [settlement(self._channel, tag) for tag in settled if tag > first]
         if in_front:
-            frames.insert(0, wire.ack(self._channel, in_front[-1], multiple=len(in_front) > 1))
+            several = len(in_front) > 1
+            frames.insert(0, settlement(self._channel, in_front[-1], multiple=several))
         return frames
-
-    def reject(self, tag: int, requeue: bool) -> bytes:
-        """The frame that rejects ``tag``; nothing when it is settled already."""
-        return wire.reject(self._channel, tag, requeue) if self._settle((tag,)) else b""
 
     def _settle(self, tags: Iterable[int]) -> list[int]:
         """Those of ``tags`` that were outstanding, in order; they are not any more."""

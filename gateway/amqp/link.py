@@ -21,6 +21,7 @@ from ..bridge import AsyncioSide
 from ..errors import GatewayError
 from ..logs import get_logger
 from ..tasks import open_tasks
+from . import wire
 from .tap import Tap, TapFactory
 from .urls import BrokerUrl
 
@@ -37,7 +38,10 @@ QUICKEST_REPAIR = 0.25
 """Seconds between attempts while a request is waiting: at most four a second."""
 
 DEFAULT_FRAME_MAX = 131_072
-"""Bytes of a frame where the broker sets no bound (0)."""
+"""Bytes of a frame that we send where the broker sets no bound (0)."""
+
+MAX_CHANNELS = 65_535
+"""Channel numbers are 16 bits wide."""
 
 STABLE = 1.0
 """A connection that lived shorter than this many seconds does not start the backoff anew."""
@@ -64,22 +68,41 @@ class Connection:
         self._connection = aiormq_connection
         self.url = url
         self.tap = tap
-        self.frame_max = aiormq_connection.connection_tune.frame_max or DEFAULT_FRAME_MAX
+        tune = aiormq_connection.connection_tune
+        self.frame_max = tune.frame_max or DEFAULT_FRAME_MAX
+        bounds = (tune.channel_max, url.channel_max, MAX_CHANNELS)
+        self._channel_max = min(bound for bound in bounds if bound)
+        tap.receiver.frame_max = tune.frame_max or wire.MAX_FRAME
 
     @asynccontextmanager
     async def channel(self) -> AsyncGenerator[Channel]:
-        """A channel without confirms; closed at the end when the connection still stands."""
-        channel = await call(self._connection.channel(publisher_confirms=False))
+        """A channel without confirms; closed at the end when the connection still stands.
+
+        Raises :class:`LinkError`; also where the broker allows no further channel, which would
+        close the connection.
+        """
+        opening = self._connection.channel(self._free_channel(), publisher_confirms=False)
+        channel = await call(opening)
         assert isinstance(channel, Channel)
         try:
             yield channel
         finally:
             if not channel.is_closed and not self.tap.lost.is_set():
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await _quietly(channel.close(ConnectionClosed(200, "channel closed")))
+                    await quietly(channel.close(ConnectionClosed(200, "channel closed")))
             # aiormq may have given the number of a closed channel to another one meanwhile.
             if self._connection.channels.get(channel.number) in (None, channel):
                 self.tap.receiver.release(channel.number)
+
+    def _free_channel(self) -> int:
+        in_use = self._connection.channels
+        for number in range(1, self._channel_max + 1):
+            if number not in in_use:
+                return number
+        raise LinkError(
+            f"the broker allows {self._channel_max} channels on a connection (channel_max), "
+            "and all are in use"
+        )
 
     async def wait_lost(self) -> str:
         """Wait until the connection is over; say why."""
@@ -89,7 +112,7 @@ class Connection:
         # The broker's reason, when it gave one, is processed just behind the last bytes.
         with move_on_after(CLOSE_TIMEOUT):
             await asyncio.wait([closing])
-        return reason(closing) or "the connection was lost"
+        return self.tap.problem or reason(closing) or "the connection was lost"
 
 
 class Tenant(Protocol):
@@ -134,6 +157,7 @@ class Link:
         self.is_resting = False
         self.problem = "not connected yet"
         self._side = side
+        self._problems: dict[BrokerUrl, str] = {}
         self._strategies: set[str] = set()
         self._attempts: set[int] = set()
         self._hurried = asyncio.Event()
@@ -219,10 +243,14 @@ class Link:
                 async with open_connection(url) as connection:
                     connected_at = asyncio.get_running_loop().time()
                     self.is_connected, self.problem = True, ""
+                    self._problems.clear()
                     log.info("%s: connected (%s)", url, self.role)
                     await self._serve(connection, url)
             except LinkError as error:
                 self._disconnected(url, str(error))
+            except Exception as error:  # whatever it is, the other links go on
+                log.exception("%s: unexpected error, tried again (%s)", url, self.role)
+                self._disconnected(url, f"unexpected error: {type(error).__name__}")
             finally:
                 self.is_connected = False
             if connected_at is not None:
@@ -243,9 +271,9 @@ class Link:
         raise LinkError(problem)
 
     def _disconnected(self, url: BrokerUrl, problem: str) -> None:
-        if problem != self.problem:
+        if problem != self._problems.get(url):
             log.warning("%s: %s (%s)", url, problem, self.role)
-        self.problem = problem
+        self.problem = self._problems[url] = problem
         for tenant in self._tenants.values():
             tenant.detached(problem)
 
@@ -260,7 +288,11 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[Connection]:
         with fail_after(url.connect_timeout):
             await call(connection.connect())
     except TimeoutError as error:
+        factory.abort()
         raise LinkError(f"no answer within {url.connect_timeout:g} s") from error
+    except LinkError as error:
+        factory.abort()
+        raise LinkError(factory.problem or str(error)) from error
     assert factory.tap is not None
     opened = Connection(connection, factory.tap, url)
     try:
@@ -270,7 +302,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[Connection]:
     finally:
         with CancelScope(shield=True):
             with move_on_after(CLOSE_TIMEOUT):
-                await _quietly(connection.close(ConnectionClosed(200, "link closed")))
+                await quietly(connection.close(ConnectionClosed(200, "link closed")))
             factory.tap.abort()
 
 
@@ -287,10 +319,15 @@ async def call(awaitable: Awaitable[T]) -> T:
         if task is None or task.cancelling():
             raise
         raise ConnectionGoneError("the connection was closed") from None
+    except LinkError:
+        raise
     except ChannelNotFoundEntity as error:
         raise NotFoundError(describe(error)) from error
     except (AMQPError, OSError, RuntimeError, EOFError) as error:
         raise LinkError(describe(error)) from error
+    except Exception as error:  # what a codec raises for bytes that it does not expect
+        log.debug("unexpected error of the AMQP library", exc_info=True)
+        raise LinkError(f"the AMQP library failed: {type(error).__name__}: {error}") from error
 
 
 async def call_to_the_end(awaitable: Awaitable[T]) -> T:
@@ -307,8 +344,9 @@ async def call_to_the_end(awaitable: Awaitable[T]) -> T:
 
 
 def describe(error: BaseException) -> str:
-    """The broker's words, or the library's; never a URL."""
-    return ", ".join(str(arg) for arg in error.args if arg) or type(error).__name__
+    """The broker's words, or the library's; never a URL, nor a number without a word."""
+    texts = [arg for arg in error.args if isinstance(arg, str) and arg]
+    return ", ".join(texts) or type(error).__name__
 
 
 def reason(closing: asyncio.Future[Any]) -> str:
@@ -319,7 +357,7 @@ def reason(closing: asyncio.Future[Any]) -> str:
     return "" if error is None else describe(error)
 
 
-async def _quietly(awaitable: Awaitable[object]) -> None:
+async def quietly(awaitable: Awaitable[object]) -> None:
     """For goodbyes: whether they arrive does not matter any more."""
     try:
         await call(awaitable)

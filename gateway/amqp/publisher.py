@@ -103,7 +103,7 @@ class Publisher(ChannelTenant):
         """One more producer on this exchange, with its queue when it names one."""
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)
         for method in producer_exchange(settings):
-            self._topology.setdefault((method.name, method.marshal()), method)
+            self.declare(method)
         if settings.name and settings.static_routing_key and settings.declare != "none":
             queue = settings.name, settings.routing_key
             self._queues.setdefault(queue, ProducerQueue(settings))
@@ -143,7 +143,7 @@ class Publisher(ChannelTenant):
 
     def readiness(self) -> dict[str, Any]:
         return {
-            "ready": self.is_attached,
+            "ready": self.is_ready,
             "exchange": self._exchange.decode(),
             "unconfirmed": len(self._main.in_flight) + len(self._quarantine.in_flight),
             "waiting": len(self._main.waiting) + len(self._quarantine.waiting),
@@ -173,7 +173,7 @@ class Publisher(ChannelTenant):
             self._accept(handed.popleft())
 
     def _ask_for_channel(self) -> None:
-        if not self.is_attached:
+        if not self.is_ready:
             self.wake_up()
 
     def _forget(self, publication: Publication) -> None:
@@ -228,7 +228,7 @@ class Publisher(ChannelTenant):
                     async with connection.channel() as another:
                         await self._publish_on(another, connection, self._main)
         finally:
-            self.is_attached = False
+            self.is_ready = False
             self._accept = self._main.accept
             self._known = Refusals()
             for each in (self._quarantine, self._main):
@@ -249,7 +249,7 @@ class Publisher(ChannelTenant):
         channel.closing.add_done_callback(end)
         confirms.open(channel.number, connection)
         if confirms is self._main:
-            self.attached()
+            self.became_ready()
         try:
             problem = await ended
         finally:

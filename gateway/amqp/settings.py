@@ -16,6 +16,9 @@ Declare: TypeAlias = Literal["create", "passive", "none"]
 EXCHANGE_TYPES = ("direct", "fanout", "headers", "topic")
 """RabbitMQ's own; those of its plugins begin with "x-"."""
 
+MAX_PREFETCH = 65_535
+"""The largest prefetch that AMQP can carry."""
+
 
 class OnEmpty(Struct, frozen=True, kw_only=True):
     """How an empty queue is answered."""
@@ -55,6 +58,27 @@ class ConsumerSettings(Struct, frozen=True, kw_only=True):
     priority: int | None = None
     consumer_tag: str = ""
     max_redeliveries: int = 0
+
+    @property
+    def prefetch(self) -> int:
+        """Messages that may be here unsettled for this backend."""
+        return self.prefetch_count if self.prefetch_count > 0 else DEFAULT_PREFETCH
+
+    @property
+    def is_stream(self) -> bool:
+        """A consumer of a stream has a position, which a new one does not know."""
+        return self.arguments.get("x-queue-type") == "stream"
+
+    @property
+    def is_renewable(self) -> bool:
+        """Whether a new consumer can take the place of the old one. A new consumer of a queue
+        with a single active consumer would be the last one in its row."""
+        return not self.is_stream and not self.arguments.get("x-single-active-consumer")
+
+    @property
+    def dies_without_consumer(self) -> bool:
+        """RabbitMQ deletes such a queue, with its messages, some time after its last consumer."""
+        return self.delete or "x-expires" in self.arguments
 
 
 CONSUMER_OURS = frozenset(

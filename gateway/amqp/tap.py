@@ -6,6 +6,10 @@ Everything else aiormq reads as if we were not here. See ``wire.py`` for what a 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -13,11 +17,16 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
+from ..logs import get_logger
 from . import wire
+
+log = get_logger("gateway.amqp")
 
 READER_LIMIT = 1024 * 1024
 SOON = 0.005
 """Seconds that acknowledgements of all channels wait for company, at most."""
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 QUIET = 1.0
 """Seconds after which aiormq is told that the connection lives, while only we are reading."""
@@ -25,6 +34,7 @@ QUIET = 1.0
 
 class Tap(asyncio.StreamReaderProtocol):
     """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone.
+    ``problem``: why, where the bytes have said it: the broker's text, or what is wrong with them.
 
     ``can_publish``: the broker does not block publishers, and the socket takes more.
     ``publishers`` are called when that has become true again.
@@ -33,12 +43,13 @@ class Tap(asyncio.StreamReaderProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
         super().__init__(self.reader, loop=loop)
-        self.receiver = wire.Receiver(self._forward, self._blocked)
+        self.receiver = wire.Receiver(self._forward, self._blocked, self._closing)
         self.can_publish = True
         self.is_blocked = False
         self.publishers: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
+        self.problem = ""
         self._time = loop.time
         self._last_forwarded = loop.time()
         self._transport: asyncio.Transport | None = None
@@ -56,8 +67,12 @@ class Tap(asyncio.StreamReaderProtocol):
         now = self.last_received = self._time()
         try:
             self.receiver.feed(data)
-        except wire.WireError:
-            self.abort()
+        except wire.WireError as error:
+            self._give_up(f"the broker sent bytes that are not AMQP: {error}")
+            return
+        except Exception as error:  # whatever it is, it ends this connection alone
+            log.exception("unexpected error while reading from a broker")
+            self._give_up(f"unexpected error: {type(error).__name__}")
             return
         if now - self._last_forwarded > QUIET:
             self._forward(wire.HEARTBEAT)
@@ -117,6 +132,13 @@ class Tap(asyncio.StreamReaderProtocol):
             for go_on in tuple(self.publishers):
                 go_on()
 
+    def _closing(self, text: str) -> None:
+        self.problem = text
+
+    def _give_up(self, problem: str) -> None:
+        self.problem = self.problem or problem
+        self.abort()
+
     def abort(self) -> None:
         """End the connection now, without a word."""
         if self._transport is not None:
@@ -134,6 +156,16 @@ class TapFactory(TransportFactory):
         self._server_name = server_name
         self.tap: Tap | None = None
 
+    @property
+    def problem(self) -> str:
+        """What the broker said when it refused the connection; empty when it said nothing."""
+        return self.tap.problem if self.tap is not None else ""
+
+    def abort(self) -> None:
+        """End the connection, if there is one, without a word."""
+        if self.tap is not None:
+            self.tap.abort()
+
     async def create(
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -147,7 +179,17 @@ class TapFactory(TransportFactory):
             tls["server_hostname"] = self._server_name or url.host
         try:
             transport, _ = await loop.create_connection(lambda: tap, url.host, url.port, **tls)
-        except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
-            raise AMQPConnectionError(*error.args) from error
+        except UnicodeError as error:
+            raise AMQPConnectionError("no host can have this name") from error
+        except OSError as error:
+            raise AMQPConnectionError(describe_os_error(error)) from error
         self.tap = tap
         return tap.reader, asyncio.StreamWriter(transport, tap, tap.reader, loop)
+
+
+def describe_os_error(error: OSError) -> str:
+    """The operating system's words, once each: of several addresses each has its own error."""
+    if isinstance(error, socket.gaierror | ssl.SSLError):
+        return str(error.args[-1])
+    numbers = [error.errno] if error.errno else map(int, _ERRNO.findall(str(error)))
+    return ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers)) or str(error)

@@ -35,34 +35,43 @@ def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
 
     KrakenD's ``no_wait`` is not passed on: an error would close the channel unheard.
     ``exclusive`` concerns the queue only (KrakenD makes the exchange internal with it).
+    With ``declare: "none"`` the queue is only looked up.
     """
     if settings.declare == "none":
+        yield QueueDeclare(queue=settings.name, passive=True)
         return
-    passive = settings.declare == "passive"
     if settings.exchange:
         yield _declare_exchange(settings)
     yield QueueDeclare(
         queue=settings.name,
-        passive=passive,
+        passive=settings.declare == "passive",
         durable=settings.durable,
         exclusive=settings.exclusive,
         auto_delete=settings.delete,
         arguments=settings.arguments,
     )
-    if settings.exchange and not passive:
+
+
+def consumer_bindings(settings: ConsumerSettings) -> Iterator[Frame]:
+    """The methods that bind the queue of a consumer."""
+    if settings.exchange and settings.declare == "create":
         for routing_key in settings.routing_key:
             yield QueueBind(
                 queue=settings.name, exchange=settings.exchange, routing_key=routing_key
             )
 
 
-def consume(settings: ConsumerSettings, consumer_tag: str) -> Frame:
-    """The method that starts the consumer."""
+def consume(settings: ConsumerSettings, consumer_tag: str) -> Consume:
+    """The method that starts the consumer.
+
+    A queue that is exclusive needs no exclusive consumer: other connections cannot use it, and
+    the consumer can be replaced.
+    """
     return Consume(
         queue=settings.name,
         consumer_tag=consumer_tag,
         no_local=settings.no_local,
-        exclusive=settings.exclusive,
+        exclusive=settings.exclusive and settings.declare != "create",
         arguments={} if settings.priority is None else {"x-priority": settings.priority},
     )
 

@@ -23,8 +23,18 @@ RETURN = b"\x00\x3c\x00\x32"
 PUBLISH = b"\x00\x3c\x00\x28"
 SELECT_OK = b"\x00\x55\x00\x0b"
 CHANNEL_CLOSE = b"\x00\x14\x00\x28"
+CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
 BLOCKED = b"\x00\x0a\x00\x3c"
 UNBLOCKED = b"\x00\x0a\x00\x3d"
+
+MAX_FRAME = 128 * 1024 * 1024
+"""Bytes of a frame that is read where no bound was negotiated."""
+
+MAX_MESSAGE = 512 * 1024 * 1024
+"""Bytes of a body: no RabbitMQ can be told to take a larger one (``max_message_size``)."""
+
+REQUEUE = 2
+"""The bit of Basic.Nack beside ``multiple``."""
 
 SMALL_BODY = 64 * 1024
 """Bytes of a body that is copied into one piece with its head: fewer pieces are fewer calls. Below
@@ -53,6 +63,9 @@ class Sink(Protocol):
 
     def fetched_nothing(self) -> None:
         """The answer to a Basic.Get: the queue is empty."""
+
+    def closed(self) -> None:
+        """The broker has closed the channel: from now on nothing may be written to it."""
 
 
 class ChannelClose(NamedTuple):
@@ -95,7 +108,11 @@ class _Content:
 
     def begin_body(self, header: bytes) -> None:
         """``header``: the payload of the content header frame."""
+        if len(header) < CONTENT_HEAD:
+            raise WireError("a content header that is too short")
         self.missing = _tag_at(header, 4)[0]
+        if self.missing > MAX_MESSAGE:
+            raise WireError(f"a body of {self.missing} bytes")
         self.properties = header[CONTENT_HEAD:]
 
 
@@ -104,18 +121,22 @@ class Receiver:
 
     ``sinks``: tapped channels by number; ``confirms``: those that publish. ``forward`` gets every
     frame that is not of interest here, whole and in order. ``blocked`` is called when the broker
-    blocks publishers and when it takes that back.
+    blocks publishers and when it takes that back, ``closing`` with its text when it closes the
+    connection. ``frame_max``: bytes of a frame, at most.
     """
 
     def __init__(
         self,
         forward: Callable[[bytes], None],
         blocked: Callable[[bool], object] = lambda is_blocked: None,
+        closing: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.sinks: dict[int, Sink] = {}
         self.confirms: dict[int, Confirms] = {}
         self._forward = forward
         self._blocked = blocked
+        self._closing = closing
+        self.frame_max = MAX_FRAME
         self._rest = b""
         self._shape = NO_SHAPE
         self._contents: dict[int, _Content] = {}
@@ -134,6 +155,8 @@ class Receiver:
                     sinks[shape.channel].delivered(messages)
                     continue
             kind, channel, size = _frame_head(data, start)
+            if size > self.frame_max:
+                raise WireError(f"a frame of {size} bytes, of {self.frame_max} that are allowed")
             following = start + FRAME_OVERHEAD + size
             if following > end:
                 break
@@ -173,6 +196,9 @@ class Receiver:
         elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
             self.sinks[channel].fetched_nothing()
         else:
+            if kind == METHOD and frame.startswith(CHANNEL_CLOSE, 7):
+                self.sinks[channel].closed()
+                frame = _readable(frame)
             self._forward(frame)
 
     def _feed_other(self, kind: int, channel: int, frame: bytes) -> None:
@@ -182,6 +208,10 @@ class Receiver:
         if publisher is None:
             if channel == 0 and method in (BLOCKED, UNBLOCKED):
                 self._blocked(method == BLOCKED)
+            elif method in (CHANNEL_CLOSE, CONNECTION_CLOSE):
+                frame = _readable(frame)
+                if method == CONNECTION_CLOSE:
+                    self._closing(_closing_text(frame).decode())
             self._forward(frame)
         elif method in (ACK, NACK):
             tag, flags = _confirm_at(frame, 11)
@@ -195,7 +225,7 @@ class Receiver:
         elif method == CHANNEL_CLOSE:
             self.release(channel)
             publisher.closed(read_channel_close(frame))
-            self._forward(frame)
+            self._forward(_readable(frame))
         else:
             self._forward(frame)
 
@@ -252,6 +282,25 @@ def confirm_select(channel: int) -> bytes:
     return _head(METHOD, channel, 5) + b"\x00\x55\x00\x0a\x00\xce"
 
 
+def _closing_text(frame: bytes) -> bytes:
+    """The text of a Channel.Close or Connection.Close."""
+    return frame[14 : 14 + frame[13]] if len(frame) > 14 else b""
+
+
+def _readable(frame: bytes) -> bytes:
+    """A Channel.Close or Connection.Close whose text is UTF-8.
+
+    RabbitMQ cuts long texts, also inside a character, and aiormq would end the connection.
+    """
+    text = _closing_text(frame)
+    readable = text.decode(errors="ignore").encode()
+    if readable == text:
+        return frame
+    kind, channel, size = _frame_head(frame)
+    head = _head(kind, channel, size - len(text) + len(readable))
+    return head + frame[7:13] + bytes([len(readable)]) + readable + frame[14 + len(text) :]
+
+
 def get(channel: int, queue: str) -> bytes:
     """Basic.Get, to be acknowledged like a delivery."""
     name = queue.encode()
@@ -264,9 +313,14 @@ def ack(channel: int, tag: int, multiple: bool = False) -> bytes:
     return _ack(METHOD, channel, 13, 60, 80, tag, multiple, FRAME_END)
 
 
-def reject(channel: int, tag: int, requeue: bool) -> bytes:
-    """Basic.Reject of one tag."""
-    return _ack(METHOD, channel, 13, 60, 90, tag, requeue, FRAME_END)
+def nack(channel: int, tag: int, multiple: bool = False) -> bytes:
+    """Basic.Nack that returns one tag to its queue, or every outstanding tag up to it."""
+    return _ack(METHOD, channel, 13, 60, 120, tag, REQUEUE | multiple, FRAME_END)
+
+
+def reject(channel: int, tag: int) -> bytes:
+    """Basic.Reject of one tag: it leaves its queue, dropped or dead-lettered."""
+    return _ack(METHOD, channel, 13, 60, 90, tag, False, FRAME_END)
 
 
 def publish_method(channel: int, exchange: bytes, routing_key: bytes, is_mandatory: bool) -> bytes:

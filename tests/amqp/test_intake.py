@@ -24,7 +24,7 @@ class Channel:
         self.soon: list[Callable[[], None]] = []
         self.buffer = Buffer(side)
         self.intake = Intake(
-            CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit, prefetch
+            CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit
         )
         self.intake.renewed(prefetch)
 
@@ -56,7 +56,7 @@ async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -
         channel = Channel(side, limit=3 * OVERHEAD + 100)
         channel.deliver(10, 3 * OVERHEAD, 10)
         assert channel.tags() == [1, 3]
-        assert channel.written == [wire.reject(CHANNEL, 2, requeue=True)]
+        assert channel.written == [wire.nack(CHANNEL, 2)]
         assert channel.intake.attention.is_set()
         assert channel.intake.held_bytes == 2 * (10 + OVERHEAD)
         assert channel.intake.largest == 4 * OVERHEAD

@@ -71,6 +71,6 @@ def test_a_held_message_costs_no_memory_for_those_that_pass_it() -> None:
 def test_a_tag_is_rejected_once() -> None:
     ledger = Ledger(1)
     ledger.last = 1
-    assert ledger.reject(1, requeue=True) == wire.reject(1, 1, requeue=True)
-    assert ledger.reject(1, requeue=True) == b""
+    assert ledger.reject(1) == wire.reject(1, 1)
+    assert ledger.reject(1) == b""
     assert list(ledger.acknowledge([1])) == []

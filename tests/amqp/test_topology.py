@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.amqp.settings import ConsumerSettings
-from gateway.amqp.topology import consume, consumer_topology
+from gateway.amqp.topology import consume, consumer_bindings, consumer_topology
 
 SETTINGS = ConsumerSettings(
     name="q", exchange="ex", routing_key=("a.*", "b"), durable=True, exclusive=True, no_wait=True
@@ -15,9 +15,9 @@ SETTINGS = ConsumerSettings(
 
 
 def declared(**changes: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (method.name, dict(method)) for method in consumer_topology(replace(SETTINGS, **changes))
-    ]
+    settings = replace(SETTINGS, **changes)
+    methods = (*consumer_topology(settings), *consumer_bindings(settings))
+    return [(method.name, dict(method)) for method in methods]
 
 
 def test_exchange_queue_and_one_binding_per_routing_key() -> None:
@@ -53,8 +53,14 @@ def test_passive_looks_and_changes_nothing() -> None:
     ]
 
 
-def test_none_declares_nothing() -> None:
-    assert declared(declare="none") == []
+def test_none_only_looks_the_queue_up() -> None:
+    methods = declared(declare="none")
+    assert [(name, fields["passive"]) for name, fields in methods] == [("Queue.Declare", True)]
+
+
+def test_a_queue_declared_as_exclusive_needs_no_exclusive_consumer() -> None:
+    assert not consume(SETTINGS, "tag").exclusive
+    assert consume(replace(SETTINGS, declare="passive"), "tag").exclusive
 
 
 def test_arguments_and_type_reach_the_broker() -> None:
@@ -69,9 +75,8 @@ def test_arguments_and_type_reach_the_broker() -> None:
 
 
 def test_names_may_have_any_characters() -> None:
-    methods = list(
-        consumer_topology(replace(SETTINGS, name="häse|<1>", exchange="$ex", routing_key=("ü",)))
-    )
+    settings = replace(SETTINGS, name="häse|<1>", exchange="$ex", routing_key=("ü",))
+    methods = [*consumer_topology(settings), *consumer_bindings(settings)]
     assert all("häse|<1>".encode() in method.marshal() for method in methods[1:])
     assert "häse|<1>".encode() in consume(replace(SETTINGS, name="häse|<1>"), "tag").marshal()
 

@@ -30,6 +30,7 @@ class Sink:
         self.messages: list[Message] = []
         self.runs = 0
         self.empty = 0
+        self.is_closed = False
 
     def delivered(self, messages: Sequence[Message]) -> None:
         self.messages += messages
@@ -37,6 +38,9 @@ class Sink:
 
     def fetched_nothing(self) -> None:
         self.empty += 1
+
+    def closed(self) -> None:
+        self.is_closed = True
 
 
 def marshal(frame: Frame | ContentHeader | ContentBody | Heartbeat, channel: int = TAPPED) -> bytes:
@@ -273,6 +277,8 @@ def test_every_octet_around_a_body_is_looked_at() -> None:
 def test_our_frames_are_those_of_a_library() -> None:
     assert wire.ack(7, 2**40, multiple=True) == marshal(commands.Basic.Ack(2**40, True), 7)
     assert wire.ack(7, 5) == marshal(commands.Basic.Ack(5, False), 7)
-    assert wire.reject(7, 5, requeue=True) == marshal(commands.Basic.Reject(5, True), 7)
+    assert wire.nack(7, 5) == marshal(commands.Basic.Nack(5, False, True), 7)
+    assert wire.nack(7, 9, multiple=True) == marshal(commands.Basic.Nack(9, True, True), 7)
+    assert wire.reject(7, 5) == marshal(commands.Basic.Reject(5, False), 7)
     assert wire.get(7, "hare") == marshal(commands.Basic.Get(0, "hare", False), 7)
     assert marshal(Heartbeat(), 0) == wire.HEARTBEAT

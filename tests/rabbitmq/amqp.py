@@ -69,14 +69,14 @@ def settings(name: str, **changes: Any) -> ConsumerSettings:
 async def open_subscription(
     side: AsyncioSide, url: str, wanted: ConsumerSettings, **options: Any
 ) -> AsyncGenerator[Subscription]:
-    """A subscription on a link of its own, attached."""
+    """A subscription on a link of its own, ready."""
     link = Link((parse_broker_url(url),), "consume", side)
     options.setdefault("limit", LIMIT)
     subscription = link.tenant(
         subscription_key(wanted), lambda: Subscription(wanted, link, side, **options)
     ).share_with(wanted)
     async with link.opened():
-        await until(lambda: subscription.is_attached)
+        await until(lambda: subscription.is_ready)
         yield subscription
 
 

@@ -124,9 +124,12 @@ async def test_a_deleted_queue_is_declared_again(
     side: AsyncioSide, vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
+        with move_on_after(0.01):
+            await subscription.take()
+        await until(lambda: subscription.is_attached)
         await side.run(delete_queue, vhost_url, "q")
         await until(lambda: "the broker cancelled the consumer" in caplog.text)
-        await until(lambda: subscription.is_attached)
+        await until(lambda: subscription.is_ready)
         await side.run(publish, vhost_url, "any.key", [b"again"], "ex")
         assert (await take(subscription)).body == b"again"
 
@@ -153,11 +156,11 @@ async def test_a_refused_declaration_is_told_and_hurts_no_other(
     other_type = subscribe("bad-1", exchange_type="direct")  # 406 on the channel
     no_type = subscribe("bad-2", exchange="ex2", exchange_type="x-none")  # 503 on the connection
     async with link.opened():
-        await until(lambda: good.is_attached and "PRECONDITION" in other_type.problem)
+        await until(lambda: good.is_ready and "PRECONDITION" in other_type.problem)
         await until(lambda: "COMMAND_INVALID" in no_type.problem)
-        await until(lambda: good.is_attached)
+        await until(lambda: good.is_ready)
         await sleep(1.5)  # attempts go on
-        assert good.is_attached
+        assert good.is_ready
         assert not link.readiness()["ready"]
         await side.run(publish, vhost_url, "good", numbered(1))
         (await take(good)).sent()
@@ -287,7 +290,7 @@ async def test_the_hosts_are_tried_in_their_order(
     subscription = Subscription(wanted, link, side, 2**26)
     link.tenant("q", lambda: subscription).share_with(wanted)
     async with link.opened():
-        await until(lambda: subscription.is_attached)
+        await until(lambda: subscription.is_ready)
 
 
 async def test_after_the_last_attempt_the_next_request_starts_a_new_cycle(
@@ -303,4 +306,4 @@ async def test_after_the_last_attempt_the_next_request_starts_a_new_cycle(
         with move_on_after(0.1):
             await subscription.take()
         await until(lambda: link.is_resting)
-        assert "Connect" in subscription.problem
+        assert subscription.problem == "connection refused"
