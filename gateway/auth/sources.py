@@ -13,13 +13,12 @@ from typing import Any
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from ..config.absent import GUARDING_PLUGINS, NO_PLUGINS, plugin_names
+from ..config.absent import AGGREGATOR, plugin_names
 from ..config.structs import Service
 from ..http.targets import parse_url
 from .settings import KeySettings, ValidatorSettings
 
 PLUGINS = "plugin/http-server"
-AGGREGATOR = "jwk-aggregator"
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -52,9 +51,6 @@ class PluginSettings(Struct, frozen=True):
 
 
 def verify_plugins(settings: PluginSettings) -> Iterator[tuple[str, str]]:
-    for name in sorted(GUARDING_PLUGINS.intersection(settings.names)):
-        text = f"{name} is not implemented, and without it every request would pass; {NO_PLUGINS}"
-        yield "name", text
     try:
         for origin in settings.aggregator.origins if settings.aggregator else ():
             parse_url(origin)

@@ -25,11 +25,11 @@ from ..auth.settings import (
     ValidatorSettings,
 )
 from ..auth.signer import NAMESPACE as SIGNER
-from ..auth.sources import AGGREGATOR, PLUGINS, PluginSettings, find_sources
+from ..auth.sources import PLUGINS, PluginSettings, find_sources
 from ..auth.validator import NAMESPACE as VALIDATOR
 from ..auth.validator import WITHOUT_CACHE, needed_claims
 from ..auth.verify import read_key_file
-from ..config.absent import NO_PLUGINS
+from ..config.absent import AGGREGATOR
 from ..config.findings import Finding
 from ..config.structs import Endpoint, GatewaySettings, Service
 from .settings import changed
@@ -140,14 +140,11 @@ def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Remarks:
 
 
 def check_plugins(service: Service) -> Iterator[Finding]:
-    """Remarks on plugins: one of them is here."""
+    """Remarks on the plugin that is here; the loader says of the others that they are not."""
     settings: PluginSettings | None = service.extra_config.get(PLUGINS)
     if settings is None:
         return
     where = f'$.extra_config["{PLUGINS}"]'
-    for name in settings.names or ("nothing",):
-        if name != AGGREGATOR:
-            yield Finding(where, "warning", f"{name}: not implemented, ignored: {NO_PLUGINS}")
     if (aggregator := settings.aggregator) is not None:
         text = (
             f"nothing listens on port {aggregator.port}: validators that name it have the keys of "

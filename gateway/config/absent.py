@@ -14,7 +14,15 @@ DOORS = ("auth/", "validation/", "security/http", "security/bot-detector", "secu
 OUTGOING = ("auth/aws-sigv4", "auth/gcp", "auth/ntlm")
 """What shows the gateway to a backend: without it the backend refuses."""
 
-GUARDING_PLUGINS = frozenset({"basic-auth", "ip-filter"})
+UNREAD = frozenset({"auth/jwk-client"})
+"""KrakenD's documentation has it, and no edition reads it: it guards nothing."""
+
+PLUGINS = ("plugin/http-server", "plugin/req-resp-modifier", "plugin/middleware")
+"""Plugins of these kinds may refuse requests."""
+AGGREGATOR = "jwk-aggregator"
+"""The plugin whose work the gateway does, of ``plugin/http-server`` at the root."""
+IGNORE = "ignore_plugins"
+"""The key of ``gateway`` at the root that names the plugins that are dispensable."""
 
 LEGACY: Mapping[str, str] = {
     "github_com/devopsfaith/krakend/transport/http/server/handler": "plugin/http-server",
@@ -48,8 +56,15 @@ LEGACY: Mapping[str, str] = {
 }
 """Old names and what they mean today. (krakend-ce, cmd/krakend-ce/main.go)"""
 
+OF_VERSION_1 = {
+    "github.com/devopsfaith/krakend-ratelimit/juju/router": "qos/ratelimit/router",
+    "github.com/devopsfaith/krakend-ratelimit/juju/proxy": "qos/ratelimit/proxy",
+}
+"""Names that KrakenD 2 does not read, and what they were."""
+
 PLAIN_HTTP = "the backend is asked over plain HTTP; "
 NO_PLUGINS = "Go plugins cannot be loaded; write it in Python (gateway/python)"
+LOGS = "the log goes to the standard error, and from there to where you send it"
 
 INSTEAD: Mapping[str, str] = {
     "documentation/": "",
@@ -57,6 +72,7 @@ INSTEAD: Mapping[str, str] = {
     "async/kafka": "RabbitMQ is what is spoken: async/amqp",
     "auth/aws-sigv4": "use a proxy that signs, such as aws-sigv4-proxy",
     "auth/gcp": "use auth/client-credentials",
+    "auth/jwk-client": "KrakenD does not read it; shared_cache_duration is a key of auth/validator",
     "auth/ntlm": "use a proxy that speaks NTLM",
     "backend/conditional": "use several endpoints, or validation/cel on each backend",
     "backend/graphql": PLAIN_HTTP + "send the query as a body",
@@ -75,13 +91,13 @@ INSTEAD: Mapping[str, str] = {
     "plugin/": NO_PLUGINS,
     "qos/circuit-breaker/http": "use qos/circuit-breaker",
     "qos/tiered": "use qos/ratelimit/tiered",
+    "security/policies": "use validation/cel",
     "server/static-filesystem": "use a web server",
     "server/virtualhost": "run a gateway for each host",
-    "telemetry/gelf": "use telemetry/logging, and ship what it writes",
-    "telemetry/logstash": "use telemetry/logging, and ship what it writes",
-    "telemetry/logging": "logs go to the standard error",
-    "telemetry/": "use telemetry/opentelemetry",
-    "telemetry/opentelemetry": "this exporter does not exist yet",
+    "telemetry/": "there are no metrics and no traces; /__health and /__ready tell of the gateway",
+    "telemetry/gelf": LOGS,
+    "telemetry/logging": LOGS,
+    "telemetry/logstash": LOGS,
     "websocket": "clients can wait for messages (wait of backend/amqp/consumer)",
     "workflow": "use proxy.sequential",
 }
@@ -103,8 +119,6 @@ def plugin_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-def is_door(name: str, settings: Any) -> bool:
+def is_door(name: str) -> bool:
     """Whether a request would pass that should not."""
-    if name.startswith("plugin/") and isinstance(settings, Mapping):
-        return not GUARDING_PLUGINS.isdisjoint(plugin_names(settings))
-    return name.startswith(DOORS) and not name.startswith(OUTGOING)
+    return name.startswith(DOORS) and not name.startswith(OUTGOING) and name not in UNREAD

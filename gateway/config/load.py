@@ -11,8 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from . import rules
+from .absent import IGNORE, INSTEAD, LEGACY, plugin_names
 from .extra import ExtraConfig, Row
 from .findings import ConfigError, Finding, Findings, Places, key_path
+from .keys import build_explain
 from .paths import parameters
 from .read import Document, file_of, read_document
 from .secrets import substitute, substitute_in
@@ -113,10 +115,11 @@ class _Loader:
         self, catalog: Sequence[Row], environ: Mapping[str, str], findings: Findings
     ) -> None:
         self._findings = findings
-        self._walker = Walker(findings, is_core=True)
+        explain = build_explain({*LEGACY, *INSTEAD, *_names(catalog)})
+        self._walker = Walker(findings, is_core=True, explain=explain)
         self._is_rest = True
         self._environ = environ
-        self._extra = ExtraConfig(catalog, findings)
+        self._catalog = catalog
         self._backends = _names(row for row in catalog if row.knows("source"))
         self._sources = _names(row for row in catalog if row.agent is not None)
         self._paths = rules.Paths()
@@ -135,6 +138,7 @@ class _Loader:
             findings.error("$.version", f"expected 3, found {show(document.get('version'))}")
         self._check_address(root)
         rules.check_tls(root.get("tls"), "$.tls", findings)
+        self._extra = ExtraConfig(self._catalog, findings, _dispensable(root))
         self._is_rest = not root.get("disable_rest")
         root["host"] = self._root_hosts(root.get("host", ()))
         root["endpoints"] = self._parts("endpoints", root, self._endpoint)
@@ -297,6 +301,13 @@ class _Loader:
             substitute(host, self._environ, f"{path}[{place}]", self._findings)
             for place, host in enumerate(hosts)
         ]
+
+
+def _dispensable(root: Document) -> tuple[str, ...]:
+    """The plugins that ``gateway`` at the root names."""
+    gateway = root.get("extra_config", {}).get("gateway")
+    names = gateway.get(IGNORE) if isinstance(gateway, Mapping) else None
+    return plugin_names({"name": names})
 
 
 def _names(rows: Iterable[Row]) -> dict[str, str]:

@@ -216,7 +216,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     ``tls``. ``http2``: it has to be spoken, so another server serves. ``http3``: it is spoken, too,
     over UDP. ``buffer_bytes``: the bound of one subscription's buffer. ``max_unconfirmed``:
     messages that are written to one broker and not confirmed yet; further ones wait.
-    ``max_answer_bytes``: the largest answer of an HTTP backend.
+    ``max_answer_bytes``: the largest answer of an HTTP backend. ``ignore_plugins``: Go plugins
+    without which the configuration may run.
     """
 
     krakend_statuses: bool = False
@@ -235,3 +236,4 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     buffer_bytes: int = 64 * 1024 * 1024
     max_unconfirmed: int = 2_000
     max_answer_bytes: int = 64 * 1024 * 1024
+    ignore_plugins: tuple[str, ...] = ()

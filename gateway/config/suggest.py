@@ -13,6 +13,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def likeness(name: str, other: str) -> float:
+    """From 0 to 1."""
+    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What to append to a message; empty when no name is like it."""
     close = closest(name, known)

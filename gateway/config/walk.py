@@ -15,6 +15,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields as fields_of
 
 from .findings import Findings, key_path
+from .keys import Explain
 from .suggest import did_you_mean
 from .weak import SCALARS
 
@@ -22,15 +23,23 @@ COMMENT_MARKS = ("@", "$", "_", "#")
 _MISSING = object()
 
 
+def _like_a_field(key: str, kind: type[Struct]) -> str:
+    return did_you_mean(key, kind.__struct_fields__)
+
+
 class Walker:
     """Converts one document; ``findings`` gets what is wrong or odd.
 
     ``is_core``: what KrakenD decodes into Go structs, where a zero cannot be told from nothing.
+    ``explain``: what to append about an unknown key.
     """
 
-    def __init__(self, findings: Findings, is_core: bool = False) -> None:
+    def __init__(
+        self, findings: Findings, is_core: bool = False, explain: Explain = _like_a_field
+    ) -> None:
         self._findings = findings
         self._is_core = is_core
+        self._explain = explain
 
     def struct(self, value: object, kind: type[Struct], path: str) -> dict[str, Any] | None:
         """The fields of ``kind`` that the object has, converted; None when it is no object."""
@@ -40,7 +49,7 @@ class Walker:
         hints = get_type_hints(kind, include_extras=True)
         fields: dict[str, Any] = {}
         seen = set()
-        for key, name, where in self._named(value, hints, path):
+        for key, name, where in self._named(value, kind, hints, path):
             seen.add(name)
             converted = self.value(value[key], hints[name], where)
             if converted is not _MISSING and not (self._is_core and _is_zero(converted)):
@@ -59,7 +68,7 @@ class Walker:
         return {} if converted is _MISSING else {field: converted}
 
     def _named(
-        self, value: Mapping[str, Any], hints: Mapping[str, Any], path: str
+        self, value: Mapping[str, Any], kind: type[Struct], hints: Mapping[str, Any], path: str
     ) -> Iterator[tuple[str, str, str]]:
         """Key, field and path of what the Struct has; the exact name wins over its spellings."""
         for key in value:
@@ -72,7 +81,7 @@ class Walker:
                 self._findings.warning(where, f'taken as "{name}"')
                 yield key, name, where
             else:
-                self._findings.warning(where, _unknown_key(key, hints))
+                self._findings.warning(where, f"unknown key, ignored{self._explain(key, kind)}")
 
     def value(self, value: object, hint: Any, path: str) -> Any:
         """``value`` as ``hint`` wants it, or ``_MISSING`` when nothing is to be said."""
@@ -161,10 +170,6 @@ def _is_zero(converted: object) -> bool:
 def _zero(hint: Any) -> Any:
     name = "duration" if get_origin(hint) is Annotated else getattr(hint, "__name__", "")
     return SCALARS[name][2] if name in SCALARS else None
-
-
-def _unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    return f"unknown key, ignored{did_you_mean(key, known)}"
 
 
 def show(value: object) -> str:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from gateway.audit import RULES
 from gateway.catalog import CATALOG
 from gateway.check import check
-from gateway.config.absent import INSTEAD, LEGACY, OUTGOING, instead
+from gateway.config.absent import (
+    INSTEAD,
+    LEGACY,
+    NO_PLUGINS,
+    OF_VERSION_1,
+    OUTGOING,
+    PLUGINS,
+    instead,
+)
 from gateway.config.findings import ConfigError, Finding
 from gateway.config.load import load
+from gateway.config.structs import GatewaySettings
 
 KNOWN = {name for row in CATALOG for name in (row.namespace, *row.aliases)}
+GATEWAY_KEYS = {f"gateway.{key}" for key in GatewaySettings.__struct_fields__}
 
 NAMES = """
 ai/mcp auth/api-keys auth/basic auth/revoker auth/validator documentation/openapi
@@ -49,14 +61,31 @@ def told(name: str, settings: Any = None) -> list[Finding]:
         return list(error.findings)
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in KNOWN | TO_COME])
+@pytest.mark.parametrize(
+    "name", [name for name in EVERY if name not in KNOWN | TO_COME and name not in PLUGINS]
+)
 def test_every_namespace_of_krakend_that_is_not_here_is_told_with_what_to_use(name: str) -> None:
     found = told(name)
     if name.startswith("documentation/"):
         assert found == []
     else:
         assert "not implemented" in found[0].text
-        assert found[0].severity == "error" or instead(name)
+        assert found[0].text.endswith(instead(name) or "nothing")
+
+
+NAMESPACE = re.compile(r"\b(?:[a-z]+/[a-z][a-z/-]*[a-z]|gateway\.\w+)")
+
+
+@pytest.mark.parametrize("text", sorted({*INSTEAD.values(), NO_PLUGINS, *OF_VERSION_1.values()}))
+def test_advice_names_only_what_exists(text: str) -> None:
+    for name in NAMESPACE.findall(text):
+        assert name in KNOWN or name == "qos/ratelimit", text
+
+
+def test_no_recommendation_of_audit_names_what_does_not_exist() -> None:
+    named = [name for rule in RULES for name in NAMESPACE.findall(rule.message)]
+    assert "qos/circuit-breaker" in named
+    assert [name for name in named if name not in KNOWN | GATEWAY_KEYS | {"qos/ratelimit"}] == []
 
 
 @pytest.mark.parametrize("name", ["security/policies", "auth/of-tomorrow", "validation/xml"])
@@ -69,29 +98,108 @@ def test_what_shows_the_gateway_to_backends_does_not(name: str) -> None:
     assert [each.severity for each in told(name)] == ["warning"]
 
 
-@pytest.mark.parametrize("names", ["basic-auth", ["geoip", "ip-filter"]])
-@pytest.mark.parametrize("kind", ["plugin/http-server", "plugin/req-resp-modifier"])
-def test_a_plugin_that_guards_stops_the_start(kind: str, names: Any) -> None:
-    found = told(kind, {"name": names})
-    assert [each.severity for each in found] == ["error"]
-    assert "gateway/python" in found[0].text
+def test_what_krakend_documents_and_does_not_read_is_reported_and_ignored() -> None:
+    (found,) = told("auth/jwk-client", {"shared_cache_duration": 15})
+    assert found.severity == "warning"
+    assert "auth/validator" in found.text
 
 
-@pytest.mark.parametrize("settings", [{"name": ["geoip"]}, {"name": [{}]}, {"name": 5}, 5])
-@pytest.mark.parametrize("kind", ["plugin/http-server", "plugin/req-resp-modifier"])
-def test_another_plugin_does_not(kind: str, settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("auth/validater", "auth/validator"),
+        ("github_com/devopsfaith/krakend-jose/validator", "auth/validator"),
+        ("validaton/cel", "validation/cel"),
+        ("security/bot-detectr", "security/bot-detector"),
+    ],
+)
+def test_a_misspelt_guard_stops_the_start_and_the_right_name_is_suggested(
+    name: str, meant: str
+) -> None:
+    (found,) = told(name)
+    assert found.severity == "error"
+    assert (
+        f'unknown namespace, and without it every request would pass: did you mean "{meant}"?'
+        in (found.text)
+    )
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+@pytest.mark.parametrize("names", ["my-guard", ["my-guard"]])
+def test_a_plugin_stops_the_start_unless_it_is_called_dispensable(kind: str, names: Any) -> None:
+    (found,) = told(kind, {"name": names})
+    assert found.severity == "error"
+    assert "gateway/python" in found.text
+    extra = {kind: {"name": names}, "gateway": {"ignore_plugins": ["my-guard"]}}
+    (hint,) = load({"version": 3, "extra_config": extra}, CATALOG, {}).findings
+    assert (hint.severity, "my-guard" in hint.text) == ("hint", True)
+
+
+def test_each_plugin_is_reported_by_its_name() -> None:
+    found = told("github.com/devopsfaith/krakend/proxy/plugin", {"name": ["a", "b"]})
+    assert ['"a"' in found[0].text, '"b"' in found[1].text] == [True, True]
+
+
+def test_a_plugin_of_an_endpoint_stops_the_start_too() -> None:
+    backend = {"host": ["http://b"], "extra_config": {"plugin/req-resp-modifier": {"name": ["x"]}}}
+    with pytest.raises(ConfigError):
+        load({"version": 3, "endpoints": [{"endpoint": "/", "backend": [backend]}]}, CATALOG, {})
+
+
+def test_a_plugin_for_requests_to_a_backend_guards_nothing() -> None:
+    assert [each.severity for each in told("plugin/http-client", {"name": "x"})] == ["warning"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"name": [{}]}, {"name": 5}, 5])
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_without_a_name_there_is_no_plugin(kind: str, settings: Any) -> None:
     loaded = load({"version": 3, "extra_config": {kind: settings}}, CATALOG, {})
     found = [*loaded.findings, *check(loaded.service)]
-    assert [each.severity for each in found] == ["warning"]
-    assert "gateway/python" in found[0].text
+    assert [(each.severity, each.text) for each in found] == [
+        ("warning", "names no plugin, ignored")
+    ]
 
 
 def test_a_legacy_name_is_told_as_the_one_of_today() -> None:
-    name = "github_com/letgoapp/krakend-influx"
-    assert "use telemetry/opentelemetry" in told(name)[0].text
+    name = "github_com/devopsfaith/krakend-gelf"
+    assert "standard error" in told(name)[0].text
     assert all(name not in INSTEAD for name in LEGACY)
 
 
 def test_a_name_nobody_knows_may_be_one_misspelt() -> None:
     assert 'did you mean "router"?' in told("routr")[0].text
     assert told("nosuch/thing")[0].text == "unknown namespace, ignored"
+    old = "github.com/devopsfaith/krakend-ratelimit/juju/router"
+    assert told(old)[0].text.endswith('KrakenD 1\'s name of "qos/ratelimit/router"')
+    alias = "github.com/devopsfaith/krakend-martain"
+    assert 'did you mean "modifier/martian"?' in told(alias)[0].text
+
+
+def test_a_namespace_on_the_wrong_level_is_told_where_it_belongs() -> None:
+    assert told("backend/amqp/consumer")[0].text.endswith("ignored: it belongs to a backend")
+    assert "it belongs to an endpoint or an agent or a backend" in told("modifier/jmespath")[0].text
+
+
+def test_a_value_of_a_wrong_type_leaves_the_component_out_as_in_krakend() -> None:
+    loaded = load(
+        {"version": 3, "extra_config": {"router": {"return_error_msg": "yes"}}}, CATALOG, {}
+    )
+    (found,) = loaded.findings
+    assert found.path == "$.extra_config.router.return_error_msg"
+    assert found.severity == "warning"
+    assert found.text.endswith("all of router is left out, as in KrakenD")
+    assert "router" not in loaded.service.extra_config
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("auth/validator", {"alg": ["RS256"], "shared_cache_duration": "long"}),
+        ("gateway", {"max_requests": "many"}),
+        ("modifier/lua-endpoint", {"pre": {}}),
+    ],
+)
+def test_a_value_of_a_wrong_type_stops_the_start_where_it_may_guard_or_is_ours(
+    name: str, settings: Any
+) -> None:
+    assert "error" in {each.severity for each in told(name, settings)}

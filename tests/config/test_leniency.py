@@ -192,7 +192,7 @@ def test_a_legacy_name_beside_the_current_one_is_ignored() -> None:
     extra = {"backend/amqp/producer": {"exchange": "new"}, legacy: {"exchange": "old"}}
     backend = {"host": ["amqp://b"], "disable_host_sanitize": True, "extra_config": extra}
     text = document(backend=[backend])
-    assert "stands beside it" in warned(text)
+    assert "is beside it" in warned(text)
     settings = loaded(text).service.endpoints[0].backend[0].extra_config["backend/amqp/producer"]
     assert isinstance(settings, ProducerSettings)
     assert settings.exchange == "new"

@@ -1,0 +1,51 @@
+"""Keys that a level of the configuration does not have: what was meant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from .structs import Agent, Backend, Endpoint, Service
+from .suggest import did_you_mean
+
+OF_VERSION_1 = {
+    "whitelist": "allow",
+    "blacklist": "deny",
+    "headers_to_pass": "input_headers",
+    "querystring_params": "input_query_strings",
+}
+"""KrakenD 2 does not read them."""
+
+LEVELS: tuple[tuple[type[Struct], str], ...] = (
+    (Service, "the root"),
+    (Endpoint, "an endpoint"),
+    (Backend, "a backend"),
+    (Agent, "an agent"),
+)
+
+Explain: TypeAlias = Callable[[str, type[Struct]], str]
+"""A key that a Struct does not have -> what to append to "unknown key, ignored"."""
+
+
+def build_explain(namespaces: Iterable[str]) -> Explain:
+    """``namespaces``: the names that ``extra_config`` may have."""
+    known = frozenset(namespaces)
+
+    def explain(key: str, kind: type[Struct]) -> str:
+        return _explain(key.lower(), kind, known)
+
+    return explain
+
+
+def _explain(key: str, kind: type[Struct], namespaces: Collection[str]) -> str:
+    fields = kind.__struct_fields__
+    if OF_VERSION_1.get(key) in fields:
+        return f': it is KrakenD 1\'s name of "{OF_VERSION_1[key]}"'
+    if key in namespaces and "extra_config" in fields:
+        return ": it belongs into extra_config"
+    levels = [name for level, name in LEVELS if key in level.__struct_fields__]
+    if levels and any(kind is level for level, _ in LEVELS):
+        return f": it belongs to {' or '.join(levels)}"
+    return did_you_mean(key, fields)
