@@ -128,13 +128,6 @@ CATALOG: Catalog = (
         handler_layer=build_bot_layer,
     ),
     Component(
-        namespace="security/http",
-        aliases=("github_com/devopsfaith/krakend-httpsecure",),
-        settings=SecureSettings,
-        verify=verify_secure,
-        handler_layer=build_secure,
-    ),
-    Component(
         namespace=VALIDATOR,
         aliases=("github.com/devopsfaith/krakend-jose/validator",),
         settings=ValidatorSettings,
@@ -290,7 +283,7 @@ CATALOG: Catalog = (
         backend_stage=build_backend_cel,
         endpoint_stage=build_endpoint_cel,
         leaves_bodies=True,
-        guard=build_token_cel,
+        token_check=build_token_cel,
     ),
     Component(
         namespace="modifier/lua-backend",
@@ -316,7 +309,15 @@ CATALOG: Catalog = (
         verify=verify_lua,
         guard=build_lua_guard,
         endpoint_stage=build_lua_endpoint,
-        layer=build_lua_layer,
+        handler_layer=build_lua_layer,
+    ),
+    # Around the bots and the scripts of the service.
+    Component(
+        namespace="security/http",
+        aliases=("github_com/devopsfaith/krakend-httpsecure",),
+        settings=SecureSettings,
+        verify=verify_secure,
+        handler_layer=build_secure,
     ),
     Component(
         namespace="qos/ratelimit/proxy",

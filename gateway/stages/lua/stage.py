@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ...asgi import Answer as HttpAnswer
-from ...asgi import ASGIApp, Receive, Scope, Send, send_answer
+from ...asgi import Handler, Receive, Scope, Send, send_answer
 from ...assembly import Assembly
-from ...config.structs import AgentPipe, Backend, Endpoint, RouterSettings, Service
+from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...errors import Refused
 from ...forwarding import build_filter
 from ...logs import get_logger
@@ -145,16 +145,15 @@ def _run(scripts: Scripts, names: Mapping[str, str], request: Request) -> None:
 
 def build_lua_layer(
     settings: LuaSettings, service: Service, assembly: Assembly
-) -> Callable[[ASGIApp], ASGIApp]:
-    """On the service: before every request, but for its health; whatever fails is a 500."""
+) -> Callable[[Handler], Handler]:
+    """On the service: before every request but those for health and readiness and those that are
+    redirected, as in KrakenD; whatever fails is a 500."""
     scripts = Scripts(settings)
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
 
-    def layer(app: ASGIApp) -> ASGIApp:
-        async def scripted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"] == router.health_path:
-                await app(scope, receive, send)
-                return
+    def layer(handler: Handler) -> Handler:
+        async def scripted(
+            scope: Scope, receive: Receive, send: Send, params: dict[str, str]
+        ) -> None:
             path, query = scope["path"], scope["query_string"]
             request = Request(scope["method"], path, {}, scope["headers"], query)
             try:
@@ -164,7 +163,7 @@ def build_lua_layer(
                 await send_answer(send, HttpAnswer(500, ()))
                 return
             changed = {"headers": request.headers, "query_string": request.query_string}
-            await app({**scope, **changed}, receive, send)
+            await handler({**scope, **changed}, receive, send, params)
 
         return scripted
 

@@ -285,7 +285,7 @@ async def test_an_error_of_a_context_is_a_bare_status(names_body: bool) -> None:
     assert (reply.status, reply.headers) == (500, {"content-length": "0"})
 
 
-async def test_a_script_of_the_service_stands_before_every_request() -> None:
+async def test_a_script_of_the_service_runs_before_every_request_but_not_before_redirects() -> None:
     pre = """
         local c = ctx.load()
         if c:query('a') == '2' then custom_error('no', 403) end
@@ -300,6 +300,7 @@ async def test_a_script_of_the_service_stands_before_every_request() -> None:
             assert (await post(gateway.asgi)).status == 200
             assert (await post(gateway.asgi, "/e/7?a=2")).status == 500
             assert (await post(gateway.asgi, "/nowhere?a=2")).status == 500
+            assert (await post(gateway.asgi, "/e/7/?a=2")).status == 307
             health = Client()
             scope = http_scope("GET", "/__health?a=2")
             await gateway.asgi(scope, health.receive, health.send)
