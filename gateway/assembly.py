@@ -63,6 +63,16 @@ class Assembly:
             self.resources[key] = make()
         return cast(R, self.resources[key])
 
+    def token_checks(self, endpoint: Endpoint) -> list[TokenCheck]:
+        """What the endpoint's namespaces have to say on a token, before its roles and scopes."""
+        return [
+            check
+            for row in self.catalog
+            if row.token_check is not None
+            and (settings := endpoint.extra_config.get(row.namespace)) is not None
+            and (check := row.token_check(settings, endpoint, self)) is not None
+        ]
+
 
 BuildBackend: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Branch]
 """settings, its backend, the endpoint around it, shared resources -> the branch."""
@@ -73,6 +83,9 @@ BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Ca
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard | None]
 """None: these settings ask for none."""
+TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
+"""Looks at the claims of a verified token. Raises a GatewayError: the token is not accepted."""
+BuildTokenCheck: TypeAlias = Callable[[Any, Endpoint, "Assembly"], TokenCheck | None]
 Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
 """Settings, each key right by its type -> what makes them unusable: a key, and why. It may
 read the files and modules that the settings name."""
@@ -133,7 +146,8 @@ class Component(Struct, frozen=True, kw_only=True):
     what the router has found, also that there is nothing (404, 405), but not its redirects, bad
     parameters, health and readiness. ``is_default``: the backend of whoever names no other.
     ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an HTTP backend.
-    ``guard``: asked before a request's body is read; ``endpoint_stage``: wraps the pipe, of
+    ``guard``: asked before a request's body is read; ``token_check``: asked by the guard that
+    verifies tokens; ``endpoint_stage``: wraps the pipe, of
     agents too. ``leaves_bodies``: its stages neither look at the body of an answer nor make
     another answer of it: one that is still coming passes them. ``agent``: what agents take their
     messages from. ``management``: what the management port has more. ``read_on``: further levels
@@ -158,6 +172,7 @@ class Component(Struct, frozen=True, kw_only=True):
     endpoint_stage: BuildStage | None = None
     leaves_bodies: bool = False
     guard: BuildGuard | None = None
+    token_check: BuildTokenCheck | None = None
     layer: BuildLayer | None = None
     handler_layer: BuildHandlerLayer | None = None
     agent: BuildSource | None = None

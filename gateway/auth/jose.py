@@ -36,6 +36,10 @@ class BadKey(ValueError):
     """Not a key for this algorithm; the text carries nothing of it."""
 
 
+class PrivateKey(BadKey):
+    """A key that can sign, where one is wanted that verifies."""
+
+
 class Header(Struct):
     """What a token says of its key. Only ``alg`` is compared, the others are looked up.
 
@@ -103,8 +107,10 @@ class Key(NamedTuple):
 
 
 def read_key(jwk: Mapping[str, Any], alg: str, *, is_to_sign: bool = False) -> Key:
-    """The key that a JWK describes, for ``alg`` alone; of a private one the public half unless it
-    ``is_to_sign``. Raises :class:`BadKey`.
+    """The key that a JWK describes, for ``alg`` alone. Raises :class:`BadKey`.
+
+    No token is verified with a private key, as in KrakenD: whoever serves those has published what
+    makes tokens.
     """
     from jwt import PyJWK
     from jwt.exceptions import PyJWTError
@@ -119,7 +125,7 @@ def read_key(jwk: Mapping[str, Any], alg: str, *, is_to_sign: bool = False) -> K
     if is_to_sign and not is_private and not isinstance(material, bytes):
         raise BadKey("a public key signs nothing")
     if is_private and not is_to_sign:
-        material = material.public_key()
+        raise PrivateKey("a private key: no token is verified with it, publish its public half")
     return Key(read.Algorithm, material)
 
 

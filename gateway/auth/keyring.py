@@ -48,5 +48,5 @@ class Keyring:
         self._versions = [source.version for source in self._sources]
         self._keys = [Keys(each.jwks, self._alg, self._strategy) for each in self._sources]
         for keys in self._keys:
-            for problem in keys.problems:
+            for problem in (*keys.problems, *keys.private):
                 log.warning("%s: %s", self._name, problem)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .jose import KINDS, BadKey, Header, Key, Token, read_key
+from .jose import KINDS, BadKey, Header, Key, PrivateKey, Token, read_key
 
 Jwk: TypeAlias = dict[str, Any]
 
@@ -25,7 +25,8 @@ def read_key_set(content: bytes) -> tuple[Jwk, ...]:
 
 
 class Keys:
-    """The keys of a set that serve one algorithm; ``problems``: of those that should and do not.
+    """The keys of a set that serve one algorithm; ``problems``: of those that should and do not;
+    ``private``: of those that can sign, where the others verify.
 
     A key that is meant for encryption is none of them. Of two with one id the later counts.
     ``are_to_sign``: only private keys do.
@@ -38,11 +39,14 @@ class Keys:
         self._named = TOKEN_IDS.get(strategy, TOKEN_IDS["kid"])
         self._keys: dict[str, Key] = {}
         self.problems: list[str] = []
+        self.private: list[str] = []
         for jwk in jwks:
             if jwk.get("kty") != KINDS[alg[:2]] or jwk.get("use") == "enc":
                 continue
             try:
                 self._keys[identify(jwk)] = read_key(jwk, alg, is_to_sign=are_to_sign)
+            except PrivateKey as error:
+                self.private.append(f'key "{_kid(jwk)}": {error}')
             except BadKey as error:
                 self.problems.append(f'key "{_kid(jwk)}": {error}')
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from anyio import CancelScope, Event, move_on_after
 
-from ..assembly import Assembly
+from ..assembly import Assembly, TokenCheck
 from ..config.structs import Endpoint, Service
 from ..config.texts import texts_of
-from ..errors import Refused
+from ..errors import GatewayError, Refused
 from ..logs import get_logger
 from ..proxy import Guard, Request
 from ..tasks import open_tasks
@@ -60,7 +60,8 @@ def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: A
         share_source(each, assembly, duration, cooldown)
         for each in find_sources(settings, assembly.service)
     ]
-    return Validator(settings, endpoint, sources, share_deny_list(assembly)).guard
+    checks = assembly.token_checks(endpoint)
+    return Validator(settings, endpoint, sources, share_deny_list(assembly), checks).guard
 
 
 def _refuse(request: Request) -> None:
@@ -98,6 +99,7 @@ class Validator:
         endpoint: Endpoint,
         sources: Sequence[KeySource],
         revocations: DenyList | None = None,
+        token_checks: Sequence[TokenCheck] = (),
     ) -> None:
         self._settings = settings
         self._path = endpoint.endpoint
@@ -106,6 +108,7 @@ class Validator:
             sources, settings.alg, settings.key_identify_strategy, endpoint.endpoint
         )
         self._revocations = revocations
+        self._token_checks = token_checks
         self._find_token = build_find_token(settings.auth_header_name, settings.cookie_key)
         self._admits_roles = build_admits(
             settings.roles_key or "roles", settings.roles, is_nested=settings.roles_key_is_nested
@@ -217,6 +220,11 @@ class Validator:
             raise self._refused(401, "expired")
         if self._revocations is not None and self._revocations.is_revoked(verified.claims):
             raise self._refused(401, "revoked")
+        for check in self._token_checks:  # before roles and scopes, as in KrakenD
+            try:
+                check(verified.claims)
+            except GatewayError as error:
+                raise self._refused(401, str(error)) from error
         if verified.refusal:
             raise self._refused(403, verified.refusal)
         request.claims = verified.claims

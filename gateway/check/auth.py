@@ -12,7 +12,7 @@ from ..auth.basic import NAMESPACE as BASIC
 from ..auth.client_credentials import NAMESPACE as CREDENTIALS
 from ..auth.fetch import CIPHERS, TLS13
 from ..auth.jose import KINDS, shortest_secret
-from ..auth.keys import KEY_IDS
+from ..auth.keys import KEY_IDS, Keys
 from ..auth.revoker import NAMESPACE as REVOKER
 from ..auth.settings import (
     REVOKER_OURS,
@@ -183,6 +183,9 @@ def _key_file(settings: KeySettings) -> Remarks:
     fitting = [jwk for jwk in jwks if jwk.get("kty") == KINDS.get(settings.alg[:2])]
     if not fitting:
         yield "jwk_local_path", f"no key in it serves {settings.alg}"
+    if isinstance(settings, ValidatorSettings):
+        for text in Keys(fitting, settings.alg, settings.key_identify_strategy).private:
+            yield "jwk_local_path", text
     shortest = shortest_secret(settings.alg)
     for jwk in fitting:
         if shortest and len(str(jwk.get("k", ""))) * 3 // 4 < shortest:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..auth.validator import NAMESPACE as VALIDATOR
 from ..config.findings import Finding
 from ..config.structs import Agent, Backend, Endpoint
 from ..stages.cel import NAMESPACE as CEL
-from ..stages.cel import REQUEST, RESPONSE, TOKEN, VALIDATOR, CelSettings, phases
+from ..stages.cel import REQUEST, RESPONSE, TOKEN, CelSettings, phases
 from ..stages.expression import type_problem
 from ..stages.json_schema import NAMESPACE as JSON_SCHEMA
 from ..stages.response_json_schema import NAMESPACE as ANSWER_SCHEMA

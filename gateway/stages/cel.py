@@ -14,17 +14,16 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from ..assembly import Assembly
+from ..assembly import Assembly, TokenCheck
 from ..config.structs import Backend, Endpoint
 from ..encoding import unwrap_all
-from ..errors import Aborted, Refused
-from ..proxy import Branch, Guard, Request, Response, Stage
+from ..errors import Aborted
+from ..proxy import Branch, Request, Response, Stage
 from .around import as_it_came, as_it_is, wrapped
 from .expression import build_holds, syntax_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 NAMESPACE = "validation/cel"
-VALIDATOR = "auth/validator"
 
 REQUEST, RESPONSE, TOKEN = "req", "resp", "JWT"
 PHASES = (REQUEST, RESPONSE, TOKEN)
@@ -67,21 +66,11 @@ def build_backend_cel(
     return _build_stage(settings, backend_variables(backend, endpoint, assembly.service))
 
 
-def build_token_cel(settings: CelSettings, endpoint: Endpoint, assembly: Assembly) -> Guard | None:
-    """Asked behind the validator of the token, without which such expressions have no meaning."""
-    check = _build_check(settings, TOKEN, {"JWT": _claims, "now": _now})
-    if check is None or VALIDATOR not in endpoint.extra_config:
-        return None
-
-    def guard(request: Request) -> None:
-        if request.claims is None:
-            raise Refused(401, "no token")
-        try:
-            check(request)
-        except Aborted as error:
-            raise Refused(401, str(error)) from error
-
-    return guard
+def build_token_cel(
+    settings: CelSettings, endpoint: Endpoint, assembly: Assembly
+) -> TokenCheck | None:
+    """What the expressions say on the claims of a token."""
+    return _build_check(settings, TOKEN, {"JWT": _with_doubles, "now": _now})
 
 
 def _build_stage(settings: CelSettings, request_variables: Variables) -> Stage:
@@ -157,10 +146,6 @@ RESPONSE_VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "resp_data": _data,
     "now": _now,
 }
-
-
-def _claims(request: Request) -> Any:
-    return _with_doubles(request.claims)
 
 
 def _with_doubles(value: Any) -> Any:

@@ -73,6 +73,19 @@ async def test_who_is_refused_gets_a_bare_answer(tmp_path: Path) -> None:
             assert reply.headers == {"content-length": "0"}
 
 
+async def test_an_expression_about_the_token_is_asked_before_roles(tmp_path: Path) -> None:
+    config = validating(tmp_path / "jwk.json", roles=["admin"])
+    config["extra_config"]["validation/cel"] = [{"check_expr": "JWT.sub == 'ann'"}]
+    tokens = {
+        401: {"sub": "bob", "roles": ["user"]},
+        403: {"sub": "ann", "roles": ["user"]},
+        500: {"sub": "ann", "roles": ["admin"]},  # nothing is behind this endpoint
+    }
+    async with opened(config) as app:
+        for expected, claims in tokens.items():
+            assert (await get(app, "/a", signed(claims))).status == expected
+
+
 async def test_a_token_without_algorithm_is_refused(tmp_path: Path) -> None:
     for alg in ("none", "None", "NONE", ""):
         header = encoded(json.dumps({"alg": alg, "kid": "k"}).encode())

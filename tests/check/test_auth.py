@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from gateway.catalog import CATALOG
 from gateway.check import check
 from gateway.config.findings import ConfigError
 from gateway.config.load import load
+
+from ..auth.support import jwk
 
 
 def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
@@ -67,6 +70,13 @@ def test_a_trap_of_a_validator_is_remarked_on(
     tmp_path: Path, settings: dict[str, Any], word: str
 ) -> None:
     assert word in remarks_on_tokens(tmp_path, **settings)
+
+
+def test_a_private_key_that_is_to_verify_is_remarked_on(tmp_path: Path) -> None:
+    keys = json.dumps({"keys": [jwk("RS256", "mine", is_private=True), jwk("RS256", "theirs")]})
+    text = remarks_on_tokens(tmp_path, keys, alg="RS256")
+    assert 'key "mine": a private key: no token is verified with it' in text
+    assert "theirs" not in text
 
 
 def test_a_claim_without_a_token_is_remarked_on() -> None:
