@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from struct import Struct as Layout
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 # Flags of a content header; the properties follow in this order.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
@@ -30,6 +30,9 @@ FIELD_SIZES = {
 }  # fmt: skip
 LONG_FIELDS = frozenset((b"S", b"x", b"A", b"F"))
 """Fields that begin with their size."""
+
+MAX_DEPTH = 8
+"""Of tables and arrays in each other, that are read."""
 
 _flags = Layout(">H")
 _size = Layout(">I")
@@ -96,12 +99,17 @@ def text_of(properties: Properties, flag: int) -> str:
 
 def fields_of(properties: Properties) -> Iterator[Field]:
     """The fields of HEADERS. Raises :class:`MalformedError`."""
-    table = properties.get(HEADERS, b"")
-    at = _size.size
+    return _fields(properties.get(HEADERS, b"")[_size.size :], has_names=True)
+
+
+def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
+    """The fields of a table, or the values of an array, which have no names."""
+    at = 0
     try:
         while at < len(table):
-            name_ends = at + 1 + table[at]
-            name, kind = table[at + 1 : name_ends], table[name_ends : name_ends + 1]
+            name_at = at + 1 if has_names else at
+            name_ends = name_at + table[at] if has_names else at
+            name, kind = table[name_at:name_ends], table[name_ends : name_ends + 1]
             value_at = name_ends + 1
             if kind in LONG_FIELDS:
                 size = _size.unpack_from(table, value_at)[0]
@@ -128,6 +136,20 @@ def plain_value(field: Field) -> str | int | float | bool | None:
     """A field's value; None for tables, arrays and what else has no plain text."""
     decode = PLAIN.get(field.kind)
     return None if decode is None else decode(field.value)
+
+
+def nested_value(field: Field, depth: int = MAX_DEPTH) -> Any:
+    """The same, with tables as dictionaries and arrays as lists; None for what is nested deeper
+    than ``depth``. Raises :class:`MalformedError`."""
+    if field.kind not in (b"F", b"A"):
+        return plain_value(field)
+    if not depth:
+        return None
+    is_table = field.kind == b"F"
+    inner = _fields(field.value, has_names=is_table)
+    if is_table:
+        return {_text(each.name): nested_value(each, depth - 1) for each in inner}
+    return [nested_value(each, depth - 1) for each in inner]
 
 
 def _number(layout: str) -> Callable[[bytes], int | float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
+from ..encoding import encode_json
 from ..proxy import Request
 from .buffer import Delivery
 from .message import decode_route
@@ -26,6 +27,7 @@ from .properties import (
     USER_ID,
     Properties,
     fields_of,
+    nested_value,
     plain_value,
     split_properties,
     text_of,
@@ -50,6 +52,9 @@ COUNTED = b"x-delivery-count"
 
 PASSED_ON = ("traceparent", "tracestate", "baggage")
 """Headers of a message that keep their names (W3C Trace Context)."""
+
+LONGEST_JSON = 4096
+"""Bytes; a longer one is left out: servers refuse requests whose headers have more than 8 KiB."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -122,12 +127,16 @@ def _content(properties: Properties) -> Iterator[tuple[str, str]]:
 
 
 def _passed(properties: Properties, is_listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Headers whose values are plain, as text; no table and no list is passed on."""
+    """Headers as text: lists and tables, such as ``x-death``, are JSON."""
     for field in fields_of(properties):
         name = field.name.decode(errors="replace")
-        value = plain_value(field) if is_listed(name) and _NAME.fullmatch(name) else None
+        value = nested_value(field) if is_listed(name) and _NAME.fullmatch(name) else None
         if isinstance(value, bool):
             yield name, "true" if value else "false"
+        elif isinstance(value, dict | list):
+            text = encode_json(value)
+            if len(text) <= LONGEST_JSON:
+                yield name, text.decode()
         elif value is not None:
             yield name, str(value)
 

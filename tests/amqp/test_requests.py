@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,12 +52,41 @@ def test_properties_and_route_become_headers_and_parameters() -> None:
         "x-amqp-timestamp": "100",
         "x-amqp-header-x-tenant": "t",
         "x-amqp-header-count": "7",
+        "x-amqp-header-table": '{"a":1}',
         "traceparent": "00-1-2-01",
         "idempotency-key": "m-1",
     }
     assert request.params["Amqp.routing_key"] == "orders.new"
     assert request.params["Amqp.headers.X-Tenant"] == "t"
     assert request.body == b"{}"
+
+
+def test_lists_and_tables_of_a_message_are_json() -> None:
+    died = [
+        {"count": 2, "queue": "q1", "time": datetime.fromtimestamp(100, UTC), "keys": ["a", "b"]},
+        {"count": 1, "reason": "expired", "is_last": True},
+    ]
+    request = build_request("q", delivery(headers={"x-death": died}), True)
+    text = request.params["Amqp.headers.x-death"]
+    assert json.loads(text) == [
+        {"count": 2, "queue": "q1", "time": 100, "keys": ["a", "b"]},
+        {"count": 1, "reason": "expired", "is_last": True},
+    ]
+    assert headers_of(request)["x-amqp-header-x-death"] == text
+
+
+def test_a_list_that_no_server_would_take_as_a_header_is_left_out() -> None:
+    headers = headers_of(build_request("q", delivery(headers={"l": ["x" * 5000], "a": 1}), True))
+    assert "x-amqp-header-l" not in headers
+    assert headers["x-amqp-header-a"] == "1"
+
+
+def test_tables_are_read_to_a_bound() -> None:
+    nested: Any = "inmost"
+    for _ in range(20):
+        nested = {"t": nested}
+    text = headers_of(build_request("q", delivery(headers={"t": nested}), True))["x-amqp-header-t"]
+    assert text == '{"t":' * 8 + "null" + "}" * 8
 
 
 def test_headers_may_be_switched_off_or_listed() -> None:
