@@ -47,8 +47,9 @@ def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: 
     else:
         pipe = _build_merge(branches, backends, endpoint, settings, assembly)
     static = settings.static
-    if static is not None and static.data is not None and endpoint.output_encoding != "no-op":
-        pipe = with_static(pipe, static, static.data)
+    if static is not None and static.data is not None:
+        is_passed_on = endpoint.output_encoding == "no-op"
+        pipe = with_static(pipe, static, static.data, is_passed_on=is_passed_on)
     return pipe
 
 

@@ -43,7 +43,7 @@ def _on_endpoint(endpoint: Endpoint, settings: ProxySettings) -> Iterator[tuple[
         if static.data is None:
             yield "static", "without data it has no effect"
         elif endpoint.output_encoding == "no-op":
-            yield "static", "with no-op it has no effect"
+            yield "static", "with no-op it changes X-Krakend-Completed alone, and no failure"
         if static.strategy not in STRATEGIES:
             known = ", ".join(STRATEGIES)
             yield "static.strategy", f'unknown, "always" is used; there are: {known}'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from html import escape
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from ..asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
 from ..config.paths import shape
@@ -21,6 +21,8 @@ NO_APPS: Mapping[str, ASGIApp] = {}
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "HEAD", "OPTIONS", "DELETE")
 """In gin's order."""
 _SUSPECT = re.compile(r"[%?#]|^\.\.?$")
+_BYTE = re.compile("[\udc80-\udcff]")
+"""One that is not UTF-8, as ``surrogateescape`` decodes it."""
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 MALFORMED = text(400, "400 Bad Request")
 BUSY = text(503, "", (b"retry-after", b"1"))
@@ -207,7 +209,16 @@ class Refusals:
             return self._refuse(scope, method, path)
         if not self._router.disable_path_decoding and (problem := _problem(found.params)):
             return text(400, f"error: {problem}")
-        return found
+        return self._with_escapes(scope, found) if "\ufffd" in path else found
+
+    def _with_escapes(self, scope: Scope, found: Match[Handler]) -> Match[Handler] | Answer:
+        """The same parameters; what is not UTF-8 in them is written ``%FF``: a backend gets the
+        bytes that the client sent."""
+        raw = scope.get("raw_path") or quote(scope["path"])
+        decoded = unquote_to_bytes(raw).decode(errors="surrogateescape")
+        path = _BYTE.sub(lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", decoded)
+        path = path.removeprefix(scope.get("root_path", "").rstrip("/"))
+        return self._table.find(scope["method"], path) or found
 
     def _refuse(self, scope: Scope, method: str, path: str) -> Match[Handler] | Answer:
         router, table = self._router, self._table

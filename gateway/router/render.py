@@ -89,7 +89,7 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     if SIGNED in endpoint.extra_config:
         return _render_signed
     if endpoint.output_encoding == "no-op":
-        return _build_pass_through(version)
+        return _build_pass_through(endpoint.cache_ttl, version)
     if endpoint.output_encoding == "negotiate":
         return _build_negotiated(endpoint, version)
     return _build_encoded(endpoint.output_encoding, endpoint.cache_ttl, version)
@@ -166,12 +166,19 @@ def negotiate(accept: bytes) -> str:
     return "json"
 
 
-def _build_pass_through(version: tuple[bytes, bytes]) -> Render:
+def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Render:
     common = [version, (b"x-krakend-completed", b"false")]
+    complete = [version, (b"x-krakend-completed", b"true")]
+    cached = (b"cache-control", b"public, max-age=%d" % cache_ttl) if cache_ttl else None
 
     def render(response: Response, request: Request) -> Answer:
         body = response.body or b""
-        headers = [*common, *_passed(response.headers)]
+        # Data counts though nobody reads it, as in KrakenD: proxy.static puts some there.
+        is_complete = response.data and response.is_complete
+        headers = [*(complete if is_complete else common), *_passed(response.headers)]
+        has_own = any(name == b"cache-control" for name, _ in response.headers)
+        if is_complete and cached and response.status in (200, 201) and not has_own:
+            headers.append(cached)
         if response.status == 204:  # its type may be told all the same
             return Answer(204, headers)
         return _fitting(response.status, headers, body)

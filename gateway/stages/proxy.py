@@ -43,10 +43,13 @@ def flatmapped(pipe: Branch, flatmap: Flatmap) -> Branch:
     return Branch(proxy, reads_body=pipe.reads_body)
 
 
-def with_static(pipe: Branch, settings: StaticSettings, data: dict[str, Any]) -> Branch:
+def with_static(
+    pipe: Branch, settings: StaticSettings, data: dict[str, Any], *, is_passed_on: bool = False
+) -> Branch:
     """The pipe with ``data`` put over its answers, or answered in place of its failures.
 
-    A failure that decides stays: nobody may take a message for published that is not.
+    A failure that decides stays: nobody may take a message for published that is not. So does any
+    failure where the answer is passed on as it came (``no-op``): there is no place for the data.
     """
     inner = pipe.proxy
     matches = STRATEGIES.get(settings.strategy, STRATEGIES["always"])
@@ -55,7 +58,7 @@ def with_static(pipe: Branch, settings: StaticSettings, data: dict[str, Any]) ->
         try:
             response = await inner(request)
         except GatewayError as error:
-            if error.decides or not matches(error):
+            if error.decides or is_passed_on or not matches(error):
                 raise
             return Response(dict(data), is_complete=False, has_failures=True)
         if not matches(response):

@@ -172,6 +172,18 @@ async def test_what_is_switched_off_is_404() -> None:
     assert (await ask(strict, "GET", "/users/a%3Fb")).json()["params"] == {"Id": "a?b"}
 
 
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [("/users/%ff", "%FF"), ("/users/a%e2%82z%C3%A9", "a%E2%82zé"), ("/users/%EF%BF%BD", "\ufffd")],
+)
+async def test_bytes_of_a_parameter_that_are_not_utf_8_stay_escaped(
+    target: str, value: str
+) -> None:
+    assert (await ask(app, "GET", target)).json()["params"] == {"Id": value}
+    mounted = await ask(app, "GET", f"/below{target}", root="/below")
+    assert mounted.json()["params"] == {"Id": value}
+
+
 async def test_auto_options_lists_the_methods() -> None:
     reply = await ask(application(*ROUTES, router=STRICT), "OPTIONS", "/plain")
     assert (reply.status, reply.body) == (200, b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import Raw
 
@@ -183,7 +185,25 @@ def test_output_encodings_have_an_answer_to_no_document() -> None:
         assert rendered(Response(None, False), output_encoding=encoding).body == body
 
 
-def test_no_op_passes_body_type_and_status_through_and_is_never_completed() -> None:
+@pytest.mark.parametrize(
+    ("status", "told", "expected"),
+    [
+        (200, (), [b"public, max-age=300"]),
+        (200, ((b"cache-control", b"no-store"),), [b"no-store"]),
+        (404, (), []),
+    ],
+)
+def test_no_op_with_data_is_completed_and_may_be_cached(
+    status: int, told: Any, expected: list[bytes]
+) -> None:
+    passed = Response({"static": 1}, body=b"raw", headers=told, status=status)
+    answer = rendered(passed, output_encoding="no-op", cache_ttl=300.0)
+    headers = list(answer.headers)
+    assert (b"x-krakend-completed", b"true") in headers
+    assert [value for name, value in headers if name == b"cache-control"] == expected
+
+
+def test_no_op_passes_body_type_and_status_through_and_is_not_completed() -> None:
     passed = Response(
         body=b"\x00raw", headers=[(b"content-type", b"image/x"), (b"x-one", b"1")], status=404
     )

@@ -92,6 +92,22 @@ async def test_static_data_stands_in_for_a_failure(
             await ask(pipe)
 
 
+async def test_static_data_has_no_place_in_an_answer_that_is_passed_on_but_makes_it_complete() -> (
+    None
+):
+    settings = StaticSettings(strategy="always")
+    answer = Response({}, body=b"raw", status=404)
+    passed = await ask(with_static(answering(answer), settings, DATA, is_passed_on=True))
+    assert (passed.data, passed.is_complete, passed.body, passed.status) == (
+        DATA,
+        True,
+        b"raw",
+        404,
+    )
+    with pytest.raises(GatewayError, match=r"^no$"):
+        await ask(with_static(answering(GatewayError("no")), settings, DATA, is_passed_on=True))
+
+
 async def test_static_data_never_hides_a_message_that_was_not_published() -> None:
     with pytest.raises(OutcomeUnknown):
         await ask(static(OutcomeUnknown("not confirmed"), "always"))
