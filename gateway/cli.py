@@ -150,12 +150,12 @@ def audit_command(options: argparse.Namespace) -> int:
             ignored += Path(options.ignore_file).read_text(encoding="utf-8").split()
         except OSError as error:
             raise GatewayError(f"cannot read {options.ignore_file}: {error.strerror}") from error
-    found = list(audit(loaded.service, ignored, severities))
+    found = list(audit(loaded, ignored, severities))
     if options.format == "json":
         print(as_json(found))
     else:
         has_colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(as_table(found, shutil.get_terminal_size().columns, has_colours))
+        print(as_table(found, loaded.places, shutil.get_terminal_size().columns, has_colours))
     return 1 if found else 0
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 
 from msgspec import Struct
 
-from ..config.structs import Service
+from ..config.load import Loaded
 from . import amqp, edge, krakend
 from .rule import SEVERITIES, Rule, Severity
 
@@ -23,7 +23,7 @@ RULES: tuple[Rule, ...] = tuple(
 
 
 class Recommendation(Struct, frozen=True):
-    """A rule that holds. ``paths``: where, as in ``$.endpoints[0]``."""
+    """A rule that holds. ``paths``: where in the file, as in ``$.endpoints[0]``."""
 
     rule: str
     severity: Severity
@@ -32,7 +32,7 @@ class Recommendation(Struct, frozen=True):
 
 
 def audit(
-    service: Service,
+    loaded: Loaded,
     ignored: Container[str] = (),
     severities: Container[str] = SEVERITIES,
 ) -> Iterator[Recommendation]:
@@ -40,5 +40,6 @@ def audit(
     for rule in RULES:
         if rule.number in ignored or rule.severity not in severities:
             continue
-        if paths := tuple(dict.fromkeys(rule.places(service))):
+        places = map(loaded.places.in_file, rule.places(loaded.service))
+        if paths := tuple(dict.fromkeys(places)):
             yield Recommendation(rule.number, rule.severity, rule.message, paths)

@@ -53,7 +53,7 @@ def _is_guest(url: SplitResult) -> bool:
 
 
 def _without(source: str, *namespaces: str) -> Callable[[Service], Iterator[str]]:
-    """Endpoints on such a backend that nothing of the kind guards, on any level."""
+    """Endpoints on such a backend that have nothing of the kind, on any level."""
 
     def places(service: Service) -> Iterator[str]:
         for endpoint, path in endpoints_with(service, source):
@@ -65,9 +65,18 @@ def _without(source: str, *namespaces: str) -> Callable[[Service], Iterator[str]
 
 
 def _unauthenticated(source: str) -> Callable[[Service], Iterator[str]]:
-    """A client certificate says who somebody is, too."""
-    places = _without(source, *AUTHENTICATION)
-    return lambda service: iter(()) if setting(service.tls, "enable_mtls") else places(service)
+    """Endpoints on such a backend that ask neither for credentials nor for a client certificate.
+    Keys and users at the root guard nothing: an endpoint has to ask for them.
+    """
+
+    def places(service: Service) -> Iterator[str]:
+        if service.tls is not None and service.tls.enable_mtls and not service.tls.disabled:
+            return
+        for endpoint, path in endpoints_with(service, source):
+            if not any(name in endpoint.extra_config for name in AUTHENTICATION):
+                yield path
+
+    return places
 
 
 def _free_keys(service: Service) -> Iterator[str]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+from ..auth.settings import KeySettings, SignerSettings, ValidatorSettings
+from ..auth.signer import NAMESPACE as SIGNER
+from ..auth.sources import find_sources
+from ..auth.validator import NAMESPACE as VALIDATOR
 from ..config.structs import Endpoint, Service
 from .amqp import is_local
 from .rule import Rule, endpoints, is_http, root_setting, setting, when
 
 LARGE_BODY = 100 * 1024 * 1024
-KEYS = ("auth/validator", "auth/signer")
+LIMITS_BY_CLIENT = (
+    *("qos/ratelimit/router", "qos/ratelimit/router/redis"),
+    *("qos/ratelimit/service", "qos/ratelimit/service/redis"),
+)
 
 
 def _open_cors(service: Service) -> Iterator[str]:
@@ -36,28 +44,41 @@ def _no_audience(service: Service) -> Iterator[str]:
 
 
 def _open_keys(service: Service) -> Iterator[str]:
+    """Those that come over plain HTTP from another machine; ``disable_jwk_security`` alone says
+    nothing: keys of a file need it as well.
+    """
     for endpoint, path in endpoints(service):
-        for name in KEYS:
-            if setting(endpoint.extra_config.get(name), "disable_jwk_security"):
-                yield f'{path}.extra_config["{name}"]'
+        validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
+        signer: SignerSettings | None = endpoint.extra_config.get(SIGNER)
+        if validator is not None and any(map(_is_open, find_sources(validator, service))):
+            yield f'{path}.extra_config["{VALIDATOR}"]'
+        if signer is not None and _is_open(signer):
+            yield f'{path}.extra_config["{SIGNER}"]'
+
+
+def _is_open(source: KeySettings) -> bool:
+    urls = map(urlsplit, source.urls)
+    return any(url.scheme == "http" and not is_local(url.hostname) for url in urls)
 
 
 def _believed_addresses(service: Service) -> Iterator[str]:
     """Limits by the address of the client, which any client may choose."""
     if not root_setting(service, "router", "forwarded_by_client_ip", True):
         return
-    if root_setting(service, "router", "trusted_proxies"):
+    trusted = root_setting(service, "router", "trusted_proxies") or ("0.0.0.0/0",)
+    if not any(network.endswith("/0") for network in trusted):
         return
     levels: list[tuple[Service | Endpoint, str]] = [(service, "$"), *endpoints(service)]
     for level, path in levels:
-        for name in ("qos/ratelimit/router", "qos/ratelimit/service"):
-            if setting(level.extra_config.get(name), "strategy") == "ip":
+        for name in LIMITS_BY_CLIENT:
+            limit = level.extra_config.get(name)
+            if limit is not None and limit.client_max_rate and limit.strategy.lower() == "ip":
                 yield f'{path}.extra_config["{name}"]'
 
 
 def _large_bodies(service: Service) -> bool:
-    largest: int = root_setting(service, "gateway", "max_body_bytes", 1)
-    return not 0 < largest <= LARGE_BODY
+    largest: int = root_setting(service, "gateway", "max_body_bytes", 0)
+    return largest > LARGE_BODY
 
 
 def _is_management_open(service: Service) -> bool:
@@ -66,6 +87,8 @@ def _is_management_open(service: Service) -> bool:
 
 
 def _is_readiness_public(service: Service) -> bool:
+    if root_setting(service, "router", "disable_health"):
+        return False
     has_broker = service.async_agent or any(
         not is_http(backend) for endpoint in service.endpoints for backend in endpoint.backend
     )
@@ -106,7 +129,12 @@ RULES = (
         _no_expiry,
     ),
     Rule("9.2.2", "MEDIUM", "Name the audience that tokens must be meant for.", _no_audience),
-    Rule("9.2.3", "HIGH", "Keys come over plain HTTP (disable_jwk_security).", _open_keys),
+    Rule(
+        "9.2.3",
+        "HIGH",
+        "Keys come over plain HTTP (jwk_url): whoever changes them on the way can make tokens.",
+        _open_keys,
+    ),
     Rule(
         "9.3.1",
         "HIGH",

@@ -1,7 +1,7 @@
 """KrakenD's rules, under its numbers (krakend-audit, audit.go), as far as they mean something here.
 
-Not here: those about plugins and telemetry that this gateway does not have (``check`` names them),
-about gRPC, and those whose fault stops the start anyway.
+Not here: those about gRPC, plugins, telemetry and settings that this gateway does not have
+(``check`` names them), and those whose fault stops the start anyway.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..config.structs import Endpoint, Service
 from .rule import (
+    CONSUMER,
     Rule,
     backends,
     endpoints,
@@ -28,8 +29,6 @@ LIMITS = (
     "qos/ratelimit/proxy",
     "qos/ratelimit/tiered",
 )
-METRICS = ("telemetry/opentelemetry", "telemetry/metrics")
-LOGS = ("telemetry/logging", "telemetry/gelf", "telemetry/logstash")
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 AGENTS_AT_ONCE = 10
 
@@ -53,13 +52,6 @@ def _insecure(service: Service) -> Iterator[str]:
     yield from when(setting(service.client_tls, "allow_insecure_connections"), "$.client_tls")
 
 
-def _insecure_backends(service: Service) -> Iterator[str]:
-    for place in backends(service):
-        client = place.backend.extra_config.get("backend/http/client")
-        if setting(setting(client, "client_tls"), "allow_insecure_connections"):
-            yield place.path
-
-
 def _unlimited_caches(service: Service) -> Iterator[str]:
     for place in backends(service):
         cache = place.backend.extra_config.get("qos/http-cache")
@@ -78,7 +70,9 @@ def _longer_than(seconds: float) -> Callable[[Service], Iterator[str]]:
 
 
 def _several_writes(endpoint: Endpoint) -> bool:
-    return sum(backend.method in UNSAFE for backend in endpoint.backend) > 1
+    """A consumer writes nothing, whatever the method of its endpoint is."""
+    writing = [each for each in endpoint.backend if CONSUMER not in each.extra_config]
+    return sum(backend.method.upper() in UNSAFE for backend in writing) > 1
 
 
 def _is_sequential(endpoint: Endpoint) -> object:
@@ -98,7 +92,8 @@ RULES = (
         "HIGH",
         "Authorize endpoints with JWT (auth/validator).",
         lambda service: when(
-            not any("auth/validator" in e.extra_config for e in service.endpoints)
+            service.endpoints
+            and not any("auth/validator" in each.extra_config for each in service.endpoints)
         ),
     ),
     Rule("2.1.1", "HIGH", "Check the certificates of backends.", _insecure),
@@ -126,7 +121,6 @@ RULES = (
         "Avoid HTTP/2 in clear text (h2c).",
         lambda service: when(service.use_h2c or root_setting(service, "router", "use_h2c")),
     ),
-    Rule("2.1.9", "LOW", "Check certificates inside of your network too.", _insecure_backends),
     Rule(
         "2.2.1",
         "MEDIUM",
@@ -175,30 +169,6 @@ RULES = (
     Rule("3.3.3", "HIGH", "Set timeouts of at most 30 seconds.", _longer_than(30)),
     Rule("3.3.4", "CRITICAL", "Set timeouts of at most a minute.", _longer_than(60)),
     Rule(
-        "4.1.1",
-        "MEDIUM",
-        "Collect metrics.",
-        lambda service: when(not is_anywhere(service, *METRICS)),
-    ),
-    Rule(
-        "4.1.3",
-        "HIGH",
-        "Collect metrics one way, not several.",
-        lambda service: when(all(name in service.extra_config for name in METRICS)),
-    ),
-    Rule(
-        "4.2.1",
-        "MEDIUM",
-        "Collect traces (telemetry/opentelemetry).",
-        lambda service: when("telemetry/opentelemetry" not in service.extra_config),
-    ),
-    Rule(
-        "4.3.1",
-        "MEDIUM",
-        "Configure the log (telemetry/logging).",
-        lambda service: when(not is_anywhere(service, *LOGS)),
-    ),
-    Rule(
         "5.1.1",
         "LOW",
         "Keep parameters whole segments of a path (disable_rest).",
@@ -239,7 +209,9 @@ RULES = (
         "5.2.2",
         "LOW",
         "Let endpoints join several backends.",
-        lambda service: when(all(len(each.backend) < 2 for each in service.endpoints)),
+        lambda service: when(
+            service.endpoints and all(len(each.backend) < 2 for each in service.endpoints)
+        ),
     ),
     Rule(
         "5.2.3",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..config.findings import Places
 from . import Recommendation
 from .rule import SEVERITIES
 
@@ -21,7 +22,7 @@ def as_json(found: Sequence[Recommendation]) -> str:
     return msgspec.json.format(encoded, indent=2).decode()
 
 
-def as_table(found: Sequence[Recommendation], width: int, has_colours: bool) -> str:
+def as_table(found: Sequence[Recommendation], places: Places, width: int, has_colours: bool) -> str:
     """A block for each rule: its number, severity and message, and below them where."""
     lines = []
     for each in found:
@@ -34,7 +35,7 @@ def as_table(found: Sequence[Recommendation], width: int, has_colours: bool) -> 
             severity = f"\x1b[{COLOURS[each.severity]}m{severity}\x1b[0m"
         lines.append(f"{each.rule:<8}{severity} {text.strip()}")
         if each.paths != ("$",):
-            lines += [f"{margin}{path}" for path in each.paths[:SHOWN]]
+            lines += [f"{margin}{places.with_name(path)}" for path in each.paths[:SHOWN]]
         if len(each.paths) > SHOWN:
             lines.append(f"{margin}and {len(each.paths) - SHOWN} more")
     return "\n".join([*lines, "", _summary(found)] if lines else [_summary(found)])

@@ -1,11 +1,11 @@
 """The shape of a rule, and how rules look at a service. Pure.
 
-Rules know namespaces and keys by their names, so that they hold for components of any folder.
+Rules look at services that the loader has made: settings are Structs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..config.structs import Agent, Backend, Endpoint, Service
@@ -62,10 +62,8 @@ def is_http(backend: Backend) -> bool:
 
 
 def setting(settings: Any, name: str, otherwise: Any = None) -> Any:
-    """One of a namespace's settings; ``otherwise`` when there is none of that name."""
-    if isinstance(settings, Mapping):
-        return settings.get(name, otherwise)
-    return getattr(settings, name, otherwise)
+    """One of a namespace's settings; ``otherwise`` when the namespace is not there."""
+    return otherwise if settings is None else getattr(settings, name)
 
 
 def root_setting(service: Service, namespace: str, name: str, otherwise: Any = None) -> Any:

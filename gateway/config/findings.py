@@ -105,6 +105,11 @@ class Places(Struct, frozen=True):
 
         return _PART.sub(replaced, text)
 
+    def with_name(self, path: str) -> str:
+        """``GET /a: $.endpoints[0].timeout``."""
+        name = self.names.get(part_of(path))
+        return f"{name}: {path}" if name else path
+
     def named(self, finding: Finding) -> Finding:
         """With the file, and the name of the endpoint or agent."""
         if finding.path != "$" and not finding.path.startswith("$."):

@@ -49,7 +49,7 @@ def build_name_network(
     return lambda request: network(told(request))
 
 
-def network_name(address: str, ipv6_prefix: int) -> str:
+def network_name(address: str, ipv6_prefix: int = IPV6_PREFIX) -> str:
     """An IPv4 address as it is, an IPv6 address without the bits behind its prefix."""
     if ":" not in address:
         return address

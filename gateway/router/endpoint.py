@@ -13,6 +13,7 @@ from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed
+from .waiting import wait_admitted
 
 log = get_logger("gateway.router")
 
@@ -58,7 +59,7 @@ def build_handler(
             try:
                 for guard in guards:
                     if (waiting := guard(request)) is not None:
-                        await waiting
+                        receive = await wait_admitted(waiting, client, receive)
                 if reads_body:
                     body = client.body_nowait()
                     if body is None:

@@ -33,9 +33,9 @@ def test_findings_end_with_1_and_a_table(
     assert capsys.readouterr().out.splitlines() == [
         "8.1.1   CRITICAL  Give the gateway a user of its own: guest's password is known",
         "                  to everybody.",
-        "                  $.endpoints[0].backend[0].host[0]",
-        "                  $.endpoints[1].backend[0].host[0]",
-        "                  $.endpoints[2].backend[0].host[0]",
+        "                  GET /a: $.endpoints[0].backend[0].host[0]",
+        "                  GET /b: $.endpoints[1].backend[0].host[0]",
+        "                  GET /c: $.endpoints[2].backend[0].host[0]",
         "                  and 2 more",
         "",
         "1 recommendation: 1 critical",

@@ -1,0 +1,53 @@
+"""A request that waits for a guard, before its body is read: as long as its client is there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from anyio import CancelScope
+
+from ..asgi import Message, Receive
+from ..proxy import Client
+from ..tasks import open_tasks
+from .request import BodyError
+
+
+async def wait_admitted(waiting: Awaitable[None], client: Client, receive: Receive) -> Receive:
+    """Wait for what a guard has returned. The body is to be read from what this returns.
+
+    Raises what the guard raises, and :class:`BodyError` when the client goes away meanwhile.
+    """
+    with CancelScope() as waits:
+        if client.watch(waits.cancel) is None:
+            await waiting
+            return receive
+        early = Early(receive)
+        async with open_tasks() as tasks:
+            tasks.start_soon(early.watch, waits.cancel)
+            await waiting
+            tasks.cancel_scope.cancel()
+        return early.receive
+    raise BodyError(0)
+
+
+class Early:
+    """Sees a client go away, where that is seen only by receiving; what else comes is kept. Of a
+    body the first piece alone is taken: behind it nothing is seen before the body is read.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._kept: list[Message] = []
+
+    async def watch(self, gone: Callable[[], object]) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                gone()
+                return
+            self._kept.append(message)
+            if message.get("more_body", False):
+                return
+
+    async def receive(self) -> Message:
+        return self._kept.pop(0) if self._kept else await self._receive()
