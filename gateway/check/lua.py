@@ -15,7 +15,7 @@ NOT_THERE = re.compile(
     r"|(?:require|load|loadstring|dofile|loadfile|module|newproxy|[gs]etfenv|collectgarbage)"
     r"\s*[(\"'\[]"
     r"|string\s*\.\s*dump"
-    r"|os\s*\.\s*(?:execute|exit|getenv|remove|rename|setlocale|tmpname))"
+    r"|os\s*\.\s*(?:execute|exit|[gs]etenv|remove|rename|setlocale|tmpname))"
 )
 LIBRARIES = re.compile(r"(?<![.:\w])(?:string|math|os)\s*\.\s*\w+\s*\(")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
 import pytest
@@ -133,22 +132,22 @@ def test_a_pattern_that_could_take_for_ever_is_refused(code: str) -> None:
 SLOW = [
     ("('a'):rep(2e5):find(('a'):rep(1e5) .. 'b', 1, true)", "too long for a text"),
     ("os.date(('%%'):rep(1e6))", "format is too long"),
-    ("local t = {} for i = 1, 99000 do t[i] = -i end table.sort(t)", "too many instructions"),
     ("""
         local s, t = ('a'):rep(1e7), {}
         local l = s .. 'b'
-        for i = 1, 50000 do t[i] = i % 2 == 0 and s or l end
+        for i = 1, 9000 do t[i] = i % 2 == 0 and s or l end
         table.sort(t)
      """, "too much time"),
-    ("local t = {} for i = 1, 90000 do t[i] = 'x' end while true do table.concat(t) end",
-     "too (much time|many instructions)"),
+    ("local t = {} for i = 1, 20000 do t[i] = -i end table.sort(t)", "too many instructions"),
+    ("local t = {} for i = 1, 20000 do t[i] = 'x' end while true do table.concat(t) end",
+     "too many instructions"),
     ("while true do local s = 'a' .. 'b' end", "too many instructions"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("code", "text"), SLOW)
 def test_a_function_whose_arguments_decide_its_time_is_bounded(code: str, text: str) -> None:
-    assert re.search(text, str(failure(code, sandbox(max_instructions=1_000_000))))
+    assert text in str(failure(code, sandbox()))
 
 
 @pytest.mark.parametrize(
