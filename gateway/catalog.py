@@ -13,7 +13,7 @@ from .amqp.settings import (
     ConsumerSettings,
     ProducerSettings,
 )
-from .amqp.verify import verify_amqp
+from .amqp.verify import verify_agent, verify_consumer, verify_producer
 from .assembly import Catalog, Component
 from .auth.api_keys import NAMESPACE as API_KEYS
 from .auth.api_keys import build_api_keys
@@ -181,7 +181,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/consume",),
         settings=ConsumerSettings,
         ours=CONSUMER_OURS,
-        verify=verify_amqp,
+        verify=verify_consumer,
         backend=build_consumer,
     ),
     Component(
@@ -189,7 +189,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/produce",),
         settings=ProducerSettings,
         ours=PRODUCER_OURS,
-        verify=verify_amqp,
+        verify=verify_producer,
         backend=build_producer,
     ),
     Component(
@@ -197,7 +197,7 @@ CATALOG: Catalog = (
         aliases=("github.com/devopsfaith/krakend-amqp/agent",),
         settings=AgentSettings,
         ours=AGENT_OURS,
-        verify=verify_amqp,
+        verify=verify_agent,
         agent=build_source,
     ),
     Component(

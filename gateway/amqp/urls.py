@@ -6,15 +6,21 @@ it does not know.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote
 
 from msgspec import Struct
 from yarl import URL
 
 from ..errors import GatewayError
+from .message import LONGEST_SHORT
 
 DEFAULT_HEARTBEAT = 10
 DEFAULT_CONNECT_TIMEOUT = 30.0  # amqp091-go, connection.go
+MAX_SHORT = 65_535
+"""AMQP's numbers for heartbeats and channels have 16 bits."""
+MAX_MILLISECONDS = 2**31 - 1
+_DIGITS = re.compile(r"[0-9]{1,10}")
 PORTS = {"amqp": 5672, "amqps": 5671}
 
 
@@ -50,11 +56,18 @@ def parse_broker_url(text: str) -> BrokerUrl:
         url = URL(text)
         scheme, host, port, query = url.scheme, url.host, url.explicit_port, url.query
     except ValueError as error:
-        raise GatewayError("not a URL") from error
+        raise GatewayError(
+            "not a URL of a broker: expected amqp://user:password@host:port/vhost, "
+            "with a port from 1 to 65535"
+        ) from error
     if scheme not in PORTS:
         raise GatewayError('a broker URL must begin with "amqp://" or "amqps://"')
+    if port == 0:
+        raise GatewayError("expected a port from 1 to 65535, found 0")
     heartbeat = _whole_number(query.get("heartbeat"), "heartbeat", DEFAULT_HEARTBEAT)
-    milliseconds = _whole_number(query.get("connection_timeout"), "connection_timeout", 0)
+    milliseconds = _whole_number(
+        query.get("connection_timeout"), "connection_timeout", 0, MAX_MILLISECONDS
+    )
     options = {
         "heartbeat": str(heartbeat),
         "name": "hutch-gateway",
@@ -81,12 +94,19 @@ def parse_broker_url(text: str) -> BrokerUrl:
 
 def _vhost(url: URL) -> str:
     # As amqp091-go: no path and "/" both mean "/"; escapes are resolved, "%2F" too.
-    return unquote(url.raw_path.removeprefix("/")) or "/"
+    vhost = unquote(url.raw_path.removeprefix("/")) or "/"
+    if (size := len(vhost.encode(errors="replace"))) > LONGEST_SHORT:
+        raise GatewayError(
+            f"expected a virtual host of at most {LONGEST_SHORT} bytes, found {size}"
+        )
+    return vhost
 
 
-def _whole_number(text: str | None, name: str, default: int) -> int:
+def _whole_number(text: str | None, name: str, default: int, largest: int = MAX_SHORT) -> int:
     if text is None:
         return default
-    if not text.isdigit():
-        raise GatewayError(f'the URL option "{name}" must be a whole number')
+    if not _DIGITS.fullmatch(text) or int(text) > largest:
+        raise GatewayError(
+            f'expected a whole number from 0 to {largest} for the URL option "{name}"'
+        )
     return int(text)

@@ -55,9 +55,39 @@ def test_no_credentials_are_printed() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://host", "amqp://host:port", "", "amqp://host?heartbeat=-1", "amqp://h?channel_max=x"],
+    [
+        "http://shop",
+        "amqp://shop:port",
+        "amqp://shop:99999",
+        "amqp://shop:0",
+        "amqp://[::1",
+        "amqp://\ud800",
+        "",
+        "amqp://shop?heartbeat=-1",
+        "amqp://shop?heartbeat=65536",
+        "amqp://shop?heartbeat=\u00b2",
+        "amqp://shop?heartbeat=",
+        "amqp://shop?channel_max=x",
+        "amqp://shop?channel_max=65536",
+        "amqp://shop?connection_timeout=2147483648",
+        f"amqp://shop?connection_timeout={'9' * 5000}",
+        f"amqp://shop/{'v' * 256}",
+        f"amqp://shop/{'%C3%A4' * 128}",
+    ],
 )
 def test_a_bad_url_is_a_clear_error(url: str) -> None:
     with pytest.raises(GatewayError) as error:
         parse_broker_url(url)
-    assert "host" not in str(error.value)
+    assert "shop" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://shop:65535?heartbeat=65535&channel_max=65535",
+        "amqp://shop?connection_timeout=2147483647",
+        f"amqp://shop/{'v' * 255}",
+    ],
+)
+def test_what_amqp_can_carry_is_taken(url: str) -> None:
+    assert parse_broker_url(url)
