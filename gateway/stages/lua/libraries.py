@@ -139,6 +139,14 @@ base.table = protect({
 
 -- string
 
+-- A text, or the failure of the script that calls one of these functions.
+local function wanted(value, place, name)
+  value = text(value)
+  if type(value) == "string" then return value end
+  local found = "string expected, got " .. base.type(value)
+  error("bad argument #" .. place .. " to '" .. name .. "' (" .. found .. ")", 3)
+end
+
 -- Patterns backtrack: n characters and k repetitions can take n^k steps, of one instruction.
 local function bounded(text, pattern)
   if #pattern > LONGEST_PATTERN then error("the pattern is too long", 0) end
@@ -151,32 +159,44 @@ local function bounded(text, pattern)
   if (#text + 1) ^ (all + references) * 2 ^ options > MOST_COST then
     error("the pattern is too expensive for a text of " .. #text .. " bytes", 0)
   end
-  hurry(#text)
 end
 
-local function checked(called)
+local function checked(called, name)
   return function(value, pattern, ...)
-    value, pattern = text(value), text(pattern)
-    if type(value) == "string" and type(pattern) == "string" then bounded(value, pattern) end
+    value, pattern = wanted(value, 1, name), wanted(pattern, 2, name)
+    bounded(value, pattern)
+    hurry(#value)
     return called(value, pattern, ...)
   end
 end
 
--- The text itself is looked for, at every place: of two long ones that is n * m steps.
-local function plain_find(value, wanted, start)
-  value, wanted = text(value), text(wanted)
-  if type(value) == "string" and type(wanted) == "string" then
-    if (#value - #wanted) * #wanted > MOST_COMPARED then
-      error("the text to find is too long for a text of " .. #value .. " bytes", 0)
-    end
-    hurry(#value)
+-- A plain part is looked for at every place: in a long text a long one takes n * m steps.
+local function found(value, part, start, is_plain)
+  value, part = wanted(value, 1, "find"), wanted(part, 2, "find")
+  if not is_plain then
+    bounded(value, part)
+  elseif (#value - #part) * #part > MOST_COMPARED then
+    error("the text to find is too long for a text of " .. #value .. " bytes", 0)
   end
-  return find(value, wanted, start, true)
+  hurry(#value)
+  return find(value, part, start, is_plain)
 end
 
-local function of_text(called)
+local function of_text(name)
+  local called = string[name]
   return function(value, ...)
-    return called(text(value), ...)
+    return called(wanted(value, 1, name), ...)
+  end
+end
+
+-- As in Go every letter has its capital, not those of ASCII alone.
+local function cased(name)
+  local called = string[name]
+  return function(value)
+    value = wanted(value, 1, name)
+    if not find(value, "[\128-\255]") then return called(value) end
+    enter()
+    return made(invoke("text." .. name, 0, 1, value))
   end
 end
 
@@ -210,24 +230,19 @@ local function formatted(pattern, ...)
       return "%" .. flags .. "s"
     end
   end
-  pattern = gsub(text(pattern), "%%([-+ #0]*%d*%.?%d*)(.)", verb)
+  pattern = gsub(wanted(pattern, 1, "format"), "%%([-+ #0]*%d*%.?%d*)(.)", verb)
   hurry(MOST_COST)
   return format(pattern, unpack(values, 1, count))
 end
 
-local checked_find = checked(find)
 local strings = {
-  byte = of_text(string.byte), char = string.char, format = formatted, len = of_text(string.len),
-  lower = of_text(lower), reverse = of_text(string.reverse), sub = of_text(string.sub),
-  upper = of_text(upper),
-  gmatch = checked(string.gmatch), gsub = checked(replaced), match = checked(string.match),
-  find = function(value, pattern, start, is_plain)
-    if is_plain then return plain_find(value, pattern, start) end
-    return checked_find(value, pattern, start)
-  end,
+  byte = of_text("byte"), char = string.char, find = found, format = formatted,
+  gmatch = checked(string.gmatch, "gmatch"), gsub = checked(replaced, "gsub"),
+  len = of_text("len"), lower = cased("lower"), match = checked(string.match, "match"),
+  reverse = of_text("reverse"), sub = of_text("sub"), upper = cased("upper"),
   rep = function(value, times)
-    value = text(value)
-    local length = type(value) == "string" and #value * (tonumber(times) or 0) or 0
+    value = wanted(value, 1, "rep")
+    local length = #value * (tonumber(times) or 0)
     if length > soft then error(MEMORY, 0) end
     hurry(length)
     return length > 0 and rep(value, times) or ""
@@ -237,7 +252,7 @@ local strings = {
 -- What a method is called on is a text, never a number.
 local methods = {}
 for name, each in next, strings do methods[name] = each end
-for _, name in next, {"byte", "len", "lower", "reverse", "sub", "upper"} do
+for _, name in next, {"byte", "len", "reverse", "sub"} do
   methods[name] = string[name]
 end
 

@@ -15,8 +15,8 @@ local select, unpack, setmetatable, getmetatable = select, unpack, setmetatable,
 local rawget, rawset, setfenv, loadstring = rawget, rawset, setfenv, loadstring
 local collectgarbage, clock, date, floor = collectgarbage, os.clock, os.date, math.floor
 local getinfo, sethook, real_metatable = debug.getinfo, debug.sethook, debug.getmetatable
-local lower, upper, rep, format = string.lower, string.upper, string.rep, string.format
-local find, gsub = string.find, string.gsub
+local find, format, gsub, rep, upper =
+  string.find, string.format, string.gsub, string.rep, string.upper
 
 local MEMORY = "not enough memory"
 local STEPS, TIME = "too many instructions", "too much time"

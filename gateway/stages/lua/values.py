@@ -248,6 +248,14 @@ def shown_number(session: Session, _: None, arguments: tuple[Any, ...]) -> Retur
     return b"", float_text(arguments[0]).encode()
 
 
+def text_lower(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
+    return b"", decoded(arguments[0]).lower().encode()
+
+
+def text_upper(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
+    return b"", decoded(arguments[0]).upper().encode()
+
+
 VALUES: Mapping[bytes, Function] = {
     b"luaTable.new": table_new,
     b"luaTable.get": table_get,
@@ -264,4 +272,6 @@ VALUES: Mapping[bytes, Function] = {
     b"luaNil.new": nil_new,
     b"number.text": text_of_number,
     b"number.shown": shown_number,
+    b"text.lower": text_lower,
+    b"text.upper": text_upper,
 }

@@ -1,4 +1,4 @@
-"""Numbers as text: the expected texts are those of gopher-lua 1.1.1."""
+"""Numbers and texts: what is expected was written by gopher-lua 1.1.1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.stages.lua.digits import float_text, number_text, with_joints
-from gateway.stages.lua.sandbox import Sandbox, Session
+from gateway.stages.lua.sandbox import Sandbox, ScriptFailure, Session
 from gateway.stages.lua.scripts import FUNCTIONS
 
 SANDBOX = Sandbox(FUNCTIONS, opens_libs=True, max_instructions=1_000_000)
@@ -99,6 +99,39 @@ def test_only_the_operator_gets_another_operand(code: bytes, expected: bytes | N
 def test_a_script_writes_numbers_as_in_krakend(expression: str, text: str) -> None:
     check = f"local found = tostring(({expression})) if found ~= '{text}' then error(found) end"
     Session(SANDBOX).run(SANDBOX.compile(check, "pre-script"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("('Käse É'):upper()", "KÄSE É"),
+        ("string.lower('ÄÖÜ X')", "äöü x"),
+        ("('abc'):upper() .. ('ABC'):lower()", "ABCabc"),
+        ("('\\255a'):upper()", "\ufffdA"),
+    ],
+)
+def test_letters_beyond_ascii_have_capitals_too(expression: str, text: str) -> None:
+    check = f"local found = {expression} if found ~= '{text}' then error(found) end"
+    Session(SANDBOX).run(SANDBOX.compile(check, "pre-script"))
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("\nlocal x = 'a' .. nil", "cannot perform concat operation between string and nil"),
+        ("\nlocal x = luaNil.new() .. 'a'", "concat operation between userdata and string"),
+        ("\nstring.sub(nil, 1)", "bad argument #1 to 'sub' (string expected, got nil)"),
+        ("\nstring.rep()", "bad argument #1 to 'rep' (string expected, got nil)"),
+        ("\n('x'):find({})", "bad argument #2 to 'find' (string expected, got table)"),
+        ("\n('x'):find({}, 1, true)", "bad argument #2 to 'find' (string expected, got table)"),
+        ("\nstring.format(true)", "bad argument #1 to 'format' (string expected, got boolean)"),
+    ],
+)
+def test_what_is_no_text_is_a_failure_of_that_line(code: str, text: str) -> None:
+    with pytest.raises(ScriptFailure) as caught:
+        Session(SANDBOX).run(SANDBOX.compile(code, "pre-script"))
+    assert text in str(caught.value)
+    assert str(caught.value).endswith(" (pre-script:L2)")
 
 
 @pytest.mark.parametrize(
