@@ -99,6 +99,9 @@ class AgentRunner:
             self._in_flight += 1
             try:
                 await self._run(job)
+            except Exception:  # of this message alone: the worker takes the next one
+                log.exception("agent %r: an unexpected error", self.name)
+                job.set_aside()
             finally:
                 self._in_flight -= 1
                 job.give_back()

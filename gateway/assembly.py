@@ -111,6 +111,9 @@ class Job(Protocol):
     def give_back(self) -> None:
         """Nobody will try it; nothing happens when it is over."""
 
+    def set_aside(self) -> None:
+        """It cannot be tried now: it comes again after a pause; nothing happens when it is over."""
+
     async def failed(self) -> float | None:
         """A try has failed. Seconds until this very message is to be tried again; None: it is
         given up, or comes again by itself."""

@@ -127,6 +127,11 @@ class Request(Struct, eq=False):
         for hold in self.taken:
             hold.give_back()
 
+    def set_aside(self) -> None:
+        """Nothing can be made of what was taken: it is to block nobody."""
+        for hold in self.taken:
+            hold.set_aside()
+
 
 class Response(Struct, eq=False):
     """What a branch or a whole pipe answers.

@@ -36,6 +36,9 @@ class Job:
     def give_back(self) -> None:
         self.end = self.end or "given back"
 
+    def set_aside(self) -> None:
+        self.end = self.end or "set aside"
+
     async def failed(self) -> float | None:
         if self._pause is None:
             self.end = "set aside"
@@ -124,6 +127,17 @@ async def test_a_crash_concerns_one_message() -> None:
 
     source = Source(3)
     async with runner(source, Crashing()).opened():
+        await until(lambda: source.ends() == ["done", "set aside", "done"])
+
+
+async def test_a_message_that_cannot_even_be_given_up_ends_no_worker() -> None:
+    class Odd(Job):
+        async def failed(self) -> float | None:
+            raise ZeroDivisionError
+
+    source, pipe = Source(3), Pipe(lambda number: 1 if number == 1 else 0)
+    source.jobs[1].__class__ = Odd
+    async with runner(source, pipe).opened():
         await until(lambda: source.ends() == ["done", "set aside", "done"])
 
 

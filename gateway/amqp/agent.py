@@ -7,11 +7,12 @@ from itertools import islice
 from ..assembly import Assembly
 from ..backoff import BACKOFFS, LONGEST_PAUSE
 from ..config.structs import Agent, GatewaySettings
-from ..errors import GatewayError
+from ..errors import GatewayError, Undecodable
 from ..proxy import Request
 from .buffer import Delivery
 from .consumer import share_consume_link
 from .letters import DeadLetters
+from .properties import MalformedError
 from .requests import build_request, tries_of
 from .settings import AgentSettings, ConsumerSettings, Retry
 from .subscription import Subscription, subscription_key
@@ -102,7 +103,10 @@ class AmqpJob:
     def request(self) -> Request:
         """The message as a request."""
         settings = self._source.settings
-        return build_request(settings.name, self._delivery, settings.headers)
+        try:
+            return build_request(settings.name, self._delivery, settings.headers)
+        except MalformedError as error:
+            raise Undecodable(str(error)) from error
 
     def done(self) -> None:
         """Its backends have it: acknowledge."""
@@ -111,6 +115,10 @@ class AmqpJob:
     def give_back(self) -> None:
         """Nobody will try it: back to the queue, unless it is settled."""
         self._delivery.give_back()
+
+    def set_aside(self) -> None:
+        """It comes again after a pause, unless it is settled."""
+        self._delivery.set_aside()
 
     @property
     def is_over(self) -> bool:
@@ -142,7 +150,7 @@ class AmqpJob:
             return
         try:
             await letters.publish(self._delivery)
-        except GatewayError:
+        except (GatewayError, MalformedError):
             self._delivery.set_aside()
         else:
             self._delivery.sent()

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
-from ..encoding import DecodeError
+from ..encoding import reason_of
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
 from ..logs import get_logger
 from ..manipulation import Reading, build_reading
@@ -107,16 +107,16 @@ class Consumer:
         if self._is_auto_ack:
             delivery.sent()
         read = self._read
-        if read is None:
-            return _pass_on(delivery)
         try:
+            if read is None:
+                return _pass_on(delivery)
             data = read(delivery.body)
-        except DecodeError as error:
+        except Exception as error:  # whatever a decoder raises, the message is undecodable
             if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
                 delivery.reject()
             else:
                 delivery.set_aside()
-            raise Undecodable(str(error)) from error
+            raise Undecodable(reason_of(error)) from error
         return Response(data, data is not None, (delivery,))
 
 
@@ -135,6 +135,7 @@ class Wish(Struct, eq=False):
             part = error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
             log.exception("while answering with a message")
+            delivery.set_aside()
             part = GatewayError("internal error")
         self.arrive(part)
 

@@ -26,7 +26,7 @@ ORDER = tuple(1 << bit for bit in range(15, 1, -1))
 
 FIELD_SIZES = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
-    b"l": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
+    b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
 }  # fmt: skip
 LONG_FIELDS = frozenset((b"S", b"x", b"A", b"F"))
 """Fields that begin with their size."""
@@ -117,6 +117,8 @@ def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
             else:
                 size = FIELD_SIZES[kind]
             ends = value_at + size
+            if ends > len(table):
+                raise MalformedError("a malformed table of headers")
             yield Field(name, kind, table[value_at:ends], table[at:ends])
             at = ends
     except (struct.error, IndexError, KeyError) as error:
@@ -175,7 +177,7 @@ PLAIN: dict[bytes, Callable[[bytes], str | int | float | bool]] = {
         kind: _number(f">{layout}")
         for kind, layout in {
             b"b": "b", b"B": "B", b"s": "h", b"u": "H", b"I": "i", b"i": "I",
-            b"l": "q", b"f": "f", b"d": "d",
+            b"l": "q", b"L": "q", b"f": "f", b"d": "d",
         }.items()
     },
 }  # fmt: skip

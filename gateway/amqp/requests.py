@@ -25,6 +25,7 @@ from .properties import (
     TIMESTAMP,
     TYPE,
     USER_ID,
+    MalformedError,
     Properties,
     fields_of,
     nested_value,
@@ -69,10 +70,14 @@ class Origin(NamedTuple):
 
 def tries_of(delivery: Delivery) -> int:
     """How often the message was tried before: here, or as a quorum queue counts."""
-    return _tries(delivery, split_properties(delivery.properties))
+    try:
+        return _tries(delivery, split_properties(delivery.properties))
+    except MalformedError:
+        return delivery.tries
 
 
 def _tries(delivery: Delivery, properties: Properties) -> int:
+    """Raises :class:`gateway.amqp.properties.MalformedError`."""
     for field in fields_of(properties):
         if field.name == COUNTED and isinstance(counted := plain_value(field), int):
             return max(delivery.tries, counted)
@@ -80,7 +85,10 @@ def _tries(delivery: Delivery, properties: Properties) -> int:
 
 
 def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
-    """``headers``: which of the message's own are passed on; true: all."""
+    """``headers``: which of the message's own are passed on; true: all.
+
+    Raises :class:`gateway.amqp.properties.MalformedError`.
+    """
     properties = split_properties(delivery.properties)
     exchange, routing_key = decode_route(delivery.route)
     values = {

@@ -19,6 +19,7 @@ from ..config.structs import Endpoint
 from ..encoding import encode_json, unwrap
 from ..errors import AmqpFailure, GatewayError, Refused
 from ..proxy import Branch, Request, Response, Stage
+from ..stages.around import finished
 from .fetch import share_source
 from .jose import Key, encode_base64url
 from .key_source import KeySource
@@ -44,6 +45,13 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
     sign = build_sign(settings)
     names = settings.keys_to_sign
 
+    def sign_values(response: Response, key: Key) -> Response:
+        data = {
+            name: signed(value, key, sign) if name in names else value
+            for name, value in (response.data or {}).items()
+        }
+        return response.with_data(data, response.is_complete)
+
     def stage(pipe: Branch) -> Branch:
         inner = pipe.proxy
 
@@ -61,11 +69,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 raise Refused(400, "a backend failed")
             if response.data is None:
                 return response
-            data = {
-                name: signed(value, key, sign) if name in names else value
-                for name, value in response.data.items()
-            }
-            return response.with_data(data, response.is_complete)
+            return finished(lambda whole: sign_values(whole, key), response)
 
         return Branch(proxy, reads_body=pipe.reads_body)
 

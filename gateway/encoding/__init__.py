@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .document import Decode, DecodeError, Document, unwrap, unwrap_all
+from .document import Decode, DecodeError, Document, reason_of, unwrap, unwrap_all
 from .feed import decode_rss
 from .text_json import (
     decode_collection,
@@ -31,6 +31,7 @@ __all__ = [
     "encode_json",
     "encode_xml",
     "encode_yaml",
+    "reason_of",
     "to_value",
     "unwrap",
     "unwrap_all",

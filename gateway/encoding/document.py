@@ -29,6 +29,11 @@ class DecodeError(ValueError):
     """The bytes do not have the encoding that was announced."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why bytes cannot be decoded; ``error``: whatever their decoder raised."""
+    return str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
+
+
 def unwrap(value: Any) -> Any:
     """A JSON text as a document one level deep; any other value as it is.
 

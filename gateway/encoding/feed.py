@@ -266,9 +266,9 @@ def _date(text: str) -> str | None:
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             date = parse(text)
+            date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
         except (ValueError, OverflowError):
             continue
-        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
         return date.isoformat().replace("+00:00", "Z")
     return None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ..config.structs import Backend
-from ..encoding import DecodeError
+from ..encoding import reason_of
 from ..errors import BackendFailure, BackendStatus
 from ..manipulation import build_reading
 from ..proxy import Response
@@ -86,8 +86,8 @@ def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: boo
             raise BackendFailure("EOF" if answer.is_whole else BROKEN_OFF)
         try:
             data = read(answer.body)
-        except DecodeError as error:
-            raise BackendFailure(str(error) if answer.is_whole else BROKEN_OFF) from error
+        except Exception as error:  # whatever a decoder raises, the answer is undecodable
+            raise BackendFailure(reason_of(error) if answer.is_whole else BROKEN_OFF) from error
         return Response(data, data is not None)
 
     return interpret

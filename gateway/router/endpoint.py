@@ -37,7 +37,8 @@ def build_handler(
 
     It alone settles: messages of the answer are acknowledged when the answer has left for a
     client that is still there. In any other way out of a request they go back; to the front, unless
-    no answer can be made of them: the next request would fare no better.
+    no answer can be made of them (rendering fails, or anything raises an error that is not the
+    gateway's own): the next request would fare no better.
     """
     proxy, reads_body = route.pipe.proxy, route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
@@ -75,6 +76,8 @@ def build_handler(
                 await refuse_body(scope, send, error)
                 return
             except Exception as error:
+                if not isinstance(error, GatewayError):
+                    request.set_aside()
                 response = NO_RESPONSE
                 answer = render_error(_expected(error, path))
             if client.is_gone:
@@ -89,6 +92,9 @@ def build_handler(
                     hold.sent()
         except OSError as error:  # what ASGI servers raise when the client has gone
             log.debug("%s: the client has gone: %s", path, error)
+        except Exception:
+            request.set_aside()
+            raise
         finally:
             request.give_back()
 

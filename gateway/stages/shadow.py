@@ -58,6 +58,7 @@ class Shadows:
             log.debug("%s: %s", request.path, error)
         except Exception:
             log.exception("%s: an unexpected error", request.path)
+            request.set_aside()
         finally:
             self._running -= 1
             request.give_back()

@@ -102,6 +102,7 @@ def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
         (b"I", b"\xff" * 4, -1),
         (b"i", b"\xff" * 4, 2**32 - 1),
         (b"l", b"\xff" * 8, -1),
+        (b"L", b"\xff" * 8, -1),
         (b"f", pack(">f", 1.5), 1.5),
         (b"d", pack(">d", 1.1), 1.1),
         (b"T", pack(">Q", 7), 7),
@@ -131,3 +132,11 @@ def test_fields_are_kept_by_their_names_as_they_are() -> None:
     ]
     keep_fields(properties, lambda name: False)
     assert properties == {}
+
+
+def test_a_field_that_breaks_off_is_malformed() -> None:
+    whole = table((b"k", b"l", b"\xff" * 8))
+    for missing in range(1, 8):
+        broken = {HEADERS: split_properties(whole)[HEADERS][:-missing]}
+        with pytest.raises(MalformedError):
+            list(fields_of(broken))

@@ -127,3 +127,10 @@ def test_tries_are_counted_here_or_by_a_quorum_queue() -> None:
     message.tries = 6
     assert tries_of(message) == 6
     assert headers_of(build_request("q", message, True))["x-amqp-redelivered"] == "true"
+
+
+def test_tries_of_a_message_with_malformed_headers_are_counted_here() -> None:
+    message = delivery()
+    message.properties = b"\x20\0\0\0\0\x04\1k?\0"
+    message.tries = 3
+    assert tries_of(message) == 3

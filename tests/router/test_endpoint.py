@@ -125,6 +125,32 @@ async def test_message_goes_back_when_sending_fails() -> None:
     assert message.end == "given back"
 
 
+async def test_message_goes_back_when_a_failure_of_the_gateway_answers() -> None:
+    message = Taken()
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        raise BrokerUnavailable
+
+    app = application(endpoint("GET", "/q", proxy))
+    assert (await ask(app, "GET", "/q")).status == 503
+    assert message.end == "given back"
+
+
+async def test_message_is_set_aside_when_a_server_cannot_write_its_answer() -> None:
+    message = Taken()
+    app = application(endpoint("GET", "/q", taking(message)))
+
+    class Refusing(Client):
+        async def send(self, sent: Message) -> None:
+            raise ValueError("no such header")
+
+    client = Refusing()
+    with pytest.raises(ValueError, match="no such header"):
+        await app(http_scope("GET", "/q"), client.receive, client.send)
+    assert message.end == "set aside"
+
+
 async def test_message_goes_back_when_the_request_is_cancelled() -> None:
     message, entered = Taken(), Event()
 
@@ -187,7 +213,7 @@ async def test_unexpected_error_concerns_one_request(caplog: pytest.LogCaptureFi
         reply = await ask(app, "GET", "/broken")
     assert (reply.status, reply.body) == (500, b"")
     assert reply.headers["x-krakend-completed"] == "false"
-    assert message.end == "given back"
+    assert message.end == "set aside"
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
     assert (await ask(app, "GET", "/fine")).status == 200
 
