@@ -44,7 +44,8 @@ _RSS = frozenset(
 
 _PERSONS = (
     re.compile(r"(?P<email>[^@]+@[^\s]+)\s+\((?P<name>[^@]+)\)"),
-    re.compile(r"(?P<name>[^@]+)\s+\((?P<email>[^@]+@[^)]+)\)"),
+    # Its end is looked at first: where it fits, the last "(" before the "@" does, too.
+    re.compile(r"(?=[^@]+@[^)]+\)\Z)(?P<name>[^@]+)\s\((?P<email>[^@]+@[^)]+)\)"),
     re.compile(r"(?P<name>[^@()]+)"),
     re.compile(r"(?P<email>[^@()]+@[^@()]+)"),
 )

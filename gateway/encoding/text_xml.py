@@ -2,20 +2,23 @@
 
 An attribute ``id`` is the key ``-id``, text beside attributes or elements the key ``#text``,
 repeated elements are an array; prefixes go, every value is text. The parser is expat, the one
-below Python's own: it refuses nothing by itself, so declarations of entities are refused here.
+below Python's own: it refuses nothing by itself, so declarations are refused here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 from xml.parsers import expat
 
 from .document import TOO_DEEP, DecodeError, Document, unwrap_all
 
 MAX_DEPTH = 200
 """Of elements: what is decoded here must be encoded again, and that recurses."""
+
+MAX_NAMESPACE = 256
+"""Characters: each element carries the name of its namespace."""
 
 ROOT = "doc"
 """Where a document has not exactly one key."""
@@ -143,7 +146,8 @@ def parse_xml(body: bytes, reader: XmlReader, separator: str | None = None) -> N
     """Call ``reader``'s start, end and text; ``separator``: names are "URI separator name".
 
     Stops at the end of the root element. Raises :class:`DecodeError`, also for declarations of
-    entities: a few lines of them can stand for gigabytes.
+    entities and of attributes, and for a long name of a namespace: each use of one repeats it, so
+    that a few lines can stand for gigabytes.
     """
     start = body.find(b"<")
     if start > 0 and not body.startswith(_WIDE):
@@ -155,6 +159,9 @@ def parse_xml(body: bytes, reader: XmlReader, separator: str | None = None) -> N
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
     parser.EntityDeclHandler = _refuse_entities
+    parser.AttlistDeclHandler = _refuse_attributes
+    if separator is not None:
+        parser.StartNamespaceDeclHandler = _check_namespace
     try:
         parser.Parse(body, True)
     except expat.ExpatError as error:
@@ -170,6 +177,15 @@ def _refuse_entities(*_: object) -> None:
     raise DecodeError("not XML: declarations of entities are refused")
 
 
+def _refuse_attributes(*_: object) -> None:
+    raise DecodeError("not XML: declarations of attributes are refused")
+
+
+def _check_namespace(prefix: str | None, space: str | None) -> None:
+    if space is not None and len(space) > MAX_NAMESPACE:
+        raise DecodeError(f"not XML: a namespace has more than {MAX_NAMESPACE} characters")
+
+
 def encode_xml(data: Document | None) -> bytes:
     """One key is the root element, several stand in ``<doc>``; keys are sorted.
 
@@ -179,29 +195,35 @@ def encode_xml(data: Document | None) -> bytes:
     document = unwrap_all(data or {})
     if len(document) == 1 and not _has_bare_items(*document.values()):
         [(name, value)] = document.items()
-        return "".join(_write(name, value)).encode()
-    return "".join(_write(ROOT, document)).encode()
+    else:
+        name, value = ROOT, document
+    pieces: list[str] = []
+    _write(name, value, pieces.append)
+    return "".join(pieces).encode()
 
 
 def _has_bare_items(value: Any) -> bool:
     return isinstance(value, list) and not all(isinstance(each, dict) for each in value)
 
 
-def _write(name: str, value: Any) -> Iterator[str]:
+Write: TypeAlias = Callable[[str], object]
+
+
+def _write(name: str, value: Any, write: Write) -> None:
     if isinstance(value, list) and value:
         for each in value:
-            yield from _write(name, each)
+            _write(name, each, write)
         return
     tag = _NO_NAME.sub("_", name) or "_"
     if isinstance(value, dict):
-        yield from _write_fields(tag, value)
+        _write_fields(tag, value, write)
     elif value is None or value in ("", []):
-        yield f"<{tag}/>"
+        write(f"<{tag}/>")
     else:
-        yield f"<{tag}>{_as_text(value)}</{tag}>"
+        write(f"<{tag}>{_as_text(value)}</{tag}>")
 
 
-def _write_fields(tag: str, fields: Document) -> Iterator[str]:
+def _write_fields(tag: str, fields: Document, write: Write) -> None:
     attributes = {
         key[1:]: value
         for key, value in sorted(fields.items())
@@ -212,20 +234,20 @@ def _write_fields(tag: str, fields: Document) -> Iterator[str]:
         for key, value in sorted(fields.items())
         if not (key.startswith(ATTRIBUTE) and len(key) > 1) and key != TEXT
     }
-    yield f"<{tag}"
+    write(f"<{tag}")
     for name, value in attributes.items():
         if isinstance(value, str | int | float):
-            yield f' {_NO_NAME.sub("_", name)}="{_as_text(value)}"'
+            write(f' {_NO_NAME.sub("_", name)}="{_as_text(value)}"')
     text = fields.get(TEXT)
     if text is None and not elements:
-        yield "/>"
+        write("/>")
         return
-    yield ">"
+    write(">")
     if isinstance(text, str | int | float):
-        yield _as_text(text)
+        write(_as_text(text))
     for name, value in elements.items():
-        yield from _write(name, value)
-    yield f"</{tag}>"
+        _write(name, value, write)
+    write(f"</{tag}>")
 
 
 def _as_text(value: str | float) -> str:
