@@ -60,10 +60,8 @@ def decode_collection(body: bytes) -> Document | None:
         return None
     value = _tolerantly(_decode_any, body, GO_ARRAY)
     first = bytes(memoryview(value)[:1])
-    if first != b"[":
-        value = _tolerantly(
-            decode_array, body, GO_ARRAY
-        )  # null, or the error that names what it is
+    if first != b"[":  # null, or what is refused with a reason
+        value = _tolerantly(decode_array, body, GO_ARRAY)
     return {"collection": value}
 
 

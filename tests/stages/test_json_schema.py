@@ -13,6 +13,7 @@ from gateway.errors import InvalidBody
 from gateway.proxy import Branch, Request, Response
 from gateway.stages.json_schema import JsonSchemaSettings, build_json_schema
 from gateway.stages.schema import build_misfit
+from tests.watchdog import watched
 
 from .gateways import Backends, ask, backend, document, gateway, refusal
 
@@ -278,3 +279,125 @@ def test_a_pattern_that_takes_for_ever_is_given_up() -> None:
 def test_what_is_said_of_a_value_is_bounded() -> None:
     misfit = build_misfit({"items": {"type": "string"}})
     assert len(misfit([{"x" * 1000: 1}] * 1000)) < 3000
+
+
+REFERENCE = {"$ref": "#"}
+INNER = {"type": "object", "required": ["a"], "properties": {"a": REFERENCE}}
+RECURSIVE = {
+    "anyOf": {"anyOf": [INNER, {**INNER, "title": "b"}, {"type": "string"}]},
+    "oneOf": {"oneOf": [INNER, {**INNER, "title": "b"}, {"type": "string"}]},
+    "allOf": {"allOf": [INNER, {**INNER, "title": "b"}]},
+    "not": {"not": {"not": INNER}, **INNER},
+    "if": {"if": INNER, "then": INNER, "else": {"type": "string"}},
+    "patternProperties": {**INNER, "patternProperties": {"^a": REFERENCE, "a$": REFERENCE}},
+    "dependentSchemas": {**INNER, "dependentSchemas": {"a": INNER}},
+    "unevaluatedProperties": {"anyOf": [INNER], "unevaluatedProperties": REFERENCE, **INNER},
+    "an anchor": {
+        "$anchor": "n",
+        "anyOf": [
+            {"required": ["a"], "properties": {"a": {"$ref": "#n"}}, "type": "object"},
+            {"properties": {"a": {"$ref": "#n"}}, "type": "object", "minProperties": 1},
+        ],
+    },
+    "a dynamic reference": {
+        "$dynamicAnchor": "n",
+        "anyOf": [
+            {"properties": {"a": {"$dynamicRef": "#n"}}, "required": ["a"], "type": "object"},
+            {"properties": {"a": {"$dynamicRef": "#n"}}, "minProperties": 1, "type": "object"},
+        ],
+    },
+    "a reference and keywords beside it": {
+        "$defs": {"n": INNER},
+        "$ref": "#/$defs/n",
+        "properties": {"a": REFERENCE},
+    },
+}
+
+
+def chain(depth: int, leaf: Any) -> Any:
+    for _ in range(depth):
+        leaf = {"a": leaf}
+    return leaf
+
+
+@pytest.mark.parametrize("depth", [14, 40, 240, 900])
+@pytest.mark.parametrize("schema", RECURSIVE.values(), ids=RECURSIVE)
+def test_a_small_document_for_a_schema_that_branches_is_refused_in_time(
+    schema: Any, depth: int
+) -> None:
+    misfit = build_misfit(schema)
+    with watched():
+        assert misfit(chain(depth, 1))
+
+
+SCHEMAS = st.recursive(
+    st.just(REFERENCE) | st.sampled_from([{"type": "string"}, {"type": "object"}, True]),
+    lambda inner: st.one_of(
+        st.builds(lambda key, each: {key: each}, st.sampled_from(["not", "contains"]), inner),
+        st.builds(
+            lambda key, each: {key: each},
+            st.sampled_from(["anyOf", "oneOf", "allOf"]),
+            st.lists(inner, min_size=1, max_size=3),
+        ),
+        st.builds(lambda each: {"properties": {"a": each}, "required": ["a"]}, inner),
+        st.builds(lambda each: {"items": each, "minItems": 1}, inner),
+        st.builds(lambda first, then: {"if": first, "then": then}, inner, inner),
+    ),
+    max_leaves=8,
+)
+
+
+@given(SCHEMAS, st.integers(12, 60), st.sampled_from([1, "s", {"b": 1}, [1]]), st.booleans())
+def test_whatever_a_schema_asks_of_itself_a_document_is_judged_in_time(
+    schema: Any, depth: int, leaf: Any, is_list: bool
+) -> None:
+    try:
+        misfit = build_misfit({"type": ["object", "array"], "allOf": [schema]})
+    except ValueError:  # it refers to nothing but itself
+        return
+    value = chain(depth, leaf)
+    if is_list:
+        for _ in range(depth):
+            leaf = [leaf]
+        value = leaf
+    with watched():
+        misfit(value)
+
+
+LARGE: dict[str, tuple[Any, Any]] = {
+    "contains": ({"contains": {"type": "string"}}, [1] * 300_000),
+    "items": ({"items": {"type": "string", "minLength": 3}}, ["a"] * 300_000),
+    "uniqueItems": ({"uniqueItems": True}, [[number] for number in range(50_000)] + [[0]]),
+    "required": ({"items": {"required": list(map(str, range(200)))}}, [{}] * 10_000),
+    "enum": ({"items": {"enum": [{"a": each} for each in range(200)]}}, [{"a": 1000}] * 10_000),
+    "additionalProperties": (
+        {"additionalProperties": False},
+        {str(number): 1 for number in range(100_000)},
+    ),
+    "a pattern of ECMA's": ({"pattern": "(?=a)(a*)*b$"}, "a" * 60_000),
+    "a pattern that backtracks": ({"pattern": "(?=a)(a+)+$"}, "a" * 60 + "b"),
+    "a long name": ({"additionalProperties": False}, {"a" * 1_000_000: 1}),
+}
+
+
+@pytest.mark.parametrize(("schema", "value"), LARGE.values(), ids=LARGE)
+def test_a_large_document_that_does_not_fit_is_refused_in_time(schema: Any, value: Any) -> None:
+    misfit = build_misfit(schema)
+    with watched():
+        text = misfit(value)
+    assert 0 < len(text) < 5_000
+
+
+def test_faults_are_listed_where_that_takes_little_time() -> None:
+    tree = {"properties": {"n": {"type": "integer"}, "children": {"items": REFERENCE}}}
+    assert build_misfit(tree)({"children": [{"n": "x"}, {"n": 1}]}) == (
+        "- at '/children/0/n': value is not of type \"integer\""
+    )
+    many = build_misfit({"items": {"type": "string"}})
+    assert len(many([1] * 500).splitlines()) == 10
+    assert many([1] * 5_000) == "- at '': value does not match its schema"
+
+
+def test_a_document_that_is_too_deep_for_the_validator_is_refused() -> None:
+    misfit = build_misfit({"type": "object", "const": {}})
+    assert "it cannot be validated" in misfit(chain(900, 1))
