@@ -15,6 +15,7 @@ from .asgi import ASGIApp, Handler
 from .bridge import AsyncioSide
 from .config.extra import Level
 from .config.structs import Agent, Backend, Endpoint, Service
+from .helpers import Helpers
 from .proxy import Branch, Guard, Request, Stage
 
 
@@ -37,7 +38,8 @@ class Assembly:
     """Hands shared resources to the builders.
 
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
-    the file in which they keep rate limits together; None: each keeps its own.
+    the file in which they keep rate limits together; None: each keeps its own. ``helpers``: where
+    large documents are decoded and validated.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Assembly:
         self.worker = worker
         self.workers = workers
         self.shared_memory = shared_memory
+        self.helpers = Helpers()
         self.resources: dict[Hashable, Resource] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:

@@ -12,7 +12,6 @@ from .assembly import Assembly, Source
 from .config.proxy import ProxySettings, proxy_settings
 from .config.structs import Agent, AgentPipe, Backend, Endpoint
 from .errors import GatewayError
-from .flatmap import build_flatmap
 from .pipe import MERGE_SHARE, parallel, race, sequential, within
 from .proxy import Branch
 from .sequence import build_fills
@@ -66,8 +65,7 @@ def _build_merge(
         pipe = sequential(branches, fills, timeout, signal)
     else:
         pipe = parallel(branches, timeout, signal)
-    flatmap = build_flatmap(settings.flatmap_filter)
-    return pipe if flatmap is None else flatmapped(pipe, flatmap)
+    return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
 
 
 def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:

@@ -79,10 +79,15 @@ class Aborted(GatewayError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"request aborted by evaluator #{number}")
+        self.number = number
 
 
 class ModifierFailure(GatewayError):
     """A template or a query that a request or an answer does not fit."""
+
+
+class HelperFailure(GatewayError):
+    """What a helper process did with a large document failed; the text says why."""
 
 
 class BackendFailure(GatewayError):

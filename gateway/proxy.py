@@ -142,6 +142,7 @@ class Response(Struct, eq=False):
     answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
     besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
     where the answer is passed on as it came. ``rest``: the body, when it is still coming.
+    ``encoded``: the document in the output encoding, when a helper process has written it.
     """
 
     data: dict[str, Any] | None = None
@@ -152,6 +153,7 @@ class Response(Struct, eq=False):
     status: int = 200
     has_failures: bool = False
     rest: Rest | None = None
+    encoded: bytes | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -24,6 +24,7 @@ from .forwarding import build_connection_guard
 from .logs import get_logger
 from .router.app import build_app, build_management_app
 from .router.endpoint import Route
+from .router.large_output import with_large_output
 
 log = get_logger("gateway.config")
 
@@ -110,6 +111,7 @@ async def open_gateway(
         side = await stack.enter_async_context(open_asyncio_side())
         assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
         gateway = _build(loaded, assembly)
+        await stack.enter_async_context(assembly.helpers.opened())
         for resource in assembly.resources.values():
             await stack.enter_async_context(resource.opened())
         yield gateway
@@ -197,5 +199,5 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
     ]
-    pipe = build_pipe(endpoint, assembly)
+    pipe = with_large_output(build_pipe(endpoint, assembly), endpoint, assembly.helpers)
     return Route(endpoint.method, endpoint, pipe, [each for each in guards if each is not None])

@@ -14,7 +14,7 @@ ROOT = Path(gateway.__file__).parent
 
 LAYERS = [
     {"errors", "tasks", "backoff", "asgi", "about", "logs", "openssl", "patterns"},
-    {"proxy"},
+    {"proxy", "helpers"},
     {
         "config",
         "encoding",
@@ -26,7 +26,7 @@ LAYERS = [
         "sequence",
         "tls",
     },
-    {"assembly", "bridge"},
+    {"assembly", "bridge", "large", "helper_process"},
     {"agent", "amqp", "http", "ratelimit", "stages", "pipe", "router"},
     {"auth"},
     {"catalog", "build"},

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from anyio import move_on_after
 from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings
-from ..encoding import reason_of
+from ..encoding import DecodeError, Document, reason_of
 from ..errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
+from ..large import LargeReading
 from ..logs import get_logger
 from ..manipulation import Reading, build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response
@@ -34,8 +36,10 @@ def build_consumer(
     if settings.exclusive and assembly.worker:
         return Branch(_consumed_elsewhere, reads_body=False)
     subscription = _subscribe(settings, backend, assembly)
-    read = None if endpoint.output_encoding == "no-op" else build_reading(backend)
-    consumer = Consumer(subscription, settings, read)
+    read = large = None
+    if endpoint.output_encoding != "no-op":
+        read, large = build_reading(backend), LargeReading(backend, assembly.helpers)
+    consumer = Consumer(subscription, settings, read, large)
     return Branch(
         consumer.proxy,
         consumer.at_once,
@@ -48,11 +52,16 @@ def build_consumer(
 class Consumer:
     """Takes a message for each request and holds it until the request's end.
 
-    ``read``: what becomes of its body; None for ``no-op``, where it is passed on as it is.
+    ``read``: what becomes of its body, ``large``: of a large one; None for ``no-op``, where it is
+    passed on as it is.
     """
 
     def __init__(
-        self, subscription: Subscription, settings: ConsumerSettings, read: Reading | None
+        self,
+        subscription: Subscription,
+        settings: ConsumerSettings,
+        read: Reading | None,
+        large: LargeReading | None,
     ) -> None:
         self.subscription = subscription
         self._settings = settings
@@ -62,13 +71,18 @@ class Consumer:
         self._max_redeliveries = settings.max_redeliveries
         self._on_empty = settings.on_empty.status
         self._read = read
+        self._large = large
+        self._most = sys.maxsize if large is None else large.most
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
 
     def at_once(self, request: Request) -> Response | None:
-        """The answer, when a message is here."""
-        if self._ready and (delivery := self._take_nowait()) is not None:
-            return self.respond(request, delivery)
+        """The answer, when a message is here that can be read at once."""
+        ready = self._ready
+        if ready and len(ready[0].body) <= self._most:
+            delivery = self._take_nowait()
+            if delivery is not None:
+                return self.respond(request, delivery)
         return None
 
     async def proxy(self, request: Request) -> Response:
@@ -76,7 +90,7 @@ class Consumer:
         subscription = self.subscription
         delivery = self._take_nowait()
         if delivery is not None:
-            return self.respond(request, delivery)
+            return await self._respond(request, delivery)
         if self._wait is None:
             delivery = await subscription.take()
         elif self._wait == 0:
@@ -86,7 +100,7 @@ class Consumer:
                 delivery = await subscription.take()
         if delivery is None:
             raise self.nothing_came()
-        return self.respond(request, delivery)
+        return await self._respond(request, delivery)
 
     def later(self, request: Request, arrive: Arrive) -> Wish:
         """Wait for a message without a task."""
@@ -103,6 +117,7 @@ class Consumer:
         return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
+        """The answer that is made of a message."""
         request.taken.append(delivery)
         if self._is_auto_ack:
             delivery.sent()
@@ -112,23 +127,74 @@ class Consumer:
                 return _pass_on(delivery)
             data = read(delivery.body)
         except Exception as error:  # whatever a decoder raises, the message is undecodable
-            if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
-                delivery.reject()
-            else:
-                delivery.set_aside()
-            raise Undecodable(reason_of(error)) from error
+            raise self.undecodable(delivery, error) from error
         return Response(data, data is not None, (delivery,))
+
+    async def _respond(self, request: Request, delivery: Delivery) -> Response:
+        """As :meth:`respond`, for a message of any size."""
+        if self._large is None or len(delivery.body) <= self._most:
+            return self.respond(request, delivery)
+        self._taken(request, delivery)
+        try:
+            data = await self._large.read(delivery.body)
+        except Exception as error:
+            raise self.undecodable(delivery, error) from error
+        except BaseException:  # cancelled: by the deadline, unless the client has gone
+            if not request.client.is_gone:
+                delivery.set_aside()
+            raise
+        return Response(data, data is not None, (delivery,))
+
+    def respond_later(
+        self, request: Request, delivery: Delivery, arrive: Arrive
+    ) -> Callable[[], None]:
+        """As :meth:`respond`, without waiting, for a large message. Returns what ends it."""
+        assert self._large is not None
+        self._taken(request, delivery)
+
+        def arrived(data: Document | Exception | None) -> None:
+            if isinstance(data, Exception):
+                arrive(self.undecodable(delivery, data))
+            else:
+                arrive(Response(data, data is not None, (delivery,)))
+
+        return self._large.start(delivery.body, arrived)
+
+    def is_large(self, delivery: Delivery) -> bool:
+        """Whether it is read in a helper process."""
+        return len(delivery.body) > self._most
+
+    def undecodable(self, delivery: Delivery, error: Exception) -> Undecodable:
+        """Reject or park a message that cannot be decoded. Returns the failure to answer."""
+        if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
+            delivery.reject()
+        else:
+            delivery.set_aside()
+        return Undecodable(reason_of(error))
+
+    def _taken(self, request: Request, delivery: Delivery) -> None:
+        request.taken.append(delivery)
+        if self._is_auto_ack:
+            delivery.sent()
 
 
 class Wish(Struct, eq=False):
-    """A request that waits for a message. Called, it gives up, and says what that means."""
+    """A request that waits for a message. Called, it gives up, and says what that means.
+
+    ``reading``: a large message that a helper process reads, and what ends that.
+    """
 
     consumer: Consumer
     request: Request
     arrive: Arrive
+    reading: tuple[Delivery, Callable[[], None]] | None = None
 
     def take(self, delivery: Delivery) -> None:
         """The message is here."""
+        if self.consumer.is_large(delivery):
+            end = self.consumer.respond_later(self.request, delivery, self._read)
+            self.reading = (delivery, end)
+            return
         try:
             part: Part = self.consumer.respond(self.request, delivery)
         except GatewayError as error:
@@ -139,7 +205,17 @@ class Wish(Struct, eq=False):
             part = GatewayError("internal error")
         self.arrive(part)
 
+    def _read(self, part: Part) -> None:
+        self.reading = None
+        self.arrive(part)
+
     def __call__(self) -> GatewayError | None:
+        if self.reading is not None:
+            (delivery, end), self.reading = self.reading, None
+            end()
+            if self.request.client.is_gone:
+                return None
+            return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
         is_late = self.consumer.subscription.buffer.withdraw(self)
         return self.consumer.nothing_came() if is_late else None
 

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from ..errors import GatewayError
+
 Document: TypeAlias = dict[str, Any]
 Decode: TypeAlias = Callable[[bytes], Document | None]
 """None: there is no document (nothing, or JSON's null). Raises :class:`DecodeError`."""
@@ -31,7 +33,9 @@ class DecodeError(ValueError):
 
 def reason_of(error: Exception) -> str:
     """Why bytes cannot be decoded; ``error``: whatever their decoder raised."""
-    return str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, DecodeError | GatewayError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def unwrap(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from ..config.structs import Backend
 from ..encoding import reason_of
 from ..errors import BackendFailure, BackendStatus
-from ..manipulation import build_reading
+from ..manipulation import Reading
 from ..proxy import Response
 from .connection import Answer, Headers
 from .settings import HttpSettings
@@ -48,11 +48,13 @@ def build_interpret(
     backend: Backend,
     settings: HttpSettings,
     is_passed_on: bool,
-    takes_any_success: bool = False,
+    takes_any_success: bool,
+    read: Reading,
 ) -> Interpret:
     """``is_passed_on``: the output is no-op: status, headers and body go to the client as they are.
-    ``takes_any_success``: any 2xx is one, whatever its body (agents)."""
-    interpret = _build_interpret(backend, settings, is_passed_on)
+    ``takes_any_success``: any 2xx is one, whatever its body (agents). ``read``: the body of a
+    success."""
+    interpret = _build_interpret(backend, settings, is_passed_on, read)
     if not takes_any_success:
         return interpret
 
@@ -67,12 +69,13 @@ def build_interpret(
     return interpret_for_agent
 
 
-def _build_interpret(backend: Backend, settings: HttpSettings, is_passed_on: bool) -> Interpret:
+def _build_interpret(
+    backend: Backend, settings: HttpSettings, is_passed_on: bool, read: Reading
+) -> Interpret:
     if is_passed_on:
         return _pass_on
     if backend.encoding == "no-op":
         return _leave_out
-    read = build_reading(backend)
     reject = _build_reject(backend, settings)
     may_be_blank = backend.encoding == "string"
 

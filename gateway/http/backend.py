@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from functools import partial
 
 from anyio import Event, current_time
 
 from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
+from ..encoding import Document
 from ..errors import BackendFailure, DeadlineExceeded, GatewayError
 from ..forwarding import build_forward_headers, build_forward_query
+from ..large import LargeReading
 from ..logs import get_logger
+from ..manipulation import build_reading
 from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..tls import client_tls
-from .answers import build_interpret, find
+from .answers import SUCCESS, Interpret, build_interpret, find
 from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient
 from .connection import Answer
@@ -56,12 +61,13 @@ class HttpBackend:
         self._forward_query = build_forward_query(endpoint, backend)
         self._target = build_target(backend.url_pattern)
         self._next_host = _choose_hosts(backend, assembly)
-        self._interpret = build_interpret(
-            backend,
-            settings,
-            is_passed_on,
-            takes_any_success=isinstance(endpoint, AgentPipe),
+        self._build_interpret = partial(
+            build_interpret, backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
         )
+        self._interpret = self._build_interpret(build_reading(backend))
+        self._large = LargeReading(backend, assembly.helpers)
+        is_read = not is_passed_on and backend.encoding != "no-op"
+        self._most = self._large.most if is_read else sys.maxsize
         self._streams = is_passed_on and _may_stream(backend, endpoint, assembly)
         self._time = endpoint.timeout
         self._send = _build_transport(
@@ -115,12 +121,29 @@ class HttpBackend:
 
         return begun
 
-    def part(self, result: Result, outgoing: Outgoing) -> Part:
+    def is_large(self, answer: Answer) -> bool:
+        """Whether a helper process reads the body."""
+        return len(answer.body) > self._most and answer.status in SUCCESS
+
+    def part_later(self, answer: Answer, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+        """As :meth:`part`, without waiting, for a large answer. Returns what ends it."""
+
+        def arrived(data: Document | Exception | None) -> None:
+            def read(body: bytes) -> Document | None:
+                if isinstance(data, Exception):
+                    raise data
+                return data
+
+            arrive(self.part(answer, outgoing, self._build_interpret(read)))
+
+        return self._large.start(answer.body, arrived)
+
+    def part(self, result: Result, outgoing: Outgoing, interpret: Interpret | None = None) -> Part:
         """What the answer means. Never raises."""
         if isinstance(result, GatewayError):
             return result
         try:
-            return self._interpret(result, result.url or outgoing.url)
+            return (interpret or self._interpret)(result, result.url or outgoing.url)
         except GatewayError as error:
             return error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
@@ -191,7 +214,14 @@ class _Question:
     def arrived(self, result: Result) -> None:
         self._is_over = True
         self._withdraw = None  # which knows us: no cycle is left behind
-        self._arrive(self._backend.part(result, self._outgoing))
+        if isinstance(result, Answer) and self._backend.is_large(result):
+            self._withdraw = self._backend.part_later(result, self._outgoing, self._read)
+        else:
+            self._arrive(self._backend.part(result, self._outgoing))
+
+    def _read(self, part: Part) -> None:
+        self._withdraw = None
+        self._arrive(part)
 
     def withdraw(self) -> GatewayError | None:
         withdraw, self._withdraw = self._withdraw, None

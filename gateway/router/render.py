@@ -127,7 +127,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
         else:
             headers = partial
         try:
-            body = encode(data)
+            body = encode(data) if response.encoded is None else response.encoded
         except RecursionError as error:
             raise GatewayError("the answer is nested too deeply") from error
         if response.headers:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-from ..encoding import decode_value, encode_json, to_value
+from ..encoding import decode_json, decode_value, encode_json, to_value
 from ..proxy import Response
 
 
@@ -16,6 +16,30 @@ def value_of(response: Response) -> Any:
     if response.body is not None:
         return decode_value(response.body)
     return to_value(response.data or {})
+
+
+Portable: TypeAlias = tuple[bytes | None, bytes | None, list[tuple[bytes, bytes]], int, bool, bool]
+
+
+def to_helper(response: Response) -> Portable:
+    """What a helper process needs of an answer."""
+    data = None if response.data is None else encode_json(response.data)
+    headers = list(response.headers)
+    return (
+        data,
+        response.body,
+        headers,
+        response.status,
+        response.is_complete,
+        response.has_failures,
+    )
+
+
+def in_helper(portable: Portable) -> Response:
+    """The answer, in a helper process."""
+    data, body, headers, status, is_complete, has_failures = portable
+    document = None if data is None else decode_json(data)
+    return Response(document, is_complete, (), body, headers, status, has_failures)
 
 
 def with_value(response: Response, value: Any) -> Response:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ..errors import GatewayError
+from ..errors import DeadlineExceeded, GatewayError
+from ..helpers import Helped
+from ..large import size_of
 from ..logs import get_logger
 from ..proxy import (
     Arrive,
@@ -55,17 +57,105 @@ def as_it_came(request: Request, response: Response) -> Response:
     return response
 
 
-def wrapped(branch: Branch, before: Before = as_it_is, after: After = as_it_came) -> Branch:
+class Large(NamedTuple):
+    """How a helper process does the work of ``after``, for answers of more than ``most`` bytes.
+
+    ``arguments``: what ``helped`` is called with; ``finish``: what becomes of the answer with what
+    it returns; raises a GatewayError.
+    """
+
+    most: int
+    helped: Helped
+    arguments: Callable[[Request, Response], tuple[Any, ...]]
+    finish: Callable[[Response, Any], Response]
+
+    def fits(self, response: Response) -> bool:
+        """Whether the answer is small."""
+        return len(response.body or b"") + size_of(response.data) <= self.most
+
+
+def wrapped(
+    branch: Branch,
+    before: Before = as_it_is,
+    after: After = as_it_came,
+    large: Large | None = None,
+) -> Branch:
     """The branch, asked what ``before`` makes of a request, answering what ``after`` makes of it.
 
-    A message that is taken and not answered with goes back at the end of the request.
+    A message that is taken and not answered with goes back at the end of the request. A branch that
+    can answer at once does so with small answers only (:func:`gateway.large.most_at_once`).
     """
 
     def begin(request: Request) -> Begun:
         asked = before(request)
         return Begun(asked, partial(after, asked))
 
-    return around(branch, begin, is_pure=True)
+    whole = around(branch, begin, is_pure=True)
+    if large is None:
+        return whole
+    later = None if branch.later is None else _large_later(branch.later, begin, large)
+    return whole._replace(proxy=_large_proxy(branch.proxy, begin, large), later=later)
+
+
+def _large_proxy(inner: Proxy, begin: Begin, large: Large) -> Proxy:
+    async def proxy(request: Request) -> Response:
+        begun = _begun(begin, request)
+        response = await inner(begun.request)
+        if large.fits(response):
+            return finished(begun.finish, response)
+        try:
+            result = await large.helped.run(*large.arguments(begun.request, response))
+            return large.finish(response, result)
+        except BaseException as error:  # when cancelled: by the deadline, or the client has gone
+            if isinstance(error, Exception) or not request.client.is_gone:
+                response.set_aside()
+            raise
+
+    return proxy
+
+
+def _large_later(inner: Later, begin: Begin, large: Large) -> Later:
+    def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        try:
+            begun = _begun(begin, request)
+        except GatewayError as error:
+            arrive(error)
+            return nothing_to_withdraw
+        pending: list[tuple[Response, Callable[[], None]]] = []
+
+        def arrived(part: Part) -> None:
+            if isinstance(part, GatewayError) or large.fits(part):
+                arrive(_finished(part, begun.finish, request.path))
+                return
+
+            def helped(returned: Any) -> None:
+                pending.clear()
+                finish = partial(_finish_large, large, returned)
+                arrive(_finished(part, finish, request.path))
+
+            end = large.helped.start(helped, *large.arguments(begun.request, part))
+            pending.append((part, end))
+
+        withdraw = inner(begun.request, arrived)
+
+        def withdraw_all() -> GatewayError | None:
+            if not pending:
+                return withdraw()
+            response, end = pending.pop()
+            end()
+            if not request.client.is_gone:
+                response.set_aside()
+            return DeadlineExceeded()
+
+        return withdraw_all
+
+    return later
+
+
+def _finish_large(large: Large, returned: Any, response: Response) -> Response:
+    if isinstance(returned, Exception):
+        raise returned
+    return large.finish(response, returned)
 
 
 def around(branch: Branch, begin: Begin, *, is_pure: bool, reads_body: bool = False) -> Branch:

@@ -14,10 +14,12 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..encoding import DecodeError, decode_safejson, decode_value
 from ..errors import ModifierFailure
+from ..helpers import Helped
+from ..large import MOST_LOOKED_INTO
 from ..logs import get_logger
 from ..proxy import Branch, Request, Response, Stage
-from .answer import value_of, with_body
-from .around import wrapped
+from .answer import Portable, in_helper, to_helper, value_of, with_body
+from .around import Large, wrapped
 from .template import build_render, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
@@ -71,13 +73,15 @@ def build_backend_request_generator(
 def build_response_generator(
     settings: GeneratorSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_response_stage(settings, endpoint_variables(endpoint, assembly.service))
+    variables = endpoint_variables(endpoint, assembly.service)
+    return _build_response_stage(settings, variables, assembly)
 
 
 def build_backend_response_generator(
     settings: GeneratorSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_response_stage(settings, backend_variables(backend, endpoint, assembly.service))
+    variables = backend_variables(backend, endpoint, assembly.service)
+    return _build_response_stage(settings, variables, assembly)
 
 
 def _build_request_stage(settings: GeneratorSettings, variables: Variables) -> Stage:
@@ -98,21 +102,18 @@ def _build_request_stage(settings: GeneratorSettings, variables: Variables) -> S
     return stage
 
 
-def _build_response_stage(settings: GeneratorSettings, variables: Variables) -> Stage:
+def _build_response_stage(
+    settings: GeneratorSettings, variables: Variables, assembly: Assembly
+) -> Stage:
     generate = _build_generate(settings, variables)
     content_type = (b"content-type", settings.content_type.encode())
     is_json = "json" in settings.content_type.lower()
 
     def with_generated(request: Request, response: Response) -> Response:
-        is_passed_on = response.body is not None
-        values = {
-            "resp_body": _response_body(response),
-            "resp_status": response.status if is_passed_on else 0,
-            "resp_headers": as_lists(response.headers),
-            "resp_completed": response.is_whole,
-        }
-        body = generate(request, values)
-        if is_passed_on:
+        return finish(response, generate(request, _response_values(response)))
+
+    def finish(response: Response, body: bytes) -> Response:
+        if response.body is not None:
             changed = with_body(response, body)
             kept = (header for header in response.headers if header[0] not in OF_THE_BODY)
             changed.headers = [*kept, content_type]
@@ -124,10 +125,42 @@ def _build_response_stage(settings: GeneratorSettings, variables: Variables) -> 
         except DecodeError as error:
             raise ModifierFailure(f"template: its result is no JSON: {error}") from error
 
+    large = Large(
+        MOST_LOOKED_INTO["modifier/response-body-generator"],
+        Helped(assembly.helpers, build_large_generate, settings),
+        lambda request, response: (
+            {name: read(request) for name, read in variables.items()},
+            to_helper(response),
+        ),
+        finish,
+    )
+
     def stage(branch: Branch) -> Branch:
-        return wrapped(branch, after=with_generated)
+        return wrapped(branch, after=with_generated, large=large)
 
     return stage
+
+
+def _response_values(response: Response) -> dict[str, Any]:
+    return {
+        "resp_body": _response_body(response),
+        "resp_status": response.status if response.body is not None else 0,
+        "resp_headers": as_lists(response.headers),
+        "resp_completed": response.is_whole,
+    }
+
+
+def build_large_generate(
+    settings: GeneratorSettings,
+) -> Callable[[dict[str, Any], Portable], bytes]:
+    """In a helper: from what a template sees of the request, and an answer, to a body."""
+    render = build_render(read_template(settings.template, settings.path))
+
+    def generate(values: dict[str, Any], portable: Portable) -> bytes:
+        seen = {"variables": settings.variables, **values, **_response_values(in_helper(portable))}
+        return render(seen).encode(errors="replace")
+
+    return generate
 
 
 def _build_generate(

@@ -18,8 +18,11 @@ from ..assembly import Assembly, TokenCheck
 from ..config.structs import Backend, Endpoint
 from ..encoding import unwrap_all
 from ..errors import Aborted
+from ..helpers import Helped
+from ..large import MOST_LOOKED_INTO
 from ..proxy import Branch, Request, Response, Stage
-from .around import as_it_came, as_it_is, wrapped
+from .answer import Portable, in_helper, to_helper
+from .around import Large, as_it_came, as_it_is, wrapped
 from .expression import build_holds, syntax_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
@@ -57,13 +60,14 @@ def verify_cel(settings: CelSettings) -> Iterator[tuple[str, str]]:
 
 
 def build_endpoint_cel(settings: CelSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
-    return _build_stage(settings, endpoint_variables(endpoint, assembly.service))
+    return _build_stage(settings, endpoint_variables(endpoint, assembly.service), assembly)
 
 
 def build_backend_cel(
     settings: CelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_stage(settings, backend_variables(backend, endpoint, assembly.service))
+    variables = backend_variables(backend, endpoint, assembly.service)
+    return _build_stage(settings, variables, assembly)
 
 
 def build_token_cel(
@@ -73,7 +77,7 @@ def build_token_cel(
     return _build_check(settings, TOKEN, {"JWT": _with_doubles, "now": _now})
 
 
-def _build_stage(settings: CelSettings, request_variables: Variables) -> Stage:
+def _build_stage(settings: CelSettings, request_variables: Variables, assembly: Assembly) -> Stage:
     check_request = _build_check(settings, REQUEST, {**request_variables, "now": _now})
     check_response = _build_check(settings, RESPONSE, RESPONSE_VARIABLES)
 
@@ -88,14 +92,47 @@ def _build_stage(settings: CelSettings, request_variables: Variables) -> Stage:
             check_response(response)
         return response
 
+    large = Large(
+        MOST_LOOKED_INTO[NAMESPACE],
+        Helped(assembly.helpers, build_large_check, settings),
+        lambda request, response: (to_helper(response),),
+        _held,
+    )
+
     def stage(branch: Branch) -> Branch:
         return wrapped(
             branch,
             before=before if check_request else as_it_is,
             after=after if check_response else as_it_came,
+            large=large if check_response else None,
         )
 
     return stage
+
+
+ALL_HOLD = -1
+
+
+def build_large_check(settings: CelSettings) -> Callable[[Portable], int]:
+    """In a helper: the number of the first expression that does not hold for an answer."""
+    check = _build_check(settings, RESPONSE, RESPONSE_VARIABLES)
+
+    def number(portable: Portable) -> int:
+        response = in_helper(portable)
+        try:
+            if check is not None and not response.has_failures:
+                check(response)
+        except Aborted as aborted:
+            return aborted.number
+        return ALL_HOLD
+
+    return number
+
+
+def _held(response: Response, number: int) -> Response:
+    if number != ALL_HOLD:
+        raise Aborted(number)
+    return response
 
 
 def _build_check(

@@ -12,11 +12,15 @@ from msgspec import Struct
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
-from ..encoding import DecodeError
+from ..encoding import DecodeError, decode_safejson, encode_json
 from ..errors import ModifierFailure
+from ..helpers import Helped
+from ..large import MOST_LOOKED_INTO
 from ..proxy import Branch, Request, Response, Stage
-from .answer import value_of, with_value
-from .around import wrapped
+from .answer import Portable, in_helper, to_helper, value_of, with_body, with_value
+from .around import Large, wrapped
+
+NAMESPACE = "modifier/jmespath"
 
 
 class JmespathSettings(Struct, frozen=True, kw_only=True):
@@ -49,17 +53,23 @@ def _functions(node: Any) -> Iterator[str]:
 def build_endpoint_jmespath(
     settings: JmespathSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_stage(settings.expr)
+    return _build_stage(settings.expr, assembly)
 
 
 def build_backend_jmespath(
     settings: JmespathSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_stage(settings.expr)
+    return _build_stage(settings.expr, assembly)
 
 
-def _build_stage(expression: str) -> Stage:
+def _build_stage(expression: str, assembly: Assembly) -> Stage:
     search = _build_search(expression)
+    large = Large(
+        MOST_LOOKED_INTO[NAMESPACE],
+        Helped(assembly.helpers, build_large_search, expression),
+        lambda request, response: (to_helper(response),),
+        with_json,
+    )
 
     def select(request: Request, response: Response) -> Response:
         if response.data is None and response.body is None:
@@ -67,9 +77,22 @@ def _build_stage(expression: str) -> Stage:
         return with_value(response, search(response))
 
     def stage(branch: Branch) -> Branch:
-        return wrapped(branch, after=select)
+        return wrapped(branch, after=select, large=large)
 
     return stage
+
+
+def build_large_search(expression: str) -> Callable[[Portable], bytes]:
+    """In a helper: what the expression selects, as JSON."""
+    search = _build_search(expression)
+    return lambda portable: encode_json(search(in_helper(portable)))
+
+
+def with_json(response: Response, body: bytes) -> Response:
+    """As :func:`with_value`, for JSON text."""
+    if response.body is not None:
+        return with_body(response, body)
+    return response.with_data(decode_safejson(body), response.is_complete)
 
 
 def _build_search(expression: str) -> Callable[[Response], Any]:

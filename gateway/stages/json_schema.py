@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -10,12 +10,16 @@ from msgspec import Struct
 from ..assembly import Assembly
 from ..config.structs import Endpoint
 from ..encoding import DecodeError, decode_value
-from ..errors import InvalidBody
-from ..proxy import Branch, Request, Stage
+from ..errors import HelperFailure, InvalidBody
+from ..helpers import Helped
+from ..proxy import Branch, Request, Response, Stage
 from .around import wrapped
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/json-schema"
+MOST_AT_ONCE = 32 * 1024
+"""Bytes that are validated on the event loop: 20 ms at most. A helper process validates others.
+Measured at worst: 240 ns a byte to decode (arrays in arrays), 260 ns to compare (uniqueItems)."""
 
 
 class JsonSchemaSettings(Struct, frozen=True):
@@ -33,20 +37,49 @@ def build_json_schema(
     settings: JsonSchemaSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
     """Requests whose body is no JSON, or does not fit, are refused: no message is taken or sent."""
-    misfit = build_misfit(settings.schema)
+    problem = build_problem(settings.schema)
+    large = Helped(assembly.helpers, build_problem, settings.schema)
 
     def fitting(request: Request) -> Request:
-        if not request.body:
-            raise InvalidBody("could not validate an empty body")
-        try:
-            value = decode_value(request.body)
-        except DecodeError as error:
-            raise InvalidBody(str(error)) from error
-        if text := misfit(value):
+        if text := problem(request.body):
             raise InvalidBody(text)
         return request
 
-    def stage(branch: Branch) -> Branch:
-        return wrapped(branch, before=fitting)._replace(reads_body=True)
+    async def fitting_large(request: Request) -> None:
+        try:
+            text = await large.run(request.body)
+        except HelperFailure as error:
+            text = str(error)
+        if text:
+            refused = InvalidBody(text)
+            refused.was_asked = False
+            raise refused
+
+    def stage(pipe: Branch) -> Branch:
+        checked, inner = wrapped(pipe, before=fitting), pipe.proxy
+        proxy = checked.proxy
+
+        async def any_size(request: Request) -> Response:
+            if len(request.body) <= MOST_AT_ONCE:
+                return await proxy(request)
+            await fitting_large(request)
+            return await inner(request)
+
+        return Branch(any_size, reads_body=True)
 
     return stage
+
+
+def build_problem(schema: Any) -> Callable[[bytes], str]:
+    """From a body to why it is refused; empty: it fits."""
+    misfit = build_misfit(schema)
+
+    def problem(body: bytes) -> str:
+        if not body:
+            return "could not validate an empty body"
+        try:
+            return misfit(decode_value(body))
+        except DecodeError as error:
+            return str(error)
+
+    return problem

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..config.proxy import StaticSettings
-from ..encoding import DecodeError
+from ..config.proxy import FlatmapOperation, StaticSettings
+from ..encoding import encode_json, reason_of
 from ..errors import GatewayError
-from ..flatmap import Flatmap
+from ..flatmap import build_flatmap
+from ..helpers import Helped, Helpers
+from ..large import MOST_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..proxy import Branch, Part, Request, Response
 
 STRATEGIES: dict[str, Callable[[Part], bool]] = {
@@ -25,19 +27,25 @@ STRATEGIES: dict[str, Callable[[Part], bool]] = {
 "always", as in KrakenD."""
 
 
-def flatmapped(pipe: Branch, flatmap: Flatmap) -> Branch:
+def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: Helpers) -> Branch:
     """The pipe whose answers go through the operations, unless a part failed."""
-    inner = pipe.proxy
+    inner, flatmap = pipe.proxy, build_flatmap(operations)
+    if flatmap is None:
+        return pipe
+    large = Helped(helpers, build_flatmap_pieces, operations)
 
     async def proxy(request: Request) -> Response:
         response = await inner(request)
         if response.data is None or response.has_failures:
             return response
         try:
-            data = flatmap(response.data)
-        except DecodeError as error:
+            if size_of(response.data) <= MOST_MANIPULATED:
+                data = flatmap(response.data)
+            else:
+                data = whole(await large.run(encode_json(response.data)))
+        except Exception as error:
             response.set_aside()
-            raise GatewayError(str(error)) from error
+            raise GatewayError(reason_of(error)) from error
         return response.with_data(data, response.is_complete and data is not None)
 
     return Branch(proxy, reads_body=pipe.reads_body)

@@ -4,7 +4,7 @@ or returned. KrakenD has it in its Enterprise Edition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -13,9 +13,11 @@ from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..encoding import DecodeError
 from ..errors import InvalidAnswer
-from ..proxy import Branch, Request, Response, Stage
-from .answer import value_of
-from .around import wrapped
+from ..helpers import Helped
+from ..large import MOST_LOOKED_INTO
+from ..proxy import Branch, Response, Stage
+from .answer import Portable, in_helper, to_helper, value_of
+from .around import Large, wrapped
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/response-json-schema"
@@ -46,31 +48,57 @@ def verify_response_schema(settings: ResponseSchemaSettings) -> Iterator[tuple[s
 def build_endpoint_response_schema(
     settings: ResponseSchemaSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_stage(settings)
+    return _build_stage(settings, assembly)
 
 
 def build_backend_response_schema(
     settings: ResponseSchemaSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_stage(settings)
+    return _build_stage(settings, assembly)
 
 
-def _build_stage(settings: ResponseSchemaSettings) -> Stage:
-    misfit = build_misfit(settings.schema)
+def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
+    problem = _build_problem(settings.schema)
     error = settings.error
 
-    def fitting(request: Request, response: Response) -> Response:
-        try:
-            text = misfit(value_of(response))
-        except DecodeError as reason:
-            text = str(reason)
+    def judged(response: Response, text: str) -> Response:
         if not text:
             return response
         if error.body:
             raise InvalidAnswer(error.body, error.status, error.content_type)
         raise InvalidAnswer(text, error.status, "")
 
+    large = Large(
+        MOST_LOOKED_INTO[NAMESPACE],
+        Helped(assembly.helpers, build_large_problem, settings.schema),
+        lambda request, response: (to_helper(response),),
+        judged,
+    )
+
     def stage(branch: Branch) -> Branch:
-        return wrapped(branch, after=fitting)
+        return wrapped(
+            branch,
+            after=lambda request, response: judged(response, problem(response)),
+            large=large,
+        )
 
     return stage
+
+
+def _build_problem(schema: Any) -> Callable[[Response], str]:
+    """Why an answer does not fit; empty: it does."""
+    misfit = build_misfit(schema)
+
+    def problem(response: Response) -> str:
+        try:
+            return misfit(value_of(response))
+        except DecodeError as error:
+            return str(error)
+
+    return problem
+
+
+def build_large_problem(schema: Any) -> Callable[[Portable], str]:
+    """In a helper."""
+    problem = _build_problem(schema)
+    return lambda portable: problem(in_helper(portable))

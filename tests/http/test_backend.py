@@ -13,6 +13,7 @@ import pytest
 
 from gateway import open_gateway
 
+from ..watchdog import watched
 from .service import answering, message, serving
 
 pytestmark = pytest.mark.anyio
@@ -324,3 +325,18 @@ async def test_blanks_behind_a_header_are_not_part_of_it() -> None:
         config["endpoints"][0]["output_encoding"] = "no-op"
         async with asking(config) as client:
             assert (await client.get("/")).headers["x-a"] == "1"
+
+
+async def test_a_large_answer_is_decoded_in_a_helper_process() -> None:
+    large = b"<a>%b</a>" % (b"<b/>" * 1_000_000)
+    root = {"timeout": "30s"}
+    with serving(answering(message(large))) as service:
+        async with asking(configuration(service.url, root, encoding="xml", group="g")) as client:
+            with watched(1.5):
+                answer = await client.get("/")
+    assert answer.json() == {"g": {"a": {"b": [""] * 1_000_000}}}
+
+
+async def test_a_large_answer_that_cannot_be_decoded_is_a_failure() -> None:
+    script = message(b"<a>%b" % (b"<b/>" * 10_000))
+    assert "not XML" in await failure(script, encoding="xml")

@@ -175,7 +175,7 @@ def test_a_template_with_a_mistake_stops_the_start(
     namespace: str, settings: dict[str, Any], word: str
 ) -> None:
     said = refusal(document(extra_config={namespace: settings}))
-    assert f'error: $.endpoints[0].extra_config["{namespace}"]{word}' in said
+    assert f'error: GET /e: $.endpoints[0].extra_config["{namespace}"]{word}' in said
 
 
 TEMPLATES = (

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
-from gateway.flatmap import build_flatmap
+from gateway.helpers import Helpers
 from gateway.proxy import Branch, Part, Request, Response
 from gateway.stages.proxy import flatmapped, with_static
 
@@ -134,9 +134,7 @@ async def test_static_data_and_answers_are_never_changed_themselves() -> None:
 
 
 def deleting(path: str, part: Part) -> Branch:
-    flatmap = build_flatmap([FlatmapOperation(type="del", args=(path,))])
-    assert flatmap is not None
-    return flatmapped(answering(part), flatmap)
+    return flatmapped(answering(part), (FlatmapOperation(type="del", args=(path,)),), Helpers())
 
 
 @pytest.mark.parametrize(

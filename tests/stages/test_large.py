@@ -1,0 +1,127 @@
+"""What looks into answers does so in a helper process when they are large."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from anyio import fail_after
+
+from .gateways import Backends, ask, backend, document, gateway
+
+pytestmark = pytest.mark.anyio
+
+ITEMS = [str(number) for number in range(20_000)]
+LARGE = json.dumps({"items": ITEMS}).encode()
+COUNT = {"template": '{"n": {{ resp_body["items"] | length }}, "m": "{{ req_method }}"}'}
+ITEM = {"properties": {"items": {"items": {"type": "string"}}}}
+NUMBERS = {"properties": {"items": {"items": {"type": "integer"}}}}
+FITTING: dict[str, tuple[dict[str, Any], Any]] = {
+    "jmespath": ({"modifier/jmespath": {"expr": "{n: length(items)}"}}, {"n": 20_000}),
+    "a list": ({"modifier/jmespath": {"expr": "items[:2]"}}, {"collection": ["0", "1"]}),
+    "schema": ({"validation/response-json-schema": {"schema": ITEM}}, {"items": ITEMS}),
+    "expression": (
+        {"validation/cel": [{"check_expr": "resp_data.items.size() == 20000"}]},
+        {"items": ITEMS},
+    ),
+    "template": ({"modifier/response-body-generator": COUNT}, {"n": 20_000, "m": "GET"}),
+}
+FAILING: dict[str, tuple[dict[str, Any], str]] = {
+    "jmespath": ({"modifier/jmespath": {"expr": "abs(items)"}}, "JMESPath"),
+    "schema": (
+        {"validation/response-json-schema": {"schema": NUMBERS}},
+        "- at '': value does not match its schema",
+    ),
+    "expression": (
+        {"validation/cel": [{"check_expr": "true || 'resp' == ''"}, {"check_expr": "!resp_data"}]},
+        "request aborted by evaluator #1",
+    ),
+    "template": ({"modifier/response-body-generator": {"template": "{{ 1 / 0 }}"}}, "template"),
+}
+
+
+def configured(level: str, extra: dict[str, Any]) -> dict[str, Any]:
+    if level == "backend":
+        return document(backend(extra_config=extra))
+    return document(extra_config=extra)
+
+
+@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("level", ["backend", "endpoint"])
+@pytest.mark.parametrize(("extra", "expected"), FITTING.values(), ids=FITTING)
+async def test_a_large_answer_is_looked_into_in_a_helper_process(
+    way: str, level: str, extra: dict[str, Any], expected: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    backends = Backends({"/a": LARGE}, way)
+    with caplog.at_level("DEBUG", "gateway.helpers"), fail_after(60):
+        async with gateway(backends, configured(level, extra)) as app:
+            reply = await ask(app)
+    assert (reply.status, reply.json()) == (200, expected)
+    assert "helper process" in caplog.text
+    assert [message.end for message in backends.messages] == ["sent"]
+
+
+@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("level", ["backend", "endpoint"])
+@pytest.mark.parametrize(("extra", "text"), FAILING.values(), ids=FAILING)
+async def test_a_large_answer_that_does_not_fit_blocks_no_queue(
+    way: str, level: str, extra: dict[str, Any], text: str
+) -> None:
+    backends = Backends({"/a": LARGE}, way)
+    with fail_after(60):
+        async with gateway(backends, configured(level, extra)) as app:
+            reply = await ask(app)
+    assert reply.status == 500
+    assert text in reply.body.decode()
+    assert [message.end for message in backends.messages] == ["set aside"]
+
+
+@pytest.mark.parametrize("way", ["proxy", "later"])
+async def test_a_large_answer_that_is_not_looked_into_in_time_blocks_no_queue(way: str) -> None:
+    loops = (
+        "{% for a in resp_body['items'] %}{% for b in resp_body['items'] %}{% endfor %}{% endfor %}"
+    )
+    extra = {"modifier/response-body-generator": {"template": loops}}
+    backends = Backends({"/a": LARGE}, way)
+    configuration = document(backend(extra_config=extra), timeout="200ms")
+    with fail_after(60):
+        async with gateway(backends, configuration) as app:
+            reply = await ask(app)
+    assert reply.status == 500
+    assert [message.end for message in backends.messages] == ["set aside"]
+
+
+@pytest.mark.parametrize(
+    ("output", "accept", "begin"),
+    [
+        ("xml", "", b"<doc><items>0</items>"),
+        ("yaml", "", b'items:\n- "0"\n'),
+        ("negotiate", "application/xml", b"<doc><items>0</items>"),
+    ],
+)
+async def test_a_large_answer_in_xml_or_yaml_is_written_in_a_helper_process(
+    output: str, accept: str, begin: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    backends = Backends({"/a": LARGE})
+    with caplog.at_level("DEBUG", "gateway.helpers"), fail_after(60):
+        async with gateway(backends, document(output_encoding=output)) as app:
+            reply = await ask(app, accept=accept)
+    assert reply.status == 200
+    assert reply.body.startswith(begin)
+    assert reply.body.count(b"19999") == 1
+    assert "helper process" in caplog.text
+
+
+async def test_the_flatmap_of_a_large_answer_runs_in_a_helper_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    moves = [{"type": "move", "args": ["items", "all"]}]
+    backends = Backends({"/a": LARGE, "/b": b'{"b":1}'})
+    extra = {"proxy": {"flatmap_filter": moves}}
+    configuration = document(backend(), backend("/b"), extra_config=extra)
+    with caplog.at_level("DEBUG", "gateway.helpers"), fail_after(60):
+        async with gateway(backends, configuration) as app:
+            reply = await ask(app)
+    assert reply.json() == {"all": ITEMS, "b": 1}
+    assert "helper process" in caplog.text
