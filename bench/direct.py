@@ -99,7 +99,7 @@ class _Taking:
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
-    def closed(self) -> None:
+    def closed(self, closing: wire.ChannelClose) -> None:
         """The run ends with its connection."""
 
 

@@ -45,7 +45,7 @@ class Reading:
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
-    def closed(self) -> None:
+    def closed(self, closing: wire.ChannelClose) -> None:
         """The run ends with its connection."""
 
     def end(self) -> None:

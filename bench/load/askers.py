@@ -295,7 +295,7 @@ class Delivered(Published):
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
-    def closed(self) -> None:
+    def closed(self, closing: object) -> None:
         """The run ends with its connection."""
 
     def idle(self, connection: Connection) -> None:

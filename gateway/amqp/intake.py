@@ -124,10 +124,10 @@ class Intake:
         if self.is_open:
             self._write(wire.get(self._channel, queue))
 
-    def closed(self) -> None:
-        """The channel is over: a frame on it would make the broker close the connection."""
+    def closed(self, closing: wire.ChannelClose) -> None:
+        """A frame on a closed channel would make the broker close the connection."""
         self.is_open = False
-        self.attention.set()
+        self.end(closing.text)
 
     def end(self, reason: str) -> None:
         """The channel or its consumer is over."""

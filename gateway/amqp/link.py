@@ -72,6 +72,7 @@ class Connection:
         self.frame_max = tune.frame_max or DEFAULT_FRAME_MAX
         bounds = (tune.channel_max, url.channel_max, MAX_CHANNELS)
         self._channel_max = min(bound for bound in bounds if bound)
+        self._last_channel = 0
         tap.receiver.frame_max = tune.frame_max or wire.MAX_FRAME
 
     @asynccontextmanager
@@ -95,10 +96,12 @@ class Connection:
                 self.tap.receiver.release(channel.number)
 
     def _free_channel(self) -> int:
-        in_use = self._connection.channels
-        for number in range(1, self._channel_max + 1):
-            if number not in in_use:
-                return number
+        """The next number: aiormq frees one that the broker has closed before it has said
+        Close-Ok, and the broker would close the connection of a client that uses it again."""
+        for _ in range(self._channel_max):
+            self._last_channel = self._last_channel % self._channel_max + 1
+            if self._last_channel not in self._connection.channels:
+                return self._last_channel
         raise LinkError(
             f"the broker allows {self._channel_max} channels on a connection (channel_max), "
             "and all are in use"

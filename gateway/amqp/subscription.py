@@ -188,6 +188,7 @@ class Subscription(ChannelTenant):
                 # A message that returns while there is a consumer would come again at once.
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await quietly(consumer.stop())
+            intake.is_open = intake.is_open and not channel.is_closed
             intake.close()
             connection.tap.flush()
 

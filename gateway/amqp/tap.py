@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -67,7 +68,7 @@ class Tap(asyncio.StreamReaderProtocol):
         now = self.last_received = self._time()
         try:
             self.receiver.feed(data)
-        except wire.WireError as error:
+        except (wire.WireError, struct.error, IndexError) as error:  # the latter: what is cut off
             self._give_up(f"the broker sent bytes that are not AMQP: {error}")
             return
         except Exception as error:  # whatever it is, it ends this connection alone

@@ -64,7 +64,7 @@ class Sink(Protocol):
     def fetched_nothing(self) -> None:
         """The answer to a Basic.Get: the queue is empty."""
 
-    def closed(self) -> None:
+    def closed(self, closing: ChannelClose) -> None:
         """The broker has closed the channel: from now on nothing may be written to it."""
 
 
@@ -197,7 +197,7 @@ class Receiver:
             self.sinks[channel].fetched_nothing()
         else:
             if kind == METHOD and frame.startswith(CHANNEL_CLOSE, 7):
-                self.sinks[channel].closed()
+                self.sinks[channel].closed(read_channel_close(frame))
                 frame = _readable(frame)
             self._forward(frame)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,7 +31,7 @@ class Sink:
         self.messages: list[Message] = []
         self.runs = 0
         self.empty = 0
-        self.is_closed = False
+        self.closing: list[wire.ChannelClose] = []
 
     def delivered(self, messages: Sequence[Message]) -> None:
         self.messages += messages
@@ -39,8 +40,8 @@ class Sink:
     def fetched_nothing(self) -> None:
         self.empty += 1
 
-    def closed(self) -> None:
-        self.is_closed = True
+    def closed(self, closing: wire.ChannelClose) -> None:
+        self.closing.append(closing)
 
 
 def marshal(frame: Frame | ContentHeader | ContentBody | Heartbeat, channel: int = TAPPED) -> bytes:
@@ -282,3 +283,38 @@ def test_our_frames_are_those_of_a_library() -> None:
     assert wire.reject(7, 5) == marshal(commands.Basic.Reject(5, False), 7)
     assert wire.get(7, "hare") == marshal(commands.Basic.Get(0, "hare", False), 7)
     assert marshal(Heartbeat(), 0) == wire.HEARTBEAT
+
+
+def closing_frame(method: bytes, channel: int, text: bytes) -> bytes:
+    payload = method + b"\x01\x96" + bytes([len(text)]) + text + b"\x00\x3c\x00\x50"
+    return b"\x01" + struct.pack(">HI", channel, len(payload)) + payload + b"\xce"
+
+
+def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8() -> None:
+    sink, handed_on, texts = Sink(), list[bytes](), list[str]()
+    receiver = wire.Receiver(handed_on.append, closing=texts.append)
+    receiver.sinks[TAPPED] = sink
+    cut = "unknown queue 'ü".encode()[:-1]
+    for channel in (TAPPED, TAPPED + 1):
+        receiver.feed(closing_frame(wire.CHANNEL_CLOSE, channel, cut))
+    receiver.feed(closing_frame(wire.CONNECTION_CLOSE, 0, cut))
+    assert [closing.code for closing in sink.closing] == [406]
+    assert texts == ["unknown queue '"]
+    closes = [pamqp.frame.unmarshal(frame)[2] for frame in handed_on]
+    assert [close.reply_text for close in closes] == ["unknown queue '"] * 3  # type: ignore[union-attr]
+    assert {(close.class_id, close.method_id) for close in closes} == {(60, 80)}  # type: ignore[union-attr]
+
+
+def test_a_frame_beyond_the_bound_is_no_amqp() -> None:
+    receiver = wire.Receiver(lambda frame: None)
+    receiver.frame_max = 4096
+    with pytest.raises(wire.WireError, match="a frame of 5000 bytes"):
+        receiver.feed(struct.pack(">BHIB", 1, 0, 5000, 0))
+
+
+def test_a_body_beyond_the_bound_is_no_amqp() -> None:
+    receiver = wire.Receiver(lambda frame: None)
+    receiver.sinks[TAPPED] = Sink()
+    receiver.feed(marshal(commands.Basic.Deliver("t", 1, False, "", "q"), TAPPED))
+    with pytest.raises(wire.WireError, match="a body of"):
+        receiver.feed(marshal(ContentHeader(0, wire.MAX_MESSAGE + 1), TAPPED))
