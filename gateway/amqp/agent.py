@@ -14,7 +14,7 @@ from .consumer import share_consume_link
 from .letters import DeadLetters
 from .properties import MalformedError
 from .requests import build_request, tries_of
-from .settings import AgentSettings, ConsumerSettings, Retry
+from .settings import AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from .subscription import Subscription, subscription_key
 
 
@@ -72,6 +72,7 @@ class AmqpSource:
         is_ordered: bool,
     ) -> None:
         self.settings = settings
+        self.max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
         self.letters = letters
         self.is_ordered = is_ordered
         self._subscription = subscription
@@ -133,7 +134,7 @@ class AmqpJob:
         delivery, settings = self._delivery, self._source.settings
         if self.is_over:
             return None
-        if settings.nack_discard or 0 < settings.max_redeliveries <= tries_of(delivery):
+        if settings.nack_discard or 0 < self._source.max_redeliveries <= tries_of(delivery):
             await self._give_up()
             return None
         seconds = _pause(settings.retry, delivery.tries)

@@ -19,7 +19,7 @@ from ..proxy import Arrive, Branch, Part, Request, Response
 from .buffer import Delivery
 from .link import Link
 from .properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
-from .settings import ConsumerSettings
+from .settings import ConsumerSettings, redelivery_limit
 from .subscription import Subscription, subscription_key
 from .urls import parse_broker_url
 
@@ -68,7 +68,7 @@ class Consumer:
         self._is_auto_ack = settings.auto_ack
         self._wait = settings.wait
         self._nack_discard = settings.nack_discard
-        self._max_redeliveries = settings.max_redeliveries
+        self._max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
         self._on_empty = settings.on_empty.status
         self._read = read
         self._large = large

@@ -20,6 +20,16 @@ MAX_PREFETCH = 65_535
 """The largest prefetch that AMQP can carry."""
 
 
+def redelivery_limit(max_redeliveries: int, arguments: dict[str, Any]) -> int:
+    """Further tries after which a failed message is given up; 0: it is tried for ever.
+
+    The ``x-delivery-limit`` of a queue counts here: RabbitMQ cannot count tries of a message that
+    stays unacknowledged between them.
+    """
+    limit = arguments.get("x-delivery-limit")
+    return max_redeliveries or (limit if isinstance(limit, int) and limit > 0 else 0)
+
+
 class OnEmpty(Struct, frozen=True, kw_only=True):
     """How an empty queue is answered."""
 

@@ -61,13 +61,32 @@ def _not_durable(settings: ConsumerSettings) -> str | None:
     return None
 
 
+def _expires(settings: ConsumerSettings) -> str | None:
+    if "x-expires" in settings.arguments:
+        return "x-expires: the queue dies when it has no consumer for so long, and what is in it"
+    return None
+
+
 def _delivery_limit(settings: ConsumerSettings) -> str | None:
-    is_quorum = settings.arguments.get("x-queue-type") == "quorum"
-    if is_quorum and "x-delivery-limit" in settings.arguments:
+    limit = settings.arguments.get("x-delivery-limit", 20)
+    if settings.arguments.get("x-queue-type") == "quorum" and limit != -1:
         return (
-            "x-delivery-limit: every message that only waited in a buffer counts as delivered "
-            "when its connection closes; restarts can use the limit up"
+            "quorum queue: RabbitMQ 4.0 to 4.2 counts each return of a message to its queue, and "
+            f"drops or dead-letters it after {limit} (x-delivery-limit; 20 unless set, -1: never)"
         )
+    return None
+
+
+def _drop_head(settings: ConsumerSettings) -> str | None:
+    arguments = settings.arguments
+    if arguments.get("x-overflow", "drop-head") != "drop-head":
+        return None
+    for name in ("x-max-length", "x-max-length-bytes"):
+        if name in arguments:
+            return (
+                f"{name} with the overflow drop-head: a message that returns to a full queue may "
+                "be dropped"
+            )
     return None
 
 
@@ -77,7 +96,9 @@ CONSUMER_RULES: tuple[Rule, ...] = (
     _exclusive,
     _delete,
     _not_durable,
+    _expires,
     _delivery_limit,
+    _drop_head,
 )
 HINTS: tuple[Rule, ...] = (_no_prefetch, _small_prefetch)
 

@@ -46,7 +46,10 @@ def test_a_good_consumer_has_no_remarks() -> None:
         ({"exclusive": True}, "exclusive"),
         ({"delete": True}, "last consumer"),
         ({"durable": False}, "not durable"),
-        ({"arguments": {"x-queue-type": "quorum", "x-delivery-limit": 3}}, "x-delivery-limit"),
+        ({"arguments": {"x-queue-type": "quorum", "x-delivery-limit": 3}}, "after 3"),
+        ({"arguments": {"x-queue-type": "quorum"}}, "after 20"),
+        ({"arguments": {"x-expires": 1000}}, "x-expires"),
+        ({"arguments": {"x-max-length": 5}}, "drop-head"),
         ({"wait": "1s", "priority": 3}, "only this gateway knows: priority, wait"),
     ],
 )
