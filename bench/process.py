@@ -44,7 +44,7 @@ class GatewayProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def start(self, is_awaited: bool = True) -> None:
+    def start(self, is_awaited: bool = True, *, has_own_group: bool = False) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "run", "-c", self._config, *self._flags],
@@ -52,6 +52,7 @@ class GatewayProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONDEVMODE": ""},
+                process_group=0 if has_own_group else None,
             )
         if is_awaited:
             self.wait_for("/__health")
@@ -70,10 +71,15 @@ class GatewayProcess:
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
         """Send the signal, wait for the end; the exit status."""
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return 0
-        process.send_signal(number)
+        self._process.send_signal(number)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 20) -> int:
+        """Wait for the end; the exit status."""
+        process, self._process = self._process, None
+        assert process is not None
         try:
             return process.wait(seconds)
         finally:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
-from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
+from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
 
 from .assembly import Job, Source
 from .config.structs import Agent
@@ -41,8 +42,8 @@ class Rate:
 class AgentRunner:
     """The workers of one agent. A message is acknowledged when every backend has taken it.
 
-    ``stop()``: no further messages. Leaving :meth:`opened` lets the running ones end within
-    ``grace`` seconds; what is not settled then goes back.
+    ``stop()``: no further messages. The running ones may end within ``grace`` seconds from then;
+    leaving :meth:`opened` waits for that. What is not settled then goes back.
     """
 
     def __init__(self, agent: Agent, source: Source, pipe: Branch, grace: float) -> None:
@@ -53,6 +54,7 @@ class AgentRunner:
         self._pipe = pipe.proxy
         self._grace = grace
         self._is_stopping = False
+        self._ends_at = inf
         self._taking: set[CancelScope] = set()
         self._in_flight = 0
         self._failures = 0
@@ -68,12 +70,13 @@ class AgentRunner:
                 yield
             finally:
                 self.stop()
-                with move_on_after(self._grace, shield=True):
+                with CancelScope(deadline=self._ends_at, shield=True):
                     while self._in_flight:
                         await sleep(0.02)
                 workers.cancel_scope.cancel()
 
     def stop(self) -> None:
+        self._ends_at = min(self._ends_at, current_time() + self._grace)
         self._is_stopping = True
         for taking in self._taking:
             taking.cancel()

@@ -28,19 +28,23 @@ from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
 from .errors import GatewayError
-from .logs import escape_record
+from .logs import escape_record, get_logger
 from .prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
-from .server.signals import call_on_hangup, stop_on_signals
+from .server.signals import call_on_hangup, prepare_signals, stop_on_signals
 from .server.sockets import address, open_sockets
-from .server.workers import supervise
+from .server.workers import say_serving, stop_with_parent, supervise
 from .service import Gateway, log_warnings, open_gateway
 from .tasks import open_tasks
 
 GC_THRESHOLD = 5_000
 """So many more objects have come into being than have gone when the youngest are looked through.
 Everybody waits for that: 1-2 ms for so many. What requests in flight hold is less."""
+
+MANAGEMENT_GRACE = 1.0
+"""Seconds. The management port answers until all else has ended: this comes behind the grace
+period."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--async-library", choices=("asyncio", "trio"), default="asyncio")
     run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
 
@@ -166,6 +171,7 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def run_command(options: argparse.Namespace) -> int:
+    prepare_signals()
     _configure_logging(options.debug)
     environ = _environment(options)
     if options.worker is None:
@@ -176,8 +182,7 @@ def run_command(options: argparse.Namespace) -> int:
         settings = serve_settings(loaded.service, options.server)
     if options.workers > 1 and options.worker is None:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-        has_tls = settings.tls is not None
-        return anyio.run(supervise, command, options.workers, settings.grace, has_tls)
+        return anyio.run(supervise, command, options.workers, settings.grace)
     backend_options: dict[str, Any] = {}
     if options.async_library == "asyncio":
         backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
@@ -209,20 +214,24 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
     stop = Event()
     scheme = "http" if settings.tls is None else "https"
     where = f"{scheme}://{address(sockets[0])}"
+    worker = options.worker or 0
     async with open_tasks() as tasks:
-        worker = options.worker or 0
+        await tasks.start(stop_on_signals, stop, settings.grace)
+        await tasks.start(call_on_hangup, partial(_read_again, settings))
+        if options.parent is not None:
+            tasks.start_soon(stop_with_parent, options.parent, stop, settings.grace)
         async with open_gateway(
             loaded,
             worker=worker,
             workers=options.workers,
             shared_memory=options.shared_memory,
         ) as gateway:
-            tasks.start_soon(stop_on_signals, stop, settings.grace, gateway.stopping)
-            if settings.tls is not None:
-                tasks.start_soon(call_on_hangup, settings.tls.reload)
+            tasks.start_soon(_announce_stop, gateway, stop)
 
             def started() -> None:
                 _spare_collections()
+                if options.parent is not None:
+                    say_serving(options.parent)
                 if worker == 0:
                     print(_banner(where, settings, options, loaded), file=sys.stderr, flush=True)
 
@@ -230,6 +239,18 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
                 await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
         tasks.cancel_scope.cancel()
     return 0
+
+
+async def _announce_stop(gateway: Gateway, stop: Event) -> None:
+    await stop.wait()
+    gateway.stopping()
+
+
+def _read_again(settings: ServeSettings) -> None:
+    if settings.tls is None:
+        get_logger("gateway.server").info("SIGHUP: no certificates to read again")
+    else:
+        settings.tls.reload()
 
 
 def _spare_collections() -> None:
@@ -252,7 +273,13 @@ async def _serving_management(
         yield
         return
     tls = settings.tls if own.management_tls else None
-    of_port = replace(settings, port=own.management_port, tls=tls, http3=False)
+    of_port = replace(
+        settings,
+        port=own.management_port,
+        tls=tls,
+        http3=False,
+        grace=min(settings.grace, MANAGEMENT_GRACE),
+    )
     sockets = open_sockets(
         of_port.host, of_port.port, answer_time=of_port.limits.answer_time, is_shared=is_shared
     )

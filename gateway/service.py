@@ -114,7 +114,10 @@ async def open_gateway(
         await stack.enter_async_context(assembly.helpers.opened())
         for resource in assembly.resources.values():
             await stack.enter_async_context(resource.opened())
-        yield gateway
+        try:
+            yield gateway
+        finally:
+            gateway.stopping()  # all agents at once: they share the grace period
 
 
 async def try_build(loaded: Loaded, catalog: Catalog = CATALOG) -> None:

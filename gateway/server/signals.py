@@ -1,4 +1,8 @@
-"""SIGTERM and SIGINT: the first asks for a stop, the second insists. SIGHUP: read again."""
+"""What a process does on signals.
+
+SIGTERM and SIGINT: the first one starts the stop, another one more than a second later ends the
+process at once. SIGHUP: read certificates again. SIGUSR1 and SIGUSR2: nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
 
-from anyio import Event, open_signal_receiver, to_thread
+from anyio import TASK_STATUS_IGNORED, Event, current_time, open_signal_receiver, to_thread
+from anyio.abc import TaskStatus
 
 from ..logs import get_logger
 
@@ -17,41 +23,94 @@ log = get_logger("gateway.server")
 AFTER_GRACE = 5.0
 """Seconds beyond the grace period for links and clean-up; then the process ends regardless."""
 
+INSIST_AFTER = 1.0
+"""Seconds after the first signal. One that comes sooner is a duplicate: Ctrl-C and service managers
+signal every process of a group, and wrappers forward what they get."""
+
+HANDLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+def prepare_signals() -> None:
+    """From now on SIGHUP waits until this process handles it; SIGUSR1 and SIGUSR2 do nothing."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def delayed_signals() -> Generator[None]:
+    """A process that is started in this block gets its signals when it is ready to handle them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 async def stop_on_signals(
-    stop: Event, grace: float, about_to_stop: Callable[[], object] = lambda: None
+    stop: Event,
+    grace: float,
+    before_end: Callable[[], object] = lambda: None,
+    *,
+    task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Set ``stop`` on the first signal. Never returns; cancel it when the server has ended."""
-    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """Set ``stop`` on the first signal. Never returns; cancel it when the server has ended.
+
+    ``before_end``: called when a second signal ends this process.
+    """
+    first: float | None = None
+    with _received(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
-            if stop.is_set():
-                log.warning("second signal: stopping now")
+            if first is None:
+                first = current_time()
+                log.info("%s: stopping", number.name)
+                stop.set()
+                _end_process_after(grace + AFTER_GRACE)
+            elif current_time() - first > INSIST_AFTER:
+                log.warning("%s: second signal: stopping now", number.name)
+                before_end()
                 _end_process()
-            log.info("%s: stopping", signal.Signals(number).name)
-            about_to_stop()
-            stop.set()
-            _end_process_after(grace + AFTER_GRACE)
 
 
-async def call_on_hangup(call: Callable[[], object]) -> None:
+async def call_on_hangup(
+    call: Callable[[], object], *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+) -> None:
     """In a thread, on each SIGHUP. Never returns."""
-    with open_signal_receiver(signal.SIGHUP) as signals:
+    with _received(signal.SIGHUP) as signals:
+        task_status.started()
         async for _ in signals:
             await to_thread.run_sync(call)
 
 
+@contextmanager
+def _received(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signals]]:
+    """Signals that have waited, and further ones. Behind the block the process is about to end:
+    it ignores them."""
+    try:
+        with open_signal_receiver(*numbers) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+            try:
+                yield signals
+            finally:
+                # Closing the receiver restores the default, which would end the process.
+                signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _end_process_after(seconds: float) -> None:
     """A thread of its own: it works when the event loop hangs."""
-    timer = threading.Timer(seconds, _end_late)
+    timer = threading.Timer(seconds, end_late)
     timer.daemon = True
     timer.start()
 
 
-def _end_late() -> None:
+def end_late() -> None:
     sys.stderr.write("gateway: did not stop in time, ended\n")
     _end_process()
 
 
 def _end_process() -> None:
-
     os._exit(1)

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from math import ceil
 from typing import Any
 
 import uvicorn
@@ -43,7 +42,7 @@ async def serve_uvicorn(
         server_header=False,
         proxy_headers=False,
         headers=[("alt-svc", ALT_SVC % port_of(sockets[0]))] if settings.http3 else None,
-        timeout_graceful_shutdown=ceil(settings.grace),
+        timeout_graceful_shutdown=settings.grace,  # type: ignore[arg-type]  # any number will do
     )
     server = _Server(config, started)
     try:

@@ -1,94 +1,158 @@
-"""Several processes on one port: a parent that starts, watches and ends them."""
+"""Several processes on one port: a parent that starts, watches and ends them.
+
+Each worker has one end of a socket pair. The worker writes a byte when it serves; the parent writes
+nothing. When the parent's end closes, the worker stops: the parent wants it to stop, or has ended,
+in whatever way.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
-from anyio import Event, create_task_group, open_process, sleep
+from anyio import (
+    Event,
+    Lock,
+    create_task_group,
+    move_on_after,
+    open_process,
+    sleep,
+    wait_readable,
+)
 from anyio.abc import Process
 
 from ..logs import get_logger
 from ..ratelimit.table import open_shared_memory
-from .signals import call_on_hangup, stop_on_signals
+from .signals import AFTER_GRACE, call_on_hangup, delayed_signals, end_late, stop_on_signals
 
 log = get_logger("gateway.server")
 
 RESTART_PAUSE = 1.0
 
+KILL_AFTER_GRACE = AFTER_GRACE + 1
+"""Seconds beyond the grace period until the parent kills a worker; a worker ends itself before."""
 
-async def supervise(
-    command: Sequence[str], workers: int, grace: float, forwards_hangup: bool = False
-) -> int:
+
+async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
-    ``forwards_hangup``: the workers get each SIGHUP, too. They inherit memory in which they keep
-    rate limits together.
+    Each SIGHUP is forwarded. The workers inherit memory in which they keep rate limits together.
 
-    A worker that ends by itself is started again after a pause; one that never came up (status
-    1 within the pause) ends all.
+    A worker that ends by itself is started again after a pause. One whose first start fails (status
+    1 before it serves) ends all.
     """
-    stop = Event()
-    failed: list[int] = []
-    running: set[Process] = set()
-
-    def hang_up() -> None:
-        for process in tuple(running):
-            with suppress(ProcessLookupError):  # it has ended by itself
-                process.send_signal(signal.SIGHUP)
-
     with open_shared_memory() as memory:
+        supervisor = _Supervisor(command, memory, grace)
         async with create_task_group() as tasks:
-            tasks.start_soon(stop_on_signals, stop, grace)
-            if forwards_hangup:
-                tasks.start_soon(call_on_hangup, hang_up)
+            kill = partial(supervisor.signal, signal.SIGKILL)
+            seconds = grace + KILL_AFTER_GRACE
+            await tasks.start(stop_on_signals, supervisor.stop, seconds, kill)
+            await tasks.start(call_on_hangup, partial(supervisor.signal, signal.SIGHUP))
             async with create_task_group() as processes:
                 for number in range(workers):
-                    processes.start_soon(
-                        _keep_running, command, number, memory, stop, failed, running
-                    )
+                    processes.start_soon(supervisor.keep_running, number)
             tasks.cancel_scope.cancel()
-    return 1 if failed else 0
+    return 1 if supervisor.has_failed else 0
 
 
-async def _keep_running(
-    command: Sequence[str],
-    number: int,
-    memory: int,
-    stop: Event,
-    failed: list[int],
-    running: set[Process],
-) -> None:
-    while not stop.is_set():
-        process = await open_process(
-            [*command, "--worker", str(number), "--shared-memory", str(memory)],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stdout.fileno(),
-            stderr=sys.stderr.fileno(),
-            pass_fds=[memory],
-        )
-        running.add(process)
+class _Supervisor:
+    def __init__(self, command: Sequence[str], memory: int, grace: float) -> None:
+        self.stop = Event()
+        self.has_failed = False
+        self._command = command
+        self._memory = memory
+        self._grace = grace
+        self._running: set[Process] = set()
+        self._starting = Lock()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every worker."""
+        for process in tuple(self._running):
+            with suppress(ProcessLookupError):  # it has ended by itself
+                process.send_signal(number)
+
+    async def keep_running(self, number: int) -> None:
+        has_served = False
+        while not self.stop.is_set():
+            ours, theirs = socket.socketpair()
+            with ours:
+                with theirs:
+                    process = await self._start(number, theirs.fileno())
+                status = await self._wait_end(process, number, ours)
+                has_served = has_served or _has_written(ours)
+            if self.stop.is_set() or (status == 1 and not has_served):
+                self.has_failed = self.has_failed or status != 0
+                self.stop.set()
+                return
+            level = logging.ERROR if status else logging.INFO
+            log.log(level, "worker %d ended with status %d: starting it again", number, status)
+            with move_on_after(RESTART_PAUSE):
+                await self.stop.wait()
+
+    async def _start(self, number: int, parent: int) -> Process:
+        command = [*self._command, "--worker", str(number)]
+        async with self._starting:  # the mask of signals is one for all
+            with delayed_signals():
+                return await open_process(
+                    [*command, "--parent", str(parent), "--shared-memory", str(self._memory)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=sys.stdout.fileno(),
+                    stderr=sys.stderr.fileno(),
+                    pass_fds=[parent, self._memory],
+                )
+
+    async def _wait_end(self, process: Process, number: int, ours: socket.socket) -> int:
+        self._running.add(process)
         async with create_task_group() as tasks:
-            tasks.start_soon(_forward_stop, process, stop)
+            tasks.start_soon(self._end, process, number, ours)
             status = await process.wait()
             tasks.cancel_scope.cancel()
-        running.discard(process)
-        if stop.is_set():
-            # One that had not yet begun to listen to signals has ended as it was told, too.
-            failed.extend([status] if status not in (0, -signal.SIGTERM) else [])
-            return
-        log.error("worker %d ended with status %s", number, status)
-        if status == 1:
-            failed.append(status)
-            stop.set()
-            return
-        await sleep(RESTART_PAUSE)
+        self._running.discard(process)
+        return status
+
+    async def _end(self, process: Process, number: int, ours: socket.socket) -> None:
+        await self.stop.wait()
+        ours.shutdown(socket.SHUT_WR)
+        await sleep(self._grace + KILL_AFTER_GRACE)
+        log.error("worker %d did not stop in time: killed", number)
+        process.kill()
 
 
-async def _forward_stop(process: Process, stop: Event) -> None:
-    await stop.wait()
-    if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
+def _has_written(ours: socket.socket) -> bool:
+    try:
+        return bool(ours.recv(1, socket.MSG_DONTWAIT))
+    except BlockingIOError:  # a child of the worker has its end
+        return False
+
+
+def say_serving(parent: int) -> None:
+    """Of a worker: its next end is no failed start."""
+    with suppress(BrokenPipeError):  # the parent has ended
+        os.write(parent, b"1")
+
+
+async def stop_with_parent(parent: int, stop: Event, grace: float) -> None:
+    """Of a worker: set ``stop`` when the parent's end closes; end when the event loop hangs, too.
+
+    ``parent``: descriptor of the worker's end.
+    """
+    threading.Thread(target=_end_with_parent, args=(parent, grace), daemon=True).start()
+    await wait_readable(parent)
+    if not stop.is_set():
+        log.info("the parent process stops or has ended: stopping")
+        stop.set()
+
+
+def _end_with_parent(parent: int, grace: float) -> None:
+    os.read(parent, 1)
+    time.sleep(grace + AFTER_GRACE)
+    end_late()

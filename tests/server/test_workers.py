@@ -1,31 +1,87 @@
-"""Workers that end while they are told to stop."""
+"""How a parent treats its workers. These are programs of a few lines."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
 SUPERVISE = """
 import sys, anyio
-from gateway.server.workers import supervise
-sys.exit(anyio.run(supervise, [sys.executable, "-c", sys.argv[1]], 2, 1.0))
+from gateway.server import workers
+workers.KILL_AFTER_GRACE = 0
+workers.RESTART_PAUSE = 0
+sys.exit(anyio.run(workers.supervise, [sys.executable, "-c", sys.argv[1]], 2, 0.1))
 """
-DEAF = "import os, time; os.write(1, b'up\\n'); time.sleep(60)"
-FAILING = (
-    "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3));"
-    "os.write(1, b'up\\n'); time.sleep(60)"
-)
+WORKER = """
+import os, signal, sys, time
+parent = int(sys.argv[sys.argv.index("--parent") + 1])
+def say(text):
+    os.write(1, text.encode() + b"\\n")
+"""
+PATIENT = WORKER + "say('up'); os.read(parent, 1); say('told')"
+"""Ends when the parent's end is closed."""
+FAILING = PATIENT + "; sys.exit(3)"
+DEAF = WORKER + "say('up'); time.sleep(60)"
+UNABLE = WORKER + "say('up'); sys.exit(1)"
+CRASHING = WORKER + "os.write(parent, b'1'); say('up'); sys.exit(1)"
 
 
-@pytest.mark.parametrize(("worker", "expected"), [(DEAF, 0), (FAILING, 1)])
-def test_a_stop_is_clean_unless_a_worker_fails_at_it(worker: str, expected: int) -> None:
-    """Who is still starting does not listen to signals yet."""
+@contextmanager
+def supervised(worker: str) -> Generator[subprocess.Popen[str]]:
+    """The parent of two such workers; they write a line when they are up."""
     command = [sys.executable, "-c", SUPERVISE, worker]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        for _ in range(2):
-            assert process.stdout.readline() == b"up\n"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert lines(process, 2) == ["up"] * 2
+            yield process
+        finally:
+            process.kill()
+
+
+def lines(process: subprocess.Popen[str], number: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().strip() for _ in range(number)]
+
+
+@pytest.mark.parametrize(("worker", "expected"), [(PATIENT, 0), (FAILING, 1)])
+def test_a_stop_is_clean_unless_a_worker_fails_at_it(worker: str, expected: int) -> None:
+    with supervised(worker) as process:
         process.terminate()
+        assert lines(process, 2) == ["told"] * 2
         assert process.wait(20) == expected
+
+
+def test_a_worker_that_does_not_stop_in_time_is_killed() -> None:
+    with supervised(DEAF) as process:
+        process.terminate()
+        assert process.wait(20) == 1
+        assert lines(process, 1) == [""]  # the last process that could write has ended
+
+
+def test_workers_that_cannot_start_end_all() -> None:
+    with supervised(UNABLE) as process:
+        assert process.wait(20) == 1
+
+
+def test_a_worker_that_has_served_is_started_again_whatever_its_status_was() -> None:
+    with supervised(CRASHING) as process:
+        assert lines(process, 6) == ["up"] * 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+def test_workers_are_told_when_the_parent_ends_whatever_ended_it(number: signal.Signals) -> None:
+    with supervised(PATIENT) as process:
+        process.send_signal(number)
+        assert lines(process, 3) == ["told", "told", ""]
+
+
+def test_signals_wait_until_a_worker_handles_them() -> None:
+    mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [])"
+    held = "{signal.SIGHUP, signal.SIGINT, signal.SIGTERM}"
+    with supervised(WORKER + f"say('up' if {mask} == {held} else 'open'); os.read(parent, 1)"):
+        pass
