@@ -42,6 +42,9 @@ GC_THRESHOLD = 5_000
 """So many more objects have come into being than have gone when the youngest are looked through.
 Everybody waits for that: 1-2 ms for so many. What requests in flight hold is less."""
 
+INTERRUPTED = 130
+"""A shell's status for a process that SIGINT has ended."""
+
 MANAGEMENT_GRACE = 1.0
 """Seconds. The management port answers until all else has ended: this comes behind the grace
 period."""
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
     except GatewayError as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:  # before anything is served
+        return INTERRUPTED
     return 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,8 @@ from itertools import count
 from pathlib import Path
 
 import anyio
-from anyio import Event, sleep, to_thread
+from anyio import TASK_STATUS_IGNORED, Event, open_signal_receiver, sleep, to_thread
+from anyio.abc import TaskStatus
 
 from .amqp.samples import open_publisher
 from .broker import open_broker
@@ -21,20 +23,21 @@ from .config.structs import Service
 from .errors import GatewayError
 from .server.serve import serve
 from .server.settings import serve_settings
-from .server.signals import stop_on_signals
 from .service import Gateway, open_gateway
 from .tasks import open_tasks
 
-CONFIG = Path(__file__).parent.parent / "configs" / "demo.json"
+CONFIG = Path(__file__).with_name("demo.json")
 AT_START = 5
 """Messages in each queue before the first request."""
 
 
 def run_demo(url: str | None, port: int, *, is_once: bool = False) -> int:
-    """Serve ``configs/demo.json`` on the broker at ``url``, or on a private one, until Ctrl-C.
+    """Serve ``demo.json`` on the broker at ``url``, or on a private one, until Ctrl-C.
 
     ``is_once``: end after one request to each endpoint; the exit status is 1 when one failed.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the broker must end, too
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         if url is None:
             print("starting a private RabbitMQ ...", flush=True)
@@ -48,7 +51,7 @@ async def _run(url: str, port: int, is_once: bool) -> int:
     settings = serve_settings(loaded.service)
     stop, serving = Event(), Event()
     async with open_tasks() as tasks:
-        tasks.start_soon(stop_on_signals, stop, settings.grace)
+        await tasks.start(_stop_on_signals, stop)
         async with open_gateway(loaded) as gateway:
             async with open_tasks() as running:
                 running.start_soon(_serve, gateway, stop, serving)
@@ -57,6 +60,15 @@ async def _run(url: str, port: int, is_once: bool) -> int:
                 stop.set()
         tasks.cancel_scope.cancel()
     return 0 if is_fine else 1
+
+
+async def _stop_on_signals(
+    stop: Event, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+) -> None:
+    with open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            stop.set()
 
 
 async def _serve(gateway: Gateway, stop: Event, serving: Event) -> None:
