@@ -48,7 +48,6 @@ def run_demo(url: str | None, port: int, *, is_once: bool = False) -> int:
 
 async def _run(url: str, port: int, is_once: bool) -> int:
     loaded = load(CONFIG, CATALOG, {**os.environ, "KRAKEND_PORT": str(port)})
-    settings = serve_settings(loaded.service)
     stop, serving = Event(), Event()
     async with open_tasks() as tasks:
         await tasks.start(_stop_on_signals, stop)
