@@ -20,11 +20,17 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.timeout(180)  # it builds, installs and starts things
 
 
-def run(*command: str | Path, folder: Path) -> str:
+def run(*command: object, folder: Path) -> str:
     """The output. Nothing of this process' environment leads to the sources."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120, check=False
+        [str(word) for word in command],
+        cwd=folder,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
