@@ -78,7 +78,7 @@ class Publication(Struct, eq=False):
 
 
 class Window:
-    """Bounds the messages that are written to one broker and not confirmed yet.
+    """Bounds the messages that are written to one exchange and not confirmed yet.
 
     Who finds it full is called, in turn, when a place is free.
     """

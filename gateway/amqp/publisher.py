@@ -63,11 +63,12 @@ def publisher_key(settings: ProducerSettings) -> tuple[object, ...]:
 
 
 class PublishLink(Link):
-    """A link with its window: publishers share the connection and the bound on messages."""
+    """A link by which publishers share the connection. Each may have ``max_unconfirmed`` messages
+    in flight: a queue that does not confirm uses up the window of its own exchange."""
 
     def __init__(self, urls: tuple[BrokerUrl, ...], side: AsyncioSide, limit: int) -> None:
         super().__init__(urls, "publish", side)
-        self.window = Window(limit)
+        self.max_unconfirmed = limit
 
 
 class Publisher(ChannelTenant):
@@ -89,7 +90,7 @@ class Publisher(ChannelTenant):
         self._settled: deque[tuple[Publication, Outcome]] = deque()
         self._is_posted = False
         # The asyncio side.
-        exchange, window = self._exchange, link.window
+        exchange, window = self._exchange, Window(link.max_unconfirmed)
         self._main = ConfirmChannel(exchange, window, self._settle, self._ask_for_channel)
         self._quarantine = Quarantine(
             exchange, window, self._settle, self._ask_for_channel, self._took

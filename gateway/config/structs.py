@@ -215,7 +215,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     ``/metrics`` are served instead of the public port; ``management_tls``: under the service's
     ``tls``. ``http2``: it has to be spoken, so another server serves. ``http3``: it is spoken, too,
     over UDP. ``buffer_bytes``: the bound of one subscription's buffer. ``max_unconfirmed``:
-    messages that are written to one broker and not confirmed yet; further ones wait.
+    messages that are written to one exchange and not confirmed yet; further ones wait.
     ``max_answer_bytes``: the largest answer of an HTTP backend. ``ignore_plugins``: Go plugins
     without which the configuration may run.
     """
