@@ -118,10 +118,22 @@ class ConfirmChannel:
         was_written, publication.is_written = publication.is_written, True
         if publication.is_over:
             return True
-        frames = self._frames(publication)
-        if frames is None:
-            self._settle(publication, Outcome.REFUSED)
-            return True
+        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
+            # The broker would end the connection.
+            why = f"its properties are larger than a frame ({self._frame_max} bytes)"
+            return self._fail(publication, why)
+        try:
+            frames = wire.publish_content(
+                self._channel,
+                self._methods.get((publication.routing_key, is_mandatory))
+                or self._method(publication.routing_key, is_mandatory),
+                publication.properties,
+                publication.body,
+                self._frame_max,
+            )
+        except Exception:  # of this message alone: the others on the channel go on
+            log.exception("while writing a message")
+            return self._fail(publication, "internal error")
         if not self._window.take(self._pump):
             publication.is_written = was_written
             return False
@@ -135,25 +147,11 @@ class ConfirmChannel:
             tap.write_large(frames)
         return True
 
-    def _frames(self, publication: Publication) -> bytes | list[bytes | memoryview] | None:
-        """None for what cannot be written: its ``reason`` says why."""
-        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
-            # The broker would end the connection.
-            publication.reason = f"its properties are larger than a frame ({self._frame_max} bytes)"
-            return None
-        key = publication.routing_key, publication.is_mandatory
-        try:
-            return wire.publish_content(
-                self._channel,
-                self._methods.get(key) or self._method(*key),
-                publication.properties,
-                publication.body,
-                self._frame_max,
-            )
-        except Exception:  # of this message alone: the others on the channel go on
-            log.exception("while writing a message")
-            publication.reason = "internal error"
-            return None
+    def _fail(self, publication: Publication, reason: str) -> bool:
+        """It cannot be written; what :meth:`_write` returns."""
+        publication.reason = reason
+        self._settle(publication, Outcome.REFUSED)
+        return True
 
     def _method(self, routing_key: bytes, is_mandatory: bool) -> bytes:
         if len(self._methods) >= MAX_METHODS:

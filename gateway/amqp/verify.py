@@ -66,20 +66,20 @@ REPLICATED = ("quorum", "stream")
 def verify_consumer(settings: ConsumerSettings) -> Problems:
     yield from _verify_source(settings)
     for place, routing_key in enumerate(settings.routing_key):
-        yield from _short_string(f"routing_key[{place}]", routing_key)
+        yield from verify_name(f"routing_key[{place}]", routing_key)
     yield from _within("on_empty.status", settings.on_empty.status, range(200, 600))
 
 
 def verify_agent(settings: AgentSettings) -> Problems:
     yield from _verify_source(settings)
     if settings.dead_letter is not None:
-        yield from _short_string("dead_letter.exchange", settings.dead_letter.exchange)
-        yield from _short_string("dead_letter.routing_key", settings.dead_letter.routing_key)
+        yield from verify_name("dead_letter.exchange", settings.dead_letter.exchange)
+        yield from verify_name("dead_letter.routing_key", settings.dead_letter.routing_key)
 
 
 def _verify_source(settings: ConsumerSettings | AgentSettings) -> Problems:
     yield from _verify_declared(settings)
-    yield from _short_string("consumer_tag", settings.consumer_tag)
+    yield from verify_name("consumer_tag", settings.consumer_tag)
     if settings.priority is not None:
         yield from _within("priority", settings.priority, LONG)
 
@@ -87,7 +87,7 @@ def _verify_source(settings: ConsumerSettings | AgentSettings) -> Problems:
 def verify_producer(settings: ProducerSettings) -> Problems:
     yield from _verify_declared(settings)
     if settings.static_routing_key:
-        yield from _short_string("routing_key", settings.routing_key)
+        yield from verify_name("routing_key", settings.routing_key)
     yield from _within("delivery_mode", settings.delivery_mode, range(3))
     yield from _within("status", settings.status, range(200, 600))
     if settings.response not in RESPONSES:
@@ -96,7 +96,7 @@ def verify_producer(settings: ProducerSettings) -> Problems:
 
 def _verify_declared(settings: Settings) -> Problems:
     for key in ("name", "exchange", "exchange_type"):
-        yield from _short_string(key, getattr(settings, key))
+        yield from verify_name(key, getattr(settings, key))
     kind = settings.exchange_type
     if kind not in EXCHANGE_TYPES and not kind.startswith("x-"):
         yield "exchange_type", f'{unknown(kind, EXCHANGE_TYPES)}, and plugins\' ("x-...")'
@@ -121,7 +121,8 @@ def _replicated(settings: Settings) -> Problems:
             yield key, f"expected false: RabbitMQ refuses a {kind} queue with it"
 
 
-def _short_string(key: str, text: str) -> Problems:
+def verify_name(key: str, text: str) -> Problems:
+    """A name, a routing key, a tag: a short string of AMQP."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

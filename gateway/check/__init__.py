@@ -19,6 +19,7 @@ from .auth import check_auth, check_clients, check_plugins, check_revoker
 from .breaker import check_breaker
 from .cache import check_cache
 from .consumer import check_consumer
+from .declarations import check_declarations
 from .gateway import check_gateway
 from .hosts import check_hosts
 from .lua import check_lua
@@ -88,6 +89,7 @@ def check(service: Service) -> Iterator[Finding]:
             yield from _check_backend(backend, endpoint, f"{path}.backend[{number}]")
     for place, agent in enumerate(service.async_agent):
         yield from _check_agent(agent, f"$.async_agent[{place}]")
+    yield from check_declarations(service)
 
 
 def _check_agent(agent: Agent, path: str) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..amqp.settings import AgentSettings
+from ..amqp.verify import verify_name
 from ..config.findings import Finding
 from ..config.structs import Agent
 from .hosts import check_broker
@@ -18,6 +19,8 @@ def check_agent(agent: Agent, path: str) -> Iterator[Finding]:
     if not isinstance(settings, AgentSettings):
         return
     where = f'{path}.extra_config["{NAMESPACE}"]'
+    for key, text in verify_name("topic", agent.consumer.topic):
+        yield Finding(f"{path}.consumer.{key}", "error", text)
     yield from check_broker(settings.host, f"{where}.host")
     for text in _of_settings(settings):
         yield Finding(where, "warning", text)

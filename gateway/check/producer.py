@@ -20,6 +20,7 @@ KEYS = (
     "type_key",
     "app_id_key",
 )
+_PLACEHOLDER = re.compile(r"\{[^{}]+\}")
 _FROM_ELSEWHERE = re.compile(r"\{?((query|header|JWT)\.|[Rr]esp\d+_)")
 
 
@@ -52,7 +53,16 @@ def _hash_key(settings: ProducerSettings) -> str | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (_immediate, _exclusive, _transient, _hash_key)
+def _static_placeholder(settings: ProducerSettings) -> str | None:
+    if settings.static_routing_key and _PLACEHOLDER.search(settings.routing_key):
+        return (
+            f'routing_key "{settings.routing_key}" is sent as it is: static_routing_key is true, '
+            "so its braces are no placeholder"
+        )
+    return None
+
+
+RULES: tuple[Rule, ...] = (_immediate, _exclusive, _transient, _hash_key, _static_placeholder)
 
 
 def check_producer(settings: ProducerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:

@@ -94,6 +94,7 @@ def test_a_good_producer_has_no_remarks() -> None:
         ({"durable": False, "delivery_mode": 2}, "not durable"),
         ({"delivery_mode": 1}, "not persistent"),
         ({"routing_key": "#", "static_routing_key": False}, "documentation"),
+        ({"routing_key": "{id}"}, "its braces are no placeholder"),
         ({"routing_key": "route", "static_routing_key": False}, "no parameter {route}"),
         ({"exp_key": "Ttl"}, "no parameter {Ttl}"),
         ({"calls": True}, "counts as 1"),
@@ -139,6 +140,18 @@ def test_a_good_agent_has_no_remarks() -> None:
 )
 def test_a_trap_of_agents_is_remarked_on(settings: dict[str, Any], word: str) -> None:
     assert word in remarks_on_agent(**settings)
+
+
+def test_the_topic_of_an_agent_is_a_routing_key_of_255_bytes_at_most() -> None:
+    source = {"host": "amqp://broker", "name": "q", "exchange": "ex", "durable": True}
+    agent = {
+        "consumer": {"topic": "x" * 256},
+        "backend": [{"host": ["http://service"]}],
+        "extra_config": {"async/amqp": source},
+    }
+    found = [*check(load({"version": 3, "async_agent": [agent]}, CATALOG, {}).service)]
+    (error,) = (each for each in found if each.severity == "error")
+    assert error.path == "$.async_agent[0].consumer.topic"
 
 
 def test_the_broker_of_an_agent_may_have_its_password_from_the_environment() -> None:

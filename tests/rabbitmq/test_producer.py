@@ -262,6 +262,23 @@ async def test_an_exchange_that_cannot_be_hurts_no_other(side: AsyncioSide, vhos
     assert await side.run(drain, vhost_url, "q") == [b"x"] * 5
 
 
+@pytest.mark.parametrize("contradiction", [{"durable": False}, {"exchange_type": "direct"}])
+async def test_a_producer_that_declares_the_exchange_otherwise_hurts_no_other(
+    side: AsyncioSide, vhost_url: str, contradiction: dict[str, Any]
+) -> None:
+    good = post("/good", producer(vhost_url, "ex"), timeout="10s")
+    async with gateway_for(good):
+        """The exchange is there."""
+    bad = post("/bad", producer(vhost_url, "ex", **contradiction), timeout="500ms")
+    told = {"router": {"return_error_msg": True}}
+    async with open_gateway(configuration(bad, good, extra_config=told)) as gateway:
+        reply = await ask(gateway.asgi, "POST", "/bad", b"x")
+        assert reply.status == 503
+        assert b"inequivalent arg" in reply.body
+        assert (await ask(gateway.asgi, "POST", "/good", b"x")).status == 200
+    assert await side.run(drain, vhost_url, "q") == [b"x"]
+
+
 class Leaving(Client):
     """Goes away behind its body."""
 
