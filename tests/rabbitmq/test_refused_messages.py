@@ -41,7 +41,11 @@ def binding(url: str) -> dict[str, Any]:
 
 @contextmanager
 def max_message_size(broker: Broker, size: int) -> Generator[None]:
-    set_size = "application:set_env(rabbit, max_message_size, {})."
+    # RabbitMQ 3 reads it in the first place, 4 in the second one.
+    set_size = (
+        "application:set_env(rabbit, max_message_size, {0}), "
+        "persistent_term:put(max_message_size, {0})."
+    )
     broker.ctl("eval", set_size.format(size))
     try:
         yield
