@@ -145,7 +145,8 @@ class Redirecting:
             try:
                 if isinstance(result, HelperFailure):
                     raise BackendFailure(str(result))
-                arrive(unpacked(answer, *result, limit))
+                body, is_whole = result
+                arrive(unpacked(answer, body, is_whole, limit))
             except BackendFailure as error:
                 arrive(error)
 
