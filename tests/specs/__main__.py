@@ -32,7 +32,7 @@ FEEDS = "http://showrss.info/"
 """A service of the internet: ours answers in its place."""
 GO_CLIENT = {"User-Agent": "Go-http-client/1.1", "Accept-Encoding": "gzip"}
 MAX_REDIRECTS = 10
-SECONDS = 20
+SECONDS = 60
 
 _PRODUCT = re.compile(r"KrakenD Version [\w.\-]+")
 _VERSION = re.compile(r'"Version [\w.\-]+"')

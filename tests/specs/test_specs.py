@@ -70,6 +70,7 @@ def test_each_spec_of_a_clone_is_asked_and_counted(
     backend = {"host": ["http://127.0.0.1:8081"], "url_pattern": "/param_forwarding/x"}
     config = {
         "version": 3,
+        "timeout": "60s",
         "port": 8080,
         "endpoints": [{"endpoint": "/echo", "backend": [backend]}],
     }

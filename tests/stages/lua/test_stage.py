@@ -43,7 +43,7 @@ def configuration(
     root = changes.pop("root", {})
     return {
         "version": 3,
-        "timeout": "5s",
+        "timeout": "60s",
         "extra_config": {"router": {"return_error_msg": True}, **root},
         "endpoints": [
             {
