@@ -36,6 +36,10 @@ UNLISTED = ("Content-Type",)
 """What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
 
 CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
+MAX_PROXIES = 100
+"""Addresses of a list that are looked at, from its end."""
+LONGEST_ADDRESS = 45
+"""Characters of an IP address: of IPv6, with IPv4 inside."""
 EVERYBODY = ("0.0.0.0/0", "::/0")
 
 
@@ -76,8 +80,8 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
             if name == b"host":
                 host = header[1]
             elif name in ALWAYS:
-                if name == b"user-agent" and (forwards_all or name in listed):
-                    user_agent = header[1]
+                if name == b"user-agent" and not user_agent and (forwards_all or name in listed):
+                    user_agent = header[1]  # the first, as in KrakenD
             elif forwards_all or name in listed:
                 headers.append(header)
         if request.origin is None:  # messages of agents have no client
@@ -259,8 +263,11 @@ def _mapped(address: str) -> str:
 
 
 def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool]) -> str | None:
-    """The last address of the list that is no trusted proxy, or the first one."""
-    parts = value.split(",")
+    """The last address of the list that is no trusted proxy, or the first one.
+
+    None as well when the last MAX_PROXIES are trusted and there are more: so many proxies are none.
+    """
+    parts = value.rsplit(",", MAX_PROXIES)
     for place in reversed(range(len(parts))):
         text = parts[place].strip()
         address = _address(text)
@@ -273,7 +280,7 @@ def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool])
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """None for what is no address to Go: one with a zone is none."""
-    if "%" in text:
+    if "%" in text or len(text) > LONGEST_ADDRESS:
         return None
     try:
         address = ip_address(text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from gateway.about import USER_AGENT
 from gateway.config.structs import Backend, Endpoint, RouterSettings, Service
 from gateway.forwarding import (
+    MAX_PROXIES,
     build_client_address,
     build_connection_guard,
     build_forward_headers,
@@ -84,6 +87,11 @@ def test_via_is_the_clients_unless_its_user_agent_is_forwarded() -> None:
     assert [value for name, value in told if name == via[0]] == [USER_AGENT]
 
 
+def test_of_several_user_agents_the_first_counts() -> None:
+    told = forwarded([(b"user-agent", b"curl"), (b"user-agent", b"other")], ("User-Agent",))
+    assert [value for name, value in told if name == b"user-agent"] == [b"curl"]
+
+
 def address(headers: Pairs, remote: str = "192.0.2.7", **settings: object) -> str:
     router = RouterSettings(**settings)  # type: ignore[arg-type]
     client_address = build_client_address(Service(extra_config={"router": router}))
@@ -118,3 +126,22 @@ def test_who_is_no_trusted_proxy_is_not_believed() -> None:
     assert address(told, "203.0.113.1", trusted_proxies=PROXIES) == "203.0.113.1"
     assert address(told, "203.0.113.1", forwarded_by_client_ip=False) == "203.0.113.1"
     assert address(told, "203.0.113.1") == "1.2.3.4"
+
+
+def test_only_so_many_addresses_of_a_list_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    def ip_address(text: str) -> object:
+        looked_at.append(text)
+        return ipaddress.ip_address(text)
+
+    monkeypatch.setattr("gateway.forwarding.ip_address", ip_address)
+    assert address([(FOR, b"1.2.3.4" + b", 10.0.0.1" * MAX_PROXIES)]) == "1.2.3.4"
+    looked_at.clear()
+    assert address([(FOR, b"1.2.3.4, " * 100_000 + b"10.0.0.1")]) == "192.0.2.7"
+    assert len(looked_at) <= MAX_PROXIES + 1
+    assert (
+        address([(FOR, b"6.6.6.6," * 100_000 + b"1.2.3.4")], trusted_proxies=PROXIES) == "1.2.3.4"
+    )
+    assert address([(FOR, b":" * 1_000_000)]) == "192.0.2.7"
+    assert max(map(len, looked_at)) < 50

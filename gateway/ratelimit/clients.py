@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import TypeAlias
 
 from ..config.structs import Service
-from ..forwarding import build_client_address
+from ..forwarding import LONGEST_ADDRESS, build_client_address
 from ..proxy import Request
 
 NameClient: TypeAlias = Callable[[Request], str]
@@ -95,6 +95,8 @@ def _address(text: str) -> str:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
+    if len(text) > LONGEST_ADDRESS:
+        return ""
     try:
         return str(ip_address(text))
     except ValueError:
