@@ -11,6 +11,7 @@ WHERE = "$.extra_config.gateway"
 MORE_THAN_0 = (
     *("header_timeout", "body_timeout", "answer_timeout", "idle_timeout"),
     *("max_connections", "max_requests", "buffer_bytes", "max_unconfirmed", "max_answer_bytes"),
+    *("max_unsent_bytes", "max_connection_unsent_bytes"),
 )
 
 

@@ -217,7 +217,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     over UDP. ``buffer_bytes``: the bound of one subscription's buffer. ``max_unconfirmed``:
     messages that are written to one exchange and not confirmed yet; further ones wait.
     ``max_answer_bytes``: the largest answer of an HTTP backend. ``ignore_plugins``: Go plugins
-    without which the configuration may run.
+    without which the configuration may run. ``max_unsent_bytes``: of answers that clients have
+    not taken yet, in one process; ``max_connection_unsent_bytes``: of one connection of HTTP/2 or
+    HTTP/3, beyond which its further requests wait.
     """
 
     krakend_statuses: bool = False
@@ -228,6 +230,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     idle_timeout: Seconds = 75.0
     max_connections: int = 10_000
     max_requests: int = 5_000
+    max_unsent_bytes: int = 256 * 1024 * 1024
+    max_connection_unsent_bytes: int = 16 * 1024 * 1024
     management_port: int | None = None
     management_tls: bool = False
     http2: bool = False

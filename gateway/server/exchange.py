@@ -23,6 +23,9 @@ log = get_logger("gateway.server")
 STATUS_LINES = STATUS_LINE | {status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)}
 """Backends answer with statuses beyond HTTP's, too."""
 
+LARGEST_BURST = 1024 * 1024
+"""Bytes that are collected in one turn of the loop."""
+
 FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
 
 
@@ -35,6 +38,7 @@ class Burst:
 
     def __init__(self) -> None:
         self._pending: list[tuple[asyncio.Transport, bytes]] = []
+        self._size = 0
         self._defaults: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
 
@@ -46,11 +50,15 @@ class Burst:
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         self._pending.append((transport, data))
-        if len(self._pending) == 1:
+        self._size += len(data)
+        if self._size > LARGEST_BURST:  # what waits is counted when transports have it
+            self._flush()
+        elif len(self._pending) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
+        self._size = 0
         for transport, data in pending:
             if not transport.is_closing():  # uvloop raises, and the others would get nothing
                 transport.write(data)
@@ -69,6 +77,8 @@ class Connection(Protocol):
     def default_headers(self) -> list[tuple[bytes, bytes]]: ...
 
     def on_response_complete(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
 
 class Exchange:
@@ -113,7 +123,7 @@ class Exchange:
         self.is_head = is_head
         self.transport = connection.transport
         self.keep_alive = keep_alive
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_started = False
@@ -133,7 +143,12 @@ class Exchange:
 
     def take_body(self, body: bytes) -> None:
         """A piece of the request's body."""
-        self.body = self.body + body if self.body else body
+        if not self.body:
+            self.body = body
+        elif isinstance(self.body, bytearray):
+            self.body += body
+        else:  # a sum of bytes would copy all of it for each piece
+            self.body = bytearray(self.body) + body
         if len(self.body) > HIGH_WATER_LIMIT:
             self._connection.flow.pause_reading()
         self.wake()
@@ -166,7 +181,7 @@ class Exchange:
         if self.more_body or self.disconnected:
             return None
         body, self.body = self.body, b""
-        return body
+        return bytes(body)  # no copy of what has come in one piece
 
     async def left(self) -> bool:
         """Wait until every byte has left the process; False when the client has gone."""
@@ -222,7 +237,7 @@ class Exchange:
             self._expects_continue = False
         if not self.disconnected and not self.response_complete:
             if self.more_body:
-                connection.flow.resume_reading()
+                connection.resume_reading()
             if not self._is_awake:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
@@ -231,7 +246,7 @@ class Exchange:
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
     def send_whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Head and body of the answer in one call (see :func:`gateway.asgi.send_answer`).

@@ -12,12 +12,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from anyio import move_on_after, sleep
+from anyio import sleep
 
+from ..asgi import Message, Receive
 from ..errors import AnswerBroken
 from ..logs import get_logger
+from .hypercorn_inside import Http2
 from .peer import Peer
+from .request_head import MAX_TARGET, has_many_parts, refusal
 from .settings import Limits
+from .unsent import Unsent
 
 log = get_logger("gateway.server")
 
@@ -37,16 +41,72 @@ class HypercornConnection:
     keeps_body_time = False
 
     def __init__(
-        self, server: Any, stream: Any, receive: Any, answer_time: float, ends_with_client: bool
+        self, server: Any, receive: Receive, send: Any, ends_with_client: bool, unsent: Unsent
     ) -> None:
+        stream = send.__self__
         self._server = server
         self._stream = stream
         self._ends_with_client = ends_with_client
+        protocol = stream.send.__self__
+        self._http2 = protocol if isinstance(protocol, Http2) else None
         # HTTP/2: what the client does not let us send yet, by stream.
-        self._buffers = getattr(stream.send.__self__, "stream_buffers", {})
+        self._buffers = getattr(protocol, "stream_buffers", {})
         self._receive = receive
-        self._answer_time = answer_time
+        self._send = send
+        self._all_unsent = unsent
+        self._size = 0
         self.is_gone = False
+
+    # What the client has not taken.
+
+    async def has_room(self) -> bool:
+        """Wait until what it has asked for before is taken; False when it goes meanwhile."""
+        if self._http2 is not None:
+            await self._http2.has_room()
+        return self._is_open()
+
+    async def send(self, message: Message) -> None:
+        """Send, and count what waits meanwhile. Raises OSError when the client is cut off."""
+        if self.is_gone:
+            raise ConnectionAbortedError("the client does not read its answer")
+        self._wait(len(message.get("body", b"")))
+        await self._send(message)
+        self._wait(self._unsent())
+
+    async def end(self) -> None:
+        """The answer is complete."""
+        with suppress(OSError):  # the client has gone
+            await self._send(END)
+
+    def break_off(self) -> None:
+        """End a stream of HTTP/2: hypercorn would leave its client waiting for the rest."""
+        if self._http2 is not None:
+            self._http2.reset(self._stream.stream_id)
+
+    def release(self) -> None:
+        """Nothing of the answer waits any more, whatever became of it."""
+        self._wait(0)
+
+    def _wait(self, size: int) -> None:
+        if self._http2 is not None:
+            self._http2.wait(size - self._size)
+        self._size = size
+        self._all_unsent.wait(self, size)
+
+    def unsent(self) -> int:
+        """Trio shows nothing of what is on its way."""
+        is_shown = self._http2 is not None or self._transports()
+        return self._unsent() if is_shown else self._size
+
+    def cut_off(self) -> None:
+        """The connection, or of HTTP/2 the stream: others may belong to others behind a proxy."""
+        self.is_gone = True
+        if self._http2 is not None:
+            self._http2.reset(self._stream.stream_id)
+        elif transports := self._transports():
+            transports[0].abort()
+        else:
+            self._socket().close()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
         return partial(self._wait_gone, callback)
@@ -62,13 +122,9 @@ class HypercornConnection:
         return None
 
     async def left(self) -> bool:
-        with move_on_after(self._answer_time):
-            while self._unsent():
-                await sleep(BUFFER_CHECK)
-        if self._unsent():
-            await self._abort()
-            return False
-        return self._is_open() and await self._peer().has_taken_all()
+        while self._unsent() and not self.is_gone:  # cut_off() says when that takes too long
+            await sleep(BUFFER_CHECK)
+        return not self.is_gone and self._is_open() and await self._peer().has_taken_all()
 
     def _unsent(self) -> int:
         """Bytes of the answer that the kernel has not got; 0 when nobody waits for them."""
@@ -102,20 +158,14 @@ class HypercornConnection:
     def _peer(self) -> Peer:
         return Peer(self._socket().fileno(), self._is_open)
 
-    async def _abort(self) -> None:
-        if transports := self._transports():
-            transports[0].abort()
-        else:
-            await self._server.stream.aclose()
 
-
-def adapt(app: Any, limits: Limits) -> Any:
+def adapt(app: Any, limits: Limits, unsent: Unsent) -> Any:
     """``app`` with the extension, and with limits on headers and on announced bodies."""
 
     async def adapted(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
-        elif status := _refusal(scope["headers"], limits):
+        elif status := _refusal(scope, limits):
             # HTTP/2 has no such header, and refuses it.
             close = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
             headers = [(b"content-length", b"0"), *close]
@@ -124,20 +174,16 @@ def adapt(app: Any, limits: Limits) -> Any:
         elif (server := _server(send)) is None:
             await app(scope, receive, send)
         else:
-            connection = HypercornConnection(
-                server,
-                send.__self__,
-                receive,
-                limits.answer_time,
-                scope["scheme"] == "https" or not scope["http_version"].startswith("1"),
-            )
+            ends = scope["scheme"] == "https" or not scope["http_version"].startswith("1")
+            connection = HypercornConnection(server, receive, send, ends, unsent)
             scope["extensions"]["gateway.connection"] = connection
-            await _answer(app, scope, receive, send)
+            if await connection.has_room():
+                await _answer(app, scope, receive, connection)
 
     return adapted
 
 
-async def _answer(app: Any, scope: Any, receive: Any, send: Any) -> None:
+async def _answer(app: Any, scope: Any, receive: Any, connection: HypercornConnection) -> None:
     """The end of the answer is said last: hypercorn may close the connection with it, and on a
     closed one nothing can be seen any more."""
     is_ended = False
@@ -147,27 +193,19 @@ async def _answer(app: Any, scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             is_ended = True
             message = {**message, "more_body": True}
-        await send(message)
+        await connection.send(message)
 
     try:
         await app(scope, receive, send_all_but_the_end)
+        if is_ended:
+            await connection.end()
     except AnswerBroken as error:  # without an end hypercorn cuts a connection of HTTP/1
         log.debug("%s", error)
-        await _reset(send)
-    if is_ended:
-        with suppress(OSError):  # the client has gone
-            await send(END)
-
-
-async def _reset(send: Any) -> None:
-    """End a stream of HTTP/2: hypercorn would leave its client waiting for the rest."""
-    stream = getattr(send, "__self__", None)
-    protocol = getattr(getattr(stream, "send", None), "__self__", None)
-    reset_stream = getattr(getattr(protocol, "connection", None), "reset_stream", None)
-    flush = getattr(protocol, "_flush", None)
-    if stream is not None and reset_stream is not None and flush is not None:
-        reset_stream(stream.stream_id)
-        await flush()
+        connection.break_off()
+    except ConnectionAbortedError as error:
+        log.debug("%s", error)
+    finally:
+        connection.release()
 
 
 def _server(send: Any) -> Any:
@@ -178,11 +216,14 @@ def _server(send: Any) -> Any:
     return server if hasattr(server, "writer") or hasattr(server, "stream") else None
 
 
-def _refusal(headers: Any, limits: Limits) -> int:
+def _refusal(scope: Any, limits: Limits) -> int:
     """hypercorn bounds only headers that are incomplete, and no body at all."""
-    size = 0
-    for name, value in headers:
-        size += len(name) + len(value) + 4
-        if name == b"content-length" and int(value) > limits.body_bytes:
-            return 413
-    return 431 if size > limits.header_bytes else 0
+    if scope["method"] == "CONNECT":
+        return 405
+    headers, target = scope["headers"], scope["raw_path"] + scope["query_string"]
+    size = sum([len(name) + len(value) + 4 for name, value in headers])
+    if size > limits.header_bytes or len(target) > MAX_TARGET:
+        return 431
+    if has_many_parts(b"".join([target, *[value for _, value in headers]])):
+        return 431
+    return refusal(headers, scope["http_version"], limits)

@@ -14,17 +14,18 @@ from functools import partial
 from typing import Any
 
 from anyio import Event
-from hypercorn.config import Config
 from sniffio import current_async_library
 
 from ..logs import get_logger
 from ..tasks import open_tasks
 from .hypercorn_connection import adapt
+from .hypercorn_inside import EdgeConfig, install
 from .settings import ALT_SVC, ServeSettings
 from .sockets import port_of
+from .unsent import Unsent
 
 
-class OverTls(Config):
+class OverTls(EdgeConfig):
     """A configuration whose TLS is made elsewhere."""
 
     tls: ssl.SSLContext
@@ -43,9 +44,10 @@ async def serve_hypercorn(
     sockets: list[socket.socket],
     stop: Event,
     started: Callable[[], object],
+    unsent: Unsent,
 ) -> None:
     limits = settings.limits
-    config = Config()
+    config = EdgeConfig()
     if settings.tls is not None:
         config = OverTls()
         config.tls = settings.tls.context(("h2", "http/1.1"))
@@ -63,12 +65,16 @@ async def serve_hypercorn(
     config.h2_max_header_list_size = limits.header_bytes
     config.keep_alive_timeout = limits.idle_time
     config.read_timeout = None
-    adapted = adapt(app, limits)
+    config.limits = limits
+    adapted = adapt(app, limits, unsent)
     started()  # the sockets are listening
     if current_async_library() == "trio":
         from hypercorn.trio import serve as serve_with
+        from hypercorn.trio import tcp_server
     else:
         from hypercorn.asyncio import serve as serve_with  # type: ignore[assignment]
+        from hypercorn.asyncio import tcp_server  # type: ignore[no-redef]
+    install(tcp_server)
     # It cancels its own task on the way out (asyncio's task groups do): that must not be ours.
     async with open_tasks() as tasks:
         tasks.start_soon(

@@ -14,6 +14,7 @@ from ..tasks import open_tasks
 from .http3.datagrams import open_datagrams
 from .settings import ServerName, ServeSettings
 from .sockets import open_sockets
+from .unsent import Unsent
 
 
 def chosen_server(settings: ServeSettings, library: str | None = None) -> ServerName:
@@ -25,10 +26,6 @@ def chosen_server(settings: ServeSettings, library: str | None = None) -> Server
         return "uvicorn" if library == "asyncio" and not settings.http2 else "hypercorn"
     if settings.server == "uvicorn" and library != "asyncio":
         raise GatewayError("uvicorn runs on asyncio only; take hypercorn for Trio")
-    if settings.server == "uvicorn" and settings.http2:
-        raise GatewayError(
-            "uvicorn does not speak HTTP/2, which use_h2c or gateway.http2 asks for; take hypercorn"
-        )
     return settings.server
 
 
@@ -63,15 +60,17 @@ async def serve(
             from .uvicorn_server import serve_uvicorn as serve_with
         else:
             from .hypercorn_server import serve_hypercorn as serve_with
-        if not settings.http3:
-            await serve_with(app, settings, sockets, stop, started)
-            return
-        from .http3.server import serve_http3
+        unsent = Unsent(settings.limits.unsent_bytes)
+        async with open_tasks() as helpers:
+            helpers.start_soon(unsent.keep_time, settings.limits.answer_time)
+            async with open_tasks() as servers:
+                if settings.http3:
+                    from .http3.server import serve_http3
 
-        datagrams = open_datagrams(sockets)
-        async with open_tasks() as servers:
-            await servers.start(serve_http3, app, settings, datagrams, stop)
-            await serve_with(app, settings, sockets, stop, started)
+                    datagrams = open_datagrams(sockets)
+                    await servers.start(serve_http3, app, settings, datagrams, stop, unsent)
+                await serve_with(app, settings, sockets, stop, started, unsent)
+            helpers.cancel_scope.cancel()
     finally:
         for listening in sockets:
             listening.close()

@@ -24,6 +24,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     answer_time: float = 60.0
     idle_time: float = 75.0
     connections: int = 10_000
+    unsent_bytes: int = 256 * 1024 * 1024
+    connection_unsent_bytes: int = 16 * 1024 * 1024
 
 
 ALT_SVC = 'h3=":%d"; ma=86400'
@@ -72,6 +74,8 @@ def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettin
             answer_time=service.write_timeout or gateway.answer_timeout,
             idle_time=service.idle_timeout or gateway.idle_timeout,
             connections=gateway.max_connections,
+            unsent_bytes=gateway.max_unsent_bytes,
+            connection_unsent_bytes=gateway.max_connection_unsent_bytes,
         ),
     )
 

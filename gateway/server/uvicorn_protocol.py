@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextvars import Context
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -11,19 +10,30 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ..logs import get_logger
 from .exchange import Burst, Exchange
-from .known_head import MOST_REPLACED, KnownHead, know
+from .known_head import END, MOST_REPLACED, KnownHead, know
 from .peer import Peer
+from .request_head import (
+    MAX_FIELDS,
+    MAX_TARGET,
+    TOKEN,
+    has_many_parts,
+    host_of,
+    is_host,
+    line_refusal,
+    refusal,
+    without_upgrade,
+)
 from .settings import Limits
-
-log = get_logger("gateway.server")
+from .unsent import Unsent
 
 BLANKS = b" \t"
 """The parser leaves them behind a value (RFC 9110, 5.5)."""
+BREAKS = b"\r\n"
 
 TICK = 0.5
 """Seconds between looks at the connections: the precision of every time limit."""
@@ -35,8 +45,16 @@ LARGEST_SHARE = 9
 """Bytes that a body may take for each of its own, in the smallest chunks: 6. What stands behind it
 (trailers) has the limit of headers."""
 
+LARGE_HEAD = 1024
+"""Bytes of a head below which nothing in it is looked at for its number."""
+
 LARGEST_KNOWN = 512
 """Bytes of a target that is kept, parsed, for the next request like it."""
+
+WORK_OF_A_TURN = 32 * 1024
+"""Bytes of a chunked body that are parsed before others have their turn. Chunks of one byte cost
+the parser 0.3 us a byte; each piece handed to it counts PIECE bytes more."""
+PIECE = 64
 
 
 class Target(NamedTuple):
@@ -51,8 +69,9 @@ def _parse_target(target: bytes) -> Target:
     if b"#" in target:  # no fragment is ever sent: it belongs to the path, or the query
         target = target.replace(b"#", b"%23")
     url = httptools.parse_url(target)
-    path = url.path.decode("latin-1")
-    return Target(unquote(path) if "%" in path else path, url.path, url.query or b"")
+    raw_path = url.path or b"/"  # a whole URL may have none
+    path = raw_path.decode("latin-1")
+    return Target(unquote(path) if "%" in path else path, raw_path, url.query or b"")
 
 
 _known_target = lru_cache(1024)(_parse_target)
@@ -61,8 +80,9 @@ _known_target = lru_cache(1024)(_parse_target)
 class Clock:
     """Loop time, coarse: read on every request, set twice a second."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, unsent: Unsent) -> None:
         self.limits = limits
+        self.unsent = unsent
         self.burst = Burst()
         self.now = 0.0
 
@@ -81,12 +101,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     It waits for something: a request's headers, its body, the application, or the next request.
     ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
-    ``active``: the request that the application has, or had last. ``waiting``: requests behind it,
-    with their scopes; the next is last. ``_known``: the last head, when it may come again.
+    ``cycle``: the request that the application has, or had last. ``_rest``: bytes that are looked
+    at when it is answered, and the answer taken; nothing is read as long as there are some.
+    ``_begun``: the beginning of a head. ``_known``: the last head, when it may come again.
+
+    The parser gets whole heads, and a body up to where a message may end: so no request begins
+    within a piece, and what a request costs is bounded.
     """
 
     peer: Peer
-    active: Exchange | None = None
+    parser: httptools.HttpRequestParser | None  # type: ignore[assignment]
     cycle: Exchange | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
 
     def __init__(
@@ -106,16 +130,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = 0.0
         self._refusal = 408
         self._is_in_headers = False
-        self._header_bytes = 0
         self._body_bytes = 0
         self._raw_bytes = 0
         self._announced = 0
-        self._hosts = 0
-        self._heads = 0
+        self._method = b""
         self._plain_scope: dict[str, Any] | None = None
         self._known: KnownHead | None = None
         self._replaced = 0
-        self.waiting: deque[tuple[Exchange, Any]] = deque()
+        self._rest = b""
+        self._begun = bytearray()
+        self._seam = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -131,15 +155,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
+        self.clock.unsent.wait(self, 0)
         self.flow.resume_writing()
-        for exchange in (self.active, self.cycle):
-            if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
-                exchange.lost()
-        for waiting, _ in self.waiting:
-            waiting.lost()
+        exchange = self.cycle
+        if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
+            exchange.lost()
         if exc is None:
             self.transport.close()
-        self.parser = None  # type: ignore[assignment]
+        self._stop_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stay open while it is in doubt whether an answer arrived; otherwise close."""
@@ -158,53 +181,177 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             exchange.keep_alive = False
 
+    # What the client has not taken.
+
+    def pause_writing(self) -> None:
+        """It does not take what it asked for, so nothing more is read of it."""
+        self.flow.pause_writing()
+        self.flow.pause_reading()
+        self.clock.unsent.wait(self, self.unsent())
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+        self.clock.unsent.wait(self, 0)
+        self._go_on()
+
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def cut_off(self) -> None:
+        self.transport.abort()
+
+    # What the client sends.
+
     def data_received(self, data: bytes) -> None:
-        parser = self.parser
-        if parser is None:  # refused: what still comes is nobody's
-            return
-        is_between = not self._is_in_headers and (self.cycle is None or not self.cycle.more_body)
-        if is_between and self._known is not None:
-            data = self._take_known(self._known, data)
-            if not data:
-                return
-        heads = self._heads
-        if self._is_in_headers:
-            self._header_bytes += len(data)
+        if self._rest:  # read before reading was paused
+            self._rest += data
         else:
-            self._header_bytes = len(data)
-            self._raw_bytes += len(data)
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Take what may be taken now; the rest waits for ``_go_on``."""
+        work = WORK_OF_A_TURN
+        while data and self.parser is not None:
+            exchange = self.cycle
+            if exchange is not None and exchange.more_body:
+                if work <= 0:
+                    self.loop.call_soon(self._go_on)
+                    break
+                size = self._body_size(data)
+                work -= PIECE + (size if self._announced == 0 else 0)
+                piece, data = (data[:size], data[size:]) if size < len(data) else (data, b"")
+                self._take_body(piece)
+            elif exchange is not None and not (exchange.response_complete and exchange.keep_alive):
+                if not exchange.keep_alive:  # it is the last one (RFC 9112, 9.6)
+                    return
+                break
+            elif self.flow.write_paused:
+                break
+            else:
+                known = self._known
+                if known is not None and len(data) >= known.size and data.startswith(known.head):
+                    data = self._take_known(known, data)
+                else:
+                    data = self._take_head(data)
+        if data and self.parser is not None:
+            self._rest = data
+            self.flow.pause_reading()
+
+    def _go_on(self) -> None:
+        """What made the rest wait may be over."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest)
+        exchange = self.cycle
+        if exchange is None or exchange.response_complete or len(exchange.body) <= HIGH_WATER_LIMIT:
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self._rest and not self.flow.write_paused:
+            self.flow.resume_reading()
+
+    def _take_known(self, known: KnownHead, data: bytes) -> bytes:
+        """Begin the request whose head is the last one's again; returns what is behind it."""
+        size, body_at = known.size, len(known.head)
+        self._raw_bytes, self._body_bytes = 0, size - body_at
+        scope = known.scope.copy()
+        scope["state"] = self.app_state.copy()
+        exchange = self._begin(scope, True, False)
+        exchange.take_body(data[body_at:size])
+        exchange.end_body()
+        self._deadline = 0.0
+        return data[size:]
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Parse a head, when all of it is here; returns what is behind it."""
+        begun = self._begun
+        if begun:
+            seen = max(len(begun) - len(END), 0)
+            begun += data
+            data = b""
+            if (end := begun.find(END, seen)) >= 0:
+                data = bytes(begun)
+                begun.clear()
+        else:
+            data = data.lstrip(BREAKS)  # RFC 9112, 2.2
+            if (end := data.find(END)) < 0:
+                begun += data
+                self._expect(self.limits.header_time, 408)
+        if end >= 0:
+            end += len(END)
+            head, data = (data[:end], data[end:]) if end < len(data) else (data, b"")
+            self._parse_head(head)
+            return data
+        if len(begun) > self.limits.header_bytes:
+            self._refuse(431)
+        elif begun and not TOKEN.match(begun, 0, 1):
+            self._refuse(400)
+        return b""
+
+    def _parse_head(self, head: bytes) -> None:
+        if len(head) > self.limits.header_bytes:
+            self._refuse(431)
+            return
+        line = head[: head.find(b"\r")]
+        if len(head) > LARGE_HEAD and (
+            len(line) > MAX_TARGET or head.count(b"\n") > MAX_FIELDS + 2 or has_many_parts(head)
+        ):
+            self._refuse(431)
+            return
+        if status := line_refusal(line):
+            self._refuse(status)
+            return
+        self._method = b""
         try:
-            parser.feed_data(data)
+            self._feed(head)
+        except httptools.HttpParserUpgrade:  # it has not begun, and the parser skips its body
+            self._anew(without_upgrade(head))
+        except httptools.HttpParserInvalidMethodError:
+            self._method, _, rest = head.partition(b" ")
+            self._anew(without_upgrade(b"POST " + rest))
+        except httptools.HttpParserError:
+            self._refuse(400)
+        scope, self._plain_scope = self._plain_scope, None
+        if self._is_in_headers and self.parser is not None:  # the parser sees its end elsewhere
+            self._refuse(400)
+        elif scope is not None:
+            self._replaced += 1
+            self._known = know(head, scope, self.headers, self._announced)
+
+    def _anew(self, head: bytes) -> None:
+        """Parse it, changed, as if it were the first one of the connection."""
+        if self.parser is None:
+            return  # refused
+        self.parser = httptools.HttpRequestParser(self)
+        try:
+            self._feed(head)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            self._refuse(400)
+
+    def _feed(self, data: bytes) -> None:
+        assert self.parser is not None
+        self.parser.feed_data(data)
+
+    def _body_size(self, data: bytes) -> int:
+        """How much of ``data`` may be of the body: up to where the message ends, if it does."""
+        if self._announced:
+            return self._announced - self._body_bytes
+        seam = self._seam + data[: len(END) - 1]
+        end = seam.find(END)
+        size = end - len(self._seam) if end >= 0 else data.find(END, 0, WORK_OF_A_TURN)
+        size = size + len(END) if end >= 0 or size >= 0 else WORK_OF_A_TURN
+        self._seam = (self._seam + data[:size])[-len(END) + 1 :]
+        return size
+
+    def _take_body(self, data: bytes) -> None:
+        self._raw_bytes += len(data)
+        try:
+            self._feed(data)
         except httptools.HttpParserError:
             self._refuse(400)
             return
-        except httptools.HttpParserUpgrade:
-            log.debug("a request to switch the protocol is answered as any other")
-            self._plain_scope = None
-        if self._is_in_headers:
-            if self._header_bytes > self.limits.header_bytes:
-                self._refuse(431)
-        elif self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
+        if self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
             self._refuse(431)
-        elif self._plain_scope is not None and is_between and self._heads == heads + 1:
-            self._replaced += 1  # the only head in the data, which begins with it
-            self._known = know(data, self._plain_scope, self.headers, self._announced)
-            self._plain_scope = None
-
-    def _take_known(self, known: KnownHead, data: bytes) -> bytes:
-        """Begin the requests whose head is the last one's again; returns what is behind them."""
-        head, size = known.head, known.size
-        body_at, end = len(head), size
-        while len(data) >= end and data.startswith(head, end - size):
-            self._raw_bytes, self._body_bytes = 0, size - len(head)
-            scope = known.scope.copy()
-            scope["state"] = self.app_state.copy()
-            exchange = self._begin(scope, True, False)
-            exchange.take_body(data[body_at:end])
-            exchange.end_body()
-            self._deadline = 0.0
-            body_at, end = body_at + size, end + size
-        return data[end - size :]
 
     # What the parser tells.
 
@@ -213,10 +360,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
-        self._heads += 1
         self._plain_scope = None
-        self._announced = self._body_bytes = self._hosts = 0
-        self._expect(self.limits.header_time, 408)
+        self._announced = self._body_bytes = self._raw_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._is_in_headers:
@@ -225,27 +370,29 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
         if name == b"content-length":
             self._announced = int(value)
-        elif name == b"host":
-            self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         parser = self.parser
-        if parser is None:
-            return
-        if self._header_bytes > self.limits.header_bytes and self._are_headers_too_large():
-            self._refuse(431)
-            return
+        assert parser is not None
         version = parser.get_http_version()
-        if self._hosts != 1 and (self._hosts or version != "1.0"):  # RFC 9112, 3.2
-            self._refuse(400)
+        method = self._method or parser.get_method()
+        if status := 405 if method == b"CONNECT" else refusal(self.headers, version, self.limits):
+            self._refuse(status)
             return
-        self._is_in_headers = False
-        self._raw_bytes = 0
+        if parser.should_upgrade():
+            return  # _parse_head parses it once more
         target = self.url
-        if not target.startswith(b"/"):
-            self._take_host_of(target)
+        is_origin_form = target.startswith(b"/")
+        if not is_origin_form and (host := host_of(target)) is not None:
+            if not is_host(host):
+                self._refuse(400)
+                return
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"]
+            self.headers.append((b"host", host))
+        self._is_in_headers = False
+        self._seam = b""
         parts = _known_target(target) if len(target) <= LARGEST_KNOWN else _parse_target(target)
         scope: Any = {
             "type": "http",
@@ -257,7 +404,7 @@ class HttpProtocol(HttpToolsProtocol):
             "root_path": self.root_path,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            "method": parser.get_method().decode("ascii"),
+            "method": method.decode("ascii"),
             "path": parts.path,
             "raw_path": parts.raw_path,
             "query_string": parts.query,
@@ -267,42 +414,23 @@ class HttpProtocol(HttpToolsProtocol):
             self._known = None
         elif (
             self._replaced < MOST_REPLACED
-            and target.startswith(b"/")
+            and is_origin_form
             and not self.expect_100_continue
+            and not self._method
         ):
             self._plain_scope = scope
-        if self._announced > self.limits.body_bytes:
-            self._refuse(413)
-            return
         self._expect(self.limits.body_time, 408)
         self._begin(scope, keep_alive, self.expect_100_continue)
 
     def _begin(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Exchange:
-        previous = self.cycle
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
         exchange = self.cycle = Exchange(self, is_head, keep_alive, expects_continue, knows_chunks)
         scope["extensions"] = {"gateway.connection": exchange}
-        if previous is None or previous.response_complete:
-            self._start(exchange, scope)
-        else:
-            self.flow.pause_reading()
-            self.waiting.appendleft((exchange, scope))
-        return exchange
-
-    def _start(self, exchange: Exchange, scope: Any) -> None:
-        self.active = exchange
         run = exchange.run_asgi(self.app, scope, self.tasks)
         # Not by the loop: it would make up a name.
         exchange.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
         self.tasks.add(exchange.task)
-
-    def _take_host_of(self, target: bytes) -> None:
-        """A whole URL as the target: its host beats the header (RFC 9112, 3.2.2)."""
-        scheme, separator, rest = target.partition(b"://")
-        if separator and scheme.isalpha():
-            host = rest.split(b"/", 1)[0].split(b"?", 1)[0].rpartition(b"@")[2]
-            self.headers[:] = [header for header in self.headers if header[0] != b"host"]
-            self.headers.append((b"host", host))
+        return exchange
 
     def on_body(self, body: bytes) -> None:
         if self.parser is None:
@@ -315,7 +443,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         exchange = self.cycle
-        if self.parser is None or exchange is None:
+        if self._is_in_headers or self.parser is None or exchange is None:
             return
         exchange.end_body()
         if exchange.response_complete:
@@ -327,32 +455,22 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.waiting:
-            self._start(*self.waiting.pop())
-        elif not self._is_in_headers and self._receiving is None:
+        if self._receiving is None:
             self._expect(self.limits.idle_time, 0)
-        if not self.waiting and self.flow.read_paused:  # else there would be ever more of them
-            self.flow.resume_reading()
-            if self._is_in_headers:
-                self._expect(self.limits.header_time, 408)
-            elif self._receiving is not None:
-                self._expect(self.limits.body_time, 408)
+        if self.flow.read_paused:
+            self.loop.call_soon(self._go_on)  # behind the burst
 
     @property
     def _receiving(self) -> Exchange | None:
         """The request whose body is not complete yet."""
         exchange = self.cycle
-        if exchange is None or not exchange.more_body or self._is_in_headers:
-            return None
-        return exchange
+        return exchange if exchange is not None and exchange.more_body else None
 
     # Limits.
 
     def check_time(self, now: float) -> None:
         """Called by the clock. What a client has not read yet has a time of its own."""
         exchange = self.cycle
-        if self.waiting:
-            return  # nothing is read meanwhile: what is not here yet cannot be late
         if exchange is not None and exchange.is_undecided:
             return  # left() keeps it
         if 0 < self._deadline < now:
@@ -368,25 +486,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = self.clock.now + seconds + TICK
         self._refusal = refusal
 
-    def _are_headers_too_large(self) -> bool:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return size > self.limits.header_bytes
-
     def _refuse(self, status: int) -> None:
-        """Answer with a bare status, unless an answer has begun, and close.
-
-        A request before it that has no answer yet gets it, as the last one.
-        """
-        self.parser = None  # type: ignore[assignment]  # nothing more is read
+        """Answer with a bare status, unless an answer has begun, and close."""
+        if self.parser is None:
+            return  # refused already
+        self._stop_reading()
         self._known = None
         self._deadline = 0.0
-        for waiting, _ in self.waiting:
-            waiting.lost()
-        self.waiting.clear()
-        refused, active = self._receiving, self.active
-        if active is not None and active is not refused and not active.response_complete:
-            active.keep_alive = False
-            return
+        refused = self._receiving
         if refused is None or not refused.response_started:
             head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
             retry = b"retry-after: 1\r\n" if status == 503 else b""
@@ -394,3 +501,9 @@ class HttpProtocol(HttpToolsProtocol):
         if refused is not None and not refused.response_complete:
             refused.lost()
         self.loop.call_soon(self.transport.close)  # behind the burst
+
+    def _stop_reading(self) -> None:
+        """What still comes belongs to no request."""
+        self.parser = None
+        self._rest = b""
+        self._begun.clear()

@@ -15,6 +15,7 @@ from ..tasks import open_tasks
 from .settings import ALT_SVC, ServeSettings
 from .sockets import port_of
 from .tls_transport import Handshakes, over_tls
+from .unsent import Unsent
 from .uvicorn_protocol import Clock, HttpProtocol
 
 
@@ -24,8 +25,9 @@ async def serve_uvicorn(
     sockets: list[socket.socket],
     stop: Event,
     started: Callable[[], object],
+    unsent: Unsent,
 ) -> None:
-    clock = Clock(settings.limits)
+    clock = Clock(settings.limits, unsent)
     handshakes = Handshakes(settings.limits.connections, settings.limits.header_time)
     build_protocol: Callable[..., Any] = partial(HttpProtocol, clock=clock)
     if settings.tls is not None:

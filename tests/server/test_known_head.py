@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.server import Limits
 from gateway.server.known_head import LARGEST, MOST_REPLACED, know
-from gateway.server.uvicorn_protocol import Clock, HttpProtocol
+from gateway.server.unsent import Unsent
+from gateway.server.uvicorn_protocol import WORK_OF_A_TURN, Clock, HttpProtocol
 
 LIMITS = Limits(header_bytes=6000, body_bytes=50)
 ENOUGH_TURNS = 40
@@ -57,34 +59,74 @@ class Conversation:
             await send({"type": "http.response.body", "body": b"<" + body + b">"})
 
 
+class Counting(HttpProtocol):
+    """Counts the heads that are parsed."""
+
+    parsed = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.parsed += 1
+
+
 def converse(chunks: list[bytes], *, knows: bool = True) -> Conversation:
     """Hand ``chunks`` to a connection as if they had been read so; without ``knows`` it parses
     every head."""
     return asyncio.run(_converse(chunks, knows))
 
 
+def test_a_body_in_chunks_of_one_byte_is_parsed_piece_by_piece() -> None:
+    async def parse() -> None:
+        conversation = Conversation()
+        protocol, ours, theirs = await _connected(conversation)
+        with theirs:
+            size = 40_000
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            protocol.limits = replace(LIMITS, body_bytes=size)
+            protocol.data_received(head + b"1\r\nx\r\n" * size + b"0\r\n\r\n" + GET)
+            most = parsed = 0
+            while len(conversation.asked) < 2:
+                most, parsed = max(most, protocol._body_bytes - parsed), protocol._body_bytes
+                await asyncio.sleep(0)
+            ours.close()
+        assert conversation.asked[0][4] == b"x" * size
+        assert 0 < most <= WORK_OF_A_TURN // 6 + 1
+
+    asyncio.run(asyncio.wait_for(parse(), 30))
+
+
 async def _converse(chunks: list[bytes], knows: bool) -> Conversation:
     conversation = Conversation()
-    loop = asyncio.get_running_loop()
-    config = Config(conversation.app, lifespan="off", ws="none", log_config=None, interface="asgi3")
-    config.load()
-    protocol = HttpProtocol(config, ServerState(), {}, loop, clock=Clock(LIMITS))
+    protocol, transport, theirs = await _connected(conversation)
     if not knows:
         protocol._replaced = MOST_REPLACED
-    ours, theirs = socket.socketpair()
     with theirs:
-        theirs.setblocking(False)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)
-        transport.pause_reading()
         for chunk in chunks:
             protocol.data_received(chunk)
             for _ in range(ENOUGH_TURNS):
                 await asyncio.sleep(0)
-        conversation.parsed = protocol._heads
+        conversation.parsed = protocol.parsed
         transport.close()
+        loop = asyncio.get_running_loop()
         while received := await loop.sock_recv(theirs, 65536):
             conversation.answered += received
     return conversation
+
+
+async def _connected(
+    conversation: Conversation,
+) -> tuple[Counting, asyncio.Transport, socket.socket]:
+    """A connection that reads nothing by itself, and the client's end of it."""
+    loop = asyncio.get_running_loop()
+    config = Config(conversation.app, lifespan="off", ws="none", log_config=None, interface="asgi3")
+    config.load()
+    clock = Clock(LIMITS, Unsent(LIMITS.unsent_bytes))
+    protocol = Counting(config, ServerState(), {}, loop, clock=clock)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)
+    transport.pause_reading()
+    return protocol, transport, theirs
 
 
 LINES = st.sampled_from(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.asgi import Answer, send_answer
+from gateway.server.exchange import Exchange
 from gateway.server.uvicorn_protocol import TICK
 
 from .client import connect, get, receive_all, receive_until, serving, status_of
@@ -67,31 +70,34 @@ TOO_MUCH = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    "behind",
+    ("behind", "status"),
     [
-        TOO_MUCH,
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + (b"100\r\n" + b"x" * 256 + b"\r\n") * 8,
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 1_100_000,
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost:",
+        (TOO_MUCH, 413),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + (b"100\r\n" + b"x" * 256 + b"\r\n") * 8,
+            413,
+        ),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 1_100_000, 431),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost:", 408),
     ],
     ids=["announced", "chunked", "header", "nonsense", "late"],
 )
-async def test_what_is_refused_does_not_take_the_place_of_an_answer_before_it(
-    app: Application, port: int, behind: bytes
+async def test_what_is_refused_is_refused_behind_the_answer_before_it(
+    app: Application, port: int, behind: bytes, status: int
 ) -> None:
     app.waits = True
     client = await connect(port)
     await client.send(get())
     await until(lambda: app.connections)
-    await client.send(behind)
-    await sleep(1.2 if behind.endswith(b"Host:") else 0.1)
-    assert not app.gone.is_set()
-    app.gone.set()
-    answer = await receive_all(client)
-    assert status_of(answer) == 200
-    assert answer.count(b"HTTP/1.1") == 1
+    async with create_task_group() as tasks:
+        tasks.start_soon(client.send, behind)  # what is large is read when it is its turn
+        await sleep(0.1)
+        assert not app.gone.is_set()
+        app.gone.set()
+    first, _, second = (await receive_all(client)).partition(b"xxxxx")
+    assert (status_of(first), status_of(second)) == (200, status)
     assert await until_decided(app) == [True]
 
 
@@ -125,37 +131,50 @@ async def test_the_first_of_several_requests_is_told_when_the_client_goes(
     await until(app.gone.is_set)
 
 
-async def test_requests_that_are_sent_ahead_do_not_pile_up(app: Application, port: int) -> None:
+async def test_requests_that_are_sent_ahead_are_looked_at_one_by_one(
+    app: Application, port: int
+) -> None:
     client = await connect(port)
     app.waits = True
     await client.send(get())
     await until(lambda: app.connections)
-    protocol = app.connections[0]._connection
-    ahead = get() * 1000
+    exchange = app.connections[0]
     async with create_task_group() as tasks:
 
         async def send_ahead() -> None:
             for _ in range(20):
-                await client.send(ahead)
-
-        async def receive() -> None:
-            received, rest = 0, b""
-            while received < 20_001:
-                data = rest + await client.receive()
-                received += data.count(b"HTTP/1.1 ")
-                rest = data[-8:]  # one byte less than what is counted, which pieces may divide
+                await client.send(get() * 1000)
 
         tasks.start_soon(send_ahead)
-        tasks.start_soon(receive)
-        await sleep(0.1)
-        most = len(protocol.waiting)
+        await until(lambda: exchange._connection.flow.read_paused)
+        assert exchange._connection.cycle is exchange
+        gc.collect()
+        assert sum(isinstance(each, Exchange) for each in gc.get_objects()) == 1
         app.waits = False
         app.gone.set()
-        while len(app.left) < 15_000:
-            await sleep(0.001)
-            most = max(most, len(protocol.waiting))
-    # One piece from the socket: 256 KiB of uvloop, 31 bytes each.
-    assert most < 10_000
+        received, rest = 0, b""
+        while received < 20_001:
+            data = rest + await client.receive()
+            received += data.count(b"HTTP/1.1 ")
+            rest = data[-8:]  # one byte less than what is counted, which pieces may divide
+    assert await until_decided(app, 20_001) == [True] * 20_001
+
+
+async def test_of_requests_that_are_sent_ahead_none_is_asked_while_an_answer_is_not_taken(
+    app: Application,
+) -> None:
+    app.size, app.asks = 1_000_000, False
+    patient = replace(SETTINGS, limits=replace(LIMITS, answer_time=30.0))
+    async with serving(app, patient) as (port, _):
+        client = await connect(port)
+        await client.send(get() * 1000)
+        await until(lambda: app.connections and app.connections[-1]._connection.flow.write_paused)
+        await until(lambda: app.connections[-1].response_complete)
+        asked = len(app.connections)
+        assert app.connections[-1]._connection.flow.read_paused
+        for _ in range(200):
+            await checkpoint()
+        assert len(app.connections) == asked < 100
 
 
 @pytest.mark.parametrize(

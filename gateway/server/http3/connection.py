@@ -13,6 +13,7 @@ from anyio import current_time
 
 from ...asgi import Scope
 from ..settings import Limits
+from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic
 from .datagrams import Datagrams
 from .exchange import Exchange
@@ -23,6 +24,7 @@ class Server(Protocol):
     """The server of a connection: :class:`.server.Http3Server`."""
 
     limits: Limits
+    unsent: Unsent
     is_stopping: bool
 
     def choose(self, name: str) -> QuicConfiguration:
@@ -66,6 +68,7 @@ class Http3Connection:
         self.ids: set[bytes] = set()
         self.idle_since = current_time()
         self.wakes_at = inf
+        self.all_unsent = server.unsent
         self._has_protocol = False
         self._next_stream_id = 0
         self._server = server
@@ -76,6 +79,10 @@ class Http3Connection:
             return sum(exchange.unread for exchange in self.exchanges.values())
         exchange = self.exchanges.get(stream_id)
         return exchange.unread if exchange is not None else 0
+
+    def has_room(self) -> bool:
+        size = sum(exchange.unsent() for exchange in self.exchanges.values())
+        return size <= self._server.limits.connection_unsent_bytes
 
     def flush(self) -> None:
         self._server.flush(self)

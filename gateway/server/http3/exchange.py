@@ -18,6 +18,7 @@ from anyio import CancelScope, Event, current_time, move_on_after
 from ...asgi import ASGIApp, Message, Scope, send_answer, text
 from ...errors import AnswerBroken
 from ...logs import get_logger
+from ..unsent import Unsent
 from .aioquic_inside import HIGH_WATER, Http3, Outgoing, Quic
 from .head import answer_fields
 
@@ -35,6 +36,13 @@ class Connection(Protocol):
 
     quic: Quic
     http3: Http3
+    all_unsent: Unsent
+
+    def has_room(self) -> bool:
+        """What the client has asked for before does not wait for it to any amount."""
+        ...
+
+    def close(self) -> None: ...
 
     def flush(self) -> None:
         """Send what is written."""
@@ -165,11 +173,15 @@ class Exchange:
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Until the answer has arrived, or the client has gone."""
         try:
-            await self._answer(app, scope)
+            while not self._connection.has_room() and not self.is_gone:
+                await self._wait()
+            if not self.is_gone:
+                await self._answer(app, scope)
             if self._is_complete:
                 self._end()
                 await self._reached(self._has_arrived)
         finally:
+            self._connection.all_unsent.wait(self, 0)
             if not self._has_arrived():
                 self._cut()
             self._connection.release(self._stream_id)
@@ -222,12 +234,22 @@ class Exchange:
         body = message.get("body", b"")
         if body and not self._is_head:
             http3.send_data(self._stream_id, body, end_stream=False)
+            self._connection.all_unsent.wait(self, self.unsent())
         if message.get("more_body", False):
             self._connection.flush()
             await self._reached(lambda: self._outgoing.unacknowledged <= HIGH_WATER)
         else:
             self._is_complete = True  # left() or run() say so to the client
             self.wake()
+
+    # What the client has not taken.
+
+    def unsent(self) -> int:
+        return 0 if self.is_gone else self._outgoing.unacknowledged
+
+    def cut_off(self) -> None:
+        """The connection, which alone frees what is written."""
+        self._connection.close()
 
     def _end(self) -> None:
         if self._is_ended or self.is_gone:

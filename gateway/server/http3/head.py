@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from ...asgi import Headers, Scope
+from ..request_head import TOKEN, has_many_parts, refusal
 from ..settings import Limits
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"(?:/[^\x00-\x20\x7f]*|\*)")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 _FORBIDDEN = re.compile(rb"[\x00\r\n]")
 _OF_CONNECTIONS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
@@ -35,7 +34,7 @@ def request_scope(
     pseudo = {name: value for name, value in fields if name.startswith(b":")}
     method, target = pseudo[b":method"], pseudo.get(b":path", b"").replace(b"#", b"%23")
     if b":protocol" in pseudo or method == b"CONNECT":
-        return 501
+        return 405
     host = pseudo[b":authority"]
     headers = [(b"host", host)]
     cookies = []
@@ -45,15 +44,15 @@ def request_scope(
         elif name == b"host":
             if value != host:  # RFC 9114, 4.3.1
                 return 400
-        elif name == b"content-length" and not _LENGTH.fullmatch(value):
-            return 400
         elif not name.startswith(b":"):
             headers.append((name, value))
-            if name == b"content-length" and int(value) > limits.body_bytes:
-                return 413
     if cookies:  # it may come in crumbs (RFC 9114, 4.2.1)
         headers.append((b"cookie", b"; ".join(cookies)))
-    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+    if status := refusal(headers, "3", limits):
+        return status
+    if has_many_parts(b"".join([target, *[value for _, value in headers]])):
+        return 431
+    if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         return 400
     raw_path, _, query = target.partition(b"?")
     return {

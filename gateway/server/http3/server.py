@@ -31,6 +31,7 @@ from ...asgi import ASGIApp, Receive, Scope, Send, send_answer, text
 from ...logs import get_logger
 from ...tasks import open_tasks
 from ..settings import Limits, ServeSettings
+from ..unsent import Unsent
 from .certificates import CONNECTION_ID_BYTES, load_certificate
 from .connection import Http3Connection
 from .datagrams import Datagrams, Path
@@ -47,6 +48,7 @@ async def serve_http3(
     settings: ServeSettings,
     sockets: Sequence[Datagrams],
     stop: Event,
+    unsent: Unsent,
     *,
     task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
 ) -> None:
@@ -58,7 +60,7 @@ async def serve_http3(
         async with open_tasks() as helpers:
             try:
                 async with open_tasks() as requests:
-                    server = Http3Server(app, limits, choose, requests)
+                    server = Http3Server(app, limits, choose, requests, unsent)
                     for datagrams in sockets:
                         helpers.start_soon(server.listen, datagrams)
                     helpers.start_soon(server.keep_time)
@@ -84,8 +86,10 @@ class Http3Server:
         limits: Limits,
         choose: Callable[[str], QuicConfiguration],
         requests: TaskGroup,
+        unsent: Unsent,
     ) -> None:
         self.limits = limits
+        self.unsent = unsent
         self.choose = choose
         self.is_stopping = False
         self._app = app

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import trustme
 from aioquic.h3.connection import ErrorCode
-from anyio import Event, sleep
+from anyio import Event, fail_after, sleep
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +39,55 @@ pytestmark = pytest.mark.anyio
 # Limits.
 
 
+def give_no_more_credit(client: Client) -> None:
+    """It takes of each answer what ``max_stream_data`` says, and nothing more."""
+    client.quic._write_stream_limits = lambda **_: None  # type: ignore[method-assign]
+
+
+async def test_clients_that_take_no_answer_are_cut_off_before_too_much_waits_for_them(
+    app: Application,
+) -> None:
+    app.answer = b"x" * 1_000_000
+    limits = replace(LIMITS, answer_time=30.0, unsent_bytes=1_500_000)
+    async with (
+        serving(app, replace(SETTINGS, limits=limits)) as (port, _),
+        connected(port, max_stream_data=1_000) as silent,
+        connected(port) as reader,
+    ):
+        give_no_more_credit(silent)
+        first = silent.get()
+        await silent.until(lambda: silent.answers[first].body)
+        assert len((await reader.answered(reader.get())).body) == 1_000_000
+        await silent.until(lambda: silent.closed is not None)
+        with fail_after(10):
+            while len(app.left) < 2:
+                await sleep(0.01)
+    assert sorted(app.left) == [False, True]
+
+
+async def test_further_requests_wait_while_too_much_of_a_connection_is_not_taken(
+    app: Application,
+) -> None:
+    app.answer = b"x" * 50_000
+    limits = replace(LIMITS, answer_time=30.0, connection_unsent_bytes=10_000)
+    async with (
+        serving(app, replace(SETTINGS, limits=limits)) as (port, _),
+        connected(port, max_stream_data=1_000) as client,
+    ):
+        give_no_more_credit(client)
+        first = client.get(path=b"/first")
+        await client.until(lambda: client.answers[first].body)
+        second = client.get(path=b"/second")
+        for _ in range(3):
+            client.quic.send_ping(7)
+            client.flush()
+            await sleep(0.05)
+        assert [scope["path"] for scope in app.scopes] == ["/first"]
+        client.cancel(first)
+        await client.until(lambda: client.answers[second].body)
+    assert [scope["path"] for scope in app.scopes] == ["/first", "/second"]
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -49,6 +98,7 @@ pytestmark = pytest.mark.anyio
         ([(b"content-length", b"1_0")], 400),
         ([(b"host", b"x")], 200),
         ([(b"host", b"y")], 400),
+        ([(b"x-forwarded-for", b"::," * 3_000)], 431),
     ],
 )
 async def test_a_head_that_is_refused(
@@ -64,7 +114,7 @@ async def test_a_head_that_is_refused(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [(b"GET", b"x", 400), (b"G T", b"/", 400), (b"GET", b"/a b", 400), (b"CONNECT", b"/", 501)],
+    [(b"GET", b"x", 400), (b"G T", b"/", 400), (b"GET", b"/a b", 400), (b"CONNECT", b"/", 405)],
 )
 async def test_a_target_that_is_none(port: int, method: bytes, path: bytes, status: int) -> None:
     async with connected(port) as client:
@@ -211,7 +261,7 @@ def test_any_head_is_a_request_or_refused(
 ) -> None:
     head = [(b":method", method), (b":authority", host), *fields]
     scope = request_scope(head, LIMITS, ("", 0), ("", 0))
-    assert scope in (400, 413, 501) or isinstance(scope, dict)
+    assert scope in (400, 405, 413, 431) or isinstance(scope, dict)
 
 
 # Addresses and ports.

@@ -1,0 +1,56 @@
+"""What a new version of hypercorn has to have for gateway/server/hypercorn_inside.py."""
+
+from __future__ import annotations
+
+import inspect
+
+import hypercorn.asyncio.tcp_server
+import hypercorn.trio.tcp_server
+import pytest
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
+
+
+@pytest.mark.parametrize("server", [hypercorn.asyncio.tcp_server, hypercorn.trio.tcp_server])
+def test_a_server_of_a_connection_builds_what_it_finds_under_this_name(server: object) -> None:
+    code = server.TCPServer.run.__code__  # type: ignore[attr-defined]
+    assert "ProtocolWrapper" in code.co_names
+    assert hasattr(server, "ProtocolWrapper")
+
+
+def test_protocols_take_what_the_wrapper_takes() -> None:
+    names = list(inspect.signature(ProtocolWrapper.__init__).parameters)[1:]
+    assert names[1] == "config"
+    assert names[-2:] == ["send", "alpn_protocol"]
+    for kind in (H11Protocol, H2Protocol):
+        assert len(inspect.signature(kind.__init__).parameters) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (H11Protocol, ["_handle_events", "stream_send", "handle"]),
+        (
+            H2Protocol,
+            [
+                "handle",
+                "send_task",
+                "stream_send",
+                "_handle_events",
+                "_priority_updated",
+                "_create_stream",
+                "_close_stream",
+                "_flush",
+            ],
+        ),
+    ],
+)
+def test_methods_that_are_replaced_or_used_are_coroutines(kind: type, names: list[str]) -> None:
+    for name in names:
+        assert inspect.iscoroutinefunction(getattr(kind, name))
+
+
+def test_http2_keeps_what_is_not_sent_by_stream() -> None:
+    names = H2Protocol.__init__.__code__.co_names
+    assert {"stream_buffers", "streams", "priority", "has_data", "connection"} <= set(names)
