@@ -173,12 +173,15 @@ class ConfirmChannel:
         else:
             tags = [tag]
         outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
-        settled = 0
+        settle, settled = self._settle_with, 0
         for each in tags:
             publication = in_flight.pop(each, None)
             if publication is not None:
                 settled += 1
-                self._settle(publication, outcome)
+                if publication.is_mandatory:
+                    self._settle(publication, outcome)
+                else:
+                    settle(publication, outcome)
         self._window.release(settled)
         if self.waiting:
             self._pump()

@@ -159,7 +159,9 @@ class Publisher(ChannelTenant):
             return self.problem
         if tap.is_blocked:
             return "the broker blocks publishers (memory or disk alarm)"
-        return "" if tap.can_publish else "the broker takes no more at the moment"
+        if not tap.can_publish:
+            return "the broker takes no more at the moment"
+        return "RabbitMQ refuses many messages of this exchange" if self._quarantine.waiting else ""
 
     # The asyncio side: what near asks for.
 
