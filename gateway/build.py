@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .assembly import Assembly, Source
-from .config.proxy import ProxySettings, proxy_settings
+from .config.proxy import proxy_settings
 from .config.structs import Agent, AgentPipe, Backend, Endpoint
 from .errors import GatewayError
-from .pipe import MERGE_SHARE, parallel, race, sequential, within
+from .failures import FailureLog, name_of
+from .pipe import MERGE_SHARE, Report, parallel, race, sequential, within
 from .proxy import Branch
 from .sequence import build_fills
 from .stages.proxy import flatmapped, with_static
@@ -41,14 +42,20 @@ def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: 
     """The backends whose answers count, and what ``proxy`` makes of them."""
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
+    report = FailureLog(name_of(endpoint)).record
     if len(branches) == 1:
         pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
     else:
-        pipe = _build_merge(branches, backends, endpoint, settings, assembly)
+        numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
+        named = [
+            each._replace(name=f"backend[{number}]")
+            for each, number in zip(branches, numbers, strict=True)
+        ]
+        pipe = _build_merge(named, backends, endpoint, assembly, report)
     static = settings.static
     if static is not None and static.data is not None:
         is_passed_on = endpoint.output_encoding == "no-op"
-        pipe = with_static(pipe, static, static.data, is_passed_on=is_passed_on)
+        pipe = with_static(pipe, static, static.data, report, is_passed_on=is_passed_on)
     return pipe
 
 
@@ -56,15 +63,16 @@ def _build_merge(
     branches: Sequence[Branch],
     backends: Sequence[Backend],
     endpoint: Endpoint,
-    settings: ProxySettings,
     assembly: Assembly,
+    report: Report,
 ) -> Branch:
+    settings = proxy_settings(endpoint)
     timeout, signal = endpoint.timeout * MERGE_SHARE, assembly.side.signal
     if settings.sequential:
         fills = build_fills(backends, settings.sequential_propagated_params)
-        pipe = sequential(branches, fills, timeout, signal)
+        pipe = sequential(branches, fills, timeout, signal, report)
     else:
-        pipe = parallel(branches, timeout, signal)
+        pipe = parallel(branches, timeout, signal, report)
     return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
 
 

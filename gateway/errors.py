@@ -10,6 +10,7 @@ class GatewayError(Exception):
     """Base of all. ``status`` is the HTTP status a client gets when nothing better answers.
 
     ``content_type``: of its text; empty: plain text.
+    ``backend``: the place of the backend that failed, where there are several, as ``backend[1]``.
     ``decides``: the whole answer fails with it, whatever other backends answered.
     ``is_told``: the client gets its text whatever the configuration says. ``was_asked``: false when
     a check before refused the request, so that it says nothing of the backend.
@@ -17,6 +18,7 @@ class GatewayError(Exception):
 
     status: int = 500
     content_type = ""
+    backend = ""
     decides = False
     is_told = False
     was_asked = True

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import GatewayError, together
 from .proxy import Hold, Response
 
 
-def merge(parts: Sequence[Response | GatewayError]) -> Response:
-    """The answer made of ``parts`` in the order they arrived: a later key wins.
+def merge(
+    parts: Sequence[Response | GatewayError],
+    report: Callable[[GatewayError], object] = lambda failure: None,
+) -> Response:
+    """The answer made of ``parts`` in the order they arrived: a later key wins. ``report`` gets the
+    failures of which nothing else would be heard, as there is an answer.
 
     A part that failed or is incomplete makes it incomplete. Raises what the failures mean when no
     part answered, or when one of them decides. Where no part has a document and none failed
@@ -38,6 +42,8 @@ def merge(parts: Sequence[Response | GatewayError]) -> Response:
         if (failure := together(failures, has_answers=bool(answered))) is not None:
             raise failure
         is_complete = False
+        for each in failures:
+            report(each)
     is_publish = is_complete and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
     statuses = {part.status for part in answered}

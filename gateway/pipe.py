@@ -17,8 +17,14 @@ from .tasks import open_tasks
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
 
+Report: TypeAlias = Callable[[GatewayError], object]
+
 Withdraw: TypeAlias = Callable[[], GatewayError | None]
 Watcher: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+def ignore(failure: GatewayError) -> None:
+    """Report nothing."""
 
 
 def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
@@ -57,13 +63,15 @@ def parallel(
     branches: Sequence[Branch],
     timeout: float,
     signal: Callable[[], Signal] = AnyioSignal,
+    report: Report = ignore,
 ) -> Branch:
     """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
 
     A branch that can answer at once is asked so, one that can wait without a task is asked so;
     tasks exist only for the others.
     When the deadline comes, what is there is the answer, and each branch that is late says what
-    that means. The client going away cancels all of them.
+    that means. The client going away cancels all of them. ``report`` gets the failures of an answer
+    that is not complete.
     """
     asked = [(branch, branch.at_once) for branch in branches]
     asks_at_once = any(ask for _, ask in asked)
@@ -77,7 +85,7 @@ def parallel(
                 try:
                     part: Part | None = None if ask is None else ask(request)
                 except GatewayError as error:
-                    part = error
+                    part = _of(branch, error)
                 if part is None:
                     late.append(branch)
                 else:
@@ -86,7 +94,7 @@ def parallel(
             waiting = _Waiting(late, arrived, signal())
             watcher = request.client.watch(waiting.done.set)
             await _wait_for(waiting, request, timeout, watcher)
-        return merge(arrived)
+        return merge(arrived, report)
 
     return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
 
@@ -96,6 +104,7 @@ def sequential(
     fills: Sequence[Fill],
     timeout: float,
     signal: Callable[[], Signal] = AnyioSignal,
+    report: Report = ignore,
 ) -> Branch:
     """Ask one branch after the other, within ``timeout`` seconds for all of them.
 
@@ -113,9 +122,10 @@ def sequential(
                 fill(request.params, answered)
                 part = await _ask(branch, request, end, signal)
             except GatewayError as error:
+                _of(branch, error)
                 if not answered:
                     raise
-                return merge([*answered, error])
+                return merge([*answered, error], report)
             answered.append(part)
             if not part.is_whole:
                 break
@@ -223,8 +233,9 @@ class _Waiting:
     def end(self) -> None:
         """Nobody waits any more: each branch that is late says what that means."""
         if self._missing:
-            failures = [withdraw() for withdraw in self._withdrawals]
-            self._arrived += [failure for failure in failures if failure is not None]
+            for branch, withdraw in zip(self._late, self._withdrawals, strict=False):
+                if (failure := withdraw()) is not None:
+                    self._arrived.append(_of(branch, failure))
         self._withdrawals.clear()  # they know us: no cycle is left behind
 
 
@@ -241,12 +252,18 @@ class _Question:
         try:
             part: Part = await self._branch.proxy(self._request)
         except GatewayError as error:
-            part = error
+            part = _of(self._branch, error)
         self._is_answered = True
         self._arrive(part)
 
     def withdraw(self) -> GatewayError | None:
         return None if self._is_answered else self._branch.timed_out(self._request)
+
+
+def _of(branch: Branch, failure: GatewayError) -> GatewayError:
+    """The failure, with the name of its branch."""
+    failure.backend = branch.name
+    return failure
 
 
 class _Onlooker:

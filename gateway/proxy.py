@@ -197,7 +197,8 @@ class Branch(NamedTuple):
     ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
     request's body must be complete before the branch is asked. ``may_repeat``: a backend
     that may be asked several times for one request (``concurrent_calls``). ``url``: where a
-    request goes, without credentials; "" when that is no URL of HTTP.
+    request goes, without credentials; "" when that is no URL of HTTP. ``name``: as
+    ``backend[1]``, where there are several.
     """
 
     proxy: Proxy
@@ -207,6 +208,7 @@ class Branch(NamedTuple):
     reads_body: bool = True
     may_repeat: bool = False
     url: Callable[[Request], str] = lambda request: ""
+    name: str = ""
 
 
 Stage: TypeAlias = Callable[[Branch], Branch]

@@ -204,3 +204,32 @@ async def test_the_body_is_read_when_any_backend_needs_it() -> None:
     async with open_asyncio_side() as side:
         assembly = Assembly(service, catalog, side)
         assert not build_pipe(service.endpoints[0], assembly).reads_body
+
+
+@pytest.mark.parametrize("is_sequential", [False, True])
+async def test_a_failed_part_of_an_answer_is_a_line_of_the_log(
+    is_sequential: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = await ask(backend("/a=1"), backend("/fails"), proxy={"sequential": is_sequential})
+    assert ((response.data or {}).keys(), response.is_complete) == ({"a"}, False)
+    assert caplog.messages == ["GET /a: 500: backend[1]: no"]
+
+
+async def test_a_part_that_is_late_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    await ask(backend("/never"), backend("/a=1"), timeout="100ms")
+    assert caplog.messages == ["GET /a: 500: backend[0]: context deadline exceeded"]
+
+
+async def test_a_failure_that_static_data_hides_is_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = await ask(backend("/fails"), proxy={"static": {"data": {"b": 2}}})
+    assert response.data == {"b": 2}
+    assert caplog.messages == ["GET /a: 500: no"]
+
+
+async def test_an_answer_without_failures_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0, "gateway.requests")
+    await ask(backend("/a=1"), backend("/b=2"))
+    await ask(backend("/a=1"), backend("/b=2"), proxy={"sequential": True})
+    assert caplog.messages == []

@@ -18,6 +18,7 @@ LAYERS = [
     {
         "config",
         "encoding",
+        "failures",
         "flatmap",
         "manipulation",
         "merging",
@@ -43,6 +44,7 @@ ALLOWED = {
     ("manipulation", "flatmap"),
     ("flatmap", "config"),
     ("flatmap", "encoding"),
+    ("failures", "config"),
     ("forwarding", "config"),
     ("sequence", "config"),
     ("tls", "config"),

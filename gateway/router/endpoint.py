@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..asgi import Handler, Receive, Scope, Send, send_answer
 from ..config.structs import Endpoint, GatewaySettings
 from ..errors import GatewayError
+from ..failures import FailureLog, name_of
 from ..logs import get_logger
 from ..proxy import Branch, Guard, Request, Response
 from .render import Render, RenderError
@@ -43,6 +44,7 @@ def build_handler(
     proxy, reads_body = route.pipe.proxy, route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
     body_limit, body_time = settings.max_body_bytes, settings.body_timeout
+    failures = FailureLog(name_of(route.endpoint))
 
     async def handle(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         client = build_client(scope, receive)
@@ -73,13 +75,17 @@ def build_handler(
                     response.set_aside()
                     raise
             except BodyError as error:
+                failures.record(GatewayError(), error.status)
                 await refuse_body(scope, send, error)
                 return
             except Exception as error:
                 if not isinstance(error, GatewayError):
                     request.set_aside()
                 response = NO_RESPONSE
-                answer = render_error(_expected(error, path))
+                failure = _expected(error, path)
+                answer = render_error(failure)
+                if failure is error and not client.is_gone:
+                    failures.record(failure, answer.status)
             if client.is_gone:
                 log.debug("%s: the client has gone", path)
                 return
@@ -104,7 +110,6 @@ def build_handler(
 def _expected(error: Exception, path: str) -> GatewayError:
     """The failure to be answered; whatever nobody foresaw is logged and concerns this one alone."""
     if isinstance(error, GatewayError):
-        log.debug("%s: %s", path, error)
         error.__traceback__ = None  # its frames know it: no cycle is left behind
         return error
     log.error("%s: an unexpected error", path, exc_info=error)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from ..assembly import Assembly
+from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
 from ..encoding import DecodeError, decode_safejson, decode_value
 from ..errors import ModifierFailure
@@ -50,7 +51,7 @@ def verify_generator(settings: GeneratorSettings) -> Iterator[tuple[str, str]]:
     try:
         text = read_template(settings.template, settings.path)
     except (OSError, ValueError) as error:
-        yield key, f"cannot be read: {error}"
+        yield key, cannot_read(settings.path, error)
         return
     if problem := template_problem(text):
         yield key, f"not a template: {problem}"

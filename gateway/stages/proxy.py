@@ -52,9 +52,15 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
 
 
 def with_static(
-    pipe: Branch, settings: StaticSettings, data: dict[str, Any], *, is_passed_on: bool = False
+    pipe: Branch,
+    settings: StaticSettings,
+    data: dict[str, Any],
+    report: Callable[[GatewayError], object] = lambda failure: None,
+    *,
+    is_passed_on: bool = False,
 ) -> Branch:
-    """The pipe with ``data`` put over its answers, or answered in place of its failures.
+    """The pipe with ``data`` put over its answers, or answered in place of its failures, which
+    ``report`` gets.
 
     A failure that decides stays: nobody may take a message for published that is not. So does any
     failure where the answer is passed on as it came (``no-op``): there is no place for the data.
@@ -68,6 +74,7 @@ def with_static(
         except GatewayError as error:
             if error.decides or is_passed_on or not matches(error):
                 raise
+            report(error)
             return Response(dict(data), is_complete=False, has_failures=True)
         if not matches(response):
             return response

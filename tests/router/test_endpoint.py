@@ -13,7 +13,7 @@ from anyio import Event, create_task_group, fail_after, sleep_forever
 
 from gateway.asgi import ASGIApp, Message, Scope
 from gateway.config.structs import GatewaySettings
-from gateway.errors import BrokerUnavailable, QueueEmpty
+from gateway.errors import BrokerUnavailable, QueueEmpty, Refused
 from gateway.pipe import parallel, within
 from gateway.proxy import Branch, Request, Response
 from gateway.router.endpoint import Route
@@ -216,6 +216,27 @@ async def test_unexpected_error_concerns_one_request(caplog: pytest.LogCaptureFi
     assert message.end == "set aside"
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
     assert (await ask(app, "GET", "/fine")).status == 200
+
+
+async def test_a_request_that_fails_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.requests")
+
+    async def away(request: Request) -> Response:
+        raise BrokerUnavailable("the broker is away")
+
+    async def guarded(request: Request) -> Response:
+        raise Refused(403)
+
+    app = application(endpoint("GET", "/away", away), endpoint("GET", "/guarded", guarded))
+    for path in ("/away", "/away", "/guarded"):
+        await ask(app, "GET", path)
+    told = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert told == [
+        ("WARNING", "GET /away: 503: the broker is away"),
+        ("INFO", "GET /guarded: 403: Forbidden"),
+    ]
 
 
 async def test_a_message_of_which_no_answer_can_be_rendered_blocks_nobody() -> None:
