@@ -73,6 +73,8 @@ def check_producer(settings: ProducerSettings, endpoint: Endpoint, where: str) -
     for key, name in _named(settings):
         if not _is_there(name, endpoint.endpoint):
             text = f"the path has no parameter {{{name}}}: the value will always be empty"
+            if key == "routing_key":
+                text += f'; "static_routing_key": true makes "{name}" the key of every message'
             yield Finding(f"{where}.{key}", "warning", text)
     if endpoint.concurrent_calls > 1:
         text = "concurrent_calls counts as 1: more would publish the message several times"

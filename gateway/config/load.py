@@ -19,7 +19,7 @@ from .paths import parameters
 from .read import Document, file_of, read_document
 from .secrets import substitute, substitute_in
 from .structs import Service
-from .walk import Walker, show
+from .walk import Walker
 
 ENVIRONMENT_PREFIX = "KRAKEND_"
 REDIS_SECRETS = ("address", "user_name", "password")
@@ -134,8 +134,8 @@ class _Loader:
     def service(self, document: Document) -> Document:
         findings = self._findings
         root = self._walker.struct(document, Service, "$") or {}
-        if root.get("version") != 3:
-            findings.error("$.version", f"expected 3, found {show(document.get('version'))}")
+        if root.get("version") != 3 and not findings.has_error_at("$.version"):
+            findings.error("$.version", rules.wrong_version(document.get("version")))
         self._check_address(root)
         rules.check_tls(root.get("tls"), "$.tls", findings)
         self._extra = ExtraConfig(self._catalog, findings, _dispensable(root))
@@ -240,6 +240,8 @@ class _Loader:
             **raw,
         }
         self._names[path] = f"{endpoint['method']} {endpoint['endpoint']}"
+        if not raw.get("endpoint"):
+            findings.warning(path, 'no "endpoint": its path is "/"')
         method = rules.known_method(endpoint["method"], f"{path}.method", findings)
         if method is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -102,7 +103,25 @@ def _read_json(content: bytes) -> object:
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise unreadable(f"not JSON: {_with_position(str(error), content)}") from error
+        raise unreadable(_why_not_json(content, error)) from error
+
+
+def _why_not_json(content: bytes, error: ValueError) -> str:
+    if not content.strip():
+        return "the file is empty"
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "the file begins with a byte order mark: save it as UTF-8 without one"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    text = _with_position(str(error), content)
+    for theirs, ours in (
+        ("Input data was truncated", "it ends too early"),
+        ("JSON is malformed: ", ""),
+    ):
+        text = text.replace(theirs, ours)
+    has_comment = re.search(rb"^\s*(//|/\*|#)", content, re.MULTILINE)
+    comment = '; JSON has no comments: use a key such as "@comment"' if has_comment else ""
+    return f"not JSON: {text}{comment}"
 
 
 def repeated_keys(content: bytes) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any
 from .findings import Findings
 from .paths import PLACEHOLDER, literal_braces, parameters, shape, split_path
 from .proxy import DEFAULT, NAMESPACE
+from .suggest import did_you_mean
+from .walk import show
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OUTPUT_ENCODINGS = ("json", "json-collection", "yaml", "xml", "negotiate", "string", "no-op")
@@ -83,10 +85,21 @@ class Paths:
                     findings.error(path, text)
 
 
+def wrong_version(version: object) -> str:
+    """``version``: what is there instead of 3."""
+    if version is None:
+        return '"version" is missing: expected 3'
+    found = f"expected 3, found {show(version)}"
+    if version in (1, 2):
+        return f"{found}: convert the file with github.com/krakend/krakend-config-migrator"
+    return found
+
+
 def known_method(method: str, path: str, findings: Findings) -> str | None:
     """The method in capitals; None when KrakenD leaves such an endpoint out."""
     if method.upper() not in METHODS:
-        findings.warning(path, f'no endpoint can have the method "{method}": left out')
+        meant = did_you_mean(method, METHODS)
+        findings.warning(path, f'no endpoint can have the method "{method}": left out{meant}')
         return None
     return method.upper()
 
@@ -170,8 +183,7 @@ def checked_hosts(
         elif not is_free:
             cleaned = sanitized(host)
             if cleaned is None:
-                expected = "expected a host such as http://example.com:8080, without a path"
-                findings.error(where, expected)
+                findings.error(where, _why_not_sanitized(host))
             elif backend.get("sd") != "dns":
                 hosts[place] = cleaned
         elif scheme not in ("http", "https", ""):
@@ -181,6 +193,16 @@ def checked_hosts(
     elif not hosts:
         findings.warning(path, "no host: neither here nor at the root; every request will fail")
     return hosts
+
+
+def _why_not_sanitized(host: str) -> str:
+    """``host``: what KrakenD's sanitizer refuses."""
+    free = '"disable_host_sanitize": true takes any URL'
+    if re.search(r"[\w.\-]:[0-9]/*$", host):
+        return f"KrakenD's sanitizer takes no port of one digit; {free}"
+    if "@" in host:
+        return f"KrakenD's sanitizer takes no login; {free}"
+    return f"expected a host such as http://example.com:8080, without a path; {free}"
 
 
 def _scheme(host: str) -> str:

@@ -7,6 +7,7 @@ everything there is to say. It knows types, not meaning.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -44,7 +45,7 @@ class Walker:
     def struct(self, value: object, kind: type[Struct], path: str) -> dict[str, Any] | None:
         """The fields of ``kind`` that the object has, converted; None when it is no object."""
         if not isinstance(value, Mapping):
-            self._findings.error(path, f"expected an object, found {show(value)}")
+            self._findings.error(path, f"expected an object, found {_shown(value, path)}")
             return None
         hints = get_type_hints(kind, include_extras=True)
         fields: dict[str, Any] = {}
@@ -113,7 +114,7 @@ class Walker:
             self._findings.warning(path, "expected a list, found an object: taken as empty")
             return []
         if not isinstance(value, list | tuple):
-            text = f"expected a list, found {show(value)}: taken as its only item"
+            text = f"expected a list, found {_shown(value, path)}: taken as its only item"
             self._findings.warning(path, text)
             value = [value]
         return [self._item(item, hint, f"{path}[{place}]") for place, item in enumerate(value)]
@@ -133,7 +134,7 @@ class Walker:
             self._findings.warning(path, text)
             value = {key: inner for each in value for key, inner in each.items()}
         if not isinstance(value, Mapping):
-            self._findings.error(path, f"expected an object, found {show(value)}")
+            self._findings.error(path, f"expected an object, found {_shown(value, path)}")
             return _MISSING
         inner = {key: self.value(each, hint, key_path(path, key)) for key, each in value.items()}
         return {key: each for key, each in inner.items() if each is not _MISSING}
@@ -154,13 +155,40 @@ class Walker:
         try:
             converted, is_exact = convert(value)
         except (TypeError, ValueError):
-            self._findings.error(path, f"expected {expected}, found {show(value)}")
+            self._findings.error(path, f"expected {expected}, found {_shown(value, path)}")
             return _MISSING
         if not is_exact:
-            shown = str(converted).lower() if isinstance(converted, bool) else repr(converted)
-            text = f"expected {expected}, found {show(value)}: taken as {shown}"
+            found = _kind_of(value) if kind == "str" else _shown(value, path)
+            text = f"expected {expected}, found {found}: {_taken(kind, converted)}"
             self._findings.warning(path, text)
         return converted
+
+
+_SECRET = re.compile(r"secret|passw|salt|token|users|key", re.IGNORECASE)
+"""Parts of the names of keys whose values are not printed."""
+
+
+def _shown(value: object, path: str) -> str:
+    """As :func:`show`, and without the value where the key may hold a secret."""
+    if _SECRET.search(path):
+        return re.sub(r"^(the text|the number) .*", lambda place: f"a {place[1][4:]}", show(value))
+    return show(value)
+
+
+def _kind_of(value: object) -> str:
+    return "true or false" if isinstance(value, bool) else "a number"
+
+
+def _taken(kind: str, converted: Any) -> str:
+    """What a value of another type was taken as. A text is not repeated: it may be a secret."""
+    if kind == "str":
+        return "taken as text"
+    if kind == "duration":
+        nanoseconds = round(converted * 1e9)
+        meant = f'; did you mean "{nanoseconds}s"?' if abs(nanoseconds) < 1_000_000 else ""
+        return f"taken as {nanoseconds} nanoseconds, as in KrakenD{meant}"
+    shown = str(converted).lower() if isinstance(converted, bool) else repr(converted)
+    return f"taken as {shown}"
 
 
 def _is_zero(converted: object) -> bool:

@@ -5,6 +5,7 @@ KrakenD's environment: CEL's standard library and macros, and the variables belo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeAlias
@@ -58,8 +59,21 @@ def _problem(text: str, *, disable_check: bool) -> str:
         _environment().compile(text, disable_check=disable_check)
     except RuntimeError as error:
         first = str(error).splitlines()[0].removesuffix("[INVALID_ARGUMENT]").rstrip()
-        return first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removeprefix("CANCELLED: ")
+        text = first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removeprefix("CANCELLED: ")
+        return _in_words(text)
     return ""
+
+
+_SYNTAX = re.compile(r"(\d+:\d+): Syntax error: [\w ]+:? '(.*?)'(?: expecting .*)?")
+
+
+def _in_words(text: str) -> str:
+    """Line, column and what the parser stumbled over, without the tokens that it expected."""
+    found = _SYNTAX.fullmatch(text)
+    if found is None:
+        return text
+    what = "the expression ends too early" if found[2] == "<EOF>" else f"unexpected '{found[2]}'"
+    return f"{found[1]}: {what}"
 
 
 def build_holds(text: str) -> Holds:

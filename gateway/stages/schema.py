@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..config.findings import key_path
+from ..config.suggest import unknown
 from .schema_patterns import KEYWORD, GoPattern, with_go_patterns
 from .schema_survey import explained_size, has_more_values
 
@@ -33,6 +34,8 @@ NEWER_FORMATS = (
 )
 """What the old drafts assert as well, though not all of them define it."""
 
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
 MOST_TOLD = 10
 """Lines about one value."""
 LONGEST = 200
@@ -50,10 +53,21 @@ def schema_problem(schema: object) -> tuple[str, str] | None:
     try:
         _build_validator(schema)
     except jsonschema_rs.ValidationError as error:
-        return _inner(error.instance_path), f"not a JSON schema: {_shortened(error.message)}"
+        return _inner(error.instance_path), f"not a JSON schema: {_in_words(error)}"
     except (ValueError, TypeError, RecursionError) as error:
         return "", f"not a JSON schema: {_shortened(str(error))}"
     return None
+
+
+def _in_words(error: jsonschema_rs.ValidationError) -> str:
+    path = list(error.instance_path)
+    if path and path[-1] == "type" and isinstance(error.instance, str):
+        return unknown(error.instance, TYPES)
+    if path and path[-1] == "type":
+        return f"expected a type or a list of types; there are: {', '.join(TYPES)}"
+    if "'anyOf'" in error.message:
+        return "this value is not allowed here"
+    return _shortened(error.message)
 
 
 def build_misfit(schema: Any) -> Misfit:

@@ -235,7 +235,7 @@ def test_a_parameter_with_text_behind_it_has_another_name() -> None:
         ),
         ({"method": "HEAD"}, "method", "left out"),
         ({"timeout": "-1s"}, "timeout", "fail"),
-        ({"timeout": 2}, "timeout", "taken as 2e-09"),
+        ({"timeout": 2}, "timeout", 'taken as 2 nanoseconds, as in KrakenD; did you mean "2s"?'),
         ({"endpoint": "/a/{id}.json"}, "endpoint", "stays unknown"),
         ({"endpoint": "/a/{rest:.+}"}, "endpoint", "{rest:.+} is no parameter but text"),
         ({"endpoint": "/a/{a.b}"}, "endpoint", "{a.b} is no parameter but text"),

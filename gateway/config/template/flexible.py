@@ -49,6 +49,15 @@ def render(path: Path, environ: Mapping[str, str], findings: Findings) -> tuple[
     return text, Path(out).suffix or (suffixes[-1] if suffixes else "")
 
 
+KINDS = {
+    "NoneType": "no value (a name that is not set?)",
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "str": "a text",
+}
+
+
 class _Failed(Exception):
     """A finding on its way out through the templates that were running."""
 
@@ -223,6 +232,19 @@ def _save(path: Path, text: bytes) -> None:
         raise ConfigError([Finding("$FC_OUT", "error", problem)]) from error
 
 
+def _in_words(text: str) -> str:
+    """What Python says of a value of a wrong type."""
+    name = re.match(r"'(\w+)' object is not (iterable|callable|subscriptable)", text)
+    if name is None:
+        return text
+    value = KINDS.get(name[1], f"a {name[1]}")
+    return {
+        "iterable": f"expected a list or an object to go through, found {value}",
+        "callable": f"expected a function, found {value}",
+        "subscriptable": f"expected a list or an object, found {value}",
+    }[name[2]]
+
+
 def _finding(file: str, line: int | None, text: str) -> Finding:
     return Finding(f"{file}:{line}" if line else file, "error", text)
 
@@ -237,8 +259,10 @@ def _line_in(error: BaseException, file: str) -> int | None:
 
 def _text_of(error: Exception) -> str:
     """What is wrong, without the values: they may be secrets."""
-    if isinstance(error, TemplateProblem | TemplateError | TypeError):
+    if isinstance(error, TemplateProblem | TemplateError):
         return str(error)
+    if isinstance(error, TypeError):
+        return _in_words(str(error))
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return "a function got what it cannot take"

@@ -71,7 +71,7 @@ def verify_lua(settings: LuaSettings) -> Iterator[tuple[str, str]]:
     try:
         sandbox = _sandbox(settings)
     except ImportError:
-        yield "", 'needs the library lupa: install the extra "lua"'
+        yield "", 'needs the library lupa: pip install "hutch-gateway[lua]"'
         return
     for key, code in texts:
         if _REQUESTS.search(code):

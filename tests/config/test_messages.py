@@ -1,0 +1,171 @@
+"""The words of the loader: what was found, what was expected, what to do; and no secret."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import open_gateway
+from gateway.catalog import CATALOG
+from gateway.check import check, examine
+from gateway.config.findings import ConfigError
+from gateway.config.load import load
+from gateway.stages.expression import syntax_problem
+from gateway.stages.schema import schema_problem
+
+
+def told(source: Any, **environ: str) -> str:
+    try:
+        loaded = load(source, CATALOG, environ)
+    except ConfigError as error:
+        return "\n".join(map(str, error.findings))
+    return "\n".join(map(str, [*loaded.findings, *check(loaded.service)]))
+
+
+def with_endpoint(**changes: Any) -> dict[str, Any]:
+    endpoint = {"endpoint": "/a", "backend": [{"host": ["http://service"]}], **changes}
+    return {"version": 3, "endpoints": [endpoint]}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "the file is empty"),
+        (b" \n", "the file is empty"),
+        (b'\xef\xbb\xbf{"version": 3}', "the file begins with a byte order mark: save it as UTF-8"),
+        (b'{"version": 3', "not JSON: it ends too early, line 1"),
+        (b'{\n// mine\n"version": 3}', 'JSON has no comments: use a key such as "@comment"'),
+        (b'{"version": "\xff"}', "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_json_is_described(tmp_path: Path, content: bytes, text: str) -> None:
+    path = tmp_path / "shop.json"
+    path.write_bytes(content)
+    assert told(path).startswith(f"error: {path}: ")
+    assert text in told(path)
+    assert "JSON is malformed" not in told(path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_old_version_is_told_with_the_tool_that_converts_it(version: int) -> None:
+    assert "github.com/krakend/krakend-config-migrator" in told({"version": version})
+
+
+def test_a_missing_version_is_called_missing() -> None:
+    assert told({}) == 'error: $.version: "version" is missing: expected 3'
+
+
+@pytest.mark.parametrize(
+    ("timeout", "text"),
+    [
+        (2, 'taken as 2 nanoseconds, as in KrakenD; did you mean "2s"?'),
+        (2_000_000_000, "taken as 2000000000 nanoseconds, as in KrakenD"),
+    ],
+)
+def test_a_number_as_a_duration_counts_nanoseconds(timeout: int, text: str) -> None:
+    assert told(with_endpoint(timeout=timeout)).endswith(text)
+
+
+def test_an_endpoint_without_a_path_is_told_which_path_it_has() -> None:
+    document = with_endpoint()
+    document["endpoints"][0]["endpont"] = document["endpoints"][0].pop("endpoint")
+    assert 'GET /: $.endpoints[0]: no "endpoint": its path is "/"' in told(document)
+
+
+def test_a_misspelt_method_is_told_with_the_right_one() -> None:
+    assert told(with_endpoint(method="PSOT")).endswith('left out; did you mean "POST"?')
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("http://me:pw@service", "KrakenD's sanitizer takes no login"),
+        ("http://127.0.0.1:1", "KrakenD's sanitizer takes no port of one digit"),
+        ("http://service/path", "without a path"),
+    ],
+)
+def test_a_host_that_is_refused_is_told_why_and_the_way_out(host: str, text: str) -> None:
+    found = told(with_endpoint(backend=[{"host": [host]}]))
+    assert text in found
+    assert '"disable_host_sanitize": true takes any URL' in found
+    assert "pw" not in found
+
+
+SECRET = 99887766
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"auth/client-credentials": {"client_secret": SECRET, "token_url": "https://a"}},
+        {"auth/client-credentials": {"client_secret": [SECRET], "token_url": "https://a"}},
+        {"redis": {"connection_pools": [{"name": "a", "address": "b", "password": SECRET}]}},
+        {"auth/api-keys": {"salt": SECRET, "keys": [{"key": SECRET, "roles": ["a"]}]}},
+        {"auth/api-keys": {"keys": str(SECRET)}},
+        {"auth/basic": {"users": str(SECRET)}},
+        {"auth/basic": {"users": {"me": SECRET}}},
+        {"auth/revoker": {"revoke_server_api_key": SECRET, "TTL": 5, "token_keys": ["jti"]}},
+    ],
+)
+@pytest.mark.parametrize("level", ["service", "backend"])
+def test_a_secret_of_a_wrong_type_is_never_printed(extra: dict[str, Any], level: str) -> None:
+    document = with_endpoint(backend=[{"host": ["http://service"], "extra_config": extra}])
+    if level == "service":
+        document = {**with_endpoint(), "extra_config": extra}
+    found = told(document)
+    assert str(SECRET) not in found
+    assert found
+
+
+def test_the_environment_is_in_no_signature() -> None:
+    for function in (load, examine, open_gateway):
+        for parameter in inspect.signature(function).parameters.values():
+            assert not hasattr(parameter.default, "keys")
+
+
+def test_a_schema_of_an_unknown_type_is_told_with_the_types_that_there_are() -> None:
+    found = schema_problem({"properties": {"a": {"type": "objekt"}}})
+    assert found is not None
+    path, text = found
+    assert path == "properties.a.type"
+    assert 'unknown "objekt", did you mean "object"? There are: array, boolean' in text
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("req_method ==", "1:14: the expression ends too early"),
+        ("req_method = 'a'", "1:12: unexpected '= '"),
+    ],
+)
+def test_a_syntax_error_of_an_expression_is_told_without_the_parser_s_tokens(
+    expression: str, text: str
+) -> None:
+    assert syntax_problem(expression) == text
+
+
+def test_a_routing_key_that_looks_static_is_told_with_the_key_that_makes_it_so() -> None:
+    producer = {"exchange": "x", "routing_key": "orders.new", "durable": True}
+    backend = {
+        "host": ["amqp://broker"],
+        "disable_host_sanitize": True,
+        "extra_config": {"backend/amqp/producer": producer},
+    }
+    found = told(with_endpoint(method="POST", backend=[backend]))
+    assert '"static_routing_key": true makes "orders.new" the key of every message' in found
+
+
+def test_a_template_that_goes_through_nothing_is_described_without_python_s_words(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "gateway.json.j2"
+    path.write_text('{"version": 3,\n"endpoints": [{% for each in shop.paths %}{% endfor %}]}')
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    (settings / "shop.json").write_text('{"paths": null}')
+    found = told(path, FC_ENABLE="1", FC_SETTINGS=str(settings))
+    assert f"{path}:2: expected a list or an object to go through, found no value" in found
+    assert "NoneType" not in found
