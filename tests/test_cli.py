@@ -33,10 +33,9 @@ def test_check_refuses_with_one_line_for_each_problem(
     path = tmp_path / "bad.json"
     path.write_text(json.dumps({"version": 2, "port": "x"}))
     assert main(["check", "-c", str(path)]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        f'error: {path}: $.port: expected a whole number, found the text "x"',
-        f"error: {path}: $.version: expected 3, found the number 2",
-    ]
+    port, version = capsys.readouterr().out.splitlines()
+    assert port == f'error: {path}: $.port: expected a whole number, found the text "x"'
+    assert version.startswith(f"error: {path}: $.version: expected 3, found the number 2: ")
 
 
 def consumer(path: str, **settings: Any) -> dict[str, Any]:
@@ -125,6 +124,17 @@ def test_errors_and_remarks_on_other_endpoints_come_together(
         f"error: GET /a: $.endpoints[0]{where}.auto_ack: {truth}",
         f"warning: GET /b: $.endpoints[1]{where}: {once}",
     ]
+
+
+def test_an_error_at_the_root_hides_no_error_of_an_endpoint(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = consumer("/a", auto_ack=True)
+    broken["backend"][0]["host"] = ["amqp://broker:99999"]
+    file = write(broken, extra_config={"auth/nosuch": {}})
+    assert main(["check", "-c", file]) == 1
+    severities = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert severities == ["error", "error"]
 
 
 def test_lint_says_how_many_warnings_there_are(

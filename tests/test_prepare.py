@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from gateway import ConfigError, open_gateway
 from gateway.cli import main
 
 BROKER = "amqp://127.0.0.1:1"
@@ -207,3 +208,22 @@ def test_a_file_with_a_relative_path_is_named_with_the_folder(
         f"error: {file}: $.tls: cannot read a.pem: {missing}",
         f"error: {file}: $.tls: cannot read a.key: {missing}",
     ]
+
+
+@pytest.mark.anyio
+async def test_a_program_that_opens_a_gateway_has_the_warnings_in_its_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_gateway({"version": 3, "tiemout": "2s", **own(ready_path="ready")}):
+        pass
+    told = [each.name for each in caplog.records if each.name.startswith("gateway")]
+    assert told == ["gateway.config", "gateway.config"]
+    assert '$.tiemout: unknown key, ignored; did you mean "timeout"?' in caplog.text
+    assert "$.extra_config.gateway.ready_path" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_program_cannot_open_a_gateway_that_check_refuses() -> None:
+    with pytest.raises(ConfigError, match="management_port"):
+        async with open_gateway({"version": 3, **own(management_port=70000)}):
+            raise AssertionError

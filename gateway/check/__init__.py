@@ -56,17 +56,19 @@ def examine(
 
 
 def with_remarks(loaded: Loaded) -> Loaded:
-    """With what :func:`check` finds; an endpoint with an error is left out, and everything when the
-    root's ``extra_config`` has one: a remark may be no more than a consequence.
+    """With what :func:`check` finds: every error. A warning or a hint may be no more than the
+    consequence of an error: those of an endpoint that has one are left out, and all when the
+    root's ``extra_config`` has one.
     """
     errors = [each.path for each in loaded.findings if each.severity == "error"]
-    if any(path.startswith("$.extra_config") for path in errors):
-        return loaded
     faulty = set(map(part_of, errors))
-    found = loaded.places.of_service(check(loaded.service))
-    return replace(
-        loaded, remarks=tuple(each for each in found if part_of(each.path) not in faulty)
+    is_all_faulty = any(path.startswith("$.extra_config") for path in errors)
+    remarks = tuple(
+        each
+        for each in loaded.places.of_service(check(loaded.service))
+        if each.severity == "error" or not (is_all_faulty or part_of(each.path) in faulty)
     )
+    return replace(loaded, remarks=remarks)
 
 
 def check(service: Service) -> Iterator[Finding]:

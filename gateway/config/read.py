@@ -106,7 +106,7 @@ def _read_json(content: bytes) -> object:
         raise unreadable(_why_not_json(content, error)) from error
 
 
-def _why_not_json(content: bytes, error: ValueError) -> str:
+def _why_not_json(content: bytes, error: Exception) -> str:
     if not content.strip():
         return "the file is empty"
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
