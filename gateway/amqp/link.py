@@ -43,6 +43,8 @@ DEFAULT_FRAME_MAX = 131_072
 MAX_CHANNELS = 65_535
 """Channel numbers are 16 bits wide."""
 
+CLOSED = "the connection was closed"
+
 STABLE = 1.0
 """A connection that lived shorter than this many seconds does not start the backoff anew."""
 
@@ -251,6 +253,10 @@ class Link:
                     await self._serve(connection, url)
             except LinkError as error:
                 self._disconnected(url, str(error))
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                self._disconnected(url, CLOSED)
             except Exception as error:  # whatever it is, the other links go on
                 log.exception("%s: unexpected error, tried again (%s)", url, self.role)
                 self._disconnected(url, f"unexpected error: {type(error).__name__}")
@@ -261,6 +267,7 @@ class Link:
         return None
 
     async def _serve(self, connection: Connection, url: BrokerUrl) -> None:
+        problem = CLOSED
         async with open_tasks() as tenants:
             for tenant in self._tenants.values():
                 tenants.start_soon(tenant.live, connection)
@@ -318,10 +325,9 @@ async def call(awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
-        raise ConnectionGoneError("the connection was closed") from None
+        raise ConnectionGoneError(CLOSED) from None
     except LinkError:
         raise
     except ChannelNotFoundEntity as error:
@@ -331,6 +337,12 @@ async def call(awaitable: Awaitable[T]) -> T:
     except Exception as error:  # what a codec raises for bytes that it does not expect
         log.debug("unexpected error of the AMQP library", exc_info=True)
         raise LinkError(f"the AMQP library failed: {type(error).__name__}: {error}") from error
+
+
+def is_cancelled() -> bool:
+    """Whether this task is cancelled: a CancelledError may be that of a future of aiormq alone."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def call_to_the_end(awaitable: Awaitable[T]) -> T:
