@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..config.findings import Finding
 from ..config.structs import RouterSettings, Service
 from ..forwarding import network_of
-from ..patterns import build_search
+from ..patterns import PatternError, build_search
 from ..router.layers.bots import BotSettings
 from ..router.layers.cors import SIMPLE_METHODS, CorsSettings, seconds, success_status
 from ..router.layers.secure import SecureSettings
@@ -102,7 +102,10 @@ def _on_bots(settings: BotSettings) -> Iterator[tuple[str, str]]:
             if _LOOKS_LIKE_PATTERN.search(text):
                 yield f"{key}[{place}]", "compared with the whole text, not as a pattern"
     for place, pattern in enumerate(settings.patterns):
-        search = build_search(pattern)
+        try:
+            search = build_search(pattern)
+        except PatternError:  # the start stops, with its path
+            continue
         if any(search(browser) for browser in BROWSERS):
             text = 'matches anywhere, and ordinary browsers too: anchor it with "^"'
             yield f"patterns[{place}]", text

@@ -92,7 +92,7 @@ async def test_a_binding_that_is_refused_concerns_its_endpoint_alone(
 ) -> None:
     vhost = parse_broker_url(vhost_url).vhost
     await to_thread.run_sync(_add_user, broker, vhost)
-    url = vhost_url.replace("guest:guest", "limited:limited")
+    url = vhost_url.replace("guest:guest", f"{vhost}:limited")
     async with opened(
         endpoint("/good", consumer(url, "q", routing_key=["good.#"]), timeout="5s"),
         endpoint("/bad", consumer(url, "q", routing_key=["good.#", "bad.#"]), timeout="100ms"),
@@ -105,10 +105,10 @@ async def test_a_binding_that_is_refused_concerns_its_endpoint_alone(
 
 
 def _add_user(broker: Broker, vhost: str) -> None:
-    broker.ctl("add_user", "limited", "limited")
-    broker.ctl("set_permissions", "-p", vhost, "limited", ".*", ".*", ".*")
+    broker.ctl("add_user", vhost, "limited")
+    broker.ctl("set_permissions", "-p", vhost, vhost, ".*", ".*", ".*")
     # RabbitMQ checks the key of a binding to a topic exchange against the right to read.
-    broker.ctl("set_topic_permissions", "-p", vhost, "limited", "ex", ".*", "^good.*")
+    broker.ctl("set_topic_permissions", "-p", vhost, vhost, "ex", ".*", "^good.*")
 
 
 async def test_an_exception_of_any_type_ends_its_subscription_alone(
