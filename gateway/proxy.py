@@ -217,3 +217,18 @@ Stage: TypeAlias = Callable[[Branch], Branch]
 Guard: TypeAlias = Callable[[Request], Awaitable[None] | None]
 """Asked before a request's body is read. Raises :class:`gateway.errors.Refused`; what it returns,
 when it has to wait, is awaited."""
+
+
+class HeaderGuard:
+    """A guard that adds ``headers`` to the answers of admitted requests."""
+
+    __slots__ = ("_guard", "headers")
+
+    def __init__(
+        self, guard: Guard, headers: Callable[[Request], Sequence[tuple[bytes, bytes]]]
+    ) -> None:
+        self._guard = guard
+        self.headers = headers
+
+    def __call__(self, request: Request) -> Awaitable[None] | None:
+        return self._guard(request)

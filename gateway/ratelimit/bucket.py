@@ -47,6 +47,28 @@ def taken(full_at: int, now: int, rate: Rate) -> int | None:
     return full_at if full_at - now <= rate.depth else None
 
 
+class Left(NamedTuple):
+    """What a bucket holds. ``limit``, ``remaining``: tokens. ``full_in``, ``next_in``: seconds,
+    rounded up, until it is full, and until it has a token.
+    """
+
+    limit: int
+    remaining: int
+    full_in: int
+    next_in: int
+
+
+def left(full_at: int, now: int, rate: Rate) -> Left:
+    """What is left in a bucket that is full at ``full_at``."""
+    missing = max(0, full_at - now)
+    return Left(
+        rate.depth // rate.interval,
+        max(0, rate.depth - missing) // rate.interval,
+        -(-missing // SECOND),
+        -(-max(0, missing + rate.interval - rate.depth) // SECOND),
+    )
+
+
 class Store(Protocol):
     """Where buckets are kept, by keys that say all: the limit and the client."""
 
@@ -56,6 +78,10 @@ class Store(Protocol):
 
     def put_back(self, key: bytes, rate: Rate) -> None:
         """A token that was not needed."""
+
+    def look(self, key: bytes, rate: Rate) -> Left:
+        """What is left; takes nothing."""
+        ...
 
 
 class Buckets:
@@ -84,6 +110,9 @@ class Buckets:
     def put_back(self, key: bytes, rate: Rate) -> None:
         if key in self._full_at:
             self._full_at[key] -= rate.interval
+
+    def look(self, key: bytes, rate: Rate) -> Left:
+        return left(self._full_at.get(key, 0), self._clock(), rate)
 
     def _forget(self, now: int) -> None:
         """At most one bucket comes with a request, so two at a time are enough."""

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint, GatewaySettings, RouterSettings, Service
 from ..errors import GatewayError, RateLimitExceeded, Refused
-from ..proxy import Arrive, Branch, Guard, Request, Response, Stage, nothing_to_withdraw
+from ..proxy import (
+    Arrive,
+    Branch,
+    Guard,
+    HeaderGuard,
+    Request,
+    Response,
+    Stage,
+    nothing_to_withdraw,
+)
 from .bucket import Buckets, Rate, Store
-from .limits import Counters, build_guard, build_limits, build_shared_guard, fingerprint, refuse
+from .limits import (
+    NAMES,
+    Counters,
+    build_guard,
+    build_header_guard,
+    build_limits,
+    build_shared_guard,
+    fingerprint,
+    refuse,
+)
 from .settings import (
     BackendLimitSettings,
     LimitSettings,
@@ -25,16 +43,20 @@ NOWHERE = ("", 0)
 
 def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
     """``qos/ratelimit/router``."""
-    name = f"{endpoint.method} {endpoint.endpoint}"
-    return build_guard(build_limits(settings, name, assembly.service), open_store(assembly))
+    return _build_local(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
 
 
 def build_service_limit(
     settings: LimitSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
     """``qos/ratelimit/service``: before anything else looks at a request."""
-    guard = build_guard(build_limits(settings, "service", service), open_store(assembly))
-    return guarded(guard, service)
+    return guarded(_build_local(settings, "service", assembly), service)
+
+
+def _build_local(settings: LimitSettings, name: str, assembly: Assembly) -> Guard:
+    limits = build_limits(settings, name, assembly.service)
+    build = build_header_guard if settings.headers else build_guard
+    return build(limits, open_store(assembly))
 
 
 def build_shared_router_limit(
@@ -71,19 +93,43 @@ def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
     states = (router.health_path, gateway.ready_path)
 
     def layer(app: ASGIApp) -> ASGIApp:
+        admitted = _with_headers(app, guard) if isinstance(guard, HeaderGuard) else app
+
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and _path(scope) not in states:
                 try:
                     if (waiting := guard(_request(scope))) is not None:
                         await waiting
                 except Refused as refused:
-                    await send_answer(send, text(refused.status, ""))
-                    return
+                    await send_answer(send, text(refused.status, "", *refused.headers))
+                else:
+                    await admitted(scope, receive, send)
+                return
             await app(scope, receive, send)
 
         return limited
 
     return layer
+
+
+def _with_headers(app: ASGIApp, guard: HeaderGuard) -> ASGIApp:
+    async def described(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _adding(send, guard.headers(_request(scope))))
+
+    return described
+
+
+def _adding(send: Send, headers: Headers) -> Send:
+    """An answer that has such headers keeps them: the limit of an endpoint says more."""
+
+    async def add(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = message["headers"]
+            if not any(name in NAMES for name, _ in own):
+                message = {**message, "headers": [*headers, *own]}
+        await send(message)
+
+    return add
 
 
 def _path(scope: Scope) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeAlias
 
+from ..asgi import Headers
 from ..config.structs import Service
 from ..errors import Refused
-from ..proxy import Guard, Request
-from .bucket import Rate, Store
+from ..proxy import Guard, HeaderGuard, Request
+from .bucket import Left, Rate, Store
 from .clients import NameClient, build_name_client
 from .script import Question
 from .settings import LimitSettings
@@ -17,8 +18,15 @@ from .settings import LimitSettings
 TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 
+NAMES = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
+"""The fields of draft-ietf-httpapi-ratelimit-headers-06. Later drafts have others, which few
+clients read."""
+
 FindKey: TypeAlias = Callable[[Request], bytes | None]
 """The key of the bucket that a request takes from; None: there is no such client."""
+
+Refuse: TypeAlias = Callable[[int, bytes, Rate], Refused]
+"""A status, and the key and rate of the bucket that is empty."""
 
 
 class Limit(NamedTuple):
@@ -56,16 +64,49 @@ def fingerprint(text: str) -> bytes:
     return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
-def build_guard(limits: tuple[Limit, ...], store: Store) -> Guard:
-    """Raises :class:`Refused` when one of the limits is reached."""
+def build_guard(
+    limits: tuple[Limit, ...],
+    store: Store,
+    refused: Refuse = lambda status, key, rate: Refused(status),
+) -> Guard:
+    """Raises what ``refused`` makes when one of the limits is reached."""
 
     def guard(request: Request) -> None:
         for status, rate, find_key in limits:
             key = find_key(request)
-            if key is None or not store.take(key, rate):
+            if key is None:
                 raise Refused(status)
+            if not store.take(key, rate):
+                raise refused(status, key, rate)
 
     return guard
+
+
+def build_header_guard(limits: tuple[Limit, ...], store: Store) -> HeaderGuard:
+    """Its headers are those of the limit with the fewest requests left, or of the limit that is
+    reached.
+    """
+
+    def refused(status: int, key: bytes, rate: Rate) -> Refused:
+        left = store.look(key, rate)
+        retry_after = (b"retry-after", b"%d" % max(1, left.next_in))
+        return Refused(status, "", (*limit_headers(left), retry_after))
+
+    def headers(request: Request) -> Headers:
+        keys = ((find_key(request), rate) for _, rate, find_key in limits)
+        found = [store.look(key, rate) for key, rate in keys if key is not None]
+        return limit_headers(min(found, key=_remaining)) if found else ()
+
+    return HeaderGuard(build_guard(limits, store, refused), headers)
+
+
+def _remaining(left: Left) -> int:
+    return left.remaining
+
+
+def limit_headers(left: Left) -> tuple[tuple[bytes, bytes], ...]:
+    values = (left.limit, left.remaining, left.full_in)
+    return tuple((name, b"%d" % value) for name, value in zip(NAMES, values, strict=True))
 
 
 def refuse(request: Request) -> None:

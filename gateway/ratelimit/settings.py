@@ -36,6 +36,7 @@ class BackendLimitSettings(Struct, frozen=True, kw_only=True):
 class LimitSettings(Struct, frozen=True, kw_only=True):
     """``qos/ratelimit/router`` and ``.../service``: requests of all clients, and of each one.
 
+    ``headers`` (ours): answers say how many requests are left.
     ``ipv6_prefix`` (ours): with the strategy "ip" so many bits of an IPv6 address are one client.
     The last three are read and have no effect: buckets need no cleaning.
     """
@@ -48,6 +49,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     key: str = ""
     every: str = "1s"
     ipv6_prefix: int = IPV6_PREFIX
+    headers: bool = False
     num_shards: int = 0
     cleanup_period: str = ""
     cleanup_threads: int = 0
@@ -65,12 +67,14 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
         return max(1.0, period(self.every))
 
 
-LIMIT_OURS = frozenset({"ipv6_prefix"})
+LIMIT_OURS = frozenset({"headers", "ipv6_prefix"})
 
 
 def verify_limits(settings: LimitSettings) -> Iterator[tuple[str, str]]:
     if not 1 <= settings.ipv6_prefix <= 128:
         yield "ipv6_prefix", f"expected 1 to 128 bits, found {settings.ipv6_prefix}"
+    if settings.headers and isinstance(settings, SharedLimitSettings):
+        yield "headers", "not possible with a limit in Redis"
 
 
 def period(every: str) -> float:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from struct import Struct
 from typing import Any
 
-from .bucket import Clock, Rate, taken
+from .bucket import Clock, Left, Rate, left, taken
 
 SLOT = Struct("16sq")
 """A key, and when its bucket is full. Zeros: nobody's."""
@@ -73,6 +73,11 @@ class Table:
             place, full_at = self._find(slots, key)
             if full_at:
                 SLOT.pack_into(self._memory, place, key, full_at - rate.interval)
+
+    def look(self, key: bytes, rate: Rate) -> Left:
+        with self._set_of(key) as slots:
+            _, full_at = self._find(slots, key)
+        return left(full_at, self._clock(), rate)
 
     @contextmanager
     def _set_of(self, key: bytes) -> Generator[range]:

@@ -50,6 +50,8 @@ def verify_tiers(settings: TieredSettings) -> Iterator[tuple[str, str]]:
             if (limits := getattr(tier, key)) is not None:
                 for inner, text in verify_limits(limits):
                     yield f"tiers[{place}].{key}.{inner}", text
+                if limits.headers and key == "ratelimit":
+                    yield f"tiers[{place}].{key}.headers", "not possible with tiers"
 
 
 def build_router_tiers(settings: TieredSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:

@@ -11,10 +11,11 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from ..asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
 from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
+from ..proxy import HeaderGuard
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Route, build_handler
 from .lifespan import answer_lifespan
-from .render import build_render, build_render_error
+from .render import build_render, build_render_error, with_headers_of
 from .routes import Match, Routes, clean_path
 
 NO_APPS: Mapping[str, ASGIApp] = {}
@@ -65,6 +66,8 @@ def build_app(
     _add_debugging(table, service, gateway, wrapped)
     for route in routes:
         render = build_render(route.endpoint, version_header)
+        if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
+            render = with_headers_of(adding, render)
         handler = build_handler(route, render, render_error, gateway)
         table.add(route.method, route.endpoint.endpoint, wrapped(handler))
     if router.auto_options:

@@ -6,7 +6,7 @@ Everything that depends on the configuration is decided once per endpoint.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Raw
@@ -16,7 +16,7 @@ from ..asgi import NO_LENGTH, STATUSES, Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
-from ..proxy import Request, Response
+from ..proxy import HeaderGuard, Request, Response
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]
@@ -184,6 +184,18 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
         return _fitting(response.status, headers, body)
 
     return render
+
+
+def with_headers_of(guards: Sequence[HeaderGuard], render: Render) -> Render:
+    """The answers of ``render`` with what the guards add."""
+
+    def added(response: Response, request: Request) -> Answer:
+        status, headers, body = render(response, request)
+        for guard in guards:
+            headers = _joined(headers, guard.headers(request))
+        return Answer(status, headers, body)
+
+    return added
 
 
 def _passed(headers: Headers) -> list[tuple[bytes, bytes]]:

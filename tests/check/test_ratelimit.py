@@ -153,3 +153,14 @@ def test_a_prefix_of_ours_is_a_hint_and_an_impossible_one_stops_the_start() -> N
             remarks({**limit, "ipv6_prefix": prefix})
     with pytest.raises(ConfigError, match=r"tiers\[0\].ratelimit.ipv6_prefix: expected 1 to 128"):
         remarks(service={"qos/ratelimit/tiered": tiers})
+
+
+def test_headers_of_ours_are_a_hint_and_stop_the_start_where_they_are_not_possible() -> None:
+    limit: dict[str, Any] = {"max_rate": 1, "headers": True}
+    assert remarks(limit) == {"": "only this gateway knows: headers"}
+    redis = {"qos/ratelimit/service/redis": limit}
+    with pytest.raises(ConfigError, match="headers: not possible with a limit in Redis"):
+        remarks(service=redis)
+    tiers = {"tier_key": "x", "tiers": [{"tier_value_as": "*", "ratelimit": limit}]}
+    with pytest.raises(ConfigError, match=r"tiers\[0\].ratelimit.headers: not possible with tiers"):
+        remarks(service={"qos/ratelimit/tiered": tiers})

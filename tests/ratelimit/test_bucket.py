@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ratelimit.bucket import SECOND, Buckets, Rate, rate_of
+from gateway.ratelimit.bucket import SECOND, Buckets, Left, Rate, left, rate_of
 from gateway.ratelimit.settings import BackendLimitSettings, LimitSettings
 
 
@@ -151,3 +151,42 @@ def test_periods_of_endpoints_are_at_least_a_second() -> None:
 def test_the_capacity_for_a_client_is_taken_from_the_rate_for_a_client() -> None:
     settings = LimitSettings(client_max_rate=5)
     assert (settings.rate, settings.client_rate) == (None, rate(5, 5))
+
+
+@given(rates, capacities, st.lists(st.integers(0, 3 * SECOND), max_size=20))
+def test_what_a_bucket_says_is_left_is_what_it_lets_through(
+    per_second: float, capacity: int, pauses: list[int]
+) -> None:
+    time = Time()
+    buckets = Buckets(time)
+    limit = rate(per_second, capacity)
+    for pause in pauses:
+        time.now += pause
+        buckets.take(b"k", limit)
+    said = buckets.look(b"k", limit)
+    assert said.remaining <= said.limit
+    assert sum(buckets.take(b"k", limit) for _ in range(said.remaining)) == said.remaining
+    assert not buckets.take(b"k", limit)
+    time.now += buckets.look(b"k", limit).next_in * SECOND
+    assert buckets.take(b"k", limit)
+    time.now += buckets.look(b"k", limit).full_in * SECOND
+    assert buckets.look(b"k", limit).remaining == said.limit
+
+
+@pytest.mark.parametrize(
+    ("full_in", "expected"),
+    [
+        (-1.0, Left(3, 3, 0, 0)),
+        (0.0, Left(3, 3, 0, 0)),
+        (10.0, Left(3, 2, 10, 0)),
+        (10.5, Left(3, 1, 11, 0)),
+        (20.0, Left(3, 1, 20, 0)),
+        (29.0, Left(3, 0, 29, 9)),
+        (30.0, Left(3, 0, 30, 10)),
+    ],
+)
+def test_what_is_left_of_three_tokens_that_come_every_ten_seconds(
+    full_in: float, expected: Left
+) -> None:
+    now = 10**15
+    assert left(now + int(full_in * SECOND), now, Rate(10 * SECOND, 30 * SECOND)) == expected

@@ -207,3 +207,58 @@ async def test_a_stage_is_as_able_as_the_branch_in_it() -> None:
     assert rate is not None
     branch = BackendLimit(Buckets(), b"", rate)(Branch(answer))
     assert (branch.at_once, branch.later) == (None, None)
+
+
+def left(reply: Reply) -> tuple[str, str]:
+    """What the answer says: the limit, and what remains. The rest is back within the period."""
+    assert 0 < int(reply.headers["ratelimit-reset"]) <= 600
+    return reply.headers["ratelimit-limit"], reply.headers["ratelimit-remaining"]
+
+
+async def test_answers_of_an_endpoint_say_how_many_requests_are_left() -> None:
+    async with limited(max_rate=2, capacity=2, headers=True) as app:
+        assert left(await ask(app)) == ("2", "1")
+        assert left(await ask(app)) == ("2", "0")
+        refused = await ask(app)
+        assert (refused.status, left(refused)) == (503, ("2", "0"))
+        assert 0 < int(refused.headers["retry-after"]) <= 300
+        assert "ratelimit-limit" not in (await ask(app, "/free")).headers
+
+
+async def test_the_limit_with_the_fewest_requests_left_is_named() -> None:
+    async with limited(
+        max_rate=5,
+        capacity=5,
+        client_max_rate=3,
+        client_capacity=3,
+        strategy="param",
+        key="id",
+        headers=True,
+    ) as app:
+        assert left(await ask(app, "/a/1")) == ("3", "2")
+        assert left(await ask(app, "/a/2")) == ("3", "2")
+        assert left(await ask(app, "/a/3")) == ("3", "2")
+        assert left(await ask(app, "/a/4")) == ("5", "1")
+
+
+async def test_answers_of_a_service_say_how_many_requests_are_left() -> None:
+    async with limited({"max_rate": 2, "capacity": 2, "headers": True}) as app:
+        assert "ratelimit-limit" not in (await ask(app, "/__health")).headers
+        assert left(await ask(app, "/free")) == ("2", "1")
+        assert left(await ask(app, "/nowhere")) == ("2", "0")
+        refused = await ask(app)
+        assert (refused.status, left(refused)) == (503, ("2", "0"))
+
+
+async def test_the_limit_of_an_endpoint_is_named_before_that_of_the_service() -> None:
+    service = {"max_rate": 9, "capacity": 9, "headers": True}
+    async with limited(service, max_rate=2, capacity=2, headers=True) as app:
+        assert left(await ask(app)) == ("2", "1")
+        assert left(await ask(app, "/free")) == ("9", "7")
+
+
+async def test_without_the_key_answers_say_nothing_of_limits() -> None:
+    async with limited({"max_rate": 9}, max_rate=1) as app:
+        replies = [await ask(app), await ask(app)]
+        assert [reply.status for reply in replies] == [200, 503]
+        assert not any(name.startswith("ratelimit") for each in replies for name in each.headers)
