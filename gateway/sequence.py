@@ -22,13 +22,14 @@ Fill: TypeAlias = Callable[[dict[str, str], Sequence[Response]], None]
 """Adds to the parameters of a request what earlier answers say. Raises a GatewayError."""
 
 _IN_PATTERN = re.compile(r"\{[Rr]esp(\d+)_([\w\-.]+)\}")
-_PROPAGATED = re.compile(r"[Rr]esp(\d+)_([\w\-.]+)")
+_PROPAGATED = re.compile(r"[Rr]esp(\d+)(?:_([\w\-.]+))?")
 _IN_SETTINGS = re.compile(r"\{[Rr]esp\d+_[\w\-.]+\}|^[Rr]esp\d+_[\w\-.]+$")
 _MISSING = object()
 
 
 class Reference(NamedTuple):
-    """A value of an earlier answer. ``number``: of the backend, from 0."""
+    """A value of an earlier answer. ``number``: of the backend, from 0. ``field``: empty for the
+    whole answer of a ``no-op`` backend."""
 
     number: int
     field: str
@@ -36,7 +37,7 @@ class Reference(NamedTuple):
     @property
     def parameter(self) -> str:
         """Under which name a request carries it."""
-        return f"Resp{self.number}_{self.field}"
+        return f"Resp{self.number}_{self.field}" if self.field else f"Resp{self.number}"
 
 
 def references(url_pattern: str) -> Iterator[Reference]:
@@ -58,7 +59,7 @@ def propagated(names: Iterable[str]) -> Iterator[Reference]:
 
 def _references(pattern: re.Pattern[str], texts: Iterable[str]) -> Iterator[Reference]:
     for text in texts:
-        yield from (Reference(int(found[1]), found[2]) for found in pattern.finditer(text))
+        yield from (Reference(int(found[1]), found[2] or "") for found in pattern.finditer(text))
 
 
 def build_fills(backends: Sequence[Backend], names: Sequence[str]) -> list[Fill]:
@@ -102,7 +103,10 @@ def _look_up(reference: Reference, answered: Sequence[Response]) -> str | None:
     """The value as text; None when there is none, or it is an object."""
     if reference.number >= len(answered):
         return None
-    value: Any = answered[reference.number].data
+    response = answered[reference.number]
+    if not reference.field:
+        return None if response.body is None else response.body.decode(errors="replace")
+    value: Any = response.data
     try:
         for key in reference.field.split("."):
             value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING

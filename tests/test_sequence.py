@@ -100,4 +100,18 @@ def test_references_are_found_in_patterns_and_in_names() -> None:
         (0, "a"),
         (12, "b.c-d"),
     ]
-    assert list(propagated(["resp0_a", "nothing"])) == [(0, "a")]
+    assert list(propagated(["resp0_a", "nothing", "Resp12"])) == [(0, "a"), (12, "")]
+
+
+def test_the_whole_answer_of_a_no_op_backend_is_propagated() -> None:
+    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    params: dict[str, str] = {}
+    fill(params, [Response({}, body=b'a "text" \xff')])
+    assert params == {"Resp0": 'a "text" \ufffd'}
+
+
+def test_an_answer_that_is_a_document_is_not_propagated_whole() -> None:
+    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    params: dict[str, str] = {}
+    fill(params, [Response({"a": 1})])
+    assert params == {}

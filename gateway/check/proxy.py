@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..config.findings import Finding
 from ..config.proxy import NAMESPACE, ProxySettings, proxy_settings
 from ..config.structs import Backend, Endpoint
 from ..flatmap import problem
-from ..sequence import references, references_in_settings
+from ..sequence import propagated, references, references_in_settings
 from ..stages.proxy import STRATEGIES
 
 
@@ -43,7 +43,7 @@ def _on_endpoint(endpoint: Endpoint, settings: ProxySettings) -> Iterator[tuple[
         if static.data is None:
             yield "static", "without data it has no effect"
         elif endpoint.output_encoding == "no-op":
-            yield "static", "with no-op it changes X-Krakend-Completed alone, and no failure"
+            yield "static", "with no-op its data is not in the answer, it only makes it complete"
         if static.strategy not in STRATEGIES:
             known = ", ".join(STRATEGIES)
             yield "static.strategy", f'unknown, "always" is used; there are: {known}'
@@ -54,8 +54,26 @@ def _on_endpoint(endpoint: Endpoint, settings: ProxySettings) -> Iterator[tuple[
         yield "flatmap_filter", "with one backend it has no effect here: it belongs there"
     if settings.sequential and len(answering) == 1:
         yield "sequential", "with one backend it has no effect"
+    yield from _propagated(settings, answering)
     if settings.shadow:
         yield "shadow", "has no meaning on an endpoint, ignored"
+
+
+def _propagated(settings: ProxySettings, answering: Sequence[Backend]) -> Iterator[tuple[str, str]]:
+    """Values that will never be there."""
+    for place, name in enumerate(settings.sequential_propagated_params):
+        for reference in propagated([name]):
+            number = reference.number
+            if number >= len(answering) - 1:
+                text = f"no backend comes after the answer {number}"
+            elif not reference.field and answering[number].encoding != "no-op":
+                text = (
+                    f'the whole answer of backend {number} is there only with "encoding": "no-op"; '
+                    f"of others resp{number}_KEY names a value"
+                )
+            else:
+                continue
+            yield f"sequential_propagated_params[{place}]", f"{name}: {text}"
 
 
 def _on_backend(backend: Backend, settings: ProxySettings) -> Iterator[tuple[str, str]]:

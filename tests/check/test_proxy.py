@@ -71,6 +71,23 @@ def test_traps_of_proxy_on_an_endpoint_are_remarked_on(
     assert (where, word in text) == (f"extra_config.proxy.{path}", True)
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("resp0", 'only with "encoding": "no-op"'),
+        ("resp1_id", "no backend comes after the answer 1"),
+        ("resp7", "no backend comes after the answer 7"),
+    ],
+)
+def test_a_propagated_value_that_will_never_be_there_is_remarked_on(name: str, word: str) -> None:
+    settings = {"sequential": True, "sequential_propagated_params": ["resp0_id", name]}
+    [(where, text)] = proxy_remarks(settings, {}, {}).items()
+    assert (where, word in text) == (
+        "extra_config.proxy.sequential_propagated_params[1]",
+        True,
+    )
+
+
 def test_what_needs_several_backends_has_no_effect_with_one() -> None:
     settings = {"sequential": True, "flatmap_filter": [MOVE]}
     found = proxy_remarks(settings, {}, own(shadow=True))

@@ -182,6 +182,27 @@ async def test_an_unreadable_answer_is_told_in_the_words_of_go_without_the_url(
     assert await failure(answer, stays_open=False) == text
 
 
+async def test_the_whole_answer_of_a_no_op_backend_goes_into_the_next_request() -> None:
+    raw = b'a "text", no JSON'
+    with serving(answering(message(raw))) as first, serving(answering(message(b"{}"))) as second:
+        template = {"template": "<{{ req_params.Resp0 }}>", "content_type": "text/plain"}
+        config = configuration(first.url, encoding="no-op")
+        config["endpoints"][0]["backend"].append(
+            {
+                "host": [second.url],
+                "url_pattern": "/c",
+                "method": "POST",
+                "extra_config": {"modifier/request-body-generator": template},
+            }
+        )
+        proxy = {"sequential": True, "sequential_propagated_params": ["resp0"]}
+        config["endpoints"][0]["extra_config"] = {"proxy": proxy}
+        async with asking(config) as client:
+            assert (await client.get("/")).status_code == 200
+    [request] = second.requests
+    assert request.endswith(b"\r\n\r\n<" + raw + b">")
+
+
 RETURN_CODE = {"backend/http": {"return_error_code": True}}
 
 
