@@ -37,9 +37,14 @@ def build_consumer(
         return Branch(_consumed_elsewhere, reads_body=False)
     subscription = _subscribe(settings, backend, assembly)
     read = large = None
+    kind = Consumer
     if endpoint.output_encoding != "no-op":
-        read, large = build_reading(backend), LargeReading(backend, assembly.helpers)
-    consumer = Consumer(subscription, settings, read, large)
+        read = build_reading(backend)
+        if backend.encoding == "no-op":
+            kind = PropagatedConsumer
+        else:
+            large = LargeReading(backend, assembly.helpers)
+    consumer = kind(subscription, settings, read, large)
     return Branch(
         consumer.proxy,
         consumer.at_once,
@@ -238,6 +243,16 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
             settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers
         ),
     ).share_with(settings)
+
+
+class PropagatedConsumer(Consumer):
+    """``no-op`` in an endpoint with another output: nothing of the message is in the answer, but a
+    later backend of a sequence may use it."""
+
+    def respond(self, request: Request, delivery: Delivery) -> Response:
+        response = super().respond(request, delivery)
+        response.body = delivery.body
+        return response
 
 
 async def _consumed_elsewhere(request: Request) -> Response:

@@ -106,6 +106,21 @@ async def test_in_a_sequence_a_producer_gets_its_routing_key_from_an_earlier_ans
     assert await side.run(drain, vhost_url, "q") == [b"x"] * statuses.count(200)
 
 
+async def test_in_a_sequence_a_producer_publishes_the_whole_answer_of_a_no_op_backend(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    first = {**consumer(vhost_url, "source"), "encoding": "no-op"}
+    second = producer(vhost_url, "ex")
+    template = {"template": "<{{ req_params.Resp0 }}>", "content_type": "text/plain"}
+    second["extra_config"]["modifier/request-body-generator"] = template
+    settings = {"sequential": True, "sequential_propagated_params": ["resp0"]}
+    pipe = post("/p", first, second, extra_config={"proxy": settings}, timeout="10s")
+    async with gateway_for(pipe) as app:
+        await side.run(publish, vhost_url, "source", [b"no JSON"])
+        assert (await ask(app, "POST", "/p", b"x")).status == 200
+    assert await side.run(drain, vhost_url, "q") == [b"<no JSON>"]
+
+
 async def test_a_routing_key_that_the_client_leaves_out_is_a_400_that_names_it(
     side: AsyncioSide, vhost_url: str
 ) -> None:
