@@ -35,6 +35,7 @@ from .freshness import (
     with_age,
 )
 from .heads import Outgoing
+from .martian.stage import build_judged
 from .transport import Arrive, Result, Transport, TransportStage, Withdraw
 
 log = get_logger("gateway.http")
@@ -149,7 +150,10 @@ def build_cache(
     else:
         memory = assembly.resource("http cache", Memory)
     owner = None if settings.shared else object()
-    return lambda transport: CachingTransport(transport, memory, owner)
+    judged = build_judged(backend)
+    if judged is None:
+        return lambda transport: CachingTransport(transport, memory, owner)
+    return lambda transport: CachingTransport(judged(transport), memory, owner)
 
 
 class CachingTransport:

@@ -55,6 +55,53 @@ async def test_without_a_cache_every_request_is_sent() -> None:
             assert await numbers(client, {}, {}) == [1, 2]
 
 
+def header_modifier(name: str, value: str) -> dict[str, Any]:
+    settings = {"scope": ["response"], "name": name, "value": value}
+    return {"modifier/martian": {"header.Modifier": settings}}
+
+
+@pytest.mark.parametrize(
+    ("told", "changed", "expected"),
+    [
+        (["Cache-Control: max-age=0"], "max-age=60, public", [1, 1, 1]),
+        ([], "max-age=60", [1, 1, 1]),
+        (["Cache-Control: max-age=60"], "no-store", [1, 2, 3]),
+    ],
+)
+async def test_a_header_that_martian_changes_decides_what_is_kept(
+    told: list[str], changed: str, expected: list[int]
+) -> None:
+    extra = {**CACHED, **header_modifier("Cache-Control", changed)}
+    with serving(counting(*told)) as service:
+        async with asking(configuration(service.url, extra_config=extra)) as client:
+            assert await numbers(client, {}, {}, {}) == expected
+
+
+async def test_what_martian_makes_of_an_answer_is_not_kept_for_others() -> None:
+    told = {"name": "X-For", "value": "ann", "scope": ["response"]}
+    for_ann = {
+        "header.RegexFilter": {
+            "scope": ["response"],
+            "header": "X-Name",
+            "regex": "ann",
+            "modifier": {"header.Modifier": told},
+        }
+    }
+    with serving(counting("Cache-Control: max-age=60")) as service:
+        config = passing_on(service.url)
+        config["endpoints"][0]["backend"][0]["extra_config"] = {
+            **CACHED,
+            "modifier/martian": for_ann,
+        }
+        async with asking(config) as client:
+            seen = [
+                (await client.get("/", headers={"X-Name": name})).headers.get("x-for")
+                for name in ("ann", "bob", "ann")
+            ]
+    assert seen == ["ann", None, "ann"]
+    assert len(service.requests) == 1
+
+
 async def test_what_is_kept_is_told_with_its_age() -> None:
     with serving(counting("Cache-Control: max-age=60", "Age: 7")) as service:
         async with asking(passing_on(service.url)) as client:

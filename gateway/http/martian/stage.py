@@ -20,6 +20,10 @@ from .parse import Build, MartianError, Modifiers, OnAnswer, UnknownModifierErro
 
 log = get_logger("gateway.http")
 
+NAMESPACE = "modifier/martian"
+FRESHNESS = (b"cache-control", b"expires", b"pragma", b"vary")
+"""Headers of an answer by which a cache knows how long, and for whom, it may be kept."""
+
 TABLE: Mapping[str, Build] = {
     "body.Modifier": modifiers.body_modifier,
     "cookie.Filter": conditions.cookie_filter,
@@ -88,6 +92,37 @@ def build_martian(
         return lambda transport: transport
     modify = parse(settings.document, "", TABLE)
     return lambda transport: _modified(transport, modify)
+
+
+def build_judged(backend: Backend) -> TransportStage | None:
+    """For a cache of this backend: answers as they come, but with the headers that decide how long
+    they are kept as the modifiers make them. None: no modifier changes answers.
+
+    The modifiers themselves work outside of the cache, for each request anew: what they make of an
+    answer may depend on who asks.
+    """
+    settings: MartianSettings | None = backend.extra_config.get(NAMESPACE)
+    if settings is None or why_without_effect(settings):
+        return None
+    on_answer = parse(settings.document, "", TABLE).on_answer
+    return None if on_answer is None else lambda transport: _judged(transport, on_answer)
+
+
+def _judged(inner: Transport, modify: OnAnswer) -> Transport:
+    def transport(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+        sent = Sent(outgoing)
+
+        def arrived(result: Result) -> None:
+            changed = _changed(result, sent, modify)
+            if isinstance(result, Answer) and isinstance(changed, Answer):
+                kept = [each for each in result.headers if each[0] not in FRESHNESS]
+                decided = [each for each in changed.headers if each[0] in FRESHNESS]
+                result = result._replace(headers=[*kept, *decided])
+            arrive(result)
+
+        return inner(outgoing, arrived)
+
+    return transport
 
 
 def _modified(inner: Transport, modify: Modifiers) -> Transport:
