@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import math
 import os
 import shutil
 import sys
@@ -74,15 +75,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gateway", description="An HTTP gateway for RabbitMQ that speaks KrakenD's language."
     )
+    parser.add_argument("--version", action="version", version=f"gateway {VERSION}")
     parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     run = commands.add_parser("run", help="run the gateway")
     _add_config(run)
-    run.add_argument("-p", "--port", type=int, help="listen here, whatever the file says")
-    run.add_argument("--server", choices=("auto", "uvicorn", "hypercorn"), default="auto")
-    run.add_argument("--async-library", choices=("asyncio", "trio"), default="asyncio")
-    run.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
+    run.add_argument(
+        "-p", "--port", type=_port, metavar="N", help="listen on this port, whatever the file says"
+    )
+    run.add_argument(
+        "--server",
+        choices=("auto", "uvicorn", "hypercorn"),
+        default="auto",
+        help="default: uvicorn on asyncio; hypercorn on Trio and for HTTP/2",
+    )
+    run.add_argument(
+        "--async-library", choices=("asyncio", "trio"), default="asyncio", help="default: asyncio"
+    )
+    run.add_argument(
+        "--workers", type=_at_least_one, default=1, metavar="N", help="processes (default: 1)"
+    )
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
@@ -110,11 +123,34 @@ def _parser() -> argparse.ArgumentParser:
     showing.set_defaults(command=version_command)
 
     demo = commands.add_parser("demo", help="show it on a RabbitMQ (a private one by default)")
-    demo.add_argument("--url", help="the broker to use, amqp://...")
-    demo.add_argument("-p", "--port", type=int, default=8080)
+    demo.add_argument("--url", type=_broker_url, help="the broker to use, amqp://...")
+    demo.add_argument(
+        "-p", "--port", type=_port, default=8080, metavar="N", help="listen here (default: 8080)"
+    )
     demo.add_argument("--once", action="store_true", help="end after the first round")
     demo.set_defaults(command=demo_command)
     return parser
+
+
+def _whole_number(text: str, least: int, most: float = math.inf) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        bounds = f"from {least}" if most == math.inf else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f'expected a whole number {bounds}, found "{text}"')
+    return int(text)
+
+
+def _port(text: str) -> int:
+    return _whole_number(text, 0, 65535)
+
+
+def _at_least_one(text: str) -> int:
+    return _whole_number(text, 1)
+
+
+def _broker_url(text: str) -> str:
+    if not text.startswith(("amqp://", "amqps://")):
+        raise argparse.ArgumentTypeError("expected a URL that begins with amqp:// or amqps://")
+    return text
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +196,8 @@ def audit_command(options: argparse.Namespace) -> int:
             ignored += Path(options.ignore_file).read_text(encoding="utf-8").split()
         except OSError as error:
             raise GatewayError(f"cannot read {options.ignore_file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise GatewayError(f"cannot read {options.ignore_file}: it is not UTF-8") from error
     found = list(audit(loaded, ignored, severities))
     if options.format == "json":
         print(as_json(found))
@@ -185,6 +223,7 @@ def run_command(options: argparse.Namespace) -> int:
     else:  # the parent has looked at it
         loaded = load(options.config, CATALOG, environ)
         settings = serve_settings(loaded.service, options.server)
+    chosen_server(settings, options.async_library)  # or an error, before anything is opened
     if options.workers > 1 and options.worker is None:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
         return anyio.run(supervise, command, options.workers, settings.grace)
@@ -209,7 +248,6 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namespace) -> int:
-    chosen_server(settings)  # or an error, before anything is opened
     sockets = open_sockets(
         settings.host,
         settings.port,

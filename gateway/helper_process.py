@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 import resource
 import signal
 import sys
 
 from .encoding import reason_of
-from .helpers import LENGTH, LONGEST_WORK, encode_answer
+from .helpers import LENGTH, READY, encode_answer
 
 MEMORY = 2 * 1024**3
 """Bytes of addresses: a document that needs more is refused, whatever the machine has."""
-ALARM = int(3 * LONGEST_WORK)
-"""Seconds after which a helper ends by itself: the gateway, which would end it, is gone."""
-NICENESS = 5
-"""Event loops come first."""
 
 
-def main() -> None:
-    """Until the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def main(seconds: float) -> None:
+    """Until the other end of the pipe is closed. ``seconds``: of processor time for one call; one
+    that takes longer ends the process (SIGPROF)."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    os.nice(NICENESS)
     gc.disable()  # large documents are many objects, and none of them is in a cycle
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
+    sink.write(READY)
+    sink.flush()
     while len(length := source.read(LENGTH)) == LENGTH:
-        signal.alarm(ALARM)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         answer = _answer(source.read(int.from_bytes(length)))
         sink.write(len(answer).to_bytes(LENGTH))
         sink.write(answer)
         sink.flush()
-        signal.alarm(0)
         del answer
         gc.collect()
 
@@ -48,4 +43,4 @@ def _answer(request: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))

@@ -1,14 +1,15 @@
 """Helper processes: work on large documents is done in them, and holds no event loop.
 
 Decoders and validators hold Python's lock from beginning to end, so a thread would not help. A
-helper is started when the first large document comes; it is ended when it takes too long, or when
-its request is cancelled.
+helper is started when the first large document comes; it ends when a document takes too long, or
+when its request is cancelled.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -37,7 +38,10 @@ log = get_logger("gateway.helpers")
 MAX_HELPERS = 2
 """At the same time; further documents wait."""
 LONGEST_WORK = 10.0
-"""Seconds for one document, with the time it waits for a helper."""
+"""Seconds of processor time for one document. What waits for it has deadlines of its own."""
+LONGEST_START = 60.0
+"""Seconds for a helper to start."""
+READY = b"ready"
 PIECE = 256 * 1024
 """Bytes that are written to a helper, and read from it, at once."""
 LENGTH = 8
@@ -79,13 +83,8 @@ class Helpers:
         """
         assert self._slots is not None, "the gateway is not open"
         request = pickle.dumps((func, args), pickle.HIGHEST_PROTOCOL)
-        try:
-            with fail_after(self._seconds):
-                async with self._slots:
-                    is_done, result = await self._ask(request)
-        except TimeoutError as error:
-            text = f"a large document took more than {self._seconds:g} s"
-            raise HelperFailure(text) from error
+        async with self._slots:
+            is_done, result = await self._ask(request)
         if not is_done:
             raise HelperFailure(result)
         return result
@@ -114,17 +113,22 @@ class Helpers:
                 result = await self.run(func, *args)
             except Exception as error:
                 result = error
-            arrive(result)
+            if scope.cancel_called:
+                return
+            try:
+                arrive(result)
+            except Exception:  # of this document alone: the others go on
+                log.exception("while the result of a helper process was used")
 
     async def _ask(self, request: bytes) -> tuple[bool, Any]:
-        helper = self._idle.pop() if self._idle else await _Helper.begin()
+        helper = self._idle.pop() if self._idle else await _Helper.begin(self._seconds)
         try:
             result = await helper.ask(request)
         except BaseException as error:
             with CancelScope(shield=True):
                 await helper.end()
             if isinstance(error, EndOfStream | BrokenResourceError | ClosedResourceError):
-                raise HelperFailure("a large document ended its helper process") from error
+                raise HelperFailure(helper.last_words(self._seconds)) from error
             raise
         self._idle.append(helper)
         return result
@@ -137,33 +141,53 @@ class _Helper:
         self._process = process
 
     @classmethod
-    async def begin(cls) -> _Helper:
+    async def begin(cls, seconds: float) -> _Helper:
+        """``seconds``: of processor time for one call."""
         paths = os.pathsep.join(path for path in sys.path if path)
         process = await open_process(
-            [sys.executable, "-m", "gateway.helper_process"],
+            [sys.executable, "-m", "gateway.helper_process", str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,
             env={**os.environ, "PYTHONPATH": paths},
             start_new_session=True,  # a signal to the group of the gateway does not end it
         )
+        helper = cls(process)
+        try:
+            with fail_after(LONGEST_START):
+                await helper.read(len(READY))
+        except BaseException as error:
+            with CancelScope(shield=True):
+                await helper.end()
+            if isinstance(error, EndOfStream | TimeoutError):
+                raise HelperFailure("a helper process does not start") from error
+            raise
         log.debug("helper process %d for large documents", process.pid)
-        return cls(process)
+        return helper
 
     async def ask(self, request: bytes) -> tuple[bool, Any]:
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin = self._process.stdin
         assert stdin is not None
-        assert stdout is not None
         await stdin.send(len(request).to_bytes(LENGTH))
         for begin in range(0, len(request), PIECE):  # a pipe copies what it cannot take at once
             await stdin.send(request[begin : begin + PIECE])
+        size = int.from_bytes(await self.read(LENGTH))
+        return decode_answer(await self.read(size))
+
+    async def read(self, size: int) -> bytearray:
+        """So many bytes; the helper sends no more than that."""
+        stdout = self._process.stdout
+        assert stdout is not None
         answer = bytearray()
-        size = LENGTH
         while len(answer) < size:
-            answer += await stdout.receive(PIECE)
-            if size == LENGTH and len(answer) >= LENGTH:
-                size += int.from_bytes(answer[:LENGTH])
-        return decode_answer(memoryview(answer)[LENGTH:])
+            answer += await stdout.receive(min(PIECE, size - len(answer)))
+        return answer
+
+    def last_words(self, seconds: float) -> str:
+        """Why it has ended."""
+        if self._process.returncode == -signal.SIGPROF:
+            return f"a large document took more than {seconds:g} s of processor time"
+        return f"a helper process ended ({self._process.returncode}) while it had a large document"
 
     async def end(self) -> None:
         if self._process.returncode is None:

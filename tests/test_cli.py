@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,21 @@ import pytest
 
 from gateway.cli import main
 
+pytestmark = pytest.mark.usefixtures("_own_signals")
+
 EXAMPLE = Path(__file__).parent.parent / "configs" / "krakend-v2.2-example.json"
+
+
+@pytest.fixture
+def _own_signals() -> Generator[None]:
+    """What ``run`` does to the signals of its process ends with the test."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,3 +182,61 @@ def test_uvicorn_does_not_run_on_trio(tmp_path: Path, capsys: pytest.CaptureFixt
     flags = ["--server", "uvicorn", "--async-library", "trio"]
     assert main(["run", "-c", str(path), *flags]) == 1
     assert "asyncio only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run -c x --workers 0", '--workers: expected a whole number from 1, found "0"'),
+        ("run -c x --workers -1", '--workers: expected a whole number from 1, found "-1"'),
+        ("run -c x --workers two", '--workers: expected a whole number from 1, found "two"'),
+        ("run -c x -p 65536", '-p/--port: expected a whole number from 0 to 65535, found "65536"'),
+        ("run -c x -p -1", '-p/--port: expected a whole number from 0 to 65535, found "-1"'),
+        ("run -c x --server nginx", "--server: invalid choice: 'nginx'"),
+        ("run -c x --async-library curio", "--async-library: invalid choice: 'curio'"),
+        ("run", "the following arguments are required: -c/--config"),
+        ("demo -p http", '-p/--port: expected a whole number from 0 to 65535, found "http"'),
+        ("demo --url localhost", "--url: expected a URL that begins with amqp:// or amqps://"),
+        ("start -c x", "argument COMMAND: invalid choice: 'start'"),
+    ],
+)
+def test_a_flag_with_a_wrong_value_is_an_error_of_the_command_line(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "audit"])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "Is a directory"), ("missing.json", "No such file or directory")]
+)
+def test_a_configuration_that_is_no_file_is_an_error(
+    tmp_path: Path, command: str, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "-c", str(tmp_path / name)]) == 1
+    told = capsys.readouterr()
+    assert f"cannot read {tmp_path / name}: {reason}" in told.out + told.err
+
+
+def test_rules_to_ignore_come_from_a_text_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    assert main(["audit", "-c", str(EXAMPLE), "-I", str(tmp_path / "binary")]) == 1
+    assert "it is not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_cannot_do_what_is_asked_for_is_an_error_before_workers_start(
+    tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "http2.json"
+    path.write_text('{"version": 3, "use_h2c": true}')
+    flags = ["--server", "uvicorn", "--workers", workers]
+    assert main(["run", "-c", str(path), *flags, "--async-library", "trio"]) == 1
+    assert "asyncio only" in capsys.readouterr().err
+    assert main(["run", "-c", str(path), *flags]) == 1
+    assert "uvicorn does not speak HTTP/2" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import Event, fail_after
+from anyio import Event
 
 from gateway.config.structs import Backend
 from gateway.encoding import DecodeError, decode_xml
@@ -46,10 +46,10 @@ async def test_a_call_that_raises_says_why_and_the_helper_goes_on(helpers: Helpe
 
 async def test_a_call_that_takes_too_long_is_ended() -> None:
     helpers = Helpers(seconds=0.5)
-    with fail_after(60):
-        async with helpers.opened():
-            with pytest.raises(HelperFailure, match=r"more than 0\.5 s"):
-                await helpers.run(time.sleep, FOR_EVER)
+    async with helpers.opened():
+        with pytest.raises(HelperFailure, match=r"more than 0\.5 s of processor time"):
+            await helpers.run(sum, range(10**15))
+        assert await helpers.run(len, b"abc") == 3
 
 
 async def test_a_call_that_needs_too_much_memory_is_refused(helpers: Helpers) -> None:
@@ -58,7 +58,7 @@ async def test_a_call_that_needs_too_much_memory_is_refused(helpers: Helpers) ->
 
 
 async def test_a_helper_that_ends_by_itself_is_replaced(helpers: Helpers) -> None:
-    with pytest.raises(HelperFailure, match="ended its helper"):
+    with pytest.raises(HelperFailure, match=r"a helper process ended \(1\)"):
         await helpers.run(os._exit, 1)
     assert await helpers.run(len, b"abc") == 3
 
@@ -79,8 +79,7 @@ async def test_a_call_without_waiting_arrives_once(helpers: Helpers) -> None:
         arrived.set()
 
     helpers.start(arrive, len, b"abc")
-    with fail_after(60):
-        await arrived.wait()
+    await arrived.wait()
     assert results == [3]
 
 

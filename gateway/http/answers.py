@@ -155,14 +155,21 @@ def find(headers: Headers, name: bytes) -> bytes:
     return b""
 
 
-def unpacked(answer: Answer, limit: int) -> Answer:
-    """A gzipped answer as it was before. Raises :class:`BackendFailure`."""
-    unpack = zlib.decompressobj(_GZIP)
+def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
+    """What was gzipped, as far as ``limit`` bytes and one more; and whether it was whole.
+
+    Raises :class:`BackendFailure`.
+    """
+    unpacking = zlib.decompressobj(_GZIP)
     try:
-        body = unpack.decompress(answer.body, limit + 1)
+        return unpacking.decompress(packed, limit + 1), unpacking.eof
     except zlib.error as error:
         raise BackendFailure(gzip_failure(error)) from error
+
+
+def unpacked(answer: Answer, body: bytes, is_whole: bool, limit: int) -> Answer:
+    """A gzipped answer as it was before. Raises :class:`BackendFailure`."""
     if len(body) > limit:
         raise BackendFailure(f"the answer has more than {limit} bytes")
     headers = [header for header in answer.headers if header[0] != b"content-encoding"]
-    return answer._replace(headers=headers, body=body, is_whole=answer.is_whole and unpack.eof)
+    return answer._replace(headers=headers, body=body, is_whole=answer.is_whole and is_whole)

@@ -258,6 +258,7 @@ def _build_transport(
         max_bytes=_gateway(service).max_answer_bytes,
         closes=service.disable_keep_alives,
         streams=streams,
+        helpers=assembly.helpers,
     )
     for row in assembly.catalog:
         settings = backend.extra_config.get(row.namespace)

@@ -7,14 +7,15 @@ waits without a task.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from anyio import Event
 
 from ..asgi import STATUSES
-from ..errors import BackendFailure, GatewayError
+from ..errors import BackendFailure, GatewayError, HelperFailure
+from ..helpers import Helpers
 from ..logs import get_logger
-from .answers import find, unpacked
+from .answers import find, unpack, unpacked
 from .client import HttpClient
 from .connection import Answer
 from .heads import REDIRECTS, Outgoing, redirected, write_head
@@ -34,6 +35,9 @@ TransportStage: TypeAlias = Callable[[Transport], Transport]
 
 MAX_REQUESTS = 10
 """Go sends so many for one: the tenth redirect is not followed."""
+
+MOST_AT_ONCE = 4 * 1024 * 1024
+"""Bytes that are unpacked on the event loop: 10 ms."""
 
 STREAMED = frozenset(STATUSES) - frozenset(REDIRECTS)
 """Statuses whose bodies may be handed on while they come: whoever follows a redirect drops its."""
@@ -69,7 +73,8 @@ class Redirecting:
 
     ``accepts_gzip``: ask for it where the client made no choice. ``unpacks_all``: also what was
     not asked for. ``max_bytes``: of an unpacked answer. ``closes``: no connection is used twice.
-    ``streams``: an answer arrives when its headers have come, its body as a stream.
+    ``streams``: an answer arrives when its headers have come, its body as a stream. ``helpers``:
+    what unpacks to more than :data:`MOST_AT_ONCE` is unpacked there.
     """
 
     def __init__(
@@ -82,12 +87,15 @@ class Redirecting:
         max_bytes: int,
         closes: bool,
         streams: bool = False,
+        helpers: Helpers | None = None,
     ) -> None:
         self._client = client
         self._accepts_gzip = accepts_gzip
         self._unpacks_all = unpacks_all
         self._resends_body = resends_body
         self._max_bytes = max_bytes
+        self._helpers = helpers
+        self._most = max_bytes if helpers is None else min(max_bytes, MOST_AT_ONCE)
         self._streams = STREAMED if streams else ()
         self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
         self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
@@ -113,8 +121,8 @@ class Redirecting:
         """Where a redirect leads."""
         return redirected(outgoing, answer, self._resends_body)
 
-    def finished(self, answer: Answer, outgoing: Outgoing, asked_gzip: bool) -> Answer:
-        """The last answer, unpacked. Raises :class:`BackendFailure`."""
+    def finished(self, answer: Answer, asked_gzip: bool) -> Answer | None:
+        """The last answer, unpacked; None: :meth:`unpack_later`. Raises :class:`BackendFailure`."""
         is_ours = asked_gzip or self._unpacks_all
         if is_ours and find(answer.headers, b"content-encoding") == b"gzip":
             if answer.stream is not None:
@@ -122,8 +130,27 @@ class Redirecting:
                 headers = [header for header in answer.headers if header[0] not in OF_PACKED]
                 return answer._replace(headers=headers)
             if answer.body:
-                return unpacked(answer, self._max_bytes)
+                body, is_whole = unpack(answer.body, self._most)
+                if self._most < len(body) and self._most < self._max_bytes:
+                    return None
+                return unpacked(answer, body, is_whole, self._max_bytes)
         return answer
+
+    def unpack_later(self, answer: Answer, arrive: Arrive) -> Withdraw:
+        """Unpack a large answer without waiting. Returns what ends it."""
+        assert self._helpers is not None
+        limit = self._max_bytes
+
+        def arrived(result: Any) -> None:
+            try:
+                if isinstance(result, HelperFailure):
+                    raise BackendFailure(str(result))
+                body, is_whole = result
+                arrive(unpacked(answer, body, is_whole, limit))
+            except BackendFailure as error:
+                arrive(error)
+
+        return self._helpers.start(arrived, unpack, answer.body, limit)
 
 
 class Call:
@@ -164,14 +191,24 @@ class Call:
             return self._failure(str(part))
         outgoing = self._sender.next(self._outgoing, part)
         if outgoing is None:
-            answer = self._sender.finished(part, self._outgoing, self.asks_gzip)
-            return answer._replace(url=self._outgoing.url) if self._hops else answer
+            answer = self._sender.finished(part, self.asks_gzip)
+            if answer is None:
+                self._withdraw = self._sender.unpack_later(part, self._unpacked)
+                return None
+            return self._named(answer)
         self._hops += 1
         if self._hops == MAX_REQUESTS:
             location = find(part.headers, b"location").decode("latin-1")
             return self._failure(f"stopped after {MAX_REQUESTS} redirects", location)
         self.send(outgoing)
         return None
+
+    def _unpacked(self, result: Result) -> None:
+        self._withdraw = None
+        self._arrive(self._named(result) if isinstance(result, Answer) else result)
+
+    def _named(self, answer: Answer) -> Answer:
+        return answer._replace(url=self._outgoing.url) if self._hops else answer
 
     def _failure(self, reason: str, url: str = "") -> BackendFailure:
         """In the words of Go's client."""

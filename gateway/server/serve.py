@@ -26,6 +26,10 @@ def chosen_server(settings: ServeSettings, library: str | None = None) -> Server
         return "uvicorn" if library == "asyncio" and not settings.http2 else "hypercorn"
     if settings.server == "uvicorn" and library != "asyncio":
         raise GatewayError("uvicorn runs on asyncio only; take hypercorn for Trio")
+    if settings.server == "uvicorn" and settings.http2:
+        raise GatewayError(
+            "uvicorn does not speak HTTP/2, which use_h2c or gateway.http2 asks for; take hypercorn"
+        )
     return settings.server
 
 

@@ -21,6 +21,7 @@ from ..logs import get_logger
 from ..proxy import Branch, Request, Response, Stage
 from .answer import Portable, in_helper, to_helper, value_of, with_body
 from .around import Large, wrapped
+from .large_requests import LargeRequests, with_large_requests
 from .template import build_render, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
@@ -62,13 +63,15 @@ def verify_generator(settings: GeneratorSettings) -> Iterator[tuple[str, str]]:
 def build_request_generator(
     settings: GeneratorSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_request_stage(settings, endpoint_variables(endpoint, assembly.service))
+    variables = endpoint_variables(endpoint, assembly.service)
+    return _build_request_stage(settings, variables, assembly)
 
 
 def build_backend_request_generator(
     settings: GeneratorSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    return _build_request_stage(settings, backend_variables(backend, endpoint, assembly.service))
+    variables = backend_variables(backend, endpoint, assembly.service)
+    return _build_request_stage(settings, variables, assembly)
 
 
 def build_response_generator(
@@ -85,22 +88,46 @@ def build_backend_response_generator(
     return _build_response_stage(settings, variables, assembly)
 
 
-def _build_request_stage(settings: GeneratorSettings, variables: Variables) -> Stage:
+def _build_request_stage(
+    settings: GeneratorSettings, variables: Variables, assembly: Assembly
+) -> Stage:
     generate = _build_generate(settings, variables)
     content_type = (b"content-type", settings.content_type.encode())
 
     def with_generated(request: Request) -> Request:
-        body = generate(request, {"req_body": _request_body(request)})
+        return finish(request, generate(request, {"req_body": _request_body(request.body)}))
+
+    def finish(request: Request, body: bytes) -> Request:
         asked = request.copy()
         asked.body = body
         kept = (header for header in request.headers if header[0] not in OF_THE_BODY)
         asked.headers = [*kept, content_type]
         return asked
 
+    large = LargeRequests(
+        MOST_LOOKED_INTO["modifier/response-body-generator"],
+        Helped(assembly.helpers, build_large_request, settings),
+        lambda request: ({name: read(request) for name, read in variables.items()}, request.body),
+        finish,
+    )
+
     def stage(branch: Branch) -> Branch:
-        return wrapped(branch, before=with_generated)._replace(reads_body=True)
+        return with_large_requests(wrapped(branch, before=with_generated), branch, large)
 
     return stage
+
+
+def build_large_request(
+    settings: GeneratorSettings,
+) -> Callable[[dict[str, Any], bytes], bytes]:
+    """In a helper: from what a template sees of the request beside its body to another body."""
+    render = build_render(read_template(settings.template, settings.path))
+
+    def generate(values: dict[str, Any], body: bytes) -> bytes:
+        seen = {"variables": settings.variables, **values, "req_body": _request_body(body)}
+        return render(seen).encode(errors="replace")
+
+    return generate
 
 
 def _build_response_stage(
@@ -182,12 +209,12 @@ def _build_generate(
     return generate
 
 
-def _request_body(request: Request) -> Any:
+def _request_body(body: bytes) -> Any:
     """The JSON in the body, else its text."""
     try:
-        return decode_value(request.body)
+        return decode_value(body)
     except DecodeError:
-        return request.body.decode(errors="replace")
+        return body.decode(errors="replace")
 
 
 def _response_body(response: Response) -> Any:

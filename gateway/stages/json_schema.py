@@ -10,10 +10,11 @@ from msgspec import Struct
 from ..assembly import Assembly
 from ..config.structs import Endpoint
 from ..encoding import DecodeError, decode_value
-from ..errors import HelperFailure, InvalidBody
+from ..errors import InvalidBody
 from ..helpers import Helped
-from ..proxy import Branch, Request, Response, Stage
+from ..proxy import Branch, Request, Stage
 from .around import wrapped
+from .large_requests import LargeRequests, with_large_requests
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/json-schema"
@@ -38,34 +39,24 @@ def build_json_schema(
 ) -> Stage:
     """Requests whose body is no JSON, or does not fit, are refused: no message is taken or sent."""
     problem = build_problem(settings.schema)
-    large = Helped(assembly.helpers, build_problem, settings.schema)
 
     def fitting(request: Request) -> Request:
-        if text := problem(request.body):
+        return judged(request, problem(request.body))
+
+    def judged(request: Request, text: str) -> Request:
+        if text:
             raise InvalidBody(text)
         return request
 
-    async def fitting_large(request: Request) -> None:
-        try:
-            text = await large.run(request.body)
-        except HelperFailure as error:
-            text = str(error)
-        if text:
-            refused = InvalidBody(text)
-            refused.was_asked = False
-            raise refused
+    large = LargeRequests(
+        MOST_AT_ONCE,
+        Helped(assembly.helpers, build_problem, settings.schema),
+        lambda request: (request.body,),
+        judged,
+    )
 
     def stage(pipe: Branch) -> Branch:
-        checked, inner = wrapped(pipe, before=fitting), pipe.proxy
-        proxy = checked.proxy
-
-        async def any_size(request: Request) -> Response:
-            if len(request.body) <= MOST_AT_ONCE:
-                return await proxy(request)
-            await fitting_large(request)
-            return await inner(request)
-
-        return Branch(any_size, reads_body=True)
+        return with_large_requests(wrapped(pipe, before=fitting), pipe, large)
 
     return stage
 

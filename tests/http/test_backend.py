@@ -13,11 +13,12 @@ import pytest
 
 from gateway import open_gateway
 
-from ..watchdog import watched
 from .service import answering, message, serving
 
 pytestmark = pytest.mark.anyio
 
+BROKEN_GZIP = gzip.compress(b"{}", mtime=0)[:-6] + b"123456"
+PATIENT = {"timeout": "100s"}
 RETURN_TEXT = {"router": {"return_error_msg": True}}
 
 
@@ -171,7 +172,9 @@ async def test_a_refused_connection_is_a_clear_failure() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "unexpected EOF"),
         (message(b"no gzip", "200 OK", "Content-Encoding: gzip"), "gzip: invalid header"),
         (
-            message(gzip.compress(b"{}")[:-6] + b"123456", "200 OK", "Content-Encoding: gzip"),
+            message(
+                gzip.compress(b"{}", mtime=0)[:-6] + b"123456", "200 OK", "Content-Encoding: gzip"
+            ),
             "gzip: invalid checksum",
         ),
     ],
@@ -348,16 +351,37 @@ async def test_blanks_behind_a_header_are_not_part_of_it() -> None:
             assert (await client.get("/")).headers["x-a"] == "1"
 
 
-async def test_a_large_answer_is_decoded_in_a_helper_process() -> None:
-    large = b"<a>%b</a>" % (b"<b/>" * 1_000_000)
-    root = {"timeout": "30s"}
+async def test_a_large_answer_is_decoded_in_a_helper_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "gateway.helpers")
+    large = b"<a>%b</a>" % (b"<b/>" * 20_000)
+    root = PATIENT
     with serving(answering(message(large))) as service:
         async with asking(configuration(service.url, root, encoding="xml", group="g")) as client:
-            with watched(1.5):
-                answer = await client.get("/")
-    assert answer.json() == {"g": {"a": {"b": [""] * 1_000_000}}}
+            answer = await client.get("/")
+    assert answer.json() == {"g": {"a": {"b": [""] * 20_000}}}
+    assert "helper process" in caplog.text
 
 
 async def test_a_large_answer_that_cannot_be_decoded_is_a_failure() -> None:
     script = message(b"<a>%b" % (b"<b/>" * 10_000))
-    assert "not XML" in await failure(script, encoding="xml")
+    assert "not XML" in await failure(script, root=PATIENT, encoding="xml")
+
+
+@pytest.mark.parametrize("size", [3_000_000, 20_000_000])
+async def test_a_gzipped_answer_of_any_size_is_unpacked(size: int) -> None:
+    body = b'{"a":"%b"}' % (b" " * size)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    packed = gzip.compress(body, mtime=0)
+    with serving(answering(head % len(packed) + packed)) as service:
+        async with asking(configuration(service.url, PATIENT)) as client:
+            answer = await client.get("/")
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+async def test_a_gzipped_answer_that_becomes_too_large_is_a_failure() -> None:
+    packed = gzip.compress(bytes(65 * 1024 * 1024), mtime=0)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    text = await failure(head % len(packed) + packed, root=PATIENT)
+    assert text == "the answer has more than 67108864 bytes"
