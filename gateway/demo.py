@@ -36,7 +36,7 @@ def run_demo(url: str | None, port: int, *, is_once: bool = False) -> int:
 
     ``is_once``: end after one request to each endpoint; the exit status is 1 when one failed.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the broker must end, too
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the broker must end, too
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         if url is None:

@@ -73,7 +73,7 @@ def test_a_worker_that_has_served_is_started_again_whatever_its_status_was() -> 
         assert lines(process, 6) == ["up"] * 6
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_workers_are_told_when_the_parent_ends_whatever_ended_it(number: signal.Signals) -> None:
     with supervised(PATIENT) as process:
         process.send_signal(number)
