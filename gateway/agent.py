@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
-from anyio import CancelScope, current_time, get_cancelled_exc_class, sleep
+from anyio import CancelScope, current_time, sleep
 
 from .assembly import Job, Source
 from .config.structs import Agent
 from .errors import GatewayError
 from .logs import get_logger
 from .proxy import Branch
-from .tasks import open_tasks
+from .tasks import must_pass, open_tasks
 
 log = get_logger("gateway.agent")
 
@@ -148,9 +148,9 @@ class AgentRunner:
         except GatewayError as error:
             log.warning("agent %r: %s", self.name, error)
             return False
-        except get_cancelled_exc_class():
-            raise
-        except Exception:  # of this message alone: the others go on
+        except BaseException as error:  # of this message alone: the others go on
+            if must_pass(error):
+                raise
             log.exception("agent %r: an unexpected error", self.name)
             return False
         finally:

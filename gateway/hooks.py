@@ -4,8 +4,8 @@ answer. This is public API.
 A request hook is ``def hook(request)``, a response hook ``def hook(request, response)``; both may
 be ``async``. What they change counts for their endpoint, or for the one backend they stand on. A
 request hook that returns a :class:`Response` has answered: no backend is asked. To refuse, raise a
-:class:`GatewayError`, whose ``status`` the client gets; any other exception is a 500 of this
-request, and logged.
+:class:`GatewayError`, whose ``status`` the client gets; any other exception, ``SystemExit`` too,
+is a 500 of this request, and logged.
 
 A hook that is not ``async`` runs on the event loop: while it runs, nobody else is served.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from anyio import create_task_group
+from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 
@@ -29,3 +29,14 @@ def _lone_error(error: BaseException) -> BaseException | None:
             return None
         error = error.exceptions[0]
     return error
+
+
+def must_pass(error: BaseException) -> bool:
+    """Whether an error is not one of the code that raised it: a cancellation, or the interrupt of
+    an operator. All others end one request, also ``SystemExit`` and the panics of libraries that
+    are written in Rust, which are no ``Exception``.
+    """
+    passing = (get_cancelled_exc_class(), KeyboardInterrupt)
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(passing) is not None
+    return isinstance(error, passing)

@@ -6,15 +6,14 @@ that is cancelled disturbs nobody, and a burst costs one round trip.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event, fail_after, sleep
+from anyio import Event, fail_after, sleep
 from coredis import Redis
 from coredis.connection import TCPLocation
-from coredis.exceptions import RedisError
 from coredis.retry import NoRetryPolicy
 
 from ..bridge import Signal
@@ -30,13 +29,6 @@ ANSWER_TIME = 0.5
 """Seconds; a Redis that takes longer counts as away."""
 MOST_AT_ONCE = 100
 """Requests in one call of the script: it must not keep others from Redis for long."""
-
-
-TROUBLES = (
-    *(RedisError, OSError, TimeoutError),
-    *(BrokenResourceError, ClosedResourceError, EndOfStream),
-)
-"""What the client raises when Redis is away, or answers something else."""
 
 
 class Waiting(NamedTuple):
@@ -84,7 +76,7 @@ class RedisCounters:
         while True:
             try:
                 await self._connected()
-            except TROUBLES as error:
+            except Exception as error:  # of the client, or of what this Redis has answered
                 if self.is_up:
                     pauses = _pauses()
                 self._lost(error)
@@ -107,15 +99,14 @@ class RedisCounters:
                     while self._waiting:
                         with fail_after(ANSWER_TIME):
                             await self._answer(count)
-        except BaseExceptionGroup as group:  # of the client's own tasks
-            known, unknown = group.split(TROUBLES)
-            if known is None or unknown is not None:
-                raise
-            raise ConnectionError(str(_first(known))) from group
+        except ExceptionGroup as group:  # of the client's own tasks
+            raise _first(group) from group
 
     async def _answer(self, count: Any) -> None:
         batch = self._waiting[:MOST_AT_ONCE]
         answers = await count(*keys_and_arguments([each.question for each in batch]))
+        if not _fits(answers, batch):
+            raise ConnectionError("an answer that the script does not give")
         del self._waiting[: len(batch)]
         for waiting, refused in zip(batch, answers, strict=True):
             waiting.answer.set(refused)
@@ -130,7 +121,9 @@ class RedisCounters:
         """Once is enough; who waits goes on without."""
         self.is_up = False
         if self._was_up:
-            reason = str(error) or "no answer in time"
+            reason = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = "no answer in time"
             log.warning(
                 "redis %s:%d is away, each gateway keeps limits for itself: %s",
                 self._host,
@@ -157,6 +150,17 @@ class RedisCounters:
             verify_version=False,
             retry_policy=NoRetryPolicy(),
         )
+
+
+def _fits(answers: object, batch: Sequence[Waiting]) -> bool:
+    return (
+        isinstance(answers, list | tuple)
+        and len(answers) == len(batch)
+        and all(
+            type(answer) is int and 0 <= answer <= len(waiting.question)
+            for answer, waiting in zip(answers, batch, strict=True)
+        )
+    )
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

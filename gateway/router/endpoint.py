@@ -11,6 +11,7 @@ from ..errors import GatewayError
 from ..failures import FailureLog, name_of
 from ..logs import get_logger
 from ..proxy import Branch, Guard, Request, Response
+from ..tasks import must_pass
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed
@@ -71,14 +72,16 @@ def build_handler(
                 response = await proxy(request)
                 try:
                     answer = render(response, request)
-                except Exception:
+                except BaseException:
                     response.set_aside()
                     raise
             except BodyError as error:
                 failures.record(GatewayError(), error.status)
                 await refuse_body(scope, send, error)
                 return
-            except Exception as error:
+            except BaseException as error:
+                if must_pass(error):
+                    raise
                 if not isinstance(error, GatewayError):
                     request.set_aside()
                 response = NO_RESPONSE
@@ -107,7 +110,7 @@ def build_handler(
     return handle
 
 
-def _expected(error: Exception, path: str) -> GatewayError:
+def _expected(error: BaseException, path: str) -> GatewayError:
     """The failure to be answered; whatever nobody foresaw is logged and concerns this one alone."""
     if isinstance(error, GatewayError):
         error.__traceback__ = None  # its frames know it: no cycle is left behind

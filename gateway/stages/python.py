@@ -21,6 +21,7 @@ from ..errors import DeadlineExceeded, GatewayError
 from ..forwarding import build_filter
 from ..logs import get_logger
 from ..proxy import Branch, Proxy, Request, Response, Stage
+from ..tasks import must_pass
 from .around import Begun, around
 
 log = get_logger("gateway.python")
@@ -52,7 +53,9 @@ def import_hook(name: str) -> Hook:
         raise ValueError(f'expected "module:function", found "{name}"')
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything
         raise ValueError(f"{module_name}: {type(error).__name__}: {error}") from error
     for attribute in path.split("."):
         if not hasattr(found, attribute):
@@ -165,15 +168,17 @@ class Hooks:
             raise
         except TimeoutError as error:
             raise DeadlineExceeded from error
-        except Exception as error:
+        except BaseException as error:
+            if must_pass(error):
+                raise
             raise _failure(name, error) from error
 
     def _call_now(self, name: str, hook: Hook, *arguments: object) -> Any:
         try:
             return hook(*arguments)
-        except GatewayError:
+        except (GatewayError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: a hook ends its own request, no more
             raise _failure(name, error) from error
 
     def _answer(self, answer: object) -> Response:
@@ -189,6 +194,6 @@ def _is_async(hook: Hook | None) -> bool:
     )
 
 
-def _failure(name: str, error: Exception) -> GatewayError:
+def _failure(name: str, error: BaseException) -> GatewayError:
     log.error("%s has failed", name, exc_info=error)
     return GatewayError(f"{name} has failed")

@@ -19,7 +19,11 @@ import pytest
 from anyio import fail_after
 
 from bench.process import free_port, running
+from gateway.bridge import AnyioSignal
 from gateway.errors import GatewayError
+from gateway.ratelimit.bucket import Rate
+from gateway.ratelimit.redis import RedisCounters
+from gateway.ratelimit.settings import RedisPool
 from gateway.service import Gateway, open_gateway
 
 from ..http.test_tls import AUTHORITY, CERTIFICATE, KEY, TRUSTING
@@ -274,3 +278,60 @@ def test_processes_keep_one_limit(redis: RedisServer, tmp_path: Path) -> None:
             for gateway in (one, other)
         )
     assert found == {500: 6, 503: 14}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("not a number"),
+        TypeError(),
+        AssertionError("out of step"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        ExceptionGroup("", [IndexError("pop"), OSError("gone")]),
+    ],
+)
+async def test_whatever_the_client_raises_costs_the_connection_and_no_more(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries, again = 0, anyio.Event()
+
+    async def fail(counters: RedisCounters) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            again.set()
+        raise error
+
+    monkeypatch.setattr(RedisCounters, "_connected", fail)
+    config = configuration("127.0.0.1:1", max_rate=1, capacity=2)
+    async with opened(config) as (gateway,):
+        with fail_after(20):
+            await again.wait()
+        assert await statuses(gateway.asgi, 3) == [200, 200, 503]
+    assert len([text for text in caplog.messages if "is away" in text]) == 1
+
+
+@pytest.mark.parametrize(
+    "answers", [None, 1, b"x", [], [0, 0], [b"1"], ["0"], [None], [-1], [3], [True], [[0]], {0: 0}]
+)
+async def test_an_answer_that_the_script_does_not_give_counts_as_none(answers: object) -> None:
+    counters = RedisCounters(RedisPool(address="127.0.0.1:1"), AnyioSignal)
+    rate = Rate(1, 1)
+    question = [(b"a", rate), (b"b", rate)]
+
+    async def count(keys: object, arguments: object) -> object:
+        return answers
+
+    counters.is_up = True
+    async with anyio.create_task_group() as tasks:
+        got: list[int | None] = []
+
+        async def ask_it() -> None:
+            got.append(await counters.ask(question))
+
+        tasks.start_soon(ask_it)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionError, match="does not give") as caught:
+            await counters._answer(count)
+        counters._lost(caught.value)
+    assert got == [None]

@@ -388,3 +388,44 @@ async def test_two_hundred_requests_at_once_settle_each_its_own() -> None:
             for _ in messages:
                 clients.start_soon(ask, app, "GET", "/q")
     assert {message.end for message in messages} == {"sent"}
+
+
+class Panic(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [Panic("at line 1"), SystemExit(3), GeneratorExit()])
+@pytest.mark.parametrize("place", ["guard", "waiting guard", "pipe"])
+async def test_whatever_is_raised_ends_one_request(
+    error: BaseException, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = Taken()
+
+    async def wait() -> None:
+        raise error
+
+    def guard(request: Request) -> Any:
+        if place == "guard":
+            raise error
+        return wait() if place == "waiting guard" else None
+
+    async def proxy(request: Request) -> Response:
+        request.taken.append(message)
+        raise error
+
+    app = application(
+        endpoint("GET", "/bad", proxy)._replace(guards=[guard]), endpoint("GET", "/good", telling)
+    )
+    assert (await ask(app, "GET", "/bad")).status == 500
+    assert (await ask(app, "GET", "/good")).status == 200
+    assert message.end == ("set aside" if place == "pipe" else "")
+    (line,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert line == "/bad: an unexpected error"
+
+
+async def test_an_interrupt_of_the_operator_passes() -> None:
+    async def proxy(request: Request) -> Response:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await ask(application(endpoint("GET", "/", proxy)), "GET", "/")

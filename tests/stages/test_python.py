@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,23 @@ def answer(request: Request) -> Response:
 
 def raises(request: Request, *rest: Response) -> None:
     raise KeyError("of nobody's concern")
+
+
+def exits(request: Request, *rest: Response) -> None:
+    sys.exit(3)
+
+
+class Panic(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+async def panics(request: Request, *rest: Response) -> None:
+    await checkpoint()
+    raise BaseExceptionGroup("", [Panic(), ValueError()])
+
+
+def wrong(request: Request, *rest: Response) -> object:
+    return {"not": "a response"}
 
 
 def refuses(request: Request, *rest: Response) -> None:
@@ -241,7 +259,11 @@ def pass_on(request: Request, response: Response) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status"), [("raises", 500), ("refuses", 403), ("not_publishable", 422)]
+    ("name", "status"),
+    [
+        *[("raises", 500), ("refuses", 403), ("not_publishable", 422)],
+        *[("exits", 500), ("panics", 500)],
+    ],
 )
 @pytest.mark.parametrize("key", ["request", "response"])
 @pytest.mark.parametrize("level", ["endpoint", "backend"])
