@@ -81,7 +81,7 @@ from .stages.body_generator import (
     build_response_generator,
     verify_generator,
 )
-from .stages.breaker import BreakerSettings, build_breaker
+from .stages.breaker import BREAKER_OURS, BreakerSettings, build_breaker
 from .stages.cel import (
     CelSettings,
     build_backend_cel,
@@ -329,6 +329,7 @@ CATALOG: Catalog = (
         namespace="qos/circuit-breaker",
         aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
         settings=BreakerSettings,
+        ours=BREAKER_OURS,
         backend_stage=build_breaker,
         leaves_bodies=True,
     ),

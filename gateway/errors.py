@@ -93,7 +93,14 @@ class HelperFailure(GatewayError):
 
 
 class BackendFailure(GatewayError):
-    """An HTTP backend could not be asked, or its answer is of no use."""
+    """An HTTP backend could not be asked, or its answer is of no use.
+
+    ``answered``: the status of an answer that counts as a failure; 0: there was none.
+    """
+
+    def __init__(self, text: str = "", answered: int = 0) -> None:
+        super().__init__(text)
+        self.answered = answered
 
 
 class AnswerBroken(GatewayError):
@@ -104,7 +111,7 @@ class BackendStatus(BackendFailure):
     """The status of a backend, passed on (``return_error_code``); the text is its body."""
 
     def __init__(self, status: int, text: str, content_type: str) -> None:
-        super().__init__(text)
+        super().__init__(text, status)
         self.status = status
         self.content_type = content_type
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ..config.findings import Finding
 from ..config.structs import Backend
-from ..stages.breaker import DEFAULT_TIMEOUT, BreakerSettings
+from ..stages.breaker import BREAKER_OURS, DEFAULT_TIMEOUT, BreakerSettings
+from .settings import changed
 
 NAMESPACE = "qos/circuit-breaker"
 
@@ -15,12 +16,15 @@ def check_breaker(backend: Backend, path: str) -> Iterator[Finding]:
     """Remarks on the breaker of one backend; ``path``: of the backend."""
     settings = backend.extra_config.get(NAMESPACE)
     if isinstance(settings, BreakerSettings):
+        where = f'{path}.extra_config["{NAMESPACE}"]'
         for text in _remarks(settings, backend):
-            yield Finding(f'{path}.extra_config["{NAMESPACE}"]', "warning", text)
+            yield Finding(where, "warning", text)
+        if used := sorted(BREAKER_OURS & changed(settings)):
+            yield Finding(where, "hint", f"only this gateway knows: {', '.join(used)}")
 
 
 def _remarks(settings: BreakerSettings, backend: Backend) -> Iterator[str]:
-    if settings == BreakerSettings():
+    if settings.is_off:
         yield "nothing is set: there is no breaker"
         return
     if settings.max_errors == 0:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
-from ..errors import BreakerOpen, GatewayError, QueueEmpty, RateLimitExceeded, Unpublishable
+from ..errors import (
+    BackendFailure,
+    BreakerOpen,
+    GatewayError,
+    QueueEmpty,
+    RateLimitExceeded,
+    Unpublishable,
+)
 from ..logs import get_logger
 from ..proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
 
@@ -32,6 +40,7 @@ class BreakerSettings(Struct, frozen=True, kw_only=True):
 
     ``interval``: after so long failures are forgotten; 0: never. ``timeout``: how long a backend is
     left alone; 0: 60. ``max_errors``: so many failures in a row are still put up with.
+    ``ignored_statuses`` (ours): of answers that say nothing of the backend, such as 404.
     """
 
     interval: int = 0
@@ -39,6 +48,14 @@ class BreakerSettings(Struct, frozen=True, kw_only=True):
     max_errors: int = 0
     name: str = ""
     log_status_change: bool = False
+    ignored_statuses: tuple[int, ...] = ()
+
+    @property
+    def is_off(self) -> bool:
+        return replace(self, ignored_statuses=()) == BreakerSettings()
+
+
+BREAKER_OURS = frozenset({"ignored_statuses"})
 
 
 class State(Enum):
@@ -58,6 +75,7 @@ class Breaker:
     ) -> None:
         self._name = settings.name
         self._is_logged = settings.log_status_change
+        self._ignored = frozenset(settings.ignored_statuses)
         self._most = settings.max_errors if settings.max_errors >= 0 else math.inf
         self._clock = clock
         self._lasts = {
@@ -86,11 +104,12 @@ class Breaker:
         self._is_trying = self._state is State.HALF_OPEN
         return Call(self, self._generation)
 
-    def ended(self, generation: int, is_failure: bool | None) -> None:
-        """``is_failure``: None when nothing was learnt."""
+    def ended(self, generation: int, part: Response | Exception | None) -> None:
+        """``part``: see :meth:`Call.ended`."""
         if generation != self._generation:
             return
         self._is_trying = False
+        is_failure = _is_failure(part, self._ignored)
         if is_failure is None:
             return
         self._failures = self._failures + 1 if is_failure else 0
@@ -123,11 +142,14 @@ class Call:
         """``part``: what it came to; None: nobody waited for that."""
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker.ended(self._generation, _is_failure(part))
+            breaker.ended(self._generation, part)
 
 
-def _is_failure(part: Response | Exception | None) -> bool | None:
+def _is_failure(part: Response | Exception | None, ignored: Container[int]) -> bool | None:
+    """None: nothing was learnt."""
     if part is None or isinstance(part, NOT_ASKED):
+        return None
+    if isinstance(part, BackendFailure) and part.answered in ignored:
         return None
     if isinstance(part, GatewayError) and not part.was_asked:
         return None
@@ -137,7 +159,7 @@ def _is_failure(part: Response | Exception | None) -> bool | None:
 def build_breaker(
     settings: BreakerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
-    if settings == BreakerSettings():
+    if settings.is_off:
         return lambda branch: branch
     return lambda branch: with_breaker(branch, Breaker(settings))
 

@@ -69,3 +69,10 @@ def test_a_breaker_on_a_consumer_is_remarked_on() -> None:
 def test_a_breaker_with_no_op_is_remarked_on() -> None:
     [text] = remarks(GOOD, "no-op")
     assert "every status is a success" in text
+
+
+def test_a_key_of_ours_is_a_hint() -> None:
+    assert remarks({**GOOD, "ignored_statuses": [404]}) == [
+        "only this gateway knows: ignored_statuses"
+    ]
+    assert "there is no breaker" in " ".join(remarks({"ignored_statuses": [404]}))

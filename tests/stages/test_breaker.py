@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import (
+    BackendFailure,
+    BackendStatus,
     BreakerOpen,
     BrokerUnavailable,
     DeadlineExceeded,
@@ -236,3 +238,38 @@ def test_an_empty_queue_shows_that_its_broker_is_there() -> None:
     end(it, QueueEmpty())
     end(it, NO)
     assert not is_open(it)
+
+
+# Statuses that do not count.
+
+
+def test_an_ignored_status_is_neither_a_failure_nor_a_success() -> None:
+    missing = BackendFailure("invalid status code 404", 404)
+    passed_on = BackendStatus(410, "gone", "text/plain")
+    it = breaker(ignored_statuses=[404, 410])
+    end(it, *[missing, passed_on] * 5, NO, missing)
+    assert not is_open(it)
+    end(it, NO)
+    assert is_open(it)
+
+
+def test_other_statuses_and_no_answer_count() -> None:
+    for failure in (BackendFailure("invalid status code 500", 500), BackendFailure("refused")):
+        it = breaker(ignored_statuses=[404])
+        end(it, failure, failure)
+        assert is_open(it)
+
+
+def test_an_ignored_status_lets_the_next_request_decide() -> None:
+    time = Time()
+    it = breaker(time, max_errors=0, ignored_statuses=[404])
+    end(it, NO)
+    time.now += 10
+    end(it, BackendFailure("", 404))
+    end(it, YES)
+    end(it, NO)
+    assert is_open(it)
+
+
+def test_ignored_statuses_alone_make_no_breaker() -> None:
+    assert BreakerSettings(ignored_statuses=(404,)).is_off
