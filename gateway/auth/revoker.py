@@ -72,6 +72,9 @@ def _build_app(
         if scope["method"] != "POST":
             await send_answer(send, _problem(405, "POST is what is understood here"))
             return
+        if b"origin" in dict(scope["headers"]):  # any page that an operator opens could ask
+            await send_answer(send, _problem(403, "not for browsers: a request with an Origin"))
+            return
         if key and not _shows(scope, expected):
             await send_answer(send, _problem(401, "the key is missing"))
             return

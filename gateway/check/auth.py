@@ -30,6 +30,7 @@ from ..auth.validator import NAMESPACE as VALIDATOR
 from ..auth.validator import WITHOUT_CACHE, needed_claims
 from ..auth.verify import read_key_file
 from ..config.absent import AGGREGATOR
+from ..config.files import exposed
 from ..config.findings import Finding
 from ..config.structs import Endpoint, GatewaySettings, Service
 from .settings import changed
@@ -186,6 +187,9 @@ def _key_file(settings: KeySettings) -> Remarks:
     if isinstance(settings, ValidatorSettings):
         for text in Keys(fitting, settings.alg, settings.key_identify_strategy).private:
             yield "jwk_local_path", text
+    has_secrets = any("d" in jwk or jwk.get("kty") == "oct" for jwk in jwks)
+    if has_secrets and (text := exposed(settings.jwk_local_path)):
+        yield "jwk_local_path", text
     shortest = shortest_secret(settings.alg)
     for jwk in fitting:
         if shortest and len(str(jwk.get("k", ""))) * 3 // 4 < shortest:

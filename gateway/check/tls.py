@@ -5,8 +5,9 @@ that it reads the certificates that they name.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from ..config.files import exposed
 from ..config.findings import Finding
 from ..config.structs import ClientTls, GatewaySettings, Service, Tls
 from ..openssl import remarks
@@ -24,6 +25,11 @@ def check_tls(service: Service) -> Iterator[Finding]:
         found += [("$.client_tls", text) for text in (*_on_client_tls(client), *_protocol(client))]
     for path, (key, text) in found:
         yield Finding(f"{path}.{key}", "warning", text)
+
+
+def _exposed_keys(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """``pairs``: keys of the configuration, and the files of private keys that they name."""
+    return ((key, text) for key, file in pairs if file and (text := exposed(file)))
 
 
 def _protocol(settings: Tls | ClientTls) -> Iterator[tuple[str, str]]:
@@ -47,6 +53,10 @@ def _on_root(service: Service, gateway: GatewaySettings) -> Iterator[tuple[str, 
 
 
 def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
+    files = [
+        (f"keys[{place}].private_key", pair.private_key) for place, pair in enumerate(settings.keys)
+    ]
+    yield from _exposed_keys([*files, ("private_key", settings.private_key)])
     if settings.disabled:
         yield "disabled", "plain HTTP is spoken"
     if settings.prefer_server_cipher_suites:
@@ -67,6 +77,10 @@ def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
 
 
 def _on_client_tls(settings: ClientTls) -> Iterator[tuple[str, str]]:
+    yield from _exposed_keys(
+        (f"client_certs[{place}].private_key", pair.private_key)
+        for place, pair in enumerate(settings.client_certs)
+    )
     if settings.allow_insecure_connections:
         yield "allow_insecure_connections", "backends need not be who they say they are"
     for key, problem in load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings):

@@ -14,7 +14,7 @@ from ..proxy import Response
 from .connection import Answer, Headers
 from .settings import HttpSettings
 from .stream import BROKEN_OFF, gzip_failure
-from .targets import shown_pattern
+from .targets import hide_query, shown_pattern
 
 SUCCESS = (200, 201)
 
@@ -60,7 +60,8 @@ def build_interpret(
 
     def interpret_for_agent(answer: Answer, url: str) -> Response:
         if not 200 <= answer.status < 300:
-            raise BackendFailure(f"invalid status code {answer.status}: {url}")
+            text = f"invalid status code {answer.status}: {hide_query(url)}"
+            raise BackendFailure(text, answer.status)
         try:
             return interpret(answer, url)
         except BackendFailure:
@@ -121,7 +122,8 @@ def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
         return _pass_status
 
     def reject(answer: Answer, url: str) -> Response:
-        raise BackendFailure(f"invalid status code {answer.status} {prefix}: {url}")
+        text = f"invalid status code {answer.status} {prefix}: {hide_query(url)}"
+        raise BackendFailure(text, answer.status)
 
     return reject
 

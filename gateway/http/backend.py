@@ -26,7 +26,7 @@ from .connection import Answer
 from .heads import Outgoing
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
-from .targets import build_target, parse_url
+from .targets import build_target, hide_query, parse_url
 from .transport import Redirecting, Result, Transport, Withdraw
 
 log = get_logger("gateway.http")
@@ -147,7 +147,7 @@ class HttpBackend:
         except GatewayError as error:
             return error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("%s: while reading the answer", outgoing.url)
+            log.exception("%s: while reading the answer", hide_query(outgoing.url))
             return GatewayError("internal error")
 
     def url(self, request: Request) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..about import USER_AGENT
 from ..assembly import Assembly
 from ..config.structs import Backend, Endpoint
 from ..logs import get_logger
@@ -34,8 +35,9 @@ from .freshness import (
     vary,
     with_age,
 )
-from .heads import Outgoing
+from .heads import UNSENT, Outgoing
 from .martian.stage import build_judged
+from .targets import hide_query
 from .transport import Arrive, Result, Transport, TransportStage, Withdraw
 
 log = get_logger("gateway.http")
@@ -61,14 +63,32 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
         return self.max_items > 0 and self.max_size > 0
 
 
+SAME = UNSENT | {
+    *(b"x-forwarded-for", b"x-forwarded-via", b"x-forwarded-host"),
+    *(b"authorization", b"cookie", b"cache-control", b"pragma"),
+}
+"""Headers that tell no requests apart by themselves: those of the gateway (the host is part of the
+key, the address is nothing that a client can write freely), personal ones (with them only what a
+backend calls public is kept), and those that speak to the cache."""
+
+
+def telling(headers: Headers) -> Hashable:
+    """What of a request could decide its answer, whether the backend names it in ``Vary`` or not:
+    else a client could choose what others get (cache poisoning)."""
+    own_agent = (b"user-agent", USER_AGENT)
+    return tuple(sorted(each for each in headers if each[0] not in SAME and each != own_agent))
+
+
 class Variants:
-    """Stands for an address whose answers depend on these headers of requests."""
+    """Stands for an address whose answers depend on headers of requests: those that tell requests
+    apart anyway, and these."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
 
     def key(self, headers: Headers) -> Hashable:
-        return (self, *(_values(headers, name.encode("latin-1")) for name in self.names))
+        named = (_values(headers, name.encode("latin-1")) for name in self.names)
+        return (self, telling(headers), *named)
 
 
 def _values(headers: Headers, name: bytes) -> bytes:
@@ -102,12 +122,14 @@ class Memory:
         entry = self._get(key)
         if isinstance(entry, Variants):
             entry = self._get(entry.key(headers))
+        elif telling(headers):  # what is kept was for a request without
+            return None
         return entry if isinstance(entry, Kept) else None
 
     def keep(self, key: Hashable, headers: Headers, kept: Kept) -> None:
         names = vary(kept.answer)
-        if names:
-            variants = self._get(key)
+        variants = self._get(key)
+        if names or telling(headers) or isinstance(variants, Variants):
             if not isinstance(variants, Variants) or variants.names != names:
                 variants = Variants(names)
                 self._put(key, variants, OVERHEAD)
@@ -176,7 +198,9 @@ class CachingTransport:
     def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
         if outgoing.method in UNSAFE:
             return self._inner(outgoing, lambda result: arrive(self._changed(outgoing, result)))
-        if outgoing.method != "GET" or any(name in CONDITIONS for name, _ in outgoing.headers):
+        # A body may decide the answer, and is not part of a key.
+        asks_itself = outgoing.body or any(name in CONDITIONS for name, _ in outgoing.headers)
+        if outgoing.method != "GET" or asks_itself:
             return self._inner(outgoing, arrive)
         wanted = _wanted(outgoing.headers)
         kept = self._memory.find(self._key(outgoing), outgoing.headers)
@@ -206,7 +230,7 @@ class CachingTransport:
         try:
             return self._digest(outgoing, wanted, kept, begun, result)
         except Exception:
-            log.exception("%s: while keeping the answer", outgoing.url)
+            log.exception("%s: while keeping the answer", hide_query(outgoing.url))
             return result
 
     def _digest(
@@ -241,7 +265,8 @@ class CachingTransport:
 
     def _key(self, outgoing: Outgoing) -> Hashable:
         """The forwarded host is part of it: clients choose it, and backends may tell it."""
-        return self._owner, outgoing.url, find(outgoing.headers, b"x-forwarded-host")
+        host = find(outgoing.headers, b"x-forwarded-host")
+        return self._owner, outgoing.url, outgoing.host.told, host
 
 
 def _wanted(headers: Headers) -> Directives:

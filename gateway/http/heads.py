@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 from ..errors import BackendFailure
 from .answers import HOP_BY_HOP, find
 from .connection import Answer, Headers
-from .targets import Host, parse_url
+from .targets import Host, hide_query, parse_url
 
 UNSENT = HOP_BY_HOP | {b"host", b"expect"}
 """What is said anew for each connection, or not at all."""
@@ -86,7 +86,7 @@ def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoi
     try:
         new_host, new_target = parse_url(urljoin(outgoing.url, location))
     except ValueError as error:
-        raise BackendFailure(f"redirect of {outgoing.url}: {error}") from error
+        raise BackendFailure(f"redirect of {hide_query(outgoing.url)}: {error}") from error
     headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
     told = find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == DOWN
     return Outgoing(method, new_host, new_target, headers, body, "" if told else outgoing.url)

@@ -21,7 +21,9 @@ _PLAIN = re.compile(r"[\w\-~:@,;=$!'()*+&/]*", re.ASCII)
 _ENCODED_PATH = re.compile(r"(?:[\w\-.~:@,;=$!'()*+&/\[\]]|%[\da-fA-F]{2})*", re.ASCII)
 _BARE_PERCENT = re.compile(r"%(?![\da-fA-F]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+_QUERY_VALUE = re.compile(r"=[^&#]*")
+_DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|$)")
+"""A dot segment, also to servers that divide at backslashes or leave out what follows a ";"."""
 
 CLAIM = "JWT."
 """How the parameters begin that are claims."""
@@ -90,7 +92,14 @@ def parse_url(url: str) -> tuple[Host, str]:
 
 def shown_pattern(url_pattern: str) -> str:
     """A pattern as KrakenD's messages have it: ``/users/{{.Id}}``."""
-    return _PLACEHOLDER.sub(lambda place: _unresolved(place[1]), _rooted(url_pattern))
+    shown = _PLACEHOLDER.sub(lambda place: _unresolved(place[1]), _rooted(url_pattern))
+    return hide_query(shown)
+
+
+def hide_query(url: str) -> str:
+    """For messages: a query keeps its names; its values may be keys."""
+    rest, mark, query = url.partition("?")
+    return rest + mark + _QUERY_VALUE.sub("=***", query)
 
 
 def build_target(url_pattern: str) -> BuildTarget:

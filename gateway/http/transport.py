@@ -19,6 +19,7 @@ from .answers import find, unpack, unpacked
 from .client import HttpClient
 from .connection import Answer
 from .heads import REDIRECTS, Outgoing, redirected, write_head
+from .targets import hide_query
 
 log = get_logger("gateway.http")
 
@@ -181,7 +182,7 @@ class Call:
         except GatewayError as error:
             result = error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("%s: while reading the answer", self._outgoing.url)
+            log.exception("%s: while reading the answer", hide_query(self._outgoing.url))
             result = GatewayError("internal error")
         if result is not None:
             self._arrive(result)
@@ -213,4 +214,4 @@ class Call:
     def _failure(self, reason: str, url: str = "") -> BackendFailure:
         """In the words of Go's client."""
         method = self._outgoing.method.capitalize()
-        return BackendFailure(f'{method} "{url or self._outgoing.url}": {reason}')
+        return BackendFailure(f'{method} "{hide_query(url or self._outgoing.url)}": {reason}')

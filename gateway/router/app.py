@@ -21,7 +21,10 @@ from .routes import Match, Routes, clean_path
 NO_APPS: Mapping[str, ASGIApp] = {}
 EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "HEAD", "OPTIONS", "DELETE")
 """In gin's order."""
-_SUSPECT = re.compile(r"[%?#]|^\.\.?$")
+_SUSPECT = re.compile(r"[%?#\x00-\x1f\x7f]|^\.\.?(?:$|[;\\])|\\\.")
+_DOTS = re.compile(r"(?:^|\\)\.\.?(?:;[^\\]*)?(?:\\|$)")
+"""A dot segment, also to servers that divide at backslashes or leave out what follows a ";"."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BYTE = re.compile("[\udc80-\udcff]")
 """One that is not UTF-8, as ``surrogateescape`` decodes it."""
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
@@ -257,7 +260,9 @@ def _problem(params: dict[str, str]) -> str:
             return f'invalid URL escape "{escape_sequence}"'
         if unquote(value) != value or "?" in value or "#" in value:
             return "encoded url params"
-        if value in (".", ".."):  # KrakenD passes them on: a backend's path could be left
+        if _CONTROL.search(value):
+            return "invalid control character in URL"
+        if _DOTS.search(value):  # KrakenD passes them on: a backend's path could be left
             return "dot segment"
     return ""
 

@@ -17,6 +17,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from gateway.auth.key_source import RemoteKeys
 from gateway.errors import BackendFailure
+from gateway.service import open_gateway
 
 from ..http.service import Script, Service, answering, message, serving
 from ..http.test_tls import AUTHORITY, CERTIFICATE, server_side
@@ -199,6 +200,21 @@ def fingerprint(path: str) -> str:
     key = load_pem_x509_certificate(Path(path).read_bytes()).public_key()
     shown = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return urlsafe_b64encode(sha256(shown).digest()).decode()
+
+
+async def test_no_secret_of_a_url_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(answering(message(b"", "500 Internal Server Error"))) as keys:
+        host = keys.url.replace("://", "://me:pass1word@")
+        url = f"{host}/keys?key=pass2word&b=pass3word#pass4word"
+        closed = "http://127.0.0.1:1/keys?key=pass5word"
+        for each in (url, closed):
+            validator = {"alg": "HS256", "jwk_url": each, "disable_jwk_security": True}
+            document = {"version": 3, "endpoints": [endpoint("http://127.0.0.1:9999", validator)]}
+            async with open_gateway(document) as gateway:
+                assert (await get(gateway.asgi, "/a", signed({}))).status == 401
+                shown = str(gateway.readiness())
+                assert "/keys" in shown
+                assert "word" not in shown + caplog.text
 
 
 async def test_the_key_server_must_be_known() -> None:

@@ -213,6 +213,19 @@ async def test_nothing_is_revoked_on_the_public_port() -> None:
         assert (await post(gateway.asgi, "add", {"jti": "a"})).status == 404
 
 
+async def test_a_page_in_a_browser_revokes_nothing() -> None:
+    settings = {**ROOT, "revoke_server_api_key": "Key"}
+    async with open_gateway({"version": 3, "extra_config": {"auth/revoker": settings}}) as gateway:
+        for origin in (b"https://evil.test", b"null", b"http://gateway.test"):
+            client = Client([b'{"jti": "a"}'])
+            headers = [(b"authorization", b"Bearer Key"), (b"origin", origin)]
+            scope = http_scope("POST", "/__revoker/add", headers=headers)
+            await gateway.management(scope, client.receive, client.send)
+            assert client.reply.status == 403
+        checked = await post(gateway.management, "check", {"jti": "a"}, b"Bearer Key")
+        assert checked.json() == {"revoked": False}
+
+
 async def test_who_revokes_shows_the_key() -> None:
     settings = {**ROOT, "revoke_server_api_key": "Key"}
     async with open_gateway({"version": 3, "extra_config": {"auth/revoker": settings}}) as gateway:

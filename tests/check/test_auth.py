@@ -20,6 +20,7 @@ def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
     """Of an endpoint that has no others, but for what ``settings`` change."""
     path = folder / "keys.json"
     path.write_text(content or f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
+    path.chmod(0o600)
     validator = {
         "alg": "HS256",
         "jwk_local_path": str(path),
@@ -72,6 +73,18 @@ def test_a_trap_of_a_validator_is_remarked_on(
     assert word in remarks_on_tokens(tmp_path, **settings)
 
 
+def test_a_file_of_secrets_that_every_user_can_read_is_remarked_on(tmp_path: Path) -> None:
+    private, public = jwk("RS256", is_private=True), jwk("RS256")
+    cases = ((private, 0o604, True), (private, 0o640, False), (public, 0o604, False))
+    for key, mode, is_exposed in cases:
+        path = tmp_path / f"{mode}.json"
+        path.write_text(json.dumps({"keys": [key]}))
+        path.chmod(mode)
+        text = remarks_on_tokens(tmp_path, alg="RS256", jwk_local_path=str(path))
+        word = f"jwk_local_path: every user can read {path}: chmod o-r"
+        assert (word in text) is is_exposed
+
+
 def test_a_private_key_that_is_to_verify_is_remarked_on(tmp_path: Path) -> None:
     keys = json.dumps({"keys": [jwk("RS256", "mine", is_private=True), jwk("RS256", "theirs")]})
     text = remarks_on_tokens(tmp_path, keys, alg="RS256")
@@ -91,6 +104,7 @@ def test_a_claim_without_a_token_is_remarked_on() -> None:
 def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **settings: Any) -> str:
     path = folder / "keys.json"
     path.write_text(f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
+    path.chmod(0o600)
     signer = {
         "alg": "HS256",
         "kid": "k",

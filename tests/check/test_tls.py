@@ -29,6 +29,20 @@ def test_good_settings_have_no_remarks(tmp_path: Path) -> None:
     assert remarks(tls=PAIR, client_tls={"cipher_suites": [4865]}) == ""
 
 
+def test_a_private_key_that_every_user_can_read_is_told(tmp_path: Path) -> None:
+    key = tmp_path / "a.key"
+    key.touch()
+    pair = {**PAIR, "private_key": str(key)}
+    client = {"certificate": "a.pem", "private_key": str(key)}
+    for mode, count in ((0o604, 3), (0o640, 0)):
+        key.chmod(mode)
+        text = remarks(tls={"keys": [pair], **pair}, client_tls={"client_certs": [client]})
+        assert text.count(f"private_key: every user can read {key}: chmod o-r") == count
+        if count:
+            assert "$.tls.keys[0].private_key" in text
+            assert "$.client_tls.client_certs[0].private_key" in text
+
+
 def test_what_does_not_hold_over_http3_is_told() -> None:
     tls = {"keys": [PAIR], "curve_preferences": [23]}
     own = {"gateway": {"http3": True}}

@@ -135,6 +135,34 @@ async def test_another_address_and_another_forwarded_host_are_other_answers() ->
             assert await numbers(client, {"Host": "evil.test"}, {}, path="/?a=1") == [3, 1]
 
 
+@pytest.mark.parametrize(
+    "name", ["X-User", "User-Agent", "Accept", "X-HTTP-Method-Override", "X-Original-URL"]
+)
+async def test_what_is_forwarded_tells_requests_apart_without_vary(name: str) -> None:
+    with serving(counting("Cache-Control: max-age=60")) as service:
+        async with asking(passing_on(service.url)) as client:
+            client.headers.clear()
+            one, two = {name: "one"}, {name: "two"}
+            assert await numbers(client, one, two, one, {}, two, {}) == [1, 2, 1, 3, 2, 3]
+
+
+async def test_what_is_not_forwarded_tells_no_requests_apart() -> None:
+    with serving(counting("Cache-Control: max-age=60")) as service:
+        async with asking(configuration(service.url, extra_config=CACHED)) as client:
+            one, two = {"User-Agent": "one", "X-A": "1"}, {"User-Agent": "two", "X-A": "2"}
+            assert await numbers(client, one, two) == [1, 1]
+
+
+async def test_a_request_with_a_body_is_neither_answered_from_memory_nor_kept() -> None:
+    with serving(counting("Cache-Control: max-age=60")) as service:
+        async with asking(passing_on(service.url)) as client:
+            with_body = [
+                (await client.request("GET", "/", content=b"x=1")).json()["n"] for _ in range(2)
+            ]
+            assert with_body == [1, 2]
+            assert await numbers(client, {}, {}) == [3, 3]
+
+
 async def test_who_asks_under_a_condition_talks_to_the_backend() -> None:
     with serving(counting("Cache-Control: max-age=60", 'ETag: "1"')) as service:
         async with asking(passing_on(service.url)) as client:
@@ -179,6 +207,18 @@ async def test_what_changes_an_address_ends_what_is_kept_of_it() -> None:
             assert await numbers(client, {}, {}) == [1, 1]
             await client.post("/", content=b"{}")
             assert await numbers(client, {}, {}) == [3, 3]
+
+
+async def test_what_changes_an_address_ends_every_variant_that_is_kept_of_it() -> None:
+    with serving(counting("Cache-Control: max-age=60")) as service:
+        config = configuration(service.url, extra_config={"qos/http-cache": {"shared": True}})
+        config["endpoints"][0]["input_headers"] = ["X-A"]
+        config["endpoints"].append({**config["endpoints"][0], "method": "POST"})
+        async with asking(config) as client:
+            one, two = {"X-A": "1"}, {"X-A": "2"}
+            assert await numbers(client, one, two, one) == [1, 2, 1]
+            await client.post("/", content=b"{}", headers={"X-A": "3"})
+            assert await numbers(client, one, two) == [4, 5]
 
 
 async def test_limits_of_shared_memory_are_those_of_the_first() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.targets import BadTarget, build_target, parse_host, shown_pattern
+from gateway.http.targets import BadTarget, build_target, hide_query, parse_host, shown_pattern
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,21 @@ def test_whatever_a_value_is_it_stays_one_value_of_the_query(value: str) -> None
     assert not {" ", "#"} & set(target)
 
 
-def test_messages_show_a_pattern_as_krakend_does() -> None:
-    assert shown_pattern("u/{id}?x={userId}") == "/u/{{.Id}}?x={{.UserId}}"
+def test_messages_show_a_pattern_as_krakend_does_but_no_values_of_its_query() -> None:
+    assert shown_pattern("u/{id}?x={userId}&key=secret") == "/u/{{.Id}}?x=***&key=***"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://a/b", "http://a/b"),
+        ("http://a/b=c", "http://a/b=c"),
+        ("http://a/b?c", "http://a/b?c"),
+        ("http://a/?key=a%26b==&x&y=", "http://a/?key=***&x&y=***"),
+    ],
+)
+def test_messages_show_no_values_of_a_query(url: str, shown: str) -> None:
+    assert hide_query(url) == shown
 
 
 @pytest.mark.parametrize(

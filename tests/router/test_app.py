@@ -129,6 +129,16 @@ async def test_redirect_never_leads_to_another_host() -> None:
         ("100%25", b'error: invalid URL escape "%"'),
         ("%2e%2e", b"error: dot segment"),
         (".", b"error: dot segment"),
+        ("..;", b"error: dot segment"),
+        ("..;a=b", b"error: dot segment"),
+        (".;x", b"error: dot segment"),
+        ("..%5C", b"error: dot segment"),
+        ("..%5Cetc", b"error: dot segment"),
+        ("a%5C..%5Cb", b"error: dot segment"),
+        ("a%5C..", b"error: dot segment"),
+        ("a%00", b"error: invalid control character in URL"),
+        ("%0d%0aX", b"error: invalid control character in URL"),
+        ("%7f", b"error: invalid control character in URL"),
     ],
 )
 async def test_parameter_that_means_something_in_a_url_is_400(value: str, problem: bytes) -> None:
@@ -146,7 +156,9 @@ async def test_path_with_a_broken_escape_is_400_wherever_it_leads(path: str) -> 
         assert "x-krakend" not in reply.headers
 
 
-@pytest.mark.parametrize("value", ["a b", "été", "{id}", "a..b", "a&b=c"])
+@pytest.mark.parametrize(
+    "value", ["a b", "été", "{id}", "a..b", "a&b=c", "..a", "a..", "a\\b", "...", "a;b"]
+)
 async def test_any_other_parameter_is_passed_on(value: str) -> None:
     reply = await ask(app, "GET", f"/users/{quote(value)}")
     assert reply.json()["params"] == {"Id": value}

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from ...errors import BackendFailure
 from ..connection import Answer, Headers
 from ..heads import Outgoing
-from ..targets import IN_PATH, Host, parse_host
+from ..targets import IN_PATH, Host, hide_query, parse_host
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -113,7 +113,7 @@ class Sent(Message):
             try:
                 host = parse_host(f"{self.scheme}://{self.authority}")
             except ValueError as error:
-                raise BackendFailure(f"{self.url}: {error}") from error
+                raise BackendFailure(f"{hide_query(self.url)}: {error}") from error
         if self.told_host in ("", host.origin.authority):
             return host
         return host._replace(told=self.told_host)

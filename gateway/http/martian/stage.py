@@ -13,6 +13,7 @@ from ...errors import GatewayError
 from ...logs import get_logger
 from ..connection import Answer
 from ..heads import Outgoing
+from ..targets import hide_query
 from ..transport import Arrive, Result, Transport, TransportStage, Withdraw
 from . import conditions, files, modifiers
 from .exchange import Answered, Sent
@@ -161,6 +162,6 @@ def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
     except GatewayError as error:
         return error
     except Exception:
-        log.exception("%s: while modifying the answer", sent.url)
+        log.exception("%s: while modifying the answer", hide_query(sent.url))
         return GatewayError("internal error")
     return answered.answer()
