@@ -206,7 +206,7 @@ CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
         (head("GET / HTTP/1.1", *["X:"] * 100_000), {431}),
         (head("GET / HTTP/1.1", "X-Forwarded-For: " + "::," * (MAX_PARTS + 1)), {431}),
         (head("GET /?" + "a&" * (MAX_PARTS + 1) + " HTTP/1.1"), {431}),
-        (head("GET /" + "%41" * (MAX_TARGET // 3) + " HTTP/1.1"), {431}),
+        (head("GET /" + "%41" * (MAX_TARGET // 3 + 1) + " HTTP/1.1"), {431}),
     ],
 )
 async def test_what_could_be_read_in_two_ways_is_refused(
