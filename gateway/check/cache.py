@@ -11,13 +11,6 @@ from ..http.cache import CacheSettings
 NAMESPACE = "qos/http-cache"
 BROKERS = ("backend/amqp/consumer", "backend/amqp/producer")
 
-HARMLESS = {
-    *("accept", "authorization", "cache-control", "content-length", "content-type", "cookie"),
-    *("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"),
-    *("user-agent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-via"),
-}
-"""Headers that the cache looks at, or that say nothing of who asks."""
-
 
 def check_cache(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
     """Remarks on the cache of one backend; ``path``: of the backend."""
@@ -35,10 +28,5 @@ def _remarks(settings: CacheSettings, backend: Backend, endpoint: Endpoint) -> I
         yield f"only answers to GET are kept, this is a {backend.method}: it has no effect"
     if (settings.max_items > 0) != (settings.max_size > 0):
         yield "max_items and max_size have an effect only together"
-    headers = backend.input_headers or endpoint.input_headers
-    others = sorted(name for name in headers if name.lower() not in HARMLESS)
-    if others:
-        yield (
-            f"clients that send another {', '.join(others)} get the same answer, "
-            "unless the backend names it in Vary"
-        )
+    if "*" in endpoint.input_headers and not backend.input_headers:
+        yield 'every header of a client tells requests apart ("*"): little is answered from memory'

@@ -29,7 +29,7 @@ def remarks(
 
 def test_a_good_cache_has_no_remarks() -> None:
     assert remarks({}) == []
-    assert remarks({"max_items": 10, "max_size": 1000}, headers=("Accept", "authorization")) == []
+    assert remarks({"max_items": 10, "max_size": 1000}, headers=("Accept", "X-User")) == []
     assert remarks({"shared": True}, method="POST") == []
 
 
@@ -38,8 +38,7 @@ def test_a_good_cache_has_no_remarks() -> None:
     [
         ({"settings": {"max_items": 10}}, "only together"),
         ({"settings": {}, "method": "POST"}, "only answers to GET"),
-        ({"settings": {}, "headers": ("X-User", "Accept")}, "another X-User get the same answer"),
-        ({"settings": {}, "headers": ("*",)}, "another * get the same answer"),
+        ({"settings": {}, "headers": ("*",)}, "little is answered from memory"),
     ],
 )
 def test_a_trap_of_caches_is_remarked_on(keys: dict[str, Any], word: str) -> None:
@@ -48,7 +47,7 @@ def test_a_trap_of_caches_is_remarked_on(keys: dict[str, Any], word: str) -> Non
 
 
 def test_a_list_of_the_backend_is_what_counts() -> None:
-    assert remarks({}, headers=("X-User",), input_headers=["Accept"]) == []
+    assert remarks({}, headers=("*",), input_headers=["Accept"]) == []
 
 
 def test_messages_are_not_kept() -> None:
