@@ -84,6 +84,15 @@ class Aborted(GatewayError):
         self.number = number
 
 
+class TooManyValues(GatewayError):
+    """A request has more values (headers, query, claims) than an expression may go through."""
+
+    status = 400
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"too many values for validation/cel: a request may have {most}")
+
+
 class ModifierFailure(GatewayError):
     """A template or a query that a request or an answer does not fit."""
 

@@ -23,7 +23,7 @@ from ..large import MOST_LOOKED_INTO
 from ..proxy import Branch, Request, Response, Stage
 from .answer import Portable, in_helper, to_helper
 from .around import Large, as_it_came, as_it_is, wrapped
-from .expression import build_holds, syntax_problem
+from .expression import build_bounded_holds, build_holds, syntax_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 NAMESPACE = "validation/cel"
@@ -32,7 +32,7 @@ REQUEST, RESPONSE, TOKEN = "req", "resp", "JWT"
 PHASES = (REQUEST, RESPONSE, TOKEN)
 
 Check: TypeAlias = Callable[[Any], None]
-"""Raises :class:`gateway.errors.Aborted`."""
+"""Raises :class:`gateway.errors.Aborted`, or TooManyValues for a request or a token."""
 
 
 class Expression(Struct, frozen=True, kw_only=True):
@@ -142,7 +142,9 @@ def _build_check(
     texts = [each.check_expr for each in settings.expressions if phase in each.check_expr]
     if not texts:
         return None
-    expressions = [build_holds(text) for text in texts]
+    # A large answer goes to a helper process; a request does not.
+    build = build_holds if phase == RESPONSE else build_bounded_holds
+    expressions = [build(text) for text in texts]
     needed = [
         (name, read) for name, read in variables.items() if any(name in text for text in texts)
     ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
+from ..errors import TooManyValues
 from ..logs import get_logger
 
 log = get_logger("gateway.cel")
@@ -18,6 +19,12 @@ Holds: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Whether an expression is true for the variables; false as well for an error in it."""
 
 Environment: TypeAlias = Any
+
+MOST_VALUES = 500
+"""That a macro may see on the event loop: 20 ms at most. Measured at worst: ``map`` 10 ms for 500
+values, ``+`` of lists in ``all`` 20 ms; both take four times as long for twice as many."""
+MOST_VALUES_NESTED = 50
+"""The same where a macro is inside another, and one is ``map`` or ``filter``: 200 ms for 500."""
 
 
 @cache
@@ -74,6 +81,62 @@ def _in_words(text: str) -> str:
         return text
     what = "the expression ends too early" if found[2] == "<EOF>" else f"unexpected '{found[2]}'"
     return f"{found[1]}: {what}"
+
+
+_MACRO_OR_PARENTHESIS = re.compile(
+    r"""\b(?P<macro>all|exists|exists_one|map|filter)\s*\(|\(|\)|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+)
+
+
+def most_values(text: str) -> int | None:
+    """How many values an expression may see on the event loop; None: as many as it likes."""
+    macros: set[str] = set()
+    open_macros: list[bool] = []
+    is_nested = False
+    for found in _MACRO_OR_PARENTHESIS.finditer(text):
+        if found["macro"]:
+            macros.add(found["macro"])
+            is_nested = is_nested or any(open_macros)
+        if found[0].endswith("("):
+            open_macros.append(found["macro"] is not None)
+        elif found[0] == ")" and open_macros:
+            open_macros.pop()
+    if not macros:
+        return None
+    return MOST_VALUES_NESTED if is_nested and macros & {"map", "filter"} else MOST_VALUES
+
+
+def build_bounded_holds(text: str) -> Holds:
+    """As :func:`build_holds`, on the event loop for what a client has sent.
+
+    The function raises :class:`gateway.errors.TooManyValues`.
+    """
+    holds, most = build_holds(text), most_values(text)
+    if most is None:
+        return holds
+
+    def bounded(variables: Mapping[str, Any]) -> bool:
+        seen = [value for name, value in variables.items() if name in text]
+        if _has_more(seen, most):
+            log.debug("%s: more than %d values", text, most)
+            raise TooManyValues(most)
+        return holds(variables)
+
+    return bounded
+
+
+def _has_more(values: list[Any], most: int) -> bool:
+    """Whether lists and maps hold more values than that, at all depths together."""
+    count = 0
+    while values and count <= most:
+        value = values.pop()
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list) and value:
+            values += value
+        else:
+            count += 1
+    return count > most
 
 
 def build_holds(text: str) -> Holds:

@@ -86,6 +86,15 @@ async def test_an_expression_about_the_token_is_asked_before_roles(tmp_path: Pat
             assert (await get(app, "/a", signed(claims))).status == expected
 
 
+async def test_a_token_with_more_claims_than_a_macro_may_see_is_refused(tmp_path: Path) -> None:
+    config = validating(tmp_path / "jwk.json", roles=["r"])
+    config["extra_config"]["validation/cel"] = [{"check_expr": "JWT.roles.exists(r, r == 'r')"}]
+    async with opened(config) as app:
+        for many, expected in ((499, 500), (501, 401)):  # nothing is behind this endpoint
+            token = signed({"roles": ["r"] * many})
+            assert (await get(app, "/a", token)).status == expected
+
+
 async def test_a_token_without_algorithm_is_refused(tmp_path: Path) -> None:
     for alg in ("none", "None", "NONE", ""):
         header = encoded(json.dumps({"alg": alg, "kid": "k"}).encode())

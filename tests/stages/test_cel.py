@@ -13,10 +13,12 @@ from gateway.assembly import Assembly
 from gateway.bridge import AsyncioSide
 from gateway.config.structs import Endpoint, Service
 from gateway.encoding import decode_json
-from gateway.errors import Aborted
+from gateway.errors import Aborted, TooManyValues
 from gateway.proxy import Branch, Request, Response
 from gateway.stages.cel import CelSettings, Expression, build_endpoint_cel, build_token_cel
+from gateway.stages.expression import MOST_VALUES, MOST_VALUES_NESTED, most_values
 
+from ..watchdog import watched
 from .gateways import Backends, ask, backend, document, gateway, refusal
 
 pytestmark = pytest.mark.anyio
@@ -251,6 +253,69 @@ def test_an_expression_about_the_token(text: str, holds: bool) -> None:
     else:
         with pytest.raises(Aborted):
             check(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "JWT.l.map(x, x + x).size() > 0",
+        "JWT.l.filter (x, x != 's').size() > 0",
+        "JWT.l.all(x, x in JWT.k)",
+        "JWT.l.all(x, (JWT.l + [x]).size() > 0)",
+        "JWT.l.exists(x, x == '(') || true",
+        "JWT.l.exists_one(x, x == JWT.l[0])",
+        "JWT.l.all(x, JWT.l.map(y, y).size() > 0)",
+    ],
+)
+@pytest.mark.parametrize("size", [40, 400, 20_000])
+def test_no_macro_over_claims_takes_long(text: str, size: int) -> None:
+    settings = CelSettings((Expression(check_expr=text),))
+    check = build_token_cel(settings, Endpoint(), ASSEMBLY)
+    assert check is not None
+    names = [f"n{number}" for number in range(size // 2)]
+    claims = {"l": names, "k": dict.fromkeys(names, "")}
+    with watched(0.2):
+        if size > (most_values(text) or size):
+            with pytest.raises(TooManyValues):
+                check(claims)
+        else:
+            check(claims)
+
+
+def test_an_expression_without_a_macro_may_see_as_many_values_as_there_are() -> None:
+    text = "JWT.map[19999] == 1.0 && JWT.sub != 'all' && 1.0 in JWT.map"
+    check = build_token_cel(CelSettings((Expression(check_expr=text),)), Endpoint(), ASSEMBLY)
+    assert check is not None
+    check({"map": [1] * 20_000, "sub": "s"})
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("JWT.a == 'b'", None),
+        ("JWT.map == JWT.all && JWT.recall(1)", None),
+        ("JWT.a.exists_one(x, x == 1)", MOST_VALUES),
+        ("JWT.a.map(x, x + '(').filter(x, x != ')').size() > 1", MOST_VALUES),
+        ("JWT.a.map(x, x.filter(y, y > 1))", MOST_VALUES_NESTED),
+        ("JWT.a.all(x, ((x)) != ')' && JWT.b.map(y, y) == [])", MOST_VALUES_NESTED),
+        ("JWT.a.all(x, JWT.b.exists(y, y == x))", MOST_VALUES),
+    ],
+)
+def test_how_many_values_an_expression_may_see(text: str, most: int | None) -> None:
+    assert most_values(text) == most
+
+
+async def test_a_macro_over_more_parts_of_the_query_than_the_bound_is_a_400() -> None:
+    text = "req_querystring.q.map(x, x + x).size() > 0"
+    configuration = document(extra_config=cel(text), input_query_strings=["*"])
+    backends = Backends({"/a": ANSWER})
+    async with gateway(backends, configuration) as app:
+        few = await ask(app, "/e?" + "&".join(["q=1"] * MOST_VALUES))
+        with watched(0.5):
+            many = await ask(app, "/e?" + "&".join(["q=1"] * (MOST_VALUES + 1)))
+    assert (few.status, many.status) == (200, 400)
+    assert many.body == b"too many values for validation/cel: a request may have 500"
+    assert len(backends.asked) == 1
 
 
 def test_expressions_that_do_not_name_the_token_do_not_look_at_it() -> None:
