@@ -17,13 +17,13 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import h11
-from anyio import Event, current_time
+from anyio import Event, current_time, sleep
 from anyio.lowlevel import checkpoint
 from h2.errors import ErrorCodes
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.events import Body
+from hypercorn.protocol.events import Body, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 
@@ -33,6 +33,9 @@ from .request_head import MAX_FIELDS, TARGET, host_of, is_host, path_of
 from .settings import Limits
 
 log = get_logger("gateway.server")
+
+LAST_FRAME_CHECK = 0.01
+"""Seconds between looks, at a stop, whether the end of an answer is written."""
 
 
 class EdgeConfig(Config):
@@ -68,7 +71,7 @@ class Protocol:
 
     def __init__(self, *settings: Any) -> None:
         *self._settings, alpn_protocol = settings
-        self._close = self._settings[-1]
+        self._send = self._settings[-1]
         kind = Http2 if alpn_protocol == "h2" else Http11
         self.protocol: Any = kind(*self._settings)
 
@@ -76,12 +79,14 @@ class Protocol:
         await self.protocol.initiate()
 
     async def handle(self, event: Any) -> None:
-        async with guarded(self._close):
+        async with guarded(self._send):
             try:
                 await self.protocol.handle(event)
             except H2ProtocolAssumedError as error:
                 self.protocol = Http2(*self._settings)
                 await self.protocol.initiate()
+                # The preface of HTTP/2 is no request: the connection is idle until one comes.
+                await self._send(Updated(idle=True))
                 await self.protocol.handle(RawData(error.data))
 
 
@@ -223,8 +228,19 @@ class Http2(H2Protocol):
     async def stream_send(self, event: Any) -> None:
         if isinstance(event, Body):
             self._frames.may_take(len(event.data))
+        elif isinstance(event, StreamClosed) and self.context.terminated.is_set():
+            await self._end_written(event.stream_id)  # hypercorn may close the connection now
         async with guarded(self.send):
             await super().stream_send(event)
+
+    async def _end_written(self, stream_id: int) -> None:
+        """Wait until ``send_task`` has written the end of a complete answer."""
+        while (
+            not self.closed
+            and (buffer := self.stream_buffers.get(stream_id)) is not None
+            and buffer.complete
+        ):
+            await sleep(LAST_FRAME_CHECK)
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:

@@ -10,7 +10,7 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
-from anyio import EndOfStream, fail_after
+from anyio import EndOfStream, Event, fail_after, wait_all_tasks_blocked
 from anyio.abc import ByteStream
 from h2.errors import ErrorCodes
 from msgspec.structs import replace
@@ -26,6 +26,20 @@ pytestmark = pytest.mark.anyio
 
 LIMITS = Limits(answer_time=30, body_bytes=100_000)
 SETTINGS = ServeSettings(server="hypercorn", limits=LIMITS, grace=1)
+
+
+class Waiting(Application):
+    """Answers when it may."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.may_answer = Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            self.asked.append(scope["path"])
+            await self.may_answer.wait()
+        await super().__call__(scope, receive, send)
 
 
 def request(path: str = "/", method: str = "GET") -> list[tuple[str, str]]:
@@ -209,6 +223,36 @@ async def test_a_body_that_comes_behind_the_answer_harms_nobody(port: int) -> No
     await client.ask(3)
     await client.until(lambda: 3 in client.ended or client.goaway is not None)
     await served(port)
+
+
+async def test_a_client_that_asks_nothing_is_closed_after_the_idle_time() -> None:
+    settings = replace(SETTINGS, limits=replace(LIMITS, idle_time=0.1))
+    async with serving(Application(5), settings) as (port, _):
+        client = await opened(port)
+        with pytest.raises(EndOfStream):
+            await client.until(lambda: False)
+
+
+async def test_a_client_that_asks_nothing_does_not_delay_the_stop() -> None:
+    async with serving(Application(5), replace(SETTINGS, grace=60)) as (port, stop):
+        client = await opened(port)
+        await client.until(lambda: client.h2.remote_settings.max_concurrent_streams < 2**31)
+        stop.set()
+        with pytest.raises(EndOfStream):
+            await client.until(lambda: False)
+
+
+async def test_an_answer_that_ends_during_the_stop_is_complete() -> None:
+    app = Waiting(5)
+    async with serving(app, replace(SETTINGS, grace=20)) as (port, stop):
+        client = await opened(port)
+        await client.ask(1)
+        await until(lambda: "/1" in app.asked)
+        stop.set()
+        await wait_all_tasks_blocked()
+        app.may_answer.set()
+        await client.until(lambda: client.goaway is not None)
+        assert 1 in client.ended
 
 
 async def test_a_stream_that_is_not_taken_in_time_is_reset_and_others_go_on() -> None:
