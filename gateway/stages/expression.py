@@ -83,26 +83,26 @@ def _in_words(text: str) -> str:
     return f"{found[1]}: {what}"
 
 
+_MACRO = re.compile(r"\b(?P<macro>all|exists|exists_one|map|filter)\s*\(")
 _MACRO_OR_PARENTHESIS = re.compile(
-    r"""\b(?P<macro>all|exists|exists_one|map|filter)\s*\(|\(|\)|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+    _MACRO.pattern + r"""|\(|\)|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
 )
 
 
 def most_values(text: str) -> int | None:
     """How many values an expression may see on the event loop; None: as many as it likes."""
-    macros: set[str] = set()
+    macros = set(_MACRO.findall(text))  # in texts, too: r'\' ends where other texts do not
+    if not macros:
+        return None
     open_macros: list[bool] = []
     is_nested = False
     for found in _MACRO_OR_PARENTHESIS.finditer(text):
         if found["macro"]:
-            macros.add(found["macro"])
             is_nested = is_nested or any(open_macros)
         if found[0].endswith("("):
             open_macros.append(found["macro"] is not None)
         elif found[0] == ")" and open_macros:
             open_macros.pop()
-    if not macros:
-        return None
     return MOST_VALUES_NESTED if is_nested and macros & {"map", "filter"} else MOST_VALUES
 
 

@@ -299,6 +299,7 @@ def test_an_expression_without_a_macro_may_see_as_many_values_as_there_are() -> 
         ("JWT.a.map(x, x.filter(y, y > 1))", MOST_VALUES_NESTED),
         ("JWT.a.all(x, ((x)) != ')' && JWT.b.map(y, y) == [])", MOST_VALUES_NESTED),
         ("JWT.a.all(x, JWT.b.exists(y, y == x))", MOST_VALUES),
+        (r"JWT.b == r'\' && JWT.a.exists(x, x == 'c')", MOST_VALUES),
     ],
 )
 def test_how_many_values_an_expression_may_see(text: str, most: int | None) -> None:
