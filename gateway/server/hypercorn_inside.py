@@ -88,6 +88,8 @@ class Protocol:
                 # The preface of HTTP/2 is no request: the connection is idle until one comes.
                 await self._send(Updated(idle=True))
                 await self.protocol.handle(RawData(error.data))
+        if isinstance(event, Closed):
+            await self._send(Updated(idle=False))  # or hypercorn keeps it for the idle time
 
 
 class Http11(H11Protocol):
@@ -96,6 +98,16 @@ class Http11(H11Protocol):
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
         self.connection = Requests(self.config.h11_max_incomplete_size)
+        self._is_closed = False
+
+    async def handle(self, event: Any) -> None:
+        self._is_closed = self._is_closed or isinstance(event, Closed)
+        await super().handle(event)
+
+    async def _maybe_recycle(self) -> None:
+        await super()._maybe_recycle()
+        if self._is_closed:
+            await self.send(Updated(idle=False))  # as in Protocol.handle
 
 
 class Requests(h11.Connection):
@@ -232,6 +244,8 @@ class Http2(H2Protocol):
             await self._end_written(event.stream_id)  # hypercorn may close the connection now
         async with guarded(self.send):
             await super().stream_send(event)
+        if self.closed and isinstance(event, StreamClosed):
+            await self.send(Updated(idle=False))  # as in Protocol.handle
 
     async def _end_written(self, stream_id: int) -> None:
         """Wait until ``send_task`` has written the end of a complete answer."""

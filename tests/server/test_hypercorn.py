@@ -27,6 +27,7 @@ from .client import (
     connect,
     connect_blocking,
     get,
+    receive_all,
     receive_until,
     server_tls,
     serving,
@@ -196,3 +197,17 @@ async def test_headers_have_a_limit_over_http2(app: Application, settings: Serve
                 headers = {"x-big": "y" * size}
                 answer = await client.get(f"{scheme}://127.0.0.1:{port}/", headers=headers)
                 assert (answer.status_code, answer.http_version) == (status, "HTTP/2")
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_connection_whose_client_has_ended_is_released_at_once(
+    app: Application, is_asked: bool
+) -> None:
+    settings = ServeSettings(server="hypercorn", limits=Limits(idle_time=60), grace=1)
+    async with serving(app, settings) as (port, _):
+        client = await connect(port)
+        if is_asked:
+            await client.send(get())
+            await client.receive()
+        await client.send_eof()
+        await receive_all(client)
