@@ -253,10 +253,6 @@ class Link:
                     await self._serve(connection, url)
             except LinkError as error:
                 self._disconnected(url, str(error))
-            except asyncio.CancelledError:
-                if is_cancelled():
-                    raise
-                self._disconnected(url, CLOSED)
             except Exception as error:  # whatever it is, the other links go on
                 log.exception("%s: unexpected error, tried again (%s)", url, self.role)
                 self._disconnected(url, f"unexpected error: {type(error).__name__}")
@@ -267,7 +263,7 @@ class Link:
         return None
 
     async def _serve(self, connection: Connection, url: BrokerUrl) -> None:
-        problem = CLOSED
+        problem = CLOSED  # a future that aiormq cancels ends this group without a word
         async with open_tasks() as tenants:
             for tenant in self._tenants.values():
                 tenants.start_soon(tenant.live, connection)
@@ -325,7 +321,8 @@ async def call(awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
     except asyncio.CancelledError:
-        if is_cancelled():
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
             raise
         raise ConnectionGoneError(CLOSED) from None
     except LinkError:
@@ -337,12 +334,6 @@ async def call(awaitable: Awaitable[T]) -> T:
     except Exception as error:  # what a codec raises for bytes that it does not expect
         log.debug("unexpected error of the AMQP library", exc_info=True)
         raise LinkError(f"the AMQP library failed: {type(error).__name__}: {error}") from error
-
-
-def is_cancelled() -> bool:
-    """Whether this task is cancelled: a CancelledError may be that of a future of aiormq alone."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 async def call_to_the_end(awaitable: Awaitable[T]) -> T:

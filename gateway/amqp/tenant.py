@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from asyncio import CancelledError
 from collections.abc import Hashable
 from typing import Any
 
@@ -13,16 +12,7 @@ from anyio import current_time
 from pamqp.base import Frame
 
 from ..logs import get_logger
-from .link import (
-    CLOSED,
-    STABLE,
-    Connection,
-    Link,
-    LinkError,
-    call,
-    is_cancelled,
-    open_connection,
-)
+from .link import STABLE, Connection, Link, LinkError, call, open_connection
 from .urls import BrokerUrl
 
 log = get_logger("gateway.amqp")
@@ -97,10 +87,6 @@ class ChannelTenant(ABC):
                 if connection.tap.lost.is_set():
                     return
                 self.detached(str(error))
-            except CancelledError:
-                if is_cancelled():
-                    raise
-                self.detached(CLOSED)
             except Exception as error:  # whatever it is, the other tenants go on
                 log.exception("%s: unexpected error, tried again", self.name)
                 self.detached(f"unexpected error: {type(error).__name__}")
