@@ -157,7 +157,7 @@ async def test_without_redis_each_gateway_keeps_the_limit_for_itself_and_warns_o
             await until_connected(one, other)
             assert await statuses(one.asgi, 1) == [200]
             assert await statuses(other.asgi, 2) == [200, 503]
-    texts = [each.getMessage() for each in caplog.records if each.name.startswith("gateway")]
+    texts = [each.getMessage() for each in caplog.records if each.name == "gateway.ratelimit"]
     assert [text for text in texts if "is away" in text] == texts[:2]
     assert [text for text in texts if "is back" in text] == texts[2:]
     assert len(texts) == 4
