@@ -110,7 +110,10 @@ async def test_who_cancels_a_request_is_gone_and_the_connection_goes_on(
 ) -> None:
     app.may_answer = Event()
     async with connected(port) as client:
-        client.cancel(client.get(path=b"/cancelled"))
+        stream = client.get(path=b"/cancelled")
+        while not app.scopes:
+            await sleep(0.01)
+        client.cancel(stream)
         while app.gone != ["/cancelled"]:
             await sleep(0.01)
         app.may_answer.set()
