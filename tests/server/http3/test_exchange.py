@@ -121,6 +121,15 @@ async def test_who_cancels_a_request_is_gone_and_the_connection_goes_on(
         assert (await client.answered(client.get())).status == 200
 
 
+async def test_a_request_that_is_cancelled_before_it_starts_is_not_asked_of_the_application(
+    app: Application, port: int
+) -> None:
+    async with connected(port) as client:
+        client.cancel(client.get(path=b"/cancelled"))
+        assert (await client.answered(client.get())).status == 200
+        assert [scope["path"] for scope in app.scopes] == ["/"]
+
+
 async def test_who_resets_a_body_is_gone(app: Application, port: int) -> None:
     async with connected(port) as client:
         stream = client.request(b"POST", b"/", body=b"x", ends=False)
