@@ -18,8 +18,9 @@ import httptools
 import uvloop
 from msgspec import json
 
+from gateway.broker import free_port
+
 from .messages import NUMBER, message
-from .process import free_port
 
 ANSWER = message(0, 1_000_000_000)
 COUNT, NUMBERS = b"/__count", b"/__numbers"

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.broker import free_port
+
 from .document import GATEWAY
 from .messages import PUBLISHED, message, numbers_in
-from .process import free_port
 from .scenario import Call, Kind, Scenario
 
 START_TIME = 40.0

@@ -12,18 +12,25 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 
 from .errors import GatewayError
 
 HOME_OF_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/sbin"))
 """Debian's command on the PATH insists on another user; the scripts it wraps do not."""
+
+PORTS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
+"""One block for each process; below the ports that the kernel gives to outgoing connections."""
+_claims: list[socket.socket] = []
 
 START_TIME = 60.0
 STOP_TIME = 20.0
@@ -147,7 +154,7 @@ def open_broker(*, with_management: bool = False, root: Path | None = None) -> G
                 )
             )
         )
-        port, mapper_port, node_port, management_port = _free_ports(4)
+        port, mapper_port, node_port, management_port = (free_port() for _ in range(4))
         inside = directory if root is None else Path("/") / directory.relative_to(root)
         environ = _environment(inside, port, mapper_port, node_port)
         plugins = "rabbitmq_management" if with_management else ""
@@ -240,12 +247,33 @@ def _environment(directory: Path, port: int, mapper_port: int, node_port: int) -
     }
 
 
-def _free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on. Raises :class:`GatewayError`.
+
+    No two processes get the same: a server may need seconds until it listens.
+    """
+    block, ports = _own_ports()
+    for port in islice(ports, len(block)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise GatewayError(f"no TCP port from {block.start} to {block.stop - 1} is free")
+
+
+@cache
+def _own_ports() -> tuple[range, Iterator[int]]:
+    """The ports of this process, and the same from one to the next without end."""
+    for block in PORTS:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            if sys.platform == "linux":
+                claim.bind(f"\0gateway-ports-{block.start}")  # no file: free when we end
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return block, cycle(block)
+    raise GatewayError("too many processes ask for free ports")
 
 
 def _accepts(port: int) -> bool:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from bench.process import free_port, running
-from gateway.broker import Broker
+from bench.process import running
+from gateway.broker import Broker, free_port
 from gateway.cli import main
 from gateway.service import open_gateway
 

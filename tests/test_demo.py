@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.process import free_port
+from gateway.broker import free_port
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.process import configuration, consumer, endpoint, free_port, running
+from bench.process import configuration, consumer, endpoint, running
+from gateway.broker import free_port
 from tests.http.service import answering, message, serving
 
 from .rabbitmq.amqp import publish

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.process import free_port
-from gateway.broker import Broker
+from gateway.broker import Broker, free_port
 
 ROOT = Path(__file__).parent.parent
 

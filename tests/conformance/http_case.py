@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 from anyio import Event
 
-from bench.process import free_port
+from gateway.broker import free_port
 from gateway.catalog import CATALOG
 from gateway.cli import main
 from gateway.config.load import load

@@ -10,14 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.process import (
-    GatewayProcess,
-    configuration,
-    consumer,
-    endpoint,
-    free_port,
-    running,
-)
+from bench.process import GatewayProcess, configuration, consumer, endpoint, running
+from gateway.broker import free_port
 
 from .amqp import count, publish
 

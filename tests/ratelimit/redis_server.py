@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.process import free_port
+from gateway.broker import free_port
 
 
 class RedisServer:

@@ -18,8 +18,9 @@ import httpx
 import pytest
 from anyio import fail_after
 
-from bench.process import free_port, running
+from bench.process import running
 from gateway.bridge import AnyioSignal
+from gateway.broker import free_port
 from gateway.errors import GatewayError
 from gateway.ratelimit.bucket import Rate
 from gateway.ratelimit.redis import RedisCounters

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from bench.process import free_port, running
+from bench.process import running
+from gateway.broker import free_port
 
 
 def test_all_workers_keep_a_limit_together(tmp_path: Path) -> None:

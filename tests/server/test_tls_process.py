@@ -17,7 +17,8 @@ import pytest
 import trustme
 from cryptography import x509
 
-from bench.process import GatewayProcess, free_port
+from bench.process import GatewayProcess
+from gateway.broker import free_port
 from gateway.cli import main
 
 from .http3.client import connected
