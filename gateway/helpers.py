@@ -24,6 +24,7 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     fail_after,
+    move_on_after,
     open_process,
 )
 from anyio.abc import Process, TaskGroup
@@ -41,6 +42,8 @@ LONGEST_WORK = 10.0
 """Seconds of processor time for one document. What waits for it has deadlines of its own."""
 LONGEST_START = 60.0
 """Seconds for a helper to start."""
+LONGEST_END = 5.0
+"""Seconds for a helper to end after it has closed its pipes."""
 READY = b"ready"
 PIECE = 256 * 1024
 """Bytes that are written to a helper, and read from it, at once."""
@@ -72,7 +75,7 @@ class Helpers:
         finally:
             with CancelScope(shield=True):
                 for helper in self._idle:
-                    await helper.end()
+                    await helper.kill()
                 self._idle.clear()
 
     async def run(self, func: Callable[..., Any], *args: Any) -> Any:
@@ -124,11 +127,11 @@ class Helpers:
         helper = self._idle.pop() if self._idle else await _Helper.begin(self._seconds)
         try:
             result = await helper.ask(request)
-        except BaseException as error:
-            with CancelScope(shield=True):
-                await helper.end()
-            if isinstance(error, EndOfStream | BrokenResourceError | ClosedResourceError):
-                raise HelperFailure(helper.last_words(self._seconds)) from error
+        except (EndOfStream, BrokenResourceError, ClosedResourceError) as error:
+            await helper.end()
+            raise HelperFailure(helper.last_words(self._seconds)) from error
+        except BaseException:
+            await helper.kill()
             raise
         self._idle.append(helper)
         return result
@@ -156,10 +159,12 @@ class _Helper:
         try:
             with fail_after(LONGEST_START):
                 await helper.read(len(READY))
+        except EndOfStream as error:
+            await helper.end()
+            raise HelperFailure("a helper process ended at its start") from error
         except BaseException as error:
-            with CancelScope(shield=True):
-                await helper.end()
-            if isinstance(error, EndOfStream | TimeoutError):
+            await helper.kill()
+            if isinstance(error, TimeoutError):
                 raise HelperFailure("a helper process does not start") from error
             raise
         log.debug("helper process %d for large documents", process.pid)
@@ -190,9 +195,17 @@ class _Helper:
         return f"a helper process ended ({self._process.returncode}) while it had a large document"
 
     async def end(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.aclose()
+        """Wait for its end, and make sure of it. asyncio loses the return code of a process that
+        ends by itself at the moment in which it is killed."""
+        with move_on_after(LONGEST_END, shield=True):
+            await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        with CancelScope(shield=True):
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.aclose()
 
 
 def call_built(build: Callable[..., Callable[..., Any]], settings: bytes, *args: Any) -> Any:
