@@ -25,6 +25,7 @@ from .logs import get_logger
 from .router.app import build_app, build_management_app
 from .router.endpoint import Route
 from .router.large_output import with_large_output
+from .tasks import open_together
 
 log = get_logger("gateway.config")
 
@@ -43,7 +44,7 @@ class Gateway:
         self.service = service
         self._assembly = assembly
         self._is_stopping = False
-        self._agents = _build_agents(service, assembly)
+        self.agents = _build_agents(service, assembly)
         app = build_app(
             service,
             _build_each(
@@ -71,7 +72,7 @@ class Gateway:
         )
 
     def _last_seen(self) -> dict[str, Any]:
-        return {agent.name: agent.last_seen() for agent in self._agents}
+        return {agent.name: agent.last_seen() for agent in self.agents}
 
     def readiness(self) -> dict[str, Any]:
         """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""
@@ -83,7 +84,7 @@ class Gateway:
         """Say "not ready" from now on, and take no message without a request; requests are still
         answered."""
         self._is_stopping = True
-        for agent in self._agents:
+        for agent in self.agents:
             agent.stop()
 
 
@@ -112,8 +113,11 @@ async def open_gateway(
         assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
         gateway = _build(loaded, assembly)
         await stack.enter_async_context(assembly.helpers.opened())
-        for resource in assembly.resources.values():
-            await stack.enter_async_context(resource.opened())
+        agents = gateway.agents
+        shared = [each for each in assembly.resources.values() if each not in agents]
+        for resources in (shared, agents):  # messages of agents are settled over links
+            opened = (resource.opened() for resource in resources)
+            await stack.enter_async_context(open_together(opened))
         try:
             yield gateway
         finally:

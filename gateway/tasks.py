@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from anyio import create_task_group, get_cancelled_exc_class
-from anyio.abc import TaskGroup
+from anyio import TASK_STATUS_IGNORED, Event, create_task_group, get_cancelled_exc_class
+from anyio.abc import TaskGroup, TaskStatus
 
 
 @asynccontextmanager
@@ -21,6 +21,29 @@ async def open_tasks() -> AsyncGenerator[TaskGroup]:
             raise
         # Its own cause and context stay; the group around it says nothing more.
         raise lone from lone.__cause__
+
+
+@asynccontextmanager
+async def open_together(
+    contexts: Iterable[AbstractAsyncContextManager[object]],
+) -> AsyncGenerator[None]:
+    """Enter one after the other; leave all of them at the same time."""
+    leave = Event()
+
+    async def keep(
+        context: AbstractAsyncContextManager[object],
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
+        async with context:
+            task_status.started()
+            await leave.wait()
+
+    async with open_tasks() as tasks:
+        for context in contexts:
+            await tasks.start(keep, context)
+        yield
+        leave.set()
 
 
 def _lone_error(error: BaseException) -> BaseException | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ..asgi import ASGIApp, Message, Scope, send_answer, text
+from ..asgi import Answer, ASGIApp, Message, Scope, send_answer, text
 from ..errors import AnswerBroken
 from ..logs import get_logger
 from .peer import Peer
@@ -27,6 +27,8 @@ LARGEST_BURST = 1024 * 1024
 """Bytes that are collected in one turn of the loop."""
 
 FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
+STOPPING = text(503, "the gateway is stopping", (b"connection", b"close"), (b"retry-after", b"1"))
+"""To requests that the grace period was too short for."""
 
 
 class Burst:
@@ -213,12 +215,11 @@ class Exchange:
         except AnswerBroken as error:
             log.debug("%s", error)
             self.keep_alive = False
+        except asyncio.CancelledError:  # the grace period is over
+            await self._give_up(STOPPING)
         except BaseException as error:
             log.error("an error in the application", exc_info=error)
-            if self.response_started:
-                self.transport.close()
-            else:
-                await send_answer(self.send, FAILURE)
+            await self._give_up(FAILURE)
         else:
             if not self.response_started and not self.disconnected:
                 log.error("the application has not answered")
@@ -229,6 +230,13 @@ class Exchange:
             task, self.task = self.task, None  # which knows us: no cycle is left behind
             assert task is not None
             tasks.discard(task)
+
+    async def _give_up(self, answer: Answer) -> None:
+        """The application will not answer, or not to the end."""
+        if self.response_started:
+            self.transport.close()
+        else:
+            await send_answer(self.send, answer)
 
     async def receive(self) -> Message:
         connection = self._connection

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from anyio import Event
+from anyio import Event, move_on_after, sleep
 
 from ..tasks import open_tasks
 from .settings import ALT_SVC, ServeSettings
@@ -17,6 +17,9 @@ from .sockets import port_of
 from .tls_transport import Handshakes, over_tls
 from .unsent import Unsent
 from .uvicorn_protocol import Clock, HttpProtocol
+
+LAST_ANSWERS = 1.0
+"""Seconds for answers to requests that the grace period was too short for."""
 
 
 async def serve_uvicorn(
@@ -52,6 +55,9 @@ async def serve_uvicorn(
             tasks.start_soon(clock.run, server.server_state.connections)
             tasks.start_soon(_stop_when_told, server, stop)
             await server.serve(sockets)
+            with move_on_after(LAST_ANSWERS):  # to the requests that uvicorn has cancelled
+                while server.server_state.tasks:
+                    await sleep(0.01)
             tasks.cancel_scope.cancel()
     finally:
         handshakes.abort()
