@@ -7,6 +7,7 @@ whole Debian of another release (then the commands run in it with ``chroot``, as
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -30,7 +31,6 @@ HOME_OF_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/
 
 PORTS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
 """One block for each process; below the ports that the kernel gives to outgoing connections."""
-_claims: list[socket.socket] = []
 
 START_TIME = 60.0
 STOP_TIME = 20.0
@@ -271,7 +271,7 @@ def _own_ports() -> tuple[range, Iterator[int]]:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        atexit.register(claim.close)
         return block, cycle(block)
     raise GatewayError("too many processes ask for free ports")
 
