@@ -18,7 +18,7 @@ import httptools
 import uvloop
 from msgspec import json
 
-from gateway.broker import free_port
+from gateway.demo.broker import free_port
 
 from .messages import NUMBER, message
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.broker import free_port
+from gateway.demo.broker import free_port
 
 from .document import GATEWAY
 from .messages import PUBLISHED, message, numbers_in

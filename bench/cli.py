@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.about import VERSION
-from gateway.broker import Broker, open_broker
+from gateway.core.about import VERSION
+from gateway.demo.broker import Broker, open_broker
 
 from .backend import open_backend
 from .campaign import Campaign, Options, load_count

@@ -16,8 +16,8 @@ from aiormq.abc import DeliveredMessage
 from msgspec import Struct, json
 from pamqp.commands import Basic
 
-from gateway.amqp import wire
-from gateway.amqp.shape import Message
+from gateway.amqp.wire import codec
+from gateway.amqp.wire.shape import Message
 
 from .messages import PUBLISHED, message
 from .publishing import open_publishing
@@ -94,12 +94,12 @@ class _Taking:
         self.taken = messages[-1][0]
         if self.taken - self._acknowledged >= BATCH and not self.is_over:
             self._acknowledged = self.taken
-            self._write(wire.ack(self._channel, self.taken, multiple=True))
+            self._write(codec.ack(self._channel, self.taken, multiple=True))
 
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
-    def closed(self, closing: wire.ChannelClose) -> None:
+    def closed(self, closing: codec.ChannelClose) -> None:
         """The run ends with its connection."""
 
 

@@ -21,7 +21,7 @@ import aiormq
 from msgspec import Struct
 from pamqp.commands import Basic
 
-from gateway.broker import Broker, open_broker
+from gateway.demo.broker import Broker, open_broker
 
 from .fill import fill
 from .process import GatewayProcess, configuration, consumer, endpoint, running

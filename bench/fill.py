@@ -10,7 +10,7 @@ import aiormq
 from aiormq.connection import TransportFactory
 from yarl import URL
 
-from gateway.amqp import wire
+from gateway.amqp.wire import codec
 
 BATCH = 500
 BATCH_BYTES = 1_000_000
@@ -46,10 +46,10 @@ class Filler:
     def put(self, exchange: str, routing_key: str, bodies: Iterable[bytes]) -> None:
         """Write them now; see :meth:`drained`."""
         number = self.channel.number
-        method = wire.publish_method(number, exchange.encode(), routing_key.encode(), False)
+        method = codec.publish_method(number, exchange.encode(), routing_key.encode(), False)
         pieces: list[bytes | memoryview] = []
         for body in bodies:
-            frames = wire.publish_content(number, method, self._properties, body, FRAME_MAX)
+            frames = codec.publish_content(number, method, self._properties, body, FRAME_MAX)
             if isinstance(frames, bytes):
                 pieces.append(frames)
             else:

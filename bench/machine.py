@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 PACKAGES = ("uvicorn", "hypercorn", "granian", "uvloop", "httptools", "anyio", "trio", "aiormq")
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 T = TypeVar("T", int, float)
 PAGE = os.sysconf("SC_PAGE_SIZE")

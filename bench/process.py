@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from gateway.broker import free_port
+from gateway.demo.broker import free_port
 
 
 class GatewayProcess:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.broker import Broker, open_broker
+from gateway.demo.broker import Broker, open_broker
 
 from .faults import FAULTS, QUEUE, Clients, Stage, drain, numbered
 from .process import configuration, endpoint, producer, running

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 from pamqp.commands import Confirm
 
-from gateway.amqp import wire
-from gateway.amqp.tap import Tap
-from gateway.amqp.wire import ChannelClose
+from gateway.amqp.connection.tap import Tap
+from gateway.amqp.wire import codec
+from gateway.amqp.wire.codec import ChannelClose
 
 from .fill import FRAME_MAX, properties
 from .messages import message
@@ -29,14 +29,14 @@ class Publishing:
         self._channel = channel
         self._tap = tap
         self._heard = heard
-        self._method = wire.publish_method(channel, EXCHANGE.encode(), routing_key.encode(), False)
+        self._method = codec.publish_method(channel, EXCHANGE.encode(), routing_key.encode(), False)
         self._properties = properties(delivery_mode)
         self._last = 0
         self._unconfirmed: dict[int, None] = {}
 
     def publish(self, number: int) -> None:
         """The message of that number."""
-        frames = wire.publish_content(
+        frames = codec.publish_content(
             self._channel, self._method, self._properties, message(0, number), FRAME_MAX
         )
         assert isinstance(frames, bytes)

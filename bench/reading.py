@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from gateway.amqp import wire
-from gateway.amqp.link import Connection, open_connection
-from gateway.amqp.shape import Message
-from gateway.amqp.tap import Tap
-from gateway.amqp.urls import parse_broker_url
+from gateway.amqp.connection.link import Connection, open_connection
+from gateway.amqp.connection.tap import Tap
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.wire import codec
+from gateway.amqp.wire.shape import Message
 
 from .messages import NUMBER
 
@@ -45,7 +45,7 @@ class Reading:
     def fetched_nothing(self) -> None:
         """Nobody fetches."""
 
-    def closed(self, closing: wire.ChannelClose) -> None:
+    def closed(self, closing: codec.ChannelClose) -> None:
         """The run ends with its connection."""
 
     def end(self) -> None:
@@ -56,7 +56,7 @@ class Reading:
             self._tap.flush()
 
     def _acknowledge(self) -> None:
-        self._tap.write(wire.ack(self._channel, self._last, multiple=True))
+        self._tap.write(codec.ack(self._channel, self._last, multiple=True))
         self._acknowledged = self._last
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 from .account import UNTOLD, Account
 from .backend import Backend

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from gateway import open_gateway
-from gateway.asgi import ASGIApp
+from gateway.core.asgi import ASGIApp
 from gateway.router.lifespan import with_lifespan
 
 

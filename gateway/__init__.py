@@ -4,10 +4,10 @@ async with open_gateway("krakend.json") as gateway:
     ...  # serve gateway.asgi
 """
 
-from .assembly import Catalog
+from .app.service import Gateway, open_gateway
 from .config.findings import ConfigError
 from .config.load import load
+from .core.component import Catalog
 from .errors import GatewayError
-from .service import Gateway, open_gateway
 
 __all__ = ["Catalog", "ConfigError", "Gateway", "GatewayError", "load", "open_gateway"]

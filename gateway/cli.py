@@ -19,25 +19,25 @@ import anyio
 from anyio import Event
 from msgspec.structs import replace
 
-from .about import VERSION
-from .audit import audit
-from .audit.report import as_json, as_table
-from .audit.rule import SEVERITIES as AUDIT_SEVERITIES
-from .catalog import CATALOG
-from .check.dump import dump
+from .app.audit import audit
+from .app.audit.report import as_json, as_table
+from .app.audit.rule import SEVERITIES as AUDIT_SEVERITIES
+from .app.catalog import CATALOG
+from .app.check.dump import dump
+from .app.service import Gateway, log_warnings, open_gateway
 from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
 from .config.structs import GatewaySettings
+from .core.about import VERSION
+from .core.tasks import open_tasks
 from .errors import GatewayError
-from .logs import escape_record, get_logger
-from .prepare import prepare
+from .server.prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
 from .server.signals import call_on_hangup, prepare_signals, stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import say_serving, stop_with_parent, supervise
-from .service import Gateway, log_warnings, open_gateway
-from .tasks import open_tasks
+from .telemetry.logs import escape_record, get_logger
 
 GC_THRESHOLD = 5_000
 """So many more objects have come into being than have gone when the youngest are looked through.
@@ -208,7 +208,7 @@ def audit_command(options: argparse.Namespace) -> int:
 
 
 def demo_command(options: argparse.Namespace) -> int:
-    from .demo import run_demo
+    from .demo.show import run_demo
 
     return run_demo(options.url, options.port, is_once=options.once)
 

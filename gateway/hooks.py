@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
-from .asgi import STATUSES
+from .core.asgi import STATUSES
+from .core.proxy import Request as ProxyRequest
+from .core.proxy import Response as ProxyResponse
 from .errors import GatewayError, Refused
-from .proxy import Request as ProxyRequest
-from .proxy import Response as ProxyResponse
 
 __all__ = ["GatewayError", "Headers", "Refused", "Request", "Response"]
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from gateway.broker import Broker, open_broker
+from gateway.demo.broker import Broker, open_broker
 
 _numbers = count()
 

@@ -12,9 +12,9 @@ import pytest
 from anyio import to_thread
 
 from bench.process import running
-from gateway.broker import Broker, free_port
+from gateway.app.service import open_gateway
 from gateway.cli import main
-from gateway.service import open_gateway
+from gateway.demo.broker import Broker, free_port
 
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(path for path in FOLDER.iterdir() if path.is_file())

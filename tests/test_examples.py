@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from bench.process import configuration, consumer, endpoint, running
-from gateway.broker import free_port
+from gateway.demo.broker import free_port
 from tests.http.service import answering, message, serving
 
 from .rabbitmq.amqp import publish

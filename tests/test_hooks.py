@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from gateway.core.proxy import Request as ProxyRequest
+from gateway.core.proxy import Response as ProxyResponse
 from gateway.hooks import GatewayError, Headers, Request, Response
-from gateway.proxy import Request as ProxyRequest
-from gateway.proxy import Response as ProxyResponse
 
 
 def test_headers_are_found_whatever_their_case() -> None:

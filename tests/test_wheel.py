@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.broker import Broker, free_port
+from gateway.demo.broker import Broker, free_port
 
 ROOT = Path(__file__).parent.parent
 

@@ -98,7 +98,7 @@ async def _waiting(
         return
     from pamqp.commands import Basic
 
-    from gateway.amqp import wire
+    from gateway.amqp.wire import codec
 
     from ..reading import opened_channel
 
@@ -106,7 +106,7 @@ async def _waiting(
     url, _, queue = plan.publish
     async with opened_channel(url) as (connection, channel):
         number, write = channel.number, connection.tap.write
-        sink = Delivered(plan, times, publish, lambda tag: write(wire.ack(number, tag)))
+        sink = Delivered(plan, times, publish, lambda tag: write(codec.ack(number, tag)))
         connection.tap.receiver.sinks[number] = sink
         await channel.rpc(Basic.Consume(queue=queue))
         yield sink

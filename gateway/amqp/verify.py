@@ -13,8 +13,8 @@ from pamqp.encode import field_table
 
 from ..config.findings import key_path
 from ..config.suggest import unknown
-from .message import LONGEST_SHORT
 from .settings import EXCHANGE_TYPES, AgentSettings, ConsumerSettings, ProducerSettings
+from .wire.message import LONGEST_SHORT
 
 Problems: TypeAlias = Iterator[tuple[str, str]]
 Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings

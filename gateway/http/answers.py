@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ..config.structs import Backend
+from ..core.proxy import Response
 from ..encoding import reason_of
+from ..encoding.manipulation import Reading
 from ..errors import BackendFailure, BackendStatus
-from ..manipulation import Reading
-from ..proxy import Response
 from .connection import Answer, Headers
 from .settings import HttpSettings
 from .stream import BROKEN_OFF, gzip_failure

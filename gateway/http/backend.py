@@ -9,16 +9,16 @@ from functools import partial
 
 from anyio import Event, current_time
 
-from ..assembly import Assembly
 from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
+from ..core.component import Assembly
+from ..core.forwarding import build_forward_headers, build_forward_query
+from ..core.large import LargeReading
+from ..core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ..encoding import Document
+from ..encoding.manipulation import build_reading
 from ..errors import BackendFailure, DeadlineExceeded, GatewayError
-from ..forwarding import build_forward_headers, build_forward_query
-from ..large import LargeReading
-from ..logs import get_logger
-from ..manipulation import build_reading
-from ..proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
-from ..tls import client_tls
+from ..telemetry.logs import get_logger
+from ..tls.policy import client_tls
 from .answers import SUCCESS, Interpret, build_interpret, find
 from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient

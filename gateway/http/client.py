@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from anyio import Event, sleep, sleep_forever
 from anyio.abc import TaskGroup
 
-from ..bridge import AsyncioSide, Signal
+from ..core.bridge import AsyncioSide, Signal
+from ..core.tasks import open_tasks
 from ..errors import BackendFailure
-from ..tasks import open_tasks
 from .connection import Answer, Connection
 from .pool import Pool, PoolSettings
 from .stream import BodyStream

@@ -14,10 +14,10 @@ from dns.asyncbackend import get_backend
 from dns.asyncresolver import Resolver
 from dns.exception import DNSException
 
-from ..bridge import AsyncioSide
+from ..core.bridge import AsyncioSide
+from ..core.tasks import open_tasks
 from ..errors import BackendFailure
-from ..logs import get_logger
-from ..tasks import open_tasks
+from ..telemetry.logs import get_logger
 from .targets import Host, parse_host
 
 log = get_logger("gateway.http")

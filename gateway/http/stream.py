@@ -12,7 +12,7 @@ from typing import Protocol
 
 from anyio import current_time
 
-from ..bridge import Signal
+from ..core.bridge import Signal
 from ..errors import BackendFailure, DeadlineExceeded
 
 HIGH, LOW = 256 * 1024, 64 * 1024
@@ -52,8 +52,8 @@ class BodyStream:
     """Read near, by one task. ``end``: the time (``anyio.current_time()``) at which it breaks off.
     ``length``: of the whole body, as text; empty when it is not known.
 
-    It is a :class:`gateway.proxy.Hold`: at the end of its request it is given back, and what still
-    comes then is dropped with its connection.
+    It is a :class:`gateway.core.proxy.Hold`: at the end of its request it is given back, and what
+    still comes then is dropped with its connection.
     """
 
     def __init__(self, source: Source) -> None:

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from anyio import Event
 
-from ..asgi import STATUSES
+from ..core.asgi import STATUSES
+from ..core.helpers import Helpers
 from ..errors import BackendFailure, GatewayError, HelperFailure
-from ..helpers import Helpers
-from ..logs import get_logger
+from ..telemetry.logs import get_logger
 from .answers import find, unpack, unpacked
 from .client import HttpClient
 from .connection import Answer

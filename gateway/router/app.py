@@ -8,10 +8,10 @@ from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from ..asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
 from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
-from ..proxy import HeaderGuard
+from ..core.asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
+from ..core.proxy import HeaderGuard
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Route, build_handler
 from .lifespan import answer_lifespan

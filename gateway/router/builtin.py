@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-from ..asgi import Answer, Handler, Receive, Scope, Send, send_answer
 from ..config.structs import GatewaySettings
+from ..core.asgi import Answer, Handler, Receive, Scope, Send, send_answer
 from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body
 

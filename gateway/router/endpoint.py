@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..asgi import Handler, Receive, Scope, Send, send_answer
 from ..config.structs import Endpoint, GatewaySettings
+from ..core.asgi import Handler, Receive, Scope, Send, send_answer
+from ..core.failures import FailureLog, name_of
+from ..core.proxy import Branch, Guard, Request, Response
+from ..core.tasks import must_pass
 from ..errors import GatewayError
-from ..failures import FailureLog, name_of
-from ..logs import get_logger
-from ..proxy import Branch, Guard, Request, Response
-from ..tasks import must_pass
+from ..telemetry.logs import get_logger
 from .render import Render, RenderError
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..config.structs import Endpoint
+from ..core.helpers import Helpers
+from ..core.large import size_of
+from ..core.proxy import Branch, Request, Response
 from ..encoding import decode_json, encode_json
-from ..helpers import Helpers
-from ..large import size_of
-from ..proxy import Branch, Request, Response
 from .render import ENCODERS, negotiate
 
 MOST_AT_ONCE = 16 * 1024

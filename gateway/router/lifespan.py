@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from ..asgi import ASGIApp, Receive, Scope, Send, send_answer, text
-from ..logs import get_logger
+from ..core.asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.router")
 

@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
-from ..asgi import NO_LENGTH, STATUSES, Answer, Headers
 from ..config.structs import Endpoint, RouterSettings
+from ..core.asgi import NO_LENGTH, STATUSES, Answer, Headers
+from ..core.proxy import HeaderGuard, Request, Response
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
-from ..proxy import HeaderGuard, Request, Response
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]

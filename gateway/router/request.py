@@ -1,4 +1,4 @@
-"""ASGI's request as a :class:`gateway.proxy.Request`, and the client behind it."""
+"""ASGI's request as a :class:`gateway.core.proxy.Request`, and the client behind it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from anyio import fail_after
 
-from ..asgi import Receive, Scope, Send, send_answer, text
-from ..proxy import Client
+from ..core.asgi import Receive, Scope, Send, send_answer, text
+from ..core.proxy import Client
 
 CONNECTION = "gateway.connection"
 """The ASGI extension by which our own servers tell of the connection."""

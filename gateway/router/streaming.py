@@ -6,10 +6,10 @@ answer is not whole: the connection, or the stream of HTTP/2, is cut.
 
 from __future__ import annotations
 
-from ..asgi import Answer, Send
+from ..core.asgi import Answer, Send
+from ..core.proxy import Client, Rest
+from ..core.tasks import open_tasks
 from ..errors import AnswerBroken, GatewayError
-from ..proxy import Client, Rest
-from ..tasks import open_tasks
 
 
 async def send_streamed(send: Send, answer: Answer, rest: Rest, client: Client) -> None:

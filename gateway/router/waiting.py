@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from anyio import CancelScope
 
-from ..asgi import Message, Receive
-from ..proxy import Client
-from ..tasks import open_tasks
+from ..core.asgi import Message, Receive
+from ..core.proxy import Client
+from ..core.tasks import open_tasks
 from .request import BodyError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from anyio import Event
 from sniffio import current_async_library
 
+from ..core.tasks import open_tasks
 from ..errors import GatewayError
-from ..tasks import open_tasks
 from .http3.datagrams import open_datagrams
 from .settings import ServerName, ServeSettings
 from .sockets import open_sockets
@@ -61,9 +61,9 @@ async def serve(
         )
     try:
         if server == "uvicorn":
-            from .uvicorn_server import serve_uvicorn as serve_with
+            from .http1.uvicorn_server import serve_uvicorn as serve_with
         else:
-            from .hypercorn_server import serve_hypercorn as serve_with
+            from .hypercorn.server import serve_hypercorn as serve_with
         unsent = Unsent(settings.limits.unsent_bytes)
         async with open_tasks() as helpers:
             helpers.start_soon(unsent.keep_time, settings.limits.answer_time)

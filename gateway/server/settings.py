@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from ..config.findings import ConfigError, Findings
 from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service, Tls
+from ..tls.server import ServerTls, load_certificates
 from .http3.certificates import load_certificate, obstacles
-from .tls import ServerTls, load_certificates
 
 ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from anyio import TASK_STATUS_IGNORED, Event, current_time, open_signal_receiver, to_thread
 from anyio.abc import TaskStatus
 
-from ..logs import get_logger
+from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.server")
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from anyio import sleep
 
-from ..logs import get_logger
+from ..telemetry.logs import get_logger
 
 CHECK = 0.5
 """Seconds between looks at how long readers have been waited for."""

@@ -30,8 +30,8 @@ from anyio import (
 )
 from anyio.abc import Process
 
-from ..logs import get_logger
-from ..ratelimit.table import open_shared_memory
+from ..components.ratelimit.table import open_shared_memory
+from ..telemetry.logs import get_logger
 from .signals import AFTER_GRACE, call_on_hangup, delayed_signals, end_late, stop_on_signals
 
 log = get_logger("gateway.server")

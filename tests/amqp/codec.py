@@ -7,8 +7,8 @@ from typing import Any
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.frame import CONTENT_HEAD
+from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.wire.frame import CONTENT_HEAD
 
 
 class Closed:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from gateway.about import USER_AGENT
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.composing import Composer
-from gateway.amqp.requests import Origin, build_request
+from gateway.amqp.agent.requests import Origin, build_request
+from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.publish.composing import Composer
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, Service
+from gateway.core.about import USER_AGENT
+from gateway.core.proxy import Request
 from gateway.errors import Unpublishable, ValueMissing
-from gateway.proxy import Request
 
 from .codec import Closed, decode_properties, encode_known
 

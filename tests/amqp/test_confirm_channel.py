@@ -7,14 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.amqp import wire
-from gateway.amqp.confirm_channel import ConfirmChannel
-from gateway.amqp.link import Connection
-from gateway.amqp.publication import Outcome, Publication, Window
-from gateway.amqp.quarantine import MAX_UNCHECKED, Quarantine
-from gateway.proxy import Part, Response
+from gateway.amqp.connection.link import Connection
+from gateway.amqp.publish.confirm_channel import ConfirmChannel
+from gateway.amqp.publish.publication import Outcome, Publication, Window
+from gateway.amqp.publish.quarantine import MAX_UNCHECKED, Quarantine
+from gateway.amqp.wire import codec
+from gateway.core.proxy import Part, Response
 
-CLOSING = wire.ChannelClose(403, "no", wire.PUBLISH)
+CLOSING = codec.ChannelClose(403, "no", codec.PUBLISH)
 
 
 class Line:
@@ -26,7 +26,7 @@ class Line:
     def __init__(self) -> None:
         self.tap = self
         self.publishers: set[Callable[[], None]] = set()
-        self.receiver = wire.Receiver(lambda frame: None)
+        self.receiver = codec.Receiver(lambda frame: None)
         self.written: list[bytes] = []
 
     def write(self, frames: bytes) -> None:

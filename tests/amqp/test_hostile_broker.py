@@ -9,11 +9,11 @@ import pytest
 from anyio import fail_after, sleep
 from pamqp import commands
 
-from gateway.amqp.link import Link
+from gateway.amqp.connection.link import Link
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.consume.subscription import Subscription
 from gateway.amqp.settings import ConsumerSettings
-from gateway.amqp.subscription import Subscription
-from gateway.amqp.urls import parse_broker_url
-from gateway.bridge import open_asyncio_side
+from gateway.core.bridge import open_asyncio_side
 
 from .hostile import STAGES, Hostile, listening
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.amqp import wire
-from gateway.amqp.buffer import Buffer
-from gateway.amqp.intake import OVERHEAD, Intake
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.amqp.consume.buffer import Buffer
+from gateway.amqp.consume.intake import OVERHEAD, Intake
+from gateway.amqp.wire import codec
+from gateway.core.bridge import AsyncioSide, open_asyncio_side
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +56,7 @@ async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -
         channel = Channel(side, limit=3 * OVERHEAD + 100)
         channel.deliver(10, 3 * OVERHEAD, 10)
         assert channel.tags() == [1, 3]
-        assert channel.written == [wire.nack(CHANNEL, 2)]
+        assert channel.written == [codec.nack(CHANNEL, 2)]
         assert channel.intake.attention.is_set()
         assert channel.intake.held_bytes == 2 * (10 + OVERHEAD)
         assert channel.intake.largest == 4 * OVERHEAD
@@ -75,9 +75,9 @@ async def test_with_a_small_prefetch_no_acknowledgement_waits() -> None:
         channel = Channel(side, prefetch=15)
         channel.deliver(1, 1)
         channel.answer(1)
-        assert channel.written == [wire.ack(CHANNEL, 1)]
+        assert channel.written == [codec.ack(CHANNEL, 1)]
         channel.answer(1)
-        assert channel.written == [wire.ack(CHANNEL, 1), wire.ack(CHANNEL, 2)]
+        assert channel.written == [codec.ack(CHANNEL, 1), codec.ack(CHANNEL, 2)]
         assert channel.soon == []
 
 
@@ -88,9 +88,9 @@ async def test_acknowledgements_wait_for_company_or_for_their_time() -> None:
         channel.answer(1)
         assert (channel.written, len(channel.soon)) == ([], 1)
         channel.answer(1)
-        assert channel.written == [wire.ack(CHANNEL, 2, multiple=True)]
+        assert channel.written == [codec.ack(CHANNEL, 2, multiple=True)]
         channel.answer(1)
         for flush in channel.soon:
             flush()
-        assert channel.written[1:] == [wire.ack(CHANNEL, 3)]
+        assert channel.written[1:] == [codec.ack(CHANNEL, 3)]
         assert channel.intake.held_bytes == 0

@@ -7,8 +7,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.amqp import wire
-from gateway.amqp.ledger import Ledger
+from gateway.amqp.consume.ledger import Ledger
+from gateway.amqp.wire import codec
 
 
 class Broker:
@@ -48,15 +48,15 @@ def test_contiguous_tags_are_one_frame() -> None:
     ledger = Ledger(1)
     for tag in range(1, 101):
         ledger.last = tag
-    assert list(ledger.acknowledge(range(100, 0, -1))) == [wire.ack(1, 100, multiple=True)]
+    assert list(ledger.acknowledge(range(100, 0, -1))) == [codec.ack(1, 100, multiple=True)]
 
 
 def test_a_message_that_is_held_does_not_stop_the_ones_behind_it() -> None:
     ledger = Ledger(1)
     for tag in (1, 2, 3):
         ledger.last = tag
-    assert list(ledger.acknowledge([3, 2])) == [wire.ack(1, 2), wire.ack(1, 3)]
-    assert list(ledger.acknowledge([1])) == [wire.ack(1, 1)]
+    assert list(ledger.acknowledge([3, 2])) == [codec.ack(1, 2), codec.ack(1, 3)]
+    assert list(ledger.acknowledge([1])) == [codec.ack(1, 1)]
 
 
 def test_a_held_message_costs_no_memory_for_those_that_pass_it() -> None:
@@ -71,6 +71,6 @@ def test_a_held_message_costs_no_memory_for_those_that_pass_it() -> None:
 def test_a_tag_is_rejected_once() -> None:
     ledger = Ledger(1)
     ledger.last = 1
-    assert ledger.reject(1) == wire.reject(1, 1)
+    assert ledger.reject(1) == codec.reject(1, 1)
     assert ledger.reject(1) == b""
     assert list(ledger.acknowledge([1])) == []

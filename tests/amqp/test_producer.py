@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from gateway.amqp.composing import Composer
-from gateway.amqp.producer import Producer
-from gateway.amqp.publication import Outcome, Publication
-from gateway.amqp.publisher import Publisher
+from gateway.amqp.publish.composing import Composer
+from gateway.amqp.publish.producer import Producer
+from gateway.amqp.publish.publication import Outcome, Publication
+from gateway.amqp.publish.publisher import Publisher
 from gateway.amqp.settings import ProducerSettings
-from gateway.proxy import Part, Request, Response
+from gateway.core.proxy import Part, Request, Response
 
 
 class Holding:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.amqp.properties import (
+from gateway.amqp.wire.properties import (
     APP_ID,
     CONTENT_TYPE,
     HEADERS,

@@ -13,9 +13,9 @@ from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from gateway.amqp import wire
-from gateway.amqp.message import Chosen, encode_origin, encode_properties, encode_time
-from gateway.amqp.properties import MESSAGE_ID, PRIORITY, split_properties
+from gateway.amqp.wire import codec
+from gateway.amqp.wire.message import Chosen, encode_origin, encode_properties, encode_time
+from gateway.amqp.wire.properties import MESSAGE_ID, PRIORITY, split_properties
 
 CHANNEL = 5
 TIME = encode_time(100)
@@ -36,7 +36,7 @@ class Confirms:
     def processed(self) -> None:
         self.heard.append("processed")
 
-    def closed(self, closing: wire.ChannelClose) -> None:
+    def closed(self, closing: codec.ChannelClose) -> None:
         self.heard.append(closing)
 
 
@@ -82,7 +82,7 @@ STREAM = (
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int]) -> None:
     confirms, forwarded, blocked = Confirms(), bytearray(), list[bool]()
-    receiver = wire.Receiver(forwarded.extend, blocked.append)
+    receiver = codec.Receiver(forwarded.extend, blocked.append)
     receiver.confirms[CHANNEL] = confirms
     for start, end in pairwise([0, *sorted(cuts), len(STREAM)]):
         receiver.feed(STREAM[start:end])
@@ -94,19 +94,19 @@ def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int
         (4, False, False),
         (6, True, False),
         "processed",
-        wire.ChannelClose(403, "refused: schlüssel", wire.PUBLISH),
+        codec.ChannelClose(403, "refused: schlüssel", codec.PUBLISH),
     ]
     assert blocked == [True, False]
     assert forwarded == b"".join(OTHERS) + CLOSE + AFTER_CLOSE
 
 
 def test_confirm_select_is_the_frame_of_a_library() -> None:
-    assert wire.confirm_select(CHANNEL) == marshal(commands.Confirm.Select())
+    assert codec.confirm_select(CHANNEL) == marshal(commands.Confirm.Select())
 
 
 @pytest.mark.parametrize("is_mandatory", [False, True])
 def test_a_publish_is_the_frame_of_a_library(is_mandatory: bool) -> None:
-    ours = wire.publish_method(CHANNEL, b"ex", "schlüssel".encode(), is_mandatory)
+    ours = codec.publish_method(CHANNEL, b"ex", "schlüssel".encode(), is_mandatory)
     theirs = commands.Basic.Publish(exchange="ex", routing_key="schlüssel", mandatory=is_mandatory)
     assert ours == marshal(theirs)
 
@@ -114,7 +114,7 @@ def test_a_publish_is_the_frame_of_a_library(is_mandatory: bool) -> None:
 @given(st.integers(0, 300_000), st.sampled_from([4096, 131_072]))
 def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: int) -> None:
     body = bytes(size)
-    frames = wire.publish_content(CHANNEL, b"", PROPERTIES, body, frame_max)
+    frames = codec.publish_content(CHANNEL, b"", PROPERTIES, body, frame_max)
     stream = frames if isinstance(frames, bytes) else b"".join(frames)
     received = b""
     consumed, channel, header = pamqp.frame.unmarshal(stream)

@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from gateway.amqp.link import Connection
-from gateway.amqp.publisher import Publisher, PublishLink
+from gateway.amqp.connection.link import Connection
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.publish.publisher import Publisher, PublishLink
 from gateway.amqp.settings import ProducerSettings
-from gateway.amqp.urls import parse_broker_url
-from gateway.bridge import open_asyncio_side
+from gateway.core.bridge import open_asyncio_side
 
 from .test_confirm_channel import Line, publication
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.amqp.publication import Outcome, Publication
-from gateway.amqp.refusals import MAX_KEYS, REFUSAL_TIME, Refusals
-from gateway.amqp.wire import PUBLISH, ChannelClose
-from gateway.proxy import Part, Response
+from gateway.amqp.publish.publication import Outcome, Publication
+from gateway.amqp.publish.refusals import MAX_KEYS, REFUSAL_TIME, Refusals
+from gateway.amqp.wire.codec import PUBLISH, ChannelClose
+from gateway.core.proxy import Part, Response
 
 FORBIDDEN = ChannelClose(403, "ACCESS_REFUSED - access to topic 'key' refused", PUBLISH)
 OTHER = ChannelClose(406, "PRECONDITION_FAILED - invalid message", PUBLISH)

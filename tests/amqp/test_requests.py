@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.requests import build_request, tries_of
-from gateway.proxy import Request
+from gateway.amqp.agent.requests import build_request, tries_of
+from gateway.amqp.consume.buffer import Delivery
+from gateway.core.proxy import Request
 
 from .codec import Closed, encode_known
 

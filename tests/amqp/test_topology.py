@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from gateway.amqp.connection.topology import consume, consumer_bindings, consumer_topology
 from gateway.amqp.settings import ConsumerSettings
-from gateway.amqp.topology import consume, consumer_bindings, consumer_topology
 
 SETTINGS = ConsumerSettings(
     name="q", exchange="ex", routing_key=("a.*", "b"), durable=True, exclusive=True, no_wait=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.amqp.urls import parse_broker_url
+from gateway.amqp.connection.urls import parse_broker_url
 from gateway.errors import GatewayError
 
 

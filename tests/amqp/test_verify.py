@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from pamqp.frame import marshal
 
-from gateway.amqp.settings import AgentSettings, ConsumerSettings, DeadLetter, ProducerSettings
-from gateway.amqp.topology import (
+from gateway.amqp.connection.topology import (
     bind_queue,
     create_queue,
     look_up_queue,
     producer_exchange,
 )
+from gateway.amqp.settings import AgentSettings, ConsumerSettings, DeadLetter, ProducerSettings
 from gateway.amqp.verify import verify_agent, verify_consumer, verify_producer
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.findings import ConfigError
 from gateway.config.load import load
 

@@ -17,9 +17,9 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from gateway.amqp import wire
-from gateway.amqp.message import decode_route
-from gateway.amqp.shape import Message
+from gateway.amqp.wire import codec
+from gateway.amqp.wire.message import decode_route
+from gateway.amqp.wire.shape import Message
 
 from .codec import decode_properties
 
@@ -31,7 +31,7 @@ class Sink:
         self.messages: list[Message] = []
         self.runs = 0
         self.empty = 0
-        self.closing: list[wire.ChannelClose] = []
+        self.closing: list[codec.ChannelClose] = []
 
     def delivered(self, messages: Sequence[Message]) -> None:
         self.messages += messages
@@ -40,7 +40,7 @@ class Sink:
     def fetched_nothing(self) -> None:
         self.empty += 1
 
-    def closed(self, closing: wire.ChannelClose) -> None:
+    def closed(self, closing: codec.ChannelClose) -> None:
         self.closing.append(closing)
 
 
@@ -63,7 +63,7 @@ def delivery(tag: int, body: bytes, frame_size: int = 1000, channel: int = TAPPE
 
 def receive(chunks: list[bytes]) -> tuple[Sink, bytes]:
     sink, forwarded = Sink(), bytearray()
-    receiver = wire.Receiver(forwarded.extend)
+    receiver = codec.Receiver(forwarded.extend)
     receiver.sinks[TAPPED] = sink
     for chunk in chunks:
         receiver.feed(chunk)
@@ -133,7 +133,7 @@ def test_messages_of_two_channels_may_interleave(bodies: list[bytes], frame_size
         for channel in (TAPPED, TAPPED + 1)
     ]
     sinks = [Sink(), Sink()]
-    receiver = wire.Receiver(lambda frame: None)
+    receiver = codec.Receiver(lambda frame: None)
     receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
     for pair in zip(*streams, strict=True):
         frames = [list(_frames(stream)) for stream in pair]
@@ -146,7 +146,7 @@ def test_messages_of_two_channels_may_interleave(bodies: list[bytes], frame_size
 
 def test_deliveries_that_are_alike_come_in_one_run() -> None:
     sinks = Sink(), Sink()
-    receiver = wire.Receiver(lambda frame: None)
+    receiver = codec.Receiver(lambda frame: None)
     receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
     alike = [delivery(tag, b"%d" % tag) for tag in (1, 3, 5, 7)]
     receiver.feed(b"".join(alike) + delivery(2, b"b", channel=TAPPED + 1) + alike[0][:-1])
@@ -167,7 +167,7 @@ def _frames(stream: bytes) -> list[bytes]:
 
 def test_after_release_the_frames_of_a_channel_are_forwarded() -> None:
     forwarded = bytearray()
-    receiver = wire.Receiver(forwarded.extend)
+    receiver = codec.Receiver(forwarded.extend)
     receiver.sinks[TAPPED] = Sink()
     receiver.feed(marshal(commands.Basic.Deliver("c", 1, False, "", "q")))
     receiver.release(TAPPED)
@@ -186,11 +186,11 @@ def test_after_release_the_frames_of_a_channel_are_forwarded() -> None:
     ids=["no end octet", "body longer than announced"],
 )
 def test_what_is_not_amqp_is_an_error(stream: bytes) -> None:
-    with pytest.raises(wire.WireError):
+    with pytest.raises(codec.WireError):
         receive([stream])
 
 
-class Forgetful(wire.Receiver):
+class Forgetful(codec.Receiver):
     """Reads every delivery frame by frame."""
 
     def _learns_shape(self, data: bytes, start: int, following: int) -> bool:
@@ -219,7 +219,7 @@ def stream_of(kinds: list[tuple[int, str, str, str | None, bytes, int]]) -> byte
     return stream
 
 
-def heard_by(make: type[wire.Receiver], chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
+def heard_by(make: type[codec.Receiver], chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
     sinks, forwarded = [Sink(), Sink()], bytearray()
     receiver = make(forwarded.extend)
     receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
@@ -239,7 +239,7 @@ def test_deliveries_like_each_other_are_those_that_they_are(
     stream = stream_of(kinds)
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     chunks = [stream[a:b] for a, b in pairwise(places)]
-    messages, forwarded, is_broken = heard_by(wire.Receiver, chunks)
+    messages, forwarded, is_broken = heard_by(codec.Receiver, chunks)
     assert not is_broken
     assert not forwarded
     for channel, heard in enumerate(messages, TAPPED):
@@ -263,7 +263,7 @@ def test_what_is_broken_is_as_broken_as_frame_by_frame(
     stream = bytearray(stream_of(kinds))
     for at, byte in changes:
         stream[at % len(stream)] = byte
-    assert heard_by(wire.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)])
+    assert heard_by(codec.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)])
 
 
 def test_every_octet_around_a_body_is_looked_at() -> None:
@@ -272,17 +272,17 @@ def test_every_octet_around_a_body_is_looked_at() -> None:
     for at in range(len(first), len(both)):
         stream = bytearray(both)
         stream[at] ^= 0x41
-        assert heard_by(wire.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)]), at
+        assert heard_by(codec.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)]), at
 
 
 def test_our_frames_are_those_of_a_library() -> None:
-    assert wire.ack(7, 2**40, multiple=True) == marshal(commands.Basic.Ack(2**40, True), 7)
-    assert wire.ack(7, 5) == marshal(commands.Basic.Ack(5, False), 7)
-    assert wire.nack(7, 5) == marshal(commands.Basic.Nack(5, False, True), 7)
-    assert wire.nack(7, 9, multiple=True) == marshal(commands.Basic.Nack(9, True, True), 7)
-    assert wire.reject(7, 5) == marshal(commands.Basic.Reject(5, False), 7)
-    assert wire.get(7, "hare") == marshal(commands.Basic.Get(0, "hare", False), 7)
-    assert marshal(Heartbeat(), 0) == wire.HEARTBEAT
+    assert codec.ack(7, 2**40, multiple=True) == marshal(commands.Basic.Ack(2**40, True), 7)
+    assert codec.ack(7, 5) == marshal(commands.Basic.Ack(5, False), 7)
+    assert codec.nack(7, 5) == marshal(commands.Basic.Nack(5, False, True), 7)
+    assert codec.nack(7, 9, multiple=True) == marshal(commands.Basic.Nack(9, True, True), 7)
+    assert codec.reject(7, 5) == marshal(commands.Basic.Reject(5, False), 7)
+    assert codec.get(7, "hare") == marshal(commands.Basic.Get(0, "hare", False), 7)
+    assert marshal(Heartbeat(), 0) == codec.HEARTBEAT
 
 
 def closing_frame(method: bytes, channel: int, text: bytes) -> bytes:
@@ -292,12 +292,12 @@ def closing_frame(method: bytes, channel: int, text: bytes) -> bytes:
 
 def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8() -> None:
     sink, handed_on, texts = Sink(), list[bytes](), list[str]()
-    receiver = wire.Receiver(handed_on.append, closing=texts.append)
+    receiver = codec.Receiver(handed_on.append, closing=texts.append)
     receiver.sinks[TAPPED] = sink
     cut = "unknown queue 'ü".encode()[:-1]
     for channel in (TAPPED, TAPPED + 1):
-        receiver.feed(closing_frame(wire.CHANNEL_CLOSE, channel, cut))
-    receiver.feed(closing_frame(wire.CONNECTION_CLOSE, 0, cut))
+        receiver.feed(closing_frame(codec.CHANNEL_CLOSE, channel, cut))
+    receiver.feed(closing_frame(codec.CONNECTION_CLOSE, 0, cut))
     assert [closing.code for closing in sink.closing] == [406]
     assert texts == ["unknown queue '"]
     closes = [pamqp.frame.unmarshal(frame)[2] for frame in handed_on]
@@ -306,15 +306,15 @@ def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8
 
 
 def test_a_frame_beyond_the_bound_is_no_amqp() -> None:
-    receiver = wire.Receiver(lambda frame: None)
+    receiver = codec.Receiver(lambda frame: None)
     receiver.frame_max = 4096
-    with pytest.raises(wire.WireError, match="a frame of 5000 bytes"):
+    with pytest.raises(codec.WireError, match="a frame of 5000 bytes"):
         receiver.feed(struct.pack(">BHIB", 1, 0, 5000, 0))
 
 
 def test_a_body_beyond_the_bound_is_no_amqp() -> None:
-    receiver = wire.Receiver(lambda frame: None)
+    receiver = codec.Receiver(lambda frame: None)
     receiver.sinks[TAPPED] = Sink()
     receiver.feed(marshal(commands.Basic.Deliver("t", 1, False, "", "q"), TAPPED))
-    with pytest.raises(wire.WireError, match="a body of"):
-        receiver.feed(marshal(ContentHeader(0, wire.MAX_MESSAGE + 1), TAPPED))
+    with pytest.raises(codec.WireError, match="a body of"):
+        receiver.feed(marshal(ContentHeader(0, codec.MAX_MESSAGE + 1), TAPPED))

@@ -18,7 +18,7 @@ from bench.messages import PUBLISHED, first_number, message, numbers_in
 from bench.queues import RESERVE, Stock, drain
 from bench.reading import opened_channel
 from bench.scenarios import all_scenarios
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 STEPS = [Step(500, 0.2), Step(2000, 0.2)]
 EXPECTED, SECONDS = 500, 0.4

@@ -19,7 +19,7 @@ from bench.queues import Stock, drain
 from bench.scenarios import all_scenarios
 from bench.session import Session, Tools
 from bench.summary import sweeps
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 
 QUICK = ["--seconds", "0.3", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]

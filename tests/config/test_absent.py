@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import RULES
-from gateway.catalog import CATALOG
-from gateway.check import check
+from gateway.app.audit import RULES
+from gateway.app.catalog import CATALOG
+from gateway.app.check import check
 from gateway.config.absent import (
     INSTEAD,
     LEGACY,

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.assembly import Component
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.structs import Service
+from gateway.core.component import Component
 
 from .test_leniency import SECRET, URL, document, findings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 
 

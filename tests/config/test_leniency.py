@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.amqp.settings import ProducerSettings
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.findings import ConfigError, Finding
 from gateway.config.load import Loaded, load
 from gateway.config.structs import Endpoint

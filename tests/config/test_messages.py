@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from gateway import open_gateway
-from gateway.catalog import CATALOG
-from gateway.check import check, examine
+from gateway.app.catalog import CATALOG
+from gateway.app.check import check, examine
+from gateway.components.expression import syntax_problem
+from gateway.components.schema import schema_problem
 from gateway.config.findings import ConfigError
 from gateway.config.load import load
-from gateway.stages.expression import syntax_problem
-from gateway.stages.schema import schema_problem
 
 
 def told(source: Any, **environ: str) -> str:

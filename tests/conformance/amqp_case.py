@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from bench.process import GatewayProcess
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 from .broker_steps import BrokerSteps, Step
 from .matchers import differences

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 Step = dict[str, Any]
 

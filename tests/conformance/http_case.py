@@ -20,14 +20,14 @@ from typing import Any
 import anyio
 from anyio import Event
 
-from gateway.broker import free_port
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
+from gateway.app.service import open_gateway
 from gateway.cli import main
 from gateway.config.load import load
+from gateway.demo.broker import free_port
 from gateway.errors import GatewayError
 from gateway.server.serve import serve
 from gateway.server.settings import serve_settings
-from gateway.service import open_gateway
 
 from .http_mock import USER_AGENT, MockServer
 from .literal import is_same, read_literal

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 from .amqp_case import AmqpCase
 

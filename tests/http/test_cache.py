@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway import open_gateway
+from gateway.components.http_cache import CachingTransport, Memory
 from gateway.errors import BackendFailure
-from gateway.http.cache import CachingTransport, Memory
 from gateway.http.connection import Answer
 from gateway.http.heads import Outgoing
 from gateway.http.transport import Arrive, Result, Withdraw

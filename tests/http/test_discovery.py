@@ -14,7 +14,7 @@ import pytest
 from anyio import sleep
 from dns.asyncresolver import Resolver
 
-from gateway.bridge import open_asyncio_side
+from gateway.core.bridge import open_asyncio_side
 from gateway.errors import BackendFailure
 from gateway.http.discovery import Discovery, Record, weighted
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.connection import Answer
-from gateway.http.freshness import (
+from gateway.components.freshness import (
     Kept,
     Use,
     directives,
@@ -22,6 +21,7 @@ from gateway.http.freshness import (
     vary,
     with_age,
 )
+from gateway.http.connection import Answer
 from gateway.http.heads import Outgoing
 from gateway.http.targets import parse_host
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.components.martian.conditions import match_host
+from gateway.components.martian.exchange import Answered, Sent
+from gateway.components.martian.parse import parse
+from gateway.components.martian.stage import TABLE
 from gateway.errors import BackendFailure, GatewayError
 from gateway.http.connection import Answer
 from gateway.http.heads import Outgoing, write_head
-from gateway.http.martian.conditions import match_host
-from gateway.http.martian.exchange import Answered, Sent
-from gateway.http.martian.parse import parse
-from gateway.http.martian.stage import TABLE
 from gateway.http.targets import parse_host
 
 HEADERS = [(b"x-one", b"1"), (b"x-two", b"a"), (b"x-two", b"b"), (b"cookie", b'c=v; d="w"')]

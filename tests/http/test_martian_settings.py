@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import CATALOG
-from gateway.check import check
+from gateway.app.catalog import CATALOG
+from gateway.app.check import check
+from gateway.components.martian.parse import MartianError, UnknownModifierError, parse
+from gateway.components.martian.stage import TABLE
 from gateway.config.findings import ConfigError
 from gateway.config.load import load
-from gateway.http.martian.parse import MartianError, UnknownModifierError, parse
-from gateway.http.martian.stage import TABLE
 
 from .service import answering, message, serving
 from .test_backend import asking, configuration

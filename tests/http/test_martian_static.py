@@ -100,6 +100,6 @@ async def test_a_scope_of_one_side_is_that_side_alone(
 async def test_a_file_that_is_too_large_is_a_failure(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.http.martian.files.MAX_FILE", 5)
+    monkeypatch.setattr("gateway.components.martian.files.MAX_FILE", 5)
     document = {"static.Modifier": {"rootPath": str(folder)}}
     assert (await served("/plain", document))[0].status_code == 500

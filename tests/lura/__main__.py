@@ -17,8 +17,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from gateway.about import USER_AGENT
-from gateway.broker import free_port
+from gateway.core.about import USER_AGENT
+from gateway.demo.broker import free_port
 
 from ..specs.__main__ import send
 from ..specs.compare import Reply, without

@@ -12,13 +12,13 @@ from yarl import URL
 
 from bench.process import configuration
 from gateway import open_gateway
-from gateway.amqp.link import Link
+from gateway.amqp.connection.link import Link
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.settings import ConsumerSettings
-from gateway.amqp.subscription import Subscription, subscription_key
-from gateway.amqp.urls import parse_broker_url
-from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
+from gateway.core.asgi import ASGIApp
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 
 LIMIT = 64 * 1024 * 1024
 

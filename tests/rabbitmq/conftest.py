@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.bridge import AsyncioSide, open_asyncio_side
+from gateway.core.bridge import AsyncioSide, open_asyncio_side
 
 
 @pytest.fixture

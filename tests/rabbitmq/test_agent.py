@@ -12,10 +12,10 @@ from anyio import fail_after, sleep, to_thread
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, producer
-from gateway.amqp.frame import CONTENT_HEAD
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
-from gateway.service import open_gateway
+from gateway.amqp.wire.frame import CONTENT_HEAD
+from gateway.app.service import open_gateway
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 
 from ..amqp.codec import encode_known
 from .amqp import close_connections, publish, until, until_count
@@ -160,7 +160,7 @@ async def test_a_dead_letter_that_nobody_takes_is_not_lost(
 async def test_a_dead_letter_that_cannot_be_published_holds_up_no_other_message(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.letters.LONGEST_WAIT", 0.3)
+    monkeypatch.setattr("gateway.amqp.agent.letters.LONGEST_WAIT", 0.3)
     config = moving(
         vhost_url,
         producer(vhost_url, "to", name="target", arguments=FULL),

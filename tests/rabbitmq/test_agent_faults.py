@@ -15,7 +15,7 @@ from anyio import Event
 from bench.faults import numbered
 from bench.fill import fill
 from bench.process import agent, configuration, running
-from gateway.broker import Broker, free_port
+from gateway.demo.broker import Broker, free_port
 from gateway.server import ServeSettings, serve
 from gateway.server.sockets import open_sockets
 

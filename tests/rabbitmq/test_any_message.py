@@ -11,9 +11,9 @@ from anyio import create_task_group, wait_all_tasks_blocked
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, consumer, endpoint, producer
-from gateway.amqp.properties import HEADERS
-from gateway.bridge import AsyncioSide
-from gateway.service import open_gateway
+from gateway.amqp.wire.properties import HEADERS
+from gateway.app.service import open_gateway
+from gateway.core.bridge import AsyncioSide
 from tests.router.support import Reply, ask
 
 from .amqp import gateway_for, publish, until, until_count
@@ -116,7 +116,7 @@ async def test_a_message_whose_decoder_raises_anything_is_parked(
             raise error("odd")
         return {"body": body.decode()}
 
-    monkeypatch.setattr("gateway.manipulation.build_decoder", lambda *_: decode)
+    monkeypatch.setattr("gateway.encoding.manipulation.build_decoder", lambda *_: decode)
     queue = endpoint("/a", consumer(vhost_url, "a"))
     async with gateway_for(queue) as app:
         await side.run(publish, vhost_url, "a", [b"bad", b"good"])

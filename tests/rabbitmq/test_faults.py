@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults import FAULTS, Account, run_fault
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 ANSWERED_THROUGHOUT = {"close", "broker", "alarm", "hangup", "slow"}
 """The gateway lives on: no request may fail whose deadline outlasts the repair."""

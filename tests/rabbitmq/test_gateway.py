@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from bench.process import GatewayProcess, configuration, consumer, endpoint, running
-from gateway.broker import free_port
+from gateway.demo.broker import free_port
 
 from .amqp import count, publish
 

@@ -10,9 +10,9 @@ from anyio.lowlevel import checkpoint
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, consumer, endpoint, producer
-from gateway.bridge import AsyncioSide
+from gateway.app.service import open_gateway
+from gateway.core.bridge import AsyncioSide
 from gateway.hooks import Request, Response
-from gateway.service import open_gateway
 from tests.router.support import ask
 
 from .amqp import publish, until, until_count

@@ -7,7 +7,7 @@ from aioquic.h3.connection import ErrorCode
 from anyio import sleep
 
 from bench.process import consumer, endpoint
-from gateway.bridge import AsyncioSide
+from gateway.core.bridge import AsyncioSide
 
 from ..server.client import serving
 from ..server.http3.application import SETTINGS

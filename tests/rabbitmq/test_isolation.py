@@ -12,15 +12,15 @@ from anyio import fail_after, sleep, to_thread
 
 from bench.process import configuration, consumer, endpoint
 from gateway import open_gateway
-from gateway.amqp import wire
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.intake import Intake
-from gateway.amqp.link import Connection, Link, LinkError, open_connection
-from gateway.amqp.subscription import Subscription, subscription_key
-from gateway.amqp.urls import parse_broker_url
-from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
+from gateway.amqp.connection.link import Connection, Link, LinkError, open_connection
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.intake import Intake
+from gateway.amqp.consume.subscription import Subscription, subscription_key
+from gateway.amqp.wire import codec
+from gateway.core.asgi import ASGIApp
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 from tests.router.support import ask
 
 from .amqp import gateway_for, publish, settings, until, until_count
@@ -234,7 +234,7 @@ async def test_a_channel_that_the_broker_closes_under_load_leaves_the_connection
             if len(seen) in breaks and isinstance(origin, Intake) and origin.is_open:
                 breaks.discard(len(seen))
                 # An unknown tag: the broker closes the channel (406) while others are settled.
-                side.tell(origin._write, wire.ack(origin._channel, 1 << 40))
+                side.tell(origin._write, codec.ack(origin._channel, 1 << 40))
                 await until(lambda it=origin: not it.is_open)  # type: ignore[misc]
             if others:
                 passing = await take(other)

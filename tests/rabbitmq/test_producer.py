@@ -11,10 +11,10 @@ from anyio import create_task_group, sleep, to_thread
 from pamqp.commands import Basic
 
 from bench.process import configuration, consumer, endpoint, producer
-from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
-from gateway.service import Gateway, open_gateway
+from gateway.app.service import Gateway, open_gateway
+from gateway.core.asgi import ASGIApp
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 from tests.router.support import Client, Reply, ask, http_scope
 
 from .amqp import close_connections, gateway_for, publish, until, until_count
@@ -318,7 +318,7 @@ async def test_a_message_whose_client_has_gone_is_published_all_the_same(
 async def test_of_messages_whose_clients_have_gone_only_so_many_wait_for_a_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.publisher.MOST_GOING_ON", 2)
+    monkeypatch.setattr("gateway.amqp.publish.publisher.MOST_GOING_ON", 2)
 
     config = configuration(post("/p", producer("amqp://127.0.0.1:1", "ex")))
     async with open_gateway(config) as gateway:

@@ -8,9 +8,9 @@ import pytest
 from anyio import to_thread
 
 from bench.process import configuration, producer
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
-from gateway.service import Gateway, open_gateway
+from gateway.app.service import Gateway, open_gateway
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 from tests.router.support import ask
 
 from .amqp import add_user, gateway_for, until
@@ -53,7 +53,7 @@ async def test_a_queue_that_the_broker_refuses_is_a_warning_and_publishing_goes_
 async def test_a_refused_queue_is_declared_again_later(
     side: AsyncioSide, vhost_url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.publisher.QUEUE_PAUSE", 0.1)
+    monkeypatch.setattr("gateway.amqp.publish.publisher.QUEUE_PAUSE", 0.1)
 
     def may(configure: str) -> str:
         return add_user(broker, vhost_url, configure=configure)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.publish_faults import CASES, LIMIT, Account, run_case
-from gateway.broker import Broker
+from gateway.demo.broker import Broker
 
 ANSWERED_THROUGHOUT = {"close", "broker"}
 """No request may fail whose deadline outlasts the repair."""

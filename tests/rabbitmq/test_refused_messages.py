@@ -12,10 +12,10 @@ import pytest
 from anyio import create_task_group, sleep, to_thread
 
 from bench.process import configuration, producer
-from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
-from gateway.service import open_gateway
+from gateway.app.service import open_gateway
+from gateway.core.asgi import ASGIApp
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 from tests.router.support import Reply, ask
 
 from .amqp import add_user, close_connections, gateway_for, until

@@ -9,9 +9,9 @@ import pytest
 from anyio import fail_after, move_on_after, sleep
 
 from bench.process import consumer, endpoint
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.subscription import Subscription
-from gateway.bridge import AsyncioSide
+from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.subscription import Subscription
+from gateway.core.bridge import AsyncioSide
 from tests.router.support import ask
 
 from .amqp import (
@@ -108,7 +108,7 @@ async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_ur
 async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.intake.PARKED_TIME", 0.05)
+    monkeypatch.setattr("gateway.amqp.consume.intake.PARKED_TIME", 0.05)
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
         await side.run(publish, vhost_url, "q", BODIES[:1])
         (await take(subscription)).set_aside(3600)

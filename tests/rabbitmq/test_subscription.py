@@ -8,12 +8,12 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, sleep
 
 from bench.process import consumer, endpoint
-from gateway.amqp.buffer import Delivery
-from gateway.amqp.link import Link
-from gateway.amqp.subscription import Subscription, subscription_key
-from gateway.amqp.urls import parse_broker_url
-from gateway.bridge import AsyncioSide
-from gateway.broker import Broker
+from gateway.amqp.connection.link import Link
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.subscription import Subscription, subscription_key
+from gateway.core.bridge import AsyncioSide
+from gateway.demo.broker import Broker
 from tests.router.support import ask
 
 from .amqp import (

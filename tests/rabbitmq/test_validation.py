@@ -10,8 +10,8 @@ from anyio import create_task_group, wait_all_tasks_blocked
 from pamqp.commands import Basic
 
 from bench.process import agent, consumer, endpoint, producer
-from gateway.asgi import ASGIApp
-from gateway.bridge import AsyncioSide
+from gateway.core.asgi import ASGIApp
+from gateway.core.bridge import AsyncioSide
 from tests.router.support import Reply, ask
 
 from .amqp import gateway_for, publish, until_count

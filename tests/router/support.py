@@ -9,10 +9,10 @@ from urllib.parse import unquote
 import msgspec
 from anyio import sleep_forever
 
-from gateway.asgi import ASGIApp, Message, Scope
 from gateway.config.structs import Endpoint, GatewaySettings, RouterSettings, Service
+from gateway.core.asgi import ASGIApp, Message, Scope
+from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import GatewayError
-from gateway.proxy import Branch, Request, Response
 from gateway.router.app import build_app
 from gateway.router.endpoint import Route
 

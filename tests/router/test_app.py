@@ -10,7 +10,7 @@ import pytest
 from anyio import Event, create_task_group
 
 from gateway.config.structs import GatewaySettings, RouterSettings
-from gateway.proxy import Request, Response
+from gateway.core.proxy import Request, Response
 
 from .support import application, ask, endpoint, telling
 

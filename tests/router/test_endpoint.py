@@ -11,11 +11,11 @@ import anyio
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep_forever
 
-from gateway.asgi import ASGIApp, Message, Scope
 from gateway.config.structs import GatewaySettings
+from gateway.core.asgi import ASGIApp, Message, Scope
+from gateway.core.pipe import parallel, within
+from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import BrokerUnavailable, QueueEmpty, Refused
-from gateway.pipe import parallel, within
-from gateway.proxy import Branch, Request, Response
 from gateway.router.endpoint import Route
 
 from .support import Answering, Client, Taken, application, ask, endpoint, http_scope, telling

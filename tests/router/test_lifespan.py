@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from anyio import Event, create_memory_object_stream, create_task_group, fail_after
 
-from gateway.asgi import ASGIApp, Message
+from gateway.core.asgi import ASGIApp, Message
+from gateway.core.tasks import open_tasks
 from gateway.router.lifespan import with_lifespan
-from gateway.tasks import open_tasks
 
 from .support import application, ask, endpoint, telling
 

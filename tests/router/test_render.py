@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from gateway.asgi import Answer
 from gateway.config.structs import Endpoint, RouterSettings
+from gateway.core.asgi import Answer
+from gateway.core.proxy import Request, Response
 from gateway.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -18,7 +19,6 @@ from gateway.errors import (
     Undecodable,
     Unroutable,
 )
-from gateway.proxy import Request, Response
 from gateway.router.render import build_render, build_render_error
 
 VERSION = (b"x-krakend", b"Version 1")

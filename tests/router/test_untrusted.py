@@ -12,10 +12,10 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.asgi import Message
-from gateway.service import Gateway, open_gateway
+from gateway.app.service import Gateway, open_gateway
+from gateway.core.asgi import Message
 
-from ..auth.support import echoing, encoded, jwk, key_set, signed
+from ..components.auth.support import echoing, encoded, jwk, key_set, signed
 from ..http.service import serving
 from .support import Client, http_scope
 

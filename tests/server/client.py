@@ -16,7 +16,7 @@ from anyio.abc import ByteStream
 from gateway.config.structs import Tls, TlsKey
 from gateway.server import ServeSettings, serve
 from gateway.server.sockets import open_sockets
-from gateway.server.tls import ServerTls
+from gateway.tls.server import ServerTls
 
 FOLDER = Path(__file__).parents[1] / "http" / "certificates"
 KEY = TlsKey(public_key=str(FOLDER / "localhost.pem"), private_key=str(FOLDER / "localhost.key"))

@@ -15,8 +15,9 @@ from anyio.abc import ByteStream
 from h2.errors import ErrorCodes
 from msgspec.structs import replace
 
-from gateway.server import Limits, ServeSettings, http2_frames
-from gateway.server.http2_frames import BURST, FRAMES_OF_A_TURN, PREFACE, Flood, Frames
+from gateway.server import Limits, ServeSettings
+from gateway.server.hypercorn import http2_frames
+from gateway.server.hypercorn.http2_frames import BURST, FRAMES_OF_A_TURN, PREFACE, Flood, Frames
 
 from .client import connect, serving
 from .test_unsent import Application

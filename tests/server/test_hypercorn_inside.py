@@ -1,4 +1,4 @@
-"""What a new version of hypercorn has to have for gateway/server/hypercorn_inside.py."""
+"""What a new version of hypercorn has to have for gateway/server/hypercorn/hypercorn_inside.py."""
 
 from __future__ import annotations
 

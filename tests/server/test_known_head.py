@@ -16,9 +16,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.server import Limits
-from gateway.server.known_head import LARGEST, MOST_REPLACED, know
+from gateway.server.http1.known_head import LARGEST, MOST_REPLACED, know
+from gateway.server.http1.uvicorn_protocol import WORK_OF_A_TURN, Clock, HttpProtocol
 from gateway.server.unsent import Unsent
-from gateway.server.uvicorn_protocol import WORK_OF_A_TURN, Clock, HttpProtocol
 
 LIMITS = Limits(header_bytes=6000, body_bytes=50)
 ENOUGH_TURNS = 40

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
-from gateway.server.request_head import MAX_FIELDS, MAX_PARTS, MAX_TARGET
+from gateway.server.http1.request_head import MAX_FIELDS, MAX_PARTS, MAX_TARGET
 from gateway.server.settings import ServerName
 
 from .client import connect, receive_all, serving, status_of

@@ -23,7 +23,7 @@ from gateway import ConfigError
 from gateway.config.structs import Tls, TlsKey
 from gateway.server import ServeSettings
 from gateway.server.settings import ServerName
-from gateway.server.tls import Certificate, ServerTls, choose
+from gateway.tls.server import Certificate, ServerTls, choose
 
 from .client import KEY, get, serving
 from .test_serve import anyio_backend, hello, pair

@@ -18,8 +18,8 @@ import trustme
 from cryptography import x509
 
 from bench.process import GatewayProcess
-from gateway.broker import free_port
 from gateway.cli import main
+from gateway.demo.broker import free_port
 
 from .http3.client import connected
 from .http3.test_edge import names_of

@@ -11,9 +11,9 @@ from anyio import create_task_group, sleep
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from gateway.asgi import Answer, send_answer
-from gateway.server.exchange import Exchange
-from gateway.server.uvicorn_protocol import TICK
+from gateway.core.asgi import Answer, send_answer
+from gateway.server.http1.exchange import Exchange
+from gateway.server.http1.uvicorn_protocol import TICK
 
 from .client import connect, get, receive_all, receive_until, serving, status_of
 from .test_uvicorn_protocol import LIMITS, SETTINGS, Application, until, until_decided

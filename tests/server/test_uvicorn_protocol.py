@@ -14,8 +14,8 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
-from gateway.server.exchange import Exchange
-from gateway.server.uvicorn_protocol import TICK
+from gateway.server.http1.exchange import Exchange
+from gateway.server.http1.uvicorn_protocol import TICK
 
 from .client import (
     connect,

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from gateway.about import USER_AGENT, VERSION
-from gateway.broker import free_port
+from gateway.core.about import USER_AGENT, VERSION
+from gateway.demo.broker import free_port
 
 from .compare import Reply, Spec, differences, read_spec, without
 from .service import serving

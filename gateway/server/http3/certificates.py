@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ...config.structs import Tls, TlsKey
-from ...openssl import NEWEST, VERSIONS
+from ...tls.openssl import NEWEST, VERSIONS
 
 if TYPE_CHECKING:
     from aioquic.quic.configuration import QuicConfiguration

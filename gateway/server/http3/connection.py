@@ -11,7 +11,7 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from anyio import current_time
 
-from ...asgi import Scope
+from ...core.asgi import Scope
 from ..settings import Limits
 from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic

@@ -15,9 +15,9 @@ from typing import Protocol
 from aioquic.h3.connection import ErrorCode
 from anyio import CancelScope, Event, current_time, move_on_after
 
-from ...asgi import ASGIApp, Message, Scope, send_answer, text
+from ...core.asgi import ASGIApp, Message, Scope, send_answer, text
 from ...errors import AnswerBroken
-from ...logs import get_logger
+from ...telemetry.logs import get_logger
 from ..unsent import Unsent
 from .aioquic_inside import HIGH_WATER, Http3, Outgoing, Quic
 from .head import answer_fields

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from ...asgi import Headers, Scope
-from ..request_head import TOKEN, has_many_parts, refusal
+from ...core.asgi import Headers, Scope
+from ..http1.request_head import TOKEN, has_many_parts, refusal
 from ..settings import Limits
 
 _TARGET = re.compile(rb"(?:/[^\x00-\x20\x7f]*|\*)")

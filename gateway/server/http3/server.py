@@ -27,9 +27,9 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from anyio import TASK_STATUS_IGNORED, CancelScope, Event, current_time, sleep
 from anyio.abc import TaskGroup, TaskStatus
 
-from ...asgi import ASGIApp, Receive, Scope, Send, send_answer, text
-from ...logs import get_logger
-from ...tasks import open_tasks
+from ...core.asgi import ASGIApp, Receive, Scope, Send, send_answer, text
+from ...core.tasks import open_tasks
+from ...telemetry.logs import get_logger
 from ..settings import Limits, ServeSettings
 from ..unsent import Unsent
 from .certificates import CONNECTION_ID_BYTES, load_certificate

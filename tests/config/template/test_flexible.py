@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.findings import ConfigError
 from gateway.config.load import Loaded, load
 

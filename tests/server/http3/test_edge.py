@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway import ConfigError, GatewayError
-from gateway.catalog import CATALOG
+from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 from gateway.config.structs import Tls, TlsKey
 from gateway.server import ServeSettings, serve_settings
@@ -25,7 +25,7 @@ from gateway.server.http3 import server as http3_server
 from gateway.server.http3.certificates import CONNECTION_BYTES, STREAM_BYTES, load_certificate
 from gateway.server.http3.datagrams import open_datagrams
 from gateway.server.http3.head import request_scope
-from gateway.server.tls import ServerTls
+from gateway.tls.server import ServerTls
 
 from ..client import KEY, client_tls, serving
 from .application import LIMITS, SETTINGS, Application

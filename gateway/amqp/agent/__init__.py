@@ -1,0 +1,1 @@
+"""``async/amqp``: the messages of a queue as requests without a client."""

@@ -1,0 +1,163 @@
+"""``async/amqp``: the messages of a queue as requests of nobody."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from ...config.structs import Agent, GatewaySettings
+from ...core.backoff import BACKOFFS, LONGEST_PAUSE
+from ...core.component import Assembly
+from ...core.proxy import Request
+from ...errors import GatewayError, Undecodable
+from ..consume.buffer import Delivery
+from ..consume.consumer import share_consume_link
+from ..consume.subscription import Subscription, subscription_key
+from ..settings import AgentSettings, ConsumerSettings, Retry, redelivery_limit
+from ..wire.properties import MalformedError
+from .letters import DeadLetters
+from .requests import build_request, tries_of
+
+
+def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> AmqpSource:
+    """The source of an agent's messages."""
+    consumer = _as_consumer(settings, agent)
+    link = share_consume_link((settings.host,), assembly)
+    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    subscription = link.tenant(
+        ("agent", agent.name, *subscription_key(consumer)),
+        lambda: Subscription(
+            consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
+        ),
+    ).share_with(consumer)
+    letters = None
+    if settings.dead_letter is not None:
+        letters = DeadLetters(settings.dead_letter, settings.host, assembly)
+    return AmqpSource(settings, subscription, letters, is_ordered=agent.consumer.workers == 1)
+
+
+def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
+    return ConsumerSettings(
+        name=settings.name,
+        exchange=settings.exchange,
+        routing_key=(agent.consumer.topic,),
+        durable=settings.durable,
+        delete=settings.delete,
+        exclusive=settings.exclusive,
+        no_local=settings.no_local,
+        prefetch_count=settings.prefetch_count or agent.consumer.workers * 2,
+        auto_ack=settings.auto_ack,
+        backoff_strategy=agent.connection.backoff_strategy,
+        max_retries=agent.connection.max_retries,
+        exchange_type=settings.exchange_type,
+        arguments=settings.arguments,
+        exchange_arguments=settings.exchange_arguments,
+        declare=settings.declare,
+        priority=settings.priority,
+        consumer_tag=settings.consumer_tag,
+    )
+
+
+class AmqpSource:
+    """Takes messages for an agent.
+
+    ``is_ordered``: a failed message is waited for, so that no later one overtakes it.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        subscription: Subscription,
+        letters: DeadLetters | None,
+        *,
+        is_ordered: bool,
+    ) -> None:
+        self.settings = settings
+        self.max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
+        self.letters = letters
+        self.is_ordered = is_ordered
+        self._subscription = subscription
+
+    @property
+    def is_attached(self) -> bool:
+        return self._subscription.is_attached
+
+    @property
+    def problem(self) -> str:
+        return self._subscription.problem
+
+    async def take(self) -> AmqpJob:
+        """Wait for the next message."""
+        subscription = self._subscription
+        delivery = subscription.buffer.take_nowait() or await subscription.take()
+        if subscription.settings.auto_ack:
+            delivery.sent()
+        return AmqpJob(self, delivery)
+
+
+class AmqpJob:
+    """One message, until it is settled."""
+
+    def __init__(self, source: AmqpSource, delivery: Delivery) -> None:
+        self._source = source
+        self._delivery = delivery
+
+    def request(self) -> Request:
+        """The message as a request."""
+        settings = self._source.settings
+        try:
+            return build_request(settings.name, self._delivery, settings.headers)
+        except MalformedError as error:
+            raise Undecodable(str(error)) from error
+
+    def done(self) -> None:
+        """Its backends have it: acknowledge."""
+        self._delivery.sent()
+
+    def give_back(self) -> None:
+        """Nobody will try it: back to the queue, unless it is settled."""
+        self._delivery.give_back()
+
+    def set_aside(self) -> None:
+        """It comes again after a pause, unless it is settled."""
+        self._delivery.set_aside()
+
+    @property
+    def is_over(self) -> bool:
+        """Settled, or its channel is gone and the broker will send it again."""
+        return not (self._delivery.is_held and self._delivery.origin.is_open)
+
+    async def failed(self) -> float | None:
+        """A try has failed: the message is given up, or tried again after a pause.
+
+        Returns the seconds to wait with this very message, None when there is nothing to wait for.
+        """
+        delivery, settings = self._delivery, self._source.settings
+        if self.is_over:
+            return None
+        if settings.nack_discard or 0 < self._source.max_redeliveries <= tries_of(delivery):
+            await self._give_up()
+            return None
+        seconds = _pause(settings.retry, delivery.tries)
+        if not self._source.is_ordered:
+            delivery.set_aside(seconds)
+            return None
+        delivery.tries += 1
+        return seconds
+
+    async def _give_up(self) -> None:
+        letters = self._source.letters
+        if letters is None:
+            self._delivery.reject()
+            return
+        try:
+            await letters.publish(self._delivery)
+        except (GatewayError, MalformedError):
+            self._delivery.set_aside()
+        else:
+            self._delivery.sent()
+
+
+def _pause(retry: Retry, tries: int) -> float:
+    """Seconds before the next try; ``tries``: how many there were before this one."""
+    pauses = BACKOFFS.get(retry.backoff, BACKOFFS["fallback"])()
+    return min(retry.delay * next(islice(pauses, tries, None)), max(LONGEST_PAUSE, retry.delay))

@@ -1,0 +1,1 @@
+"""Connections to brokers, kept and repaired, and what lives on their channels."""

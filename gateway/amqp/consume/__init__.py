@@ -1,0 +1,1 @@
+"""``backend/amqp/consumer``: from a queue to the response of a backend."""

@@ -1,0 +1,64 @@
+"""The consumer of a subscription on its channel.
+
+``basic.qos`` concerns new consumers only, so another prefetch is another consumer. The new one is
+started before the old one is cancelled: RabbitMQ deletes some queues with their last consumer.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from uuid import uuid4
+
+from aiormq.channel import Channel
+
+from ..connection.link import call, call_to_the_end
+from ..connection.topology import consume
+from ..settings import ConsumerSettings
+
+
+class ChannelConsumer:
+    """At most one consumer, but for the moment in which it is replaced."""
+
+    def __init__(self, settings: ConsumerSettings, channel: Channel) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._running: list[str] = []
+        self._numbers = count(1)
+
+    async def replace(self, prefetch: int) -> None:
+        """Consume with ``prefetch`` from now on; 0: not at all. Raises :class:`LinkError`."""
+        old = tuple(self._running)
+        if not prefetch:
+            await self._cancel(old)
+            return
+        method = consume(self._settings, self._new_tag())
+        if method.exclusive:
+            await self._cancel(old)
+            old = ()
+        await call_to_the_end(self._channel.basic_qos(prefetch_count=prefetch))
+        self._channel.consumers[method.consumer_tag] = _never_called
+        self._running.append(method.consumer_tag)
+        await call_to_the_end(self._channel.rpc(method))
+        await self._cancel(old)
+
+    async def stop(self) -> None:
+        """Cancel it; the channel is to be closed then. Raises :class:`LinkError`."""
+        for tag in self._running:
+            await call(self._channel.basic_cancel(tag))
+
+    async def _cancel(self, tags: tuple[str, ...]) -> None:
+        for tag in tags:
+            await call_to_the_end(self._channel.basic_cancel(tag))
+            self._running.remove(tag)
+
+    def _new_tag(self) -> str:
+        """RabbitMQ closes the connection of a client that uses a tag twice (530)."""
+        number = next(self._numbers)
+        wanted = self._settings.consumer_tag
+        if not wanted:
+            return f"hutch-gateway.{uuid4().hex}"
+        return wanted if number == 1 else f"{wanted}.{number}"
+
+
+async def _never_called(message: object) -> None:
+    """aiormq must know the consumer; deliveries on a tapped channel do not reach it."""

@@ -1,0 +1,270 @@
+"""``backend/amqp/consumer``: one message of a queue as the answer of a backend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from anyio import move_on_after
+from msgspec import Struct
+
+from ...config.structs import Backend, Endpoint, GatewaySettings
+from ...core.component import Assembly
+from ...core.large import LargeReading
+from ...core.proxy import Arrive, Branch, Part, Request, Response
+from ...encoding import DecodeError, Document, reason_of
+from ...encoding.manipulation import Reading, build_reading
+from ...errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
+from ...telemetry.logs import get_logger
+from ..connection.link import Link
+from ..connection.urls import parse_broker_url
+from ..settings import ConsumerSettings, redelivery_limit
+from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
+from .buffer import Delivery
+from .subscription import Subscription, subscription_key
+
+log = get_logger("gateway.amqp")
+
+PASSED_ON = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
+"""Properties that are headers of a ``no-op`` answer."""
+
+
+def build_consumer(
+    settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Branch:
+    """The branch that answers with a message. Its request counts for nothing."""
+    if settings.exclusive and assembly.worker:
+        return Branch(_consumed_elsewhere, reads_body=False)
+    subscription = _subscribe(settings, backend, assembly)
+    read = large = None
+    kind = Consumer
+    if endpoint.output_encoding != "no-op":
+        read = build_reading(backend)
+        if backend.encoding == "no-op":
+            kind = PropagatedConsumer
+        else:
+            large = LargeReading(backend, assembly.helpers)
+    consumer = kind(subscription, settings, read, large)
+    return Branch(
+        consumer.proxy,
+        consumer.at_once,
+        None if settings.wait is not None else consumer.later,
+        consumer.timed_out,
+        reads_body=False,
+    )
+
+
+class Consumer:
+    """Takes a message for each request and holds it until the request's end.
+
+    ``read``: what becomes of its body, ``large``: of a large one; None for ``no-op``, where it is
+    passed on as it is.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        settings: ConsumerSettings,
+        read: Reading | None,
+        large: LargeReading | None,
+    ) -> None:
+        self.subscription = subscription
+        self._settings = settings
+        self._is_auto_ack = settings.auto_ack
+        self._wait = settings.wait
+        self._nack_discard = settings.nack_discard
+        self._max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
+        self._on_empty = settings.on_empty.status
+        self._read = read
+        self._large = large
+        self._most = sys.maxsize if large is None else large.most
+        self._ready = subscription.buffer.ready
+        self._take_nowait = subscription.buffer.take_nowait
+
+    def at_once(self, request: Request) -> Response | None:
+        """The answer, when a message is here that can be read at once."""
+        ready = self._ready
+        if ready and len(ready[0].body) <= self._most:
+            delivery = self._take_nowait()
+            if delivery is not None:
+                return self.respond(request, delivery)
+        return None
+
+    async def proxy(self, request: Request) -> Response:
+        """Wait for a message: until the deadline, or as long as the settings allow."""
+        subscription = self.subscription
+        delivery = self._take_nowait()
+        if delivery is not None:
+            return await self._respond(request, delivery)
+        if self._wait is None:
+            delivery = await subscription.take()
+        elif self._wait == 0:
+            delivery = await subscription.fetch()
+        else:
+            with move_on_after(self._wait):
+                delivery = await subscription.take()
+        if delivery is None:
+            raise self.nothing_came()
+        return await self._respond(request, delivery)
+
+    def later(self, request: Request, arrive: Arrive) -> Wish:
+        """Wait for a message without a task."""
+        wish = Wish(self, request, arrive)
+        self.subscription.wait(wish)
+        return wish
+
+    def timed_out(self, request: Request) -> AmqpFailure:
+        return self.nothing_came()
+
+    def nothing_came(self) -> AmqpFailure:
+        """What it means that no message came in time."""
+        problem = self.subscription.why_nothing_came(self._settings)
+        return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
+
+    def respond(self, request: Request, delivery: Delivery) -> Response:
+        """The answer that is made of a message."""
+        request.taken.append(delivery)
+        if self._is_auto_ack:
+            delivery.sent()
+        read = self._read
+        try:
+            if read is None:
+                return _pass_on(delivery)
+            data = read(delivery.body)
+        except Exception as error:  # whatever a decoder raises, the message is undecodable
+            raise self.undecodable(delivery, error) from error
+        return Response(data, data is not None, (delivery,))
+
+    async def _respond(self, request: Request, delivery: Delivery) -> Response:
+        """As :meth:`respond`, for a message of any size."""
+        if self._large is None or len(delivery.body) <= self._most:
+            return self.respond(request, delivery)
+        self._taken(request, delivery)
+        try:
+            data = await self._large.read(delivery.body)
+        except Exception as error:
+            raise self.undecodable(delivery, error) from error
+        except BaseException:  # cancelled: by the deadline, unless the client has gone
+            if not request.client.is_gone:
+                delivery.set_aside()
+            raise
+        return Response(data, data is not None, (delivery,))
+
+    def respond_later(
+        self, request: Request, delivery: Delivery, arrive: Arrive
+    ) -> Callable[[], None]:
+        """As :meth:`respond`, without waiting, for a large message. Returns what ends it."""
+        assert self._large is not None
+        self._taken(request, delivery)
+
+        def arrived(data: Document | Exception | None) -> None:
+            if isinstance(data, Exception):
+                arrive(self.undecodable(delivery, data))
+            else:
+                arrive(Response(data, data is not None, (delivery,)))
+
+        return self._large.start(delivery.body, arrived)
+
+    def is_large(self, delivery: Delivery) -> bool:
+        """Whether it is read in a helper process."""
+        return len(delivery.body) > self._most
+
+    def undecodable(self, delivery: Delivery, error: Exception) -> Undecodable:
+        """Reject or park a message that cannot be decoded. Returns the failure to answer."""
+        if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
+            delivery.reject()
+        else:
+            delivery.set_aside()
+        return Undecodable(reason_of(error))
+
+    def _taken(self, request: Request, delivery: Delivery) -> None:
+        request.taken.append(delivery)
+        if self._is_auto_ack:
+            delivery.sent()
+
+
+class Wish(Struct, eq=False):
+    """A request that waits for a message. Called, it gives up, and says what that means.
+
+    ``reading``: a large message that a helper process reads, and what ends that.
+    """
+
+    consumer: Consumer
+    request: Request
+    arrive: Arrive
+    reading: tuple[Delivery, Callable[[], None]] | None = None
+
+    def take(self, delivery: Delivery) -> None:
+        """The message is here."""
+        if self.consumer.is_large(delivery):
+            end = self.consumer.respond_later(self.request, delivery, self._read)
+            self.reading = (delivery, end)
+            return
+        try:
+            part: Part = self.consumer.respond(self.request, delivery)
+        except GatewayError as error:
+            part = error
+        except Exception:  # this runs in the connection's callback: nobody else may suffer
+            log.exception("while answering with a message")
+            delivery.set_aside()
+            part = GatewayError("internal error")
+        self.arrive(part)
+
+    def _read(self, part: Part) -> None:
+        self.reading = None
+        self.arrive(part)
+
+    def __call__(self) -> GatewayError | None:
+        if self.reading is not None:
+            (delivery, end), self.reading = self.reading, None
+            end()
+            if self.request.client.is_gone:
+                return None
+            return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
+        is_late = self.consumer.subscription.buffer.withdraw(self)
+        return self.consumer.nothing_came() if is_late else None
+
+
+def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
+    """The link to a broker by which everybody consumes."""
+    urls = tuple(parse_broker_url(host) for host in hosts)
+    return assembly.resource(
+        ("amqp", "consume", tuple((url.aiormq, url.vhost) for url in urls)),
+        lambda: Link(urls, "consume", assembly.side),
+    )
+
+
+def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
+    link = share_consume_link(backend.host, assembly)
+    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    return link.tenant(
+        subscription_key(settings),
+        lambda: Subscription(
+            settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers
+        ),
+    ).share_with(settings)
+
+
+class PropagatedConsumer(Consumer):
+    """``no-op`` in an endpoint with another output: nothing of the message is in the answer, but a
+    later backend of a sequence may use it."""
+
+    def respond(self, request: Request, delivery: Delivery) -> Response:
+        response = super().respond(request, delivery)
+        response.body = delivery.body
+        return response
+
+
+async def _consumed_elsewhere(request: Request) -> Response:
+    raise BrokerUnavailable("exclusive: consumed by the first worker alone")
+
+
+def _pass_on(delivery: Delivery) -> Response:
+    """``no-op``: the body as it is, under its own content type."""
+    properties = split_properties(delivery.properties)
+    headers = [
+        (name, value[1:])
+        for name, flag in PASSED_ON
+        if (value := properties.get(flag, b"")) not in (b"", b"\0")
+    ]
+    return Response(None, True, (delivery,), body=delivery.body, headers=headers)

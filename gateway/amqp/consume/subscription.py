@@ -1,0 +1,269 @@
+"""The messages of a queue, for the backends that share it: a channel, kept alive by its link."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from sys import maxsize
+from typing import Any, Self
+
+from aiormq.channel import Channel
+from anyio import move_on_after, sleep
+from msgspec import json
+
+from ...core.bridge import AsyncioSide
+from ...core.tasks import open_tasks
+from ..connection.link import CLOSE_TIMEOUT, Connection, Link, call_to_the_end, quietly, reason
+from ..connection.tenant import ChannelTenant, declaration_key
+from ..connection.topology import consumer_bindings, consumer_topology
+from ..settings import MAX_PREFETCH, ConsumerSettings
+from .buffer import Buffer, Delivery, Waiter
+from .channel_consumer import ChannelConsumer
+from .intake import Intake
+
+IDLE_PAUSE = 15 * 60.0
+"""Seconds without a request after which a subscription rests."""
+
+DECLARE_AGAIN = 10.0
+"""Seconds between declarations of the same topology. What was deleted meanwhile exists again: a
+queue at rest has no consumer whose cancellation would say so, a binding never has one."""
+
+DRAIN_CHECK = 0.05
+"""Seconds between looks at a buffer that is over its bound."""
+
+
+def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
+    """Backends with equal keys on one link share a subscription.
+
+    Everything that is declared is part of it, but for the bindings: a declaration that RabbitMQ
+    refuses concerns the backends that ask for it alone.
+    """
+    return (
+        settings.name,
+        settings.exchange,
+        settings.exchange_type,
+        settings.declare,
+        settings.durable,
+        settings.delete,
+        settings.auto_ack,
+        settings.exclusive,
+        settings.no_local,
+        settings.priority,
+        settings.consumer_tag,
+        json.encode(settings.arguments),
+        json.encode(settings.exchange_arguments),
+    )
+
+
+class Subscription(ChannelTenant):
+    """Takes messages of one queue for requests: from ``buffer``.
+
+    It is ready when its topology is declared. It is attached (a consumer with the whole prefetch)
+    while requests ask, from the first one that has to wait. After ``idle_pause`` seconds without
+    one it rests: the consumer is cancelled and the buffered messages go back to the queue. A queue
+    that RabbitMQ would delete without a consumer keeps one with a prefetch of 1.
+    ``is_permanent``: it is attached as long as it is ready, and never rests.
+    """
+
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        link: Link,
+        side: AsyncioSide,
+        limit: int,
+        share: int = 1,
+        idle_pause: float = IDLE_PAUSE,
+        declare_again: float = DECLARE_AGAIN,
+        *,
+        is_permanent: bool = False,
+    ) -> None:
+        super().__init__(f"queue {settings.name!r}", link)
+        self.settings = settings
+        self.is_attached = False
+        self.buffer = Buffer(side)
+        self._side = side
+        self._limit = limit
+        self._share = share
+        self._idle_pause = idle_pause
+        self._declare_again = declare_again
+        self._is_permanent = is_permanent or settings.is_stream
+        self._prefetch_at_rest = 1 if settings.dies_without_consumer else 0
+        self._prefetch_sum = 0
+        self._bindings: list[set[Hashable]] = []
+        self._intake: Intake | None = None
+
+    def share_with(self, settings: ConsumerSettings) -> Self:
+        """One more backend on this queue: its prefetch is added, and its bindings."""
+        self._prefetch_sum += settings.prefetch
+        self._link.share_retries(settings.backoff_strategy, settings.max_retries)
+        for method in consumer_topology(settings):
+            self.declare(method)
+        self._bindings.append({self.declare(method) for method in consumer_bindings(settings)})
+        return self
+
+    def can_do_without(self, declaration: Hashable) -> bool:
+        """Whether there is a backend with all its bindings when this one is refused."""
+        missing = {declaration, *self.refused}
+        is_binding = any(declaration in bindings for bindings in self._bindings)
+        return is_binding and any(missing.isdisjoint(bindings) for bindings in self._bindings)
+
+    @property
+    def _prefetch(self) -> int:
+        """Of this process: ``share`` workers divide the sum."""
+        return min(-(-self._prefetch_sum // self._share), MAX_PREFETCH)
+
+    # Near: requests.
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.buffer.has_waiters
+
+    async def take(self) -> Delivery:
+        """Wait for the next message, through any repair of the connection."""
+        if not self.is_attached:
+            self._side.tell(self.wake_up)
+        return await self.buffer.take()
+
+    def wait(self, waiter: Waiter) -> None:
+        """As :meth:`take`, without a task."""
+        self.buffer.wait(waiter)
+        # Looked at behind: the subscription looks for waiters behind its coming to rest.
+        if not self.is_attached:
+            self._side.tell(self.wake_up)
+
+    async def fetch(self) -> Delivery | None:
+        """One Basic.Get: what the queue has now. None as well when the broker is away."""
+        if not self.is_ready:
+            self._side.tell(self.wake_up)
+            return None
+        self._side.tell(self._fetch)
+        return await self.buffer.take_fetched()
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "ready": self.is_ready and not self.refused,
+            "queue": self.settings.name,
+            "attached": self.is_attached,
+            "buffered": len(self.buffer),
+            "problem": self.problem or "; ".join(self.refused.values()),
+        }
+
+    def why_nothing_came(self, settings: ConsumerSettings) -> str:
+        """What is wrong for the backend with these settings; empty: the queue is empty."""
+        if not self.is_ready:
+            return self.problem
+        if not self.refused:
+            return ""
+        keys = map(declaration_key, consumer_bindings(settings))
+        return "; ".join(self.refused[key] for key in keys if key in self.refused)
+
+    # The asyncio side: one tenant of the link.
+
+    def wake_up(self) -> None:
+        super().wake_up()
+        if self._intake is not None:
+            self._intake.attention.set()
+
+    def _fetch(self) -> None:
+        if self._intake is None:
+            self._side.post(self.buffer.nothing_fetched)
+        else:
+            self._intake.fetch(self.settings.name)
+
+    async def work(self, channel: Channel, connection: Connection) -> None:
+        """Until cancelled. Raises :class:`LinkError` when the channel ends."""
+        intake = self._open_intake(channel, connection)
+        consumer = ChannelConsumer(self.settings, channel)
+        try:
+            self.became_ready()
+            async with open_tasks() as tasks:
+                tasks.start_soon(self._keep_declared, channel)
+                while True:
+                    if not self._is_permanent:
+                        await self._rest(intake, consumer)
+                    await self._serve(intake, consumer)
+        finally:
+            self._intake = None
+            self.is_attached = False
+            if intake.is_open and not connection.tap.lost.is_set():
+                # A message that returns while there is a consumer would come again at once.
+                with move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await quietly(consumer.stop())
+            intake.is_open = intake.is_open and not channel.is_closed
+            intake.close()
+            connection.tap.flush()
+
+    async def _keep_declared(self, channel: Channel) -> None:
+        while True:
+            await sleep(self._declare_again)
+            await call_to_the_end(self._declare(channel))
+
+    def _open_intake(self, channel: Channel, connection: Connection) -> Intake:
+        tap = connection.tap
+        limit = self._limit if self.settings.is_renewable else maxsize
+        intake = Intake(channel.number, tap.write, tap.soon, self.buffer, self._side, limit)
+        tap.receiver.sinks[channel.number] = intake
+        channel.closing.add_done_callback(
+            lambda closing: intake.end(reason(closing) or "the channel was closed")
+        )
+        channel.on_consumer_cancel_callbacks.add(
+            lambda _: intake.end("the broker cancelled the consumer: is the queue deleted?")
+        )
+        self._intake = intake
+        return intake
+
+    async def _rest(self, intake: Intake, consumer: ChannelConsumer) -> None:
+        """Until a request waits. Messages are with the broker, but for the parked ones."""
+        self.is_attached = False
+        intake.is_resting = True
+        if self._prefetch_at_rest:
+            intake.renewed(self._prefetch_at_rest)
+        await consumer.replace(self._prefetch_at_rest)
+        while not self.is_awaited:
+            intake.attention.clear()
+            self._side.post(intake.return_buffered)
+            if not self.is_awaited:
+                with move_on_after(self._idle_pause):
+                    await intake.attention.wait()
+            intake.check()
+        intake.is_resting = False
+
+    async def _serve(self, intake: Intake, consumer: ChannelConsumer) -> None:
+        """Consume until no request has asked for long."""
+        for prefetch in self._prefetches(intake):
+            intake.renewed(prefetch)
+            await consumer.replace(prefetch)
+            self.is_attached = True
+            if not await self._is_needed(intake):
+                return
+            await self._drain(intake, consumer)
+
+    def _prefetches(self, intake: Intake) -> Iterator[int]:
+        """The prefetch of the first consumer on a channel, then of each renewed one."""
+        yield self._prefetch
+        while True:
+            yield max(1, min(self._prefetch, self._limit // intake.largest))
+
+    async def _is_needed(self, intake: Intake) -> bool:
+        """Wait until the intake asks for attention; False when no request came for long."""
+        while True:
+            intake.check()
+            asks = self.buffer.asks
+            with move_on_after(self._idle_pause):
+                await intake.attention.wait()
+            if intake.attention.is_set():
+                intake.attention.clear()
+                intake.check()
+                if self.settings.is_renewable:
+                    return True
+            elif self.buffer.asks == asks and not self.is_awaited and not self._is_permanent:
+                return False
+
+    async def _drain(self, intake: Intake, consumer: ChannelConsumer) -> None:
+        """Wait until half of what is here is settled, without a consumer where that is allowed."""
+        if intake.held_bytes <= self._limit // 2:
+            return
+        await consumer.replace(self._prefetch_at_rest)
+        intake.renewed(self._prefetch_at_rest)
+        while intake.held_bytes > self._limit // 2:
+            intake.check()
+            await sleep(DRAIN_CHECK)

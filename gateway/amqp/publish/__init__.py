@@ -1,0 +1,1 @@
+"""``backend/amqp/producer``: from a request to a message that the broker has confirmed."""

@@ -1,0 +1,208 @@
+"""What is written to one exchange and not confirmed yet, and what waits to be written.
+
+A channel of AMQP in confirm mode is under it most of the time. All of it runs on the asyncio side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from ...telemetry.logs import get_logger
+from ..connection.link import Connection
+from ..connection.tap import Tap
+from ..wire import codec
+from ..wire.frame import CONTENT_HEAD, FRAME_OVERHEAD
+from ..wire.properties import MESSAGE_ID, split_properties
+from .publication import Outcome, Publication, Window
+
+log = get_logger("gateway.amqp")
+
+HEADER_OVERHEAD = FRAME_OVERHEAD + CONTENT_HEAD
+"""Bytes of a content header's frame beside its flags and values."""
+
+MAX_METHODS = 1000
+"""Frames of Basic.Publish that are kept, one for each routing key."""
+
+Settle: TypeAlias = Callable[[Publication, Outcome], None]
+
+
+class ConfirmChannel:
+    """Messages wait, in order, while there is no channel, the broker blocks publishers, the socket
+    is full, or too many are unconfirmed.
+
+    ``closing``: how the broker has closed the channel. ``wake_up`` is called when a message has
+    begun to wait for a channel.
+    """
+
+    def __init__(
+        self, exchange: bytes, window: Window, settle: Settle, wake_up: Callable[[], None]
+    ) -> None:
+        self.waiting: dict[Publication, None] = {}
+        self.in_flight: dict[int, Publication] = {}
+        self.tap: Tap | None = None
+        self.closing: codec.ChannelClose | None = None
+        self._exchange = exchange
+        self._window = window
+        self._settle_with = settle
+        self._wake_up = wake_up
+        self._channel = 0
+        self._frame_max = 0
+        self._tag = 0
+        self._mandatory: dict[bytes, Publication] = {}
+        self._returned: set[Publication] = set()
+        self._methods: dict[tuple[bytes, bool], bytes] = {}
+
+    def accept(self, publication: Publication) -> None:
+        """Write it now, or as soon as it can be written."""
+        if self.waiting or not self._write(publication):
+            self.waiting[publication] = None
+            if self.tap is None:
+                self._wake_up()
+
+    def put_first(self, publications: Iterable[Publication]) -> None:
+        """These are written before everything that waits, in their order."""
+        again = {each: None for each in publications if not each.is_over}
+        self.waiting = {**again, **self.waiting}
+        self._pump()
+
+    def open(self, channel: int, connection: Connection) -> None:
+        """Write on this channel from now on. It is in confirm mode."""
+        self._channel, self._frame_max = channel, connection.frame_max
+        self._tag = 0
+        self._methods.clear()
+        self.closing = None
+        self.tap = connection.tap
+        connection.tap.receiver.confirms[channel] = self
+        connection.tap.publishers.add(self._pump)
+        self._pump()
+
+    def close(self) -> dict[int, Publication]:
+        """The channel is over: what was in flight, by tag, in the order of writing."""
+        self._stop()
+        in_flight, self.in_flight = self.in_flight, {}
+        self._mandatory.clear()
+        self._returned.clear()
+        self._window.release(len(in_flight))
+        return in_flight
+
+    def _stop(self) -> None:
+        tap, self.tap = self.tap, None
+        if tap is not None:
+            tap.publishers.discard(self._pump)
+
+    # Writing.
+
+    def _pump(self) -> None:
+        """Write what waits, as far as it can be written now."""
+        written = []
+        for publication in self.waiting:
+            if self._write(publication):
+                written.append(publication)
+            elif not publication.is_mandatory or not self._can_write():
+                break
+        for publication in written:
+            del self.waiting[publication]
+
+    def _can_write(self) -> bool:
+        return self.tap is not None and self.tap.can_publish
+
+    def _write(self, publication: Publication) -> bool:
+        """Write it, or drop it when it is over; False when it has to wait."""
+        tap = self.tap
+        if tap is None or not tap.can_publish:
+            return False
+        is_mandatory = publication.is_mandatory
+        if is_mandatory and publication.message_id in self._mandatory:
+            return False  # what is returned could not be told apart
+        was_written, publication.is_written = publication.is_written, True
+        if publication.is_over:
+            return True
+        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
+            # The broker would end the connection.
+            why = f"its properties are larger than a frame ({self._frame_max} bytes)"
+            return self._fail(publication, why)
+        try:
+            frames = codec.publish_content(
+                self._channel,
+                self._methods.get((publication.routing_key, is_mandatory))
+                or self._method(publication.routing_key, is_mandatory),
+                publication.properties,
+                publication.body,
+                self._frame_max,
+            )
+        except Exception:  # of this message alone: the others on the channel go on
+            log.exception("while writing a message")
+            return self._fail(publication, "internal error")
+        if not self._window.take(self._pump):
+            publication.is_written = was_written
+            return False
+        self._tag += 1
+        self.in_flight[self._tag] = publication
+        if is_mandatory:
+            self._mandatory[publication.message_id] = publication
+        if isinstance(frames, bytes):
+            tap.write(frames)
+        else:
+            tap.write_large(frames)
+        return True
+
+    def _fail(self, publication: Publication, reason: str) -> bool:
+        """It cannot be written; what :meth:`_write` returns."""
+        publication.reason = reason
+        self._settle(publication, Outcome.REFUSED)
+        return True
+
+    def _method(self, routing_key: bytes, is_mandatory: bool) -> bytes:
+        if len(self._methods) >= MAX_METHODS:
+            self._methods.clear()
+        method = codec.publish_method(self._channel, self._exchange, routing_key, is_mandatory)
+        self._methods[routing_key, is_mandatory] = method
+        return method
+
+    # As the channel's Confirms.
+
+    def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        in_flight = self.in_flight
+        if is_multiple:
+            tags = []
+            for each in in_flight:  # in order of writing
+                if each > tag:
+                    break
+                tags.append(each)
+        else:
+            tags = [tag]
+        outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
+        settle, settled = self._settle_with, 0
+        for each in tags:
+            publication = in_flight.pop(each, None)
+            if publication is not None:
+                settled += 1
+                if publication.is_mandatory:
+                    self._settle(publication, outcome)
+                else:
+                    settle(publication, outcome)
+        self._window.release(settled)
+        if self.waiting:
+            self._pump()
+
+    def returned(self, properties: bytes, reason: str) -> None:
+        publication = self._mandatory.get(split_properties(properties).get(MESSAGE_ID, b"")[1:])
+        if publication is not None:
+            self._returned.add(publication)
+
+    def processed(self) -> None:
+        """Only a quarantine asks."""
+
+    def closed(self, closing: codec.ChannelClose) -> None:
+        """What is written from now on would end the connection."""
+        self.closing = closing
+        self._stop()
+
+    def _settle(self, publication: Publication, outcome: Outcome) -> None:
+        if publication.is_mandatory:
+            self._mandatory.pop(publication.message_id, None)
+            if publication in self._returned:
+                self._returned.discard(publication)
+                outcome = Outcome.UNROUTABLE
+        self._settle_with(publication, outcome)

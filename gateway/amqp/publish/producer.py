@@ -1,0 +1,159 @@
+"""``backend/amqp/producer``: the request as a message, answered when the broker has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from anyio import Event
+
+from ...config.structs import Backend, Endpoint, GatewaySettings
+from ...core.component import Assembly
+from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
+from ...errors import (
+    GatewayError,
+    MessageTooLarge,
+    NotConfirmed,
+    OutcomeUnknown,
+    Unpublishable,
+    Unroutable,
+    ValueMissing,
+)
+from ...telemetry.logs import get_logger
+from ..connection.urls import parse_broker_url
+from ..settings import ProducerSettings
+from .composing import Composer
+from .publication import Outcome, Publication
+from .publisher import Publisher, PublishLink, publisher_key
+
+log = get_logger("gateway.amqp")
+
+
+def build_producer(
+    settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Branch:
+    """The branch that publishes each request's body."""
+    composer = Composer(settings, backend, endpoint, assembly.service)
+    publisher = share_publisher(settings, backend.host, assembly)
+    producer = Producer(settings, publisher, composer, endpoint.timeout)
+    return Branch(producer.proxy, None, producer.later, producer.timed_out)
+
+
+class Producer:
+    """Publishes for each request, and answers when the broker has spoken."""
+
+    def __init__(
+        self, settings: ProducerSettings, publisher: Publisher, composer: Composer, timeout: float
+    ) -> None:
+        self._publisher = publisher
+        self._compose = composer.compose
+        self._timeout = timeout
+        self._exchange = settings.exchange
+        self._is_mandatory = settings.mandatory
+        self._status = settings.status
+        self._gives_receipt = settings.response == "receipt"
+        self._confirmed = Response(status=settings.status)
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        """Publish now; ``arrive`` is called when the broker has confirmed or refused it."""
+        try:
+            routing_key, message_id, properties = self._compose(request)
+        except (Unpublishable, ValueMissing) as error:
+            arrive(error)
+            return nothing_to_withdraw
+        publication = Publication(
+            self._publisher,
+            routing_key,
+            properties,
+            request.body,
+            message_id,
+            self._is_mandatory,
+            self._answer,
+            arrive,
+        )
+        request.taken.append(publication)
+        self._publisher.publish(publication)
+        return partial(self._withdraw, request, publication)
+
+    async def proxy(self, request: Request) -> Response:
+        """Publish and wait."""
+        parts: list[Part] = []
+        event = Event()
+
+        def arrive(part: Part) -> None:
+            parts.append(part)
+            event.set()
+
+        withdraw = self.later(request, arrive)
+        try:
+            await event.wait()
+        except BaseException:
+            withdraw()
+            raise
+        part = parts[0]
+        if isinstance(part, GatewayError):
+            raise part
+        return part
+
+    def timed_out(self, request: Request) -> GatewayError:
+        """What it means that :meth:`proxy` was ended by the deadline."""
+        return self._unconfirmed(
+            any(
+                hold.is_written
+                for hold in request.taken
+                if isinstance(hold, Publication) and hold.publisher is self._publisher
+            )
+        )
+
+    def _withdraw(self, request: Request, publication: Publication) -> GatewayError | None:
+        if publication.is_over:
+            return None
+        # The body was read, so it is published though the client has gone, if that can be.
+        if request.client.is_gone and self._publisher.go_on(publication, self._timeout):
+            publication.answer = self._log_outcome
+        else:
+            publication.give_back()
+        return self._unconfirmed(publication.is_written)
+
+    def _unconfirmed(self, is_written: bool) -> GatewayError:
+        if is_written:
+            return OutcomeUnknown("published, but not confirmed in time")
+        return NotConfirmed(self._publisher.why_waiting() or "too many unconfirmed messages")
+
+    def _answer(self, publication: Publication, outcome: Outcome) -> Part:
+        if outcome is Outcome.CONFIRMED:
+            if self._gives_receipt:
+                return Response(self._receipt(publication), status=self._status)
+            return self._confirmed
+        if outcome is Outcome.UNROUTABLE:
+            return Unroutable("no queue takes the message")
+        why = f"the broker refused the message{publication.reason and ': '}{publication.reason}"
+        return MessageTooLarge(why) if outcome is Outcome.TOO_LARGE else NotConfirmed(why)
+
+    def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
+        message_id = publication.message_id.decode(errors="replace")
+        what = f"exchange {self._exchange!r}: message {message_id}, whose client has gone"
+        log.info("%s: %s", what, outcome.name.lower())
+        return self._answer(publication, outcome)
+
+    def _receipt(self, publication: Publication) -> dict[str, str]:
+        return {
+            "message_id": publication.message_id.decode(errors="replace"),  # an agent's may be any
+            "exchange": self._exchange,
+            "routing_key": publication.routing_key.decode(),
+        }
+
+
+def share_publisher(
+    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
+) -> Publisher:
+    """The publisher of all who publish to that exchange of that broker."""
+    urls = tuple(parse_broker_url(host) for host in hosts)
+    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    link = assembly.resource(
+        ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),
+        lambda: PublishLink(urls, assembly.side, gateway.max_unconfirmed),
+    )
+    return link.tenant(
+        publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
+    ).share_with(settings)

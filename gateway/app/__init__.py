@@ -1,0 +1,1 @@
+"""The composition root: every component in its order, and a configuration as a running gateway."""

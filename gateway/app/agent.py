@@ -1,0 +1,165 @@
+"""Async agents: messages without a request run through a pipe of backends, and are settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any
+
+from anyio import CancelScope, current_time, sleep
+
+from ..config.structs import Agent
+from ..core.component import Job, Source
+from ..core.proxy import Branch
+from ..core.tasks import must_pass, open_tasks
+from ..errors import GatewayError
+from ..telemetry.logs import get_logger
+
+log = get_logger("gateway.agent")
+
+
+class Rate:
+    """At most ``rate`` a second on average, in bursts of as many; 0: no limit."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._capacity = max(1.0, float(int(rate)))
+        self._tokens = self._capacity
+        self._counted_at = 0.0
+
+    def reserve(self, now: float) -> float:
+        """A place for one more: the seconds until it. ``now``: seconds of any clock."""
+        if not self._rate:
+            return 0.0
+        gained = (now - self._counted_at) * self._rate
+        self._tokens = min(self._capacity, self._tokens + gained) - 1
+        self._counted_at = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class AgentRunner:
+    """The workers of one agent. A message is acknowledged when every backend has taken it.
+
+    ``stop()``: no further messages. The running ones may end within ``grace`` seconds from then;
+    leaving :meth:`opened` waits for that. What is not settled then goes back.
+    """
+
+    def __init__(self, agent: Agent, source: Source, pipe: Branch, grace: float) -> None:
+        self.name = agent.name
+        self._workers = max(1, agent.consumer.workers)
+        self._rate = Rate(agent.consumer.max_rate)
+        self._source = source
+        self._pipe = pipe.proxy
+        self._grace = grace
+        self._is_stopping = False
+        self._ends_at = inf
+        self._taking: set[CancelScope] = set()
+        self._in_flight = 0
+        self._failures = 0
+        self._last_message = ""
+        self._last_seen = ""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        async with open_tasks() as workers:
+            for _ in range(self._workers):
+                workers.start_soon(self._work)
+            try:
+                yield
+            finally:
+                self.stop()
+                with CancelScope(deadline=self._ends_at, shield=True):
+                    while self._in_flight:
+                        await sleep(0.02)
+                workers.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        self._ends_at = min(self._ends_at, current_time() + self._grace)
+        self._is_stopping = True
+        for taking in self._taking:
+            taking.cancel()
+
+    def last_seen(self) -> str:
+        """When the agent was last known to be at work (KrakenD's ping); empty: never."""
+        if self._source.is_attached:
+            self._last_seen = _now()
+        return self._last_seen
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "ready": self._source.is_attached,
+            "agent": self.name,
+            "in_flight": self._in_flight,
+            "failures": self._failures,
+            "last_message": self._last_message,
+            "problem": self._source.problem,
+        }
+
+    async def _work(self) -> None:
+        while (job := await self._take()) is not None:
+            self._in_flight += 1
+            try:
+                await self._run(job)
+            except Exception:  # of this message alone: the worker takes the next one
+                log.exception("agent %r: an unexpected error", self.name)
+                job.set_aside()
+            finally:
+                self._in_flight -= 1
+                job.give_back()
+
+    async def _take(self) -> Job | None:
+        """The next message; None: there will be none."""
+        with CancelScope() as taking:
+            self._taking.add(taking)
+            try:
+                if not self._is_stopping:
+                    if seconds := self._rate.reserve(current_time()):
+                        await sleep(seconds)
+                    return await self._source.take()
+            finally:
+                self._taking.discard(taking)
+        return None
+
+    async def _run(self, job: Job) -> None:
+        """Try until it is done, given up, or not ours any more."""
+        self._last_message = _now()
+        while not await self._try(job):
+            self._failures += 1
+            seconds = await job.failed()
+            if seconds is None or self._is_stopping:
+                return
+            with CancelScope() as pause:
+                self._taking.add(pause)
+                try:
+                    await sleep(seconds)
+                finally:
+                    self._taking.discard(pause)
+            if self._is_stopping or job.is_over:
+                return
+        job.done()
+
+    async def _try(self, job: Job) -> bool:
+        request = None
+        try:
+            request = job.request()
+            response = await self._pipe(request)
+        except GatewayError as error:
+            log.warning("agent %r: %s", self.name, error)
+            return False
+        except BaseException as error:  # of this message alone: the others go on
+            if must_pass(error):
+                raise
+            log.exception("agent %r: an unexpected error", self.name)
+            return False
+        finally:
+            if request is not None:
+                request.give_back()
+        if response.has_failures:
+            log.warning("agent %r: a backend failed", self.name)
+        return not response.has_failures
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")

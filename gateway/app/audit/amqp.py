@@ -1,0 +1,153 @@
+"""Rules about brokers and queues. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from ...config.structs import Backend, Endpoint, Service
+from .krakend import LIMITS
+from .rule import AGENT, CONSUMER, PRODUCER, Rule, backends, endpoints_with, is_http, setting
+
+AUTHENTICATION = ("auth/validator", "auth/api-keys", "auth/basic")
+
+
+def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
+    """Every broker's URL, and where it stands."""
+    for place in backends(service):
+        if not is_http(place.backend):
+            for number, host in enumerate(place.backend.host):
+                yield urlsplit(host), f"{place.path}.host[{number}]"
+    for number, agent in enumerate(service.async_agent):
+        if host := setting(agent.extra_config.get(AGENT), "host", ""):
+            yield urlsplit(host), f'$.async_agent[{number}].extra_config["{AGENT}"].host'
+
+
+def is_local(host: str | None) -> bool:
+    """Whether what is sent there stays on this machine."""
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _where(condition: Callable[[SplitResult], object]) -> Callable[[Service], Iterator[str]]:
+    return lambda service: (path for url, path in _brokers(service) if condition(url))
+
+
+def _is_guest(url: SplitResult) -> bool:
+    """``guest`` is also what RabbitMQ takes when a URL names nobody."""
+    return (url.username or "guest") == "guest" and (url.password or "guest") == "guest"
+
+
+def _without(source: str, *namespaces: str) -> Callable[[Service], Iterator[str]]:
+    """Endpoints on such a backend that have nothing of the kind, on any level."""
+
+    def places(service: Service) -> Iterator[str]:
+        for endpoint, path in endpoints_with(service, source):
+            levels: list[Service | Endpoint | Backend] = [service, endpoint, *endpoint.backend]
+            if not any(name in level.extra_config for level in levels for name in namespaces):
+                yield path
+
+    return places
+
+
+def _unauthenticated(source: str) -> Callable[[Service], Iterator[str]]:
+    """Endpoints on such a backend that ask neither for credentials nor for a client certificate.
+    Keys and users at the root guard nothing: an endpoint has to ask for them.
+    """
+
+    def places(service: Service) -> Iterator[str]:
+        if service.tls is not None and service.tls.enable_mtls and not service.tls.disabled:
+            return
+        for endpoint, path in endpoints_with(service, source):
+            if not any(name in endpoint.extra_config for name in AUTHENTICATION):
+                yield path
+
+    return places
+
+
+def _free_keys(service: Service) -> Iterator[str]:
+    for place in backends(service):
+        settings = place.backend.extra_config.get(PRODUCER)
+        key = setting(settings, "routing_key", "")
+        if key and key != "#" and not setting(settings, "static_routing_key"):
+            yield place.path
+
+
+def _at_most_once(service: Service) -> Iterator[str]:
+    for place in backends(service):
+        if setting(place.backend.extra_config.get(CONSUMER), "auto_ack"):
+            yield place.path
+    for number, agent in enumerate(service.async_agent):
+        if setting(agent.extra_config.get(AGENT), "auto_ack"):
+            yield f"$.async_agent[{number}]"
+
+
+def _unnoticed(service: Service) -> Iterator[str]:
+    for place in backends(service):
+        settings = place.backend.extra_config.get(PRODUCER)
+        if settings is not None and not setting(settings, "mandatory"):
+            yield place.path
+
+
+RULES = (
+    Rule(
+        "8.1.1",
+        "CRITICAL",
+        "Give the gateway a user of its own: guest's password is known to everybody.",
+        _where(lambda url: _is_guest(url) and not is_local(url.hostname)),
+    ),
+    Rule(
+        "8.1.2",
+        "HIGH",
+        "Speak TLS with brokers on other machines (amqps://).",
+        _where(lambda url: url.scheme == "amqp" and not is_local(url.hostname)),
+    ),
+    Rule(
+        "8.1.3",
+        "LOW",
+        "Do not get used to guest's password, not even on this machine.",
+        _where(lambda url: _is_guest(url) and is_local(url.hostname)),
+    ),
+    Rule(
+        "8.2.1",
+        "HIGH",
+        "Know who publishes: authenticate endpoints with a producer.",
+        _unauthenticated(PRODUCER),
+    ),
+    Rule(
+        "8.2.2",
+        "HIGH",
+        "Know who takes messages: authenticate endpoints with a consumer.",
+        _unauthenticated(CONSUMER),
+    ),
+    Rule(
+        "8.2.3",
+        "HIGH",
+        "Limit how much can be published (qos/ratelimit): a queue has no bound of its own.",
+        _without(PRODUCER, *LIMITS),
+    ),
+    Rule(
+        "8.2.4",
+        "LOW",
+        "Validate what is published (validation/json-schema, validation/cel).",
+        _without(PRODUCER, "validation/json-schema", "validation/cel"),
+    ),
+    Rule(
+        "8.2.5",
+        "MEDIUM",
+        "Clients choose the routing key: make it static, or see to it that every queue may get it.",
+        _free_keys,
+    ),
+    Rule("8.3.1", "MEDIUM", "auto_ack loses messages of clients that go away.", _at_most_once),
+    Rule(
+        "8.3.2",
+        "LOW",
+        "Without mandatory a message that no queue takes is lost, and answered with 200.",
+        _unnoticed,
+    ),
+)

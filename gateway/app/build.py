@@ -1,0 +1,129 @@
+"""From the configuration of an endpoint to the pipe behind it.
+
+An agent's pipe is built from the same: its backends, its timeout and its ``extra_config`` as an
+endpoint that has no route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..components.proxy import flatmapped, with_static
+from ..components.shadow import Shadows, shadowed
+from ..config.proxy import proxy_settings
+from ..config.structs import Agent, AgentPipe, Backend, Endpoint
+from ..core.component import Assembly, Source
+from ..core.failures import FailureLog, name_of
+from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
+from ..core.proxy import Branch
+from ..core.sequence import build_fills
+from ..errors import GatewayError
+
+RACE_SHARE = 0.75
+"""The part of the endpoint's timeout that concurrent calls have (lura, concurrent.go)."""
+
+
+def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """All branches of an endpoint, under its deadline, in the stages of its ``extra_config``."""
+    shadows = [each for each in endpoint.backend if proxy_settings(each).shadow]
+    backends = [each for each in endpoint.backend if not proxy_settings(each).shadow]
+    pipe = _build_answering(backends, endpoint, assembly)
+    if shadows:
+        shadow = _build_shadow(shadows, endpoint, assembly)
+        pipe = shadowed(pipe, shadow, assembly.resource("shadows", Shadows))
+    for row in assembly.catalog:
+        settings = endpoint.extra_config.get(row.namespace)
+        if settings is not None and row.endpoint_stage is not None:
+            pipe = row.endpoint_stage(settings, endpoint, assembly)(pipe)
+    return pipe
+
+
+def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """The backends whose answers count, and what ``proxy`` makes of them."""
+    settings = proxy_settings(endpoint)
+    branches = [build_branch(each, endpoint, assembly) for each in backends]
+    report = FailureLog(name_of(endpoint)).record
+    if len(branches) == 1:
+        pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
+    else:
+        numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
+        named = [
+            each._replace(name=f"backend[{number}]")
+            for each, number in zip(branches, numbers, strict=True)
+        ]
+        pipe = _build_merge(named, backends, endpoint, assembly, report)
+    static = settings.static
+    if static is not None and static.data is not None:
+        is_passed_on = endpoint.output_encoding == "no-op"
+        pipe = with_static(pipe, static, static.data, report, is_passed_on=is_passed_on)
+    return pipe
+
+
+def _build_merge(
+    branches: Sequence[Branch],
+    backends: Sequence[Backend],
+    endpoint: Endpoint,
+    assembly: Assembly,
+    report: Report,
+) -> Branch:
+    settings = proxy_settings(endpoint)
+    timeout, signal = endpoint.timeout * MERGE_SHARE, assembly.side.signal
+    if settings.sequential:
+        fills = build_fills(backends, settings.sequential_propagated_params)
+        pipe = sequential(branches, fills, timeout, signal, report)
+    else:
+        pipe = parallel(branches, timeout, signal, report)
+    return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
+
+
+def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """All shadows as one branch; the most patient ``shadow_timeout`` holds for all of them."""
+    times = [proxy_settings(each).shadow_timeout for each in shadows]
+    timeout = max(endpoint.timeout if each is None else each for each in times)
+    branches = [build_branch(each, endpoint, assembly) for each in shadows]
+    return parallel(branches, timeout, assembly.side.signal)
+
+
+def build_agent_endpoint(agent: Agent) -> AgentPipe:
+    """What an agent and an endpoint have in common. Its backends may see all of a message."""
+    return AgentPipe(
+        endpoint=f"/{agent.name}",
+        backend=agent.backend,
+        timeout=agent.consumer.timeout,
+        input_headers=("*",),
+        extra_config=agent.extra_config,
+    )
+
+
+def build_source(agent: Agent, assembly: Assembly) -> Source:
+    """Where an agent's messages come from."""
+    for row in assembly.catalog:
+        settings = agent.extra_config.get(row.namespace)
+        if settings is not None and row.agent is not None:
+            return row.agent(settings, agent, assembly)
+    raise GatewayError(f"agent {agent.name}: no source of this kind is implemented")
+
+
+def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """One backend, in the stages of its ``extra_config``."""
+    branch = _build_source(backend, endpoint, assembly)
+    may_repeat = branch.may_repeat
+    for row in assembly.catalog:
+        settings = backend.extra_config.get(row.namespace)
+        if settings is not None and row.backend_stage is not None:
+            branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
+    if endpoint.concurrent_calls > 1 and may_repeat:
+        timeout = endpoint.timeout * RACE_SHARE
+        branch = race(branch, endpoint.concurrent_calls, timeout, assembly.side.signal)
+    return branch
+
+
+def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
+    """What answers: the namespace that says so, or the default."""
+    sources = [row for row in assembly.catalog if row.backend is not None]
+    sources.sort(key=lambda row: row.is_default)
+    for row in sources:
+        settings = backend.extra_config.get(row.namespace)
+        if row.backend is not None and (row.is_default or settings is not None):
+            return row.backend(settings or row.settings(), backend, endpoint, assembly)
+    raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")

@@ -1,0 +1,116 @@
+"""Traps of ``backend/amqp/consumer``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...amqp.settings import DEFAULT_PREFETCH, ConsumerSettings
+from ...config.findings import Finding
+from ...config.structs import Endpoint
+
+SMALL_PREFETCH = 100
+
+Rule = Callable[[ConsumerSettings], str | None]
+
+
+def _prefetch_size(settings: ConsumerSettings) -> str | None:
+    if settings.prefetch_size:
+        return "prefetch_size is ignored: RabbitMQ closes the connection of who sends it (540)"
+    return None
+
+
+def _no_prefetch(settings: ConsumerSettings) -> str | None:
+    if settings.prefetch_count <= 0:
+        return f"no prefetch_count: {DEFAULT_PREFETCH} is used (KrakenD: the whole queue)"
+    return None
+
+
+def _small_prefetch(settings: ConsumerSettings) -> str | None:
+    if 0 < settings.prefetch_count < SMALL_PREFETCH:
+        return (
+            f"prefetch_count {settings.prefetch_count} is small: under load RabbitMQ pauses for "
+            "tens of milliseconds, and a buffer of 500 hides that"
+        )
+    return None
+
+
+def _auto_ack(settings: ConsumerSettings) -> str | None:
+    if settings.auto_ack:
+        return "auto_ack: at most once; a client that goes away takes its message with it"
+    return None
+
+
+def _exclusive(settings: ConsumerSettings) -> str | None:
+    if settings.exclusive:
+        return (
+            "exclusive: the queue dies with its connection, and what is in it; of several workers "
+            "only the first consumes it"
+        )
+    return None
+
+
+def _delete(settings: ConsumerSettings) -> str | None:
+    if settings.delete and not settings.exclusive:
+        return "delete: the queue dies with its last consumer, and what is in it"
+    return None
+
+
+def _not_durable(settings: ConsumerSettings) -> str | None:
+    if not settings.durable and not settings.exclusive and settings.declare == "create":
+        return "not durable: the queue is gone after a restart of the broker"
+    return None
+
+
+def _expires(settings: ConsumerSettings) -> str | None:
+    if "x-expires" in settings.arguments:
+        return "x-expires: the queue dies when it has no consumer for so long, and what is in it"
+    return None
+
+
+def _delivery_limit(settings: ConsumerSettings) -> str | None:
+    limit = settings.arguments.get("x-delivery-limit", 20)
+    if settings.arguments.get("x-queue-type") == "quorum" and limit != -1:
+        return (
+            "quorum queue: RabbitMQ 4.0 to 4.2 counts each return of a message to its queue, and "
+            f"drops or dead-letters it after {limit} (x-delivery-limit; 20 unless set, -1: never)"
+        )
+    return None
+
+
+def _drop_head(settings: ConsumerSettings) -> str | None:
+    arguments = settings.arguments
+    if arguments.get("x-overflow", "drop-head") != "drop-head":
+        return None
+    for name in ("x-max-length", "x-max-length-bytes"):
+        if name in arguments:
+            return (
+                f"{name} with the overflow drop-head: a message that returns to a full queue may "
+                "be dropped"
+            )
+    return None
+
+
+CONSUMER_RULES: tuple[Rule, ...] = (
+    _prefetch_size,
+    _auto_ack,
+    _exclusive,
+    _delete,
+    _not_durable,
+    _expires,
+    _delivery_limit,
+    _drop_head,
+)
+HINTS: tuple[Rule, ...] = (_no_prefetch, _small_prefetch)
+
+
+def check_consumer(settings: ConsumerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:
+    """Remarks on one consumer; ``where``: the path of its namespace."""
+    for rule in CONSUMER_RULES:
+        if text := rule(settings):
+            yield Finding(where, "warning", text)
+    for rule in HINTS:
+        if text := rule(settings):
+            yield Finding(where, "hint", text)
+    if endpoint.concurrent_calls > 1:
+        text = "concurrent_calls counts as 1: more would take messages for nothing"
+        yield Finding(where, "warning", text)

@@ -1,0 +1,89 @@
+"""Traps of ``tls`` and ``client_tls``: whom they trust, and what they have no effect on. Pure, but
+that it reads the certificates that they name.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator
+
+from ...config.files import exposed
+from ...config.findings import Finding
+from ...config.structs import ClientTls, GatewaySettings, Service, Tls
+from ...tls.openssl import remarks
+from ...tls.policy import load_files
+
+
+def check_tls(service: Service) -> Iterator[Finding]:
+    """Remarks on both sides, and on HTTP/2 and HTTP/3."""
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    found = [("$", text) for text in _on_root(service, gateway)]
+    if service.tls is not None:
+        found += [("$.tls", text) for text in (*_on_tls(service.tls), *_protocol(service.tls))]
+    if service.client_tls is not None:
+        client = service.client_tls
+        found += [("$.client_tls", text) for text in (*_on_client_tls(client), *_protocol(client))]
+    for path, (key, text) in found:
+        yield Finding(f"{path}.{key}", "warning", text)
+
+
+def _exposed_keys(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """``pairs``: keys of the configuration, and the files of private keys that they name."""
+    return ((key, text) for key, file in pairs if file and (text := exposed(file)))
+
+
+def _protocol(settings: Tls | ClientTls) -> Iterator[tuple[str, str]]:
+    return remarks(
+        settings.min_version,
+        settings.max_version,
+        settings.cipher_suites,
+        settings.curve_preferences,
+    )
+
+
+def _on_root(service: Service, gateway: GatewaySettings) -> Iterator[tuple[str, str]]:
+    if service.use_h2c:
+        yield "use_h2c", "hypercorn serves then, which costs more for each request"
+    if service.allow_insecure_connections:
+        yield "allow_insecure_connections", "backends need not be who they say they are"
+    if gateway.http3 and service.tls is not None and service.tls.curve_preferences:
+        yield "extra_config.gateway.http3", "tls.curve_preferences do not hold for HTTP/3"
+    if gateway.management_tls and (service.tls is None or gateway.management_port is None):
+        yield "extra_config.gateway.management_tls", "without tls and management_port no effect"
+
+
+def _on_tls(settings: Tls) -> Iterator[tuple[str, str]]:
+    files = [
+        (f"keys[{place}].private_key", pair.private_key) for place, pair in enumerate(settings.keys)
+    ]
+    yield from _exposed_keys([*files, ("private_key", settings.private_key)])
+    if settings.disabled:
+        yield "disabled", "plain HTTP is spoken"
+    if settings.prefer_server_cipher_suites:
+        yield "prefer_server_cipher_suites", "no effect, as in KrakenD"
+    if not settings.enable_mtls:
+        for key in ("ca_certs", "disable_system_ca_pool"):
+            if getattr(settings, key):
+                yield key, "without enable_mtls no effect"
+        return
+    anchors = ClientTls(ca_certs=settings.ca_certs)
+    for key, problem in load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), anchors):
+        yield key, f"{problem}: left out"
+    if not settings.disable_system_ca_pool:
+        text = "without it every authority of this system may sign a client's certificate"
+        yield "disable_system_ca_pool", text
+    elif not settings.ca_certs:
+        yield "ca_certs", "without it only roots among the service's own certificates count"
+
+
+def _on_client_tls(settings: ClientTls) -> Iterator[tuple[str, str]]:
+    yield from _exposed_keys(
+        (f"client_certs[{place}].private_key", pair.private_key)
+        for place, pair in enumerate(settings.client_certs)
+    )
+    if settings.allow_insecure_connections:
+        yield "allow_insecure_connections", "backends need not be who they say they are"
+    for key, problem in load_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings):
+        yield key, f"{problem}: left out"
+    if len(settings.client_certs) > 1:
+        yield "client_certs", "of several with keys of one kind the last is shown"

@@ -1,0 +1,210 @@
+"""A configuration becomes a running gateway: pipes are built, shared resources opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from ..config.findings import ConfigError, Finding, Findings, key_path, lines
+from ..config.load import Loaded
+from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
+from ..core.about import VERSION
+from ..core.asgi import ASGIApp
+from ..core.bridge import open_asyncio_side
+from ..core.component import Assembly, Catalog
+from ..core.forwarding import build_connection_guard
+from ..core.tasks import open_together
+from ..errors import GatewayError
+from ..router.app import build_app, build_management_app
+from ..router.endpoint import Route
+from ..router.large_output import with_large_output
+from ..telemetry.logs import get_logger
+from .agent import AgentRunner
+from .build import build_agent_endpoint, build_pipe, build_source
+from .catalog import CATALOG
+from .check import examine
+
+log = get_logger("gateway.config")
+
+Part = TypeVar("Part", Agent, Endpoint)
+Built = TypeVar("Built")
+
+
+class Gateway:
+    """An open gateway. ``asgi``: the application, for any ASGI server on this event loop.
+
+    ``management``: another one, with health and readiness, for ``management_port`` when the
+    configuration has one.
+    """
+
+    def __init__(self, service: Service, assembly: Assembly) -> None:
+        self.service = service
+        self._assembly = assembly
+        self._is_stopping = False
+        self.agents = _build_agents(service, assembly)
+        app = build_app(
+            service,
+            _build_each(
+                "endpoints", service.endpoints, lambda _, each: _build_route(each, assembly)
+            ),
+            readiness=self.readiness,
+            agents=self._last_seen,
+            version=VERSION,
+            layers=[
+                row.handler_layer(service.extra_config[row.namespace], service, assembly)
+                for row in assembly.catalog
+                if row.handler_layer is not None and row.namespace in service.extra_config
+            ],
+        )
+        for row in assembly.catalog:
+            if row.layer is not None and row.namespace in service.extra_config:
+                with _building(row.namespace):
+                    app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
+        self.asgi: ASGIApp = app
+        self.management = build_management_app(
+            service,
+            readiness=self.readiness,
+            agents=self._last_seen,
+            apps=_build_management(service, assembly),
+        )
+
+    def _last_seen(self) -> dict[str, Any]:
+        return {agent.name: agent.last_seen() for agent in self.agents}
+
+    def readiness(self) -> dict[str, Any]:
+        """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""
+        resources = [resource.readiness() for resource in self._assembly.resources.values()]
+        is_ready = not self._is_stopping and all(resource["ready"] for resource in resources)
+        return {"ready": is_ready, "stopping": self._is_stopping, "resources": resources}
+
+    def stopping(self) -> None:
+        """Say "not ready" from now on, and take no message without a request; requests are still
+        answered."""
+        self._is_stopping = True
+        for agent in self.agents:
+            agent.stop()
+
+
+@asynccontextmanager
+async def open_gateway(
+    config: Loaded | str | os.PathLike[str] | bytes | Mapping[str, Any],
+    *,
+    catalog: Catalog = CATALOG,
+    worker: int = 0,
+    workers: int = 1,
+    shared_memory: int | None = None,
+) -> AsyncGenerator[Gateway]:
+    """Open a gateway in any AnyIO program, on asyncio or Trio.
+
+    ``config``: a file's path, its content, the decoded document, or what :func:`load` returned.
+    Does not wait for brokers. Logs warnings of a configuration that it loads itself. Raises
+    :class:`ConfigError` with every problem of the file.
+    """
+    if isinstance(config, Loaded):
+        loaded = config
+    else:
+        loaded = examine(config, catalog)
+        log_warnings(loaded)
+    async with AsyncExitStack() as stack:
+        side = await stack.enter_async_context(open_asyncio_side())
+        assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
+        gateway = _build(loaded, assembly)
+        await stack.enter_async_context(assembly.helpers.opened())
+        agents = gateway.agents
+        shared = [each for each in assembly.resources.values() if each not in agents]
+        for resources in (shared, agents):  # messages of agents are settled over links
+            opened = (resource.opened() for resource in resources)
+            await stack.enter_async_context(open_together(opened))
+        try:
+            yield gateway
+        finally:
+            gateway.stopping()  # all agents at once: they share the grace period
+
+
+async def try_build(loaded: Loaded, catalog: Catalog = CATALOG) -> None:
+    """Build what :func:`open_gateway` builds, and open nothing. Raises what it would raise."""
+    async with open_asyncio_side() as side:
+        _build(loaded, Assembly(loaded.service, catalog, side))
+
+
+def log_warnings(loaded: Loaded) -> None:
+    """One line each; equal ones are one line."""
+    for line in lines(loaded.all_findings, ("warning",)):
+        log.warning("%s", line.removeprefix("warning: "))
+
+
+def _build(loaded: Loaded, assembly: Assembly) -> Gateway:
+    try:
+        return Gateway(loaded.service, assembly)
+    except ConfigError as error:
+        raise ConfigError(loaded.places.of_service(error.findings)) from error
+
+
+def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
+    """The agents; all of them run in the first worker."""
+    if assembly.worker:
+        return []
+    grace = service.max_shutdown_wait_time or DEFAULT_GRACE
+
+    def build(number: int, agent: Agent) -> AgentRunner:
+        source = build_source(agent, assembly)
+        pipe = build_pipe(build_agent_endpoint(agent), assembly)
+        return assembly.resource(
+            ("agent", number), partial(AgentRunner, agent, source, pipe, grace)
+        )
+
+    return _build_each("async_agent", service.async_agent, build)
+
+
+def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp]:
+    return {
+        path: app
+        for row in assembly.catalog
+        if row.management is not None and row.namespace in service.extra_config
+        for path, app in row.management(
+            service.extra_config[row.namespace], service, assembly
+        ).items()
+    }
+
+
+def _build_each(
+    key: str, parts: Sequence[Part], build: Callable[[int, Part], Built]
+) -> list[Built]:
+    """What ``build`` makes of each endpoint or agent and its number. Raises :class:`ConfigError`
+    with every one that cannot be built.
+    """
+    built = []
+    problems = Findings()
+    for number, part in enumerate(parts):
+        try:
+            built.append(build(number, part))
+        except GatewayError as error:
+            problems.error(f"$.{key}[{number}]", str(error))
+    if problems.has_errors:
+        raise ConfigError(problems)
+    return built
+
+
+@contextmanager
+def _building(namespace: str) -> Iterator[None]:
+    """An error of the block is one of that namespace of the root."""
+    try:
+        yield
+    except GatewayError as error:
+        where = key_path("$.extra_config", namespace)
+        raise ConfigError([Finding(where, "error", str(error))]) from error
+
+
+def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
+    guards = [build_connection_guard(endpoint, assembly.service)]
+    guards += [
+        row.guard(settings, endpoint, assembly)
+        for row in assembly.catalog
+        if row.guard is not None
+        and (settings := endpoint.extra_config.get(row.namespace)) is not None
+    ]
+    pipe = with_large_output(build_pipe(endpoint, assembly), endpoint, assembly.helpers)
+    return Route(endpoint.method, endpoint, pipe, [each for each in guards if each is not None])

@@ -1,0 +1,59 @@
+"""What an answer holds, as one value that a schema, an expression or a template can look into."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from ..core.proxy import Response
+from ..encoding import decode_json, decode_value, encode_json, to_value
+
+
+def value_of(response: Response) -> Any:
+    """The document; for ``no-op`` the JSON in the body. Numbers are numbers.
+
+    Raises :class:`gateway.encoding.DecodeError`.
+    """
+    if response.body is not None:
+        return decode_value(response.body)
+    return to_value(response.data or {})
+
+
+Portable: TypeAlias = tuple[bytes | None, bytes | None, list[tuple[bytes, bytes]], int, bool, bool]
+
+
+def to_helper(response: Response) -> Portable:
+    """What a helper process needs of an answer."""
+    data = None if response.data is None else encode_json(response.data)
+    headers = list(response.headers)
+    return (
+        data,
+        response.body,
+        headers,
+        response.status,
+        response.is_complete,
+        response.has_failures,
+    )
+
+
+def in_helper(portable: Portable) -> Response:
+    """The answer, in a helper process."""
+    data, body, headers, status, is_complete, has_failures = portable
+    document = None if data is None else decode_json(data)
+    return Response(document, is_complete, (), body, headers, status, has_failures)
+
+
+def with_value(response: Response, value: Any) -> Response:
+    """The answer with another value: a list is the document's ``collection``, anything that is no
+    object its ``content``. For ``no-op`` the value is the body."""
+    if response.body is not None:
+        return with_body(response, encode_json(value))
+    if not isinstance(value, dict):
+        value = {"collection" if isinstance(value, list) else "content": value}
+    return response.with_data(value, response.is_complete)
+
+
+def with_body(response: Response, body: bytes) -> Response:
+    """An answer that is passed on as it came, but for its body."""
+    changed = response.with_data(response.data, response.is_complete)
+    changed.body = body
+    return changed

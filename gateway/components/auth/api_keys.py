@@ -1,0 +1,143 @@
+"""``auth/api-keys``: clients show a key, and keys have roles. A name of KrakenD's Enterprise
+edition.
+
+A guard: 401 without a key that there is, or with one whose roles are not those of the endpoint; 429
+beyond the endpoint's ``client_max_rate``, which each key has for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from ...config.structs import Endpoint
+from ...core.component import Assembly
+from ...core.forwarding import query_pairs
+from ...core.proxy import Guard, Request
+from ...errors import Refused
+from ..ratelimit.bucket import rate_of
+from ..ratelimit.build import open_store
+from ..ratelimit.limits import TOO_MANY_REQUESTS, fingerprint
+from .credentials import BEARER
+from .settings import ApiKeysSettings
+
+NAMESPACE = "auth/api-keys"
+
+LONGEST = 1024
+"""Bytes of a key."""
+ANY = b"ANY"
+"""The role that is told where an endpoint wants none in particular."""
+
+
+def _fnv128(data: bytes) -> bytes:
+    """FNV-1, 128 bits (Go, hash/fnv, New128)."""
+    value = 0x6C62272E07BB014262B821756295C58D
+    for byte in data:
+        value = (value * 0x1000000000000000000013B) % 2**128 ^ byte
+    return b"%032x" % value
+
+
+HASHES: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "fnv128": _fnv128,
+    "sha256": lambda data: hashlib.sha256(data).hexdigest().encode(),
+    "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).hexdigest().encode(),
+}
+"""What is kept of a key: itself, or hexadecimal digits."""
+
+STRATEGIES = ("header", "query_string")
+
+FindKey = Callable[[Request], bytes | None]
+
+
+class ApiKeys:
+    """The keys of the service. They are looked up by a digest: no comparison tells of a key."""
+
+    def __init__(self, settings: ApiKeysSettings) -> None:
+        is_plain = settings.hash == "plain"
+        self._hash = HASHES[settings.hash]
+        self._salt = b"" if is_plain else settings.salt.encode()
+        self._roles = {
+            _digest((each.key if is_plain else each.key.lower()).encode()): each.roles
+            for each in settings.keys
+        }
+
+    def find(self, key: bytes) -> tuple[bytes, Sequence[str]] | None:
+        """The digest and the roles of a key as a client sends it; None: there is no such key."""
+        if len(key) > LONGEST:
+            return None
+        digest = _digest(self._hash(self._salt + key))
+        roles = self._roles.get(digest)
+        return None if roles is None else (digest, roles)
+
+
+def _digest(kept: bytes) -> bytes:
+    return hashlib.sha256(kept).digest()
+
+
+def build_api_keys(settings: ApiKeysSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
+    """The guard of one endpoint."""
+    root: ApiKeysSettings = assembly.service.extra_config.get(NAMESPACE) or ApiKeysSettings()
+    keys = ApiKeys(root)
+    find_key = build_find_key(
+        settings.strategy or root.strategy, settings.identifier or root.identifier
+    )
+    wanted = frozenset(settings.roles)
+    told = root.propagate_role.lower().encode()
+    spend = build_spend(settings, endpoint, assembly)
+
+    def guard(request: Request) -> None:
+        key = find_key(request)
+        found = None if key is None else keys.find(key)
+        if found is None:
+            raise Refused(401, "no key that is known")
+        digest, roles = found
+        fitting = [role for role in roles if role in wanted]
+        if wanted and not fitting:
+            raise Refused(401, "none of the roles")
+        if spend is not None:
+            spend(digest)
+        if told:
+            others = [header for header in request.headers if header[0] != told]
+            role = fitting[0].encode() if fitting else ANY
+            request.headers = [*others, (told, role)]
+
+    return guard
+
+
+def build_spend(
+    settings: ApiKeysSettings, endpoint: Endpoint, assembly: Assembly
+) -> Callable[[bytes], None] | None:
+    """What takes from the bucket of a key, by its digest; None: the endpoint has no limit."""
+    rate = rate_of(settings.client_max_rate, 0)
+    if rate is None:
+        return None
+    store, place = open_store(assembly), f"{NAMESPACE} {endpoint.method} {endpoint.endpoint}"
+
+    def spend(digest: bytes) -> None:
+        if not store.take(fingerprint(f"{place}\n{digest.hex()}"), rate):
+            raise Refused(TOO_MANY_REQUESTS, "the limit of the key")
+
+    return spend
+
+
+def build_find_key(strategy: str, identifier: str) -> FindKey:
+    """Where clients send their key; ``strategy`` "": in a header."""
+    if strategy == "query_string":
+        query_name = identifier.encode() or b"key"
+
+        def from_query(request: Request) -> bytes | None:
+            pairs = query_pairs(request.query_string)
+            return next((value for name, value in pairs if name == query_name), None)
+
+        return from_query
+
+    header_name = identifier.lower().encode() or b"authorization"
+
+    def from_header(request: Request) -> bytes | None:
+        value = request.header(header_name)
+        if value and value[:7].lower() == BEARER:
+            return value[7:]
+        return value
+
+    return from_header

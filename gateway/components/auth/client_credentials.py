@@ -1,0 +1,217 @@
+"""``auth/client-credentials``: requests to a backend carry a token that the gateway gets for itself
+(OAuth 2.0, RFC 6749, 4.4).
+
+As Go's oauth2 does it: the client's name and secret are sent as a login, and where the server does
+not take that, in the body; a token is used again until ten seconds before its end.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qsl, quote_plus, urlencode
+
+import msgspec
+
+from ...config.structs import Backend, Endpoint
+from ...core.about import USER_AGENT
+from ...core.component import Assembly
+from ...errors import BackendFailure, GatewayError
+from ...http.answers import find
+from ...http.backend import share_client
+from ...http.connection import Answer
+from ...http.heads import Outgoing
+from ...http.targets import parse_url
+from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
+from .fetch import own_transport
+from .settings import ClientCredentialsSettings
+
+NAMESPACE = "auth/client-credentials"
+
+EARLIER = 10.0
+"""Seconds before its end from which a token is not used (golang.org/x/oauth2, expiryDelta)."""
+LONGEST = 10 * 365 * 86400.0
+FIXED = frozenset({"scope", "client_id", "client_secret"})
+"""What further parameters cannot say."""
+SCHEMES = {"": b"Bearer", "bearer": b"Bearer", "mac": b"MAC", "basic": b"Basic"}
+
+
+def build_client_credentials(
+    settings: ClientCredentialsSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> TransportStage:
+    """What gives the requests of one backend their token; the same settings share it."""
+    if settings.is_disabled:
+        return lambda transport: transport
+    client = own_transport(share_client(assembly))
+    key = (NAMESPACE, msgspec.json.encode(settings, order="deterministic"))
+    tokens = assembly.resource(key, lambda: Tokens(settings, client))
+
+    def stage(inner: Transport) -> Transport:
+        def send(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+            if token := tokens.token():
+                return inner(authorised(outgoing, token), arrive)
+            return Waiting(tokens, inner, outgoing, arrive).begin()
+
+        return send
+
+    return stage
+
+
+def authorised(outgoing: Outgoing, token: bytes) -> Outgoing:
+    """The request with the gateway's token, whatever the client sent."""
+    headers = [header for header in outgoing.headers if header[0] != b"authorization"]
+    return outgoing._replace(headers=[*headers, (b"authorization", token)])
+
+
+class Waiting:
+    """A request that waits for the token."""
+
+    __slots__ = ("_arrive", "_inner", "_outgoing", "_tokens", "_withdraw")
+
+    def __init__(
+        self, tokens: Tokens, inner: Transport, outgoing: Outgoing, arrive: Arrive
+    ) -> None:
+        self._tokens = tokens
+        self._inner = inner
+        self._outgoing = outgoing
+        self._arrive = arrive
+        self._withdraw: Withdraw | None = None
+
+    def begin(self) -> Withdraw:
+        self._tokens.wait(self)
+        return self.withdraw
+
+    def withdraw(self) -> None:
+        if self._withdraw is None:
+            self._tokens.forget(self)
+        else:
+            self._withdraw()
+
+    def go_on(self, token: bytes | GatewayError) -> None:
+        """The token is here, or why there is none. Never raises."""
+        if isinstance(token, GatewayError):
+            self._arrive(token)
+            return
+        try:
+            self._withdraw = self._inner(authorised(self._outgoing, token), self._arrive)
+        except GatewayError as error:
+            self._arrive(error)
+
+
+class Tokens:
+    """The token of one client, and who waits for it. It is asked for while somebody waits."""
+
+    def __init__(self, settings: ClientCredentialsSettings, client: Transport) -> None:
+        self._settings = settings
+        self._client = client
+        self._is_in_body: bool | None = None
+        """How the server takes credentials; None: not known yet."""
+        self._token = b""
+        self._until = 0.0
+        self._waiting: dict[Waiting, None] = {}
+        self._withdraw: Withdraw | None = None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Nothing is asked for before a request needs it."""
+        yield
+
+    def readiness(self) -> dict[str, Any]:
+        return {"kind": "token", "client": self._settings.client_id, "ready": True}
+
+    def token(self) -> bytes:
+        """The value of ``Authorization``; empty when it has to be asked for."""
+        return self._token if monotonic() < self._until else b""
+
+    def wait(self, waiting: Waiting) -> None:
+        is_first = not self._waiting
+        self._waiting[waiting] = None
+        if is_first:
+            self._ask(is_in_body=bool(self._is_in_body))
+
+    def forget(self, waiting: Waiting) -> None:
+        """It does not wait any more; when nobody does, the server is not waited for either."""
+        if waiting in self._waiting:
+            del self._waiting[waiting]
+            if not self._waiting and self._withdraw is not None:
+                self._withdraw()
+
+    def _ask(self, *, is_in_body: bool) -> None:
+        def arrive(result: Result) -> None:
+            self._arrived(result, is_in_body)
+
+        self._withdraw = None
+        try:
+            self._withdraw = self._client(token_request(self._settings, is_in_body), arrive)
+        except GatewayError as error:
+            self._tell(error)
+
+    def _arrived(self, result: Result, is_in_body: bool) -> None:
+        try:
+            token, seconds = read_token(result)
+        except GatewayError as error:
+            if self._is_in_body is None and not is_in_body:
+                self._ask(is_in_body=True)
+            else:
+                self._tell(error)
+            return
+        self._is_in_body = is_in_body
+        self._token = token
+        self._until = monotonic() + seconds - EARLIER
+        self._tell(token)
+
+    def _tell(self, token: bytes | GatewayError) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting:
+            each.go_on(token)
+
+
+def token_request(settings: ClientCredentialsSettings, is_in_body: bool) -> Outgoing:
+    """What asks for a token."""
+    host, target = parse_url(settings.token_url)
+    form: dict[str, Any] = {"grant_type": "client_credentials"}
+    if scopes := [scope.strip() for scope in settings.scopes.split(",") if scope.strip()]:
+        form["scope"] = " ".join(scopes)
+    form.update(settings.endpoint_params)
+    headers = [
+        (b"content-type", b"application/x-www-form-urlencoded"),
+        (b"user-agent", USER_AGENT),
+    ]
+    if is_in_body:
+        form["client_id"], form["client_secret"] = settings.client_id, settings.client_secret
+    else:
+        login = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
+        headers.append((b"authorization", b"Basic " + b64encode(login.encode())))
+    return Outgoing("POST", host, target, headers, urlencode(form, doseq=True).encode())
+
+
+def read_token(result: Result) -> tuple[bytes, float]:
+    """The value of ``Authorization``, and for how many seconds. Raises GatewayError."""
+    if isinstance(result, GatewayError):
+        raise result
+    if not 200 <= result.status < 300:
+        raise BackendFailure(f"cannot get a token: status {result.status}")
+    document = _read(result)
+    token = document.get("access_token")
+    kind = document.get("token_type") or ""
+    if not isinstance(token, str) or not token or not isinstance(kind, str):
+        raise BackendFailure("cannot get a token: the answer has none")
+    try:
+        seconds = float(document.get("expires_in") or LONGEST)
+        scheme = SCHEMES.get(kind.lower()) or kind.encode()
+        return scheme + b" " + token.encode(), seconds
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BackendFailure("cannot get a token: the answer is malformed") from error
+
+
+def _read(answer: Answer) -> dict[str, Any]:
+    kind = find(answer.headers, b"content-type").partition(b";")[0].strip()
+    if kind in (b"application/x-www-form-urlencoded", b"text/plain"):
+        return dict(parse_qsl(answer.body.decode("latin-1")))
+    try:
+        return msgspec.json.decode(answer.body, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise BackendFailure("cannot get a token: the answer is not JSON") from error

@@ -1,0 +1,177 @@
+"""Keys over HTTP: with the gateway's own client, and the TLS that a key source asks for."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Container, Hashable, Sequence
+from functools import cache, partial
+from hashlib import sha256
+
+from ...core.about import USER_AGENT
+from ...core.component import Assembly
+from ...errors import BackendFailure
+from ...http.client import Arrive, HttpClient
+from ...http.heads import Outgoing
+from ...http.pool import PoolSettings
+from ...http.targets import Origin, parse_url
+from ...http.transport import Redirecting, Transport, exchange
+from .key_source import SHORTEST_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
+from .settings import KeySettings
+
+MAX_BYTES = 1024 * 1024
+"""Of what is fetched."""
+DIAL_TIME = 5.0
+
+CIPHERS = {
+    49191: "ECDHE-RSA-AES128-SHA256",
+    49187: "ECDHE-ECDSA-AES128-SHA256",
+    49171: "ECDHE-RSA-AES128-SHA",
+    49161: "ECDHE-ECDSA-AES128-SHA",
+    49172: "ECDHE-RSA-AES256-SHA",
+    49162: "ECDHE-ECDSA-AES256-SHA",
+    49195: "ECDHE-ECDSA-AES128-GCM-SHA256",
+    49199: "ECDHE-RSA-AES128-GCM-SHA256",
+    49196: "ECDHE-ECDSA-AES256-GCM-SHA384",
+    49200: "ECDHE-RSA-AES256-GCM-SHA384",
+    52392: "ECDHE-RSA-CHACHA20-POLY1305",
+    52393: "ECDHE-ECDSA-CHACHA20-POLY1305",
+    156: "AES128-GCM-SHA256",
+    157: "AES256-GCM-SHA384",
+    47: "AES128-SHA",
+    53: "AES256-SHA",
+    60: "AES128-SHA256",
+}
+"""IANA's numbers of the cipher suites that Go has for TLS 1.2, as OpenSSL calls them."""
+TLS13 = range(4865, 4868)
+"""Cannot be chosen, in Go and here: all of them are on."""
+
+
+def share_source(
+    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = SHORTEST_PAUSE
+) -> KeySource:
+    """One source for all that want the same keys; the most eager of them counts. Times in seconds.
+
+    Raises OSError and ValueError for a file or a URL that cannot be used.
+    """
+    if settings.jwk_local_path:
+        return FileKeys(settings.jwk_local_path)
+    fetch = build_fetch(settings, assembly)
+    name = settings.jwk_url.partition("?")[0].rpartition("@")[2]
+    source = assembly.resource(
+        ("keys", settings.jwk_url, *_tls_of(settings)),
+        lambda: RemoteKeys(name, fetch, duration, cooldown),
+    )
+    source.duration = min(source.duration, duration)
+    source.cooldown = min(source.cooldown, cooldown)
+    return source
+
+
+def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
+    """What fetches ``jwk_url``. Raises ValueError for what is no URL."""
+    host, target = parse_url(settings.jwk_url)
+    headers = [(b"accept", b"application/json"), (b"user-agent", USER_AGENT)]
+    if host.login:
+        headers.append((b"authorization", host.login))
+    outgoing = Outgoing("GET", host, target, headers, b"")
+    transport = own_transport(_share_key_client(settings, assembly))
+
+    async def fetch() -> bytes:
+        answer = await exchange(transport, outgoing)
+        if answer.status != 200 or not answer.is_whole:
+            raise BackendFailure(f"status {answer.status}, or less than announced")
+        return answer.body
+
+    return fetch
+
+
+def own_transport(client: HttpClient) -> Transport:
+    """For what the gateway asks on its own account."""
+    return Redirecting(
+        client,
+        accepts_gzip=True,
+        unpacks_all=True,
+        resends_body=False,
+        max_bytes=MAX_BYTES,
+        closes=False,
+    )
+
+
+def _share_key_client(settings: KeySettings, assembly: Assembly) -> HttpClient:
+    """One client for all sources that want the same TLS."""
+    kind = HttpClient if settings.disable_jwk_security else SecureClient
+    pool = PoolSettings(
+        dial_time=DIAL_TIME,
+        idle_time=90.0,
+        max_body_bytes=MAX_BYTES,
+        tls=cache(partial(build_context, settings)),
+    )
+    return assembly.resource(("key client", *_tls_of(settings)), lambda: kind(assembly.side, pool))
+
+
+def _tls_of(settings: KeySettings) -> tuple[Hashable, ...]:
+    return (
+        settings.disable_jwk_security,
+        settings.jwk_local_ca,
+        settings.jwk_fingerprints,
+        settings.cipher_suites,
+    )
+
+
+class SecureClient(HttpClient):
+    """Follows nobody out of TLS."""
+
+    def send(
+        self,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        body: bytes,
+        arrive: Arrive,
+        streams: Container[int] = (),
+    ) -> Callable[[], None]:
+        if origin.scheme != "https":
+            raise BackendFailure(f"{origin.authority} is not asked for keys without TLS")
+        return super().send(origin, method, head, body, arrive, streams)
+
+
+def build_context(settings: KeySettings) -> ssl.SSLContext:
+    """TLS 1.2 or later, as the settings want it. Raises OSError for a CA that cannot be read."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.jwk_local_ca:
+        context.load_verify_locations(settings.jwk_local_ca)
+    if names := [CIPHERS[number] for number in settings.cipher_suites if number in CIPHERS]:
+        context.set_ciphers(":".join(names))
+    if settings.disable_jwk_security:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.jwk_fingerprints:
+        context.sslobject_class = _pinned(decode_fingerprints(settings.jwk_fingerprints))
+    return context
+
+
+def decode_fingerprints(texts: Sequence[str]) -> frozenset[bytes]:
+    """SHA-256 sums from base64url. Raises ValueError."""
+    sums = frozenset(urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in texts)
+    if any(len(each) != sha256().digest_size for each in sums):
+        raise ValueError("expected SHA-256 sums in base64url")
+    return sums
+
+
+def _pinned(fingerprints: frozenset[bytes]) -> type[ssl.SSLObject]:
+    """A side of TLS that speaks with the holders of these public keys only."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509 import load_der_x509_certificate
+
+    class Pinned(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            certificate = load_der_x509_certificate(self.getpeercert(binary_form=True) or b"")
+            shown = certificate.public_key().public_bytes(
+                Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+            )
+            if sha256(shown).digest() not in fingerprints:
+                raise ssl.SSLCertVerificationError("the certificate's key is none of those pinned")
+
+    return Pinned

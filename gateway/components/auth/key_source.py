@@ -1,0 +1,135 @@
+"""Where a set of keys comes from: a file, read once, or a URL, looked at in the background."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from anyio import Event, current_time, fail_after, move_on_after
+
+from ...core.backoff import exponential
+from ...core.tasks import open_tasks
+from ...errors import GatewayError
+from ...telemetry.logs import get_logger
+from .keys import Jwk, read_key_set
+
+log = get_logger("gateway.auth")
+
+FETCH_TIME = 10.0
+"""Seconds that a key server has to answer."""
+SHORTEST_PAUSE = 10.0
+"""Seconds between two looks that requests with unknown keys may cause."""
+SHORTEST_PAUSE_WITHOUT_KEYS = 1.0
+
+Fetch = Callable[[], Awaitable[bytes]]
+
+
+class KeySource(Protocol):
+    """``version`` changes whenever ``jwks`` does."""
+
+    jwks: Sequence[Jwk]
+    version: int
+
+    def refreshed(self) -> Event | None:
+        """What a request waits for that names a key which is not here; None: it is no use."""
+        ...
+
+
+class FileKeys:
+    """The keys of a file, as they were at the start. Raises OSError and ValueError."""
+
+    def __init__(self, path: str) -> None:
+        self.jwks: Sequence[Jwk] = read_key_set(Path(path).read_bytes())
+        self.version = 0
+
+    def refreshed(self) -> None:
+        """A file is not read again."""
+
+
+class RemoteKeys:
+    """The keys of a URL, fetched anew every ``duration`` seconds, and when a request asks for one
+    that is unknown, at most every ``cooldown`` seconds.
+
+    When it cannot be fetched the old keys hold for another ``duration``, then there are none.
+    """
+
+    def __init__(self, name: str, fetch: Fetch, duration: float, cooldown: float) -> None:
+        self._name = name
+        self._fetch = fetch
+        self.duration = duration
+        self.cooldown = cooldown
+        self.jwks: Sequence[Jwk] = ()
+        self.version = 0
+        self._is_fetching = True  # as soon as it is opened
+        self._wanted = Event()
+        self._fetched = Event()
+        self._last = self._last_good = 0.0
+        self._problem = "not fetched yet"
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        self._wanted, self._fetched = Event(), Event()
+        async with open_tasks() as service:
+            service.start_soon(self._keep_fresh)
+            yield
+            service.cancel_scope.cancel()
+
+    def readiness(self) -> dict[str, Any]:
+        """Always ready: without keys the endpoints that need them answer 401, others work."""
+        return {
+            "kind": "keys",
+            "url": self._name,
+            "ready": True,
+            "keys": len(self.jwks),
+            "problem": self._problem,
+        }
+
+    def refreshed(self) -> Event | None:
+        if not self._is_fetching:
+            pause = self.cooldown if self.jwks else SHORTEST_PAUSE_WITHOUT_KEYS
+            if current_time() - self._last < pause:
+                return None
+            self._is_fetching = True
+            self._wanted.set()
+        return self._fetched
+
+    async def _keep_fresh(self) -> None:
+        pauses = exponential()
+        while True:
+            if await self._look():
+                pauses, pause = exponential(), self.duration
+            else:
+                pause = min(next(pauses), self.duration)
+            with move_on_after(pause):
+                await self._wanted.wait()
+
+    async def _look(self) -> bool:
+        """One fetch; what comes takes the place of what was there."""
+        self._is_fetching = True
+        try:
+            with fail_after(FETCH_TIME):
+                self._take(read_key_set(await self._fetch()))
+            self._problem = ""
+            self._last_good = current_time()
+        except (GatewayError, TimeoutError, ValueError) as error:
+            problem = str(error) or "no answer in time"
+            is_news = problem != self._problem
+            log.log(logging.WARNING if is_news else logging.DEBUG, "%s: %s", self._name, problem)
+            self._problem = problem
+            if current_time() - self._last_good > self.duration:
+                self._take(())
+        finally:
+            self._last = current_time()
+            self._is_fetching = False
+            self._wanted = Event()
+            self._fetched.set()
+            self._fetched = Event()
+        return not self._problem
+
+    def _take(self, jwks: Sequence[Jwk]) -> None:
+        if jwks != self.jwks:
+            self.jwks = jwks
+            self.version += 1

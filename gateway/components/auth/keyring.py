@@ -1,0 +1,52 @@
+"""The keys of one algorithm, of all sources that a validator has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anyio import Event
+
+from ...telemetry.logs import get_logger
+from .jose import Key, Token
+from .key_source import KeySource
+from .keys import Keys
+
+log = get_logger("gateway.auth")
+
+
+class Keyring:
+    """A key id is looked for in each source: two may have one, none takes it from the other.
+
+    ``name``: of whoever asks, for the log.
+    """
+
+    def __init__(self, sources: Sequence[KeySource], alg: str, strategy: str, name: str) -> None:
+        self._sources = tuple(sources)
+        self._alg = alg
+        self._strategy = strategy
+        self._name = name
+        self._load()
+
+    def is_renewed(self) -> bool:
+        """Take what the sources have; whether there was anything new."""
+        if self._versions == [source.version for source in self._sources]:
+            return False
+        self._load()
+        return True
+
+    def find(self, token: Token) -> Sequence[Key]:
+        """The keys that the token names."""
+        found = [keys.find(token) for keys in self._keys]
+        return [key for key in found if key is not None]
+
+    def refreshed(self) -> Sequence[Event]:
+        """What a request waits for that names a key which is not here: each may bring it."""
+        events = [source.refreshed() for source in self._sources]
+        return [event for event in events if event is not None]
+
+    def _load(self) -> None:
+        self._versions = [source.version for source in self._sources]
+        self._keys = [Keys(each.jwks, self._alg, self._strategy) for each in self._sources]
+        for keys in self._keys:
+            for problem in (*keys.problems, *keys.private):
+                log.warning("%s: %s", self._name, problem)

@@ -1,0 +1,137 @@
+"""What decoding does not see in settings of ``auth/`` and stops the start: unknown algorithms,
+files, texts that are no keys. Reads the files that the settings name.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ...config.files import cannot_read
+from ...http.targets import parse_url
+from ...tls.policy import why_not_loaded
+from .api_keys import HASHES, STRATEGIES
+from .basic import read_users
+from .client_credentials import FIXED
+from .fetch import decode_fingerprints
+from .jose import ALGORITHMS
+from .keys import Jwk, Keys, read_key_set
+from .settings import (
+    ApiKeysSettings,
+    BasicSettings,
+    ClientCredentialsSettings,
+    KeySettings,
+    RevokerSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
+
+Problem = tuple[str, str]
+
+
+def verify_validator(settings: ValidatorSettings) -> Iterator[Problem]:
+    yield from _verify_keys(
+        settings, lambda jwks: Keys(jwks, settings.alg, settings.key_identify_strategy)
+    )
+    for key in ("cache_duration", "shared_cache_duration"):
+        if getattr(settings, key) < 0:
+            yield key, "expected seconds"
+    if settings.cache and settings.jwk_local_path and not settings.urls:
+        yield "cache", "has no meaning for a file (KrakenD does not start with it)"
+
+
+def verify_signer(settings: SignerSettings) -> Iterator[Problem]:
+    yield from _verify_keys(
+        settings,
+        lambda jwks: Keys(
+            [jwk for jwk in jwks if jwk.get("kid") == settings.kid],
+            settings.alg,
+            are_to_sign=True,
+        ),
+    )
+
+
+def verify_client_credentials(settings: ClientCredentialsSettings) -> Iterator[Problem]:
+    try:
+        parse_url(settings.token_url)
+    except ValueError as error:
+        yield "token_url", str(error)
+    for name in FIXED.intersection(settings.endpoint_params):
+        yield "endpoint_params", f'"{name}" is said by other keys'
+
+
+def verify_revoker(settings: RevokerSettings) -> Iterator[Problem]:
+    if settings.TTL <= 0:
+        yield "TTL", "expected the seconds for which a revocation holds"
+    if settings.file:
+        try:
+            Path(settings.file).open("ab").close()
+        except OSError as error:
+            yield "file", f"cannot be written: {error.strerror}"
+
+
+def verify_api_keys(settings: ApiKeysSettings) -> Iterator[Problem]:
+    if settings.hash not in HASHES:
+        yield "hash", f'unknown "{settings.hash}"; there are: {", ".join(HASHES)}'
+    if settings.strategy and settings.strategy not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        yield "strategy", f'unknown "{settings.strategy}"; there are: {known}'
+    if any(not each.key for each in settings.keys):
+        yield "keys", "an empty key"
+
+
+def verify_basic(settings: BasicSettings) -> Iterator[Problem]:
+    try:
+        read_users(settings)
+    except ValueError as error:
+        yield ("htpasswd_path" if settings.htpasswd_path else "users"), str(error)
+
+
+def _verify_keys(
+    settings: KeySettings, keys_of: Callable[[Sequence[Jwk]], Keys]
+) -> Iterator[Problem]:
+    """What ``auth/validator`` and ``auth/signer`` have in common."""
+    if settings.secret_url or settings.cypher_key:
+        yield (
+            "secret_url",
+            "encrypted key files are not implemented; a plain one that nobody else can read is",
+        )
+    if settings.alg not in ALGORITHMS:
+        yield "alg", f'unknown "{settings.alg}"; there are: {", ".join(ALGORITHMS)}'
+    elif settings.jwk_local_path:
+        try:
+            jwks = read_key_file(settings.jwk_local_path)
+        except ValueError as error:
+            yield "jwk_local_path", str(error)
+        else:
+            for problem in keys_of(jwks).problems:
+                yield "jwk_local_path", problem
+    for url in settings.urls:
+        try:
+            parse_url(url)
+        except ValueError as error:
+            yield ("jwk_url" if url == settings.jwk_url else "jwk_urls"), str(error)
+    yield from _verify_tls(settings)
+
+
+def _verify_tls(settings: KeySettings) -> Iterator[Problem]:
+    try:
+        decode_fingerprints(settings.jwk_fingerprints)
+    except ValueError:
+        yield "jwk_fingerprints", "expected SHA-256 sums in base64url"
+    try:
+        if settings.jwk_local_ca:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.jwk_local_ca)
+    except OSError as error:  # ssl.SSLError is one
+        yield "jwk_local_ca", why_not_loaded(settings.jwk_local_ca, error)
+
+
+def read_key_file(path: str) -> tuple[Jwk, ...]:
+    """Raises ValueError, with a text for people."""
+    try:
+        return read_key_set(Path(path).read_bytes())
+    except OSError as error:
+        raise ValueError(cannot_read(path, error)) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

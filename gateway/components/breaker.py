@@ -1,0 +1,226 @@
+"""``qos/circuit-breaker``: a backend that keeps failing is left alone for a while.
+
+The states are those of sony/gobreaker, which KrakenD uses. What is no fault of the backend does not
+count: an empty queue, a message that cannot be sent, a request that a check refuses, a limit of our
+own, a client that leaves.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Container
+from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..config.structs import Backend, Endpoint
+from ..core.component import Assembly
+from ..core.proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
+from ..errors import (
+    BackendFailure,
+    BreakerOpen,
+    GatewayError,
+    QueueEmpty,
+    RateLimitExceeded,
+    Unpublishable,
+)
+from ..telemetry.logs import get_logger
+
+log = get_logger("gateway.breaker")
+
+DEFAULT_TIMEOUT = 60
+NOT_ASKED = (RateLimitExceeded, Unpublishable)
+"""Failures that say nothing of the backend."""
+
+
+class BreakerSettings(Struct, frozen=True, kw_only=True):
+    """``interval`` and ``timeout`` in seconds. All of it zero: there is no breaker (KrakenD).
+
+    ``interval``: after so long failures are forgotten; 0: never. ``timeout``: how long a backend is
+    left alone; 0: 60. ``max_errors``: so many failures in a row are still put up with.
+    ``ignored_statuses`` (ours): of answers that say nothing of the backend, such as 404.
+    """
+
+    interval: int = 0
+    timeout: int = 0
+    max_errors: int = 0
+    name: str = ""
+    log_status_change: bool = False
+    ignored_statuses: tuple[int, ...] = ()
+
+    @property
+    def is_off(self) -> bool:
+        return replace(self, ignored_statuses=()) == BreakerSettings()
+
+
+BREAKER_OURS = frozenset({"ignored_statuses"})
+
+
+class State(Enum):
+    CLOSED = "closed"
+    HALF_OPEN = "half-open"
+    OPEN = "open"
+
+
+class Breaker:
+    """Lets calls through or not, by what became of those before.
+
+    What was begun before the last change of state or ``interval`` does not count any more.
+    """
+
+    def __init__(
+        self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name = settings.name
+        self._is_logged = settings.log_status_change
+        self._ignored = frozenset(settings.ignored_statuses)
+        self._most = settings.max_errors if settings.max_errors >= 0 else math.inf
+        self._clock = clock
+        self._lasts = {
+            State.CLOSED: settings.interval if settings.interval > 0 else math.inf,
+            State.HALF_OPEN: math.inf,
+            State.OPEN: settings.timeout if settings.timeout > 0 else DEFAULT_TIMEOUT,
+        }
+        self._state = State.CLOSED
+        self._generation = 0
+        self._failures = 0
+        self._is_trying = False
+        self._until = clock() + self._lasts[State.CLOSED]
+
+    def check(self) -> None:
+        """Raises :class:`BreakerOpen` when the backend is to be left alone."""
+        if self._clock() >= self._until:
+            self._enter(State.HALF_OPEN if self._state is State.OPEN else State.CLOSED)
+        if self._state is State.OPEN:
+            raise BreakerOpen
+        if self._is_trying:
+            raise BreakerOpen("too many requests")
+
+    def begin(self) -> Call:
+        """A call is made, unless :meth:`check` raises. A half-open breaker lets one through."""
+        self.check()
+        self._is_trying = self._state is State.HALF_OPEN
+        return Call(self, self._generation)
+
+    def ended(self, generation: int, part: Response | Exception | None) -> None:
+        """``part``: see :meth:`Call.ended`."""
+        if generation != self._generation:
+            return
+        self._is_trying = False
+        is_failure = _is_failure(part, self._ignored)
+        if is_failure is None:
+            return
+        self._failures = self._failures + 1 if is_failure else 0
+        if is_failure and (self._state is State.HALF_OPEN or self._failures > self._most):
+            self._enter(State.OPEN)
+        elif self._state is State.HALF_OPEN:
+            self._enter(State.CLOSED)
+
+    def _enter(self, state: State) -> None:
+        if self._is_logged and state is not self._state:
+            message = "circuit breaker %r went from %s to %s"
+            log.warning(message, self._name, self._state.value, state.value)
+        self._state = state
+        self._generation += 1
+        self._failures = 0
+        self._is_trying = False
+        self._until = self._clock() + self._lasts[state]
+
+
+class Call:
+    """One call to the backend; its first end counts."""
+
+    __slots__ = ("_breaker", "_generation")
+
+    def __init__(self, breaker: Breaker, generation: int) -> None:
+        self._breaker: Breaker | None = breaker
+        self._generation = generation
+
+    def ended(self, part: Response | Exception | None) -> None:
+        """``part``: what it came to; None: nobody waited for that."""
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            breaker.ended(self._generation, part)
+
+
+def _is_failure(part: Response | Exception | None, ignored: Container[int]) -> bool | None:
+    """None: nothing was learnt."""
+    if part is None or isinstance(part, NOT_ASKED):
+        return None
+    if isinstance(part, BackendFailure) and part.answered in ignored:
+        return None
+    if isinstance(part, GatewayError) and not part.was_asked:
+        return None
+    return not isinstance(part, Response | QueueEmpty)
+
+
+def build_breaker(
+    settings: BreakerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    if settings.is_off:
+        return lambda branch: branch
+    return lambda branch: with_breaker(branch, Breaker(settings))
+
+
+def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
+    """The branch, asked only while the breaker lets it."""
+    inner, at_once, later = branch.proxy, branch.at_once, branch.later
+
+    def given_up(request: Request, meaning: GatewayError) -> GatewayError | None:
+        """What is to be learnt of a call that has no answer."""
+        return None if request.client.is_gone else meaning
+
+    async def guarded(request: Request) -> Response:
+        call = breaker.begin()
+        try:
+            response = await inner(request)
+        except Exception as error:
+            call.ended(error)
+            raise
+        except BaseException:  # cancelled: by the deadline, or because the client has gone
+            call.ended(given_up(request, branch.timed_out(request)))
+            raise
+        call.ended(response)
+        return response
+
+    def guarded_at_once(request: Request) -> Response | None:
+        assert at_once is not None
+        breaker.check()
+        try:
+            response = at_once(request)
+        except GatewayError as error:
+            breaker.begin().ended(error)
+            raise
+        if response is not None:
+            breaker.begin().ended(response)
+        return response
+
+    def guarded_later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        assert later is not None
+        try:
+            call = breaker.begin()
+        except BreakerOpen as error:
+            arrive(error)
+            return nothing_to_withdraw
+
+        def arrived(part: Part) -> None:
+            call.ended(part)
+            arrive(part)
+
+        withdraw = later(request, arrived)
+
+        def withdrawn() -> GatewayError | None:
+            meaning = withdraw()
+            if meaning is not None:
+                call.ended(given_up(request, meaning))
+            return meaning
+
+        return withdrawn
+
+    return branch._replace(
+        proxy=guarded,
+        at_once=at_once and guarded_at_once,
+        later=later and guarded_later,
+    )

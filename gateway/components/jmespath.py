@@ -1,0 +1,112 @@
+"""``modifier/jmespath`` on endpoints and backends: the answer as an expression selects it.
+
+KrakenD has it in its Enterprise Edition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from ..config.structs import Backend, Endpoint
+from ..core.component import Assembly
+from ..core.helpers import Helped
+from ..core.large import MOST_LOOKED_INTO
+from ..core.proxy import Branch, Request, Response, Stage
+from ..encoding import DecodeError, decode_safejson, encode_json
+from ..errors import ModifierFailure
+from .answer import Portable, in_helper, to_helper, value_of, with_body, with_value
+from .around import Large, wrapped
+
+NAMESPACE = "modifier/jmespath"
+
+
+class JmespathSettings(Struct, frozen=True, kw_only=True):
+    expr: str
+
+
+def verify_jmespath(settings: JmespathSettings) -> Iterator[tuple[str, str]]:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+    from jmespath.functions import Functions
+
+    try:
+        parsed = jmespath.compile(settings.expr).parsed
+    except (JMESPathError, RecursionError) as error:
+        yield "expr", f"not a JMESPath expression: {str(error).splitlines()[0]}"
+        return
+    for name in sorted(set(_functions(parsed)) - Functions.FUNCTION_TABLE.keys()):
+        yield "expr", f'not a JMESPath expression: there is no function "{name}"'
+
+
+def _functions(node: Any) -> Iterator[str]:
+    """The names of all functions that a parsed expression calls."""
+    if node.get("type") == "function_expression":
+        yield node["value"]
+    for child in node.get("children", ()):
+        if isinstance(child, dict):
+            yield from _functions(child)
+
+
+def build_endpoint_jmespath(
+    settings: JmespathSettings, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings.expr, assembly)
+
+
+def build_backend_jmespath(
+    settings: JmespathSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings.expr, assembly)
+
+
+def _build_stage(expression: str, assembly: Assembly) -> Stage:
+    search = _build_search(expression)
+    large = Large(
+        MOST_LOOKED_INTO[NAMESPACE],
+        Helped(assembly.helpers, build_large_search, expression),
+        lambda request, response: (to_helper(response),),
+        with_json,
+    )
+
+    def select(request: Request, response: Response) -> Response:
+        if response.data is None and response.body is None:
+            return response
+        return with_value(response, search(response))
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(branch, after=select, large=large)
+
+    return stage
+
+
+def build_large_search(expression: str) -> Callable[[Portable], bytes]:
+    """In a helper: what the expression selects, as JSON."""
+    search = _build_search(expression)
+    return lambda portable: encode_json(search(in_helper(portable)))
+
+
+def with_json(response: Response, body: bytes) -> Response:
+    """As :func:`with_value`, for JSON text."""
+    if response.body is not None:
+        return with_body(response, body)
+    return response.with_data(decode_safejson(body), response.is_complete)
+
+
+def _build_search(expression: str) -> Callable[[Response], Any]:
+    import jmespath
+
+    search = jmespath.compile(expression).search
+
+    def find(response: Response) -> Any:
+        try:
+            return search(value_of(response))
+        except DecodeError as error:
+            raise ModifierFailure(str(error)) from error
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            # The answer has not the types that the expression's functions take.
+            raise ModifierFailure(f"JMESPath: {error}") from error
+
+    return find

@@ -1,0 +1,170 @@
+"""Scripts around the pipe (``lua-proxy``), one backend (``-backend``), a request (``-endpoint``).
+
+A script runs on the event loop, within bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from ...config.structs import AgentPipe, Backend, Endpoint, Service
+from ...core.asgi import Answer as HttpAnswer
+from ...core.asgi import Handler, Receive, Scope, Send, send_answer
+from ...core.component import Assembly
+from ...core.forwarding import build_filter
+from ...core.proxy import Branch, Guard, Request, Response, Stage
+from ...errors import Refused
+from ...telemetry.logs import get_logger
+from ..around import Begin, Begun, around, around_proxy
+from .messages import Answer, Asked
+from .sandbox import ScriptFailure, Session
+from .scripts import LuaSettings, Scripts, names_body
+
+log = get_logger("gateway.lua")
+
+_PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
+_CONTROLS = re.compile(r"[^\x09\x20-\x7e\x80-\xff]")
+
+
+def build_lua_proxy(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
+    """Around all backends of an endpoint."""
+    scripts = Scripts(settings)
+    filtered = build_filter(endpoint, assembly.service)
+
+    def ask(request: Request) -> Asked:
+        copy = filtered(request)
+        return Asked(copy, copy.path)
+
+    begin = _build_begin(scripts, settings, endpoint, ask)
+    return lambda pipe: Branch(
+        around_proxy(pipe.proxy, begin), reads_body=pipe.reads_body or names_body(settings)
+    )
+
+
+def build_lua_backend(
+    settings: LuaSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    """Around one backend."""
+    scripts = Scripts(settings)
+    filtered = build_filter(endpoint, assembly.service, backend)
+
+    is_pure = not scripts.runs_before and not settings.skip_next
+    reads_body = names_body(settings)
+
+    def stage(branch: Branch) -> Branch:
+        def ask(request: Request) -> Asked:
+            copy = filtered(request)
+            copy.method, copy.url = backend.method, None
+            path = _filled(backend.url_pattern, copy.params)
+            return Asked(copy, path, build_url=branch.url)
+
+        begin = _build_begin(scripts, settings, endpoint, ask)
+        return around(branch, begin, is_pure=is_pure, reads_body=reads_body)
+
+    return stage
+
+
+def _build_begin(
+    scripts: Scripts,
+    settings: LuaSettings,
+    endpoint: Endpoint,
+    ask: Callable[[Request], Asked],
+) -> Begin:
+    has_status = endpoint.output_encoding == "no-op"
+
+    def finish(session: Session, response: Response) -> Response:
+        if response.has_failures or not scripts.has_post:
+            return response
+        answer = Answer(response)
+        scripts.end(session, answer)
+        return answer.finished(has_status=has_status)
+
+    def begin(request: Request) -> Begun:
+        asked = ask(request)
+        session = scripts.begin("request", asked)
+        if settings.skip_next:
+            nobodys = Response({}, is_complete=False)
+            return Begun(asked.request, _as_it_is, finish(session, nobodys))
+        return Begun(asked.request, partial(finish, session))
+
+    return begin
+
+
+def _as_it_is(response: Response) -> Response:
+    return response
+
+
+def _filled(pattern: str, params: Mapping[str, str]) -> str:
+    """A backend's path, as a script is shown it."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        return params.get(name[:1].upper() + name[1:], found[0])
+
+    return _PLACEHOLDER.sub(value, pattern)
+
+
+def build_lua_guard(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Guard | None:
+    """Before a request's body is read, and before rate limits; unless the script names the body."""
+    if names_body(settings):
+        return None
+    return partial(_run, Scripts(settings), _names(endpoint))
+
+
+def build_lua_endpoint(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
+    """The same for a script that names the body: behind rate limits, around everything else."""
+    if isinstance(endpoint, AgentPipe) or not names_body(settings):
+        return lambda pipe: pipe
+    scripts, names = Scripts(settings), _names(endpoint)
+
+    def begin(request: Request) -> Begun:
+        copy = request.copy()
+        _run(scripts, names, copy)
+        return Begun(copy, _as_it_is)
+
+    return lambda pipe: Branch(around_proxy(pipe.proxy, begin), reads_body=True)
+
+
+def _names(endpoint: Endpoint) -> dict[str, str]:
+    found = _PLACEHOLDER.findall(endpoint.endpoint)
+    return {name[:1].upper() + name[1:]: name for name in found}
+
+
+def _run(scripts: Scripts, names: Mapping[str, str], request: Request) -> None:
+    """Change the request, or raise :class:`Refused`: KrakenD answers with the bare status."""
+    try:
+        scripts.begin("ctx", Asked(request, request.path, names))
+    except ScriptFailure as error:
+        log.debug("%s: %s", request.path, error)
+        told = _CONTROLS.sub("", error.content_type).encode("latin-1")
+        headers = ((b"content-type", told),) if told else ()
+        raise Refused(error.status, str(error), headers) from error
+
+
+def build_lua_layer(
+    settings: LuaSettings, service: Service, assembly: Assembly
+) -> Callable[[Handler], Handler]:
+    """On the service: before every request but those for health and readiness and those that are
+    redirected, as in KrakenD; whatever fails is a 500."""
+    scripts = Scripts(settings)
+
+    def layer(handler: Handler) -> Handler:
+        async def scripted(
+            scope: Scope, receive: Receive, send: Send, params: dict[str, str]
+        ) -> None:
+            path, query = scope["path"], scope["query_string"]
+            request = Request(scope["method"], path, {}, scope["headers"], query)
+            try:
+                _run(scripts, {}, request)
+            except Refused as error:
+                log.error("%s: %s", path, error)
+                await send_answer(send, HttpAnswer(500, ()))
+                return
+            changed = {"headers": request.headers, "query_string": request.query_string}
+            await handler({**scope, **changed}, receive, send, params)
+
+        return scripted
+
+    return layer

@@ -1,0 +1,199 @@
+"""``gateway/python``: functions of Python before a request and after its answer (ours).
+
+What they are given is in :mod:`gateway.hooks`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeAlias
+
+from anyio import fail_after
+from msgspec import Struct
+
+from .. import hooks
+from ..config.structs import Backend, Endpoint
+from ..core.component import Assembly
+from ..core.forwarding import build_filter
+from ..core.proxy import Branch, Proxy, Request, Response, Stage
+from ..core.tasks import must_pass
+from ..errors import DeadlineExceeded, GatewayError
+from ..telemetry.logs import get_logger
+from .around import Begun, around
+
+log = get_logger("gateway.python")
+
+Hook: TypeAlias = Callable[..., Any]
+
+
+class PythonSettings(Struct, frozen=True, kw_only=True):
+    """``module:function`` each; empty: none."""
+
+    request: str = ""
+    response: str = ""
+
+
+def verify_python(settings: PythonSettings) -> Iterator[tuple[str, str]]:
+    """What cannot be imported."""
+    for key in ("request", "response"):
+        if name := getattr(settings, key):
+            try:
+                import_hook(name)
+            except ValueError as error:
+                yield key, str(error)
+
+
+def import_hook(name: str) -> Hook:
+    """The function that ``module:function`` names. Raises ValueError."""
+    module_name, colon, path = name.partition(":")
+    if not colon or not module_name or not path:
+        raise ValueError(f'expected "module:function", found "{name}"')
+    try:
+        found: Any = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything
+        raise ValueError(f"{module_name}: {type(error).__name__}: {error}") from error
+    for attribute in path.split("."):
+        if not hasattr(found, attribute):
+            raise ValueError(f'{module_name} has no "{path}"')
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise ValueError(f"{name} cannot be called")
+    hook: Hook = found
+    return hook
+
+
+def build_endpoint_hooks(settings: PythonSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
+    """Around the whole pipe. An ``async`` hook has the endpoint's ``timeout``."""
+    called = Hooks(settings, build_filter(endpoint, assembly.service), endpoint.timeout)
+    return lambda pipe: Branch(
+        called.around(pipe.proxy), reads_body=pipe.reads_body or called.before is not None
+    )
+
+
+def build_backend_hooks(
+    settings: PythonSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    """Around one backend, within its deadline."""
+    called = Hooks(settings, build_filter(endpoint, assembly.service, backend), None)
+    reads_body = called.before is not None
+
+    def stage(branch: Branch) -> Branch:
+        if not called.waits:
+            return around(branch, called.begin, is_pure=not reads_body, reads_body=reads_body)
+        return branch._replace(
+            proxy=called.around(branch.proxy),
+            at_once=None,
+            later=None,
+            reads_body=branch.reads_body or reads_body,
+        )
+
+    return stage
+
+
+class Hooks:
+    """The hooks of one place. ``waits``: one of them is ``async``. ``timeout``: seconds for an
+    ``async`` hook; None: whoever asks knows the deadline."""
+
+    def __init__(
+        self,
+        settings: PythonSettings,
+        filtered: Callable[[Request], Request],
+        timeout: float | None,
+    ) -> None:
+        self.before = import_hook(settings.request) if settings.request else None
+        self.after = import_hook(settings.response) if settings.response else None
+        self.waits = any(_is_async(hook) for hook in (self.before, self.after))
+        self._names = settings
+        self._filtered = filtered
+        self._timeout = timeout
+
+    def around(self, inner: Proxy) -> Proxy:
+        """Where a hook may wait."""
+
+        async def proxy(request: Request) -> Response:
+            copy = self._filtered(request)
+            if self.before is not None:
+                try:
+                    answer = await self._call(self._names.request, self.before, hooks.Request(copy))
+                except GatewayError as error:
+                    error.was_asked = False
+                    raise
+                if answer is not None:
+                    return self._answer(answer)
+                request = copy
+            response = await inner(request)
+            if self.after is None:
+                return response
+            view = hooks.Response.of(response)
+            try:
+                await self._call(self._names.response, self.after, hooks.Request(copy), view)
+                return view.finished()
+            except GatewayError:
+                response.set_aside()
+                raise
+
+        return proxy
+
+    def begin(self, request: Request) -> Begun:
+        """Where no hook waits."""
+        copy = self._filtered(request)
+        finish = partial(self._finished, copy)
+        if self.before is None:
+            return Begun(request, finish)
+        answer = self._call_now(self._names.request, self.before, hooks.Request(copy))
+        return Begun(copy, finish, None if answer is None else self._answer(answer))
+
+    def _finished(self, request: Request, response: Response) -> Response:
+        if self.after is None:
+            return response
+        view = hooks.Response.of(response)
+        self._call_now(self._names.response, self.after, hooks.Request(request), view)
+        return view.finished()
+
+    async def _call(self, name: str, hook: Hook, *arguments: object) -> Any:
+        result = self._call_now(name, hook, *arguments)
+        if not inspect.isawaitable(result):
+            return result
+        try:
+            if self._timeout is None:
+                return await result
+            with fail_after(self._timeout):
+                return await result
+        except GatewayError:
+            raise
+        except TimeoutError as error:
+            raise DeadlineExceeded from error
+        except BaseException as error:
+            if must_pass(error):
+                raise
+            raise _failure(name, error) from error
+
+    def _call_now(self, name: str, hook: Hook, *arguments: object) -> Any:
+        try:
+            return hook(*arguments)
+        except (GatewayError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also SystemExit: a hook ends its own request, no more
+            raise _failure(name, error) from error
+
+    def _answer(self, answer: object) -> Response:
+        if isinstance(answer, hooks.Response):
+            return answer.finished()
+        found = type(answer).__name__
+        raise GatewayError(f"{self._names.request}: expected a Response or None, found {found}")
+
+
+def _is_async(hook: Hook | None) -> bool:
+    return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(
+        getattr(hook, "__call__", None)  # noqa: B004 - of an object that is called like one
+    )
+
+
+def _failure(name: str, error: BaseException) -> GatewayError:
+    log.error("%s has failed", name, exc_info=error)
+    return GatewayError(f"{name} has failed")

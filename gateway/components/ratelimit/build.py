@@ -1,0 +1,217 @@
+"""The rows of the catalogue: limits of endpoints, of backends, and of the whole service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...config.structs import Backend, Endpoint, GatewaySettings, RouterSettings, Service
+from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
+from ...core.component import Assembly
+from ...core.proxy import (
+    Arrive,
+    Branch,
+    Guard,
+    HeaderGuard,
+    Request,
+    Response,
+    Stage,
+    nothing_to_withdraw,
+)
+from ...errors import GatewayError, RateLimitExceeded, Refused
+from .bucket import Buckets, Rate, Store
+from .limits import (
+    NAMES,
+    Counters,
+    build_guard,
+    build_header_guard,
+    build_limits,
+    build_shared_guard,
+    fingerprint,
+    refuse,
+)
+from .settings import (
+    BackendLimitSettings,
+    LimitSettings,
+    RedisPool,
+    RedisSettings,
+    SharedLimitSettings,
+)
+from .table import Table
+
+NOWHERE = ("", 0)
+
+
+def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
+    """``qos/ratelimit/router``."""
+    return _build_local(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+
+
+def build_service_limit(
+    settings: LimitSettings, service: Service, assembly: Assembly
+) -> Callable[[ASGIApp], ASGIApp]:
+    """``qos/ratelimit/service``: before anything else looks at a request."""
+    return guarded(_build_local(settings, "service", assembly), service)
+
+
+def _build_local(settings: LimitSettings, name: str, assembly: Assembly) -> Guard:
+    limits = build_limits(settings, name, assembly.service)
+    build = build_header_guard if settings.headers else build_guard
+    return build(limits, open_store(assembly))
+
+
+def build_shared_router_limit(
+    settings: SharedLimitSettings, endpoint: Endpoint, assembly: Assembly
+) -> Guard:
+    """``qos/ratelimit/router/redis``."""
+    return build_shared(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+
+
+def build_shared_service_limit(
+    settings: SharedLimitSettings, service: Service, assembly: Assembly
+) -> Callable[[ASGIApp], ASGIApp]:
+    """``qos/ratelimit/service/redis``."""
+    return guarded(build_shared(settings, "service", assembly), service)
+
+
+def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
+    """The limits of ``name``, which gateways of the same name at the root count together."""
+    service = assembly.service
+    limits = build_limits(settings, f"redis {service.name} {name}", service)
+    local = build_guard(limits, open_store(assembly))
+    redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
+    pools = {pool.name: pool for pool in redis.connection_pools}
+    if settings.pool_name not in pools:
+        return local
+    counters = open_counters(pools[settings.pool_name], assembly)
+    return build_shared_guard(limits, counters, local if settings.on_failure_allow else refuse)
+
+
+def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
+    """A layer for all requests, but those of who watches over the gateway."""
+    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
+    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    states = (router.health_path, gateway.ready_path)
+
+    def layer(app: ASGIApp) -> ASGIApp:
+        admitted = _with_headers(app, guard) if isinstance(guard, HeaderGuard) else app
+
+        async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and _path(scope) not in states:
+                try:
+                    if (waiting := guard(_request(scope))) is not None:
+                        await waiting
+                except Refused as refused:
+                    await send_answer(send, text(refused.status, "", *refused.headers))
+                else:
+                    await admitted(scope, receive, send)
+                return
+            await app(scope, receive, send)
+
+        return limited
+
+    return layer
+
+
+def _with_headers(app: ASGIApp, guard: HeaderGuard) -> ASGIApp:
+    async def described(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _adding(send, guard.headers(_request(scope))))
+
+    return described
+
+
+def _adding(send: Send, headers: Headers) -> Send:
+    """An answer that has such headers keeps them: the limit of an endpoint says more."""
+
+    async def add(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = message["headers"]
+            if not any(name in NAMES for name, _ in own):
+                message = {**message, "headers": [*headers, *own]}
+        await send(message)
+
+    return add
+
+
+def _path(scope: Scope) -> str:
+    """Below where the gateway is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path") or "")
+
+
+def _request(scope: Scope) -> Request:
+    """What there is to see of a request before it is routed."""
+    remote = (scope.get("client") or NOWHERE)[0]
+    return Request(scope["method"], scope["path"], {}, scope["headers"], remote=remote)
+
+
+def build_backend_limit(
+    settings: BackendLimitSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    """``qos/ratelimit/proxy``."""
+    rate = settings.rate
+    if rate is None:
+        return lambda branch: branch
+    place = next(number for number, each in enumerate(endpoint.backend) if each is backend)
+    kind = type(endpoint).__name__  # an agent may be called like an endpoint
+    key = fingerprint(f"{kind} {endpoint.method} {endpoint.endpoint} backend {place}")
+    return BackendLimit(open_store(assembly), key, rate)
+
+
+class BackendLimit:
+    """A stage that lets through what its bucket has tokens for; failures use tokens too."""
+
+    def __init__(self, store: Store, key: bytes, rate: Rate) -> None:
+        self._store = store
+        self._key = key
+        self._rate = rate
+
+    def __call__(self, branch: Branch) -> Branch:
+        inner, at_once, later = branch.proxy, branch.at_once, branch.later
+
+        async def limited(request: Request) -> Response:
+            self._take()
+            return await inner(request)
+
+        def limited_at_once(request: Request) -> Response | None:
+            assert at_once is not None
+            self._take()
+            response = at_once(request)
+            if response is None:  # nothing has happened
+                self._store.put_back(self._key, self._rate)
+            return response
+
+        def limited_later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+            assert later is not None
+            if not self._store.take(self._key, self._rate):
+                arrive(RateLimitExceeded())
+                return nothing_to_withdraw
+            return later(request, arrive)
+
+        return branch._replace(
+            proxy=limited,
+            at_once=at_once and limited_at_once,
+            later=later and limited_later,
+        )
+
+    def _take(self) -> None:
+        if not self._store.take(self._key, self._rate):
+            raise RateLimitExceeded
+
+
+def open_store(assembly: Assembly) -> Store:
+    """The memory of all workers, or, where there is none, that of this process."""
+    if assembly.shared_memory is None:
+        return Buckets()
+    descriptor = assembly.shared_memory
+    return assembly.resource("rate limits", lambda: Table(descriptor))
+
+
+def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
+    """What counts in that Redis; the library is imported by who needs it."""
+    try:
+        from .redis import RedisCounters
+    except ImportError as error:
+        raise GatewayError(f'redis: {error}; install "hutch-gateway[redis]"') from error
+    return assembly.resource(
+        ("redis", pool.name), lambda: RedisCounters(pool, assembly.side.signal)
+    )

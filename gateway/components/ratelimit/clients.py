@@ -1,0 +1,103 @@
+"""Who asks: the name of a client, by the strategy of a limit. Pure."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import TypeAlias
+
+from ...config.structs import Service
+from ...core.forwarding import LONGEST_ADDRESS, build_client_address
+from ...core.proxy import Request
+
+NameClient: TypeAlias = Callable[[Request], str]
+"""Empty: the request does not say who asks, and is refused (KrakenD)."""
+
+
+IPV6_PREFIX = 64
+"""Bits of an IPv6 address that name a client: a provider gives the whole rest to one."""
+
+_IPV4_INSIDE = (bytes(10) + b"\xff\xff", b"\x00\x64\xff\x9b" + bytes(8))
+"""How IPv6 addresses begin that are IPv4 addresses: mapped ones and those of NAT64 (RFC 6052)."""
+
+
+def build_name_client(
+    strategy: str, key: str, service: Service, ipv6_prefix: int = IPV6_PREFIX
+) -> NameClient | None:
+    """None for a strategy that does not exist: there is no limit for clients then."""
+    match strategy.lower():
+        case "ip":
+            return build_name_network(service, ipv6_prefix, key)
+        case "header":
+            return _header(key)
+        case "param":
+            return _parameter(key)
+    return None
+
+
+def build_name_network(
+    service: Service, ipv6_prefix: int = IPV6_PREFIX, header: str = ""
+) -> NameClient:
+    """The address of a client; of an IPv6 address its network. ``header``: where it stands, first
+    in a list.
+    """
+    address = build_client_address(service)
+    told = _told_address(header, address) if header else address
+    network = partial(network_name, ipv6_prefix=ipv6_prefix)
+    return lambda request: network(told(request))
+
+
+def network_name(address: str, ipv6_prefix: int = IPV6_PREFIX) -> str:
+    """An IPv4 address as it is, an IPv6 address without the bits behind its prefix."""
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):  # with a zone, or of a server that names clients otherwise
+        return address
+    if packed[:12] in _IPV4_INSIDE:
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    if ipv6_prefix == 128:
+        return socket.inet_ntop(socket.AF_INET6, packed)
+    kept = int.from_bytes(packed) >> (128 - ipv6_prefix) << (128 - ipv6_prefix)
+    return f"{socket.inet_ntop(socket.AF_INET6, kept.to_bytes(16))}/{ipv6_prefix}"
+
+
+def _header(name: str) -> NameClient:
+    wanted = name.lower().encode()
+
+    def name_client(request: Request) -> str:
+        return (request.header(wanted) or b"").decode("latin-1")
+
+    return name_client
+
+
+def _parameter(name: str) -> NameClient:
+    wanted = name[:1].upper() + name[1:]
+    return lambda request: request.params.get(wanted, "")
+
+
+def _told_address(header: str, otherwise: NameClient) -> NameClient:
+    """The first address in a header, as long as it is one."""
+    told = _header(header)
+
+    def name_client(request: Request) -> str:
+        return _address(told(request).partition(",")[0].strip()) or otherwise(request)
+
+    return name_client
+
+
+def _address(text: str) -> str:
+    """An address that may have a port; empty when it is none."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    if len(text) > LONGEST_ADDRESS:
+        return ""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""

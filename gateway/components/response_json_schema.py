@@ -1,0 +1,104 @@
+"""``validation/response-json-schema`` on endpoints and backends: the answer, before it is merged
+or returned. KrakenD has it in its Enterprise Edition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from ..config.structs import Backend, Endpoint
+from ..core.component import Assembly
+from ..core.helpers import Helped
+from ..core.large import MOST_LOOKED_INTO
+from ..core.proxy import Branch, Response, Stage
+from ..encoding import DecodeError
+from ..errors import InvalidAnswer
+from .answer import Portable, in_helper, to_helper, value_of
+from .around import Large, wrapped
+from .schema import build_misfit, schema_problem
+
+NAMESPACE = "validation/response-json-schema"
+STATUSES = range(200, 600)
+
+
+class ErrorSettings(Struct, frozen=True, kw_only=True):
+    """What the client gets. ``body`` empty: what is wrong, as plain text."""
+
+    status: int = 500
+    body: str = ""
+    content_type: str = "text/plain"
+
+
+class ResponseSchemaSettings(Struct, frozen=True, kw_only=True):
+    schema: Any = None
+    error: ErrorSettings = ErrorSettings()
+
+
+def verify_response_schema(settings: ResponseSchemaSettings) -> Iterator[tuple[str, str]]:
+    if (problem := schema_problem(settings.schema)) is not None:
+        inner, text = problem
+        yield f"schema{inner and '.'}{inner}", text
+    if settings.error.status not in STATUSES:
+        yield "error.status", f"expected 200 to 599, found {settings.error.status}"
+
+
+def build_endpoint_response_schema(
+    settings: ResponseSchemaSettings, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings, assembly)
+
+
+def build_backend_response_schema(
+    settings: ResponseSchemaSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Stage:
+    return _build_stage(settings, assembly)
+
+
+def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
+    problem = _build_problem(settings.schema)
+    error = settings.error
+
+    def judged(response: Response, text: str) -> Response:
+        if not text:
+            return response
+        if error.body:
+            raise InvalidAnswer(error.body, error.status, error.content_type)
+        raise InvalidAnswer(text, error.status, "")
+
+    large = Large(
+        MOST_LOOKED_INTO[NAMESPACE],
+        Helped(assembly.helpers, build_large_problem, settings.schema),
+        lambda request, response: (to_helper(response),),
+        judged,
+    )
+
+    def stage(branch: Branch) -> Branch:
+        return wrapped(
+            branch,
+            after=lambda request, response: judged(response, problem(response)),
+            large=large,
+        )
+
+    return stage
+
+
+def _build_problem(schema: Any) -> Callable[[Response], str]:
+    """Why an answer does not fit; empty: it does."""
+    misfit = build_misfit(schema)
+
+    def problem(response: Response) -> str:
+        try:
+            return misfit(value_of(response))
+        except DecodeError as error:
+            return str(error)
+
+    return problem
+
+
+def build_large_problem(schema: Any) -> Callable[[Portable], str]:
+    """In a helper."""
+    problem = _build_problem(schema)
+    return lambda portable: problem(in_helper(portable))

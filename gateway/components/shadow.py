@@ -1,0 +1,83 @@
+"""``proxy.shadow``: backends that get a copy of each request and whose answers nobody sees."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from ..core.proxy import Branch, Nobody, Proxy, Request, Response
+from ..core.tasks import open_tasks
+from ..errors import GatewayError
+from ..telemetry.logs import get_logger
+
+log = get_logger("gateway.shadow")
+
+MOST = 1000
+"""Shadows that run at the same time. Beyond it a request has none: they must not pile up behind
+a backend that does not answer."""
+
+
+class Shadows:
+    """Runs the copies, for as long as the gateway is open. Full: the copy is left out."""
+
+    def __init__(self) -> None:
+        self._tasks: TaskGroup | None = None
+        self._running = 0
+        self._left_out = 0
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        async with open_tasks() as self._tasks:
+            yield
+            self._tasks.cancel_scope.cancel()
+        self._tasks = None
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "kind": "shadows",
+            "ready": True,
+            "running": self._running,
+            "left_out": self._left_out,
+        }
+
+    def start(self, proxy: Proxy, request: Request) -> None:
+        """Never waits."""
+        if self._tasks is None or self._running >= MOST:
+            self._left_out += 1
+            return
+        self._running += 1
+        self._tasks.start_soon(self._run, proxy, _copy(request))
+
+    async def _run(self, proxy: Proxy, request: Request) -> None:
+        try:
+            await proxy(request)
+        except GatewayError as error:
+            log.debug("%s: %s", request.path, error)
+        except Exception:
+            log.exception("%s: an unexpected error", request.path)
+            request.set_aside()
+        finally:
+            self._running -= 1
+            request.give_back()
+
+
+def _copy(request: Request) -> Request:
+    """The request of nobody: no client ends it, and what is taken for it goes back."""
+    copy = request.copy()
+    copy.client = Nobody()
+    copy.taken = []
+    return copy
+
+
+def shadowed(pipe: Branch, shadow: Branch, shadows: Shadows) -> Branch:
+    """The pipe, and beside it a copy of each of its requests to ``shadow``."""
+    inner, copied = pipe.proxy, shadow.proxy
+
+    async def proxy(request: Request) -> Response:
+        shadows.start(copied, request)
+        return await inner(request)
+
+    return Branch(proxy, reads_body=pipe.reads_body or shadow.reads_body)

@@ -1,0 +1,301 @@
+"""What of a request a backend may see: nothing that is not listed. Pure.
+
+KrakenD's zero trust: the endpoint's list first, then, where a backend has one, its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import TypeAlias
+from urllib.parse import quote_plus, unquote_to_bytes
+
+from ..config.structs import Backend, Endpoint, RouterSettings, Service
+from .about import USER_AGENT
+from .asgi import Scope
+from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+ForwardHeaders: TypeAlias = Callable[[Request], Headers]
+"""Names in lower case; repeated ones as they came."""
+ForwardQuery: TypeAlias = Callable[[Request], str]
+"""What a backend gets of a query string that is not empty, encoded anew, sorted by name."""
+
+ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent")
+VIA = b"x-forwarded-via"
+CONNECTION = b"connection"
+UNLISTED = ("Content-Type",)
+"""What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
+
+CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
+MAX_PROXIES = 100
+"""Addresses of a list that are looked at, from its end."""
+LONGEST_ADDRESS = 45
+"""Characters of an IP address: of IPv6, with IPv4 inside."""
+EVERYBODY = ("0.0.0.0/0", "::/0")
+
+
+class _Everything:
+    """All names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+
+_BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
+
+
+def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
+    """The headers a backend gets: those listed, and what the gateway says of the client.
+
+    A backend's own list holds for the gateway's headers too, and "*" has no meaning in it. What a
+    request has passed already is not asked again.
+    """
+    listed = _names(endpoint.input_headers or UNLISTED)
+    own = _names(backend.input_headers)
+    client_address = build_client_address(service)
+    forwards_all = b"*" in listed
+
+    def forward(request: Request) -> Headers:
+        headers = list(request.headers) if request.passed else listed_of(request)
+        if own and request.passed != BACKEND_LISTS:
+            return [header for header in headers if header[0] in own]
+        return headers
+
+    def listed_of(request: Request) -> Headers:
+        host = user_agent = b""
+        headers: Headers = []
+        for header in request.headers:
+            name = header[0]
+            if name == b"host":
+                host = header[1]
+            elif name in ALWAYS:
+                if name == b"user-agent" and not user_agent and (forwards_all or name in listed):
+                    user_agent = header[1]  # the first, as in KrakenD
+            elif forwards_all or name in listed:
+                headers.append(header)
+        if request.origin is None:  # messages of agents have no client
+            headers.append((b"x-forwarded-for", client_address(request).encode()))
+            headers.append((b"x-forwarded-host", host))
+        if user_agent:
+            headers = [header for header in headers if header[0] != VIA]
+            headers.append((b"user-agent", user_agent))
+            headers.append((VIA, USER_AGENT))
+        else:
+            headers.append((b"user-agent", USER_AGENT))
+        return headers
+
+    return forward
+
+
+def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None:
+    """Takes out the headers that a client's ``Connection`` names (RFC 9110, 7.6.1).
+
+    It comes before every other guard, so that no header of the gateway's own is taken out: a claim,
+    a role, a login. What the gateway reads itself, the host and the client's address, stays. None:
+    the endpoint does not forward ``Connection``.
+    """
+    listed = _names(endpoint.input_headers)
+    if b"*" not in listed and CONNECTION not in listed:
+        return None
+    read = {b"host"} | _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+
+    def guard(request: Request) -> None:
+        values = _joined(request.headers, CONNECTION)
+        if values:
+            named = {token.strip().lower() for token in values.split(b",")} - read
+            named.add(CONNECTION)
+            request.headers = [header for header in request.headers if header[0] not in named]
+
+    return guard
+
+
+def build_filter(
+    endpoint: Endpoint, service: Service, backend: Backend | None = None
+) -> Callable[[Request], Request]:
+    """A copy of a request that holds what the endpoint's lists let through, and the backend's.
+
+    For stages that change it: what they add is forwarded, whatever the lists say.
+    """
+    forward_headers = build_forward_headers(endpoint, backend or Backend(), service)
+    forward_query = build_forward_query(endpoint, backend or Backend())
+    passed = ENDPOINT_LISTS if backend is None else BACKEND_LISTS
+
+    def filtered(request: Request) -> Request:
+        copy = request.copy()
+        headers = forward_headers(request)
+        names = {name for name, _ in headers}
+        copy.headers = headers
+        copy.unlisted = (
+            *request.unlisted,
+            *(header for header in request.headers if header[0] not in names),
+        )
+        copy.query_string = forward_query(request).encode() if request.query_string else b""
+        copy.passed = max(passed, request.passed)
+        return copy
+
+    return filtered
+
+
+def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]:
+    """The names of the headers that decide what is forwarded, and with which content type."""
+    listed = _names(endpoint.input_headers or UNLISTED)
+    if b"*" in listed:
+        return EVERYTHING
+    of_client = _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    return listed | of_client | {b"host", b"content-type", b"content-encoding"}
+
+
+def canonical_name(name: bytes) -> bytes:
+    """``x-request-id`` as ``X-Request-Id``, as Go writes it."""
+    return b"-".join([part.capitalize() for part in name.split(b"-")])
+
+
+def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery:
+    """The query strings a backend gets: those that both lists name.
+
+    A backend without a list gets what the endpoint's names; "*" has a meaning there only. Pairs
+    that hold a semicolon or a broken escape are left out (Go, net/url, ParseQuery).
+    """
+    listed = _exact(endpoint.input_query_strings)
+    own: Container[bytes] = _exact(backend.input_query_strings) or EVERYTHING
+    both = own if b"*" in listed else frozenset(name for name in listed if name in own)
+    names = {UNFILTERED: both, ENDPOINT_LISTS: own, BACKEND_LISTS: EVERYTHING}
+
+    def forward(request: Request) -> str:
+        known = names[request.passed]
+        if not known:
+            return ""
+        pairs = [pair for pair in query_pairs(request.query_string) if pair[0] in known]
+        pairs.sort(key=_by_name)
+        return "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs])
+
+    return forward
+
+
+def query_pairs(query_string: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values, decoded; without what Go leaves out."""
+    for pair in query_string.split(b"&"):
+        if pair and b";" not in pair and not _BAD_ESCAPE.search(pair):
+            name, _, value = pair.partition(b"=")
+            yield _unquote(name), _unquote(value)
+
+
+def _unquote(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" "))
+
+
+def _by_name(pair: tuple[bytes, bytes]) -> bytes:
+    return pair[0]
+
+
+def build_client_address(service: Service) -> Callable[[Request], str]:
+    """The client's address: of the connection, or what a trusted proxy says (gin, ClientIP).
+
+    Unless the configuration says otherwise everybody is trusted, as in KrakenD.
+    """
+    router = _router(service)
+    if not router.forwarded_by_client_ip:
+        return _remote
+    names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
+    is_trusted = _build_trust(router.trusted_proxies or EVERYBODY)
+
+    def client_address(request: Request) -> str:
+        told = [value for name in names if (value := _joined(request.headers, name))]
+        if told and (remote := _address(_remote(request))) is not None and is_trusted(remote):
+            for value in told:
+                if (origin := _origin(value.decode("latin-1"), is_trusted)) is not None:
+                    return origin
+        return _remote(request)
+
+    return client_address
+
+
+def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
+    """Whether who connected is one of ``trusted_proxies``; everybody is where there are none."""
+    router = _router(service)
+    if not router.trusted_proxies:
+        return lambda scope: True
+    is_trusted = _build_trust(router.trusted_proxies)
+
+    def is_proxy(scope: Scope) -> bool:
+        address = _address(_mapped((scope.get("client") or ("",))[0]))
+        return address is not None and is_trusted(address)
+
+    return is_proxy
+
+
+def _build_trust(networks: Sequence[str]) -> Callable[[IPv4Address | IPv6Address], bool]:
+    trusted = [network for each in networks if (network := network_of(each)) is not None]
+    return lambda address: any(address in network for network in trusted)
+
+
+def network_of(text: str) -> IPv4Network | IPv6Network | None:
+    """Of an address, or of one with the length of its prefix; None: of neither."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _joined(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """All lines of a header as one list: a proxy may add to the client's line, or add one."""
+    return b",".join([value for each, value in headers if each == name])
+
+
+def _remote(request: Request) -> str:
+    return _mapped(request.remote)
+
+
+def _mapped(address: str) -> str:
+    """An IPv4 client of a socket for both is no IPv6 address to anybody."""
+    return address.removeprefix("::ffff:")
+
+
+def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool]) -> str | None:
+    """The last address of the list that is no trusted proxy, or the first one.
+
+    None as well when the last MAX_PROXIES are trusted and there are more: so many proxies are none.
+    """
+    parts = value.rsplit(",", MAX_PROXIES)
+    for place in reversed(range(len(parts))):
+        text = parts[place].strip()
+        address = _address(text)
+        if address is None:
+            return None
+        if place == 0 or not is_trusted(address):
+            return text
+    return None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None for what is no address to Go: one with a zone is none."""
+    if "%" in text or len(text) > LONGEST_ADDRESS:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def _router(service: Service) -> RouterSettings:
+    return service.extra_config.get("router") or RouterSettings()
+
+
+def _exact(names: Sequence[str]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in names)
+
+
+def _names(names: Sequence[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in names)

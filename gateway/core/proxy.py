@@ -1,0 +1,234 @@
+"""The vocabulary: what a pipe is asked, what it answers, and what its parts are.
+
+Nothing here knows HTTP servers, brokers or event loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from copy import copy
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..errors import DeadlineExceeded, GatewayError
+
+
+class Hold(Protocol):
+    """A message taken for one request, to be settled exactly once when the request ends.
+
+    The methods never wait, never raise, and do nothing when the hold is settled already.
+    """
+
+    def sent(self) -> None:
+        """The client has the whole answer: acknowledge."""
+
+    def give_back(self) -> None:
+        """The client has not: the message goes back to the front of its buffer."""
+
+    def set_aside(self) -> None:
+        """No answer can be made of it: it comes again after a pause, and blocks nobody."""
+
+
+class Rest(Protocol):
+    """What of an answer is still coming. ``length``: of the whole body, empty when not known."""
+
+    @property
+    def length(self) -> bytes: ...
+
+    async def next(self) -> bytes:
+        """The next piece; b"" when that was all. Raises a GatewayError when it breaks off."""
+
+    def give_back(self) -> None:
+        """Nobody reads on. Never waits."""
+
+
+class Client(Protocol):
+    """Whoever asked, as far as a pipe must know."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Seen while a pipe waited."""
+        ...
+
+    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Call ``gone`` when the client goes away. Asked for only by who has to wait.
+
+        Returns what must run beside for that; None when nothing must.
+        """
+
+
+class Nobody:
+    """The client of a request that no connection stands behind (agents, tests)."""
+
+    is_gone = False
+
+    def watch(self, gone: Callable[[], object]) -> None:
+        """There is nobody who could leave."""
+
+
+UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
+"""Which lists of forwarded headers and query strings a request has passed: none yet, those of its
+endpoint, those of a backend as well."""
+
+
+class Request(Struct, eq=False):
+    """What a pipe is asked.
+
+    ``params``: the endpoint's placeholders, first letter in upper case as KrakenD keeps them
+    (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
+    arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
+    empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
+    ``claims``: of the verified token, None when no token was asked for.
+    ``origin``: the message that an agent's request is made of, for whoever knows its kind.
+    ``taken``: every message taken for this request, from the moment it left its buffer; at the end
+    what is not settled then goes back. ``passed``: which lists of what is forwarded it has behind
+    it; ``unlisted``: the headers that they have not let through. ``url``: where a script of the
+    backend sends the request, None: to the backend's own hosts.
+    """
+
+    method: str
+    path: str
+    params: dict[str, str]
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    query_string: bytes = b""
+    body: bytes = b""
+    client: Client = Nobody()
+    remote: str = ""
+    claims: dict[str, Any] | None = None
+    origin: Any = None
+    taken: list[Hold] = []
+    passed: int = UNFILTERED
+    unlisted: Sequence[tuple[bytes, bytes]] = ()
+    url: str | None = None
+
+    def copy(self) -> Request:
+        """Another request of the same client, for a stage that changes something for its branch.
+
+        What is taken for it belongs to this one.
+        """
+        copied = copy(self)
+        copied.params = dict(self.params)
+        return copied
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, listed or not; ``name`` in lower case."""
+        for each, value in self.headers:
+            if each == name:
+                return value
+        for each, value in self.unlisted:
+            if each == name:
+                return value
+        return None
+
+    def give_back(self) -> None:
+        """Give back every message that is not settled yet."""
+        for hold in self.taken:
+            hold.give_back()
+
+    def set_aside(self) -> None:
+        """Nothing can be made of what was taken: it is to block nobody."""
+        for hold in self.taken:
+            hold.set_aside()
+
+
+class Response(Struct, eq=False):
+    """What a branch or a whole pipe answers.
+
+    ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
+    nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
+    ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
+    answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
+    besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
+    where the answer is passed on as it came. ``rest``: the body, when it is still coming.
+    ``encoded``: the document in the output encoding, when a helper process has written it.
+    """
+
+    data: dict[str, Any] | None = None
+    is_complete: bool = True
+    holds: Sequence[Hold] = ()
+    body: bytes | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    status: int = 200
+    has_failures: bool = False
+    rest: Rest | None = None
+    encoded: bytes | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is known to be missing: to KrakenD a null is a whole document."""
+        return self.is_complete or (self.data is None and not self.has_failures)
+
+    def set_aside(self) -> None:
+        """Nothing can be made of this answer: what it is made of is to block nobody."""
+        for hold in self.holds:
+            hold.set_aside()
+
+    def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
+        """This answer with another document."""
+        return replace(self, data=data, is_complete=is_complete)
+
+
+Proxy: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""May wait. Raises a :class:`GatewayError` when there is no answer."""
+
+AtOnce: TypeAlias = Callable[[Request], Response | None]
+"""Never waits. None: "I would have to", and nothing has happened."""
+
+
+Part: TypeAlias = Response | GatewayError
+"""What one branch answered."""
+
+Arrive: TypeAlias = Callable[[Part], None]
+Later: TypeAlias = Callable[[Request, Arrive], Callable[[], GatewayError | None]]
+"""Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
+what withdraws, so that ``arrive`` is not called any more, and says what it means that there was no
+answer; None when there was one."""
+
+
+def nothing_to_withdraw() -> None:
+    """What :data:`Later` returns when the answer is here."""
+
+
+class Branch(NamedTuple):
+    """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
+
+    ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
+    request's body must be complete before the branch is asked. ``may_repeat``: a backend
+    that may be asked several times for one request (``concurrent_calls``). ``url``: where a
+    request goes, without credentials; "" when that is no URL of HTTP. ``name``: as
+    ``backend[1]``, where there are several.
+    """
+
+    proxy: Proxy
+    at_once: AtOnce | None = None
+    later: Later | None = None
+    timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
+    reads_body: bool = True
+    may_repeat: bool = False
+    url: Callable[[Request], str] = lambda request: ""
+    name: str = ""
+
+
+Stage: TypeAlias = Callable[[Branch], Branch]
+"""Wraps a branch."""
+
+Guard: TypeAlias = Callable[[Request], Awaitable[None] | None]
+"""Asked before a request's body is read. Raises :class:`gateway.errors.Refused`; what it returns,
+when it has to wait, is awaited."""
+
+
+class HeaderGuard:
+    """A guard that adds ``headers`` to the answers of admitted requests."""
+
+    __slots__ = ("_guard", "headers")
+
+    def __init__(
+        self, guard: Guard, headers: Callable[[Request], Sequence[tuple[bytes, bytes]]]
+    ) -> None:
+        self._guard = guard
+        self.headers = headers
+
+    def __call__(self, request: Request) -> Awaitable[None] | None:
+        return self._guard(request)

@@ -1,0 +1,291 @@
+"""A private RabbitMQ node as child processes, for the demo and the tests. Development only.
+
+It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback, and
+leaves nothing behind. RabbitMQ itself must be installed: here, or below ``root``, a folder with a
+whole Debian of another release (then the commands run in it with ``chroot``, as root).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+
+from ..errors import GatewayError
+
+HOME_OF_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/sbin"))
+"""Debian's command on the PATH insists on another user; the scripts it wraps do not."""
+
+PORTS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
+"""One block for each process; below the ports that the kernel gives to outgoing connections."""
+
+START_TIME = 60.0
+STOP_TIME = 20.0
+
+
+class Broker:
+    """A running node. ``url`` and ``management_url`` carry the user guest."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        directory: Path,
+        environ: dict[str, str],
+        port: int,
+        management_port: int | None,
+    ) -> None:
+        self.port = port
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self.management_url = (
+            f"http://guest:guest@127.0.0.1:{management_port}" if management_port else ""
+        )
+        self._management_port = management_port
+        self.log_path = directory / "broker.log"
+        self._commands = commands
+        self._environ = environ
+        self._node: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The node's first process; it must be running."""
+        assert self._node is not None
+        return self._node.pid
+
+    def ctl(self, *arguments: str) -> str:
+        """``rabbitmqctl`` on this node; its output. Raises :class:`GatewayError`."""
+        done = subprocess.run(
+            [*self._commands.script("rabbitmqctl"), "--quiet", *arguments],
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise GatewayError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def add_vhost(self, name: str) -> str:
+        """A new virtual host that guest may use; its URL."""
+        if self.management_url:
+            self._manage("PUT", f"vhosts/{name}")  # its creator may use it
+            return self.url + name
+        self.ctl(
+            "eval",
+            f'rabbit_vhost:add(<<"{name}">>, <<"test">>), '
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, '
+            '<<".*">>, <<".*">>, <<".*">>, <<"test">>).',
+        )
+        return self.url + name
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with all that is in it."""
+        if self.management_url:
+            self._manage("DELETE", f"vhosts/{name}")
+            return
+        self.ctl("eval", f'rabbit_vhost:delete(<<"{name}">>, <<"test">>).')
+
+    def _manage(self, method: str, path: str) -> None:
+        """Ask the management interface: ``rabbitmqctl`` starts an Erlang of its own, a second of
+        processor time."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._management_port}/api/{path}",
+            method=method,
+            headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode()},
+        )
+        with urllib.request.urlopen(request, timeout=START_TIME):
+            pass
+
+    def start(self) -> None:
+        """Start the node; returns when it accepts connections."""
+        with self.log_path.open("ab") as log:
+            self._node = subprocess.Popen(
+                self._commands.script("rabbitmq-server"),
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIME
+        ports = [self.port, *([self._management_port] if self._management_port else [])]
+        while not all(map(_accepts, ports)):
+            if self._node.poll() is not None or time.monotonic() > deadline:
+                tail = self.log_path.read_text(errors="replace")[-2000:]
+                raise GatewayError(f"RabbitMQ did not start:\n{tail}")
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the node; SIGKILL gives it no chance to say goodbye."""
+        node, self._node = self._node, None
+        if node is None:
+            return
+        _signal_group(node.pid, number)
+        try:
+            node.wait(STOP_TIME)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            _signal_group(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@contextmanager
+def open_broker(*, with_management: bool = False, root: Path | None = None) -> Generator[Broker]:
+    """Start a node, stop it at the end. Raises :class:`GatewayError` when there is none."""
+    commands = Commands(root)
+    with ExitStack() as stack:
+        directory = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix="gateway-broker-", dir=None if root is None else root / "tmp"
+                )
+            )
+        )
+        port, mapper_port, node_port, management_port = (free_port() for _ in range(4))
+        inside = directory if root is None else Path("/") / directory.relative_to(root)
+        environ = _environment(inside, port, mapper_port, node_port)
+        plugins = "rabbitmq_management" if with_management else ""
+        (directory / "enabled_plugins").write_text(f"[{plugins}].\n")
+        (directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{port}\n"
+            "disk_free_limit.absolute = 50MB\n"
+            "collect_statistics_interval = 1000\n"
+            + (
+                f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management_port}\n"
+                if with_management
+                else ""
+            )
+        )
+        mapper = subprocess.Popen(
+            [*commands.mapper(), "-port", str(mapper_port), "-address", "127.0.0.1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        stack.callback(mapper.wait)
+        stack.callback(mapper.kill)
+        shown_port = management_port if with_management else None
+        broker = Broker(commands, directory, environ, port, shown_port)
+        # Its data goes with the directory: no need for goodbyes.
+        stack.callback(broker.stop, signal.SIGKILL)
+        broker.start()
+        yield broker
+
+
+class Commands:
+    """How to call what RabbitMQ and Erlang bring. Raises :class:`GatewayError`."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._in_root = (
+            []
+            if root is None
+            else ["unshare", f"--mount-proc={root / 'proc'}", "chroot", str(root)]
+        )
+        self._scripts = find_scripts() if root is None else HOME_OF_SCRIPTS[0]
+        if root is not None and not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+            raise GatewayError(f"RabbitMQ is not installed below {root}")
+
+    def script(self, name: str) -> list[str]:
+        return [*self._in_root, str(self._scripts / name)]
+
+    def mapper(self) -> list[str]:
+        return [*self._in_root, "epmd"] if self._in_root else [_find_mapper()]
+
+
+def find_scripts() -> Path:
+    """The folder of RabbitMQ's scripts. Raises :class:`GatewayError`."""
+    on_path = shutil.which("rabbitmq-server")
+    candidates = [*HOME_OF_SCRIPTS, *([Path(on_path).resolve().parent] if on_path else [])]
+    for folder in candidates:
+        if (folder / "rabbitmq-server").exists() and (folder / "rabbitmqctl").exists():
+            return folder
+    raise GatewayError(
+        "RabbitMQ is not installed: install the package rabbitmq-server, or name a broker by URL"
+    )
+
+
+def _find_mapper() -> str:
+    found = shutil.which("epmd")
+    if found is None:
+        raise GatewayError("epmd is not on the PATH; it comes with Erlang")
+    return found
+
+
+def _environment(directory: Path, port: int, mapper_port: int, node_port: int) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "HOME": str(directory),
+        "ERL_EPMD_PORT": str(mapper_port),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"gateway-{os.getpid()}-{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(node_port),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_LOGS": str(directory / "broker.log"),
+        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "ERL_CRASH_DUMP": str(directory / "erl_crash.dump"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on. Raises :class:`GatewayError`.
+
+    No two processes get the same: a server may need seconds until it listens.
+    """
+    block, ports = _own_ports()
+    for port in islice(ports, len(block)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise GatewayError(f"no TCP port from {block.start} to {block.stop - 1} is free")
+
+
+@cache
+def _own_ports() -> tuple[range, Iterator[int]]:
+    """The ports of this process, and the same from one to the next without end."""
+    for block in PORTS:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            if sys.platform == "linux":
+                claim.bind(f"\0gateway-ports-{block.start}")  # no file: free when we end
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        return block, cycle(block)
+    raise GatewayError("too many processes ask for free ports")
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,1 @@
+"""HTTP/1.1 on asyncio: our protocol on httptools, run by uvicorn."""

@@ -1,0 +1,87 @@
+"""uvicorn inside our nursery: asyncio, HTTP/1.1, the default."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import uvicorn
+from anyio import Event, move_on_after, sleep
+
+from ...core.tasks import open_tasks
+from ...tls.transport import Handshakes, over_tls
+from ..settings import ALT_SVC, ServeSettings
+from ..sockets import port_of
+from ..unsent import Unsent
+from .uvicorn_protocol import Clock, HttpProtocol
+
+LAST_ANSWERS = 1.0
+"""Seconds for answers to requests that the grace period was too short for."""
+
+
+async def serve_uvicorn(
+    app: Any,
+    settings: ServeSettings,
+    sockets: list[socket.socket],
+    stop: Event,
+    started: Callable[[], object],
+    unsent: Unsent,
+) -> None:
+    clock = Clock(settings.limits, unsent)
+    handshakes = Handshakes(settings.limits.connections, settings.limits.header_time)
+    build_protocol: Callable[..., Any] = partial(HttpProtocol, clock=clock)
+    if settings.tls is not None:
+        context = settings.tls.context(("http/1.1",))
+        build_protocol = over_tls(build_protocol, context, handshakes)
+    config = uvicorn.Config(
+        app,
+        http=build_protocol,  # type: ignore[arg-type]
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        headers=[("alt-svc", ALT_SVC % port_of(sockets[0]))] if settings.http3 else None,
+        timeout_graceful_shutdown=settings.grace,  # type: ignore[arg-type]  # any number will do
+    )
+    server = _Server(config, started)
+    try:
+        async with open_tasks() as tasks:
+            tasks.start_soon(clock.run, server.server_state.connections)
+            tasks.start_soon(_stop_when_told, server, stop)
+            await server.serve(sockets)
+            with move_on_after(LAST_ANSWERS):  # to the requests that uvicorn has cancelled
+                while server.server_state.tasks:
+                    await sleep(0.01)
+            tasks.cancel_scope.cancel()
+    finally:
+        handshakes.abort()
+        # Whoever has not read until now does not keep the process.
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()
+
+
+async def _stop_when_told(server: uvicorn.Server, stop: Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Signals are its caller's."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

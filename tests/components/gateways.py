@@ -1,0 +1,127 @@
+"""A whole gateway, asked directly; its backends are a few lines that tell what they were asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from gateway.app.catalog import CATALOG
+from gateway.app.service import open_gateway
+from gateway.config.findings import ConfigError
+from gateway.config.load import load
+from gateway.config.structs import Backend, Endpoint
+from gateway.core.asgi import ASGIApp
+from gateway.core.component import Assembly, Catalog, Component
+from gateway.core.proxy import Arrive, Branch, Request, Response
+from gateway.encoding.manipulation import build_reading
+from gateway.errors import GatewayError
+
+from ..router.support import Client, Reply, Taken, http_scope
+
+Document: TypeAlias = dict[str, Any]
+WAYS = ("proxy", "at_once", "later")
+
+
+class NoSettings(Struct, frozen=True):
+    """Of a backend that has none."""
+
+
+class Backends:
+    """Answers the bytes that stand for its path in ``bodies``, in one of the three ways.
+
+    ``asked``: every request, in order. ``messages``: what was taken for them.
+    """
+
+    def __init__(self, bodies: Mapping[str, bytes], way: str = "proxy", status: int = 200) -> None:
+        self.asked: list[Request] = []
+        self.messages: list[Taken] = []
+        self._bodies = bodies
+        self._way = way
+        self._status = status
+
+    def build(
+        self, settings: NoSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+    ) -> Branch:
+        read = build_reading(backend)
+        is_passed_on = endpoint.output_encoding == "no-op"
+
+        def answer(request: Request) -> Response:
+            self.asked.append(request)
+            message = Taken()
+            self.messages.append(message)
+            request.taken.append(message)
+            body = self._bodies.get(backend.url_pattern)
+            if body is None:
+                raise GatewayError("no")
+            if is_passed_on:
+                headers = [(b"content-type", b"application/json"), (b"x-one", b"1")]
+                return Response({}, True, (message,), body, headers, self._status)
+            data = read(body)
+            return Response(data, data is not None, (message,))
+
+        async def proxy(request: Request) -> Response:
+            return answer(request)
+
+        def later(request: Request, arrive: Arrive) -> Callable[[], None]:
+            try:
+                arrive(answer(request))
+            except GatewayError as error:
+                arrive(error)
+            return lambda: None
+
+        return Branch(
+            proxy,
+            answer if self._way == "at_once" else None,
+            later if self._way == "later" else None,
+            reads_body=False,
+        )
+
+    def catalog(self) -> Catalog:
+        own = Component(
+            namespace="backend/test", settings=NoSettings, backend=self.build, is_default=True
+        )
+        return (own, *(row for row in CATALOG if not row.is_default))
+
+
+def backend(path: str = "/a", **keys: Any) -> Document:
+    return {"url_pattern": path, "host": ["http://backend.test"], **keys}
+
+
+def document(*backends: Document, **keys: Any) -> Document:
+    endpoint = {"endpoint": "/e", "backend": list(backends or (backend(),)), **keys}
+    return {
+        "version": 3,
+        "extra_config": {"router": {"return_error_msg": True}},
+        "endpoints": [endpoint],
+    }
+
+
+@asynccontextmanager
+async def gateway(backends: Backends, configuration: Document) -> AsyncGenerator[ASGIApp]:
+    async with open_gateway(configuration, catalog=backends.catalog()) as opened:
+        yield opened.asgi
+
+
+async def ask(
+    app: ASGIApp, target: str = "/e", *, method: str = "GET", body: bytes = b"", **headers: str
+) -> Reply:
+    client = Client([body])
+    scope = http_scope(method, target)
+    scope["headers"] = [
+        (b"host", b"gateway.test"),
+        *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
+    ]
+    await app(scope, client.receive, client.send)
+    return client.reply
+
+
+def refusal(configuration: Document) -> str:
+    """What is said of a configuration that does not start; empty when it does."""
+    try:
+        load(configuration, CATALOG, {})
+    except ConfigError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,294 @@
+"""Documents, requests and answers as scripts see them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from gateway.components.lua.messages import Answer, Asked
+from gateway.components.lua.sandbox import Sandbox, ScriptFailure, Session
+from gateway.components.lua.scripts import FUNCTIONS
+from gateway.core.proxy import Request, Response
+from gateway.encoding import encode_json
+
+SANDBOX = Sandbox(FUNCTIONS, opens_libs=True, max_instructions=1_000_000)
+
+
+def scripted(code: str, response: Response) -> Response:
+    """What ``code`` makes of it; ``d`` is the document, ``r`` the answer."""
+    session, answer = Session(SANDBOX), Answer(response)
+    session.bind("response", answer)
+    session.run(SANDBOX.compile(f"local r = response.load() local d = r:data() {code}", "post"))
+    return answer.finished(has_status=response.body is not None)
+
+
+def changed(code: str, data: dict[str, Any]) -> Any:
+    """The document that ``code`` leaves, of one as it comes from a backend."""
+    shallow = {key: Raw(json.dumps(value).encode()) for key, value in data.items()}
+    response = scripted(code, Response(shallow))
+    return json.loads(encode_json(response.data))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("", {"a": {"b": [1, "x", None]}, "n": 1.5}),
+        ("d:set('n', 2)", {"a": {"b": [1, "x", None]}, "n": 2}),
+        ("d:set('n', 2.25) d:del('a')", {"n": 2.25}),
+        ("d:del('a') d:set('n', luaNil.new())", {"n": None}),
+        ("d:del('a') d:set('n', nil)", {"n": 1.5}),
+        ("d:del('a') d:set('n', print)", {"n": 1.5}),
+        ("d:get('a'):get('b'):set(0, 'y') d:del('n')", {"a": {"b": ["y", "x", None]}}),
+        ("d:get('a'):get('b'):del(1) d:del('n')", {"a": {"b": [1, None]}}),
+        ("d:get('a'):get('b'):set(4, true) d:del('n')", {"a": {"b": [1, "x", None, None, True]}}),
+        ("d:del('a') d:set('n', {1, {2, 3}})", {"n": {"1": 1, "2": [2, 3]}}),
+        ("d:del('a') d:set('n', {x = {}})", {"n": {"x": []}}),
+        ("d:del('a') d:set('n', {[true] = 1, [1.5] = 2})", {"n": {"true": 1, "1.5": 2}}),
+        ("local t = luaTable.new() t:set('k', 'v') d:set('a', t) d:del('n')", {"a": {"k": "v"}}),
+        ("local l = luaList.new() l:set(0, {a = 1}) d:set('a', l) d:del('n')", {"a": [{"a": 1}]}),
+        ("d:del('n') d:set('a', {l = luaList.new()})", {"a": {"l": []}}),
+        ("d:del('n') d:set('a', {x = luaNil.new()})", {"a": {"x": None}}),
+    ],
+)  # fmt: skip
+def test_a_document_is_changed(code: str, expected: Any) -> None:
+    assert changed(code, {"a": {"b": [1, "x", None]}, "n": 1.5}) == expected
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "assert(d:get('s') == 'x' and d:get('n') == 1.5 and d:get('t') == true)",
+        "assert(d:get('nothing') == nil and d:get('null') ~= nil)",
+        "assert(d:len() == 6 and d:keyExists('s') and not d:keyExists('x'))",
+        "local k = d:keys() assert(k:len() == 6 and k:get(0) == 'list' and k:get(6) == nil)",
+        "assert(d:get('list'):len() == 2 and d:get('list'):get(1) == 'b')",
+        "assert(d:get('list'):get(-1) == nil) d:get('list'):set(-1, 1) d:get('list'):del(7)",
+        "assert(d:get('o'):get('i'):get('j') == 1)",
+    ],
+)
+def test_a_document_is_read(code: str) -> None:
+    data = {"s": "x", "n": 1.5, "t": True, "null": None, "list": ["a", "b"], "o": {"i": {"j": 1}}}
+    changed(code, data)
+
+
+def test_numbers_that_nobody_changes_keep_their_digits() -> None:
+    raw = {"a": Raw(b'{"n":1.50,"m":123456789012345678901234567890}'), "b": Raw(b"1e5")}
+    response = scripted(
+        "assert(d:get('b') == 100000 and d:get('a'):get('n') == 1.5)", Response(raw)
+    )
+    assert encode_json(response.data) == (
+        b'{"a":{"n":1.50,"m":123456789012345678901234567890},"b":1e5}'
+    )
+
+
+def test_a_document_that_others_share_stays() -> None:
+    shared = {"a": {"b": [1]}, "raw": Raw(b"[1]")}
+    scripted("d:get('a'):get('b'):set(0, 2) d:get('raw'):set(0, 2)", Response(shared))
+    assert shared == {"a": {"b": [1]}, "raw": Raw(b"[1]")}
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("d:get()", "need arguments"),
+        ("d:set('a')", "need arguments"),
+        ("d:get({})", "string expected"),
+        ("d:set('a', 0/0)", "no number of JSON"),
+        ("d:set('a', {1/0})", "no number of JSON"),
+        ("local t = {} t.t = t d:set('a', t)", "nested too deeply"),
+        ("luaList.new():set('a', 1)", "number expected"),
+        ("luaList.new():set(0/0, 1)", "number expected"),
+        ("r:isComplete(1)", "boolean expected"),
+        ("r:headers('a b', '1')", "not the name of a header"),
+        ("r:headers('a', '1\\n2')", "control character"),
+        ("r:headerList('a', {'1'})", "must be a luaList"),
+        ("local l = luaList.new() l:set(0, 1) r:headerList('a', l)", "luaList of strings"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_a_failure(code: str, text: str) -> None:
+    with pytest.raises(ScriptFailure, match=text):
+        changed(code, {"a": 1})
+
+
+def test_headers_of_an_answer() -> None:
+    code = """
+        assert(r:headers('X-One') == '1' and r:headers('X-No') == '')
+        assert(r:headers():get('X-One'):get(1) == '2')
+        r:headers('X-One', nil) r:headers('x-new', 'n')
+        local l = luaList.new() l:set(0, 'a') l:set(1, 'b') r:headerList('X-List', l)
+        assert(r:headerList('X-List'):len() == 2)
+    """
+    headers = [(b"x-one", b"1"), (b"x-one", b"2")]
+    response = scripted(code, Response({}, headers=headers))
+    assert list(response.headers) == [(b"x-new", b"n"), (b"x-list", b"a"), (b"x-list", b"b")]
+    assert headers == [(b"x-one", b"1"), (b"x-one", b"2")]
+
+
+def test_status_and_body_count_where_the_answer_is_passed_on() -> None:
+    code = "assert(r:statusCode() == 201 and r:body() == 'x') r:statusCode(404) r:body('y')"
+    response = scripted(code, Response(None, body=b"x", status=201))
+    assert (response.status, response.body) == (404, b"y")
+    decoded = scripted("assert(r:statusCode() == 0) r:statusCode(404)", Response({}))
+    assert decoded.status == 200
+
+
+def test_completeness_is_told_and_changed() -> None:
+    response = scripted("assert(r:isComplete()) r:isComplete(false)", Response({"a": 1}))
+    assert not response.is_complete
+
+
+def asked(code: str, name: str = "request", **names: str) -> Request:
+    """The request that ``code`` leaves; ``r`` is it."""
+    request = Request(
+        "POST", "/p q", {"Id": "7"}, [(b"host", b"h"), (b"x-one", b"\xff")], b"b=2&a=x%20y", b"\xfe"
+    )
+    session = Session(SANDBOX)
+    session.bind(name, Asked(request, request.path, names or None))
+    session.run(SANDBOX.compile(f"local r = {name}.load() {code}", "pre"))
+    return request
+
+
+def test_a_request_is_read() -> None:
+    asked("""
+        assert(r:method() == 'POST' and r:path() == '/p q' and r:query() == 'b=2&a=x%20y')
+        assert(r:params('Id') == '7' and r:params('id') == '' and r:params():get('Id') == '7')
+        assert(r:headers('X-ONE') == '\\255' and r:headers('X-No') == '' and r:url() == '')
+        assert(r:headerList('x-one'):get(0) and r:headers():get('X-One'):len() == 1)
+        assert(r:body() == '\\254')
+    """)
+
+
+def test_a_request_is_changed() -> None:
+    request = asked("""
+        r:params('Id', '8') r:params('New', 9) r:query('c=3') r:body('other')
+        r:headers('X-One', '\\254') r:headers('Host', nil) r:headers('X-N', 5) r:method('PUT')
+        r:path('/elsewhere') assert(r:path() == '/elsewhere')
+    """)
+    assert request.params == {"Id": "8", "New": "9"}
+    assert (request.query_string, request.body, request.method) == (b"c=3", b"other", "PUT")
+    assert list(request.headers) == [(b"x-one", b"\xfe"), (b"x-n", b"5")]
+
+
+def test_a_script_reads_and_sets_where_its_request_goes() -> None:
+    assert asked("assert(r:url() == '')").url is None
+    assert asked("r:url('http://b.test/x?y=1') assert(r:url() == 'http://b.test/x?y=1')").url == (
+        "http://b.test/x?y=1"
+    )
+    request = Request("GET", "/p", {"Id": "7"})
+    session = Session(SANDBOX)
+    session.bind("request", Asked(request, "/p", build_url=lambda asked: f"http://a/{asked.path}"))
+    session.run(SANDBOX.compile("local r = request.load() r:url(r:url() .. '/9')", "pre"))
+    assert request.url == "http://a//p/9"
+
+
+def test_a_number_that_a_message_gets_has_all_its_digits() -> None:
+    request = asked("""
+        r:params('Id', 358240051111110) r:headers('X-N', 358240051111110) r:query(1e20)
+        assert(r:params(358240051111110) == '') r:body(1.5)
+    """)
+    assert request.params["Id"] == "358240051111110"
+    assert (b"x-n", b"358240051111110") in request.headers
+    assert (request.query_string, request.body) == (b"1e+20", b"1.5")
+
+
+def test_a_number_that_a_document_gets_has_all_its_digits() -> None:
+    data = {"a": 358240051111110, "b": 9007199254740993, "l": [1, 2]}
+    code = """
+        for _, key in ipairs({'a', 'b'}) do d:set(key .. 's', 'x' .. d:get(key)) end
+        d:set('bn', d:get('b')) d:set(358240051111110, d:get('l'):get('1'))
+        d:set('t', {[358240051111110] = 1}) r:statusCode('404') d:del('l')
+    """
+    assert changed(code, data) == {
+        "a": 358240051111110,
+        "b": 9007199254740993,
+        "as": "x358240051111110",
+        "bs": "x9007199254740992",
+        "bn": 9007199254740992,
+        "358240051111110": 2,
+        "t": {"358240051111110": 1},
+    }
+
+
+def test_a_context_is_the_request_as_the_client_sent_it() -> None:
+    request = asked(
+        """
+        assert(r:url() == '/p%20q?b=2&a=x%20y' and r:host() == 'h')
+        assert(r:query('a') == 'x y' and r:query('z') == '')
+        assert(r:params('id') == '7' and r:params():get('id') == '7')
+        r:query('a', '1&2') r:params('id', '8') r:host('other') r:headers('X-One', 'y')
+        """,
+        "ctx",
+        Id="id",
+    )
+    assert (request.query_string, request.params) == (b"a=1%262&b=2", {"Id": "8"})
+    assert list(request.headers) == [(b"host", b"other"), (b"x-one", b"y")]
+    assert asked("r:url('/n%20w?x=1')", "ctx", Id="id").path == "/n w"
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+WALK = """
+    local walk
+    local function copy(value, get, keys)
+        for i = 0, keys:len() - 1 do
+            local key = get(keys, i)
+            local each = value:get(key)
+            if type(each) == 'userdata' and each.keys then copy(each, get, each:keys()) end
+            if type(each) == 'userdata' and each.len then each:len() end
+            if each ~= nil then value:set(key, each) end
+        end
+    end
+    copy(d, function(keys, i) return keys:get(i) end, d:keys())
+"""
+
+
+@given(st.dictionaries(st.text(), documents, max_size=5))
+def test_any_document_survives_being_walked_and_written_again(data: dict[str, Any]) -> None:
+    lone = json.loads(json.dumps(data).encode().decode("utf-8", "replace"))
+    shallow = {
+        key.encode(errors="replace").decode(): Raw(
+            json.dumps(value, ensure_ascii=False).encode(errors="replace")
+        )
+        for key, value in lone.items()
+    }
+    response = scripted(WALK, Response(dict(shallow)))
+    assert (response.data or {}).keys() == shallow.keys()
+    encode_json(response.data)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"x-one", b"x-two"]), st.binary(max_size=30)), max_size=5),
+    st.binary(max_size=50),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+)
+def test_any_request_survives_being_read_and_written_again(
+    headers: list[tuple[bytes, bytes]], body: bytes, value: str, query: bytes
+) -> None:
+    request = Request("GET", f"/{value}", {"Id": value}, headers, query, body)
+    session = Session(SANDBOX)
+    session.bind("request", Asked(request, request.path))
+    code = """
+        local r = request.load()
+        r:body(r:body()) r:query(r:query()) r:params('Id', r:params('Id')) r:path(r:path())
+        for _, name in ipairs({'X-One', 'X-Two'}) do
+            pcall(function() r:headerList(name, r:headerList(name)) end)
+            pcall(function() r:headers(name, r:headers(name)) end)
+        end
+        r:headers():keys() r:params():keys()
+    """
+    session.run(SANDBOX.compile(code, "pre"))
+    assert (request.body, request.query_string) == (body, query)
+    assert not any(
+        b"\n" in each for pair in request.headers for each in pair if pair not in headers
+    )

@@ -1,0 +1,264 @@
+"""Limits in a gateway: who is refused, how, and what is asked of a backend then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from gateway.app.catalog import CATALOG
+from gateway.app.service import open_gateway
+from gateway.components.ratelimit.bucket import Buckets, rate_of
+from gateway.components.ratelimit.build import BackendLimit
+from gateway.config.structs import Backend, Endpoint
+from gateway.core.asgi import ASGIApp
+from gateway.core.component import Assembly, Catalog, Component
+from gateway.core.proxy import Arrive, Branch, Request, Response
+from gateway.errors import GatewayError, RateLimitExceeded
+
+from ...router.support import Client, Reply, http_scope
+
+pytestmark = pytest.mark.anyio
+
+
+class NoSettings(Struct, frozen=True):
+    """Of a backend that has none."""
+
+
+async def answer(request: Request) -> Response:
+    return Response({"a": 1})
+
+
+def build_answering(
+    settings: NoSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Branch:
+    return Branch(answer, reads_body=False)
+
+
+CATALOG_OF_TEST: Catalog = (
+    Component(
+        namespace="backend/test", settings=NoSettings, backend=build_answering, is_default=True
+    ),
+    *(row for row in CATALOG if row.namespace.startswith(("qos/ratelimit/", "redis"))),
+)
+
+
+@asynccontextmanager
+async def limited(
+    service: dict[str, Any] | None = None, **endpoint: Any
+) -> AsyncGenerator[ASGIApp]:
+    """A gateway with an endpoint ``/a/{id}`` that has these limits, and one without."""
+    backend = {"url_pattern": "/", "host": ["http://a.test"]}
+    limits = {"qos/ratelimit/router": {"every": "10m", **endpoint}} if endpoint else {}
+    config = {
+        "version": 3,
+        "endpoints": [
+            {"endpoint": "/a/{id}", "backend": [backend], "extra_config": limits},
+            {"endpoint": "/free", "backend": [backend]},
+        ],
+        "extra_config": {"qos/ratelimit/service": {"every": "10m", **service}} if service else {},
+    }
+    async with open_gateway(config, catalog=CATALOG_OF_TEST) as gateway:
+        yield gateway.asgi
+
+
+async def ask(app: ASGIApp, path: str = "/a/1", **headers: str) -> Reply:
+    client = Client()
+    told = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = http_scope("GET", path, headers=told, client=("192.0.2.1", 1))
+    await app(scope, client.receive, client.send)
+    return client.reply
+
+
+async def statuses(app: ASGIApp, times: int, path: str = "/a/1", **headers: str) -> list[int]:
+    return [(await ask(app, path, **headers)).status for _ in range(times)]
+
+
+async def test_an_endpoint_beyond_its_limit_answers_503_without_a_body() -> None:
+    async with limited(max_rate=2, capacity=2) as app:
+        assert await statuses(app, 3) == [200, 200, 503]
+        reply = await ask(app)
+        assert (reply.body, reply.headers) == (b"", {"content-length": "0"})
+        assert await statuses(app, 3, "/free") == [200, 200, 200]
+
+
+async def test_a_client_beyond_its_limit_gets_429_and_others_none() -> None:
+    async with limited(client_max_rate=1, strategy="header", key="X-Token") as app:
+        assert await statuses(app, 2, x_token="one") == [200, 429]
+        assert await statuses(app, 2, x_token="two") == [200, 429]
+        assert await statuses(app, 1) == [429]
+
+
+async def test_the_limit_of_a_client_comes_before_that_of_all() -> None:
+    async with limited(
+        max_rate=1, capacity=2, client_max_rate=1, strategy="param", key="id"
+    ) as app:
+        assert await statuses(app, 3, "/a/1") == [200, 429, 429]
+        assert await statuses(app, 1, "/a/2") == [200]
+        assert await statuses(app, 1, "/a/3") == [503]
+
+
+async def test_a_strategy_that_does_not_exist_leaves_the_limit_of_all() -> None:
+    async with limited(max_rate=1, capacity=2, client_max_rate=1, strategy="nosuch") as app:
+        assert await statuses(app, 3) == [200, 200, 503]
+
+
+async def test_a_service_counts_every_request_but_those_of_who_watches_over_it() -> None:
+    async with limited({"max_rate": 3, "capacity": 3}) as app:
+        assert await statuses(app, 2, "/__health") == [200, 200]
+        paths = ("/a/1", "/free", "/nowhere", "/nowhere", "/free")
+        assert [(await ask(app, path)).status for path in paths] == [200, 200, 404, 503, 503]
+        assert await statuses(app, 1, "/__ready") == [200]
+        assert await statuses(app, 1, "/__health") == [200]
+
+
+async def test_a_service_knows_clients_by_their_address() -> None:
+    async with limited({"client_max_rate": 1, "strategy": "ip"}) as app:
+        assert await statuses(app, 2, "/a/1") == [200, 429]
+        assert await statuses(app, 1, "/free") == [429]
+        assert await statuses(app, 1, "/free", x_forwarded_for="198.51.100.1") == [200]
+
+
+async def test_addresses_of_one_ipv6_network_have_one_limit_together() -> None:
+    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+    for prefix, expected in ((None, [200, 429, 200]), (128, [200, 200, 200])):
+        own: dict[str, Any] = {} if prefix is None else {"ipv6_prefix": prefix}
+        async with limited(client_max_rate=1, strategy="ip", **own) as app:
+            got = [(await ask(app, x_forwarded_for=each)).status for each in addresses]
+        assert got == expected
+
+
+class Asked:
+    """A backend in each of the ways to ask one; ``knows`` is what it answers at once."""
+
+    def __init__(self, knows: Response | GatewayError | None = None) -> None:
+        self.knows = knows
+        self.calls: list[str] = []
+
+    async def proxy(self, request: Request) -> Response:
+        self.calls.append("proxy")
+        return Response({})
+
+    def at_once(self, request: Request) -> Response | None:
+        self.calls.append("at once")
+        if isinstance(self.knows, GatewayError):
+            raise self.knows
+        return self.knows
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        self.calls.append("later")
+        arrive(Response({}))
+        return lambda: None
+
+    def limited(self, capacity: int) -> Branch:
+        rate = rate_of(1e-6, capacity)
+        assert rate is not None
+        branch = Branch(self.proxy, self.at_once, self.later, may_repeat=True, reads_body=False)
+        return BackendLimit(Buckets(), b"", rate)(branch)
+
+
+REQUEST = Request("GET", "/", {})
+
+
+async def test_a_backend_beyond_its_limit_is_not_asked_in_any_way() -> None:
+    asked = Asked(Response({}))
+    branch = asked.limited(3)
+    assert branch.at_once is not None
+    assert branch.later is not None
+    arrived: list[Any] = []
+    await branch.proxy(REQUEST)
+    branch.at_once(REQUEST)
+    branch.later(REQUEST, arrived.append)
+    with pytest.raises(RateLimitExceeded, match="rate limit exceded"):
+        await branch.proxy(REQUEST)
+    with pytest.raises(RateLimitExceeded):
+        branch.at_once(REQUEST)
+    withdraw = branch.later(REQUEST, arrived.append)
+    assert asked.calls == ["proxy", "at once", "later"]
+    assert isinstance(arrived[1], RateLimitExceeded)
+    assert withdraw() is None
+    assert (branch.may_repeat, branch.reads_body) == (True, False)
+
+
+async def test_a_backend_that_would_have_to_wait_has_used_nothing() -> None:
+    branch = Asked(knows=None).limited(1)
+    assert branch.at_once is not None
+    assert [branch.at_once(REQUEST) for _ in range(3)] == [None, None, None]
+    await branch.proxy(REQUEST)
+    with pytest.raises(RateLimitExceeded):
+        branch.at_once(REQUEST)
+
+
+async def test_failures_of_a_backend_use_tokens_too() -> None:
+    branch = Asked(GatewayError("no")).limited(2)
+    assert branch.at_once is not None
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="no"):
+            branch.at_once(REQUEST)
+    with pytest.raises(RateLimitExceeded):
+        branch.at_once(REQUEST)
+
+
+async def test_a_stage_is_as_able_as_the_branch_in_it() -> None:
+    rate = rate_of(1, 1)
+    assert rate is not None
+    branch = BackendLimit(Buckets(), b"", rate)(Branch(answer))
+    assert (branch.at_once, branch.later) == (None, None)
+
+
+def left(reply: Reply) -> tuple[str, str]:
+    """What the answer says: the limit, and what remains. The rest is back within the period."""
+    assert 0 < int(reply.headers["ratelimit-reset"]) <= 600
+    return reply.headers["ratelimit-limit"], reply.headers["ratelimit-remaining"]
+
+
+async def test_answers_of_an_endpoint_say_how_many_requests_are_left() -> None:
+    async with limited(max_rate=2, capacity=2, headers=True) as app:
+        assert left(await ask(app)) == ("2", "1")
+        assert left(await ask(app)) == ("2", "0")
+        refused = await ask(app)
+        assert (refused.status, left(refused)) == (503, ("2", "0"))
+        assert 0 < int(refused.headers["retry-after"]) <= 300
+        assert "ratelimit-limit" not in (await ask(app, "/free")).headers
+
+
+async def test_the_limit_with_the_fewest_requests_left_is_named() -> None:
+    async with limited(
+        max_rate=5,
+        capacity=5,
+        client_max_rate=3,
+        client_capacity=3,
+        strategy="param",
+        key="id",
+        headers=True,
+    ) as app:
+        assert left(await ask(app, "/a/1")) == ("3", "2")
+        assert left(await ask(app, "/a/2")) == ("3", "2")
+        assert left(await ask(app, "/a/3")) == ("3", "2")
+        assert left(await ask(app, "/a/4")) == ("5", "1")
+
+
+async def test_answers_of_a_service_say_how_many_requests_are_left() -> None:
+    async with limited({"max_rate": 2, "capacity": 2, "headers": True}) as app:
+        assert "ratelimit-limit" not in (await ask(app, "/__health")).headers
+        assert left(await ask(app, "/free")) == ("2", "1")
+        assert left(await ask(app, "/nowhere")) == ("2", "0")
+        refused = await ask(app)
+        assert (refused.status, left(refused)) == (503, ("2", "0"))
+
+
+async def test_the_limit_of_an_endpoint_is_named_before_that_of_the_service() -> None:
+    service = {"max_rate": 9, "capacity": 9, "headers": True}
+    async with limited(service, max_rate=2, capacity=2, headers=True) as app:
+        assert left(await ask(app)) == ("2", "1")
+        assert left(await ask(app, "/free")) == ("9", "7")
+
+
+async def test_without_the_key_answers_say_nothing_of_limits() -> None:
+    async with limited({"max_rate": 9}, max_rate=1) as app:
+        replies = [await ask(app), await ask(app)]
+        assert [reply.status for reply in replies] == [200, 503]
+        assert not any(name.startswith("ratelimit") for each in replies for name in each.headers)

@@ -1,0 +1,338 @@
+"""Limits that several gateways keep in one Redis, and what becomes of them without it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from anyio import fail_after
+
+from bench.process import running
+from gateway.app.service import Gateway, open_gateway
+from gateway.components.ratelimit.bucket import Rate
+from gateway.components.ratelimit.redis import RedisCounters
+from gateway.components.ratelimit.settings import RedisPool
+from gateway.core.bridge import AnyioSignal
+from gateway.demo.broker import free_port
+from gateway.errors import GatewayError
+
+from ...http.test_tls import AUTHORITY, CERTIFICATE, KEY, TRUSTING
+from .redis_server import RedisServer, open_redis
+from .test_limits import CATALOG_OF_TEST, ask, statuses
+
+pytestmark = [
+    pytest.mark.anyio,
+    # coredis leaves streams open when it cannot connect.
+    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
+]
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Generator[RedisServer]:
+    with open_redis(tmp_path) as server:
+        yield server
+    gc.collect()
+
+
+def configuration(address: str, service: bool = False, **limits: Any) -> dict[str, Any]:
+    pool = {"name": "counters", "address": address, **limits.pop("pool", {})}
+    settings = {"every": "1h", "connection_pool": "counters", **limits}
+    backend = {"url_pattern": "/", "host": [f"http://127.0.0.1:{free_port()}"]}
+    endpoint: dict[str, Any] = {"endpoint": "/a/{id}", "backend": [backend]}
+    extra: dict[str, Any] = {"redis": {"connection_pools": [pool]}}
+    if service:
+        extra["qos/ratelimit/service/redis"] = settings
+    else:
+        endpoint["extra_config"] = {"qos/ratelimit/router/redis": settings}
+    return {"version": 3, "name": "test", "endpoints": [endpoint], "extra_config": extra}
+
+
+@asynccontextmanager
+async def opened(*configs: dict[str, Any]) -> AsyncGenerator[list[Gateway]]:
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(open_gateway(config, catalog=CATALOG_OF_TEST))
+            for config in configs
+        ]
+
+
+async def until_connected(*gateways: Gateway, is_connected: bool = True) -> None:
+    with fail_after(15):
+        for gateway in gateways:
+            while state(gateway)["connected"] != is_connected:
+                await anyio.sleep(0.01)
+
+
+def state(gateway: Gateway) -> Any:
+    [redis] = [each for each in gateway.readiness()["resources"] if each["kind"] == "redis"]
+    return redis
+
+
+async def test_two_gateways_keep_one_limit(redis: RedisServer) -> None:
+    config = configuration(redis.address, max_rate=1, capacity=5)
+    async with opened(config, config) as (one, other):
+        await until_connected(one, other)
+        answered = [*await statuses(one.asgi, 3), *await statuses(other.asgi, 3)]
+        assert answered == [200, 200, 200, 200, 200, 503]
+        assert await statuses(one.asgi, 1) == [503]
+
+
+async def test_two_gateways_keep_one_limit_for_each_client(redis: RedisServer) -> None:
+    limits: dict[str, Any] = {"client_max_rate": 1, "strategy": "header", "key": "X-Token"}
+    config = configuration(redis.address, **limits, max_rate=1, capacity=3)
+    async with opened(config, config) as (one, other):
+        await until_connected(one, other)
+        assert await statuses(one.asgi, 2, x_token="a") == [200, 429]
+        assert await statuses(other.asgi, 2, x_token="a") == [429, 429]
+        assert await statuses(other.asgi, 1) == [429]
+        assert await statuses(other.asgi, 1, x_token="b") == [200]
+        assert await statuses(other.asgi, 1, x_token="c") == [200]
+        assert await statuses(other.asgi, 1, x_token="d") == [503]
+
+
+async def test_two_gateways_keep_one_limit_for_the_service(redis: RedisServer) -> None:
+    config = configuration(redis.address, service=True, max_rate=1, capacity=2)
+    async with opened(config, config) as (one, other):
+        await until_connected(one, other)
+        assert await statuses(one.asgi, 1, "/nowhere") == [404]
+        assert await statuses(other.asgi, 2) == [200, 503]
+        assert await statuses(one.asgi, 1, "/__health") == [200]
+
+
+async def test_gateways_of_other_names_have_limits_of_their_own(redis: RedisServer) -> None:
+    config = configuration(redis.address, max_rate=1, capacity=1)
+    async with opened(config, {**config, "name": "another"}) as (one, other):
+        await until_connected(one, other)
+        assert await statuses(one.asgi, 2) == [200, 503]
+        assert await statuses(other.asgi, 2) == [200, 503]
+
+
+async def test_a_burst_gets_what_there_is_and_no_more(redis: RedisServer) -> None:
+    config = configuration(redis.address, max_rate=1, capacity=100)
+    found: Counter[int] = Counter()
+    async with opened(config) as (gateway,):
+        await until_connected(gateway)
+
+        async def one() -> None:
+            found[(await ask(gateway.asgi)).status] += 1
+
+        async with anyio.create_task_group() as clients:
+            for _ in range(250):
+                clients.start_soon(one)
+    assert found == {200: 100, 503: 150}
+
+
+async def test_a_token_comes_back_by_the_clock_of_redis(redis: RedisServer) -> None:
+    config = configuration(redis.address, max_rate=10, capacity=1, every="1s")
+    async with opened(config) as (gateway,):
+        await until_connected(gateway)
+        assert await statuses(gateway.asgi, 1) == [200]
+        with fail_after(10):
+            while (await ask(gateway.asgi)).status != 200:
+                await anyio.sleep(0.02)
+
+
+async def test_without_redis_each_gateway_keeps_the_limit_for_itself_and_warns_once(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configuration(redis.address, max_rate=1, capacity=2)
+    with caplog.at_level(logging.INFO, "gateway"):
+        async with opened(config, config) as (one, other):
+            await until_connected(one, other)
+            redis.stop()
+            assert await statuses(one.asgi, 3) == [200, 200, 503]
+            assert await statuses(other.asgi, 3) == [200, 200, 503]
+            await anyio.sleep(1)  # for attempts that fail as well
+            redis.start()
+            await until_connected(one, other)
+            assert await statuses(one.asgi, 1) == [200]
+            assert await statuses(other.asgi, 2) == [200, 503]
+    texts = [each.getMessage() for each in caplog.records if each.name == "gateway.ratelimit"]
+    assert [text for text in texts if "is away" in text] == texts[:2]
+    assert [text for text in texts if "is back" in text] == texts[2:]
+    assert len(texts) == 4
+
+
+async def test_a_gateway_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
+    redis.stop()
+    async with opened(configuration(redis.address, max_rate=1, capacity=1)) as (gateway,):
+        assert await statuses(gateway.asgi, 2) == [200, 503]
+        assert gateway.readiness()["ready"]
+        redis.start()
+        await until_connected(gateway)
+        assert await statuses(gateway.asgi, 2) == [200, 503]
+
+
+async def test_a_redis_that_is_silent_counts_as_away(redis: RedisServer) -> None:
+    async with opened(configuration(redis.address, max_rate=1, capacity=1)) as (gateway,):
+        await until_connected(gateway)
+        redis.signal(signal.SIGSTOP)
+        assert await statuses(gateway.asgi, 2) == [200, 503]
+        assert not state(gateway)["connected"]
+        redis.signal(signal.SIGCONT)
+        await until_connected(gateway)
+
+
+async def test_a_client_that_leaves_while_redis_is_asked_disturbs_nobody(
+    redis: RedisServer,
+) -> None:
+    async with opened(configuration(redis.address, max_rate=1, capacity=5)) as (gateway,):
+        await until_connected(gateway)
+        redis.signal(signal.SIGSTOP)
+        async with anyio.create_task_group() as clients:
+            for _ in range(3):
+                clients.start_soon(ask, gateway.asgi)
+            await anyio.lowlevel.checkpoint()
+            clients.cancel_scope.cancel()
+        redis.signal(signal.SIGCONT)
+        assert await statuses(gateway.asgi, 1) == [200]
+        assert state(gateway)["connected"]
+
+
+async def test_without_on_failure_allow_nobody_comes_in_without_redis(redis: RedisServer) -> None:
+    redis.stop()
+    limits: dict[str, Any] = {"max_rate": 5, "on_failure_allow": False}
+    async with opened(configuration(redis.address, **limits)) as (gateway,):
+        assert await statuses(gateway.asgi, 2) == [503, 503]
+        redis.start()
+        await until_connected(gateway)
+        assert await statuses(gateway.asgi, 1) == [200]
+
+
+async def test_a_password_is_used_and_never_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", "a/b@c")
+    limits: dict[str, Any] = {"max_rate": 1, "capacity": 1}
+    with open_redis(tmp_path, "--requirepass", "a/b@c") as redis:
+        good = configuration(redis.address, pool={"password": "${REDIS_PASSWORD}"}, **limits)
+        bad = configuration(redis.address, pool={"password": "wrong-one"}, **limits)
+        async with opened(good, bad) as (right, wrong):
+            await until_connected(right)
+            assert await statuses(right.asgi, 2) == [200, 503]
+            assert await statuses(wrong.asgi, 2) == [200, 503]
+            with fail_after(10):
+                while "is away" not in caplog.text:
+                    await anyio.sleep(0.01)
+    assert "a/b@c" not in caplog.text
+    assert "wrong-one" not in caplog.text
+
+
+async def test_a_redis_behind_tls_is_who_its_certificate_says(tmp_path: Path) -> None:
+    port = free_port()
+    options = (
+        *("--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", CERTIFICATE, "--tls-key-file", KEY, "--tls-ca-cert-file", AUTHORITY),
+    )
+    limits: dict[str, Any] = {"max_rate": 1, "capacity": 1}
+    with open_redis(tmp_path, *options):
+        good = configuration(f"localhost:{port}", pool={"tls": TRUSTING}, **limits)
+        bad = configuration(f"localhost:{port}", pool={"tls": {}}, **limits)
+        async with opened(good, bad) as (trusting, careful):
+            await until_connected(trusting)
+            assert await statuses(trusting.asgi, 2) == [200, 503]
+            assert await statuses(careful.asgi, 2) == [200, 503]
+            assert not state(careful)["connected"]
+    gc.collect()
+
+
+async def test_a_pool_that_does_not_exist_leaves_the_limit_to_each_gateway() -> None:
+    config = configuration("nowhere", max_rate=1, capacity=1, connection_pool="other")
+    async with opened(config, config) as (one, other):
+        assert await statuses(one.asgi, 2) == [200, 503]
+        assert await statuses(other.asgi, 2) == [200, 503]
+
+
+async def test_a_missing_library_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gateway.components.ratelimit.redis", None)
+    with pytest.raises(GatewayError, match="hutch-gateway\\[redis\\]"):
+        async with opened(configuration("127.0.0.1", max_rate=1)):
+            pass
+
+
+async def test_what_is_no_address_is_told() -> None:
+    with pytest.raises(GatewayError, match='127\\.0\\.0\\.1:x" is no address'):
+        async with opened(configuration("127.0.0.1:x", max_rate=1)):
+            pass
+
+
+def test_processes_keep_one_limit(redis: RedisServer, tmp_path: Path) -> None:
+    config = configuration(redis.address, max_rate=1, capacity=6)
+    with running(config, tmp_path) as one, running(config, tmp_path) as other:
+        for gateway in (one, other):
+            while '"connected":true' not in httpx.get(gateway.url + "/__ready").text:
+                pass
+        found = Counter(
+            httpx.get(gateway.url + "/a/1").status_code
+            for _ in range(10)
+            for gateway in (one, other)
+        )
+    assert found == {500: 6, 503: 14}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("not a number"),
+        TypeError(),
+        AssertionError("out of step"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        ExceptionGroup("", [IndexError("pop"), OSError("gone")]),
+    ],
+)
+async def test_whatever_the_client_raises_costs_the_connection_and_no_more(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries, again = 0, anyio.Event()
+
+    async def fail(counters: RedisCounters) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            again.set()
+        raise error
+
+    monkeypatch.setattr(RedisCounters, "_connected", fail)
+    config = configuration("127.0.0.1:1", max_rate=1, capacity=2)
+    async with opened(config) as (gateway,):
+        with fail_after(20):
+            await again.wait()
+        assert await statuses(gateway.asgi, 3) == [200, 200, 503]
+    assert len([text for text in caplog.messages if "is away" in text]) == 1
+
+
+@pytest.mark.parametrize(
+    "answers", [None, 1, b"x", [], [0, 0], [b"1"], ["0"], [None], [-1], [3], [True], [[0]], {0: 0}]
+)
+async def test_an_answer_that_the_script_does_not_give_counts_as_none(answers: object) -> None:
+    counters = RedisCounters(RedisPool(address="127.0.0.1:1"), AnyioSignal)
+    rate = Rate(1, 1)
+    question = [(b"a", rate), (b"b", rate)]
+
+    async def count(keys: object, arguments: object) -> object:
+        return answers
+
+    counters.is_up = True
+    async with anyio.create_task_group() as tasks:
+        got: list[int | None] = []
+
+        async def ask_it() -> None:
+            got.append(await counters.ask(question))
+
+        tasks.start_soon(ask_it)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionError, match="does not give") as caught:
+            await counters._answer(count)
+        counters._lost(caught.value)
+    assert got == [None]

@@ -1,0 +1,117 @@
+"""What stands around a branch, whichever way the branch is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from gateway.components.around import wrapped
+from gateway.core.pipe import parallel, within
+from gateway.core.proxy import Arrive, Branch, Part, Request, Response
+from gateway.errors import GatewayError
+
+from ..router.support import Taken
+
+pytestmark = pytest.mark.anyio
+
+
+class Inner:
+    """Answers with the body it was asked with; ``message`` is taken for that."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.message = Taken()
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request.body)
+        request.taken.append(self.message)
+        return Response({"body": request.body.decode()}, holds=[self.message])
+
+    async def proxy(self, request: Request) -> Response:
+        return self.answer(request)
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
+        arrive(self.answer(request))
+        return lambda: None
+
+
+@pytest.fixture(params=["proxy", "at_once", "later"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def branch(inner: Inner, way: str) -> Branch:
+    return Branch(
+        inner.proxy,
+        inner.answer if way == "at_once" else None,
+        inner.later if way == "later" else None,
+    )
+
+
+def changed(request: Request) -> Request:
+    request = request.copy()
+    request.body += b"!"
+    return request
+
+
+def refusing(request: Request, response: Response | None = None) -> Response:
+    raise GatewayError("no")
+
+
+def stumbling(request: Request, response: Response | None = None) -> Response:
+    raise ZeroDivisionError
+
+
+def added(request: Request, response: Response) -> Response:
+    return response.with_data({**(response.data or {}), "asked": request.body.decode()}, True)
+
+
+async def ask(branch: Branch, request: Request) -> Part:
+    pipe = within(branch, 5) if branch.later else parallel([branch], 5)
+    try:
+        return await pipe.proxy(request)
+    except GatewayError as error:
+        return error
+
+
+def request() -> Request:
+    return Request("POST", "/", {}, body=b"a")
+
+
+async def test_the_branch_is_asked_what_is_made_of_the_request(way: str) -> None:
+    inner = Inner()
+    asked = request()
+    part = await ask(wrapped(branch(inner, way), changed, added), asked)
+    assert isinstance(part, Response)
+    assert part.data == {"body": "a!", "asked": "a!"}
+    assert asked.body == b"a"
+    assert asked.taken == [inner.message]
+
+
+async def test_a_refused_request_asks_nobody(way: str) -> None:
+    inner = Inner()
+    part = await ask(wrapped(branch(inner, way), before=partial(refusing)), request())  # type: ignore[arg-type]
+    assert str(part) == "no"
+    assert inner.asked == []
+
+
+async def test_a_message_is_set_aside_whose_answer_is_refused(way: str) -> None:
+    inner = Inner()
+    asked = request()
+    part = await ask(wrapped(branch(inner, way), after=refusing), asked)
+    assert str(part) == "no"
+    asked.give_back()
+    assert inner.message.end == "set aside"
+
+
+async def test_an_error_nobody_foresaw_stays_with_its_request() -> None:
+    part = await ask(wrapped(branch(Inner(), "later"), after=stumbling), request())
+    assert str(part) == "internal error"
+
+
+def test_a_branch_keeps_its_ways_and_gets_no_others(way: str) -> None:
+    inner = branch(Inner(), way)
+    outer = wrapped(inner, after=added)
+    assert [each is None for each in outer[:3]] == [each is None for each in inner[:3]]

@@ -1,0 +1,183 @@
+"""A circuit breaker around a branch, whatever way it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from anyio import fail_after, sleep_forever
+
+from gateway.components.breaker import with_breaker
+from gateway.core.pipe import parallel, race, within
+from gateway.core.proxy import Arrive, Branch, Nobody, Request, Response
+from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
+
+from .test_breaker import NO, YES, Time, breaker, end, is_open
+
+pytestmark = pytest.mark.anyio
+
+
+NOBODY = Nobody()
+
+
+class Leaving:
+    """A client that leaves when a request begins to wait."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def leave() -> None:
+            self.is_gone = True
+            gone()
+
+        return leave
+
+
+class Backend:
+    """Answers in one of the ways to be asked, or never."""
+
+    def __init__(self, part: Response | GatewayError | None, means: GatewayError = NO) -> None:
+        self.part = part
+        self.means = means
+        self.calls = 0
+
+    async def proxy(self, request: Request) -> Response:
+        self.calls += 1
+        if self.part is None:
+            await sleep_forever()
+        if isinstance(self.part, GatewayError):
+            raise self.part
+        assert self.part is not None
+        return self.part
+
+    def at_once(self, request: Request) -> Response | None:
+        if self.part is not None:
+            self.calls += 1
+        if isinstance(self.part, GatewayError):
+            raise self.part
+        return self.part
+
+    def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        self.calls += 1
+        if self.part is None:
+            return lambda: self.means
+        arrive(self.part)
+        return lambda: None
+
+    def branch(self, way: str) -> Branch:
+        at_once = self.at_once if way == "at once" else None
+        later = self.later if way == "later" else None
+        return Branch(self.proxy, at_once, later, lambda request: self.means, may_repeat=True)
+
+
+def request(client: Any = NOBODY) -> Request:
+    return Request("GET", "/", {}, client=client)
+
+
+WAYS = ("proxy", "at once", "later")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_open_breaker_does_not_ask(way: str) -> None:
+    backend = Backend(NO)
+    pipe = parallel([with_breaker(backend.branch(way), breaker())], 1)
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="no"):
+            await pipe.proxy(request())
+    with pytest.raises(BreakerOpen):
+        await pipe.proxy(request())
+    assert backend.calls == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_answers_pass_through(way: str) -> None:
+    it = breaker(max_errors=0)
+    branch = with_breaker(Backend(YES).branch(way), it)
+    assert branch.may_repeat
+    for _ in range(3):
+        assert (await parallel([branch], 1).proxy(request())).data == {"a": 1}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("means", "counts"), [(NO, True), (QueueEmpty(), False)])
+async def test_a_deadline_counts_as_what_it_means(
+    way: str, means: GatewayError, counts: bool
+) -> None:
+    it = breaker(max_errors=0)
+    pipe = parallel([with_breaker(Backend(None, means).branch(way), it)], 0.01)
+    with pytest.raises(type(means)):
+        await pipe.proxy(request())
+    assert is_open(it) == counts
+
+
+@pytest.mark.parametrize("pipe", [within, parallel])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_leaves_is_no_failure(pipe: Any, way: str) -> None:
+    it = breaker(max_errors=0)
+    branch = with_breaker(Backend(None).branch(way), it)
+    with fail_after(5), pytest.raises(GatewayError):
+        await pipe(branch if pipe is within else [branch], 60).proxy(request(Leaving()))
+    assert not is_open(it)
+
+
+@pytest.mark.parametrize("way", ["proxy", "later"])
+async def test_who_loses_a_race_has_not_failed(way: str) -> None:
+    it = breaker(max_errors=0)
+    slow, quick = Backend(None), Backend(YES)
+    turns = [slow.branch(way), quick.branch(way)]
+    branch = with_breaker(_one_after_the_other(turns, way), it)
+    with fail_after(5):
+        response = await race(branch, 2, 60).proxy(request())
+    assert response.data == {"a": 1}
+    assert (slow.calls, quick.calls) == (1, 1)
+    assert not is_open(it)
+
+
+@pytest.mark.parametrize("way", ["proxy", "later"])
+async def test_a_race_that_nobody_wins_in_time_is_a_failure(way: str) -> None:
+    it = breaker(max_errors=1)
+    branch = with_breaker(Backend(None).branch(way), it)
+    with pytest.raises(GatewayError):
+        await race(branch, 2, 0.01).proxy(request())
+    assert is_open(it)
+
+
+def _one_after_the_other(branches: list[Branch], way: str) -> Branch:
+    """Each question goes to the next one."""
+
+    async def proxy(request: Request) -> Response:
+        return await branches.pop(0).proxy(request)
+
+    def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+        ask = branches.pop(0).later
+        assert ask is not None
+        return ask(request, arrive)
+
+    return Branch(proxy, None, later if way == "later" else None, lambda request: NO)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_one_request_decides_the_others_are_refused(way: str) -> None:
+    time, backend = Time(), Backend(YES)
+    it = breaker(time, max_errors=0)
+    end(it, NO)
+    time.now += 10
+    trial = it.begin()
+    pipe = parallel([with_breaker(backend.branch(way), it)], 1)
+    with pytest.raises(BreakerOpen, match="too many requests"):
+        await pipe.proxy(request())
+    assert backend.calls == 0
+    trial.ended(YES)
+    assert (await pipe.proxy(request())).data == {"a": 1}
+
+
+async def test_an_unexpected_error_counts_and_comes_out() -> None:
+    async def proxy(request: Request) -> Response:
+        raise ZeroDivisionError
+
+    it = breaker(max_errors=0)
+    with pytest.raises(ZeroDivisionError):
+        await with_breaker(Branch(proxy), it).proxy(request())
+    assert is_open(it)

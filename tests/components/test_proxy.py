@@ -1,0 +1,169 @@
+"""static and flatmap_filter on the answer of an endpoint, around branches made of a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from gateway.components.proxy import flatmapped, with_static
+from gateway.config.proxy import FlatmapOperation, StaticSettings
+from gateway.core.helpers import Helpers
+from gateway.core.proxy import Branch, Part, Request, Response
+from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
+
+pytestmark = pytest.mark.anyio
+
+DATA = {"st": "yes", "a": 2}
+
+
+class Message:
+    def sent(self) -> None: ...
+
+    is_set_aside = False
+
+    def set_aside(self) -> None:
+        self.is_set_aside = True
+
+    def give_back(self) -> None: ...
+
+
+def answering(part: Part) -> Branch:
+    async def proxy(request: Request) -> Response:
+        if isinstance(part, GatewayError):
+            raise part
+        return part
+
+    return Branch(proxy, reads_body=False)
+
+
+async def ask(pipe: Branch) -> Response:
+    return await pipe.proxy(Request("GET", "/", {}))
+
+
+def static(part: Part, strategy: str) -> Branch:
+    return with_static(answering(part), StaticSettings(strategy=strategy), DATA)
+
+
+COMPLETE = Response({"a": 1})
+PARTIAL = Response({"a": 1}, is_complete=False, has_failures=True)
+DETAILS = Response({"a": 1}, is_complete=False)
+NULL = Response(None, is_complete=False)
+
+
+@pytest.mark.parametrize("part", [COMPLETE, PARTIAL, DETAILS, NULL])
+@pytest.mark.parametrize("strategy", ["always", "success", "errored", "complete", "incomplete"])
+async def test_static_data_is_put_over_the_answers_its_strategy_names(
+    part: Response, strategy: str
+) -> None:
+    named = {
+        "always": (COMPLETE, PARTIAL, DETAILS, NULL),
+        "success": (COMPLETE, DETAILS, NULL),
+        "errored": (PARTIAL,),
+        "complete": (COMPLETE, NULL),
+        "incomplete": (PARTIAL, DETAILS),
+    }
+    response = await ask(static(part, strategy))
+    assert response.data == (DATA if part in named[strategy] else part.data)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "is_named"),
+    [
+        ("always", True),
+        ("success", False),
+        ("errored", True),
+        ("complete", False),
+        ("incomplete", True),
+        ("nosuch", True),
+    ],
+)
+@pytest.mark.parametrize("error", [GatewayError("no"), QueueEmpty(), DeadlineExceeded()])
+async def test_static_data_stands_in_for_a_failure(
+    error: GatewayError, strategy: str, is_named: bool
+) -> None:
+    pipe = static(error, strategy)
+    if is_named:
+        response = await ask(pipe)
+        assert (response.data, response.is_complete, response.status) == (DATA, False, 200)
+    else:
+        with pytest.raises(type(error)):
+            await ask(pipe)
+
+
+async def test_static_data_has_no_place_in_an_answer_that_is_passed_on_but_makes_it_complete() -> (
+    None
+):
+    settings = StaticSettings(strategy="always")
+    answer = Response({}, body=b"raw", status=404)
+    passed = await ask(with_static(answering(answer), settings, DATA, is_passed_on=True))
+    assert (passed.data, passed.is_complete, passed.body, passed.status) == (
+        DATA,
+        True,
+        b"raw",
+        404,
+    )
+    with pytest.raises(GatewayError, match=r"^no$"):
+        await ask(with_static(answering(GatewayError("no")), settings, DATA, is_passed_on=True))
+
+
+async def test_static_data_never_hides_a_message_that_was_not_published() -> None:
+    with pytest.raises(OutcomeUnknown):
+        await ask(static(OutcomeUnknown("not confirmed"), "always"))
+
+
+async def test_an_answer_with_static_data_is_as_complete_as_before_and_holds_its_messages() -> None:
+    message = Message()
+    response = await ask(static(Response({"b": 1}, holds=[message], status=201), "always"))
+    assert response.data == {"b": 1, **DATA}
+    assert (response.is_complete, response.holds, response.status) == (True, [message], 201)
+    assert not (await ask(static(PARTIAL, "always"))).is_complete
+    assert (await ask(static(NULL, "always"))).is_complete
+
+
+async def test_static_data_and_answers_are_never_changed_themselves() -> None:
+    shared = Response({"a": 1})
+    response = await ask(static(shared, "always"))
+    assert response.data is not None
+    response.data["more"] = 1
+    failed = await ask(static(GatewayError("no"), "always"))
+    assert failed.data is not None
+    failed.data["more"] = 1
+    assert (shared.data, DATA) == ({"a": 1}, {"st": "yes", "a": 2})
+
+
+def deleting(path: str, part: Part) -> Branch:
+    return flatmapped(answering(part), (FlatmapOperation(type="del", args=(path,)),), Helpers())
+
+
+@pytest.mark.parametrize(
+    ("part", "data", "is_complete"),
+    [
+        (Response({"a": 1, "b": 2}), {"b": 2}, True),
+        (Response({"a": 1, "b": 2}, is_complete=False), {"b": 2}, False),
+        (Response({"a": 1, "b": 2}, False, has_failures=True), {"a": 1, "b": 2}, False),
+        (Response({"a": 1}), None, False),
+        (Response({}), {}, True),
+        (Response(), None, True),
+        (NULL, None, False),
+    ],
+)
+async def test_operations_work_on_every_answer_no_part_of_which_failed(
+    part: Response, data: Any, is_complete: bool
+) -> None:
+    response = await ask(deleting("a", part))
+    assert (response.data, response.is_complete) == (data, is_complete)
+
+
+async def test_a_document_nested_too_deeply_is_a_failure() -> None:
+    deep = Raw(b'{"b":' + b"[" * 5_000 + b"]" * 5_000 + b"}")
+    message = Message()
+    with pytest.raises(GatewayError, match="nested too deeply"):
+        await ask(deleting("a.b", Response({"a": deep}, holds=[message])))
+    assert message.is_set_aside
+
+
+async def test_stages_read_the_body_only_when_their_branch_does() -> None:
+    assert not static(COMPLETE, "always").reads_body
+    assert not deleting("a", COMPLETE).reads_body

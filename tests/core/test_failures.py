@@ -1,0 +1,100 @@
+"""Failures are lines of the log, and not more of them than a person can read."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.config.structs import AgentPipe, Endpoint
+from gateway.core.failures import MOST_REASONS, FailureLog, name_of
+from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty, Refused
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def failures(clock: Clock, caplog: pytest.LogCaptureFixture) -> FailureLog:
+    caplog.set_level(logging.INFO, "gateway.requests")
+    return FailureLog("GET /a", clock)
+
+
+def test_a_line_names_endpoint_status_and_reason(
+    failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures.record(BrokerUnavailable("the broker is away"))
+    failures.record(Refused(429))
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", "GET /a: 503: the broker is away"),
+        ("INFO", "GET /a: 429: Too Many Requests"),
+    ]
+
+
+def test_a_line_names_the_backend_where_there_are_several(
+    failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = GatewayError("no")
+    error.backend = "backend[1]"
+    failures.record(error)
+    assert caplog.messages == ["GET /a: 500: backend[1]: no"]
+
+
+def test_the_status_is_the_one_that_the_client_gets(
+    failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures.record(BrokerUnavailable("away"), 500)
+    failures.record(GatewayError("odd"), 799)
+    assert caplog.messages == ["GET /a: 500: away", "GET /a: 799: odd"]
+
+
+def test_of_equal_failures_one_a_second_is_a_line_with_the_number_of_the_others(
+    failures: FailureLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(10):
+        failures.record(GatewayError("down"))
+        clock.now += 0.05
+    failures.record(GatewayError("other"))
+    clock.now += 1
+    failures.record(GatewayError("down"))
+    assert caplog.messages == [
+        "GET /a: 500: down",
+        "GET /a: 500: other",
+        "GET /a: 500: down (and 9 more since the last such line)",
+    ]
+
+
+def test_reasons_that_are_never_the_same_are_bounded_too(
+    failures: FailureLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1000):
+        failures.record(GatewayError(f"no /{number}"))
+    assert len(caplog.messages) == MOST_REASONS
+    clock.now += 1
+    failures.record(GatewayError("no /1000"))
+    assert caplog.messages[-1] == (
+        f"GET /a: 500: no /1000 (and {1000 - MOST_REASONS} more since the last such line)"
+    )
+
+
+@pytest.mark.parametrize("error", [QueueEmpty(), QueueEmpty(status=404)])
+def test_an_empty_queue_is_no_failure(
+    error: QueueEmpty, failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures.record(error)
+    assert caplog.messages == []
+
+
+def test_an_endpoint_and_an_agent_have_the_names_of_the_configuration() -> None:
+    assert name_of(Endpoint(endpoint="/a", method="POST")) == "POST /a"
+    assert name_of(AgentPipe(endpoint="/mailer")) == "agent mailer"
