@@ -21,14 +21,13 @@ from msgspec.structs import replace
 
 from .app.audit import audit
 from .app.audit.report import as_json, as_table
-from .app.audit.rule import SEVERITIES as AUDIT_SEVERITIES
 from .app.catalog import CATALOG
 from .app.check.dump import dump
 from .app.service import Gateway, log_warnings, open_gateway
 from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
-from .config.structs import GatewaySettings
 from .core.about import VERSION
+from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
 from .errors import GatewayError
 from .server.prepare import prepare
@@ -198,7 +197,7 @@ def audit_command(options: argparse.Namespace) -> int:
             raise GatewayError(f"cannot read {options.ignore_file}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise GatewayError(f"cannot read {options.ignore_file}: it is not UTF-8") from error
-    found = list(audit(loaded, ignored, severities))
+    found = list(audit(loaded, CATALOG, ignored, severities))
     if options.format == "json":
         print(as_json(found))
     else:
@@ -311,7 +310,7 @@ async def _serving_management(
     gateway: Gateway, settings: ServeSettings, *, is_shared: bool
 ) -> AsyncGenerator[None]:
     """Health and readiness on their own port, when there is one, until the block has ended."""
-    own: GatewaySettings = gateway.service.extra_config.get("gateway") or GatewaySettings()
+    own = gateway.service.gateway
     if own.management_port is None:
         yield
         return

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from ..config.structs import Seconds
+from ..config.structs import Own, Seconds
 
 DEFAULT_PREFETCH = 100
 """KrakenD takes the whole queue into memory when ``prefetch_count`` is absent or 0."""
@@ -59,15 +59,15 @@ class ConsumerSettings(Struct, frozen=True, kw_only=True):
     backoff_strategy: str = "fallback"
     max_retries: int = 0
 
-    wait: Seconds | None = None
-    on_empty: OnEmpty = OnEmpty()
-    exchange_type: str = "topic"
-    arguments: dict[str, Any] = {}
-    exchange_arguments: dict[str, Any] = {}
-    declare: Declare = "create"
-    priority: int | None = None
-    consumer_tag: str = ""
-    max_redeliveries: int = 0
+    wait: Own[Seconds | None] = None
+    on_empty: Own[OnEmpty] = OnEmpty()
+    exchange_type: Own[str] = "topic"
+    arguments: Own[dict[str, Any]] = {}
+    exchange_arguments: Own[dict[str, Any]] = {}
+    declare: Own[Declare] = "create"
+    priority: Own[int | None] = None
+    consumer_tag: Own[str] = ""
+    max_redeliveries: Own[int] = 0
 
     @property
     def prefetch(self) -> int:
@@ -89,21 +89,6 @@ class ConsumerSettings(Struct, frozen=True, kw_only=True):
     def dies_without_consumer(self) -> bool:
         """RabbitMQ deletes such a queue, with its messages, some time after its last consumer."""
         return self.delete or "x-expires" in self.arguments
-
-
-CONSUMER_OURS = frozenset(
-    {
-        "wait",
-        "on_empty",
-        "exchange_type",
-        "arguments",
-        "exchange_arguments",
-        "declare",
-        "priority",
-        "consumer_tag",
-        "max_redeliveries",
-    }
-)
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -141,34 +126,17 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     auto_ack: bool = False
     nack_discard: bool = False
 
-    max_redeliveries: int = 0
-    retry: Retry = Retry()
-    dead_letter: DeadLetter | None = None
-    method: str = "GET"
-    headers: bool | tuple[str, ...] = True
-    exchange_type: str = "topic"
-    arguments: dict[str, Any] = {}
-    exchange_arguments: dict[str, Any] = {}
-    declare: Declare = "create"
-    priority: int | None = None
-    consumer_tag: str = ""
-
-
-AGENT_OURS = frozenset(
-    {
-        "max_redeliveries",
-        "retry",
-        "dead_letter",
-        "method",
-        "headers",
-        "exchange_type",
-        "arguments",
-        "exchange_arguments",
-        "declare",
-        "priority",
-        "consumer_tag",
-    }
-)
+    max_redeliveries: Own[int] = 0
+    retry: Own[Retry] = Retry()
+    dead_letter: Own[DeadLetter | None] = None
+    method: Own[str] = "GET"
+    headers: Own[bool | tuple[str, ...]] = True
+    exchange_type: Own[str] = "topic"
+    arguments: Own[dict[str, Any]] = {}
+    exchange_arguments: Own[dict[str, Any]] = {}
+    declare: Own[Declare] = "create"
+    priority: Own[int | None] = None
+    consumer_tag: Own[str] = ""
 
 
 class ProducerSettings(Struct, frozen=True, kw_only=True):
@@ -198,36 +166,19 @@ class ProducerSettings(Struct, frozen=True, kw_only=True):
     backoff_strategy: str = "fallback"
     max_retries: int = 0
 
-    exchange_type: str = "topic"
-    arguments: dict[str, Any] = {}
-    exchange_arguments: dict[str, Any] = {}
-    declare: Declare = "create"
-    delivery_mode: int = 0
-    headers: bool | tuple[str, ...] = True
-    correlation_id_key: str = ""
-    type_key: str = ""
-    app_id_key: str = ""
-    status: int = 200
-    response: Literal["", "receipt"] = ""
+    exchange_type: Own[str] = "topic"
+    arguments: Own[dict[str, Any]] = {}
+    exchange_arguments: Own[dict[str, Any]] = {}
+    declare: Own[Declare] = "create"
+    delivery_mode: Own[int] = 0
+    headers: Own[bool | tuple[str, ...]] = True
+    correlation_id_key: Own[str] = ""
+    type_key: Own[str] = ""
+    app_id_key: Own[str] = ""
+    status: Own[int] = 200
+    response: Own[Literal["", "receipt"]] = ""
 
     @property
     def is_persistent(self) -> bool:
         """Whether messages survive a restart of the broker, in a durable queue."""
         return self.delivery_mode == 2 or (self.delivery_mode == 0 and self.durable)
-
-
-PRODUCER_OURS = frozenset(
-    {
-        "exchange_type",
-        "arguments",
-        "exchange_arguments",
-        "declare",
-        "delivery_mode",
-        "headers",
-        "correlation_id_key",
-        "type_key",
-        "app_id_key",
-        "status",
-        "response",
-    }
-)

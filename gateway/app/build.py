@@ -7,12 +7,13 @@ endpoint that has no route.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..components.proxy import flatmapped, with_static
 from ..components.shadow import Shadows, shadowed
 from ..config.proxy import proxy_settings
 from ..config.structs import Agent, AgentPipe, Backend, Endpoint
-from ..core.component import Assembly, Source
+from ..core.component import Assembly, Catalog, Component, Source
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
 from ..core.proxy import Branch
@@ -31,7 +32,7 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
     if shadows:
         shadow = _build_shadow(shadows, endpoint, assembly)
         pipe = shadowed(pipe, shadow, assembly.resource("shadows", Shadows))
-    for row in assembly.catalog:
+    for row in assembly.catalog.endpoint_stages:
         settings = endpoint.extra_config.get(row.namespace)
         if settings is not None and row.endpoint_stage is not None:
             pipe = row.endpoint_stage(settings, endpoint, assembly)(pipe)
@@ -108,7 +109,7 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
     """One backend, in the stages of its ``extra_config``."""
     branch = _build_source(backend, endpoint, assembly)
     may_repeat = branch.may_repeat
-    for row in assembly.catalog:
+    for row in assembly.catalog.backend_stages:
         settings = backend.extra_config.get(row.namespace)
         if settings is not None and row.backend_stage is not None:
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
@@ -119,11 +120,15 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
 
 
 def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
+    row = source_of(backend, assembly.catalog)
+    if row is None or row.backend is None:
+        raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
+    settings = backend.extra_config.get(row.namespace) or row.settings()
+    return row.backend(settings, backend, endpoint, assembly)
+
+
+def source_of(backend: Backend, catalog: Catalog) -> Component[Any] | None:
     """What answers: the namespace that says so, or the default."""
-    sources = [row for row in assembly.catalog if row.backend is not None]
-    sources.sort(key=lambda row: row.is_default)
-    for row in sources:
-        settings = backend.extra_config.get(row.namespace)
-        if row.backend is not None and (row.is_default or settings is not None):
-            return row.backend(settings or row.settings(), backend, endpoint, assembly)
-    raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
+    sources = [row for row in catalog if row.backend is not None]
+    named = [row for row in sources if not row.is_default and row.namespace in backend.extra_config]
+    return next(iter((*named, *(row for row in sources if row.is_default))), None)

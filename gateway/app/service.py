@@ -55,11 +55,11 @@ class Gateway:
             version=VERSION,
             layers=[
                 row.handler_layer(service.extra_config[row.namespace], service, assembly)
-                for row in assembly.catalog
+                for row in assembly.catalog.layers
                 if row.handler_layer is not None and row.namespace in service.extra_config
             ],
         )
-        for row in assembly.catalog:
+        for row in assembly.catalog.layers:
             if row.layer is not None and row.namespace in service.extra_config:
                 with _building(row.namespace):
                     app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
@@ -202,7 +202,7 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
     guards = [build_connection_guard(endpoint, assembly.service)]
     guards += [
         row.guard(settings, endpoint, assembly)
-        for row in assembly.catalog
+        for row in assembly.catalog.guards
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
     ]

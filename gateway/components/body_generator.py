@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly
+from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO
 from ..core.proxy import Branch, Request, Response, Stage
@@ -229,3 +229,23 @@ def _response_body(response: Response) -> Any:
 
 def _is_header(text: str) -> bool:
     return text.isascii() and text.isprintable()
+
+
+REQUEST_GENERATOR = Component(
+    "modifier/request-body-generator",
+    GeneratorSettings,
+    aliases=("modifier/body-generator",),
+    verify=verify_generator,
+    backend_stage=build_backend_request_generator,
+    endpoint_stage=build_request_generator,
+    passes_bodies=True,
+)
+
+
+RESPONSE_GENERATOR = Component(
+    "modifier/response-body-generator",
+    GeneratorSettings,
+    verify=verify_generator,
+    backend_stage=build_backend_response_generator,
+    endpoint_stage=build_response_generator,
+)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeAlias
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Endpoint, Service
 from ..core.asgi import Answer, Handler, Receive, Scope, Send, header, send_answer
-from ..core.component import Assembly
-from ..core.patterns import bad_patterns, build_search
+from ..core.component import Assembly, Component, Place
+from ..core.patterns import PatternError, bad_patterns, build_search
 from ..core.proxy import Guard, Request
 from ..errors import Refused
 
@@ -21,6 +23,19 @@ USER_AGENT = b"user-agent"
 FORBIDDEN = Answer(403, ())
 LONGEST_KEPT = 1024
 """Bytes of a User-Agent whose verdict is kept; a longer one is looked at anew each time."""
+
+BROWSERS = (
+    (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/140.0.0.0 Safari/537.36"
+    ),
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Firefox/140.0",
+    (
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 "
+        "(KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+    ),
+)
+_LOOKS_LIKE_PATTERN = re.compile(r"\.\*|\\|^\^|\$$|\(\?")
 
 
 class BotSettings(Struct, frozen=True, kw_only=True):
@@ -90,3 +105,33 @@ def build_bot_guard(settings: BotSettings, endpoint: Endpoint, assembly: Assembl
             raise Refused(403, "bot rejected")
 
     return guard
+
+
+def findings(settings: BotSettings, place: Place) -> Iterator[Finding]:
+    return (place.warning(text, key) for key, text in _traps(settings))
+
+
+def _traps(settings: BotSettings) -> Iterator[tuple[str, str]]:
+    for key in ("deny", "allow"):
+        for place, text in enumerate(getattr(settings, key)):
+            if _LOOKS_LIKE_PATTERN.search(text):
+                yield f"{key}[{place}]", "compared with the whole text, not as a pattern"
+    for place, pattern in enumerate(settings.patterns):
+        try:
+            search = build_search(pattern)
+        except PatternError:  # the start stops, with its path
+            continue
+        if any(search(browser) for browser in BROWSERS):
+            text = 'matches anywhere, and ordinary browsers too: anchor it with "^"'
+            yield f"patterns[{place}]", text
+
+
+COMPONENT = Component(
+    "security/bot-detector",
+    BotSettings,
+    aliases=("github_com/devopsfaith/krakend-botdetector",),
+    verify=verify_bots,
+    guard=build_bot_guard,
+    handler_layer=build_bot_layer,
+    findings=findings,
+)

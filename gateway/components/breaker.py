@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from enum import Enum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly
+from ..config.findings import Finding
+from ..config.structs import Backend, Endpoint, Own
+from ..core.component import Assembly, Component, Place
 from ..core.proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
 from ..errors import (
     BackendFailure,
@@ -48,14 +49,11 @@ class BreakerSettings(Struct, frozen=True, kw_only=True):
     max_errors: int = 0
     name: str = ""
     log_status_change: bool = False
-    ignored_statuses: tuple[int, ...] = ()
+    ignored_statuses: Own[tuple[int, ...]] = ()
 
     @property
     def is_off(self) -> bool:
         return replace(self, ignored_statuses=()) == BreakerSettings()
-
-
-BREAKER_OURS = frozenset({"ignored_statuses"})
 
 
 class State(Enum):
@@ -224,3 +222,39 @@ def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
         at_once=at_once and guarded_at_once,
         later=later and guarded_later,
     )
+
+
+def findings(settings: BreakerSettings, place: Place) -> Iterator[Finding]:
+    assert place.backend is not None
+    return map(place.warning, _traps(settings, place.backend))
+
+
+def _traps(settings: BreakerSettings, backend: Backend) -> Iterator[str]:
+    if settings.is_off:
+        yield "nothing is set: there is no breaker"
+        return
+    if settings.max_errors == 0:
+        yield "max_errors 0: the first failure opens it"
+    elif settings.max_errors < 0:
+        yield "max_errors below 0: it never opens"
+    if settings.timeout <= 0:
+        yield f"no timeout: an open breaker leaves the backend alone for {DEFAULT_TIMEOUT} s"
+    if settings.interval <= 0:
+        yield "no interval: failures in a row count, however long ago they were"
+    if "backend/amqp/consumer" in backend.extra_config:
+        yield (
+            "of little use on a consumer: an empty queue is no failure, a link to a broker is "
+            "repaired by itself, and while the breaker is open messages wait"
+        )
+    if backend.encoding == "no-op":
+        yield "with no-op every status is a success: only who does not answer has failed"
+
+
+COMPONENT = Component(
+    "qos/circuit-breaker",
+    BreakerSettings,
+    aliases=("github.com/devopsfaith/krakend-circuitbreaker/gobreaker",),
+    backend_stage=build_breaker,
+    passes_bodies=True,
+    findings=findings,
+)

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly, TokenCheck
+from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO
 from ..core.proxy import Branch, Request, Response, Stage
@@ -23,7 +24,7 @@ from ..encoding import unwrap_all
 from ..errors import Aborted
 from .answer import Portable, in_helper, to_helper
 from .around import Large, as_it_came, as_it_is, wrapped
-from .expression import build_bounded_holds, build_holds, syntax_problem
+from .expression import build_bounded_holds, build_holds, syntax_problem, type_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 NAMESPACE = "validation/cel"
@@ -33,6 +34,10 @@ PHASES = (REQUEST, RESPONSE, TOKEN)
 
 Check: TypeAlias = Callable[[Any], None]
 """Raises :class:`gateway.errors.Aborted`, or TooManyValues for a request or a token."""
+
+VALIDATOR = "auth/validator"
+CONSUMER = "backend/amqp/consumer"
+COMES_AGAIN = "a message whose answer fails is set aside, and comes again after a growing pause"
 
 
 class Expression(Struct, frozen=True, kw_only=True):
@@ -199,3 +204,44 @@ def _with_doubles(value: Any) -> Any:
         except OverflowError:
             return math.inf if value > 0 else -math.inf
     return value
+
+
+def findings(settings: CelSettings, place: Place) -> Iterator[Finding]:
+    part = place.agent or place.endpoint
+    has_tokens = place.backend is None and part is not None and VALIDATOR in part.extra_config
+    for number, expression in enumerate(settings.expressions):
+        for text in _traps(expression.check_expr, has_tokens=has_tokens):
+            yield place.warning(text, f"[{number}].check_expr")
+    is_consumer = place.backend is not None and CONSUMER in place.backend.extra_config
+    if is_consumer and any(RESPONSE in phases(each.check_expr) for each in settings.expressions):
+        yield place.warning(COMES_AGAIN)
+
+
+def _traps(text: str, *, has_tokens: bool) -> Iterator[str]:
+    when = phases(text)
+    if not when:
+        yield "names neither a request nor an answer nor a token: it is never evaluated"
+        return
+    if when == [TOKEN] and not has_tokens:
+        yield f"there is no token without {VALIDATOR} on the endpoint: it is never evaluated"
+        return
+    if REQUEST in when and RESPONSE in when:
+        yield "names both a request and an answer: whichever is not there is an error"
+    elif TOKEN in when and len(when) > 1:
+        yield "names a token beside something else: whichever is not there is an error"
+    if problem := type_problem(text):
+        yield f"may fail every time: {problem}"
+
+
+COMPONENT = Component(
+    "validation/cel",
+    CelSettings,
+    aliases=("github.com/devopsfaith/krakend-cel",),
+    whole="expressions",
+    verify=verify_cel,
+    backend_stage=build_backend_cel,
+    endpoint_stage=build_endpoint_cel,
+    passes_bodies=True,
+    token_check=build_token_cel,
+    findings=findings,
+)

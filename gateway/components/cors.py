@@ -5,10 +5,12 @@ A preflight is answered here, whatever its path. One that is refused says so by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Service
 from ..config.units import parse_duration
 from ..core.asgi import (
@@ -23,8 +25,9 @@ from ..core.asgi import (
     send_answer,
     with_headers,
 )
-from ..core.component import Assembly
+from ..core.component import Assembly, Component, Place
 from ..core.forwarding import canonical_name
+from ..core.rule import Rule
 from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.router")
@@ -50,6 +53,9 @@ REPLACED = frozenset(
     )
 )
 """What a backend says of them counts no more, once the gateway has said it."""
+
+_ORIGIN = re.compile(r"[a-z][a-z\d+.*-]*://[^/?#\s]+|\*[^/?#\s]*|null", re.IGNORECASE)
+"""As a browser writes it, but for a "*"."""
 
 
 class CorsSettings(Struct, frozen=True, kw_only=True):
@@ -223,3 +229,54 @@ def _max_age(text: str) -> Headers:
 def _exposed(names: Sequence[str]) -> Headers:
     canonical = b", ".join(canonical_name(header_value(name)) for name in names)
     return [(b"access-control-expose-headers", canonical)] if names else []
+
+
+def findings(settings: CorsSettings, place: Place) -> Iterator[Finding]:
+    return (place.warning(text, key) for key, text in _traps(settings, place.service))
+
+
+def _traps(settings: CorsSettings, service: Service) -> Iterator[tuple[str, str]]:
+    if settings.allow_credentials and (not settings.allow_origins or "*" in settings.allow_origins):
+        yield "allow_credentials", "browsers refuse it for every origin: name them"
+    for place, origin in enumerate(settings.allow_origins):
+        if not _ORIGIN.fullmatch(origin):
+            text = f'no browser sends "{origin}": it is a scheme, a host and perhaps a port'
+            yield f"allow_origins[{place}]", text
+    methods = settings.allow_methods or SIMPLE_METHODS
+    for place, method in enumerate(settings.allow_methods):
+        if method != method.upper():
+            yield f"allow_methods[{place}]", f'methods are in capitals: "{method}" is never asked'
+    used = {endpoint.method for endpoint in service.endpoints}
+    if left_out := sorted(used - set(methods)):
+        yield "allow_methods", f"endpoints have others: {', '.join(left_out)}"
+    if settings.max_age and seconds(settings.max_age) is None:
+        yield "max_age", 'expected a duration such as "12h", ignored'
+    if settings.options_success_status not in (0, success_status(settings)):
+        yield "options_success_status", "not a status, 204 is answered"
+
+
+def _is_open(service: Service) -> Iterator[str]:
+    settings: CorsSettings | None = service.extra_config.get("security/cors")
+    if settings is None or not settings.allow_credentials:
+        return
+    if not settings.allow_origins or "*" in settings.allow_origins:
+        yield '$.extra_config["security/cors"]'
+
+
+ADVICE = (
+    Rule(
+        "9.1.1",
+        "HIGH",
+        "CORS with credentials for every origin: any site can act as your users.",
+        _is_open,
+    ),
+)
+
+COMPONENT = Component(
+    "security/cors",
+    CorsSettings,
+    aliases=("github_com/devopsfaith/krakend-cors",),
+    layer=build_cors,
+    findings=findings,
+    advice=ADVICE,
+)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.about import USER_AGENT
-from ..core.component import Assembly
+from ..core.component import Assembly, Component, Place
 from ..core.proxy import nothing_to_withdraw
 from ..http.answers import find
 from ..http.connection import Answer, Headers
@@ -274,3 +275,30 @@ def _wanted(headers: Headers) -> Directives:
     if not wanted and b"no-cache" in find(headers, b"pragma").lower():
         return {"no-cache": ""}
     return wanted
+
+
+def findings(settings: CacheSettings, place: Place) -> Iterator[Finding]:
+    assert place.backend is not None
+    assert place.endpoint is not None
+    return map(place.warning, _traps(settings, place.backend, place.endpoint))
+
+
+def _traps(settings: CacheSettings, backend: Backend, endpoint: Endpoint) -> Iterator[str]:
+    if any(name.startswith("backend/amqp/") for name in backend.extra_config):
+        yield "messages are not kept: it has no effect"
+        return
+    if backend.method != "GET" and not settings.shared:
+        yield f"only answers to GET are kept, this is a {backend.method}: it has no effect"
+    if (settings.max_items > 0) != (settings.max_size > 0):
+        yield "max_items and max_size have an effect only together"
+    if "*" in endpoint.input_headers and not backend.input_headers:
+        yield 'every header of a client tells requests apart ("*"): little is answered from memory'
+
+
+COMPONENT = Component(
+    "qos/http-cache",
+    CacheSettings,
+    aliases=("github.com/devopsfaith/krakend-httpcache",),
+    transport=build_cache,
+    findings=findings,
+)

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly
+from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO
 from ..core.proxy import Branch, Request, Response, Stage
@@ -110,3 +110,12 @@ def _build_search(expression: str) -> Callable[[Response], Any]:
             raise ModifierFailure(f"JMESPath: {error}") from error
 
     return find
+
+
+COMPONENT = Component(
+    "modifier/jmespath",
+    JmespathSettings,
+    verify=verify_jmespath,
+    backend_stage=build_backend_jmespath,
+    endpoint_stage=build_endpoint_jmespath,
+)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Endpoint
-from ..core.component import Assembly
+from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.proxy import Branch, Request, Stage
 from ..encoding import DecodeError, decode_value
@@ -21,6 +22,9 @@ NAMESPACE = "validation/json-schema"
 MOST_AT_ONCE = 32 * 1024
 """Bytes that are validated on the event loop: 20 ms at most. A helper process validates others.
 Measured at worst: 240 ns a byte to decode (arrays in arrays), 260 ns to compare (uniqueItems)."""
+
+ANY_VALUE = frozenset(("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "not"))
+"""Keywords that have something to say of every value."""
 
 
 class JsonSchemaSettings(Struct, frozen=True):
@@ -74,3 +78,24 @@ def build_problem(schema: Any) -> Callable[[bytes], str]:
             return str(error)
 
     return problem
+
+
+def findings(settings: JsonSchemaSettings, place: Place) -> Iterator[Finding]:
+    if place.agent is None and place.endpoint is not None and place.endpoint.method == "GET":
+        yield place.warning("every GET without a body is refused with 400")
+    schema: Mapping[str, Any] | bool = settings.schema
+    if isinstance(schema, Mapping) and not ANY_VALUE & schema.keys():
+        text = 'without "type" whatever is none of what it describes passes: a text, a list ...'
+        yield place.warning(text)
+
+
+COMPONENT = Component(
+    "validation/json-schema",
+    JsonSchemaSettings,
+    aliases=("github.com/devopsfaith/krakend-jsonschema",),
+    whole="schema",
+    verify=verify_json_schema,
+    endpoint_stage=build_json_schema,
+    passes_bodies=True,
+    findings=findings,
+)

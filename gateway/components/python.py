@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from .. import hooks
 from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly
+from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
 from ..core.proxy import Branch, Proxy, Request, Response, Stage
 from ..core.tasks import must_pass
@@ -197,3 +197,12 @@ def _is_async(hook: Hook | None) -> bool:
 def _failure(name: str, error: BaseException) -> GatewayError:
     log.error("%s has failed", name, exc_info=error)
     return GatewayError(f"{name} has failed")
+
+
+COMPONENT = Component(
+    "gateway/python",
+    PythonSettings,
+    verify=verify_python,
+    backend_stage=build_backend_hooks,
+    endpoint_stage=build_endpoint_hooks,
+)

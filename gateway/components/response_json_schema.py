@@ -9,8 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
-from ..core.component import Assembly
+from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO
 from ..core.proxy import Branch, Response, Stage
@@ -102,3 +103,20 @@ def build_large_problem(schema: Any) -> Callable[[Portable], str]:
     """In a helper."""
     problem = _build_problem(schema)
     return lambda portable: problem(in_helper(portable))
+
+
+def findings(settings: ResponseSchemaSettings, place: Place) -> Iterator[Finding]:
+    if place.backend is not None and "backend/amqp/consumer" in place.backend.extra_config:
+        yield place.warning(
+            "a message whose answer fails is set aside, and comes again after a growing pause"
+        )
+
+
+COMPONENT = Component(
+    "validation/response-json-schema",
+    ResponseSchemaSettings,
+    verify=verify_response_schema,
+    backend_stage=build_backend_response_schema,
+    endpoint_stage=build_endpoint_response_schema,
+    findings=findings,
+)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from ..config.findings import Finding
 from ..config.structs import Service
 from ..core.asgi import (
     Answer,
@@ -27,7 +28,7 @@ from ..core.asgi import (
     send_answer,
     with_headers,
 )
-from ..core.component import Assembly
+from ..core.component import Assembly, Component, Place
 from ..core.forwarding import build_proxy_test
 from ..core.patterns import bad_patterns, build_full_match
 
@@ -189,3 +190,37 @@ def _strict_transport(settings: SecureSettings) -> Headers:
     if settings.sts_include_subdomains:
         value += b"; includeSubDomains"
     return ((b"strict-transport-security", value),)
+
+
+def findings(settings: SecureSettings, place: Place) -> Iterator[Finding]:
+    return (place.warning(text, key) for key, text in _traps(settings, place.service))
+
+
+def _traps(settings: SecureSettings, service: Service) -> Iterator[tuple[str, str]]:
+    if settings.is_development:
+        yield "is_development", "allowed_hosts, ssl_redirect and sts_seconds are off"
+    has_tls = service.tls is not None and not service.tls.disabled
+    if settings.ssl_redirect and not has_tls and not settings.ssl_proxy_headers:
+        text = "there is no TLS here, and no ssl_proxy_headers tells of any: all are redirected"
+        yield "ssl_redirect", text
+    if not service.router.trusted_proxies:
+        for key in ("host_proxy_headers", "ssl_proxy_headers"):
+            if getattr(settings, key):
+                yield key, "any client may send these: router.trusted_proxies says whom to believe"
+    for place, host in enumerate(settings.allowed_hosts):
+        if "/" in host and not settings.allowed_hosts_are_regex:
+            yield f"allowed_hosts[{place}]", f'"{host}" is no host: no scheme, no path'
+    if settings.hpkp_public_key:
+        yield "hpkp_public_key", "browsers have given it up: no effect"
+    if "$NONCE" in settings.content_security_policy:
+        yield "content_security_policy", "nobody behind the gateway would know the nonce"
+
+
+COMPONENT = Component(
+    "security/http",
+    SecureSettings,
+    aliases=("github_com/devopsfaith/krakend-httpsecure",),
+    verify=verify_secure,
+    handler_layer=build_secure,
+    findings=findings,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -75,7 +75,7 @@ class ExtraConfig:
     """
 
     def __init__(
-        self, rows: Sequence[Row], findings: Findings, dispensable: Collection[str] = ()
+        self, rows: Iterable[Row], findings: Findings, dispensable: Collection[str] = ()
     ) -> None:
         self._rows = {name: row for row in rows for name in (row.namespace, *row.aliases)}
         current = {name: row.namespace for name, row in self._rows.items()}

@@ -43,7 +43,7 @@ class Loaded(Struct, frozen=True):
 
 def load(
     source: str | os.PathLike[str] | bytes | Mapping[str, Any],
-    catalog: Sequence[Row],
+    catalog: Iterable[Row],
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Load a configuration: a path, the content of one, or a decoded document.
@@ -59,7 +59,7 @@ def load(
 
 def survey(
     source: str | os.PathLike[str] | bytes | Mapping[str, Any],
-    catalog: Sequence[Row],
+    catalog: Iterable[Row],
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """As :func:`load`; with errors the service is what is left without the faulty settings.
@@ -112,16 +112,16 @@ class _Loader:
     """One run over one document; ``findings`` collects."""
 
     def __init__(
-        self, catalog: Sequence[Row], environ: Mapping[str, str], findings: Findings
+        self, catalog: Iterable[Row], environ: Mapping[str, str], findings: Findings
     ) -> None:
         self._findings = findings
-        explain = build_explain({*LEGACY, *INSTEAD, *_names(catalog)})
+        self._catalog = tuple(catalog)
+        explain = build_explain({*LEGACY, *INSTEAD, *_names(self._catalog)})
         self._walker = Walker(findings, is_core=True, explain=explain)
         self._is_rest = True
         self._environ = environ
-        self._catalog = catalog
-        self._backends = _names(row for row in catalog if row.knows("source"))
-        self._sources = _names(row for row in catalog if row.agent is not None)
+        self._backends = _names(row for row in self._catalog if row.knows("source"))
+        self._sources = _names(row for row in self._catalog if row.agent is not None)
         self._paths = rules.Paths()
         self._names: dict[str, str] = {}
         self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}

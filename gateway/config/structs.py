@@ -7,11 +7,58 @@ walker has normalised is decoded into these, so they carry no leniency of their 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from msgspec import Meta, Struct, field
+from msgspec import NODEFAULT, Meta, Struct, field
+from msgspec.structs import FieldInfo
+from msgspec.structs import fields as fields_of
+
+T = TypeVar("T")
 
 Seconds: TypeAlias = Annotated[float, Meta(description="a duration in Go's notation")]
+
+
+class OwnKey:
+    """Marks keys that KrakenD does not have."""
+
+
+Own: TypeAlias = Annotated[T, OwnKey()]
+"""``Own[bool]``: the type of a key that KrakenD does not have."""
+
+
+def own_keys(settings: type[Struct]) -> frozenset[str]:
+    """The keys of a Struct that KrakenD does not have."""
+    hints = get_type_hints(settings, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if _is_own(hint))
+
+
+def changed(settings: Struct) -> frozenset[str]:
+    """The keys of a Struct that differ from their defaults."""
+    return frozenset(
+        field.name
+        for field in fields_of(settings)
+        if getattr(settings, field.name) != _default(field)
+    )
+
+
+def _default(info: FieldInfo) -> Any:
+    return info.default if info.default_factory is NODEFAULT else info.default_factory()
+
+
+def without_own(hint: Any) -> Any:
+    """A type without the mark."""
+    if not _is_own(hint):
+        return hint
+    kind, *marks = get_args(hint)
+    others = tuple(mark for mark in marks if not isinstance(mark, OwnKey))
+    return Annotated[(kind, *others)] if others else kind
+
+
+def _is_own(hint: Any) -> bool:
+    is_annotated = get_origin(hint) is Annotated
+    return is_annotated and any(isinstance(mark, OwnKey) for mark in get_args(hint))
+
+
 """A duration: text such as "2s" in the file, seconds here."""
 
 Extra: TypeAlias = dict[str, Any]
@@ -180,6 +227,18 @@ class Service(Struct, frozen=True, kw_only=True):
     plugin: dict[str, Any] | None = None
     extra_config: Extra = field(default_factory=dict)
 
+    @property
+    def router(self) -> RouterSettings:
+        """``router`` of ``extra_config``."""
+        settings: RouterSettings = self.extra_config.get("router", DEFAULT_ROUTER)
+        return settings
+
+    @property
+    def gateway(self) -> GatewaySettings:
+        """``gateway`` of ``extra_config``."""
+        settings: GatewaySettings = self.extra_config.get("gateway", DEFAULT_GATEWAY)
+        return settings
+
 
 class RouterSettings(Struct, frozen=True, kw_only=True):
     """``router`` on the service: KrakenD's options for what stands around the endpoints."""
@@ -241,3 +300,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_unconfirmed: int = 2_000
     max_answer_bytes: int = 64 * 1024 * 1024
     ignore_plugins: tuple[str, ...] = ()
+
+
+DEFAULT_ROUTER = RouterSettings()
+DEFAULT_GATEWAY = GatewaySettings()

@@ -17,6 +17,7 @@ from msgspec.structs import fields as fields_of
 
 from .findings import Findings, key_path
 from .keys import Explain
+from .structs import without_own
 from .suggest import did_you_mean
 from .weak import SCALARS
 
@@ -47,7 +48,7 @@ class Walker:
         if not isinstance(value, Mapping):
             self._findings.error(path, f"expected an object, found {_shown(value, path)}")
             return None
-        hints = get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         fields: dict[str, Any] = {}
         seen = set()
         for key, name, where in self._named(value, kind, hints, path):
@@ -65,7 +66,7 @@ class Walker:
 
     def whole(self, value: object, kind: type[Struct], field: str, path: str) -> dict[str, Any]:
         """The fields of ``kind`` where the value itself is one of them."""
-        converted = self.value(value, get_type_hints(kind, include_extras=True)[field], path)
+        converted = self.value(value, _hints(kind)[field], path)
         return {} if converted is _MISSING else {field: converted}
 
     def _named(
@@ -189,6 +190,11 @@ def _taken(kind: str, converted: Any) -> str:
         return f"taken as {nanoseconds} nanoseconds, as in KrakenD{meant}"
     shown = str(converted).lower() if isinstance(converted, bool) else repr(converted)
     return f"taken as {shown}"
+
+
+def _hints(kind: type[Struct]) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: without_own(hint) for name, hint in hints.items()}
 
 
 def _is_zero(converted: object) -> bool:

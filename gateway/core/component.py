@@ -5,18 +5,20 @@ Types only: which rows there are is said in ``catalog.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
 from ..config.extra import Level
-from ..config.structs import Agent, Backend, Endpoint, Service
+from ..config.findings import Finding, inner_path
+from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_keys
 from .asgi import ASGIApp, Handler
 from .bridge import AsyncioSide
 from .helpers import Helpers
 from .proxy import Branch, Guard, Request, Stage
+from .rule import Rule
 
 
 class Resource(Protocol):
@@ -77,25 +79,27 @@ class Assembly:
         ]
 
 
-BuildBackend: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Branch]
-"""settings, its backend, the endpoint around it, shared resources -> the branch."""
+S = TypeVar("S", bound=Struct)
+"""The settings of a component."""
 
-BuildStage: TypeAlias = Callable[[Any, Endpoint, Assembly], Stage]
-BuildBackendStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Stage]
-BuildTransportStage: TypeAlias = Callable[[Any, Backend, Endpoint, Assembly], Callable[[Any], Any]]
+BuildBackend: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Branch]
+"""settings, its backend, the endpoint around it, shared resources -> the branch."""
+BuildStage: TypeAlias = Callable[[S, Endpoint, Assembly], Stage]
+BuildBackendStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Stage]
+BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
-BuildGuard: TypeAlias = Callable[[Any, Endpoint, Assembly], Guard | None]
+BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]
 """None: these settings ask for none."""
 TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
 """Looks at the claims of a verified token. Raises a GatewayError: the token is not accepted."""
-BuildTokenCheck: TypeAlias = Callable[[Any, Endpoint, "Assembly"], TokenCheck | None]
-Verify: TypeAlias = Callable[[Any], Iterable[tuple[str, str]]]
+BuildTokenCheck: TypeAlias = Callable[[S, Endpoint, Assembly], TokenCheck | None]
+BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIApp]]
+"""As above, for the root -> applications of the management port, by path."""
+BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
+BuildHandlerLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[Handler], Handler]]
+Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings, each key right by its type -> what makes them unusable: a key, and why. It may
 read the files and modules that the settings name."""
-BuildManagement: TypeAlias = Callable[[Any, Service, Assembly], Mapping[str, ASGIApp]]
-"""As above, for the root -> applications of the management port, by path."""
-BuildLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
-BuildHandlerLayer: TypeAlias = Callable[[Any, Service, Assembly], Callable[[Handler], Handler]]
 
 
 class Job(Protocol):
@@ -139,50 +143,99 @@ class Source(Protocol):
         ...
 
 
-BuildSource: TypeAlias = Callable[[Any, Agent, Assembly], Source]
+BuildSource: TypeAlias = Callable[[S, Agent, Assembly], Source]
 
 
-class Component(Struct, frozen=True, kw_only=True):
+class Place(Struct, frozen=True):
+    """Where the settings of a component stand, for its ``findings``.
+
+    ``part``: the path of what has them, with the positions of ``service``; ``path``: of the
+    settings. ``endpoint``: which has them, or whose backend has them; of an agent what it has in
+    common with endpoints. All of ``endpoint``, ``agent`` and ``backend`` are None at the root.
+    """
+
+    part: str
+    path: str
+    service: Service
+    endpoint: Endpoint | None = None
+    agent: Agent | None = None
+    backend: Backend | None = None
+
+    # ``key``: what of the settings it is about, as in ``a.b`` or ``[0].a``.
+
+    def error(self, text: str, key: str = "") -> Finding:
+        return Finding(inner_path(self.path, key), "error", text)
+
+    def warning(self, text: str, key: str = "") -> Finding:
+        return Finding(inner_path(self.path, key), "warning", text)
+
+    def hint(self, text: str, key: str = "") -> Finding:
+        return Finding(inner_path(self.path, key), "hint", text)
+
+
+def own_keys_used(settings: Struct, place: Place, key: str = "") -> Iterator[Finding]:
+    """Which keys are set that KrakenD does not have: its configuration cannot go back as it is."""
+    if used := sorted(own_keys(type(settings)) & changed(settings)):
+        yield place.hint(f"only this gateway knows: {', '.join(used)}", key)
+
+
+FindingsOf: TypeAlias = Callable[[S, Place], Iterable[Finding]]
+"""Settings and where they stand -> what ``check`` says of them: traps that are no error."""
+OverallFindings: TypeAlias = Callable[[Service], Iterable[Finding]]
+"""What ``check`` says where the settings of several places, or none, are the trap."""
+HostFindings: TypeAlias = Callable[[str, str], Iterable[Finding]]
+"""A host of a backend of this kind, and its path -> what ``check`` says of it."""
+
+
+class Component(Struct, Generic[S], frozen=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
     ``whole``: the field of the settings that the namespace's value itself is, where that is no
-    object of keys. ``verify``: what it says stops the start. ``service``: settings that other
-    parts read from the root; ``layer``: wraps the whole application; ``handler_layer``: wraps
-    what the router has found, also that there is nothing (404, 405), but not its redirects, bad
-    parameters, health and readiness. ``is_default``: the backend of whoever names no other.
-    ``backend_stage``: wraps a branch; ``transport``: wraps the exchanges of an HTTP backend.
+    object of keys. ``verify``: what it says stops the start.
+
+    Of ``check``: ``findings``, ``overall``, ``host_findings``. Of ``audit``: ``advice``.
+
+    ``service``: settings that other parts read from the root. ``read_on``: further levels on which
+    other parts read them. ``root_keys``: of a guard that guards nothing at the root, what counts
+    there; anything else stops the start.
+
+    ``backend``: answers; ``is_default``: backends that name no other one. ``backend_stage``: wraps
+    a branch; ``transport``: wraps the exchanges of an HTTP backend; ``endpoint_stage``: wraps the
+    pipe, of agents too. ``passes_bodies``: its stages neither look at the body of an answer nor
+    make another answer of it: one that is still coming passes them.
+
     ``guard``: asked before a request's body is read; ``token_check``: asked by the guard that
-    verifies tokens; ``endpoint_stage``: wraps the pipe, of
-    agents too. ``leaves_bodies``: its stages neither look at the body of an answer nor make
-    another answer of it: one that is still coming passes them. ``agent``: what agents take their
-    messages from. ``management``: what the management port has more. ``read_on``: further levels
-    on which other parts read the settings.
-    ``root_keys``: of a guard that guards nothing at the root, what counts there; anything else
-    stops the start. ``ours``: keys that KrakenD does not have.
+    verifies tokens. ``layer``: wraps the whole application; ``handler_layer``: wraps what the
+    router has found, also that there is nothing (404, 405), but not its redirects, bad parameters,
+    health and readiness. ``management``: what the management port has more. ``agent``: what agents
+    take their messages from.
     """
 
     namespace: str
-    settings: type[Struct]
+    settings: type[S]
     aliases: tuple[str, ...] = ()
-    ours: frozenset[str] = frozenset()
     whole: str = ""
-    verify: Verify | None = None
+    verify: Verify[S] | None = None
+    findings: FindingsOf[S] | None = None
+    overall: OverallFindings | None = None
+    host_findings: HostFindings | None = None
+    advice: tuple[Rule, ...] = ()
     service: bool = False
     root_keys: frozenset[str] = frozenset()
     read_on: frozenset[Level] = frozenset()
-    backend: BuildBackend | None = None
+    backend: BuildBackend[S] | None = None
     is_default: bool = False
-    backend_stage: BuildBackendStage | None = None
-    transport: BuildTransportStage | None = None
-    endpoint_stage: BuildStage | None = None
-    leaves_bodies: bool = False
-    guard: BuildGuard | None = None
-    token_check: BuildTokenCheck | None = None
-    layer: BuildLayer | None = None
-    handler_layer: BuildHandlerLayer | None = None
-    agent: BuildSource | None = None
-    management: BuildManagement | None = None
+    backend_stage: BuildBackendStage[S] | None = None
+    transport: BuildTransportStage[S] | None = None
+    endpoint_stage: BuildStage[S] | None = None
+    passes_bodies: bool = False
+    guard: BuildGuard[S] | None = None
+    token_check: BuildTokenCheck[S] | None = None
+    layer: BuildLayer[S] | None = None
+    handler_layer: BuildHandlerLayer[S] | None = None
+    agent: BuildSource[S] | None = None
+    management: BuildManagement[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has a meaning on that level."""
@@ -196,5 +249,33 @@ class Component(Struct, frozen=True, kw_only=True):
         return level in self.read_on or bool(builders.get(level))
 
 
-Catalog: TypeAlias = tuple[Component, ...]
-"""Every component: stages and layers wrap in this order, inner first; guards are asked in it."""
+Components: TypeAlias = tuple[Component[Any], ...]
+
+
+class Catalog(Struct, frozen=True):
+    """Every component, and in which order they are asked.
+
+    ``guards``: first to last; a request that one refuses is not seen by those behind it.
+    All others: inner to outer.
+    """
+
+    components: Components = ()
+    guards: Components = ()
+    backend_stages: Components = ()
+    transports: Components = ()
+    endpoint_stages: Components = ()
+    layers: Components = ()
+
+    def __iter__(self) -> Iterator[Component[Any]]:
+        return iter(self.components)
+
+    def extended(self, *components: Component[Any]) -> Catalog:
+        """With more of them: the last to be asked, the outermost around everything."""
+        return Catalog(
+            (*self.components, *components),
+            (*self.guards, *(each for each in components if each.guard)),
+            (*self.backend_stages, *(each for each in components if each.backend_stage)),
+            (*self.transports, *(each for each in components if each.transport)),
+            (*self.endpoint_stages, *(each for each in components if each.endpoint_stage)),
+            (*self.layers, *(each for each in components if each.layer or each.handler_layer)),
+        )

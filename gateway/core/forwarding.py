@@ -290,7 +290,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _router(service: Service) -> RouterSettings:
-    return service.extra_config.get("router") or RouterSettings()
+    return service.router
 
 
 def _exact(names: Sequence[str]) -> frozenset[bytes]:

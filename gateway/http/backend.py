@@ -9,8 +9,8 @@ from functools import partial
 
 from anyio import Event, current_time
 
-from ..config.structs import AgentPipe, Backend, Endpoint, GatewaySettings, Service
-from ..core.component import Assembly
+from ..config.structs import AgentPipe, Backend, Endpoint
+from ..core.component import Assembly, Component
 from ..core.forwarding import build_forward_headers, build_forward_query
 from ..core.large import LargeReading
 from ..core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
@@ -24,6 +24,7 @@ from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient
 from .connection import Answer
 from .heads import Outgoing
+from .hosts import host_findings
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target, hide_query, parse_url
@@ -68,7 +69,7 @@ class HttpBackend:
         self._large = LargeReading(backend, assembly.helpers)
         is_read = not is_passed_on and backend.encoding != "no-op"
         self._most = self._large.most if is_read else sys.maxsize
-        self._streams = is_passed_on and _may_stream(backend, endpoint, assembly)
+        self._streams = is_passed_on and may_stream(backend, endpoint, assembly)
         self._time = endpoint.timeout
         self._send = _build_transport(
             backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
@@ -231,10 +232,10 @@ class _Question:
         return DeadlineExceeded()
 
 
-def _may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:
+def may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:
     """Nobody between the backend and the client looks at a body, or needs the end of it."""
     for row in assembly.catalog:
-        if row.leaves_bodies:
+        if row.passes_bodies:
             continue
         on_backend = row.backend_stage is not None or row.transport is not None
         if on_backend and row.namespace in backend.extra_config:
@@ -255,12 +256,12 @@ def _build_transport(
         accepts_gzip=not service.disable_compression and backend.method.upper() != "HEAD",
         unpacks_all=unpacks_all,
         resends_body=options.send_body_on_redirect,
-        max_bytes=_gateway(service).max_answer_bytes,
+        max_bytes=service.gateway.max_answer_bytes,
         closes=service.disable_keep_alives,
         streams=streams,
         helpers=assembly.helpers,
     )
-    for row in assembly.catalog:
+    for row in assembly.catalog.transports:
         settings = backend.extra_config.get(row.namespace)
         if settings is not None and row.transport is not None:
             transport = row.transport(settings, backend, endpoint, assembly)(transport)
@@ -277,7 +278,7 @@ def share_client(assembly: Assembly) -> HttpClient:
         keeps_connections=not service.disable_keep_alives,
         idle_time=service.idle_connection_timeout,
         max_idle=service.max_idle_connections_per_host or MAX_IDLE_PER_HOST,
-        max_body_bytes=_gateway(service).max_answer_bytes,
+        max_body_bytes=service.gateway.max_answer_bytes,
         tls=client_tls(service),
     )
     return assembly.resource(
@@ -300,5 +301,18 @@ def _choose_hosts(backend: Backend, assembly: Assembly) -> NextHost:
     return discovery.next_host
 
 
-def _gateway(service: Service) -> GatewaySettings:
-    return service.extra_config.get("gateway") or GatewaySettings()
+HTTP = Component(
+    "backend/http",
+    HttpSettings,
+    aliases=("github.com/devopsfaith/krakend/http",),
+    backend=build_http,
+    is_default=True,
+    host_findings=host_findings,
+)
+
+
+CLIENT_OPTIONS = Component(
+    CLIENT,
+    HttpClientSettings,
+    read_on=frozenset({"backend"}),
+)

@@ -48,8 +48,8 @@ def build_app(
     ``/__health`` tells of agents. ``layers``: around every handler but those of health and
     readiness, inner first.
     """
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
-    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    router = service.router
+    gateway = service.gateway
     shown = "undefined" if router.hide_version_header else version
     version_header = (b"x-krakend", b"Version " + shown.encode())
     render_error = build_render_error(router, version_header, gateway.krakend_statuses)
@@ -149,8 +149,8 @@ def build_management_app(
 
     ``apps``: what components serve there, by path.
     """
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
-    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    router = service.router
+    gateway = service.gateway
     states = _states(router, gateway, readiness, agents)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

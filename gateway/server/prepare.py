@@ -30,7 +30,7 @@ def prepare(
 
     Raises :class:`ConfigError` with every problem, and with all that is to be said besides.
     """
-    loaded = with_remarks(survey(path, CATALOG, environ))
+    loaded = with_remarks(survey(path, CATALOG, environ), CATALOG)
     findings = [*loaded.all_findings]
     try:
         settings = serve_settings(loaded.service, server)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from ..config.findings import ConfigError, Findings
-from ..config.structs import DEFAULT_GRACE, GatewaySettings, Service, Tls
+from ..config.structs import DEFAULT_GRACE, Service, Tls
 from ..tls.server import ServerTls, load_certificates
 from .http3.certificates import load_certificate, obstacles
 
@@ -54,7 +54,7 @@ def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettin
 
     Reads certificates. Raises :class:`gateway.ConfigError`.
     """
-    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    gateway = service.gateway
     tls = None if service.tls is None or service.tls.disabled else ServerTls(service.tls)
     if gateway.http3:
         _check_http3(service.tls)

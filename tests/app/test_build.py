@@ -11,8 +11,8 @@ from anyio import Event, fail_after, sleep_forever
 from msgspec import Struct
 
 from gateway.app.build import build_pipe
+from gateway.components import proxy
 from gateway.config.load import load
-from gateway.config.proxy import ProxySettings
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly, Catalog, Component
@@ -57,16 +57,8 @@ class Backends:
         return Branch(proxy, may_repeat=True, reads_body=False)
 
     def catalog(self) -> Catalog:
-        return (
-            Component(
-                namespace="backend/test", settings=NoSettings, backend=self.build, is_default=True
-            ),
-            Component(
-                namespace="proxy",
-                settings=ProxySettings,
-                read_on=frozenset({"endpoint", "backend"}),
-            ),
-        )
+        own = Component("backend/test", NoSettings, backend=self.build, is_default=True)
+        return Catalog().extended(own, proxy.COMPONENT)
 
 
 def backend(url_pattern: str, **keys: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from gateway.app.catalog import CATALOG
 from gateway.app.service import open_gateway
@@ -80,10 +81,14 @@ class Backends:
         )
 
     def catalog(self) -> Catalog:
-        own = Component(
-            namespace="backend/test", settings=NoSettings, backend=self.build, is_default=True
-        )
-        return (own, *(row for row in CATALOG if not row.is_default))
+        own = Component("backend/test", NoSettings, backend=self.build, is_default=True)
+        return catalog_of(own, lambda row: not row.is_default)
+
+
+def catalog_of(own: Component[Any], is_kept: Callable[[Component[Any]], bool]) -> Catalog:
+    """``own``, and those of the gateway's that are kept, in their order."""
+    kept = (tuple(filter(is_kept, rows)) for rows in astuple(CATALOG))
+    return Catalog(*kept).extended(own)
 
 
 def backend(path: str = "/a", **keys: Any) -> Document:

@@ -19,7 +19,7 @@ from gateway.components.body_generator import (
 )
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
-from gateway.core.component import Assembly
+from gateway.core.component import Assembly, Catalog
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
 from gateway.errors import GatewayError, ModifierFailure
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 REQUEST = "modifier/request-body-generator"
 ANSWER = "modifier/response-body-generator"
-ASSEMBLY = Assembly(Service(), (), cast(AsyncioSide, None))
+ASSEMBLY = Assembly(Service(), Catalog(), cast(AsyncioSide, None))
 
 
 async def sent(

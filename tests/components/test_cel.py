@@ -13,7 +13,7 @@ from gateway.components.cel import CelSettings, Expression, build_endpoint_cel, 
 from gateway.components.expression import MOST_VALUES, MOST_VALUES_NESTED, most_values
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
-from gateway.core.component import Assembly
+from gateway.core.component import Assembly, Catalog
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
 from gateway.errors import Aborted, TooManyValues
@@ -24,7 +24,7 @@ from .gateways import Backends, ask, backend, document, gateway, refusal
 pytestmark = pytest.mark.anyio
 
 CEL = "validation/cel"
-ASSEMBLY = Assembly(Service(), (), cast(AsyncioSide, None))
+ASSEMBLY = Assembly(Service(), Catalog(), cast(AsyncioSide, None))
 ENDLESS = "req_method == 'GET'"
 for _ in range(5):  # 9 ** 5 steps
     ENDLESS = f"[1, 2, 3, 4, 5, 6, 7, 8, 9].all(n, {ENDLESS})"

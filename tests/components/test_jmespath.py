@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.components.jmespath import JmespathSettings, build_endpoint_jmespath, verify_jmespath
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
-from gateway.core.component import Assembly
+from gateway.core.component import Assembly, Catalog
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_safejson
 from gateway.errors import ModifierFailure
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 NAMESPACE = "modifier/jmespath"
 STUDENTS = b'{"students":[{"name":"Bill","age":23},{"name":"Mary","age":16}],"n":1.5}'
-ASSEMBLY = Assembly(Service(), (), cast(AsyncioSide, None))
+ASSEMBLY = Assembly(Service(), Catalog(), cast(AsyncioSide, None))
 
 
 @pytest.mark.parametrize(

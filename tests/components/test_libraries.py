@@ -8,12 +8,12 @@ import sys
 LIBRARIES = ("cel_expr_python", "jinja2", "jmespath", "jsonschema_rs")
 LOAD = """
 import sys
-from gateway.catalog import CATALOG
-from gateway.check import check
+from gateway.app.catalog import CATALOG
+from gateway.app.check import check
 from gateway.config.load import load
 backend = {"host": ["http://a.test"], "url_pattern": "/"}
 loaded = load({"version": 3, "endpoints": [{"endpoint": "/", "backend": [backend]}]}, CATALOG)
-assert not list(check(loaded.service))
+assert not list(check(loaded.service, CATALOG))
 print(*sys.modules)
 """
 

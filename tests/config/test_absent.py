@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.app.audit import RULES
+from gateway.app.audit import rules
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
 from gateway.config.absent import (
@@ -83,7 +83,7 @@ def test_advice_names_only_what_exists(text: str) -> None:
 
 
 def test_no_recommendation_of_audit_names_what_does_not_exist() -> None:
-    named = [name for rule in RULES for name in NAMESPACE.findall(rule.message)]
+    named = [name for rule in rules(CATALOG) for name in NAMESPACE.findall(rule.message)]
     assert "qos/circuit-breaker" in named
     assert [name for name in named if name not in KNOWN | GATEWAY_KEYS | {"qos/ratelimit"}] == []
 
@@ -154,7 +154,7 @@ def test_a_plugin_for_requests_to_a_backend_guards_nothing() -> None:
 @pytest.mark.parametrize("kind", PLUGINS)
 def test_without_a_name_there_is_no_plugin(kind: str, settings: Any) -> None:
     loaded = load({"version": 3, "extra_config": {kind: settings}}, CATALOG, {})
-    found = [*loaded.findings, *check(loaded.service)]
+    found = [*loaded.findings, *check(loaded.service, CATALOG)]
     assert [(each.severity, each.text) for each in found] == [
         ("warning", "names no plugin, ignored")
     ]

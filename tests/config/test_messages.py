@@ -22,7 +22,7 @@ def told(source: Any, **environ: str) -> str:
         loaded = load(source, CATALOG, environ)
     except ConfigError as error:
         return "\n".join(map(str, error.findings))
-    return "\n".join(map(str, [*loaded.findings, *check(loaded.service)]))
+    return "\n".join(map(str, [*loaded.findings, *check(loaded.service, CATALOG)]))
 
 
 def with_endpoint(**changes: Any) -> dict[str, Any]:

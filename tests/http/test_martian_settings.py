@@ -68,7 +68,7 @@ def test_what_is_wrong_stops_the_start() -> None:
 )
 def test_what_has_no_effect_is_remarked_on(document: Any) -> None:
     service = loaded(document).service
-    [finding] = check(service)
+    [finding] = check(service, CATALOG)
     assert "without effect" in finding.text
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ...config.structs import Agent, GatewaySettings
+from ...config.structs import Agent
 from ...core.backoff import BACKOFFS, LONGEST_PAUSE
-from ...core.component import Assembly
+from ...core.component import Assembly, Component
 from ...core.proxy import Request
 from ...errors import GatewayError, Undecodable
 from ..consume.buffer import Delivery
 from ..consume.consumer import share_consume_link
 from ..consume.subscription import Subscription, subscription_key
 from ..settings import AgentSettings, ConsumerSettings, Retry, redelivery_limit
+from ..verify import verify_agent
 from ..wire.properties import MalformedError
+from .findings import findings
 from .letters import DeadLetters
 from .requests import build_request, tries_of
 
@@ -22,7 +24,7 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
     """The source of an agent's messages."""
     consumer = _as_consumer(settings, agent)
     link = share_consume_link((settings.host,), assembly)
-    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    gateway = assembly.service.gateway
     subscription = link.tenant(
         ("agent", agent.name, *subscription_key(consumer)),
         lambda: Subscription(
@@ -161,3 +163,13 @@ def _pause(retry: Retry, tries: int) -> float:
     """Seconds before the next try; ``tries``: how many there were before this one."""
     pauses = BACKOFFS.get(retry.backoff, BACKOFFS["fallback"])()
     return min(retry.delay * next(islice(pauses, tries, None)), max(LONGEST_PAUSE, retry.delay))
+
+
+COMPONENT = Component(
+    "async/amqp",
+    AgentSettings,
+    aliases=("github.com/devopsfaith/krakend-amqp/agent",),
+    verify=verify_agent,
+    agent=build_source,
+    findings=findings,
+)

@@ -8,19 +8,24 @@ from collections.abc import Callable, Sequence
 from anyio import move_on_after
 from msgspec import Struct
 
-from ...config.structs import Backend, Endpoint, GatewaySettings
-from ...core.component import Assembly
+from ...config.structs import Backend, Endpoint
+from ...core.component import Assembly, Component
 from ...core.large import LargeReading
 from ...core.proxy import Arrive, Branch, Part, Request, Response
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
 from ...errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
 from ...telemetry.logs import get_logger
+from ..advice import ON_BROKERS, ON_CONSUMERS
 from ..connection.link import Link
 from ..connection.urls import parse_broker_url
+from ..declarations import overall
+from ..hosts import host_findings
 from ..settings import ConsumerSettings, redelivery_limit
+from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
 from .buffer import Delivery
+from .findings import findings
 from .subscription import Subscription, subscription_key
 
 log = get_logger("gateway.amqp")
@@ -236,7 +241,7 @@ def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
 
 def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
     link = share_consume_link(backend.host, assembly)
-    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    gateway = assembly.service.gateway
     return link.tenant(
         subscription_key(settings),
         lambda: Subscription(
@@ -268,3 +273,16 @@ def _pass_on(delivery: Delivery) -> Response:
         if (value := properties.get(flag, b"")) not in (b"", b"\0")
     ]
     return Response(None, True, (delivery,), body=delivery.body, headers=headers)
+
+
+COMPONENT = Component(
+    "backend/amqp/consumer",
+    ConsumerSettings,
+    aliases=("github.com/devopsfaith/krakend-amqp/consume",),
+    verify=verify_consumer,
+    backend=build_consumer,
+    findings=findings,
+    advice=(*ON_BROKERS, *ON_CONSUMERS),
+    overall=overall,
+    host_findings=host_findings,
+)

@@ -7,8 +7,8 @@ from functools import partial
 
 from anyio import Event
 
-from ...config.structs import Backend, Endpoint, GatewaySettings
-from ...core.component import Assembly
+from ...config.structs import Backend, Endpoint
+from ...core.component import Assembly, Component
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ...errors import (
     GatewayError,
@@ -20,9 +20,13 @@ from ...errors import (
     ValueMissing,
 )
 from ...telemetry.logs import get_logger
+from ..advice import ON_PRODUCERS
 from ..connection.urls import parse_broker_url
+from ..hosts import host_findings
 from ..settings import ProducerSettings
+from ..verify import verify_producer
 from .composing import Composer
+from .findings import findings
 from .publication import Outcome, Publication
 from .publisher import Publisher, PublishLink, publisher_key
 
@@ -149,7 +153,7 @@ def share_publisher(
 ) -> Publisher:
     """The publisher of all who publish to that exchange of that broker."""
     urls = tuple(parse_broker_url(host) for host in hosts)
-    gateway = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    gateway = assembly.service.gateway
     link = assembly.resource(
         ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),
         lambda: PublishLink(urls, assembly.side, gateway.max_unconfirmed),
@@ -157,3 +161,15 @@ def share_publisher(
     return link.tenant(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
     ).share_with(settings)
+
+
+COMPONENT = Component(
+    "backend/amqp/producer",
+    ProducerSettings,
+    aliases=("github.com/devopsfaith/krakend-amqp/produce",),
+    verify=verify_producer,
+    backend=build_producer,
+    findings=findings,
+    advice=ON_PRODUCERS,
+    host_findings=host_findings,
+)

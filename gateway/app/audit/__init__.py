@@ -6,20 +6,19 @@ Those of KrakenD keep their numbers; ours begin with 8 (RabbitMQ) and 9 (the gat
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from itertools import chain
 
 from msgspec import Struct
 
 from ...config.load import Loaded
-from . import amqp, edge, krakend
-from .rule import SEVERITIES, Rule, Severity
+from ...core.component import Catalog
+from ...core.rule import SEVERITIES, Rule, Severity
+from . import krakend
 
-RULES: tuple[Rule, ...] = tuple(
-    sorted(
-        chain(krakend.RULES, amqp.RULES, edge.RULES),
-        key=lambda rule: tuple(map(int, rule.number.split("."))),
-    )
-)
+
+def rules(catalog: Catalog) -> list[Rule]:
+    """KrakenD's, and those of the components, by their numbers."""
+    found = [*krakend.RULES, *(rule for row in catalog for rule in row.advice)]
+    return sorted(found, key=lambda rule: tuple(map(int, rule.number.split("."))))
 
 
 class Recommendation(Struct, frozen=True):
@@ -33,11 +32,12 @@ class Recommendation(Struct, frozen=True):
 
 def audit(
     loaded: Loaded,
+    catalog: Catalog,
     ignored: Container[str] = (),
     severities: Container[str] = SEVERITIES,
 ) -> Iterator[Recommendation]:
     """What is to be recommended, in the order of the rules. ``ignored``: numbers of rules."""
-    for rule in RULES:
+    for rule in rules(catalog):
         if rule.number in ignored or rule.severity not in severities:
             continue
         places = map(loaded.places.in_file, rule.places(loaded.service))

@@ -9,26 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...config.structs import Endpoint, Service
-from .rule import (
+from ...core.rule import (
     CONSUMER,
+    LIMITS,
     Rule,
     backends,
     endpoints,
     is_anywhere,
     is_http,
-    root_setting,
     setting,
     when,
 )
 
-LIMITS = (
-    "qos/ratelimit/router",
-    "qos/ratelimit/router/redis",
-    "qos/ratelimit/service",
-    "qos/ratelimit/service/redis",
-    "qos/ratelimit/proxy",
-    "qos/ratelimit/tiered",
-)
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 AGENTS_AT_ONCE = 10
 
@@ -119,13 +111,13 @@ RULES = (
         "2.1.8",
         "HIGH",
         "Avoid HTTP/2 in clear text (h2c).",
-        lambda service: when(service.use_h2c or root_setting(service, "router", "use_h2c")),
+        lambda service: when(service.use_h2c or service.router.use_h2c),
     ),
     Rule(
         "2.2.1",
         "MEDIUM",
         "Hide the version (router.hide_version_header).",
-        lambda service: when(not root_setting(service, "router", "hide_version_header")),
+        lambda service: when(not service.router.hide_version_header),
     ),
     Rule(
         "2.2.2",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from ...config.findings import Places
+from ...core.rule import SEVERITIES
 from . import Recommendation
-from .rule import SEVERITIES
 
 COLOURS = {"CRITICAL": "1;31", "HIGH": "31", "MEDIUM": "33", "LOW": "36"}
 SHOWN = 3

@@ -16,7 +16,7 @@ from ...tls.policy import load_files
 
 def check_tls(service: Service) -> Iterator[Finding]:
     """Remarks on both sides, and on HTTP/2 and HTTP/3."""
-    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    gateway = service.gateway
     found = [("$", text) for text in _on_root(service, gateway)]
     if service.tls is not None:
         found += [("$.tls", text) for text in (*_on_tls(service.tls), *_protocol(service.tls))]

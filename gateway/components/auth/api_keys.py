@@ -8,10 +8,11 @@ beyond the endpoint's ``client_max_rate``, which each key has for itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from ...config.findings import Finding
 from ...config.structs import Endpoint
-from ...core.component import Assembly
+from ...core.component import Assembly, Component, Place
 from ...core.forwarding import query_pairs
 from ...core.proxy import Guard, Request
 from ...errors import Refused
@@ -141,3 +142,43 @@ def build_find_key(strategy: str, identifier: str) -> FindKey:
         return value
 
     return from_header
+
+
+def verify(settings: ApiKeysSettings) -> Iterator[tuple[str, str]]:
+    if settings.hash not in HASHES:
+        yield "hash", f'unknown "{settings.hash}"; there are: {", ".join(HASHES)}'
+    if settings.strategy and settings.strategy not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        yield "strategy", f'unknown "{settings.strategy}"; there are: {known}'
+    if any(not each.key for each in settings.keys):
+        yield "keys", "an empty key"
+
+
+def findings(settings: ApiKeysSettings, place: Place) -> Iterator[Finding]:
+    root: ApiKeysSettings | None = place.service.extra_config.get(NAMESPACE)
+    if place.endpoint is None:
+        if settings.hash == "plain" and settings.keys:
+            text = (
+                '"plain": whoever reads the configuration has the keys; "sha256" keeps them secret'
+            )
+            yield place.warning(text, "hash")
+        if settings.client_max_rate:
+            text = "has no effect at the root: it is an endpoint's"
+            yield place.warning(text, "client_max_rate")
+        if not any(NAMESPACE in each.extra_config for each in place.service.endpoints):
+            yield place.warning("guards nothing: no endpoint asks for it")
+    elif root is None:
+        yield place.warning("the root has no keys: every request gets 401")
+    elif settings.roles and not any(set(each.roles) & {*settings.roles} for each in root.keys):
+        yield place.warning("no key has one: every request gets 401", "roles")
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    ApiKeysSettings,
+    aliases=("github_com/devopsfaith/krakend-apikeys",),
+    verify=verify,
+    guard=build_api_keys,
+    service=True,
+    findings=findings,
+)

@@ -13,7 +13,7 @@ import hashlib
 import re
 import secrets
 from base64 import b64decode
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,8 +21,9 @@ from typing import Any, TypeAlias
 from anyio import CapacityLimiter, to_thread
 
 from ...config.files import cannot_read
-from ...config.structs import Endpoint, GatewaySettings
-from ...core.component import Assembly
+from ...config.findings import Finding
+from ...config.structs import Endpoint
+from ...core.component import Assembly, Component, Place
 from ...core.proxy import Guard, Request
 from ...errors import Refused
 from ..ratelimit.clients import NameClient, build_name_network, network_name
@@ -126,7 +127,7 @@ class Passwords:
 
 def share_passwords(assembly: Assembly) -> Passwords:
     """The checks of the gateway. What waits for them is a part of what ``max_requests`` allows."""
-    gateway: GatewaySettings = assembly.service.extra_config.get("gateway") or GatewaySettings()
+    gateway = assembly.service.gateway
     most_waiting = max(1, min(MOST_WAITING, gateway.max_requests // 4))
     return assembly.resource(NAMESPACE, lambda: Passwords(most_waiting))
 
@@ -188,3 +189,29 @@ def read_login(header: bytes) -> Login | None:
     except binascii.Error:
         return None
     return (name, password) if colon else None
+
+
+def verify(settings: BasicSettings) -> Iterator[tuple[str, str]]:
+    try:
+        read_users(settings)
+    except ValueError as error:
+        yield ("htpasswd_path" if settings.htpasswd_path else "users"), str(error)
+
+
+def findings(settings: BasicSettings, place: Place) -> Iterator[Finding]:
+    root: BasicSettings = place.service.extra_config.get(NAMESPACE) or BasicSettings()
+    if place.endpoint is None:
+        if not any(NAMESPACE in each.extra_config for each in place.service.endpoints):
+            yield place.warning("guards nothing: no endpoint asks for it")
+    elif not (settings.has_users or root.has_users):
+        yield place.warning("there are no users: every request gets 401")
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    BasicSettings,
+    verify=verify,
+    guard=build_basic,
+    service=True,
+    findings=findings,
+)

@@ -6,12 +6,15 @@ The rules are krakend-jose's and go-jose's; where they would panic a token is re
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from ...config.structs import Endpoint
+from ...config.texts import texts_of
 from .jose import BadToken
 
 Claims: TypeAlias = Mapping[str, Any]
@@ -22,6 +25,8 @@ MISSING = object()
 
 EPSILON = 1e-6
 """A number so near to a whole one is written as that (krakend-jose, Claims.Get)."""
+
+_CLAIM = re.compile(r"\{JWT\.([^{}]+)\}|^JWT\.([^{}]+)$")
 
 
 class Registered(Struct):
@@ -142,3 +147,14 @@ def _item_text(value: object) -> str:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
+
+
+def needed_claims(endpoint: Endpoint) -> Sequence[str]:
+    """The claims that stand as ``{JWT.x}`` anywhere in the configuration of its backends."""
+    names = {
+        first or second
+        for backend in endpoint.backend
+        for text in texts_of(backend)
+        for first, second in _CLAIM.findall(text)
+    }
+    return tuple(sorted(names))

@@ -8,7 +8,7 @@ not take that, in the body; a token is used again until ten seconds before its e
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -16,9 +16,10 @@ from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import msgspec
 
+from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
 from ...core.about import USER_AGENT
-from ...core.component import Assembly
+from ...core.component import Assembly, Component, Place
 from ...errors import BackendFailure, GatewayError
 from ...http.answers import find
 from ...http.backend import share_client
@@ -215,3 +216,29 @@ def _read(answer: Answer) -> dict[str, Any]:
         return msgspec.json.decode(answer.body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise BackendFailure("cannot get a token: the answer is not JSON") from error
+
+
+def verify(settings: ClientCredentialsSettings) -> Iterator[tuple[str, str]]:
+    try:
+        parse_url(settings.token_url)
+    except ValueError as error:
+        yield "token_url", str(error)
+    for name in FIXED.intersection(settings.endpoint_params):
+        yield "endpoint_params", f'"{name}" is said by other keys'
+
+
+def findings(settings: ClientCredentialsSettings, place: Place) -> Iterator[Finding]:
+    backend = place.backend
+    if backend and any(name.startswith("backend/amqp/") for name in backend.extra_config):
+        yield place.warning("has no meaning for a broker, ignored")
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    ClientCredentialsSettings,
+    aliases=("github.com/devopsfaith/krakend-oauth2-clientcredentials",),
+    verify=verify,
+    transport=build_client_credentials,
+    passes_bodies=True,
+    findings=findings,
+)

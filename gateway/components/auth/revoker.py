@@ -6,15 +6,17 @@ interface to say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hmac import compare_digest
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ...config.structs import Service
+from ...config.findings import Finding
+from ...config.structs import GatewaySettings, Service
 from ...core.asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer
-from ...core.component import Assembly
+from ...core.component import Assembly, Component, Place
 from ...errors import GatewayError
 from ...router.builtin import as_json
 from ...router.request import BodyError, read_body, refuse_body
@@ -111,3 +113,45 @@ def _read(body: bytes, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _problem(status: int, text: str) -> Answer:
     return as_json(status, {"error": text})
+
+
+def verify(settings: RevokerSettings) -> Iterator[tuple[str, str]]:
+    if settings.TTL <= 0:
+        yield "TTL", "expected the seconds for which a revocation holds"
+    if settings.file:
+        try:
+            Path(settings.file).open("ab").close()
+        except OSError as error:
+            yield "file", f"cannot be written: {error.strerror}"
+
+
+def findings(settings: RevokerSettings, place: Place) -> Iterator[Finding]:
+    for key, text in _revoking(settings, place.service.gateway):
+        yield place.warning(text, key)
+
+
+def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Iterator[tuple[str, str]]:
+    if not settings.token_keys:
+        yield "token_keys", "none: nothing can be revoked"
+    if gateway.management_port is None:
+        yield (
+            "port",
+            "not used: POST /__revoker/add is on gateway.management_port, and there is none",
+        )
+    elif not settings.revoke_server_api_key:
+        text = "none: whoever reaches the management port can revoke tokens"
+        yield "revoke_server_api_key", text
+    if settings.revoke_server_ping_url:
+        yield "revoke_server_ping_url", "KrakenD's server is not asked: revocations are pushed here"
+    if not settings.file:
+        yield "file", "none: a restart forgets what was revoked, as in KrakenD"
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    RevokerSettings,
+    aliases=("github_com/devopsfaith/bloomfilter",),
+    verify=verify,
+    management=build_revoker,
+    findings=findings,
+)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ...config.structs import Seconds
+from ...config.structs import Own, Seconds
+
+WITHOUT_CACHE = 60.0
+"""Seconds between looks at a key server without ``cache``. KrakenD fetches for each request."""
 
 
 class KeySettings(Struct, frozen=True, kw_only=True):
@@ -44,7 +47,7 @@ class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
     ``cache_duration``, ``shared_cache_duration``: in seconds; the latter counts at the root only,
     where nothing else does. ``jwk_urls`` and ``require_exp`` are ours."""
 
-    jwk_urls: tuple[str, ...] = ()
+    jwk_urls: Own[tuple[str, ...]] = ()
     auth_header_name: str = "Authorization"
     cookie_key: str = "access_token"
     issuer: str = ""
@@ -64,14 +67,11 @@ class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
     failed_jwk_key_cooldown: Seconds = 0.0
     leeway: Seconds = 1.0
     operation_debug: bool = False
-    require_exp: bool = False
+    require_exp: Own[bool] = False
 
     @property
     def urls(self) -> tuple[str, ...]:
         return (*super().urls, *(url for url in self.jwk_urls if url))
-
-
-VALIDATOR_OURS = frozenset({"jwk_urls", "require_exp"})
 
 
 class SignerSettings(KeySettings, frozen=True, kw_only=True):
@@ -114,10 +114,7 @@ class RevokerSettings(Struct, frozen=True, kw_only=True):
     revoke_server_ping_interval: str = ""
     revoke_server_max_retries: int = 0
     revoke_server_max_workers: int = 0
-    file: str = ""
-
-
-REVOKER_OURS = frozenset({"file"})
+    file: Own[str] = ""
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):

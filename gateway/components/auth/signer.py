@@ -15,16 +15,18 @@ from anyio import move_on_after
 from msgspec import Raw
 
 from ...config.structs import Endpoint
-from ...core.component import Assembly
+from ...core.component import Assembly, Component
 from ...core.proxy import Branch, Request, Response, Stage
 from ...encoding import encode_json, unwrap
 from ...errors import AmqpFailure, GatewayError, Refused
 from ..around import finished
 from .fetch import share_source
+from .findings import signer_findings
 from .jose import Key, encode_base64url
 from .key_source import KeySource
 from .keys import Keys
 from .settings import SignerSettings
+from .verify import verify_signer
 
 NAMESPACE = "auth/signer"
 
@@ -145,3 +147,13 @@ def ordered(value: Any) -> Any:
 
 def _escape(match: re.Match[bytes]) -> bytes:
     return b"\\u%04x" % ord(match[0].decode())
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    SignerSettings,
+    aliases=("github.com/devopsfaith/krakend-jose/signer",),
+    verify=verify_signer,
+    endpoint_stage=build_signer,
+    findings=signer_findings,
+)

@@ -14,7 +14,9 @@ from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from ...config.absent import AGGREGATOR, plugin_names
+from ...config.findings import Finding
 from ...config.structs import Service
+from ...core.component import Component, Place
 from ...http.targets import parse_url
 from .settings import KeySettings, ValidatorSettings
 
@@ -84,3 +86,24 @@ def find_origins(url: str, service: Service) -> tuple[str, ...] | None:
     origin = parse_url(url)[0].origin
     is_it = origin.host in LOCAL and origin.port == aggregator.port
     return aggregator.origins if is_it else None
+
+
+def findings(settings: PluginSettings, place: Place) -> Iterator[Finding]:
+    """Of the plugin that is here; the loader says of the others that they are not."""
+    if (aggregator := settings.aggregator) is not None:
+        text = (
+            f"nothing listens on port {aggregator.port}: validators that name it have the keys of "
+            "its origins, looked at as those of a jwk_url"
+        )
+        yield place.warning(text, AGGREGATOR)
+
+
+COMPONENT = Component(
+    PLUGINS,
+    PluginSettings,
+    aliases=("github_com/devopsfaith/krakend/transport/http/server/handler",),
+    whole="config",
+    verify=verify_plugins,
+    service=True,
+    findings=findings,
+)

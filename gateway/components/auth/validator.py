@@ -6,7 +6,6 @@ good one that does not suffice. The rules are krakend-jose's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Sequence
 from time import time
 from typing import Any, NamedTuple
@@ -14,22 +13,31 @@ from typing import Any, NamedTuple
 from anyio import CancelScope, Event, move_on_after
 
 from ...config.structs import Endpoint, Service
-from ...config.texts import texts_of
-from ...core.component import Assembly, TokenCheck
+from ...core.component import Assembly, Component, TokenCheck
 from ...core.proxy import Guard, Request
 from ...core.tasks import open_tasks
 from ...errors import GatewayError, Refused
 from ...telemetry.logs import get_logger
-from .claims import build_admits, check_registered, claim_text, claim_texts, read_claims
+from .advice import ADVICE
+from .claims import (
+    build_admits,
+    check_registered,
+    claim_text,
+    claim_texts,
+    needed_claims,
+    read_claims,
+)
 from .credentials import build_find_token
 from .deny_list import DenyList
 from .fetch import share_source
+from .findings import validator_findings, without_token
 from .jose import BadToken, Token, parse_token
 from .key_source import SHORTEST_PAUSE, KeySource
 from .keyring import Keyring
 from .revoker import share_deny_list
-from .settings import ValidatorSettings
+from .settings import WITHOUT_CACHE, ValidatorSettings
 from .sources import find_sources
+from .verify import verify_validator
 
 log = get_logger("gateway.auth")
 
@@ -41,10 +49,7 @@ LONGEST_REMEMBERED = 8192
 
 CACHE_TIME = 900.0
 """Seconds for which keys are kept with ``cache``; as in KrakenD."""
-WITHOUT_CACHE = 60.0
-"""And without: KrakenD then fetches them for each request."""
 
-_CLAIM = re.compile(r"\{JWT\.([^{}]+)\}|^JWT\.([^{}]+)$")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -240,12 +245,15 @@ class Validator:
         return Refused(status, reason)
 
 
-def needed_claims(endpoint: Endpoint) -> Sequence[str]:
-    """The claims that stand as ``{JWT.x}`` anywhere in the configuration of its backends."""
-    names = {
-        first or second
-        for backend in endpoint.backend
-        for text in texts_of(backend)
-        for first, second in _CLAIM.findall(text)
-    }
-    return tuple(sorted(names))
+COMPONENT = Component(
+    NAMESPACE,
+    ValidatorSettings,
+    aliases=("github.com/devopsfaith/krakend-jose/validator",),
+    verify=verify_validator,
+    guard=build_validator,
+    service=True,
+    root_keys=frozenset({"shared_cache_duration"}),
+    findings=validator_findings,
+    advice=ADVICE,
+    overall=without_token,
+)

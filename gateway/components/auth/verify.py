@@ -11,18 +11,11 @@ from pathlib import Path
 from ...config.files import cannot_read
 from ...http.targets import parse_url
 from ...tls.policy import why_not_loaded
-from .api_keys import HASHES, STRATEGIES
-from .basic import read_users
-from .client_credentials import FIXED
 from .fetch import decode_fingerprints
 from .jose import ALGORITHMS
 from .keys import Jwk, Keys, read_key_set
 from .settings import (
-    ApiKeysSettings,
-    BasicSettings,
-    ClientCredentialsSettings,
     KeySettings,
-    RevokerSettings,
     SignerSettings,
     ValidatorSettings,
 )
@@ -50,42 +43,6 @@ def verify_signer(settings: SignerSettings) -> Iterator[Problem]:
             are_to_sign=True,
         ),
     )
-
-
-def verify_client_credentials(settings: ClientCredentialsSettings) -> Iterator[Problem]:
-    try:
-        parse_url(settings.token_url)
-    except ValueError as error:
-        yield "token_url", str(error)
-    for name in FIXED.intersection(settings.endpoint_params):
-        yield "endpoint_params", f'"{name}" is said by other keys'
-
-
-def verify_revoker(settings: RevokerSettings) -> Iterator[Problem]:
-    if settings.TTL <= 0:
-        yield "TTL", "expected the seconds for which a revocation holds"
-    if settings.file:
-        try:
-            Path(settings.file).open("ab").close()
-        except OSError as error:
-            yield "file", f"cannot be written: {error.strerror}"
-
-
-def verify_api_keys(settings: ApiKeysSettings) -> Iterator[Problem]:
-    if settings.hash not in HASHES:
-        yield "hash", f'unknown "{settings.hash}"; there are: {", ".join(HASHES)}'
-    if settings.strategy and settings.strategy not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        yield "strategy", f'unknown "{settings.strategy}"; there are: {known}'
-    if any(not each.key for each in settings.keys):
-        yield "keys", "an empty key"
-
-
-def verify_basic(settings: BasicSettings) -> Iterator[Problem]:
-    try:
-        read_users(settings)
-    except ValueError as error:
-        yield ("htpasswd_path" if settings.htpasswd_path else "users"), str(error)
 
 
 def _verify_keys(

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...config.files import cannot_read
+from ...config.structs import Own
 from ...telemetry.logs import get_logger
 from .messages import MESSAGES
 from .sandbox import (
@@ -52,10 +53,7 @@ class LuaSettings(Struct, frozen=True, kw_only=True):
     live: bool = False
     allow_open_libs: bool = False
     skip_next: bool = False
-    max_instructions: int = 1_000_000
-
-
-LUA_OURS = frozenset({"max_instructions"})
+    max_instructions: Own[int] = 1_000_000
 
 
 def verify_lua(settings: LuaSettings) -> Iterator[tuple[str, str]]:

@@ -12,15 +12,16 @@ from functools import partial
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Answer as HttpAnswer
 from ...core.asgi import Handler, Receive, Scope, Send, send_answer
-from ...core.component import Assembly
+from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
 from ...core.proxy import Branch, Guard, Request, Response, Stage
 from ...errors import Refused
 from ...telemetry.logs import get_logger
 from ..around import Begin, Begun, around, around_proxy
+from .findings import backend_findings, endpoint_findings, proxy_findings
 from .messages import Answer, Asked
 from .sandbox import ScriptFailure, Session
-from .scripts import LuaSettings, Scripts, names_body
+from .scripts import LuaSettings, Scripts, names_body, verify_lua
 
 log = get_logger("gateway.lua")
 
@@ -168,3 +169,35 @@ def build_lua_layer(
         return scripted
 
     return layer
+
+
+BACKEND = Component(
+    "modifier/lua-backend",
+    LuaSettings,
+    aliases=("github.com/devopsfaith/krakend-lua/proxy/backend",),
+    verify=verify_lua,
+    backend_stage=build_lua_backend,
+    findings=backend_findings,
+)
+
+
+PROXY = Component(
+    "modifier/lua-proxy",
+    LuaSettings,
+    aliases=("github.com/devopsfaith/krakend-lua/proxy",),
+    verify=verify_lua,
+    endpoint_stage=build_lua_proxy,
+    findings=proxy_findings,
+)
+
+
+ENDPOINT = Component(
+    "modifier/lua-endpoint",
+    LuaSettings,
+    aliases=("github.com/devopsfaith/krakend-lua/router",),
+    verify=verify_lua,
+    guard=build_lua_guard,
+    endpoint_stage=build_lua_endpoint,
+    handler_layer=build_lua_layer,
+    findings=endpoint_findings,
+)

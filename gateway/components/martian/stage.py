@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
-from ...core.component import Assembly
+from ...core.component import Assembly, Component, Place
 from ...errors import GatewayError
 from ...http.connection import Answer
 from ...http.heads import Outgoing
@@ -165,3 +166,23 @@ def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
         log.exception("%s: while modifying the answer", hide_query(sent.url))
         return GatewayError("internal error")
     return answered.answer()
+
+
+def findings(settings: MartianSettings, place: Place) -> Iterator[Finding]:
+    if reason := why_without_effect(settings):
+        yield place.warning(f"{reason}: without effect, as in KrakenD")
+    if place.backend and any(
+        name.startswith("backend/amqp/") for name in place.backend.extra_config
+    ):
+        yield place.warning("without effect: it changes what goes over HTTP")
+
+
+COMPONENT = Component(
+    "modifier/martian",
+    MartianSettings,
+    aliases=("github.com/devopsfaith/krakend-martian",),
+    whole="document",
+    verify=verify_martian,
+    transport=build_martian,
+    findings=findings,
+)

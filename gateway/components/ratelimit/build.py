@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...config.structs import Backend, Endpoint, GatewaySettings, RouterSettings, Service
+from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
-from ...core.component import Assembly
+from ...core.component import Assembly, Component
 from ...core.proxy import (
     Arrive,
     Branch,
@@ -18,7 +18,9 @@ from ...core.proxy import (
     nothing_to_withdraw,
 )
 from ...errors import GatewayError, RateLimitExceeded, Refused
+from .advice import ADVICE
 from .bucket import Buckets, Rate, Store
+from .findings import backend_findings, findings
 from .limits import (
     NAMES,
     Counters,
@@ -35,6 +37,7 @@ from .settings import (
     RedisPool,
     RedisSettings,
     SharedLimitSettings,
+    verify_limits,
 )
 from .table import Table
 
@@ -88,8 +91,8 @@ def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -
 
 def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
     """A layer for all requests, but those of who watches over the gateway."""
-    router: RouterSettings = service.extra_config.get("router") or RouterSettings()
-    gateway: GatewaySettings = service.extra_config.get("gateway") or GatewaySettings()
+    router = service.router
+    gateway = service.gateway
     states = (router.health_path, gateway.ready_path)
 
     def layer(app: ASGIApp) -> ASGIApp:
@@ -215,3 +218,56 @@ def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
     return assembly.resource(
         ("redis", pool.name), lambda: RedisCounters(pool, assembly.side.signal)
     )
+
+
+BACKEND = Component(
+    "qos/ratelimit/proxy",
+    BackendLimitSettings,
+    backend_stage=build_backend_limit,
+    passes_bodies=True,
+    findings=backend_findings,
+)
+
+
+ROUTER = Component(
+    "qos/ratelimit/router",
+    LimitSettings,
+    verify=verify_limits,
+    guard=build_router_limit,
+    findings=findings,
+    advice=ADVICE,
+)
+
+
+ROUTER_REDIS = Component(
+    "qos/ratelimit/router/redis",
+    SharedLimitSettings,
+    verify=verify_limits,
+    guard=build_shared_router_limit,
+    findings=findings,
+)
+
+
+SERVICE = Component(
+    "qos/ratelimit/service",
+    LimitSettings,
+    verify=verify_limits,
+    layer=build_service_limit,
+    findings=findings,
+)
+
+
+SERVICE_REDIS = Component(
+    "qos/ratelimit/service/redis",
+    SharedLimitSettings,
+    verify=verify_limits,
+    layer=build_shared_service_limit,
+    findings=findings,
+)
+
+
+REDIS = Component(
+    "redis",
+    RedisSettings,
+    service=True,
+)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from ...config.structs import ClientTls, Seconds
+from ...config.structs import ClientTls, Own, Seconds
 from ...config.units import parse_duration
 from ...errors import GatewayError
 from .bucket import Rate, rate_of
@@ -48,8 +48,8 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     strategy: str = ""
     key: str = ""
     every: str = "1s"
-    ipv6_prefix: int = IPV6_PREFIX
-    headers: bool = False
+    ipv6_prefix: Own[int] = IPV6_PREFIX
+    headers: Own[bool] = False
     num_shards: int = 0
     cleanup_period: str = ""
     cleanup_threads: int = 0
@@ -65,9 +65,6 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     @property
     def _seconds(self) -> float:
         return max(1.0, period(self.every))
-
-
-LIMIT_OURS = frozenset({"headers", "ipv6_prefix"})
 
 
 def verify_limits(settings: LimitSettings) -> Iterator[tuple[str, str]]:

@@ -11,16 +11,20 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from ...config.findings import Finding
 from ...config.structs import Endpoint, Service
 from ...core.asgi import ASGIApp
-from ...core.component import Assembly
+from ...core.component import Assembly, Component, Place, own_keys_used
 from ...core.proxy import Guard, Request
+from ..auth.settings import ApiKeysSettings, ValidatorSettings
 from ..expression import build_holds, syntax_problem
 from .build import build_shared, guarded, open_store
+from .findings import limit_findings
 from .limits import build_guard, build_limits
 from .settings import LimitSettings, SharedLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
+API_KEYS, VALIDATOR = "auth/api-keys", "auth/validator"
 
 Fits: TypeAlias = Callable[[bytes], bool]
 """Whether what a header says, or nothing, belongs to a tier."""
@@ -112,3 +116,49 @@ KINDS: dict[str, Callable[[str], Fits]] = {
     "*": lambda _: lambda value: True,
 }
 """``tier_value_as``; a tier of another kind fits nobody."""
+
+
+def findings(settings: TieredSettings, place: Place) -> Iterator[Finding]:
+    for number, tier in enumerate(settings.tiers):
+        where = f"tiers[{number}]"
+        if tier.tier_value_as not in KINDS:
+            text = f'unknown "{tier.tier_value_as}": nobody has this tier; there are: '
+            yield place.warning(text + ", ".join(KINDS), f"{where}.tier_value_as")
+        if tier.tier_value_as == "*" and number + 1 < len(settings.tiers):
+            text = 'behind "*" nobody has a tier: the others are never looked at'
+            yield place.warning(text, f"{where}.tier_value_as")
+        if tier.ratelimit is None and tier.ratelimit_redis is None:
+            yield place.warning("no ratelimit: there is no limit", where)
+        for key in ("ratelimit", "ratelimit_redis"):
+            if (limits := getattr(tier, key)) is not None:
+                yield from limit_findings(limits, place, f"{where}.{key}.")
+                yield from own_keys_used(limits, place, f"{where}.{key}")
+    if all(tier.tier_value_as != "*" for tier in settings.tiers):
+        text = 'no tier is for everybody ("*"): who has none of these has no limit'
+        yield place.warning(text, "tiers")
+    if settings.tier_key.lower() not in _told_headers(place.endpoint, place.service):
+        text = f"clients choose their tier: nothing here sets {settings.tier_key}"
+        yield place.warning(text, "tier_key")
+
+
+def _told_headers(endpoint: Endpoint | None, service: Service) -> set[str]:
+    """The headers, in lower case, that a token or a key sets whatever a client sends."""
+    if endpoint is None:
+        return set()
+    validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
+    pairs = validator.propagate_claims if validator is not None else ()
+    told = {pair[1].lower() for pair in pairs if len(pair) == 2}
+    keys: ApiKeysSettings | None = service.extra_config.get(API_KEYS)
+    if keys is not None and API_KEYS in endpoint.extra_config:
+        told.add(keys.propagate_role.lower())
+    return told
+
+
+COMPONENT = Component(
+    NAMESPACE,
+    TieredSettings,
+    verify=verify_tiers,
+    guard=build_router_tiers,
+    layer=build_service_tiers,
+    findings=findings,
+)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.app.audit import RULES
+from gateway.app.audit import rules
+from gateway.app.catalog import CATALOG
 from gateway.cli import main
 
 
@@ -46,8 +47,8 @@ def test_no_findings_end_with_0(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ignored = tmp_path / "ignored"
-    ignored.write_text("\n".join(rule.number for rule in RULES[1:]))
-    arguments = ["audit", "-c", config, "-i", RULES[0].number, "-I", str(ignored)]
+    ignored.write_text("\n".join(rule.number for rule in rules(CATALOG)[1:]))
+    arguments = ["audit", "-c", config, "-i", rules(CATALOG)[0].number, "-I", str(ignored)]
     assert main(arguments) == 0
     assert capsys.readouterr().out == "Nothing to recommend.\n"
 

@@ -29,7 +29,7 @@ def remarks(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
         "version": 3,
         "endpoints": [{"endpoint": "/a", "backend": [backend], **(endpoint or {})}],
     }
-    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
 def test_a_good_consumer_has_no_remarks() -> None:
@@ -78,7 +78,7 @@ def remarks_on_producer(path: str = "/p", **settings: Any) -> str:
     calls = 3 if settings.pop("calls", False) else 1
     endpoint = {"endpoint": path, "method": "POST", "concurrent_calls": calls, "backend": [backend]}
     document = {"version": 3, "endpoints": [endpoint]}
-    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
 def test_a_good_producer_has_no_remarks() -> None:
@@ -119,7 +119,7 @@ def remarks_on_agent(method: str = "POST", **settings: Any) -> str:
         "extra_config": {"async/amqp": source},
     }
     document = {"version": 3, "async_agent": [agent]}
-    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
 def test_a_good_agent_has_no_remarks() -> None:
@@ -149,7 +149,7 @@ def test_the_topic_of_an_agent_is_a_routing_key_of_255_bytes_at_most() -> None:
         "backend": [{"host": ["http://service"]}],
         "extra_config": {"async/amqp": source},
     }
-    found = [*check(load({"version": 3, "async_agent": [agent]}, CATALOG, {}).service)]
+    found = [*check(load({"version": 3, "async_agent": [agent]}, CATALOG, {}).service, CATALOG)]
     (error,) = (each for each in found if each.severity == "error")
     assert error.path == "$.async_agent[0].consumer.topic"
 

@@ -35,7 +35,7 @@ def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
         "extra_config": {"auth/validator": validator},
     }
     service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
-    return "\n".join(map(str, check(service)))
+    return "\n".join(map(str, check(service, CATALOG)))
 
 
 def test_a_good_validator_has_no_remarks_but_on_our_key(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_claim_without_a_token_is_remarked_on() -> None:
         "backend": [{"host": ["http://backend"], "url_pattern": "/{JWT.sub}"}],
     }
     service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
-    assert "{JWT.sub} has no value" in "\n".join(map(str, check(service)))
+    assert "{JWT.sub} has no value" in "\n".join(map(str, check(service, CATALOG)))
 
 
 def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **settings: Any) -> str:
@@ -119,7 +119,7 @@ def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **set
         "extra_config": {"auth/signer": signer},
     }
     service = load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service
-    return "\n".join(map(str, check(service)))
+    return "\n".join(map(str, check(service, CATALOG)))
 
 
 def test_a_good_signer_has_no_remarks(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_token_for_a_broker_is_remarked_on(tmp_path: Path) -> None:
 
 def remarks_on_root(**extra: Any) -> str:
     service = load({"version": 3, "extra_config": extra}, CATALOG, {}).service
-    return "\n".join(map(str, check(service)))
+    return "\n".join(map(str, check(service, CATALOG)))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_what_no_endpoint_asks_for_is_remarked_on(namespace: str, settings: dict
 def test_logins_without_users_are_remarked_on() -> None:
     protected = {"endpoint": "/a", "backend": [{"host": ["http://b"]}]}
     document = {"version": 3, "endpoints": [{**protected, "extra_config": {"auth/basic": {}}}]}
-    (finding,) = check(load(document, CATALOG, {}).service)
+    (finding,) = check(load(document, CATALOG, {}).service, CATALOG)
     assert "no users: every request gets 401" in finding.text
 
 
@@ -227,4 +227,4 @@ def test_a_trap_of_api_keys_is_remarked_on(
     extra = {} if root is None else {"auth/api-keys": root}
     document = {"version": 3, "endpoints": [protected], "extra_config": extra}
     service = load(document, CATALOG, {}).service
-    assert word in "\n".join(map(str, check(service)))
+    assert word in "\n".join(map(str, check(service, CATALOG)))

@@ -33,7 +33,7 @@ def remarks(
     }
     endpoint = {"endpoint": "/a", "output_encoding": encoding, "backend": [backend]}
     document = {"version": 3, "endpoints": [endpoint]}
-    found = list(check(load(document, CATALOG, {}).service))
+    found = list(check(load(document, CATALOG, {}).service, CATALOG))
     where = '$.endpoints[0].backend[0].extra_config["qos/circuit-breaker"]'
     assert {each.path for each in found} <= {where}
     return [each.text for each in found]

@@ -21,7 +21,7 @@ def remarks(
         **backend,
     }
     endpoint = {"endpoint": "/a", "method": method, "backend": [made], "input_headers": headers}
-    found = list(check(load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service))
+    found = list(check(load({"version": 3, "endpoints": [endpoint]}, CATALOG, {}).service, CATALOG))
     where = '$.endpoints[0].backend[0].extra_config["qos/http-cache"]'
     assert {each.path for each in found} <= {where}
     return [each.text for each in found]

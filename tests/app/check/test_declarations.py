@@ -19,7 +19,11 @@ REFUSED = ": RabbitMQ refuses the one that comes second, and its endpoint answer
 
 def remarks(*endpoints: dict[str, Any], **changes: Any) -> list[str]:
     service = load(configuration(*endpoints, **changes), CATALOG, {}).service
-    return [f"{each.path}: {each.text}" for each in check(service) if "durable:" not in each.text]
+    return [
+        f"{each.path}: {each.text}"
+        for each in check(service, CATALOG)
+        if "durable:" not in each.text
+    ]
 
 
 def contradictions(*backends: dict[str, Any], **changes: Any) -> list[str]:

@@ -24,7 +24,7 @@ def proxy_remarks(endpoint: dict[str, Any], *backends: dict[str, Any]) -> dict[s
             }
         ],
     }
-    found = check(load(document, CATALOG, {}).service)
+    found = check(load(document, CATALOG, {}).service, CATALOG)
     return {each.path.removeprefix("$.endpoints[0]."): each.text for each in found}
 
 

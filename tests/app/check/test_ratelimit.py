@@ -31,7 +31,7 @@ def remarks(
         "extra_config": {"qos/ratelimit/router": settings} if settings is not None else {},
     }
     document = {"version": 3, "endpoints": [endpoint], "extra_config": service or TRUSTED}
-    found = check(load(document, CATALOG, {}).service)
+    found = check(load(document, CATALOG, {}).service, CATALOG)
     return {each.path.partition('"]')[2].lstrip("."): each.text for each in found}
 
 

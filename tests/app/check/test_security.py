@@ -17,7 +17,7 @@ ENDPOINT = {"backend": [{"url_pattern": "/", "host": ["http://127.0.0.1:10"]}]}
 
 def remarks(extra: dict[str, Any], **root: Any) -> str:
     document = {"version": 3, "endpoints": [ENDPOINT], "extra_config": extra, **root}
-    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
 def test_good_settings_have_no_remarks() -> None:

@@ -17,7 +17,7 @@ PAIR = {"public_key": "a.pem", "private_key": "a.key"}
 
 
 def remarks(**root: Any) -> str:
-    return "\n".join(map(str, check(load({"version": 3, **root}, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load({"version": 3, **root}, CATALOG, {}).service, CATALOG)))
 
 
 def test_good_settings_have_no_remarks(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def validated(
         "extra_config": extra if level == "endpoint" else {},
     }
     document = {"version": 3, "endpoints": [endpoint]}
-    return "\n".join(map(str, check(load(document, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def remarks(root: dict[str, Any], **validator: Any) -> str:
         "extra_config": root,
     }
     loaded = load(document, CATALOG, {})
-    return "\n".join(map(str, (*loaded.findings, *check(loaded.service))))
+    return "\n".join(map(str, (*loaded.findings, *check(loaded.service, CATALOG))))
 
 
 def test_what_is_different_here_is_remarked_on(tmp_path: Path) -> None:

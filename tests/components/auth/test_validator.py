@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.app.service import open_gateway
+from gateway.components.auth.claims import needed_claims
 from gateway.components.auth.key_source import FileKeys
 from gateway.components.auth.settings import ValidatorSettings
-from gateway.components.auth.validator import REMEMBERED, Validator, needed_claims
+from gateway.components.auth.validator import REMEMBERED, Validator
 from gateway.config.findings import ConfigError
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.proxy import Request

@@ -416,7 +416,7 @@ async def test_what_cannot_be_run_stops_the_start(tmp_path: Path) -> None:
 
 def remarks(of_endpoint: dict[str, Any], of_backend: dict[str, Any] | None = None) -> str:
     config = configuration("http://a.test", of_endpoint, of_backend or {})
-    return "\n".join(map(str, check(load(config, CATALOG, {}).service)))
+    return "\n".join(map(str, check(load(config, CATALOG, {}).service, CATALOG)))
 
 
 @pytest.mark.parametrize(
@@ -459,4 +459,4 @@ async def test_an_agent_has_no_context() -> None:
         },
     }
     service = load({"version": 3, "async_agent": [agent]}, CATALOG, {}).service
-    assert "an agent has no HTTP request" in "\n".join(map(str, check(service)))
+    assert "an agent has no HTTP request" in "\n".join(map(str, check(service, CATALOG)))

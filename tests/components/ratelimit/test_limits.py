@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from gateway.app.catalog import CATALOG
 from gateway.app.service import open_gateway
 from gateway.components.ratelimit.bucket import Buckets, rate_of
 from gateway.components.ratelimit.build import BackendLimit
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.asgi import ASGIApp
-from gateway.core.component import Assembly, Catalog, Component
+from gateway.core.component import Assembly, Component
 from gateway.core.proxy import Arrive, Branch, Request, Response
 from gateway.errors import GatewayError, RateLimitExceeded
 
 from ...router.support import Client, Reply, http_scope
+from ..gateways import catalog_of
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +38,9 @@ def build_answering(
     return Branch(answer, reads_body=False)
 
 
-CATALOG_OF_TEST: Catalog = (
-    Component(
-        namespace="backend/test", settings=NoSettings, backend=build_answering, is_default=True
-    ),
-    *(row for row in CATALOG if row.namespace.startswith(("qos/ratelimit/", "redis"))),
+CATALOG_OF_TEST = catalog_of(
+    Component("backend/test", NoSettings, backend=build_answering, is_default=True),
+    lambda row: row.namespace.startswith(("qos/ratelimit/", "redis")),
 )
 
 

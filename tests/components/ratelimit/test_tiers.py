@@ -104,7 +104,7 @@ def test_no_header_raises(value: bytes) -> None:
 def remarks(extra: dict[str, Any], **root: Any) -> str:
     document = {"version": 3, "endpoints": [endpoint("http://a", extra)], "extra_config": root}
     loaded = load(document, CATALOG, {})
-    return "\n".join(map(str, (*loaded.findings, *check(loaded.service))))
+    return "\n".join(map(str, (*loaded.findings, *check(loaded.service, CATALOG))))
 
 
 def test_traps_are_remarked_on() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from ...amqp.connection.urls import parse_broker_url
-from ...amqp.consume.subscription import subscription_key
-from ...amqp.settings import MAX_PREFETCH, AgentSettings, ConsumerSettings, ProducerSettings
-from ...config.findings import Finding
-from ...config.structs import Service
-from ...errors import GatewayError
+from ..config.findings import Finding
+from ..config.structs import Service
+from ..errors import GatewayError
+from .connection.urls import parse_broker_url
+from .consume.subscription import subscription_key
+from .settings import MAX_PREFETCH, AgentSettings, ConsumerSettings, ProducerSettings
 
 CONSUMER, PRODUCER, AGENT = "backend/amqp/consumer", "backend/amqp/producer", "async/amqp"
 
@@ -42,7 +42,7 @@ class Declaration(NamedTuple):
     takes_any: bool = False
 
 
-def check_declarations(service: Service) -> Iterator[Finding]:
+def overall(service: Service) -> Iterator[Finding]:
     """Remarks on all endpoints and agents together."""
     users = [*_users(service)]
     seen: dict[Hashable, Declaration] = {}

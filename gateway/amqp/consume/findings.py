@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ...amqp.settings import DEFAULT_PREFETCH, ConsumerSettings
 from ...config.findings import Finding
-from ...config.structs import Endpoint
+from ...core.component import Place
+from ..settings import DEFAULT_PREFETCH, ConsumerSettings
 
 SMALL_PREFETCH = 100
 
@@ -90,7 +90,7 @@ def _drop_head(settings: ConsumerSettings) -> str | None:
     return None
 
 
-CONSUMER_RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule, ...] = (
     _prefetch_size,
     _auto_ack,
     _exclusive,
@@ -103,14 +103,12 @@ CONSUMER_RULES: tuple[Rule, ...] = (
 HINTS: tuple[Rule, ...] = (_no_prefetch, _small_prefetch)
 
 
-def check_consumer(settings: ConsumerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:
-    """Remarks on one consumer; ``where``: the path of its namespace."""
-    for rule in CONSUMER_RULES:
+def findings(settings: ConsumerSettings, place: Place) -> Iterator[Finding]:
+    for rule in RULES:
         if text := rule(settings):
-            yield Finding(where, "warning", text)
+            yield place.warning(text)
     for rule in HINTS:
         if text := rule(settings):
-            yield Finding(where, "hint", text)
-    if endpoint.concurrent_calls > 1:
-        text = "concurrent_calls counts as 1: more would take messages for nothing"
-        yield Finding(where, "warning", text)
+            yield place.hint(text)
+    if place.endpoint is not None and place.endpoint.concurrent_calls > 1:
+        yield place.warning("concurrent_calls counts as 1: more would take messages for nothing")

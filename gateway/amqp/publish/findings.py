@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from ...amqp.settings import ProducerSettings
 from ...config.findings import Finding
-from ...config.structs import Endpoint
+from ...core.component import Place
+from ..settings import ProducerSettings
 
 Rule = Callable[[ProducerSettings], str | None]
 
@@ -65,20 +65,21 @@ def _static_placeholder(settings: ProducerSettings) -> str | None:
 RULES: tuple[Rule, ...] = (_immediate, _exclusive, _transient, _hash_key, _static_placeholder)
 
 
-def check_producer(settings: ProducerSettings, endpoint: Endpoint, where: str) -> Iterator[Finding]:
-    """Remarks on one producer; ``where``: the path of its namespace."""
+def findings(settings: ProducerSettings, place: Place) -> Iterator[Finding]:
     for rule in RULES:
         if text := rule(settings):
-            yield Finding(where, "warning", text)
+            yield place.warning(text)
+    if place.endpoint is None or place.agent is not None:  # parameters of an agent: of the message
+        return
     for key, name in _named(settings):
-        if not _is_there(name, endpoint.endpoint):
+        if not _is_there(name, place.endpoint.endpoint):
             text = f"the path has no parameter {{{name}}}: the value will always be empty"
             if key == "routing_key":
                 text += f'; "static_routing_key": true makes "{name}" the key of every message'
-            yield Finding(f"{where}.{key}", "warning", text)
-    if endpoint.concurrent_calls > 1:
+            yield place.warning(text, key)
+    if place.endpoint.concurrent_calls > 1:
         text = "concurrent_calls counts as 1: more would publish the message several times"
-        yield Finding(where, "warning", text)
+        yield place.warning(text)
 
 
 def _named(settings: ProducerSettings) -> Iterator[tuple[str, str]]:

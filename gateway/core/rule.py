@@ -5,10 +5,11 @@ Rules look at services that the loader has made: settings are Structs.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from ...config.structs import Agent, Backend, Endpoint, Service
+from ..config.structs import Agent, Backend, Endpoint, Service
 
 Severity: TypeAlias = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
@@ -17,6 +18,14 @@ ROOT = "$"
 PRODUCER = "backend/amqp/producer"
 CONSUMER = "backend/amqp/consumer"
 AGENT = "async/amqp"
+LIMITS = (
+    "qos/ratelimit/router",
+    "qos/ratelimit/router/redis",
+    "qos/ratelimit/service",
+    "qos/ratelimit/service/redis",
+    "qos/ratelimit/proxy",
+    "qos/ratelimit/tiered",
+)
 
 
 class Rule(NamedTuple):
@@ -28,7 +37,7 @@ class Rule(NamedTuple):
     places: Callable[[Service], Iterable[str]]
 
 
-class Place(NamedTuple):
+class BackendPlace(NamedTuple):
     """A backend, what it stands in, and its path."""
 
     backend: Backend
@@ -41,13 +50,13 @@ def endpoints(service: Service) -> Iterator[tuple[Endpoint, str]]:
         yield endpoint, f"$.endpoints[{place}]"
 
 
-def backends(service: Service) -> Iterator[Place]:
+def backends(service: Service) -> Iterator[BackendPlace]:
     """Of endpoints, then of agents."""
     owners: list[tuple[Endpoint | Agent, str]] = [*endpoints(service)]
     owners += [(agent, f"$.async_agent[{at}]") for at, agent in enumerate(service.async_agent)]
     for owner, path in owners:
         for place, backend in enumerate(owner.backend):
-            yield Place(backend, owner, f"{path}.backend[{place}]")
+            yield BackendPlace(backend, owner, f"{path}.backend[{place}]")
 
 
 def endpoints_with(service: Service, source: str) -> Iterator[tuple[Endpoint, str]]:
@@ -66,10 +75,6 @@ def setting(settings: Any, name: str, otherwise: Any = None) -> Any:
     return otherwise if settings is None else getattr(settings, name)
 
 
-def root_setting(service: Service, namespace: str, name: str, otherwise: Any = None) -> Any:
-    return setting(service.extra_config.get(namespace), name, otherwise)
-
-
 def when(condition: object, path: str = ROOT) -> tuple[str, ...]:
     """For rules about the service as a whole."""
     return (path,) if condition else ()
@@ -81,3 +86,13 @@ def is_anywhere(service: Service, *namespaces: str) -> bool:
     levels += [*service.endpoints, *service.async_agent]
     levels += [place.backend for place in backends(service)]
     return any(name in level.extra_config for level in levels for name in namespaces)
+
+
+def is_local(host: str | None) -> bool:
+    """Whether what is sent there stays on this machine."""
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

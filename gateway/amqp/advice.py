@@ -1,14 +1,23 @@
-"""Rules about brokers and queues. Pure."""
+"""What ``audit`` says of brokers and queues. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from ...config.structs import Backend, Endpoint, Service
-from .krakend import LIMITS
-from .rule import AGENT, CONSUMER, PRODUCER, Rule, backends, endpoints_with, is_http, setting
+from ..config.structs import Backend, Endpoint, Service
+from ..core.rule import (
+    AGENT,
+    CONSUMER,
+    LIMITS,
+    PRODUCER,
+    Rule,
+    backends,
+    endpoints_with,
+    is_http,
+    is_local,
+    setting,
+)
 
 AUTHENTICATION = ("auth/validator", "auth/api-keys", "auth/basic")
 
@@ -22,16 +31,6 @@ def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
     for number, agent in enumerate(service.async_agent):
         if host := setting(agent.extra_config.get(AGENT), "host", ""):
             yield urlsplit(host), f'$.async_agent[{number}].extra_config["{AGENT}"].host'
-
-
-def is_local(host: str | None) -> bool:
-    """Whether what is sent there stays on this machine."""
-    if host in (None, "", "localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _where(condition: Callable[[SplitResult], object]) -> Callable[[Service], Iterator[str]]:
@@ -94,7 +93,7 @@ def _unnoticed(service: Service) -> Iterator[str]:
             yield place.path
 
 
-RULES = (
+ON_BROKERS = (
     Rule(
         "8.1.1",
         "CRITICAL",
@@ -113,17 +112,22 @@ RULES = (
         "Do not get used to guest's password, not even on this machine.",
         _where(lambda url: _is_guest(url) and is_local(url.hostname)),
     ),
-    Rule(
-        "8.2.1",
-        "HIGH",
-        "Know who publishes: authenticate endpoints with a producer.",
-        _unauthenticated(PRODUCER),
-    ),
+)
+ON_CONSUMERS = (
     Rule(
         "8.2.2",
         "HIGH",
         "Know who takes messages: authenticate endpoints with a consumer.",
         _unauthenticated(CONSUMER),
+    ),
+    Rule("8.3.1", "MEDIUM", "auto_ack loses messages of clients that go away.", _at_most_once),
+)
+ON_PRODUCERS = (
+    Rule(
+        "8.2.1",
+        "HIGH",
+        "Know who publishes: authenticate endpoints with a producer.",
+        _unauthenticated(PRODUCER),
     ),
     Rule(
         "8.2.3",
@@ -143,7 +147,6 @@ RULES = (
         "Clients choose the routing key: make it static, or see to it that every queue may get it.",
         _free_keys,
     ),
-    Rule("8.3.1", "MEDIUM", "auto_ack loses messages of clients that go away.", _at_most_once),
     Rule(
         "8.3.2",
         "LOW",

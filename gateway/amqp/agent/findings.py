@@ -4,40 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...amqp.settings import AgentSettings
-from ...amqp.verify import verify_name
 from ...config.findings import Finding
-from ...config.structs import Agent
-from .hosts import check_broker
+from ...core.component import Place
+from ..hosts import host_findings
+from ..settings import AgentSettings
+from ..verify import verify_name
 
-NAMESPACE = "async/amqp"
 
-
-def check_agent(agent: Agent, path: str) -> Iterator[Finding]:
-    """Remarks on one agent; ``path``: of the agent."""
-    settings = agent.extra_config.get(NAMESPACE)
-    if not isinstance(settings, AgentSettings):
+def findings(settings: AgentSettings, place: Place) -> Iterator[Finding]:
+    agent = place.agent
+    if agent is None:
         return
-    where = f'{path}.extra_config["{NAMESPACE}"]'
     for key, text in verify_name("topic", agent.consumer.topic):
-        yield Finding(f"{path}.consumer.{key}", "error", text)
-    yield from check_broker(settings.host, f"{where}.host")
+        yield Finding(f"{place.part}.consumer.{key}", "error", text)
+    yield from host_findings(settings.host, f"{place.path}.host")
     for text in _of_settings(settings):
-        yield Finding(where, "warning", text)
+        yield place.warning(text)
     is_bound = settings.exchange and settings.declare == "create"
     if is_bound and not agent.consumer.topic and settings.exchange_type in ("direct", "topic"):
         text = "no topic: the queue gets only messages whose routing key is empty"
         if settings.exchange_type == "topic":
             text += '; "#" stands for every routing key'
-        yield Finding(f"{path}.consumer.topic", "warning", text)
+        yield Finding(f"{place.part}.consumer.topic", "warning", text)
     for number, backend in enumerate(agent.backend):
         is_http = "backend/amqp/producer" not in backend.extra_config
         if is_http and backend.method == "GET":
             text = "GET, as in KrakenD, carries the message as a body: POST is what services expect"
-            yield Finding(f"{path}.backend[{number}].method", "warning", text)
+            yield Finding(f"{place.part}.backend[{number}].method", "warning", text)
         if "backend/amqp/consumer" in backend.extra_config:
             text = "a consumer in an agent takes a message of its own for each one it gets"
-            yield Finding(f"{path}.backend[{number}]", "warning", text)
+            yield Finding(f"{place.part}.backend[{number}]", "warning", text)
 
 
 def _of_settings(settings: AgentSettings) -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""What ``audit`` says of tokens and their keys. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from ...config.structs import Service
+from ...core.rule import Rule, endpoints, is_local
+from .settings import KeySettings, SignerSettings, ValidatorSettings
+from .sources import find_sources
+
+VALIDATOR, SIGNER = "auth/validator", "auth/signer"
+
+
+def _validators(service: Service) -> Iterator[tuple[ValidatorSettings, str]]:
+    for endpoint, path in endpoints(service):
+        if (settings := endpoint.extra_config.get(VALIDATOR)) is not None:
+            yield settings, f'{path}.extra_config["auth/validator"]'
+
+
+def _no_expiry(service: Service) -> Iterator[str]:
+    return (path for each, path in _validators(service) if not each.require_exp)
+
+
+def _no_audience(service: Service) -> Iterator[str]:
+    return (path for each, path in _validators(service) if not each.audience)
+
+
+def _open_keys(service: Service) -> Iterator[str]:
+    """Those that come over plain HTTP from another machine; ``disable_jwk_security`` alone says
+    nothing: keys of a file need it as well.
+    """
+    for endpoint, path in endpoints(service):
+        validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
+        signer: SignerSettings | None = endpoint.extra_config.get(SIGNER)
+        if validator is not None and any(map(_is_open, find_sources(validator, service))):
+            yield f'{path}.extra_config["{VALIDATOR}"]'
+        if signer is not None and _is_open(signer):
+            yield f'{path}.extra_config["{SIGNER}"]'
+
+
+def _is_open(source: KeySettings) -> bool:
+    urls = map(urlsplit, source.urls)
+    return any(url.scheme == "http" and not is_local(url.hostname) for url in urls)
+
+
+ADVICE = (
+    Rule(
+        "9.2.1",
+        "MEDIUM",
+        "A token without exp is good for ever: require_exp refuses it.",
+        _no_expiry,
+    ),
+    Rule("9.2.2", "MEDIUM", "Name the audience that tokens must be meant for.", _no_audience),
+    Rule(
+        "9.2.3",
+        "HIGH",
+        "Keys come over plain HTTP (jwk_url): whoever changes them on the way can make tokens.",
+        _open_keys,
+    ),
+)

@@ -1,0 +1,131 @@
+"""Traps of rate limits: those that limit nobody, and those that limit everybody. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...config.findings import Finding
+from ...config.structs import Endpoint, Service
+from ...config.units import parse_duration
+from ...core.component import Place
+from .bucket import Rate
+from .settings import (
+    STRATEGIES,
+    BackendLimitSettings,
+    LimitSettings,
+    RedisSettings,
+    SharedLimitSettings,
+    period,
+)
+
+
+def findings(settings: LimitSettings, place: Place) -> Iterator[Finding]:
+    return limit_findings(settings, place)
+
+
+def limit_findings(settings: LimitSettings, place: Place, where: str = "") -> Iterator[Finding]:
+    """``where``: of limits inside of settings, as in ``tiers[0].``."""
+    shared = _shared(settings, place.service) if isinstance(settings, SharedLimitSettings) else ()
+    for key, text in (*_rates(settings), *_clients(settings, place), *shared):
+        yield place.warning(text, f"{where}{key}")
+
+
+def backend_findings(settings: BackendLimitSettings, place: Place) -> Iterator[Finding]:
+    for key, text in (
+        *_every(settings.every, shortest=0.0),
+        *_capacity("capacity", settings.capacity, settings.rate, settings.max_rate, settings.every),
+    ):
+        yield place.warning(text, key)
+    if settings.rate is None:
+        yield place.warning("no rate: there is no limit", "max_rate")
+    elif place.endpoint is not None and place.endpoint.concurrent_calls > 1:
+        text = f"each of the {place.endpoint.concurrent_calls} concurrent calls counts"
+        yield place.warning(text)
+
+
+def _rates(settings: LimitSettings) -> Iterator[tuple[str, str]]:
+    yield from _every(settings.every, shortest=1.0)
+    every = settings.every
+    yield from _capacity("capacity", settings.capacity, settings.rate, settings.max_rate, every)
+    yield from _capacity(
+        "client_capacity",
+        settings.client_capacity,
+        settings.client_rate,
+        settings.client_max_rate,
+        every,
+    )
+    if settings.rate is None and settings.client_rate is None:
+        yield "max_rate", "neither max_rate nor client_max_rate: there is no limit"
+
+
+def _every(every: str, shortest: float) -> Iterator[tuple[str, str]]:
+    try:
+        seconds = parse_duration(every)
+    except ValueError:
+        yield "every", f'"{every}" is no duration: "1s" is used, as in KrakenD'
+        return
+    if seconds <= 0 or seconds < shortest:
+        yield "every", f'"{every}": "1s" is used'
+
+
+def _capacity(
+    key: str, capacity: int, rate: Rate | None, requests: float, every: str
+) -> Iterator[tuple[str, str]]:
+    """``requests``: how many ``every`` period allows."""
+    if rate is None:
+        return
+    holds = rate.depth // rate.interval
+    if capacity < 1 and holds < requests:
+        yield key, f"{holds}, when it is not given: of more requests at once the others are refused"
+    elif 0 < capacity < requests / max(1.0, period(every)):
+        yield key, f"{capacity} is less than a second brings: more at once are refused"
+
+
+def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]:
+    endpoint = place.endpoint
+    strategy, key = settings.strategy.lower(), settings.key
+    if settings.client_rate is None:
+        if strategy:
+            yield "strategy", "without client_max_rate it has no effect"
+        return
+    if strategy not in STRATEGIES:
+        name = f'unknown "{strategy}"' if strategy else "missing"
+        yield "strategy", f"{name}: clients have no limit; there are: {', '.join(STRATEGIES)}"
+    elif strategy == "ip":
+        yield from _addresses(key, place.service)
+    elif not key:
+        yield "key", f'"{strategy}" needs a key: without it every request is refused with 429'
+    elif strategy == "param" and endpoint is None:
+        yield "strategy", "a service knows no parameters: every request is refused with 429"
+    elif strategy == "param" and endpoint is not None and not _has(endpoint, key):
+        yield "key", f"the path has no parameter {{{key}}}: every request is refused with 429"
+
+
+def _shared(settings: SharedLimitSettings, service: Service) -> Iterator[tuple[str, str]]:
+    redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
+    name = settings.pool_name
+    key = "connection_name" if settings.connection_name else "connection_pool"
+    if any(cluster.get("name") == name for cluster in redis.clusters):
+        yield key, "clusters are not implemented: each gateway keeps the limit for itself"
+    elif all(pool.name != name for pool in redis.connection_pools):
+        yield key, f'there is no pool "{name}": each gateway keeps the limit for itself'
+    if not settings.on_failure_allow:
+        yield "on_failure_allow", "while Redis is away every request is refused with 503"
+
+
+def _has(endpoint: Endpoint, name: str) -> bool:
+    path = endpoint.endpoint
+    return any(f"{{{first}{name[1:]}}}" in path for first in (name[0].lower(), name[0].upper()))
+
+
+def _addresses(key: str, service: Service) -> Iterator[tuple[str, str]]:
+    router = service.router
+    if key:
+        yield "key", f"whoever sends {key} is who it says, and has no limit: is it always set anew?"
+    elif router.forwarded_by_client_ip and _trusts_everybody(router.trusted_proxies):
+        sender = "without router.trusted_proxies whoever sends X-Forwarded-For"
+        yield "strategy", f"{sender} is who it says, and has no limit"
+
+
+def _trusts_everybody(networks: tuple[str, ...]) -> bool:
+    return not networks or any(each.endswith("/0") for each in networks)

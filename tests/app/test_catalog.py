@@ -1,0 +1,141 @@
+"""The catalogue: orders that are complete, and a namespace that is one module and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from gateway.app.audit import audit
+from gateway.app.build import build_pipe
+from gateway.app.catalog import CATALOG
+from gateway.app.check import check
+from gateway.config.findings import Finding
+from gateway.config.load import load
+from gateway.config.structs import Endpoint, Own, Service
+from gateway.core.bridge import open_asyncio_side
+from gateway.core.component import Assembly, Component, Components, Place
+from gateway.core.proxy import Branch, Stage
+from gateway.core.rule import Rule
+from gateway.http.backend import may_stream
+from tests.namespaces import PATH, reference
+
+ORDERS: dict[str, Components] = {
+    "guard": CATALOG.guards,
+    "backend_stage": CATALOG.backend_stages,
+    "transport": CATALOG.transports,
+    "endpoint_stage": CATALOG.endpoint_stages,
+    "layer": CATALOG.layers,
+    "handler_layer": CATALOG.layers,
+}
+
+
+# A namespace as anybody would write it: one module ...
+
+
+class ToySettings(Struct, frozen=True, kw_only=True):
+    """``modifier/toy``: puts nothing around a pipe."""
+
+    word: str = ""
+    loud: Own[bool] = False
+
+
+def build_toy(settings: ToySettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
+    def stage(pipe: Branch) -> Branch:
+        return pipe._replace(name=f"toy {settings.word}")
+
+    return stage
+
+
+def findings(settings: ToySettings, place: Place) -> Iterator[Finding]:
+    if not settings.word:
+        yield place.warning("no word: nothing is said", "word")
+
+
+def _places(service: Service) -> Iterator[str]:
+    for number, endpoint in enumerate(service.endpoints):
+        if "modifier/toy" in endpoint.extra_config:
+            yield f"$.endpoints[{number}]"
+
+
+TOY = Component(
+    "modifier/toy",
+    ToySettings,
+    aliases=("github.com/old/toy",),
+    endpoint_stage=build_toy,
+    passes_bodies=True,
+    findings=findings,
+    advice=(Rule("9.9.9", "LOW", "Toys do not belong into production.", _places),),
+)
+
+# ... and one row.
+WITH_TOY = CATALOG.extended(TOY)
+
+
+def document(**settings: Any) -> dict[str, Any]:
+    return {
+        "version": 3,
+        "endpoints": [
+            {
+                "endpoint": "/a",
+                "output_encoding": "no-op",
+                "backend": [{"host": ["http://b.test"], "url_pattern": "/", "encoding": "no-op"}],
+                "extra_config": {"github.com/old/toy": settings},
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("builder", ORDERS)
+def test_each_order_has_every_component_that_is_asked_in_it_once(builder: str) -> None:
+    asked = [row for row in CATALOG if getattr(row, builder) is not None]
+    found = [row for row in ORDERS[builder] if getattr(row, builder) is not None]
+    assert {row.namespace for row in asked} == {row.namespace for row in found}
+    assert len(asked) == len(found)
+
+
+def test_no_name_stands_for_two_components() -> None:
+    names = [name for row in CATALOG for name in (row.namespace, *row.aliases)]
+    assert len(names) == len(set(names))
+
+
+def test_a_row_is_found_by_the_loader_under_its_legacy_name() -> None:
+    [endpoint] = load(document(word="hi"), WITH_TOY, {}).service.endpoints
+    assert endpoint.extra_config == {"modifier/toy": ToySettings(word="hi")}
+
+
+def test_a_row_is_found_by_check_with_its_own_keys() -> None:
+    service = load(document(loud=True), WITH_TOY, {}).service
+    path = '$.endpoints[0].extra_config["modifier/toy"]'
+    assert [*check(service, WITH_TOY)] == [
+        Finding(f"{path}.word", "warning", "no word: nothing is said"),
+        Finding(path, "hint", "only this gateway knows: loud"),
+    ]
+
+
+def test_a_row_is_found_by_audit() -> None:
+    found = [each for each in audit(load(document(), WITH_TOY, {}), WITH_TOY) if "9.9" in each.rule]
+    assert [each.paths for each in found] == [("$.endpoints[0]",)]
+
+
+def test_a_row_is_found_by_the_reference_of_keys() -> None:
+    text = reference(WITH_TOY)
+    assert "## `modifier/toy`" in text
+    assert "| `loud` | true or false | `false` | ours |" in text
+
+
+def test_the_reference_of_keys_is_current() -> None:
+    """If not: python -m tests.namespaces"""
+    assert PATH.read_text(encoding="utf-8") == reference(CATALOG)
+
+
+@pytest.mark.anyio
+async def test_a_row_is_built_and_lets_a_body_pass_that_is_still_coming() -> None:
+    service = load(document(word="hi"), WITH_TOY, {}).service
+    [endpoint] = service.endpoints
+    async with open_asyncio_side() as side:
+        assembly = Assembly(service, WITH_TOY, side)
+        assert build_pipe(endpoint, assembly).name == "toy hi"
+        assert may_stream(endpoint.backend[0], endpoint, assembly)
