@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, defstruct
+from msgspec.json import Decoder
 from msgspec.json import decode as decode_json
 
 from ..config.structs import Backend
 from ..config.texts import texts_of
 from ..encoding import DecodeError, unwrap
+from ..encoding.document import TOO_DEEP
 from ..errors import GatewayError
 from .proxy import Response
 
@@ -25,6 +28,13 @@ _IN_PATTERN = re.compile(r"\{[Rr]esp(\d+)_([\w\-.]+)\}")
 _PROPAGATED = re.compile(r"[Rr]esp(\d+)(?:_([\w\-.]+))?")
 _IN_SETTINGS = re.compile(r"\{[Rr]esp\d+_[\w\-.]+\}|^[Rr]esp\d+_[\w\-.]+$")
 _MISSING = object()
+
+MOST_SEARCHED = 4 * 1024 * 1024
+"""Bytes of JSON text that are searched before one backend is asked: 10 ms at most. Measured at
+worst: 2 ns a byte."""
+MOST_TEXT = 64 * 1024
+"""Bytes of JSON text of one value: 10 ms at most. Measured at worst: 170 ns a byte (numbers in a
+list)."""
 
 
 class Reference(NamedTuple):
@@ -82,12 +92,13 @@ def _build_fill(needed: Sequence[Reference], carried: Sequence[Reference]) -> Fi
         return _fill_nothing
 
     def fill(params: dict[str, str], answered: Sequence[Response]) -> None:
+        search = _Search()
         for reference in carried:
-            value = _look_up(reference, answered)
+            value = search.text(reference, answered)
             if value is not None:
                 params[reference.parameter] = value
         for reference in needed:
-            value = _look_up(reference, answered)
+            value = search.text(reference, answered)
             if value is None:
                 raise GatewayError(f"no value for {{{reference.parameter}}}")
             params[reference.parameter] = value
@@ -99,24 +110,73 @@ def _fill_nothing(params: dict[str, str], answered: Sequence[Response]) -> None:
     """For the first backend, and whoever needs nothing."""
 
 
-def _look_up(reference: Reference, answered: Sequence[Response]) -> str | None:
-    """The value as text; None when there is none, or it is an object."""
-    if reference.number >= len(answered):
-        return None
-    response = answered[reference.number]
-    if not reference.field:
-        return None if response.body is None else response.body.decode(errors="replace")
-    value: Any = response.data
-    try:
-        for key in reference.field.split("."):
-            value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
-            value = unwrap(value)
+class _Search:
+    """The search for values in earlier answers, before one backend is asked. It ends with a
+    GatewayError when the answers are too large to be searched on the event loop."""
+
+    def __init__(self) -> None:
+        self._room = MOST_SEARCHED
+
+    def text(self, reference: Reference, answered: Sequence[Response]) -> str | None:
+        """The value as text; None when there is none, or it is an object."""
+        if reference.number >= len(answered):
+            return None
+        response = answered[reference.number]
+        if not reference.field:
+            if response.body is None:
+                return None
+            _check_size(reference, len(response.body))
+            return response.body.decode(errors="replace")
+        value: Any = response.data
+        try:
+            for key in reference.field.split("."):
+                value = self._member(reference, value, key)
+            if isinstance(value, Raw) and bytes(memoryview(value)[:1]) != b"{":
+                _check_size(reference, len(memoryview(value)))
+                value = unwrap(value)
+        except DecodeError as error:
+            raise GatewayError(str(error)) from error
         if isinstance(value, list):
             texts = [_as_text(each) for each in value]
             return None if None in texts else ",".join(map(str, texts))
-    except DecodeError as error:
-        raise GatewayError(str(error)) from error
-    return _as_text(value)
+        return _as_text(value)
+
+    def _member(self, reference: Reference, value: Any, key: str) -> Any:
+        if not isinstance(value, Raw):
+            return value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
+        text = memoryview(value)
+        if bytes(text[:1]) != b"{":
+            return _MISSING
+        self._room -= len(text)
+        if self._room < 0:
+            raise GatewayError(
+                f"{{{reference.parameter}}}: the objects that are searched for values have more "
+                f"than {MOST_SEARCHED} bytes in all"
+            )
+        return _build_member(key)(value)
+
+
+@cache
+def _build_member(key: str) -> Callable[[Raw], Any]:
+    """From the text of an object to the text of one member. The other members are skipped, which
+    takes a fiftieth of the time to decode them."""
+    kind: Any = defstruct("Part", [("member", Raw, Raw())], rename={"member": key})
+    decode = Decoder(kind).decode
+
+    def member(text: Raw) -> Any:
+        try:
+            found: Raw = decode(text).member
+        except RecursionError as error:
+            raise DecodeError(TOO_DEEP) from error
+        return found if len(memoryview(found)) else _MISSING
+
+    return member
+
+
+def _check_size(reference: Reference, size: int) -> None:
+    """Raises a GatewayError for a value that is too large for a parameter."""
+    if size > MOST_TEXT:
+        raise GatewayError(f"{{{reference.parameter}}}: the value has more than {MOST_TEXT} bytes")
 
 
 def _as_text(value: Any) -> str | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend
 from gateway.core.proxy import Response
-from gateway.core.sequence import build_fills, propagated, references
+from gateway.core.sequence import (
+    MOST_SEARCHED,
+    MOST_TEXT,
+    build_fills,
+    propagated,
+    references,
+)
 from gateway.encoding import decode_json
 from gateway.errors import GatewayError
+from tests.watchdog import outcome, watched
 
 ANSWER = rb"""{"id": 5, "name": "ann", "f": 1.50, "big": 12345678901234567890, "t": true, "n": null,
 "l": [1, "two", 3.0, null], "e": [], "o": {"id": 6, "p": {"q": "d\u00e9ep"}}, "s": "",
@@ -115,3 +123,68 @@ def test_an_answer_that_is_a_document_is_not_propagated_whole() -> None:
     params: dict[str, str] = {}
     fill(params, [Response({"a": 1})])
     assert params == {}
+
+
+def object_of(size: int) -> bytes:
+    """An object of so many bytes, about; its keys are short."""
+    return b"{" + b",".join(b'"%07x":1' % number for number in range(size // 12)) + b',"b":"x"}'
+
+
+def test_a_value_is_found_in_a_large_object() -> None:
+    answer = decode_json(b'{"a":' + object_of(MOST_SEARCHED - 100) + b"}")
+    with watched(0.2):
+        assert filled("/{resp0_a.b}", answer=answer) == {"Resp0_a.b": "x"}
+
+
+def test_the_last_of_equal_keys_is_found_and_escapes_are_read() -> None:
+    answer = decode_json(rb'{"a":{"b":1,"c":{"b":2},"\u0062":3,"type":null}}')
+    assert filled("/{resp0_a.b}{resp0_a.type}", answer=answer) == {
+        "Resp0_a.b": "3",
+        "Resp0_a.type": "<nil>",
+    }
+
+
+@pytest.mark.parametrize("names", [["resp0_a.b"], ["resp0_a.b", "resp0_a.c", "resp0_a.d"]])
+def test_an_object_that_is_too_large_to_be_searched_is_refused_in_time(names: list[str]) -> None:
+    _, fill = build_fills([Backend(), Backend()], names)
+    answer = decode_json(b'{"a":' + object_of(2 * MOST_SEARCHED // len(names)) + b"}")
+    error = outcome(fill, {}, [Response(answer)])
+    assert isinstance(error, GatewayError)
+    assert f"more than {MOST_SEARCHED} bytes" in str(error)
+
+
+LARGE_VALUES = {
+    "a text": b'"' + b"x" * MOST_TEXT + b'"',
+    "digits": b"1" * (MOST_TEXT + 1),
+    "a list": b"[" + b"1," * 8_000_000 + b"1]",
+}
+
+
+@pytest.mark.parametrize("value", LARGE_VALUES.values(), ids=LARGE_VALUES)
+def test_a_value_that_is_too_large_for_a_parameter_is_refused_in_time(value: bytes) -> None:
+    _, fill = build_fills([Backend(), Backend(url_pattern="/{resp0_a}")], [])
+    error = outcome(fill, {}, [Response(decode_json(b'{"a":%b}' % value))])
+    assert isinstance(error, GatewayError)
+    assert f"{{Resp0_a}}: the value has more than {MOST_TEXT} bytes" in str(error)
+
+
+def test_a_large_body_of_no_op_is_no_parameter() -> None:
+    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    error = outcome(fill, {}, [Response({}, body=b"\xff" * (MOST_TEXT + 1))])
+    assert isinstance(error, GatewayError)
+    assert "{Resp0}: the value has more than" in str(error)
+
+
+def test_a_large_object_has_no_text_as_a_small_one() -> None:
+    answer = decode_json(b'{"a":' + object_of(MOST_SEARCHED) + b"}")
+    assert filled("/x", "resp0_a", answer=answer) == {}
+
+
+@pytest.mark.parametrize(
+    "value", [b"[" * 90_000 + b"]" * 90_000, b'{"b":' * 90_000 + b"1" + b"}" * 90_000]
+)
+def test_a_document_that_is_nested_too_deeply_is_refused(value: bytes) -> None:
+    _, fill = build_fills([Backend()] * 2, ["resp0_a.c"])
+    error = outcome(fill, {}, [Response({"a": Raw(b'{"b":%b}' % value)})])
+    assert isinstance(error, GatewayError)
+    assert "nested too deeply" in str(error)
