@@ -54,6 +54,10 @@ class Headers(MutableMapping[str, str]):
         key = name.lower().encode()
         return [value.decode("latin-1") for each, value in self._pairs if each == key]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every name, in lower case, and value, in order."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._pairs]
+
     def __setitem__(self, name: str, value: str) -> None:
         pair = _encoded(name, value)
         self._remove(pair[0])

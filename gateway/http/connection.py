@@ -17,6 +17,8 @@ from .stream import HIGH, LOW, BodyStream
 
 MAX_HEADER_BYTES = 1_000_000
 """Of an answer; Go's client takes ten times as much, no backend sends it."""
+MAX_FIELDS = 1_000
+"""Header fields of an answer, as many as of a request: CEL, templates and scripts look at each."""
 
 BLANKS = b" \t"
 """The parser leaves them behind a value (RFC 9110, 5.5)."""
@@ -180,6 +182,9 @@ class Connection(asyncio.Protocol):
             return
         self._has_headers = True
         self._stop_timer()
+        if len(self._headers) > MAX_FIELDS:
+            self._problem = f"the answer has more than {MAX_FIELDS} header fields"
+            return
         for name, value in self._headers:
             if name == b"content-length":
                 self._is_framed = True

@@ -142,6 +142,8 @@ async def test_an_oversized_answer_is_refused(answer: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "unexpected EOF"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "switched"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_100_000, "headers of the answer are too large"),
+        (message(b"{}", "200 OK", *["X: 1"] * 1_000), "more than 1000 header fields"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X:\r\n" * 1_001 + b"\r\n", "more than 1000 header fields"),
         (message(b"{}", "999 Odd"), "invalid status code 999 [GET /b]: http://"),
     ],
 )

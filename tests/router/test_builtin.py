@@ -7,6 +7,8 @@ from datetime import datetime
 import pytest
 
 from gateway.config.structs import GatewaySettings, RouterSettings
+from gateway.router.builtin import MOST_SHOWN
+from tests.watchdog import watched
 
 from .support import Client, application, ask, endpoint, http_scope, telling
 
@@ -84,6 +86,15 @@ async def test_echo_tells_the_request() -> None:
         "req_body": "hello <world>",
         "req_headers": {"Content-Type": ["text/plain"], "X-One": ["a", "b"]},
     }
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\x01", b"a"])
+async def test_echo_shows_the_beginning_of_a_large_body(byte: bytes) -> None:
+    app = application(gateway=GatewaySettings(max_body_bytes=2**24), echo_endpoint=True)
+    body = byte * 2**24
+    with watched(0.2):
+        reply = await ask(app, "POST", "/__echo/", body)
+    assert reply.json()["req_body"] == (byte * MOST_SHOWN).decode(errors="replace")
 
 
 async def test_echo_takes_no_body_beyond_the_limit() -> None:

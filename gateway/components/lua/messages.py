@@ -176,7 +176,9 @@ def _header_functions(headers_of: Callable[[Any], Headers]) -> Sided:
     def headers(session: Session, subject: Any, arguments: Arguments) -> Returned:
         found = headers_of(subject)
         if not arguments:
-            lists = {canonical(name): found.get_all(name) for name in found}
+            lists: dict[str, Any] = {}
+            for name, value in found.pairs():
+                lists.setdefault(canonical(name), []).append(value)
             return stand_for(session, b"luaTable", Table(lists))
         if len(arguments) == 1:
             name = text(arguments[0]).decode("latin-1")

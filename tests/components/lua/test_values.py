@@ -15,6 +15,7 @@ from gateway.components.lua.sandbox import Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
 from gateway.encoding import encode_json
+from tests.watchdog import watched
 
 SANDBOX = Sandbox(FUNCTIONS, opens_libs=True, max_instructions=1_000_000)
 
@@ -292,3 +293,12 @@ def test_any_request_survives_being_read_and_written_again(
     assert not any(
         b"\n" in each for pair in request.headers for each in pair if pair not in headers
     )
+
+
+def test_a_table_of_many_headers_takes_no_longer_than_their_number_allows() -> None:
+    headers = [(b"x-%d" % (number // 2), b"%d" % number) for number in range(20_000)]
+    with watched():
+        scripted(
+            "local h = r:headers() assert(h:len() == 10000 and h:get('X-0'):get(1) == '1')",
+            Response({}, headers=headers),
+        )
