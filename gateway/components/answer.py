@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from ..core.large import Pieces, pieces, whole
 from ..core.proxy import Response
-from ..encoding import decode_json, decode_value, encode_json, to_value
+from ..encoding import decode_json, decode_safejson, decode_value, encode_json, to_value
 
 
 def value_of(response: Response) -> Any:
@@ -40,6 +41,18 @@ def in_helper(portable: Portable) -> Response:
     data, body, headers, status, is_complete, has_failures = portable
     document = None if data is None else decode_json(data)
     return Response(document, is_complete, (), body, headers, status, has_failures)
+
+
+def from_helper(response: Response, text: bytes) -> bytes | Pieces:
+    """In a helper: JSON text that becomes the answer; for ``no-op`` it is the body."""
+    return text if response.body is not None else pieces(decode_safejson(text))
+
+
+def with_returned(response: Response, returned: bytes | Pieces) -> Response:
+    """The answer with what :func:`from_helper` has returned."""
+    if isinstance(returned, bytes):
+        return with_body(response, returned)
+    return response.with_data(whole(returned), response.is_complete)
 
 
 def with_value(response: Response, value: Any) -> Response:

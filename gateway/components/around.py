@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from ..core.helpers import Helped
-from ..core.large import size_of
+from ..core.large import SMALLEST, size_of
 from ..core.proxy import (
     Arrive,
     AtOnce,
@@ -71,7 +71,8 @@ class Large(NamedTuple):
 
     def fits(self, response: Response) -> bool:
         """Whether the answer is small."""
-        return len(response.body or b"") + size_of(response.data) <= self.most
+        size = len(response.body or b"") + size_of(response.data)
+        return size + SMALLEST * len(response.headers) <= self.most
 
 
 def wrapped(

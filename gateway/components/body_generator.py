@@ -14,21 +14,24 @@ from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO
+from ..core.large import MOST_LOOKED_INTO, Pieces, pieces, whole
 from ..core.proxy import Branch, Request, Response, Stage
-from ..encoding import DecodeError, decode_safejson, decode_value
+from ..encoding import DecodeError, Document, decode_safejson, decode_value
 from ..errors import ModifierFailure
 from ..telemetry.logs import get_logger
 from .answer import Portable, in_helper, to_helper, value_of, with_body
 from .around import Large, wrapped
 from .large_requests import LargeRequests, with_large_requests
-from .template import build_render, read_template, template_problem
+from .template import build_render, most_rendered, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 log = get_logger("gateway.template")
 
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
 """Headers that say something of a body that is replaced."""
+
+MOST_AT_ONCE = MOST_LOOKED_INTO["modifier/response-body-generator"]
+"""Bytes of a body for which a template is rendered on the event loop, if its loops allow that."""
 
 Build: TypeAlias = Callable[["GeneratorSettings", Variables], Stage]
 
@@ -105,7 +108,7 @@ def _build_request_stage(
         return asked
 
     large = LargeRequests(
-        MOST_LOOKED_INTO["modifier/response-body-generator"],
+        most_rendered(read_template(settings.template, settings.path), MOST_AT_ONCE),
         Helped(assembly.helpers, build_large_request, settings),
         lambda request: ({name: read(request) for name, read in variables.items()}, request.body),
         finish,
@@ -135,26 +138,28 @@ def _build_response_stage(
 ) -> Stage:
     generate = _build_generate(settings, variables)
     content_type = (b"content-type", settings.content_type.encode())
-    is_json = "json" in settings.content_type.lower()
+    read = _build_read(settings)
 
     def with_generated(request: Request, response: Response) -> Response:
-        return finish(response, generate(request, _response_values(response)))
-
-    def finish(response: Response, body: bytes) -> Response:
+        body = generate(request, _response_values(response))
         if response.body is not None:
-            changed = with_body(response, body)
-            kept = (header for header in response.headers if header[0] not in OF_THE_BODY)
-            changed.headers = [*kept, content_type]
-            return changed
-        if not is_json:
-            return response.with_data({"content": body.decode()}, response.is_complete)
-        try:
-            return response.with_data(decode_safejson(body), response.is_complete)
-        except DecodeError as error:
-            raise ModifierFailure(f"template: its result is no JSON: {error}") from error
+            return passed_on(response, body)
+        return response.with_data(read(body), response.is_complete)
 
+    def passed_on(response: Response, body: bytes) -> Response:
+        changed = with_body(response, body)
+        kept = (header for header in response.headers if header[0] not in OF_THE_BODY)
+        changed.headers = [*kept, content_type]
+        return changed
+
+    def finish(response: Response, returned: bytes | Pieces) -> Response:
+        if isinstance(returned, bytes):
+            return passed_on(response, returned)
+        return response.with_data(whole(returned), response.is_complete)
+
+    most = most_rendered(read_template(settings.template, settings.path), MOST_AT_ONCE)
     large = Large(
-        MOST_LOOKED_INTO["modifier/response-body-generator"],
+        most,
         Helped(assembly.helpers, build_large_generate, settings),
         lambda request, response: (
             {name: read(request) for name, read in variables.items()},
@@ -164,6 +169,8 @@ def _build_response_stage(
     )
 
     def stage(branch: Branch) -> Branch:
+        if most < MOST_AT_ONCE:  # what a branch answers at once may be larger
+            branch = branch._replace(at_once=None)
         return wrapped(branch, after=with_generated, large=large)
 
     return stage
@@ -180,15 +187,33 @@ def _response_values(response: Response) -> dict[str, Any]:
 
 def build_large_generate(
     settings: GeneratorSettings,
-) -> Callable[[dict[str, Any], Portable], bytes]:
-    """In a helper: from what a template sees of the request, and an answer, to a body."""
+) -> Callable[[dict[str, Any], Portable], bytes | Pieces]:
+    """In a helper: from what a template sees of the request, and an answer, to another answer: the
+    body of ``no-op``, else its document."""
     render = build_render(read_template(settings.template, settings.path))
+    read = _build_read(settings)
 
-    def generate(values: dict[str, Any], portable: Portable) -> bytes:
-        seen = {"variables": settings.variables, **values, **_response_values(in_helper(portable))}
-        return render(seen).encode(errors="replace")
+    def generate(values: dict[str, Any], portable: Portable) -> bytes | Pieces:
+        response = in_helper(portable)
+        seen = {"variables": settings.variables, **values, **_response_values(response)}
+        body = render(seen).encode(errors="replace")
+        return body if response.body is not None else pieces(read(body))
 
     return generate
+
+
+def _build_read(settings: GeneratorSettings) -> Callable[[bytes], Document | None]:
+    """From what a template has made to the document of an answer."""
+    if "json" not in settings.content_type.lower():
+        return lambda body: {"content": body.decode()}
+
+    def read(body: bytes) -> Document | None:
+        try:
+            return decode_safejson(body)
+        except DecodeError as error:
+            raise ModifierFailure(f"template: its result is no JSON: {error}") from error
+
+    return read
 
 
 def _build_generate(

@@ -18,13 +18,13 @@ from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO
+from ..core.large import MOST_LOOKED_INTO, SMALLEST
 from ..core.proxy import Branch, Request, Response, Stage
 from ..encoding import unwrap_all
 from ..errors import Aborted
 from .answer import Portable, in_helper, to_helper
 from .around import Large, as_it_came, as_it_is, wrapped
-from .expression import build_bounded_holds, build_holds, syntax_problem, type_problem
+from .expression import build_bounded_holds, build_holds, most_values, syntax_problem, type_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 NAMESPACE = "validation/cel"
@@ -97,8 +97,9 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
             check_response(response)
         return response
 
+    most = most_at_once(settings)
     large = Large(
-        MOST_LOOKED_INTO[NAMESPACE],
+        most,
         Helped(assembly.helpers, build_large_check, settings),
         lambda request, response: (to_helper(response),),
         _held,
@@ -106,13 +107,20 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
 
     def stage(branch: Branch) -> Branch:
         return wrapped(
-            branch,
+            branch if most == MOST_LOOKED_INTO[NAMESPACE] else branch._replace(at_once=None),
             before=before if check_request else as_it_is,
             after=after if check_response else as_it_came,
             large=large if check_response else None,
         )
 
     return stage
+
+
+def most_at_once(settings: CelSettings) -> int:
+    """The largest answer that is looked into on the event loop, in bytes."""
+    texts = [each.check_expr for each in settings.expressions if RESPONSE in each.check_expr]
+    values = [number for text in texts if (number := most_values(text)) is not None]
+    return min([MOST_LOOKED_INTO[NAMESPACE], *(SMALLEST * number for number in values)])
 
 
 ALL_HOLD = -1

@@ -13,11 +13,19 @@ from msgspec import Struct
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO
+from ..core.large import MOST_LOOKED_INTO, Pieces
 from ..core.proxy import Branch, Request, Response, Stage
-from ..encoding import DecodeError, decode_safejson, encode_json
+from ..encoding import DecodeError, encode_json
 from ..errors import ModifierFailure
-from .answer import Portable, in_helper, to_helper, value_of, with_body, with_value
+from .answer import (
+    Portable,
+    from_helper,
+    in_helper,
+    to_helper,
+    value_of,
+    with_returned,
+    with_value,
+)
 from .around import Large, wrapped
 
 NAMESPACE = "modifier/jmespath"
@@ -68,7 +76,7 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
         MOST_LOOKED_INTO[NAMESPACE],
         Helped(assembly.helpers, build_large_search, expression),
         lambda request, response: (to_helper(response),),
-        with_json,
+        with_returned,
     )
 
     def select(request: Request, response: Response) -> Response:
@@ -82,17 +90,15 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
     return stage
 
 
-def build_large_search(expression: str) -> Callable[[Portable], bytes]:
-    """In a helper: what the expression selects, as JSON."""
+def build_large_search(expression: str) -> Callable[[Portable], bytes | Pieces]:
+    """In a helper: what the expression selects."""
     search = _build_search(expression)
-    return lambda portable: encode_json(search(in_helper(portable)))
 
+    def select(portable: Portable) -> bytes | Pieces:
+        response = in_helper(portable)
+        return from_helper(response, encode_json(search(response)))
 
-def with_json(response: Response, body: bytes) -> Response:
-    """As :func:`with_value`, for JSON text."""
-    if response.body is not None:
-        return with_body(response, body)
-    return response.with_data(decode_safejson(body), response.is_complete)
+    return select
 
 
 def _build_search(expression: str) -> Callable[[Response], Any]:

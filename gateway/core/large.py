@@ -32,6 +32,8 @@ MOST_LOOKED_INTO = {
 """Bytes of an answer that a namespace looks into on the event loop: 20 ms at most. Measured at
 worst: a schema 500 ns a byte; JMESPath 4 us a value; CEL's ``map`` 40 ms for 1,000 values, and four
 times as long for twice as many."""
+SMALLEST = 2
+"""Bytes of the smallest value in a list; a header field counts as one."""
 MOST_KEYS = 20_000
 """Of a large document, at its first level: so many are put into an answer in 10 ms."""
 
@@ -46,6 +48,11 @@ def most_at_once(backend: Backend) -> int:
         most = MOST_AT_ONCE.get(backend.encoding, MOST_AT_ONCE["json"])
     if build_manipulation(backend) is not None:
         most = min(most, MOST_MANIPULATED)
+    return most_looked_into(backend, most)
+
+
+def most_looked_into(backend: Backend, most: int) -> int:
+    """``most`` bytes, or fewer where a namespace of the backend looks into its answers."""
     return min([most, *(MOST_LOOKED_INTO.get(name, most) for name in backend.extra_config)])
 
 
@@ -57,17 +64,18 @@ def size_of(data: Document | None) -> int:
 def build_pieces(backend: Backend) -> Callable[[bytes], Pieces]:
     """In a helper: as :func:`gateway.encoding.manipulation.build_reading`."""
     read = build_reading(backend)
-    return lambda body: _pieces(read(body))
+    return lambda body: pieces(read(body))
 
 
 def build_flatmap_pieces(operations: tuple[FlatmapOperation, ...]) -> Callable[[bytes], Pieces]:
     """In a helper: as :func:`gateway.encoding.flatmap.build_flatmap`, from JSON text."""
     flatmap = build_flatmap(operations)
     assert flatmap is not None
-    return lambda body: _pieces(flatmap(decode_json(body) or {}))
+    return lambda body: pieces(flatmap(decode_json(body) or {}))
 
 
-def _pieces(document: Document | None) -> Pieces:
+def pieces(document: Document | None) -> Pieces:
+    """In a helper: the document as it is sent to the gateway."""
     if document is None:
         return None
     if len(document) > MOST_KEYS:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import httpx
 import pytest
 
 from bench.process import configuration, consumer, endpoint
 from gateway import open_gateway
+from gateway.amqp.consume.consumer import Consumer
+from gateway.amqp.settings import ConsumerSettings
+from gateway.core.proxy import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -19,3 +25,12 @@ async def test_an_exclusive_queue_is_consumed_by_the_first_worker_alone() -> Non
         transport = httpx.ASGITransport(gateway.asgi)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             assert (await client.get("/a")).status_code == 503
+
+
+def test_a_message_that_is_too_large_to_be_looked_into_is_not_answered_with_at_once() -> None:
+    deliveries = [SimpleNamespace(body=b"12345")]
+    buffer: Any = SimpleNamespace(ready=deliveries, take_nowait=deliveries.pop)
+    subscription: Any = SimpleNamespace(buffer=buffer)
+    consumer = Consumer(subscription, ConsumerSettings(name="q"), None, None, most_at_once=4)
+    assert consumer.at_once(Request("GET", "/", {})) is None
+    assert len(deliveries) == 1

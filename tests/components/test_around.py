@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
+from msgspec import Raw
 
-from gateway.components.around import wrapped
+from gateway.components.around import Large, wrapped
 from gateway.core.pipe import parallel, within
 from gateway.core.proxy import Arrive, Branch, Part, Request, Response
 from gateway.errors import GatewayError
@@ -104,6 +106,25 @@ async def test_a_message_is_set_aside_whose_answer_is_refused(way: str) -> None:
     assert str(part) == "no"
     asked.give_back()
     assert inner.message.end == "set aside"
+
+
+@pytest.mark.parametrize(
+    ("response", "fits"),
+    [
+        (Response(None), True),
+        (Response({"a": Raw(b"1" * 100)}), True),
+        (Response({"a": Raw(b"1" * 101)}), False),
+        (Response({"a": Raw(b"1" * 50), "b": Raw(b"1" * 51)}), False),
+        (Response({}, body=b"1" * 101), False),
+        (Response({}, headers=[(b"a", b"")] * 50), True),
+        (Response({}, headers=[(b"a", b"")] * 51), False),
+    ],
+)
+def test_bodies_documents_and_header_fields_make_an_answer_large(
+    response: Response, fits: bool
+) -> None:
+    unused: Any = None
+    assert Large(100, unused, unused, unused).fits(response) == fits
 
 
 async def test_an_error_nobody_foresaw_stays_with_its_request() -> None:

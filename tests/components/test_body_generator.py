@@ -17,12 +17,14 @@ from gateway.components.body_generator import (
     build_request_generator,
     build_response_generator,
 )
+from gateway.components.template import build_render, most_rendered
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
 from gateway.errors import GatewayError, ModifierFailure
+from tests.watchdog import watched
 
 from .gateways import Backends, ask, backend, document, gateway, refusal
 
@@ -185,6 +187,25 @@ TEMPLATES = (
     "{{ resp_body.a + 1 }}{{ resp_body.keys() | list }}{{ resp_body.a % req_body.b }}",
     "{{ '%s' | format(req_body.a) }}{{ req_body.a.format(req_body) }}",
 )
+LOOPS = {
+    "{% for a in b %}{{ a }}{% endfor %}{% for a in b %}{{ a }}{% endfor %}": 4096,
+    "{{ b }}": 4096,
+    "{% for a in b %}{% for c in b %}{{ loop.index }}{{ a }}{{ c }}{% endfor %}{% endfor %}": 200,
+    "{% for a in b %}{% if a %}{% for c in b %}{% for d in b %}{{ loop.index }}{% endfor %}"
+    "{% endfor %}{% endif %}{% endfor %}": 42,
+    "{% macro m(a) %}{% for c in b %}{{ c }}{% endfor %}{% endmacro %}"
+    "{% for a in b %}{{ m(a) }}{% endfor %}": 200,
+}
+
+
+@pytest.mark.parametrize(("template", "most"), LOOPS.items())
+def test_nested_loops_take_no_longer_than_their_bound_allows(template: str, most: int) -> None:
+    assert most_rendered(template, 4096) == most
+    values = [1] * (most // 2)
+    with watched(0.2):
+        build_render(template)({"b": values})
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

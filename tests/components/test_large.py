@@ -28,6 +28,7 @@ FITTING: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "template": ({"modifier/response-body-generator": COUNT}, {"n": 20_000, "m": "GET"}),
 }
+MANY_KEYS = """{ {%- for i in range(20001) %}"{{ i }}":1,{% endfor %}"a":1}"""
 FAILING: dict[str, tuple[dict[str, Any], str]] = {
     "jmespath": ({"modifier/jmespath": {"expr": "abs(items)"}}, "JMESPath"),
     "schema": (
@@ -39,6 +40,14 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
         "request aborted by evaluator #1",
     ),
     "template": ({"modifier/response-body-generator": {"template": "{{ 1 / 0 }}"}}, "template"),
+    "no JSON": (
+        {"modifier/response-body-generator": {"template": "{"}},
+        "template: its result is no JSON",
+    ),
+    "keys": (
+        {"modifier/response-body-generator": {"template": MANY_KEYS}},
+        "more than 20000 keys at its first level",
+    ),
 }
 
 
@@ -77,6 +86,28 @@ async def test_a_large_answer_that_does_not_fit_blocks_no_queue(
     assert reply.status == 500
     assert text in reply.body.decode()
     assert [message.end for message in backends.messages] == ["set aside"]
+
+
+LOOP_IN_LOOP = "[{% for a in resp_body.l %}{% for b in resp_body.l %}{% endfor %}{% endfor %}]"
+EACH_WITH_EACH = "resp_data.l.map(a, resp_data.l.map(b, b)).size() == 80"
+NESTED = {
+    "template": {"modifier/response-body-generator": {"template": LOOP_IN_LOOP}},
+    "expression": {"validation/cel": [{"check_expr": EACH_WITH_EACH}]},
+}
+PAIRS = b'{"l":[' + b",".join([b'"22"'] * 80) + b"]}"
+
+
+@pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "at_once")])
+@pytest.mark.parametrize("extra", NESTED.values(), ids=NESTED)
+async def test_less_is_large_where_loops_are_nested(
+    way: str, level: str, extra: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    backends = Backends({"/a": PAIRS}, way)
+    with caplog.at_level("DEBUG", "gateway.helpers"):
+        async with gateway(backends, configured(level, extra)) as app:
+            reply = await ask(app)
+    assert reply.status == 200
+    assert "helper process" in caplog.text
 
 
 @pytest.mark.parametrize("way", ["proxy", "later"])

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
-from ...core.large import LargeReading
+from ...core.large import LargeReading, most_looked_into
 from ...core.proxy import Arrive, Branch, Part, Request, Response
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
@@ -49,7 +49,8 @@ def build_consumer(
             kind = PropagatedConsumer
         else:
             large = LargeReading(backend, assembly.helpers)
-    consumer = kind(subscription, settings, read, large)
+    most = most_looked_into(backend, sys.maxsize) if large is None else large.most
+    consumer = kind(subscription, settings, read, large, most)
     return Branch(
         consumer.proxy,
         consumer.at_once,
@@ -63,7 +64,7 @@ class Consumer:
     """Takes a message for each request and holds it until the request's end.
 
     ``read``: what becomes of its body, ``large``: of a large one; None for ``no-op``, where it is
-    passed on as it is.
+    passed on as it is. ``most_at_once``: bytes of the largest body that is answered with at once.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Consumer:
         settings: ConsumerSettings,
         read: Reading | None,
         large: LargeReading | None,
+        most_at_once: int,
     ) -> None:
         self.subscription = subscription
         self._settings = settings
@@ -83,13 +85,14 @@ class Consumer:
         self._read = read
         self._large = large
         self._most = sys.maxsize if large is None else large.most
+        self._most_at_once = most_at_once
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
 
     def at_once(self, request: Request) -> Response | None:
         """The answer, when a message is here that can be read at once."""
         ready = self._ready
-        if ready and len(ready[0].body) <= self._most:
+        if ready and len(ready[0].body) <= self._most_at_once:
             delivery = self._take_nowait()
             if delivery is not None:
                 return self.respond(request, delivery)
