@@ -143,7 +143,7 @@ class AgentRunner:
     async def _try(self, job: Job) -> bool:
         request = None
         try:
-            request = job.request()
+            request = await job.request()
             response = await self._pipe(request)
         except GatewayError as error:
             log.warning("agent %r: %s", self.name, error)

@@ -103,14 +103,14 @@ read the files and modules that the settings name."""
 
 
 class Job(Protocol):
-    """One message of an agent, until it is settled. Only ``failed`` waits."""
+    """One message of an agent, until it is settled. Only ``request`` and ``failed`` wait."""
 
     @property
     def is_over(self) -> bool:
         """Settled, or no longer ours to settle."""
         ...
 
-    def request(self) -> Request: ...
+    async def request(self) -> Request: ...
 
     def done(self) -> None:
         """Its backends have it."""

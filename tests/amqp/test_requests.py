@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from gateway.amqp.agent import agent
+from gateway.amqp.agent.agent import MOST_AT_ONCE, AmqpJob
 from gateway.amqp.agent.requests import build_request, tries_of
 from gateway.amqp.consume.buffer import Delivery
 from gateway.core.proxy import Request
@@ -103,6 +109,26 @@ def test_without_an_id_the_key_against_repetition_is_made_of_the_message() -> No
         for each in (delivery(b"1"), delivery(b"1", True), delivery(b"2"))
     ]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "is_here"), [(MOST_AT_ONCE, True), (MOST_AT_ONCE + 1, False)])
+async def test_the_hash_of_a_large_message_is_made_in_a_thread(
+    size: int, is_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def build(*arguments: Any) -> Request:
+        threads.append(threading.current_thread())
+        return build_request(*arguments)
+
+    monkeypatch.setattr(agent, "build_request", build)
+    source: Any = SimpleNamespace(settings=SimpleNamespace(name="q", headers=True))
+    message = delivery(bytes(size))
+    request = await AmqpJob(source, message).request()
+    assert (threads == [threading.current_thread()]) == is_here
+    assert headers_of(request) == headers_of(build_request("q", message, True))
+    assert request.body is message.body
 
 
 def test_the_key_against_repetition_stays_when_a_quorum_queue_has_counted() -> None:

@@ -27,7 +27,7 @@ class Job:
     def is_over(self) -> bool:
         return bool(self.end)
 
-    def request(self) -> Request:
+    async def request(self) -> Request:
         return Request("GET", f"/{self.number}", {})
 
     def done(self) -> None:

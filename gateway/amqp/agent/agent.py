@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+from anyio import to_thread
+
 from ...config.structs import Agent
 from ...core.backoff import BACKOFFS, LONGEST_PAUSE
 from ...core.component import Assembly, Component
@@ -59,6 +61,11 @@ def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
     )
 
 
+MOST_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of a message that becomes a request on the event loop: 3 ms at most. The hash of its body
+takes 0.7 ns a byte."""
+
+
 class AmqpSource:
     """Takes messages for an agent.
 
@@ -103,11 +110,14 @@ class AmqpJob:
         self._source = source
         self._delivery = delivery
 
-    def request(self) -> Request:
+    async def request(self) -> Request:
         """The message as a request."""
-        settings = self._source.settings
+        settings, delivery = self._source.settings, self._delivery
+        arguments = settings.name, delivery, settings.headers
         try:
-            return build_request(settings.name, self._delivery, settings.headers)
+            if len(delivery.body) <= MOST_AT_ONCE:
+                return build_request(*arguments)
+            return await to_thread.run_sync(build_request, *arguments)
         except MalformedError as error:
             raise Undecodable(str(error)) from error
 

@@ -174,5 +174,6 @@ def _digest(queue: str, delivery: Delivery, properties: Properties) -> str:
     for field in fields_of(properties):
         if field.name != COUNTED:
             digest.update(field.encoded)
-    digest.update(b"\0" + delivery.body)
+    digest.update(b"\0")
+    digest.update(delivery.body)
     return digest.hexdigest()
