@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from gateway.components.auth.jose import ALGORITHMS, parse_token, read_key
-from gateway.components.auth.signer import ordered
+from gateway.components.auth.settings import SignerSettings
+from gateway.components.auth.signer import (
+    MOST_AT_ONCE,
+    MOST_SIGNED,
+    build_payloads,
+    build_sign,
+    ordered,
+)
 from gateway.config.findings import ConfigError
 from gateway.core.asgi import ASGIApp
+from gateway.core.large import size_of
 from gateway.encoding import decode_json, encode_json
+from tests.watchdog import watched
 
 from ...http.service import answering, message, serving
 from ...router.support import Reply
+from ..gateways import Backends, ask, document, gateway
 from .support import encoded, get, jwk, key_set, opened
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +51,14 @@ def signing(host: str, path: Path, alg: str = "HS256", **settings: Any) -> dict[
     }
 
 
-async def answer(path: Path, body: bytes, alg: str = "HS256", **settings: Any) -> Reply:
+async def answer(
+    path: Path, body: bytes, alg: str = "HS256", timeout: str = "", **settings: Any
+) -> Reply:
     with serving(answering(message(body))) as service:
-        async with opened(signing(service.url, path / "keys.json", alg, **settings)) as app:
+        endpoint = signing(service.url, path / "keys.json", alg, **settings)
+        if timeout:
+            endpoint["timeout"] = timeout
+        async with opened(endpoint) as app:
             return await get(app, "/a")
 
 
@@ -118,6 +134,62 @@ async def test_a_public_key_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a public key signs nothing"):
         async with opened(config):
             pass
+
+
+async def test_a_large_object_is_made_ready_in_a_helper_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = ["<"] * 9_000
+    body = json.dumps({"other": 1, "token": {"b": values, "a": 1}, "last": {}}).encode()
+    with caplog.at_level("DEBUG", "gateway.helpers"):
+        reply = await answer(tmp_path, body, timeout="100s")
+    assert "helper process" in caplog.text
+    assert list(reply.json()) == ["other", "token", "last"]
+    token = parse_token(reply.json()["token"].encode())
+    assert token.payload == b'{"a":1,"b":[' + b",".join([rb'"\u003c"'] * 9_000) + b"]}"
+    assert read_key(jwk("HS256"), "HS256").verifies(token)
+
+
+@pytest.mark.parametrize("piece", ["x", "<"])
+async def test_an_object_that_is_too_large_to_be_signed_is_a_failure(
+    tmp_path: Path, piece: str
+) -> None:
+    size = MOST_SIGNED if piece == "x" else MOST_SIGNED // 5
+    body = json.dumps({"token": {"a": piece * size}}).encode()
+    reply = await answer(tmp_path, body, timeout="100s")
+    assert (reply.status, reply.body) == (500, b"")
+
+
+@pytest.mark.parametrize("size", [100_000, MOST_SIGNED])
+async def test_a_message_that_cannot_be_signed_in_time_or_at_all_blocks_no_queue(
+    tmp_path: Path, size: int
+) -> None:
+    body = json.dumps({"token": {"a": "x" * size}}).encode()
+    backends = Backends({"/a": body})
+    extra = signing("http://unused.test", tmp_path / "keys.json")["extra_config"]
+    async with gateway(backends, document(extra_config=extra, timeout="1ms")) as app:
+        reply = await ask(app)
+    assert reply.status == 500
+    assert [message.end for message in backends.messages] == ["set aside"]
+
+
+async def test_a_large_list_is_not_signed_as_a_small_one(tmp_path: Path) -> None:
+    body = json.dumps({"token": ["x" * MOST_SIGNED], "a": {}}).encode()
+    assert (await answer(tmp_path, body)).body == body.replace(b" ", b"")
+
+
+@pytest.mark.parametrize(
+    "value", [b"[%b1]" % (b"1," * 8_000), b"[%b1]" % (b"[]," * 5_400), b'"%b"' % (b"<" * 16_000)]
+)
+@pytest.mark.parametrize("alg", ["HS512", "PS512", "ES512", "EdDSA"])
+def test_to_sign_takes_no_longer_than_its_bounds_allow(alg: str, value: bytes) -> None:
+    objects = {"token": Raw(b'{"a":%b}' % value)}
+    assert MOST_AT_ONCE * 0.9 < size_of(objects) <= MOST_AT_ONCE
+    key = read_key(jwk(alg, is_private=True), alg, is_to_sign=True)
+    sign = build_sign(SignerSettings(alg=alg, kid="k", full=True))
+    with watched(0.2):
+        build_payloads(objects)
+        sign(b"x" * MOST_SIGNED, key)
 
 
 def test_documents_are_ordered_as_go_writes_them() -> None:
