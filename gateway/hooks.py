@@ -20,8 +20,10 @@ from msgspec import Raw
 from msgspec.json import decode as decode_json
 
 from .core.asgi import STATUSES
+from .core.large import check_decoded
 from .core.proxy import Request as ProxyRequest
 from .core.proxy import Response as ProxyResponse
+from .encoding import DecodeError
 from .errors import GatewayError, Refused
 
 __all__ = ["GatewayError", "Headers", "Refused", "Request", "Response"]
@@ -156,10 +158,11 @@ class Response:
     """An answer: the merged one on an endpoint, that of one backend on a backend.
 
     ``data``: the document as Python's dicts, lists, numbers, of which the hook may change
-    everything; None when there is none. ``body``: with ``no-op`` alone, the answer as it came.
-    ``headers``: what the client gets besides the gateway's own; those on one of several backends
-    are lost, as in KrakenD. ``status``: 200 unless the hook says otherwise (with ``no-op`` the
-    backend's). ``is_complete``: every backend has answered (``X-Krakend-Completed``).
+    everything; None when there is none. It is decoded when the hook first asks for it; one of more
+    than 4 MiB or 40,000 values is a GatewayError. ``body``: with ``no-op`` alone, the answer as it
+    came. ``headers``: what the client gets besides the gateway's own; those on one of several
+    backends are lost, as in KrakenD. ``status``: 200 unless the hook says otherwise (with ``no-op``
+    the backend's). ``is_complete``: every backend has answered (``X-Krakend-Completed``).
     """
 
     __slots__ = ("_data", "_headers", "_is_read", "_response")
@@ -251,10 +254,14 @@ class Response:
         self._response.is_complete = bool(is_complete)
 
 
-def _copied(value: Any) -> Any:
-    """A document of its own, without JSON text in it. Raises a GatewayError when it is too deep."""
+def _copied(data: dict[str, Any] | None) -> Any:
+    """A document of its own, without JSON text in it. Raises a GatewayError when it is too deep or
+    too large."""
     try:
-        return _copy(value)
+        check_decoded(data)
+        return _copy(data)
+    except DecodeError as error:
+        raise GatewayError(str(error)) from error
     except RecursionError as error:
         raise GatewayError("nested too deeply") from error
 

@@ -12,6 +12,7 @@ from msgspec import Raw
 from gateway.core.proxy import Request as ProxyRequest
 from gateway.core.proxy import Response as ProxyResponse
 from gateway.hooks import GatewayError, Headers, Request, Response
+from tests.watchdog import watched
 
 
 def test_headers_are_found_whatever_their_case() -> None:
@@ -127,3 +128,37 @@ def test_a_request_is_changed_in_place() -> None:
     assert list(request.headers) == [(b"x-one", b"1"), (b"x-two", b"2")]
     assert (request.params, request.query_string, request.body) == ({"Id": "7"}, b"b=2", b"other")
     assert (view.method, view.path, view.remote) == ("GET", "/a", "")
+
+
+LARGE = {
+    "lists": (b"[" + b"[]," * 19_998 + b"1]", b"[" + b"[]," * 5_000_000 + b"1]"),
+    "objects": (b"[" + b"{}," * 19_998 + b"1]", b"[" + b"{}," * 5_000_000 + b"1]"),
+    "keys": tuple(
+        b"{" + b",".join(b'"%x":1' % number for number in range(count)) + b"}"
+        for count in (39_990, 1_000_000)
+    ),
+    "escapes": tuple(b'"' + rb"\u00e9" * count + b'"' for count in (699_000, 10_000_000)),
+    "UTF-8": tuple(b'"' + "é".encode() * count + b'"' for count in (2_090_000, 30_000_000)),
+}
+"""What is just small enough, and what is much too large."""
+
+
+@pytest.mark.parametrize(("fits", "is_too_large"), LARGE.values(), ids=LARGE)
+def test_a_document_is_decoded_in_time_or_refused(fits: bytes, is_too_large: bytes) -> None:
+    view = Response.of(ProxyResponse({"a": Raw(fits), "b": Raw(b"1")}))
+    with watched(0.2):
+        assert view.data is not None
+    view = Response.of(ProxyResponse({"a": Raw(is_too_large)}))
+    with watched(0.2), pytest.raises(GatewayError, match="too large for a script or a hook"):
+        _ = view.data
+
+
+def test_all_parts_of_a_document_count_and_one_that_is_not_asked_for_does_not() -> None:
+    half = b"[" + b"1," * 20_100 + b"1]"
+    assert Response.of(ProxyResponse({"a": Raw(half)})).data
+    answer = ProxyResponse({"a": Raw(half), "b": Raw(half)})
+    view = Response.of(answer)
+    view.headers["x-one"] = "1"
+    assert view.finished().data == answer.data
+    with pytest.raises(GatewayError, match="40000 values"):
+        _ = view.data

@@ -32,6 +32,11 @@ MOST_LOOKED_INTO = {
 """Bytes of an answer that a namespace looks into on the event loop: 20 ms at most. Measured at
 worst: a schema 500 ns a byte; JMESPath 4 us a value; CEL's ``map`` 40 ms for 1,000 values, and four
 times as long for twice as many."""
+MOST_DECODED = 4 * 1024 * KIB
+MOST_VALUES = 40_000
+"""Bytes of JSON text that a script or a hook gets as Python values on the event loop, and values in
+it, counted by commas and opening brackets: 20 ms at most. Measured at worst: 2 ns a byte (escapes),
+500 ns a value (lists in lists, keys)."""
 SMALLEST = 2
 """Bytes of the smallest value in a list; a header field counts as one."""
 MOST_KEYS = 20_000
@@ -59,6 +64,21 @@ def most_looked_into(backend: Backend, most: int) -> int:
 def size_of(data: Document | None) -> int:
     """Bytes of JSON text in a document; what is decoded counts for nothing: it was small."""
     return sum([len(memoryview(value)) for value in (data or {}).values() if type(value) is Raw])
+
+
+def check_decoded(data: Document | None) -> None:
+    """Raises DecodeError for a document that is too large to be decoded on the event loop."""
+    size = size_of(data)
+    if size <= MOST_VALUES:
+        return
+    if size <= MOST_DECODED:
+        text = encode_json(data)
+        if len(text) - len(text.translate(None, b",[{")) <= MOST_VALUES:
+            return
+    raise DecodeError(
+        f"a document is too large for a script or a hook: more than {MOST_DECODED} bytes or "
+        f"{MOST_VALUES} values"
+    )
 
 
 def build_pieces(backend: Backend) -> Callable[[bytes], Pieces]:

@@ -19,6 +19,8 @@ SOFT_MEMORY = 48 * 1024 * 1024
 """Beyond it nothing crosses between Python and Lua: what crosses needs room on the other side."""
 LARGE = 64 * 1024
 """Bytes of a text that is asked for room of its own."""
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a text that a script gets: 10 ms at most. Measured at worst: 2 ns a byte."""
 MAX_DOCUMENTS = 64 * 1024 * 1024
 """Bytes that one session may add to documents, which Lua does not count."""
 LONGEST_TEXT = 4096
@@ -104,6 +106,13 @@ class Sandbox:
         self._runtime.gccollect()
         return bool(self._runtime.get_memory_used() + size <= SOFT_MEMORY)
 
+    def _check_room(self, size: int) -> None:
+        """Raises :class:`ScriptError` for a text that is too large for a script."""
+        if size > LARGEST:
+            raise ScriptError(f"a text of more than {LARGEST} bytes")
+        if not self.has_room(size):
+            raise ScriptError("not enough memory")
+
     def _invoke(self, name: bytes, number: int, count: int = 0, *arguments: Any) -> Returned:
         """What a script calls. Never raises: an exception would be an object of Python there."""
         session = self.session
@@ -112,8 +121,8 @@ class Sandbox:
                 raise ScriptError("the script has ended")
             subject = session.objects[number] if number else None
             kind, value = self._functions[name](session, subject, arguments[:count])
-            if isinstance(value, bytes) and len(value) > LARGE and not self.has_room(len(value)):
-                raise ScriptError("not enough memory")
+            if isinstance(value, bytes) and len(value) > LARGE:
+                self._check_room(len(value))
         except ScriptError as error:
             return b"error", str(error).encode(errors="replace")
         except Exception:

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
+from ...core.large import check_decoded
 from ...encoding import DecodeError, unwrap
 from .digits import float_text, number_text
 from .sandbox import NOTHING, Function, Returned, ScriptError, Session
@@ -61,6 +62,7 @@ def to_script(session: Session, container: Any, key: Any) -> Returned:
     value = container[key]
     if isinstance(value, Raw):
         try:
+            check_decoded({"": value})
             value = unwrap(value)
         except DecodeError as error:
             raise ScriptError(str(error)) from error

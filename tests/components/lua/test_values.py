@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gateway.components.lua.messages import Answer, Asked
-from gateway.components.lua.sandbox import Sandbox, ScriptFailure, Session
+from gateway.components.lua.sandbox import LARGEST, Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
 from gateway.encoding import encode_json
@@ -293,6 +293,41 @@ def test_any_request_survives_being_read_and_written_again(
     assert not any(
         b"\n" in each for pair in request.headers for each in pair if pair not in headers
     )
+
+
+LARGE = {
+    "list": (b"[" + b"1," * 39_990 + b"1]", b"[" + b"1," * 8_000_000 + b"1]"),
+    "keys": tuple(
+        b"{" + b",".join(b'"%x":1' % number for number in range(count)) + b"}"
+        for count in (39_990, 1_000_000)
+    ),
+    "text": tuple(b'"' + b"\\n" * count + b'"' for count in (2_090_000, 30_000_000)),
+}
+"""What is just small enough, and what is much too large."""
+
+
+@pytest.mark.parametrize(("fits", "is_too_large"), LARGE.values(), ids=LARGE)
+def test_a_part_of_a_document_is_decoded_in_time_or_refused(
+    fits: bytes, is_too_large: bytes
+) -> None:
+    with watched(0.2):
+        scripted("assert(d:get('a'))", Response({"a": Raw(fits)}))
+    with watched(0.2), pytest.raises(ScriptFailure, match="a script or a hook"):
+        scripted("d:get('a')", Response({"a": Raw(is_too_large)}))
+    with watched(0.2):
+        response = scripted("d:set('b', 1)", Response({"a": Raw(is_too_large)}))
+    assert response.data is not None
+    assert response.data["a"] == Raw(is_too_large)
+
+
+@pytest.mark.parametrize(("size", "problem"), [(LARGEST, ""), (LARGEST + 1, "a text of more")])
+def test_a_body_is_a_text_for_a_script_up_to_a_bound(size: int, problem: str) -> None:
+    body = bytes(size)
+    code = "local is_read, problem = pcall(function() r:body(r:body()) end) r:body(problem or '')"
+    with watched(0.2):
+        response = scripted(code, Response({}, body=body))
+    assert problem in (response.body or b"").decode()
+    assert bool(response.body) == bool(problem)
 
 
 def test_a_table_of_many_headers_takes_no_longer_than_their_number_allows() -> None:
