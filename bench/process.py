@@ -19,15 +19,27 @@ from gateway.demo.broker import free_port
 
 
 class GatewayProcess:
-    """``url``: where it listens; ``log``: what it has written so far."""
+    """``url``: where it listens; ``log``: what it has written so far.
 
-    def __init__(self, config: dict[str, Any], folder: Path, flags: Sequence[str] = ()) -> None:
-        self.port = free_port()
+    ``port``: 0 chooses a free one. ``cwd``: the folder that the gateway runs in.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        flags: Sequence[str] = (),
+        *,
+        port: int = 0,
+        cwd: Path | None = None,
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config = folder / f"gateway-{self.port}.json"
         self._config.write_text(json.dumps({**config, "port": self.port, "listen_ip": "127.0.0.1"}))
         self._log = folder / f"gateway-{self.port}.log"
         self._flags = flags
+        self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,6 +58,7 @@ class GatewayProcess:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
+                cwd=self._cwd,
                 env={**os.environ, "PYTHONDEVMODE": ""},
                 process_group=0 if has_own_group else None,
             )
@@ -88,9 +101,14 @@ class GatewayProcess:
 
 @contextmanager
 def running(
-    config: dict[str, Any], folder: Path, *flags: str, is_awaited: bool = True
+    config: dict[str, Any],
+    folder: Path,
+    *flags: str,
+    is_awaited: bool = True,
+    port: int = 0,
+    cwd: Path | None = None,
 ) -> Generator[GatewayProcess]:
-    gateway = GatewayProcess(config, folder, flags)
+    gateway = GatewayProcess(config, folder, flags, port=port, cwd=cwd)
     try:
         gateway.start(is_awaited)
         yield gateway

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .__main__ import DECIDED, main, run
+from .__main__ import main, run
 from .compare import Reply, differences, read_spec, without
 
 JSON = ("Content-Type", "application/json")
@@ -57,7 +57,9 @@ def test_what_is_decided_otherwise_is_taken_out() -> None:
 
 
 def test_each_decision_has_its_reason() -> None:
-    for decision in json.loads(DECIDED.read_text(encoding="utf-8")).values():
+    for decision in json.loads(
+        Path(__file__).with_name("decided.json").read_text(encoding="utf-8")
+    ).values():
         assert decision.keys() == {"ignored", "contract", "reason"}
         assert all(decision.values())
 
