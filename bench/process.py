@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,10 @@ from typing import Any
 import httpx
 
 from gateway.demo.broker import free_port
+
+TLS = ssl.create_default_context()
+"""For every httpx client of the tests: one that makes its own context blocks its event loop for
+30 ms, and with it the proxies and services that live there."""
 
 
 class GatewayProcess:
@@ -70,7 +75,7 @@ class GatewayProcess:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                if httpx.get(self.url + path, timeout=2).status_code == status:
+                if httpx.get(self.url + path, timeout=2, verify=TLS).status_code == status:
                     return
             except httpx.TransportError:
                 pass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
 
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
@@ -195,3 +196,36 @@ async def test_a_fetch_that_finds_a_message_returns_it(buffer: Buffer, channel: 
     assert [delivery and delivery.tag for delivery in found] == [7]
     buffer.nothing_fetched()
     await checkpoint()
+
+
+class Arriving(deque[Delivery]):
+    """Another message arrives whenever the buffer removes one or more."""
+
+    def __init__(self, channel: Channel, first: Iterable[Delivery]) -> None:
+        super().__init__(first)
+        self._tag = 10
+        self._channel = channel
+
+    def clear(self) -> None:
+        self._arrive()
+        super().clear()
+
+    def popleft(self) -> Delivery:
+        self._arrive()
+        return super().popleft()
+
+    def _arrive(self) -> None:
+        self._tag += 1
+        self._channel.deliver(self._tag)
+
+
+async def test_what_arrives_while_messages_are_taken_out_is_kept(
+    buffer: Buffer, channel: Channel
+) -> None:
+    other = Channel(buffer)
+    channel.deliver(1)
+    other.deliver(2)
+    channel.deliver(3)
+    buffer.ready = Arriving(channel, buffer.ready)
+    assert [delivery.tag for delivery in buffer.take_out(channel)] == [1, 3]
+    assert [delivery.tag for delivery in buffer.ready] == [2, 11, 12, 13]

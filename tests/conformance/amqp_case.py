@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from bench.process import GatewayProcess
+from bench.process import TLS, GatewayProcess
 from gateway.demo.broker import Broker
 
 from .broker_steps import BrokerSteps, Step
@@ -134,7 +134,7 @@ class AmqpCase:
     async def http(self, step: Step) -> Any:
         began = time.monotonic()
         body = step["body"].encode() if "body" in step else None
-        async with httpx.AsyncClient(timeout=step.get("timeout", 10)) as client:
+        async with httpx.AsyncClient(verify=TLS, timeout=step.get("timeout", 10)) as client:
             try:
                 answer = await client.request(
                     step.get("method", "GET"),

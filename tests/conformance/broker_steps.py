@@ -15,6 +15,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
+from bench.process import TLS
 from gateway.demo.broker import Broker
 
 Step = dict[str, Any]
@@ -115,7 +116,9 @@ class BrokerSteps:
 
     async def topology(self, step: Step) -> Any:
         vhost = self._url.rsplit("/", 1)[1]
-        async with httpx.AsyncClient(base_url=self._broker.management_url) as management:
+        async with httpx.AsyncClient(
+            verify=TLS, base_url=self._broker.management_url
+        ) as management:
             exchanges, queues, bindings = [
                 (await management.get(f"/api/{kind}/{vhost}?disable_stats=true")).json()
                 for kind in ("exchanges", "queues", "bindings")

@@ -140,11 +140,13 @@ class Buffer:
 
     def take_out(self, origin: Origin) -> list[Delivery]:
         """All deliveries of that channel that no request has taken; the buffer forgets them."""
-        taken = [delivery for delivery in self.ready if delivery.origin is origin]
-        if taken:
-            kept = [delivery for delivery in self.ready if delivery.origin is not origin]
-            self.ready.clear()
-            self.ready.extend(kept)
+        ready = self.ready
+        taken: list[Delivery] = []
+        kept: list[Delivery] = []
+        for _ in range(len(ready)):  # one by one: the far side may append meanwhile
+            delivery = ready.popleft()
+            (taken if delivery.origin is origin else kept).append(delivery)
+        ready.extendleft(reversed(kept))
         return taken
 
     def take_nowait(self) -> Delivery | None:
