@@ -12,6 +12,7 @@ from anyio import CancelScope, current_time, sleep
 
 from ..config.structs import Agent
 from ..core.component import Job, Source
+from ..core.pipe import coroutine_of
 from ..core.proxy import Branch
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
@@ -51,7 +52,7 @@ class AgentRunner:
         self._workers = max(1, agent.consumer.workers)
         self._rate = Rate(agent.consumer.max_rate)
         self._source = source
-        self._pipe = pipe.proxy
+        self._pipe = coroutine_of(pipe)
         self._grace = grace
         self._is_stopping = False
         self._ends_at = inf

@@ -16,11 +16,11 @@ from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO, Pieces, pieces, whole
 from ..core.proxy import Branch, Request, Response, Stage
+from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
 from ..errors import ModifierFailure
 from ..telemetry.logs import get_logger
 from .answer import Portable, in_helper, to_helper, value_of, with_body
-from .around import Large, wrapped
 from .large_requests import LargeRequests, with_large_requests
 from .template import build_render, most_rendered, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
@@ -115,7 +115,7 @@ def _build_request_stage(
     )
 
     def stage(branch: Branch) -> Branch:
-        return with_large_requests(wrapped(branch, before=with_generated), branch, large)
+        return with_large_requests(intercepted(branch, Functions(with_generated)), branch, large)
 
     return stage
 
@@ -169,9 +169,9 @@ def _build_response_stage(
     )
 
     def stage(branch: Branch) -> Branch:
-        if most < MOST_AT_ONCE:  # what a branch answers at once may be larger
-            branch = branch._replace(at_once=None)
-        return wrapped(branch, after=with_generated, large=large)
+        if most < MOST_AT_ONCE:  # what a branch answers now may be larger
+            branch = branch._replace(now=None)
+        return intercepted(branch, Functions(after=with_generated), large=large)
 
     return stage
 

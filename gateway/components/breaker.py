@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Own
 from ..core.component import Assembly, Component, Place
-from ..core.proxy import Arrive, Branch, Part, Request, Response, Stage, nothing_to_withdraw
+from ..core.proxy import Branch, Part, Request, Response, Stage
+from ..core.stage import intercepted
 from ..errors import (
     BackendFailure,
     BreakerOpen,
@@ -87,23 +88,21 @@ class Breaker:
         self._is_trying = False
         self._until = clock() + self._lasts[State.CLOSED]
 
-    def check(self) -> None:
-        """Raises :class:`BreakerOpen` when the backend is to be left alone."""
+    def begin(self, request: Request) -> Call:
+        """Raises :class:`BreakerOpen` when the backend is to be left alone. A half-open breaker
+        lets one call through.
+        """
         if self._clock() >= self._until:
             self._enter(State.HALF_OPEN if self._state is State.OPEN else State.CLOSED)
         if self._state is State.OPEN:
             raise BreakerOpen
         if self._is_trying:
             raise BreakerOpen("too many requests")
-
-    def begin(self) -> Call:
-        """A call is made, unless :meth:`check` raises. A half-open breaker lets one through."""
-        self.check()
         self._is_trying = self._state is State.HALF_OPEN
-        return Call(self, self._generation)
+        return Call(self, self._generation, request)
 
-    def ended(self, generation: int, part: Response | Exception | None) -> None:
-        """``part``: see :meth:`Call.ended`."""
+    def ended(self, generation: int, part: Part | None) -> None:
+        """``part``: what a call came to; None: nothing is known of that."""
         if generation != self._generation:
             return
         self._is_trying = False
@@ -128,22 +127,24 @@ class Breaker:
 
 
 class Call:
-    """One call to the backend; its first end counts."""
+    """One call to the backend."""
 
-    __slots__ = ("_breaker", "_generation")
+    __slots__ = ("_breaker", "_generation", "request")
 
-    def __init__(self, breaker: Breaker, generation: int) -> None:
-        self._breaker: Breaker | None = breaker
+    def __init__(self, breaker: Breaker, generation: int, request: Request) -> None:
+        self.request = request
+        self._breaker = breaker
         self._generation = generation
 
-    def ended(self, part: Response | Exception | None) -> None:
-        """``part``: what it came to; None: nobody waited for that."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
-            breaker.ended(self._generation, part)
+    def finish(self, part: Part) -> Part:
+        self._breaker.ended(self._generation, part)
+        return part
+
+    def abandon(self) -> None:
+        self._breaker.ended(self._generation, None)
 
 
-def _is_failure(part: Response | Exception | None, ignored: Container[int]) -> bool | None:
+def _is_failure(part: Part | None, ignored: Container[int]) -> bool | None:
     """None: nothing was learnt."""
     if part is None or isinstance(part, NOT_ASKED):
         return None
@@ -164,64 +165,7 @@ def build_breaker(
 
 def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
     """The branch, asked only while the breaker lets it."""
-    inner, at_once, later = branch.proxy, branch.at_once, branch.later
-
-    def given_up(request: Request, meaning: GatewayError) -> GatewayError | None:
-        """What is to be learnt of a call that has no answer."""
-        return None if request.client.is_gone else meaning
-
-    async def guarded(request: Request) -> Response:
-        call = breaker.begin()
-        try:
-            response = await inner(request)
-        except Exception as error:
-            call.ended(error)
-            raise
-        except BaseException:  # cancelled: by the deadline, or because the client has gone
-            call.ended(given_up(request, branch.timed_out(request)))
-            raise
-        call.ended(response)
-        return response
-
-    def guarded_at_once(request: Request) -> Response | None:
-        assert at_once is not None
-        breaker.check()
-        try:
-            response = at_once(request)
-        except GatewayError as error:
-            breaker.begin().ended(error)
-            raise
-        if response is not None:
-            breaker.begin().ended(response)
-        return response
-
-    def guarded_later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-        assert later is not None
-        try:
-            call = breaker.begin()
-        except BreakerOpen as error:
-            arrive(error)
-            return nothing_to_withdraw
-
-        def arrived(part: Part) -> None:
-            call.ended(part)
-            arrive(part)
-
-        withdraw = later(request, arrived)
-
-        def withdrawn() -> GatewayError | None:
-            meaning = withdraw()
-            if meaning is not None:
-                call.ended(given_up(request, meaning))
-            return meaning
-
-        return withdrawn
-
-    return branch._replace(
-        proxy=guarded,
-        at_once=at_once and guarded_at_once,
-        later=later and guarded_later,
-    )
+    return intercepted(branch, breaker, is_pure=False)
 
 
 def findings(settings: BreakerSettings, place: Place) -> Iterator[Finding]:

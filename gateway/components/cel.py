@@ -20,10 +20,10 @@ from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO, SMALLEST
 from ..core.proxy import Branch, Request, Response, Stage
+from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
 from ..errors import Aborted
 from .answer import Portable, in_helper, to_helper
-from .around import Large, as_it_came, as_it_is, wrapped
 from .expression import build_bounded_holds, build_holds, most_values, syntax_problem, type_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
@@ -106,12 +106,12 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
     )
 
     def stage(branch: Branch) -> Branch:
-        return wrapped(
-            branch if most == MOST_LOOKED_INTO[NAMESPACE] else branch._replace(at_once=None),
-            before=before if check_request else as_it_is,
-            after=after if check_response else as_it_came,
-            large=large if check_response else None,
+        if most < MOST_LOOKED_INTO[NAMESPACE]:  # what a branch answers now may be larger
+            branch = branch._replace(now=None)
+        functions = Functions(
+            before if check_request else as_it_is, after if check_response else as_it_came
         )
+        return intercepted(branch, functions, large=large if check_response else None)
 
     return stage
 

@@ -15,6 +15,7 @@ from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO, Pieces
 from ..core.proxy import Branch, Request, Response, Stage
+from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
 from ..errors import ModifierFailure
 from .answer import (
@@ -26,7 +27,6 @@ from .answer import (
     with_returned,
     with_value,
 )
-from .around import Large, wrapped
 
 NAMESPACE = "modifier/jmespath"
 
@@ -85,7 +85,7 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
         return with_value(response, search(response))
 
     def stage(branch: Branch) -> Branch:
-        return wrapped(branch, after=select, large=large)
+        return intercepted(branch, Functions(after=select), large=large)
 
     return stage
 

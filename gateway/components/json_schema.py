@@ -12,9 +12,9 @@ from ..config.structs import Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.proxy import Branch, Request, Stage
+from ..core.stage import Functions, intercepted
 from ..encoding import DecodeError, decode_value
 from ..errors import InvalidBody
-from .around import wrapped
 from .large_requests import LargeRequests, with_large_requests
 from .schema import build_misfit, schema_problem
 
@@ -60,7 +60,7 @@ def build_json_schema(
     )
 
     def stage(pipe: Branch) -> Branch:
-        return with_large_requests(wrapped(pipe, before=fitting), pipe, large)
+        return with_large_requests(intercepted(pipe, Functions(fitting)), pipe, large)
 
     return stage
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..core.helpers import Helped
-from ..core.proxy import Arrive, AtOnce, Branch, Later, Proxy, Request, Response
+from ..core.pipe import coroutine_of
+from ..core.proxy import Arrive, Ask, Branch, Later, Now, Request, Response
 from ..errors import DeadlineExceeded, GatewayError
 
 
@@ -33,17 +34,17 @@ class LargeRequests(NamedTuple):
 
 def with_large_requests(small: Branch, inner: Branch, large: LargeRequests) -> Branch:
     """``small`` for small bodies; for others ``inner``, asked what the helper process made."""
-    at_once = small.at_once and _at_once(small.at_once, large)
-    later = None
+    now = small.now and _now(small.now, large)
+    ask = later = None
     if small.later is not None and inner.later is not None:
         later = _later(small.later, inner.later, large)
-    return small._replace(
-        proxy=_proxy(small.proxy, inner.proxy, large), at_once=at_once, later=later, reads_body=True
-    )
+    else:
+        ask = _ask(coroutine_of(small), coroutine_of(inner), large)
+    return small._replace(ask=ask, now=now, later=later, reads_body=True)
 
 
-def _proxy(small: Proxy, inner: Proxy, large: LargeRequests) -> Proxy:
-    async def proxy(request: Request) -> Response:
+def _ask(small: Ask, inner: Ask, large: LargeRequests) -> Ask:
+    async def ask(request: Request) -> Response:
         if len(request.body) <= large.most:
             return await small(request)
         returned: Any
@@ -53,14 +54,14 @@ def _proxy(small: Proxy, inner: Proxy, large: LargeRequests) -> Proxy:
             returned = error
         return await inner(large.asked(request, returned))
 
-    return proxy
+    return ask
 
 
-def _at_once(small: AtOnce, large: LargeRequests) -> AtOnce:
-    def at_once(request: Request) -> Response | None:
+def _now(small: Now, large: LargeRequests) -> Now:
+    def now(request: Request) -> Response | None:
         return small(request) if len(request.body) <= large.most else None
 
-    return at_once
+    return now
 
 
 def _later(small: Later, inner: Later, large: LargeRequests) -> Later:

@@ -20,6 +20,7 @@ from ..config.structs import Backend, Endpoint, Service
 from ..core.component import Component, Place
 from ..core.helpers import Helped, Helpers
 from ..core.large import MOST_MANIPULATED, build_flatmap_pieces, size_of, whole
+from ..core.pipe import coroutine_of
 from ..core.proxy import Branch, Part, Request, Response
 from ..core.sequence import propagated, references, references_in_settings
 from ..encoding import encode_json, reason_of
@@ -39,12 +40,12 @@ STRATEGIES: dict[str, Callable[[Part], bool]] = {
 
 def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: Helpers) -> Branch:
     """The pipe whose answers go through the operations, unless a part failed."""
-    inner, flatmap = pipe.proxy, build_flatmap(operations)
+    inner, flatmap = coroutine_of(pipe), build_flatmap(operations)
     if flatmap is None:
         return pipe
     large = Helped(helpers, build_flatmap_pieces, operations)
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         response = await inner(request)
         if response.data is None or response.has_failures:
             return response
@@ -58,7 +59,7 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
             raise GatewayError(reason_of(error)) from error
         return response.with_data(data, response.is_complete and data is not None)
 
-    return Branch(proxy, reads_body=pipe.reads_body)
+    return Branch(ask, reads_body=pipe.reads_body)
 
 
 def with_static(
@@ -75,10 +76,10 @@ def with_static(
     A failure that decides stays: nobody may take a message for published that is not. So does any
     failure where the answer is passed on as it came (``no-op``): there is no place for the data.
     """
-    inner = pipe.proxy
+    inner = coroutine_of(pipe)
     matches = STRATEGIES.get(settings.strategy, STRATEGIES["always"])
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         try:
             response = await inner(request)
         except GatewayError as error:
@@ -90,7 +91,7 @@ def with_static(
             return response
         return response.with_data({**(response.data or {}), **data}, response.is_whole)
 
-    return Branch(proxy, reads_body=pipe.reads_body)
+    return Branch(ask, reads_body=pipe.reads_body)
 
 
 def findings(settings: ProxySettings, place: Place) -> Iterator[Finding]:

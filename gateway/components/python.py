@@ -18,11 +18,12 @@ from .. import hooks
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
-from ..core.proxy import Branch, Proxy, Request, Response, Stage
+from ..core.pipe import coroutine_of
+from ..core.proxy import Ask, Branch, Request, Response, Stage
+from ..core.stage import Begun, Call, intercepted
 from ..core.tasks import must_pass
 from ..errors import DeadlineExceeded, GatewayError
 from ..telemetry.logs import get_logger
-from .around import Begun, around
 
 log = get_logger("gateway.python")
 
@@ -70,9 +71,7 @@ def import_hook(name: str) -> Hook:
 def build_endpoint_hooks(settings: PythonSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
     """Around the whole pipe. An ``async`` hook has the endpoint's ``timeout``."""
     called = Hooks(settings, build_filter(endpoint, assembly.service), endpoint.timeout)
-    return lambda pipe: Branch(
-        called.around(pipe.proxy), reads_body=pipe.reads_body or called.before is not None
-    )
+    return lambda pipe: called.awaited_around(pipe)
 
 
 def build_backend_hooks(
@@ -83,14 +82,9 @@ def build_backend_hooks(
     reads_body = called.before is not None
 
     def stage(branch: Branch) -> Branch:
-        if not called.waits:
-            return around(branch, called.begin, is_pure=not reads_body, reads_body=reads_body)
-        return branch._replace(
-            proxy=called.around(branch.proxy),
-            at_once=None,
-            later=None,
-            reads_body=branch.reads_body or reads_body,
-        )
+        if called.waits:
+            return called.awaited_around(branch)
+        return intercepted(branch, called, is_pure=not reads_body, reads_body=reads_body)
 
     return stage
 
@@ -112,10 +106,14 @@ class Hooks:
         self._filtered = filtered
         self._timeout = timeout
 
-    def around(self, inner: Proxy) -> Proxy:
-        """Where a hook may wait."""
+    def awaited_around(self, branch: Branch) -> Branch:
+        """The branch with hooks that may wait."""
+        reads_body = branch.reads_body or self.before is not None
+        ask = self._ask(coroutine_of(branch))
+        return branch._replace(ask=ask, now=None, later=None, reads_body=reads_body)
 
-        async def proxy(request: Request) -> Response:
+    def _ask(self, inner: Ask) -> Ask:
+        async def ask(request: Request) -> Response:
             copy = self._filtered(request)
             if self.before is not None:
                 try:
@@ -137,22 +135,24 @@ class Hooks:
                 response.set_aside()
                 raise
 
-        return proxy
+        return ask
 
-    def begin(self, request: Request) -> Begun:
+    def begin(self, request: Request) -> Call | Response:
         """Where no hook waits."""
         copy = self._filtered(request)
-        finish = partial(self._finished, copy)
-        if self.before is None:
-            return Begun(request, finish)
-        answer = self._call_now(self._names.request, self.before, hooks.Request(copy))
-        return Begun(copy, finish, None if answer is None else self._answer(answer))
+        asked = request
+        if self.before is not None:
+            answer = self._call_now(self._names.request, self.before, hooks.Request(copy))
+            if answer is not None:
+                return self._answer(answer)
+            asked = copy
+        return Begun(asked, partial(self._finished, copy))
 
-    def _finished(self, request: Request, response: Response) -> Response:
+    def _finished(self, copy: Request, request: Request, response: Response) -> Response:
         if self.after is None:
             return response
         view = hooks.Response.of(response)
-        self._call_now(self._names.response, self.after, hooks.Request(request), view)
+        self._call_now(self._names.response, self.after, hooks.Request(copy), view)
         return view.finished()
 
     async def _call(self, name: str, hook: Hook, *arguments: object) -> Any:

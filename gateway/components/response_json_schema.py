@@ -15,10 +15,10 @@ from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.large import MOST_LOOKED_INTO
 from ..core.proxy import Branch, Response, Stage
+from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
 from ..errors import InvalidAnswer
 from .answer import Portable, in_helper, to_helper, value_of
-from .around import Large, wrapped
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/response-json-schema"
@@ -77,11 +77,8 @@ def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
     )
 
     def stage(branch: Branch) -> Branch:
-        return wrapped(
-            branch,
-            after=lambda request, response: judged(response, problem(response)),
-            large=large,
-        )
+        functions = Functions(after=lambda _, response: judged(response, problem(response)))
+        return intercepted(branch, functions, large=large)
 
     return stage
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from anyio.abc import TaskGroup
 
-from ..core.proxy import Branch, Nobody, Proxy, Request, Response
+from ..core.pipe import coroutine_of
+from ..core.proxy import Ask, Branch, Nobody, Request, Response
 from ..core.tasks import open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -43,17 +44,17 @@ class Shadows:
             "left_out": self._left_out,
         }
 
-    def start(self, proxy: Proxy, request: Request) -> None:
+    def start(self, ask: Ask, request: Request) -> None:
         """Never waits."""
         if self._tasks is None or self._running >= MOST:
             self._left_out += 1
             return
         self._running += 1
-        self._tasks.start_soon(self._run, proxy, _copy(request))
+        self._tasks.start_soon(self._run, ask, _copy(request))
 
-    async def _run(self, proxy: Proxy, request: Request) -> None:
+    async def _run(self, ask: Ask, request: Request) -> None:
         try:
-            await proxy(request)
+            await ask(request)
         except GatewayError as error:
             log.debug("%s: %s", request.path, error)
         except Exception:
@@ -74,10 +75,10 @@ def _copy(request: Request) -> Request:
 
 def shadowed(pipe: Branch, shadow: Branch, shadows: Shadows) -> Branch:
     """The pipe, and beside it a copy of each of its requests to ``shadow``."""
-    inner, copied = pipe.proxy, shadow.proxy
+    inner, copied = coroutine_of(pipe), coroutine_of(shadow)
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         shadows.start(copied, request)
         return await inner(request)
 
-    return Branch(proxy, reads_body=pipe.reads_body or shadow.reads_body)
+    return Branch(ask, reads_body=pipe.reads_body or shadow.reads_body)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
-from anyio import current_time
+from anyio import Event, current_time
 
 from ..errors import GatewayError
 from .bridge import AnyioSignal, Signal
 from .merging import merge
-from .proxy import Arrive, Branch, Client, Part, Request, Response
+from .proxy import Arrive, Ask, Branch, Client, Later, Part, Request, Response, Withdraw
 from .sequence import Fill
 from .tasks import open_tasks
 
@@ -19,7 +19,6 @@ MERGE_SHARE = 0.85
 
 Report: TypeAlias = Callable[[GatewayError], object]
 
-Withdraw: TypeAlias = Callable[[], GatewayError | None]
 Watcher: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -27,36 +26,46 @@ def ignore(failure: GatewayError) -> None:
     """Report nothing."""
 
 
-def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
-    """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
-    at_once, later = branch.at_once, branch.later
-    if later is None:
-        return parallel([branch], timeout, signal)
+def coroutine_of(branch: Branch) -> Ask:
+    """The branch as a coroutine function, however it can be asked."""
+    now, later, inner = branch.now, branch.later, branch.ask
 
-    async def proxy(request: Request) -> Response:
-        if at_once is not None and (response := at_once(request)) is not None:
+    async def ask(request: Request) -> Response:
+        if now is not None and (response := now(request)) is not None:
             return response
-        answer = signal()
-        watcher = request.client.watch(answer.set)
-        withdraw = later(request, answer.set)
+        if later is None:
+            assert inner is not None
+            return await inner(request)
+        arrived: list[Part] = []
+        is_here = Event()
+
+        def arrive(part: Part) -> None:
+            arrived.append(part)
+            is_here.set()
+
+        withdraw = later(request, arrive)
         try:
-            if watcher is None:
-                part = await answer.wait(timeout)
-            else:
-                async with open_tasks() as tasks:
-                    tasks.start_soon(watcher)
-                    part = await answer.wait(timeout)
-                    tasks.cancel_scope.cancel()
+            await is_here.wait()
         except BaseException:
             withdraw()
             raise
-        # The last: an answer that came when nobody waited any more.
-        part = part or withdraw() or branch.timed_out(request)
-        if isinstance(part, GatewayError):
-            raise part
-        return cast(Response, part)
+        return _response(arrived[0])
 
-    return Branch(proxy, reads_body=branch.reads_body)
+    return inner if now is None and inner is not None else ask
+
+
+def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
+    """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
+    now, later = branch.now, branch.later
+    if later is None:
+        return parallel([branch], timeout, signal)
+
+    async def ask(request: Request) -> Response:
+        if now is not None and (response := now(request)) is not None:
+            return response
+        return await _wait_for_one(branch, later, request, timeout, signal)
+
+    return Branch(ask, reads_body=branch.reads_body)
 
 
 def parallel(
@@ -67,23 +76,23 @@ def parallel(
 ) -> Branch:
     """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
 
-    A branch that can answer at once is asked so, one that can wait without a task is asked so;
-    tasks exist only for the others.
+    Those that can answer now are asked first, then those that wait without a task; tasks exist only
+    for the others.
     When the deadline comes, what is there is the answer, and each branch that is late says what
     that means. The client going away cancels all of them. ``report`` gets the failures of an answer
     that is not complete.
     """
-    asked = [(branch, branch.at_once) for branch in branches]
-    asks_at_once = any(ask for _, ask in asked)
+    asked = [(branch, branch.now) for branch in branches]
+    asks_now = any(now for _, now in asked)
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         arrived: list[Part] = []
         late: Sequence[Branch] = branches
-        if asks_at_once:
+        if asks_now:
             late = []
-            for branch, ask in asked:
+            for branch, now in asked:
                 try:
-                    part: Part | None = None if ask is None else ask(request)
+                    part: Part | None = None if now is None else now(request)
                 except GatewayError as error:
                     part = _of(branch, error)
                 if part is None:
@@ -92,11 +101,10 @@ def parallel(
                     arrived.append(part)
         if late:
             waiting = _Waiting(late, arrived, signal())
-            watcher = request.client.watch(waiting.done.set)
-            await _wait_for(waiting, request, timeout, watcher)
+            await _wait_for(waiting, request, timeout, request.client)
         return merge(arrived, report)
 
-    return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
+    return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
 def sequential(
@@ -113,14 +121,14 @@ def sequential(
     """
     steps = list(zip(branches, fills, strict=True))
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         end = current_time() + timeout
         request = request.copy()
         answered: list[Response] = []
         for branch, fill in steps:
             try:
                 fill(request.params, answered)
-                part = await _ask(branch, request, end, signal)
+                part = await _ask(branch, request, max(0.0, end - current_time()), signal)
             except GatewayError as error:
                 _of(branch, error)
                 if not answered:
@@ -131,21 +139,74 @@ def sequential(
                 break
         return merge(answered)
 
-    return Branch(proxy, reads_body=any(branch.reads_body for branch in branches))
+    return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
 async def _ask(
-    branch: Branch, request: Request, end: float, signal: Callable[[], Signal]
+    branch: Branch, request: Request, timeout: float, signal: Callable[[], Signal]
 ) -> Response:
-    if branch.at_once is not None and (response := branch.at_once(request)) is not None:
+    """Ask one branch."""
+    if branch.now is not None and (response := branch.now(request)) is not None:
         return response
+    if branch.later is not None:
+        return await _wait_for_one(branch, branch.later, request, timeout, signal)
     arrived: list[Part] = []
-    waiting = _Waiting([branch], arrived, signal())
-    watcher = request.client.watch(waiting.done.set)
-    await _wait_for(waiting, request, max(0.0, end - current_time()), watcher)
-    if isinstance(arrived[0], GatewayError):
-        raise arrived[0]
-    return arrived[0]
+    await _wait_for(_Waiting([branch], arrived, signal()), request, timeout, request.client)
+    return _response(arrived[0])
+
+
+async def _wait_for_one(
+    branch: Branch, later: Later, request: Request, timeout: float, signal: Callable[[], Signal]
+) -> Response:
+    answer = _Answer(signal)
+    withdraw = later(request, answer.arrive)
+    if answer.part is not None:
+        return _response(answer.part)
+    try:
+        await _wait(answer.signal(), request.client, timeout)
+    except BaseException:
+        withdraw()
+        raise
+    # The last: an answer that came when nobody waited any more.
+    return _response(answer.part or withdraw() or branch.timed_out(request))
+
+
+class _Answer:
+    """What one branch answers, and a signal for a task that waits for it."""
+
+    __slots__ = ("_build_signal", "_signal", "part")
+
+    def __init__(self, build_signal: Callable[[], Signal]) -> None:
+        self.part: Part | None = None
+        self._build_signal = build_signal
+        self._signal: Signal | None = None
+
+    def arrive(self, part: Part) -> None:
+        self.part = part
+        if self._signal is not None:
+            self._signal.set()
+
+    def signal(self) -> Signal:
+        self._signal = self._build_signal()
+        return self._signal
+
+
+async def _wait(done: Signal, client: Client | None, timeout: float) -> None:
+    """Until it is set, also by the client's going, or the time is over."""
+    watcher = client.watch(done.set) if client is not None else None
+    if watcher is None:
+        await done.wait(timeout)
+        return
+    async with open_tasks() as tasks:
+        tasks.start_soon(watcher)
+        await done.wait(timeout)
+        tasks.cancel_scope.cancel()
+
+
+def _response(part: Part) -> Response:
+    if isinstance(part, GatewayError):
+        raise part
+    return part
 
 
 def race(
@@ -161,7 +222,7 @@ def race(
     """
     entrants = [branch] * calls
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         arrived: list[Part] = []
         client = _Onlooker(request.client)
         asked = request.copy()
@@ -174,26 +235,24 @@ def race(
                 return answer
         return merge(answers[-1:] or arrived[-1:])
 
-    return Branch(proxy, timed_out=branch.timed_out, reads_body=branch.reads_body)
+    return Branch(ask, timed_out=branch.timed_out, reads_body=branch.reads_body)
 
 
 async def _wait_for(
-    waiting: _Waiting, request: Request, timeout: float, watcher: Watcher | None
+    waiting: _Waiting, request: Request, timeout: float, client: Client | None
 ) -> None:
-    """Until all have answered who must, or the time is over, or the client has gone."""
-    done = waiting.done
+    """Until all have answered that must, or the time is over, or ``client`` has gone."""
     try:
         busy = waiting.begin(request)
-        if not busy and watcher is None:
-            await done.wait(timeout)
-        else:
-            async with open_tasks() as tasks:
-                for question in busy:
-                    tasks.start_soon(question.ask)
-                if watcher is not None:
-                    tasks.start_soon(watcher)
-                await done.wait(timeout)
-                tasks.cancel_scope.cancel()
+        if not busy:
+            if waiting.is_waiting:
+                await _wait(waiting.done, client, timeout)
+            return
+        async with open_tasks() as tasks:
+            for question in busy:
+                tasks.start_soon(question.ask)
+            await _wait(waiting.done, client, timeout)
+            tasks.cancel_scope.cancel()
     finally:
         waiting.end()
 
@@ -224,6 +283,10 @@ class _Waiting:
                 withdrawals.append(question.withdraw)
         return busy
 
+    @property
+    def is_waiting(self) -> bool:
+        return self._missing > 0
+
     def arrive(self, part: Part) -> None:
         self._arrived.append(part)
         self._missing -= 1
@@ -250,7 +313,8 @@ class _Question:
 
     async def ask(self) -> None:
         try:
-            part: Part = await self._branch.proxy(self._request)
+            assert self._branch.ask is not None
+            part: Part = await self._branch.ask(self._request)
         except GatewayError as error:
             part = _of(self._branch, error)
         self._is_answered = True

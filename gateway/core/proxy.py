@@ -170,21 +170,22 @@ class Response(Struct, eq=False):
         return replace(self, data=data, is_complete=is_complete)
 
 
-Proxy: TypeAlias = Callable[[Request], Awaitable[Response]]
-"""May wait. Raises a :class:`GatewayError` when there is no answer."""
-
-AtOnce: TypeAlias = Callable[[Request], Response | None]
-"""Never waits. None: "I would have to", and nothing has happened."""
-
-
 Part: TypeAlias = Response | GatewayError
 """What one branch answered."""
 
+Now: TypeAlias = Callable[[Request], Response | None]
+"""Never waits. None: "I would have to", and nothing has happened. Raises a :class:`GatewayError`
+when there is no answer."""
+
 Arrive: TypeAlias = Callable[[Part], None]
-Later: TypeAlias = Callable[[Request, Arrive], Callable[[], GatewayError | None]]
+Withdraw: TypeAlias = Callable[[], GatewayError | None]
+Later: TypeAlias = Callable[[Request, Arrive], Withdraw]
 """Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
 what withdraws, so that ``arrive`` is not called any more, and says what it means that there was no
 answer; None when there was one."""
+
+Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""A coroutine: may wait. Raises a :class:`GatewayError` when there is no answer."""
 
 
 def nothing_to_withdraw() -> None:
@@ -192,17 +193,20 @@ def nothing_to_withdraw() -> None:
 
 
 class Branch(NamedTuple):
-    """One backend with its stages. A stage that has no own ``at_once`` or ``later`` drops it.
+    """One backend with its stages; or all of them behind one endpoint, which is a pipe.
 
-    ``timed_out`` says what it means that the deadline ended ``proxy``. ``reads_body``: the
+    It has one of ``ask`` and ``later``, and perhaps ``now``, which is tried before.
+    :func:`gateway.core.pipe.coroutine_of` makes a coroutine function of any of them.
+
+    ``timed_out`` says what it means that the deadline ended ``ask``. ``reads_body``: the
     request's body must be complete before the branch is asked. ``may_repeat``: a backend
     that may be asked several times for one request (``concurrent_calls``). ``url``: where a
     request goes, without credentials; "" when that is no URL of HTTP. ``name``: as
     ``backend[1]``, where there are several.
     """
 
-    proxy: Proxy
-    at_once: AtOnce | None = None
+    ask: Ask | None = None
+    now: Now | None = None
     later: Later | None = None
     timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from anyio import Event, current_time
+from anyio import current_time
 
 from ..config.structs import AgentPipe, Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_forward_headers, build_forward_query
 from ..core.large import LargeReading
-from ..core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
+from ..core.proxy import Arrive, Branch, Part, Request, nothing_to_withdraw
 from ..encoding import Document
 from ..encoding.manipulation import build_reading
 from ..errors import BackendFailure, DeadlineExceeded, GatewayError
@@ -46,7 +46,7 @@ def build_http(
     """The branch that asks a service."""
     kind = ScriptedHttpBackend if SCRIPT in backend.extra_config else HttpBackend
     asked = kind(settings, backend, endpoint, assembly)
-    return Branch(asked.proxy, None, asked.later, may_repeat=True, url=asked.url)
+    return Branch(later=asked.later, may_repeat=True, url=asked.url)
 
 
 class HttpBackend:
@@ -74,24 +74,6 @@ class HttpBackend:
         self._send = _build_transport(
             backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
         )
-
-    async def proxy(self, request: Request) -> Response:
-        """Ask, and wait for the answer."""
-        arrived: list[Part] = []
-        is_here = Event()
-
-        def arrive(part: Part) -> None:
-            arrived.append(part)
-            is_here.set()
-
-        withdraw = self.later(request, arrive)
-        try:
-            await is_here.wait()
-        finally:
-            withdraw()
-        if isinstance(arrived[0], GatewayError):
-            raise arrived[0]
-        return arrived[0]
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         """Ask; the answer comes without a task."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import Handler, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
+from ..core.pipe import coroutine_of
 from ..core.proxy import Branch, Guard, Request, Response
 from ..core.tasks import must_pass
 from ..errors import GatewayError
@@ -42,7 +43,7 @@ def build_handler(
     no answer can be made of them (rendering fails, or anything raises an error that is not the
     gateway's own): the next request would fare no better.
     """
-    proxy, reads_body = route.pipe.proxy, route.pipe.reads_body
+    ask, reads_body = coroutine_of(route.pipe), route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
     body_limit, body_time = settings.max_body_bytes, settings.body_timeout
     failures = FailureLog(name_of(route.endpoint))
@@ -69,7 +70,7 @@ def build_handler(
                     if body is None:
                         body = await read_body(scope, receive, body_limit, body_time)
                     request.body = body
-                response = await proxy(request)
+                response = await ask(request)
                 try:
                     answer = render(response, request)
                 except BaseException:

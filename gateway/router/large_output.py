@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..config.structs import Endpoint
 from ..core.helpers import Helpers
 from ..core.large import size_of
+from ..core.pipe import coroutine_of
 from ..core.proxy import Branch, Request, Response
 from ..encoding import decode_json, encode_json
 from .render import ENCODERS, negotiate
@@ -21,9 +22,9 @@ def with_large_output(pipe: Branch, endpoint: Endpoint, helpers: Helpers) -> Bra
     output = endpoint.output_encoding
     if output not in SLOW and output != "negotiate":
         return pipe
-    inner = pipe.proxy
+    inner = coroutine_of(pipe)
 
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         response = await inner(request)
         if size_of(response.data) <= MOST_AT_ONCE:
             return response
@@ -36,7 +37,7 @@ def with_large_output(pipe: Branch, endpoint: Endpoint, helpers: Helpers) -> Bra
                 raise
         return response
 
-    return pipe._replace(proxy=proxy, at_once=None, later=None)
+    return pipe._replace(ask=ask, now=None, later=None)
 
 
 def encode_as(name: str, body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from gateway.config.load import load
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly, Catalog, Component
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding.manipulation import build_reading
 from gateway.errors import GatewayError
@@ -90,9 +91,9 @@ async def ask(
         pipe = build_pipe(endpoint, assembly)
         with fail_after(5):
             if "shadows" not in assembly.resources:
-                return await pipe.proxy(Request("GET", "/a", {}))
+                return await coroutine_of(pipe)(Request("GET", "/a", {}))
             async with assembly.resources["shadows"].opened():
-                response = await pipe.proxy(Request("GET", "/a", {}))
+                response = await coroutine_of(pipe)(Request("GET", "/a", {}))
                 await known.shadowed.wait()
                 return response
 

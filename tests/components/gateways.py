@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 from ..router.support import Client, Reply, Taken, http_scope
 
 Document: TypeAlias = dict[str, Any]
-WAYS = ("proxy", "at_once", "later")
+WAYS = ("ask", "now", "later")
 
 
 class NoSettings(Struct, frozen=True):
@@ -36,7 +36,7 @@ class Backends:
     ``asked``: every request, in order. ``messages``: what was taken for them.
     """
 
-    def __init__(self, bodies: Mapping[str, bytes], way: str = "proxy", status: int = 200) -> None:
+    def __init__(self, bodies: Mapping[str, bytes], way: str = "ask", status: int = 200) -> None:
         self.asked: list[Request] = []
         self.messages: list[Taken] = []
         self._bodies = bodies
@@ -63,7 +63,7 @@ class Backends:
             data = read(body)
             return Response(data, data is not None, (message,))
 
-        async def proxy(request: Request) -> Response:
+        async def ask(request: Request) -> Response:
             return answer(request)
 
         def later(request: Request, arrive: Arrive) -> Callable[[], None]:
@@ -74,8 +74,8 @@ class Backends:
             return lambda: None
 
         return Branch(
-            proxy,
-            answer if self._way == "at_once" else None,
+            None if self._way == "later" else ask,
+            answer if self._way == "now" else None,
             later if self._way == "later" else None,
             reads_body=False,
         )

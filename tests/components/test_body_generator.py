@@ -21,6 +21,7 @@ from gateway.components.template import build_render, most_rendered
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
 from gateway.errors import GatewayError, ModifierFailure
@@ -106,7 +107,7 @@ async def answer(
     return reply.status, reply.headers.get("content-type", ""), reply.body
 
 
-@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize("way", ["ask", "now", "later"])
 async def test_a_template_makes_the_answer(way: str) -> None:
     template = (
         '{"id": {{ req_params.Id }}, "was": {{ resp_body | tojson }}, "s": {{ resp_status }}}'
@@ -233,7 +234,7 @@ def test_no_body_makes_a_template_raise_anything_else(
     branch = build_response_generator(settings, endpoint, ASSEMBLY)(branch)
     request = Request("POST", path, {}, [(b"x-one", header)], query_string=header, body=body)
     try:
-        branch.proxy(request).__await__().__next__()
+        coroutine_of(branch)(request).__await__().__next__()
     except (ModifierFailure, StopIteration):
         return
     raise GatewayError("it waits for nobody")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.breaker import Breaker, BreakerSettings
-from gateway.core.proxy import Response
+from gateway.core.proxy import Part, Request, Response
 from gateway.errors import (
     BackendFailure,
     BackendStatus,
@@ -42,19 +42,25 @@ def breaker(time: Time | None = None, **settings: Any) -> Breaker:
 
 NO = GatewayError("no")
 YES = Response({"a": 1})
+REQUEST = Request("GET", "/", {})
 
 
 def is_open(breaker: Breaker) -> bool:
     try:
-        breaker.check()
+        call = breaker.begin(REQUEST)
     except BreakerOpen:
         return True
+    call.abandon()
     return False
 
 
-def end(breaker: Breaker, *parts: Response | Exception | None) -> None:
+def end(breaker: Breaker, *parts: Part | None) -> None:
     for part in parts:
-        breaker.begin().ended(part)
+        call = breaker.begin(REQUEST)
+        if part is None:
+            call.abandon()
+        else:
+            call.finish(part)
 
 
 # The states.
@@ -67,7 +73,7 @@ def test_it_opens_with_one_failure_more_than_it_puts_up_with(max_errors: int) ->
     assert not is_open(it)
     end(it, NO)
     with pytest.raises(BreakerOpen, match="circuit breaker is open"):
-        it.begin()
+        it.begin(REQUEST)
 
 
 def test_only_failures_in_a_row_count() -> None:
@@ -103,10 +109,10 @@ def test_after_the_timeout_one_call_decides() -> None:
     time.now += 9.9
     assert is_open(it)
     time.now += 0.1
-    call = it.begin()
+    call = it.begin(REQUEST)
     with pytest.raises(BreakerOpen, match="too many requests"):
-        it.begin()
-    call.ended(NO)
+        it.begin(REQUEST)
+    call.finish(NO)
     assert is_open(it)
     time.now += 10
     end(it, YES)
@@ -137,22 +143,14 @@ def test_without_a_timeout_it_is_open_for_a_minute() -> None:
 def test_what_began_before_it_opened_does_not_count() -> None:
     time = Time()
     it = breaker(time)
-    late = [it.begin(), it.begin()]
+    late = [it.begin(REQUEST), it.begin(REQUEST)]
     end(it, NO, NO)
     time.now += 10
-    late[0].ended(NO)
-    late[1].ended(YES)
-    trial = it.begin()
+    late[0].finish(NO)
+    late[1].finish(YES)
+    trial = it.begin(REQUEST)
     assert is_open(it)
-    trial.ended(YES)
-    assert not is_open(it)
-
-
-def test_a_call_ends_once() -> None:
-    it = breaker()
-    call = it.begin()
-    for _ in range(5):
-        call.ended(NO)
+    trial.finish(YES)
     assert not is_open(it)
 
 
@@ -224,7 +222,7 @@ def test_a_failure_of_a_backend_counts(part: GatewayError) -> None:
 
 
 @pytest.mark.parametrize("part", [QueueEmpty(), Unpublishable("x"), RateLimitExceeded(), None, YES])
-def test_what_is_no_fault_of_a_backend_does_not_count(part: Response | Exception | None) -> None:
+def test_what_is_no_fault_of_a_backend_does_not_count(part: Part | None) -> None:
     it = breaker(max_errors=0)
     end(it, part)
     assert not is_open(it)

@@ -9,7 +9,7 @@ import pytest
 from anyio import fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
-from gateway.core.pipe import parallel, race, within
+from gateway.core.pipe import coroutine_of, parallel, race, within
 from gateway.core.proxy import Arrive, Branch, Nobody, Request, Response
 from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
 
@@ -43,7 +43,7 @@ class Backend:
         self.means = means
         self.calls = 0
 
-    async def proxy(self, request: Request) -> Response:
+    async def ask(self, request: Request) -> Response:
         self.calls += 1
         if self.part is None:
             await sleep_forever()
@@ -52,7 +52,7 @@ class Backend:
         assert self.part is not None
         return self.part
 
-    def at_once(self, request: Request) -> Response | None:
+    def now(self, request: Request) -> Response | None:
         if self.part is not None:
             self.calls += 1
         if isinstance(self.part, GatewayError):
@@ -67,16 +67,17 @@ class Backend:
         return lambda: None
 
     def branch(self, way: str) -> Branch:
-        at_once = self.at_once if way == "at once" else None
+        ask = None if way == "later" else self.ask
+        now = self.now if way == "now" else None
         later = self.later if way == "later" else None
-        return Branch(self.proxy, at_once, later, lambda request: self.means, may_repeat=True)
+        return Branch(ask, now, later, lambda request: self.means, may_repeat=True)
 
 
 def request(client: Any = NOBODY) -> Request:
     return Request("GET", "/", {}, client=client)
 
 
-WAYS = ("proxy", "at once", "later")
+WAYS = ("ask", "now", "later")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -85,9 +86,9 @@ async def test_an_open_breaker_does_not_ask(way: str) -> None:
     pipe = parallel([with_breaker(backend.branch(way), breaker())], 1)
     for _ in range(2):
         with pytest.raises(GatewayError, match="no"):
-            await pipe.proxy(request())
+            await coroutine_of(pipe)(request())
     with pytest.raises(BreakerOpen):
-        await pipe.proxy(request())
+        await coroutine_of(pipe)(request())
     assert backend.calls == 2
 
 
@@ -97,7 +98,7 @@ async def test_answers_pass_through(way: str) -> None:
     branch = with_breaker(Backend(YES).branch(way), it)
     assert branch.may_repeat
     for _ in range(3):
-        assert (await parallel([branch], 1).proxy(request())).data == {"a": 1}
+        assert (await coroutine_of(parallel([branch], 1))(request())).data == {"a": 1}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -108,7 +109,7 @@ async def test_a_deadline_counts_as_what_it_means(
     it = breaker(max_errors=0)
     pipe = parallel([with_breaker(Backend(None, means).branch(way), it)], 0.01)
     with pytest.raises(type(means)):
-        await pipe.proxy(request())
+        await coroutine_of(pipe)(request())
     assert is_open(it) == counts
 
 
@@ -118,44 +119,48 @@ async def test_a_client_that_leaves_is_no_failure(pipe: Any, way: str) -> None:
     it = breaker(max_errors=0)
     branch = with_breaker(Backend(None).branch(way), it)
     with fail_after(5), pytest.raises(GatewayError):
-        await pipe(branch if pipe is within else [branch], 60).proxy(request(Leaving()))
+        await coroutine_of(pipe(branch if pipe is within else [branch], 60))(request(Leaving()))
     assert not is_open(it)
 
 
-@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("way", ["ask", "later"])
 async def test_who_loses_a_race_has_not_failed(way: str) -> None:
     it = breaker(max_errors=0)
     slow, quick = Backend(None), Backend(YES)
     turns = [slow.branch(way), quick.branch(way)]
     branch = with_breaker(_one_after_the_other(turns, way), it)
     with fail_after(5):
-        response = await race(branch, 2, 60).proxy(request())
+        response = await coroutine_of(race(branch, 2, 60))(request())
     assert response.data == {"a": 1}
     assert (slow.calls, quick.calls) == (1, 1)
     assert not is_open(it)
 
 
-@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("way", ["ask", "later"])
 async def test_a_race_that_nobody_wins_in_time_is_a_failure(way: str) -> None:
     it = breaker(max_errors=1)
     branch = with_breaker(Backend(None).branch(way), it)
     with pytest.raises(GatewayError):
-        await race(branch, 2, 0.01).proxy(request())
+        await coroutine_of(race(branch, 2, 0.01))(request())
     assert is_open(it)
 
 
 def _one_after_the_other(branches: list[Branch], way: str) -> Branch:
     """Each question goes to the next one."""
 
-    async def proxy(request: Request) -> Response:
-        return await branches.pop(0).proxy(request)
+    async def ask(request: Request) -> Response:
+        return await coroutine_of(branches.pop(0))(request)
 
     def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-        ask = branches.pop(0).later
-        assert ask is not None
-        return ask(request, arrive)
+        inner = branches.pop(0).later
+        assert inner is not None
+        return inner(request, arrive)
 
-    return Branch(proxy, None, later if way == "later" else None, lambda request: NO)
+    return (
+        Branch(None, None, later, lambda request: NO)
+        if way == "later"
+        else Branch(ask, timed_out=lambda request: NO)
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -164,20 +169,20 @@ async def test_while_one_request_decides_the_others_are_refused(way: str) -> Non
     it = breaker(time, max_errors=0)
     end(it, NO)
     time.now += 10
-    trial = it.begin()
+    trial = it.begin(request())
     pipe = parallel([with_breaker(backend.branch(way), it)], 1)
     with pytest.raises(BreakerOpen, match="too many requests"):
-        await pipe.proxy(request())
+        await coroutine_of(pipe)(request())
     assert backend.calls == 0
-    trial.ended(YES)
-    assert (await pipe.proxy(request())).data == {"a": 1}
+    trial.finish(YES)
+    assert (await coroutine_of(pipe)(request())).data == {"a": 1}
 
 
 async def test_an_unexpected_error_counts_and_comes_out() -> None:
-    async def proxy(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         raise ZeroDivisionError
 
     it = breaker(max_errors=0)
     with pytest.raises(ZeroDivisionError):
-        await with_breaker(Branch(proxy), it).proxy(request())
+        await coroutine_of(with_breaker(Branch(ask), it))(request())
     assert is_open(it)

@@ -14,6 +14,7 @@ from gateway.components.expression import MOST_VALUES, MOST_VALUES_NESTED, most_
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
 from gateway.errors import Aborted, TooManyValues
@@ -142,7 +143,7 @@ async def test_static_data_in_place_of_a_failure_is_not_looked_at() -> None:
         assert (await ask(app)).json() == {"st": 1}
 
 
-@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize("way", ["ask", "now", "later"])
 async def test_a_backend_is_not_asked_when_its_request_does_not_hold(way: str) -> None:
     backends = Backends({"/a": ANSWER, "/b": b'{"b":1}'}, way)
     checked = backend("/a", extra_config=cel("req_method == 'POST'"))
@@ -153,7 +154,7 @@ async def test_a_backend_is_not_asked_when_its_request_does_not_hold(way: str) -
     assert len(backends.messages) == 1
 
 
-@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize("way", ["ask", "now", "later"])
 async def test_a_message_is_set_aside_when_its_answer_does_not_hold(way: str) -> None:
     backends = Backends({"/a": ANSWER}, way)
     checked = backend("/a", extra_config=cel("resp_data.s == 'y'"))
@@ -163,7 +164,7 @@ async def test_a_message_is_set_aside_when_its_answer_does_not_hold(way: str) ->
     assert [message.end for message in backends.messages] == ["set aside"]
 
 
-@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize("way", ["ask", "now", "later"])
 @pytest.mark.parametrize(
     ("text", "body"),
     [
@@ -377,7 +378,7 @@ def test_no_request_and_no_answer_makes_an_expression_raise_anything_else(
     branch = build_endpoint_cel(settings, endpoint, ASSEMBLY)(Branch(proxy))
     request = Request("GET", path, params, [(b"x-one", header)], query_string=query)
     try:
-        branch.proxy(request).__await__().__next__()
+        coroutine_of(branch)(request).__await__().__next__()
     except (Aborted, ValueError, StopIteration):
         return
     raise AssertionError("it waits for nobody")

@@ -13,6 +13,7 @@ from gateway.components.jmespath import JmespathSettings, build_endpoint_jmespat
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_safejson
 from gateway.errors import ModifierFailure
@@ -122,4 +123,4 @@ def test_no_answer_makes_an_expression_raise_anything_else(expr: str, value: Any
     assert list(verify_jmespath(settings)) == []
     branch = build_endpoint_jmespath(settings, Endpoint(), ASSEMBLY)(Branch(proxy))
     with pytest.raises((ModifierFailure, StopIteration)):
-        next(branch.proxy(Request("GET", "/", {})).__await__())
+        next(coroutine_of(branch)(Request("GET", "/", {})).__await__())

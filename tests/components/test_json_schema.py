@@ -204,7 +204,7 @@ async def test_of_no_op_the_body_has_to_fit(body: bytes, status: int) -> None:
     assert (await answer_checked(body, {}, output_encoding="no-op"))[0] == status
 
 
-@pytest.mark.parametrize("way", ["proxy", "at_once", "later"])
+@pytest.mark.parametrize("way", ["ask", "now", "later"])
 async def test_on_a_backend_its_part_is_missing_and_its_message_set_aside(way: str) -> None:
     backends = Backends({"/a": b'{"age":"x"}', "/b": b'{"b":1}'}, way)
     checked = backend("/a", extra_config={ANSWER: {"schema": AGE}})

@@ -57,7 +57,7 @@ def configured(level: str, extra: dict[str, Any]) -> dict[str, Any]:
     return document(extra_config=extra, timeout=PATIENT)
 
 
-PLACES = [("backend", "proxy"), ("backend", "later"), ("endpoint", "proxy")]
+PLACES = [("backend", "ask"), ("backend", "later"), ("endpoint", "ask")]
 """Where a namespace is configured, and how its backend is asked."""
 
 
@@ -97,7 +97,7 @@ NESTED = {
 PAIRS = b'{"l":[' + b",".join([b'"22"'] * 80) + b"]}"
 
 
-@pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "at_once")])
+@pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "now")])
 @pytest.mark.parametrize("extra", NESTED.values(), ids=NESTED)
 async def test_less_is_large_where_loops_are_nested(
     way: str, level: str, extra: dict[str, Any], caplog: pytest.LogCaptureFixture
@@ -110,7 +110,7 @@ async def test_less_is_large_where_loops_are_nested(
     assert "helper process" in caplog.text
 
 
-@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("way", ["ask", "later"])
 async def test_a_large_answer_that_is_not_looked_into_in_time_blocks_no_queue(way: str) -> None:
     loops = (
         "{% for a in resp_body['items'] %}{% for b in resp_body['items'] %}{% endfor %}{% endfor %}"
@@ -159,7 +159,7 @@ async def test_the_flatmap_of_a_large_answer_runs_in_a_helper_process(
     assert "helper process" in caplog.text
 
 
-@pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "at_once")])
+@pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "now")])
 async def test_a_template_of_a_large_request_is_rendered_in_a_helper_process(
     way: str, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,7 +181,7 @@ async def test_a_template_of_a_large_request_is_rendered_in_a_helper_process(
     assert "helper process" in caplog.text
 
 
-@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("way", ["ask", "later"])
 async def test_a_large_request_that_a_template_fails_on_reaches_no_backend(way: str) -> None:
     extra = {"modifier/request-body-generator": {"template": "{{ 1 / 0 }}"}}
     backends = Backends({"/a": b'{"a":1}'}, way)
@@ -193,7 +193,7 @@ async def test_a_large_request_that_a_template_fails_on_reaches_no_backend(way: 
     assert (reply.status, backends.asked) == (500, [])
 
 
-@pytest.mark.parametrize("way", ["proxy", "later"])
+@pytest.mark.parametrize("way", ["ask", "later"])
 async def test_a_large_request_that_takes_too_long_reaches_no_backend(way: str) -> None:
     loop = "{% for each in req_body['items'] %}"
     template = loop + loop + "{% endfor %}{% endfor %}"

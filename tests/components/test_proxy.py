@@ -10,6 +10,7 @@ from msgspec import Raw
 from gateway.components.proxy import flatmapped, with_static
 from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.core.helpers import Helpers
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Part, Request, Response
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
 
@@ -39,7 +40,7 @@ def answering(part: Part) -> Branch:
 
 
 async def ask(pipe: Branch) -> Response:
-    return await pipe.proxy(Request("GET", "/", {}))
+    return await coroutine_of(pipe)(Request("GET", "/", {}))
 
 
 def static(part: Part, strategy: str) -> Branch:

@@ -12,6 +12,7 @@ from gateway.components.python import PythonSettings, build_backend_hooks
 from gateway.config.structs import Backend, Endpoint, Service
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Arrive, Branch, Part
 from gateway.core.proxy import Request as ProxyRequest
 from gateway.core.proxy import Response as ProxyResponse
@@ -29,23 +30,20 @@ async def wrapped(branch: Branch, **names: str) -> Branch:
         return build_backend_hooks(settings, Backend(), Endpoint(), assembly)(branch)
 
 
-def branch(at_once: Part | None, late: Part | None = None) -> Branch:
-    """Answers ``at_once``, or ``late`` by its callback."""
+def branch(now: Part | None, late: Part | None = None) -> Branch:
+    """Answers ``now``, or ``late`` by its callback."""
 
     def answer(request: ProxyRequest) -> ProxyResponse | None:
-        if isinstance(at_once, GatewayError):
-            raise at_once
-        return at_once
+        if isinstance(now, GatewayError):
+            raise now
+        return now
 
     def later(request: ProxyRequest, arrive: Arrive) -> Callable[[], None]:
         assert late is not None
         arrive(late)
         return lambda: None
 
-    async def proxy(request: ProxyRequest) -> ProxyResponse:
-        raise AssertionError("a task")
-
-    return Branch(proxy, answer, later, reads_body=False)
+    return Branch(None, answer, later, reads_body=False)
 
 
 def part_of(branch: Branch) -> Part:
@@ -57,17 +55,17 @@ def part_of(branch: Branch) -> Part:
     return part
 
 
-async def test_a_response_hook_keeps_what_answers_at_once() -> None:
+async def test_a_response_hook_keeps_what_answers_now() -> None:
     calls.clear()
     response = ProxyResponse({"a": 1})
     hooked = await wrapped(branch(response), response="noted")
-    assert hooked.at_once is not None
-    answered = hooked.at_once(ProxyRequest("GET", "/", {}))
+    assert hooked.now is not None
+    answered = hooked.now(ProxyRequest("GET", "/", {}))
     assert answered is not None
     assert (answered.data, calls, hooked.reads_body) == ({"a": 1}, ["response"], False)
     late = await wrapped(branch(None, response), response="noted")
-    assert late.at_once is not None
-    assert late.at_once(ProxyRequest("GET", "/", {})) is None
+    assert late.now is not None
+    assert late.now(ProxyRequest("GET", "/", {})) is None
     assert calls == ["response"]
 
 
@@ -100,20 +98,20 @@ async def test_a_failure_of_a_hook_arrives_as_one(key: str) -> None:
 
 async def test_an_async_hook_needs_a_task() -> None:
     hooked = await wrapped(branch(None), request="never")
-    assert (hooked.at_once, hooked.later) == (None, None)
+    assert (hooked.now, hooked.later) == (None, None)
 
 
 async def test_cancelling_a_request_cancels_what_stands_behind_an_async_hook() -> None:
     ended = Event()
 
-    async def proxy(request: ProxyRequest) -> ProxyResponse:
+    async def ask(request: ProxyRequest) -> ProxyResponse:
         try:
             await sleep_forever()
         finally:
             ended.set()
         raise AssertionError
 
-    hooked = await wrapped(Branch(proxy), request="add_headers_async")
+    hooked = await wrapped(Branch(ask), request="add_headers_async")
     with pytest.raises(TimeoutError), fail_after(0.05):
-        await hooked.proxy(ProxyRequest("GET", "/", {}))
+        await coroutine_of(hooked)(ProxyRequest("GET", "/", {}))
     assert ended.is_set()

@@ -9,6 +9,7 @@ from anyio import Event, fail_after, sleep_forever
 
 from gateway.components import shadow as module
 from gateway.components.shadow import Shadows, shadowed
+from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import GatewayError
 
@@ -39,7 +40,7 @@ class Shadow:
         self._error = error
         self._answers = answers
 
-    async def proxy(self, request: Request) -> Response:
+    async def ask(self, request: Request) -> Response:
         self.request = request
         request.taken.append(self.message)
         self.asked.set()
@@ -66,8 +67,8 @@ async def test_a_shadow_gets_a_copy_and_its_message_goes_back() -> None:
     shadows, shadow = Shadows(), Shadow()
     async with shadows.opened():
         asked = request()
-        pipe = shadowed(Branch(answer, reads_body=False), Branch(shadow.proxy), shadows)
-        response = await pipe.proxy(asked)
+        pipe = shadowed(Branch(answer, reads_body=False), Branch(shadow.ask), shadows)
+        response = await coroutine_of(pipe)(asked)
         with fail_after(5):
             await shadow.ended.wait()
     assert response.data == {"a": 1}
@@ -84,8 +85,8 @@ async def test_nobody_waits_for_a_shadow_and_closing_ends_it() -> None:
     shadows, shadow = Shadows(), Shadow(answers=False)
     with fail_after(5):
         async with shadows.opened():
-            pipe = shadowed(Branch(answer), Branch(shadow.proxy), shadows)
-            await pipe.proxy(request())
+            pipe = shadowed(Branch(answer), Branch(shadow.ask), shadows)
+            await coroutine_of(pipe)(request())
             await shadow.asked.wait()
             assert shadows.readiness()["running"] == 1
     assert shadow.ended.is_set()
@@ -101,7 +102,7 @@ async def test_the_error_of_a_shadow_concerns_nobody(
     with caplog.at_level(logging.ERROR):
         async with shadows.opened():
             for each in (shadow, next_one):
-                await shadowed(Branch(answer), Branch(each.proxy), shadows).proxy(request())
+                await coroutine_of(shadowed(Branch(answer), Branch(each.ask), shadows))(request())
                 with fail_after(5):
                     await each.ended.wait()
     assert bool(caplog.records) == isinstance(error, ZeroDivisionError)
@@ -113,8 +114,8 @@ async def test_too_many_shadows_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
     with fail_after(5):
         async with shadows.opened():
             for each in (shadow, left_out):
-                pipe = shadowed(Branch(answer), Branch(each.proxy), shadows)
-                assert (await pipe.proxy(request())).data == {"a": 1}
+                pipe = shadowed(Branch(answer), Branch(each.ask), shadows)
+                assert (await coroutine_of(pipe)(request())).data == {"a": 1}
             await shadow.asked.wait()
             assert shadows.readiness()["left_out"] == 1
     assert left_out.request is None

@@ -12,7 +12,7 @@ import pytest
 from anyio import Event, fail_after, sleep, sleep_forever
 from msgspec import Raw
 
-from gateway.core.pipe import parallel, race, sequential, within
+from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import BrokerUnavailable, GatewayError, OutcomeUnknown, QueueEmpty
 
@@ -54,41 +54,41 @@ def answer(key: str, message: Message | None = None) -> Response:
 def ready(key: str, message: Message | None = None) -> Branch:
     """Answers at once; its waiting half must not be asked."""
 
-    def at_once(request: Request) -> Response:
+    def now(request: Request) -> Response:
         if message:
             request.taken.append(message)
         return answer(key, message)
 
-    async def proxy(request: Request) -> Response:
+    async def ask_again(request: Request) -> Response:
         raise AssertionError("asked twice")
 
-    return Branch(proxy, at_once)
+    return Branch(ask_again, now)
 
 
 def slow(key: str, seconds: float, message: Message | None = None) -> Branch:
-    async def proxy(request: Request) -> Response:
+    async def wait(request: Request) -> Response:
         await sleep(seconds)
         if message:
             request.taken.append(message)
         return answer(key, message)
 
-    return Branch(proxy, lambda request: None, timed_out=lambda _: QueueEmpty())
+    return Branch(wait, lambda request: None, timed_out=lambda _: QueueEmpty())
 
 
 def never() -> Branch:
-    async def proxy(request: Request) -> Response:
+    async def wait(request: Request) -> Response:
         await sleep_forever()
         raise AssertionError
 
-    return Branch(proxy, timed_out=lambda _: BrokerUnavailable("away"))
+    return Branch(wait, timed_out=lambda _: BrokerUnavailable("away"))
 
 
 def failing(error: Exception) -> Branch:
-    async def proxy(request: Request) -> Response:
+    async def wait(request: Request) -> Response:
         await anyio.lowlevel.checkpoint()
         raise error
 
-    return Branch(proxy)
+    return Branch(wait)
 
 
 def request() -> Request:
@@ -97,7 +97,7 @@ def request() -> Request:
 
 async def ask(pipe: Branch, asked: Request | None = None) -> Response:
     with fail_after(5):
-        return await pipe.proxy(asked or request())
+        return await coroutine_of(pipe)(asked or request())
 
 
 def keys(response: Response) -> set[str]:
@@ -199,12 +199,12 @@ async def test_a_sequence_asks_one_after_the_other_and_merges_in_order() -> None
     order = []
 
     def step(key: str) -> Branch:
-        async def proxy(request: Request) -> Response:
+        async def wait(request: Request) -> Response:
             order.append(key)
             await anyio.lowlevel.checkpoint()
             return Response({"last": key, key: 1})
 
-        return Branch(proxy)
+        return Branch(wait)
 
     response = await ask(in_turn(step("a"), step("b"), step("c")))
     assert order == ["a", "b", "c"]
@@ -286,20 +286,20 @@ async def test_the_client_going_away_ends_a_sequence() -> None:
 
 
 def unasked() -> Branch:
-    async def proxy(request: Request) -> Response:
+    async def wait(request: Request) -> Response:
         raise AssertionError("asked")
 
-    return Branch(proxy)
+    return Branch(wait)
 
 
 def taking_turns(*answers: Branch) -> Branch:
     """Answers the first call like the first of these, and so on."""
     left = list(answers)
 
-    async def proxy(request: Request) -> Response:
-        return await left.pop(0).proxy(request)
+    async def wait(request: Request) -> Response:
+        return await coroutine_of(left.pop(0))(request)
 
-    return Branch(proxy)
+    return Branch(wait)
 
 
 async def test_of_concurrent_calls_the_first_whole_answer_counts() -> None:

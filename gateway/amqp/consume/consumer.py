@@ -51,10 +51,11 @@ def build_consumer(
             large = LargeReading(backend, assembly.helpers)
     most = most_looked_into(backend, sys.maxsize) if large is None else large.most
     consumer = kind(subscription, settings, read, large, most)
+    waits = settings.wait is not None
     return Branch(
-        consumer.proxy,
-        consumer.at_once,
-        None if settings.wait is not None else consumer.later,
+        consumer.ask if waits else None,
+        consumer.now,
+        None if waits else consumer.later,
         consumer.timed_out,
         reads_body=False,
     )
@@ -64,7 +65,7 @@ class Consumer:
     """Takes a message for each request and holds it until the request's end.
 
     ``read``: what becomes of its body, ``large``: of a large one; None for ``no-op``, where it is
-    passed on as it is. ``most_at_once``: bytes of the largest body that is answered with at once.
+    passed on as it is. ``most_now``: bytes of the largest body that is answered with at once.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Consumer:
         settings: ConsumerSettings,
         read: Reading | None,
         large: LargeReading | None,
-        most_at_once: int,
+        most_now: int,
     ) -> None:
         self.subscription = subscription
         self._settings = settings
@@ -85,32 +86,27 @@ class Consumer:
         self._read = read
         self._large = large
         self._most = sys.maxsize if large is None else large.most
-        self._most_at_once = most_at_once
+        self._most_now = most_now
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
 
-    def at_once(self, request: Request) -> Response | None:
+    def now(self, request: Request) -> Response | None:
         """The answer, when a message is here that can be read at once."""
         ready = self._ready
-        if ready and len(ready[0].body) <= self._most_at_once:
+        if ready and len(ready[0].body) <= self._most_now:
             delivery = self._take_nowait()
             if delivery is not None:
                 return self.respond(request, delivery)
         return None
 
-    async def proxy(self, request: Request) -> Response:
-        """Wait for a message: until the deadline, or as long as the settings allow."""
-        subscription = self.subscription
+    async def ask(self, request: Request) -> Response:
+        """Wait for a message, as long as ``wait`` allows; 0: one look at the queue."""
         delivery = self._take_nowait()
-        if delivery is not None:
-            return await self._respond(request, delivery)
-        if self._wait is None:
-            delivery = await subscription.take()
-        elif self._wait == 0:
-            delivery = await subscription.fetch()
-        else:
+        if delivery is None and not self._wait:
+            delivery = await self.subscription.fetch()
+        elif delivery is None:
             with move_on_after(self._wait):
-                delivery = await subscription.take()
+                delivery = await self.subscription.take()
         if delivery is None:
             raise self.nothing_came()
         return await self._respond(request, delivery)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from anyio import Event
-
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
@@ -40,7 +38,7 @@ def build_producer(
     composer = Composer(settings, backend, endpoint, assembly.service)
     publisher = share_publisher(settings, backend.host, assembly)
     producer = Producer(settings, publisher, composer, endpoint.timeout)
-    return Branch(producer.proxy, None, producer.later, producer.timed_out)
+    return Branch(later=producer.later)
 
 
 class Producer:
@@ -78,36 +76,6 @@ class Producer:
         request.taken.append(publication)
         self._publisher.publish(publication)
         return partial(self._withdraw, request, publication)
-
-    async def proxy(self, request: Request) -> Response:
-        """Publish and wait."""
-        parts: list[Part] = []
-        event = Event()
-
-        def arrive(part: Part) -> None:
-            parts.append(part)
-            event.set()
-
-        withdraw = self.later(request, arrive)
-        try:
-            await event.wait()
-        except BaseException:
-            withdraw()
-            raise
-        part = parts[0]
-        if isinstance(part, GatewayError):
-            raise part
-        return part
-
-    def timed_out(self, request: Request) -> GatewayError:
-        """What it means that :meth:`proxy` was ended by the deadline."""
-        return self._unconfirmed(
-            any(
-                hold.is_written
-                for hold in request.taken
-                if isinstance(hold, Publication) and hold.publisher is self._publisher
-            )
-        )
 
     def _withdraw(self, request: Request, publication: Publication) -> GatewayError | None:
         if publication.is_over:

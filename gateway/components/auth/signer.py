@@ -17,6 +17,7 @@ from msgspec import Raw
 from ...config.structs import Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import KIB, size_of
+from ...core.pipe import coroutine_of
 from ...core.proxy import Branch, Request, Response, Stage
 from ...encoding import decode_json, encode_json, unwrap
 from ...errors import AmqpFailure, GatewayError, Refused
@@ -65,9 +66,9 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
         return {**data, **{name: sign(payload, key) for name, payload in payloads}}
 
     def stage(pipe: Branch) -> Branch:
-        inner = pipe.proxy
+        inner = coroutine_of(pipe)
 
-        async def proxy(request: Request) -> Response:
+        async def ask(request: Request) -> Response:
             key = await find_key()
             if key is None:
                 raise Refused(401, "no key to sign with")
@@ -91,7 +92,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 raise
             return response.with_data(data, response.is_complete)
 
-        return Branch(proxy, reads_body=pipe.reads_body)
+        return Branch(ask, reads_body=pipe.reads_body)
 
     return stage
 

@@ -15,9 +15,9 @@ from ...core.asgi import Handler, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
 from ...core.proxy import Branch, Guard, Request, Response, Stage
+from ...core.stage import Begun, Call, Functions, intercepted
 from ...errors import Refused
 from ...telemetry.logs import get_logger
-from ..around import Begin, Begun, around, around_proxy
 from .findings import backend_findings, endpoint_findings, proxy_findings
 from .messages import Answer, Asked
 from .sandbox import ScriptFailure, Session
@@ -38,10 +38,9 @@ def build_lua_proxy(settings: LuaSettings, endpoint: Endpoint, assembly: Assembl
         copy = filtered(request)
         return Asked(copy, copy.path)
 
-    begin = _build_begin(scripts, settings, endpoint, ask)
-    return lambda pipe: Branch(
-        around_proxy(pipe.proxy, begin), reads_body=pipe.reads_body or names_body(settings)
-    )
+    script = Script(scripts, settings, endpoint, ask)
+    reads_body = names_body(settings)
+    return lambda pipe: intercepted(pipe, script, is_pure=False, reads_body=reads_body)
 
 
 def build_lua_backend(
@@ -61,40 +60,40 @@ def build_lua_backend(
             path = _filled(backend.url_pattern, copy.params)
             return Asked(copy, path, build_url=branch.url)
 
-        begin = _build_begin(scripts, settings, endpoint, ask)
-        return around(branch, begin, is_pure=is_pure, reads_body=reads_body)
+        script = Script(scripts, settings, endpoint, ask)
+        return intercepted(branch, script, is_pure=is_pure, reads_body=reads_body)
 
     return stage
 
 
-def _build_begin(
-    scripts: Scripts,
-    settings: LuaSettings,
-    endpoint: Endpoint,
-    ask: Callable[[Request], Asked],
-) -> Begin:
-    has_status = endpoint.output_encoding == "no-op"
+class Script:
+    """The scripts before a branch is asked, and after it has answered. ``ask``: what they see."""
 
-    def finish(session: Session, response: Response) -> Response:
-        if response.has_failures or not scripts.has_post:
+    def __init__(
+        self,
+        scripts: Scripts,
+        settings: LuaSettings,
+        endpoint: Endpoint,
+        ask: Callable[[Request], Asked],
+    ) -> None:
+        self._scripts = scripts
+        self._skips_branch = settings.skip_next
+        self._has_status = endpoint.output_encoding == "no-op"
+        self._ask = ask
+
+    def begin(self, request: Request) -> Call | Response:
+        asked = self._ask(request)
+        session = self._scripts.begin("request", asked)
+        if self._skips_branch:
+            return self._finished(session, asked.request, Response({}, is_complete=False))
+        return Begun(asked.request, partial(self._finished, session))
+
+    def _finished(self, session: Session, request: Request, response: Response) -> Response:
+        if response.has_failures or not self._scripts.has_post:
             return response
         answer = Answer(response)
-        scripts.end(session, answer)
-        return answer.finished(has_status=has_status)
-
-    def begin(request: Request) -> Begun:
-        asked = ask(request)
-        session = scripts.begin("request", asked)
-        if settings.skip_next:
-            nobodys = Response({}, is_complete=False)
-            return Begun(asked.request, _as_it_is, finish(session, nobodys))
-        return Begun(asked.request, partial(finish, session))
-
-    return begin
-
-
-def _as_it_is(response: Response) -> Response:
-    return response
+        self._scripts.end(session, answer)
+        return answer.finished(has_status=self._has_status)
 
 
 def _filled(pattern: str, params: Mapping[str, str]) -> str:
@@ -120,12 +119,12 @@ def build_lua_endpoint(settings: LuaSettings, endpoint: Endpoint, assembly: Asse
         return lambda pipe: pipe
     scripts, names = Scripts(settings), _names(endpoint)
 
-    def begin(request: Request) -> Begun:
+    def before(request: Request) -> Request:
         copy = request.copy()
         _run(scripts, names, copy)
-        return Begun(copy, _as_it_is)
+        return copy
 
-    return lambda pipe: Branch(around_proxy(pipe.proxy, begin), reads_body=True)
+    return lambda pipe: intercepted(pipe, Functions(before), is_pure=False, reads_body=True)
 
 
 def _names(endpoint: Endpoint) -> dict[str, str]:

@@ -8,15 +8,13 @@ from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ...core.component import Assembly, Component
 from ...core.proxy import (
-    Arrive,
     Branch,
     Guard,
     HeaderGuard,
     Request,
-    Response,
     Stage,
-    nothing_to_withdraw,
 )
+from ...core.stage import Begun, Call, as_it_came, intercepted
 from ...errors import GatewayError, RateLimitExceeded, Refused
 from .advice import ADVICE
 from .bucket import Buckets, Rate, Store
@@ -169,36 +167,12 @@ class BackendLimit:
         self._rate = rate
 
     def __call__(self, branch: Branch) -> Branch:
-        inner, at_once, later = branch.proxy, branch.at_once, branch.later
+        return intercepted(branch, self, is_pure=False)
 
-        async def limited(request: Request) -> Response:
-            self._take()
-            return await inner(request)
-
-        def limited_at_once(request: Request) -> Response | None:
-            assert at_once is not None
-            self._take()
-            response = at_once(request)
-            if response is None:  # nothing has happened
-                self._store.put_back(self._key, self._rate)
-            return response
-
-        def limited_later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-            assert later is not None
-            if not self._store.take(self._key, self._rate):
-                arrive(RateLimitExceeded())
-                return nothing_to_withdraw
-            return later(request, arrive)
-
-        return branch._replace(
-            proxy=limited,
-            at_once=at_once and limited_at_once,
-            later=later and limited_later,
-        )
-
-    def _take(self) -> None:
+    def begin(self, request: Request) -> Call:
         if not self._store.take(self._key, self._rate):
             raise RateLimitExceeded
+        return Begun(request, as_it_came)
 
 
 def open_store(assembly: Assembly) -> Store:

@@ -342,14 +342,11 @@ async def test_live_sources_are_read_for_each_request(tmp_path: Path) -> None:
 # Branches keep what they can do without a task.
 
 
-def inner(at_once: ProxyResponse | None) -> Branch:
-    async def proxy(request: ProxyRequest) -> ProxyResponse:
-        raise AssertionError("a task")
-
+def inner(now: ProxyResponse | None) -> Branch:
     def later(request: ProxyRequest, arrive: Any) -> Any:
         arrive(ProxyResponse({"late": 1}))
 
-    return Branch(proxy, lambda request: at_once, later, reads_body=False)
+    return Branch(None, lambda request: now, later, reads_body=False)
 
 
 async def wrapped(branch: Branch, **settings: Any) -> Branch:
@@ -362,12 +359,12 @@ async def wrapped(branch: Branch, **settings: Any) -> Branch:
 async def test_a_script_of_a_backend_needs_no_task() -> None:
     post_script = "response.load():data():set('post', 1)"
     only_post = await wrapped(inner(ProxyResponse({"a": 1})), post=post_script)
-    assert only_post.at_once is not None
-    answered = only_post.at_once(ProxyRequest("GET", "/", {}))
+    assert only_post.now is not None
+    answered = only_post.now(ProxyRequest("GET", "/", {}))
     assert answered is not None
     assert answered.data == {"a": 1, "post": 1}
     both = await wrapped(inner(None), pre="x = 1", post=post_script)
-    assert both.at_once is None
+    assert both.now is None
     assert both.later is not None
     parts: list[Part] = []
     both.later(ProxyRequest("GET", "/", {}), parts.append)

@@ -15,7 +15,8 @@ from gateway.components.ratelimit.build import BackendLimit
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.asgi import ASGIApp
 from gateway.core.component import Assembly, Component
-from gateway.core.proxy import Arrive, Branch, Request, Response
+from gateway.core.pipe import coroutine_of
+from gateway.core.proxy import Arrive, Branch, Part, Request, Response
 from gateway.errors import GatewayError, RateLimitExceeded
 
 from ...router.support import Client, Reply, http_scope
@@ -130,18 +131,18 @@ async def test_addresses_of_one_ipv6_network_have_one_limit_together() -> None:
 
 
 class Asked:
-    """A backend in each of the ways to ask one; ``knows`` is what it answers at once."""
+    """A backend that answers ``knows`` now, and a response later."""
 
     def __init__(self, knows: Response | GatewayError | None = None) -> None:
         self.knows = knows
         self.calls: list[str] = []
 
-    async def proxy(self, request: Request) -> Response:
-        self.calls.append("proxy")
+    async def ask(self, request: Request) -> Response:
+        self.calls.append("ask")
         return Response({})
 
-    def at_once(self, request: Request) -> Response | None:
-        self.calls.append("at once")
+    def now(self, request: Request) -> Response | None:
+        self.calls.append("now")
         if isinstance(self.knows, GatewayError):
             raise self.knows
         return self.knows
@@ -151,60 +152,54 @@ class Asked:
         arrive(Response({}))
         return lambda: None
 
-    def limited(self, capacity: int) -> Branch:
-        rate = rate_of(1e-6, capacity)
-        assert rate is not None
-        branch = Branch(self.proxy, self.at_once, self.later, may_repeat=True, reads_body=False)
-        return BackendLimit(Buckets(), b"", rate)(branch)
-
 
 REQUEST = Request("GET", "/", {})
 
 
-async def test_a_backend_beyond_its_limit_is_not_asked_in_any_way() -> None:
-    asked = Asked(Response({}))
-    branch = asked.limited(3)
-    assert branch.at_once is not None
+def bounded(branch: Branch, capacity: int) -> Branch:
+    rate = rate_of(1e-6, capacity)
+    assert rate is not None
+    return BackendLimit(Buckets(), b"", rate)(branch)
+
+
+def part_of(branch: Branch) -> Part:
+    """What a branch answers without a task."""
     assert branch.later is not None
-    arrived: list[Any] = []
-    await branch.proxy(REQUEST)
-    branch.at_once(REQUEST)
-    branch.later(REQUEST, arrived.append)
-    with pytest.raises(RateLimitExceeded, match="rate limit exceded"):
-        await branch.proxy(REQUEST)
-    with pytest.raises(RateLimitExceeded):
-        branch.at_once(REQUEST)
-    withdraw = branch.later(REQUEST, arrived.append)
-    assert asked.calls == ["proxy", "at once", "later"]
-    assert isinstance(arrived[1], RateLimitExceeded)
+    parts: list[Part] = []
+    withdraw = branch.later(REQUEST, parts.append)
     assert withdraw() is None
+    [part] = parts
+    return part
+
+
+def test_a_backend_beyond_its_limit_is_not_asked() -> None:
+    asked = Asked(Response({}))
+    branch = bounded(Branch(None, asked.now, asked.later, may_repeat=True, reads_body=False), 3)
+    assert [type(part_of(branch)) for _ in range(4)] == [Response] * 3 + [RateLimitExceeded]
+    assert asked.calls == ["now"] * 3
     assert (branch.may_repeat, branch.reads_body) == (True, False)
 
 
-async def test_a_backend_that_would_have_to_wait_has_used_nothing() -> None:
-    branch = Asked(knows=None).limited(1)
-    assert branch.at_once is not None
-    assert [branch.at_once(REQUEST) for _ in range(3)] == [None, None, None]
-    await branch.proxy(REQUEST)
-    with pytest.raises(RateLimitExceeded):
-        branch.at_once(REQUEST)
+async def test_a_backend_beyond_its_limit_is_not_asked_in_a_task() -> None:
+    asked = Asked()
+    ask = coroutine_of(bounded(Branch(asked.ask), 1))
+    await ask(REQUEST)
+    with pytest.raises(RateLimitExceeded, match="rate limit exceded"):
+        await ask(REQUEST)
+    assert asked.calls == ["ask"]
 
 
-async def test_failures_of_a_backend_use_tokens_too() -> None:
-    branch = Asked(GatewayError("no")).limited(2)
-    assert branch.at_once is not None
-    for _ in range(2):
-        with pytest.raises(GatewayError, match="no"):
-            branch.at_once(REQUEST)
-    with pytest.raises(RateLimitExceeded):
-        branch.at_once(REQUEST)
+def test_a_backend_that_has_to_wait_uses_one_token() -> None:
+    asked = Asked(knows=None)
+    branch = bounded(Branch(None, asked.now, asked.later), 2)
+    assert [type(part_of(branch)) for _ in range(3)] == [Response, Response, RateLimitExceeded]
+    assert asked.calls == ["now", "later"] * 2
 
 
-async def test_a_stage_is_as_able_as_the_branch_in_it() -> None:
-    rate = rate_of(1, 1)
-    assert rate is not None
-    branch = BackendLimit(Buckets(), b"", rate)(Branch(answer))
-    assert (branch.at_once, branch.later) == (None, None)
+def test_failures_of_a_backend_use_tokens_too() -> None:
+    asked = Asked(GatewayError("no"))
+    branch = bounded(Branch(None, asked.now, asked.later), 2)
+    assert [str(part_of(branch)) for _ in range(3)] == ["no", "no", str(RateLimitExceeded())]
 
 
 def left(reply: Reply) -> tuple[str, str]:

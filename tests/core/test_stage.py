@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from gateway.components.around import Large, wrapped
-from gateway.core.pipe import parallel, within
+from gateway.core.pipe import coroutine_of, parallel, within
 from gateway.core.proxy import Arrive, Branch, Part, Request, Response
+from gateway.core.stage import Functions, Large, intercepted
 from gateway.errors import GatewayError
 
 from ..router.support import Taken
@@ -31,7 +31,7 @@ class Inner:
         request.taken.append(self.message)
         return Response({"body": request.body.decode()}, holds=[self.message])
 
-    async def proxy(self, request: Request) -> Response:
+    async def ask(self, request: Request) -> Response:
         return self.answer(request)
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], None]:
@@ -39,15 +39,15 @@ class Inner:
         return lambda: None
 
 
-@pytest.fixture(params=["proxy", "at_once", "later"])
+@pytest.fixture(params=["ask", "now", "later"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def branch(inner: Inner, way: str) -> Branch:
     return Branch(
-        inner.proxy,
-        inner.answer if way == "at_once" else None,
+        None if way == "later" else inner.ask,
+        inner.answer if way == "now" else None,
         inner.later if way == "later" else None,
     )
 
@@ -73,7 +73,7 @@ def added(request: Request, response: Response) -> Response:
 async def ask(branch: Branch, request: Request) -> Part:
     pipe = within(branch, 5) if branch.later else parallel([branch], 5)
     try:
-        return await pipe.proxy(request)
+        return await coroutine_of(pipe)(request)
     except GatewayError as error:
         return error
 
@@ -85,7 +85,7 @@ def request() -> Request:
 async def test_the_branch_is_asked_what_is_made_of_the_request(way: str) -> None:
     inner = Inner()
     asked = request()
-    part = await ask(wrapped(branch(inner, way), changed, added), asked)
+    part = await ask(intercepted(branch(inner, way), Functions(changed, added)), asked)
     assert isinstance(part, Response)
     assert part.data == {"body": "a!", "asked": "a!"}
     assert asked.body == b"a"
@@ -94,7 +94,8 @@ async def test_the_branch_is_asked_what_is_made_of_the_request(way: str) -> None
 
 async def test_a_refused_request_asks_nobody(way: str) -> None:
     inner = Inner()
-    part = await ask(wrapped(branch(inner, way), before=partial(refusing)), request())  # type: ignore[arg-type]
+    stage = Functions(partial(refusing))  # type: ignore[arg-type]
+    part = await ask(intercepted(branch(inner, way), stage), request())
     assert str(part) == "no"
     assert inner.asked == []
 
@@ -102,7 +103,7 @@ async def test_a_refused_request_asks_nobody(way: str) -> None:
 async def test_a_message_is_set_aside_whose_answer_is_refused(way: str) -> None:
     inner = Inner()
     asked = request()
-    part = await ask(wrapped(branch(inner, way), after=refusing), asked)
+    part = await ask(intercepted(branch(inner, way), Functions(after=refusing)), asked)
     assert str(part) == "no"
     asked.give_back()
     assert inner.message.end == "set aside"
@@ -128,11 +129,11 @@ def test_bodies_documents_and_header_fields_make_an_answer_large(
 
 
 async def test_an_error_nobody_foresaw_stays_with_its_request() -> None:
-    part = await ask(wrapped(branch(Inner(), "later"), after=stumbling), request())
+    part = await ask(intercepted(branch(Inner(), "later"), Functions(after=stumbling)), request())
     assert str(part) == "internal error"
 
 
 def test_a_branch_keeps_its_ways_and_gets_no_others(way: str) -> None:
     inner = branch(Inner(), way)
-    outer = wrapped(inner, after=added)
+    outer = intercepted(inner, Functions(after=added))
     assert [each is None for each in outer[:3]] == [each is None for each in inner[:3]]

@@ -1,0 +1,318 @@
+"""Stages that look at each request of a branch and at what it answers, and never wait for it.
+
+A stage is one :class:`Interceptor`; in which ways its branch can be asked is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from ..errors import DeadlineExceeded, GatewayError
+from ..telemetry.logs import get_logger
+from .helpers import Helped
+from .large import SMALLEST, size_of
+from .pipe import coroutine_of
+from .proxy import (
+    Arrive,
+    Ask,
+    Branch,
+    Later,
+    Now,
+    Part,
+    Request,
+    Response,
+    Withdraw,
+    nothing_to_withdraw,
+)
+
+log = get_logger("gateway.stages")
+
+
+class Call(Protocol):
+    """One request at one stage. Either ``finish`` or ``abandon`` is called, once."""
+
+    @property
+    def request(self) -> Request:
+        """What the branch is asked."""
+        ...
+
+    def finish(self, part: Part) -> Part:
+        """What becomes of the response, or of the failure, which stays a failure. May raise a
+        :class:`GatewayError` instead."""
+        ...
+
+    def abandon(self) -> None:
+        """Nothing came of it: the client has gone, or the branch cannot answer now."""
+        ...
+
+
+class Interceptor(Protocol):
+    def begin(self, request: Request) -> Call | Response:
+        """A Response ends the request here, and so does a :class:`GatewayError`."""
+        ...
+
+
+Before: TypeAlias = Callable[[Request], Request]
+"""What the branch is asked instead. Raises a :class:`GatewayError`: the branch is not asked."""
+After: TypeAlias = Callable[[Request, Response], Response]
+"""What becomes of the response to that request. Raises a :class:`GatewayError`."""
+
+
+def as_it_is(request: Request) -> Request:
+    return request
+
+
+def as_it_came(request: Request, response: Response) -> Response:
+    return response
+
+
+class Functions(NamedTuple):
+    """An interceptor of two functions."""
+
+    before: Before = as_it_is
+    after: After = as_it_came
+
+    def begin(self, request: Request) -> Call:
+        return Begun(self.before(request), self.after)
+
+
+class Begun:
+    """A call whose end is a function."""
+
+    __slots__ = ("_after", "request")
+
+    def __init__(self, request: Request, after: After) -> None:
+        self.request = request
+        self._after = after
+
+    def finish(self, part: Part) -> Part:
+        return part if isinstance(part, GatewayError) else self._after(self.request, part)
+
+    def abandon(self) -> None:
+        """Nothing has happened."""
+
+
+class Large(NamedTuple):
+    """How a helper process does the work of ``finish``, for responses of more than ``most`` bytes.
+
+    ``arguments``: what ``helped`` is called with; ``finish``: what becomes of the response with
+    what it returns; raises a GatewayError. A branch that answers ``now`` does so with small
+    responses only (:func:`gateway.core.large.most_looked_into`).
+    """
+
+    most: int
+    helped: Helped
+    arguments: Callable[[Request, Response], tuple[Any, ...]]
+    finish: Callable[[Response, Any], Response]
+
+    def fits(self, response: Response) -> bool:
+        """Whether the response is small."""
+        size = len(response.body or b"") + size_of(response.data)
+        return size + SMALLEST * len(response.headers) <= self.most
+
+    def finished(self, returned: Any, response: Response) -> Response:
+        if isinstance(returned, Exception):
+            raise returned
+        return self.finish(response, returned)
+
+
+def intercepted(
+    branch: Branch,
+    interceptor: Interceptor,
+    *,
+    is_pure: bool = True,
+    reads_body: bool = False,
+    large: Large | None = None,
+) -> Branch:
+    """The branch with ``interceptor`` around it, without a task where it needs none itself.
+
+    ``is_pure``: a request may be begun and abandoned, then begun again. Where it is not, the
+    stage offers no ``now``: its ``later`` asks the branch's ``now`` first.
+    """
+    begin = partial(_begin, interceptor)
+    inner_now = branch.now
+    now = _now(inner_now, begin) if inner_now is not None and is_pure else None
+    ask = later = None
+    if branch.later is not None:
+        later = _later(branch.later, None if is_pure else inner_now, begin, large)
+    else:
+        ask = _ask(branch, begin, large)
+    return branch._replace(
+        ask=ask, now=now, later=later, reads_body=branch.reads_body or reads_body
+    )
+
+
+Begin: TypeAlias = Callable[[Request], Call | Response]
+
+
+def _begin(interceptor: Interceptor, request: Request) -> Call | Response:
+    try:
+        return interceptor.begin(request)
+    except GatewayError as error:
+        error.was_asked = False  # it says nothing of the backend
+        raise
+
+
+def _finish(call: Call, part: Part) -> Part:
+    return finished(call.finish, part, call.request.path)
+
+
+def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
+    """What ``finish`` makes of it. What is refused may not block its queue: its messages are set
+    aside, as undecodable ones.
+    """
+    try:
+        result = finish(part)
+    except GatewayError as error:
+        result = error
+    except Exception:  # this may run in a connection's callback: nobody else may suffer
+        log.exception("%s: while a response was looked at", path)
+        result = GatewayError("internal error")
+    if isinstance(result, GatewayError) and isinstance(part, Response):
+        part.set_aside()
+    return result
+
+
+def _now(inner: Now, begin: Begin) -> Now:
+    def now(request: Request) -> Response | None:
+        call = begin(request)
+        if isinstance(call, Response):
+            return call
+        part = _part_now(inner, call)
+        if isinstance(part, GatewayError):
+            raise part
+        if part is None:
+            call.abandon()
+        return part
+
+    return now
+
+
+def _part_now(inner: Now, call: Call) -> Part | None:
+    try:
+        part: Part | None = inner(call.request)
+    except GatewayError as error:
+        part = error
+    except BaseException:
+        call.abandon()
+        raise
+    return None if part is None else _finish(call, part)
+
+
+def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
+    inner = coroutine_of(branch)
+
+    async def ask(request: Request) -> Response:
+        call = begin(request)
+        if isinstance(call, Response):
+            return call
+        try:
+            part: Part = await inner(call.request)
+        except GatewayError as error:
+            part = error
+        except BaseException as error:  # when cancelled: by the deadline, or the client has gone
+            if isinstance(error, Exception):
+                _finish(call, GatewayError("internal error"))
+            elif request.client.is_gone:
+                call.abandon()
+            else:
+                _finish(call, branch.timed_out(request))
+            raise
+        if large is None or isinstance(part, GatewayError) or large.fits(part):
+            part = _finish(call, part)
+        else:
+            part = await _finish_large(call, part, large)
+        if isinstance(part, GatewayError):
+            raise part
+        return part
+
+    return ask
+
+
+async def _finish_large(call: Call, response: Response, large: Large) -> Response:
+    try:
+        returned = await large.helped.run(*large.arguments(call.request, response))
+        return large.finished(returned, response)
+    except BaseException as error:  # when cancelled: by the deadline, or the client has gone
+        if isinstance(error, Exception) or not call.request.client.is_gone:
+            response.set_aside()
+        raise
+
+
+def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> Later:
+    """``now``: is asked here, because it could not be asked before."""
+
+    def later(request: Request, arrive: Arrive) -> Withdraw:
+        try:
+            call = begin(request)
+        except GatewayError as error:
+            arrive(error)
+            return nothing_to_withdraw
+        if isinstance(call, Response):
+            arrive(call)
+            return nothing_to_withdraw
+        if now is not None and (part := _part_now(now, call)) is not None:
+            arrive(part)
+            return nothing_to_withdraw
+        waiting = _Waiting(call, arrive, large)
+        return waiting.begun(inner(call.request, waiting.arrived))
+
+    return later
+
+
+class _Waiting:
+    """A call that waits for its branch, then perhaps for a helper process."""
+
+    __slots__ = ("_arrive", "_call", "_is_over", "_large", "_response", "_withdraw")
+
+    def __init__(self, call: Call, arrive: Arrive, large: Large | None) -> None:
+        self._call = call
+        self._arrive = arrive
+        self._large = large
+        self._is_over = False
+        self._response: Response | None = None
+        self._withdraw: Callable[[], GatewayError | None] | None = None
+
+    def begun(self, withdraw: Withdraw) -> Withdraw:
+        if self._is_over:
+            return nothing_to_withdraw
+        if self._response is None:
+            self._withdraw = withdraw
+        return self.withdraw
+
+    def arrived(self, part: Part) -> None:
+        large = self._large
+        if large is None or isinstance(part, GatewayError) or large.fits(part):
+            self._end(_finish(self._call, part))
+            return
+        self._response = part
+        arguments = large.arguments(self._call.request, part)
+        self._withdraw = large.helped.start(partial(self._helped, large, part), *arguments)
+
+    def _helped(self, large: Large, response: Response, returned: Any) -> None:
+        finish = partial(large.finished, returned)
+        self._end(finished(finish, response, self._call.request.path))
+
+    def _end(self, part: Part) -> None:
+        self._is_over = True
+        self._withdraw = None  # which knows us: no cycle is left behind
+        self._arrive(part)
+
+    def withdraw(self) -> GatewayError | None:
+        withdraw, self._withdraw = self._withdraw, None
+        if self._is_over or withdraw is None:
+            return None
+        self._is_over = True
+        is_gone = self._call.request.client.is_gone
+        meaning = withdraw()
+        if self._response is not None:  # the helper process had not finished
+            if not is_gone:
+                self._response.set_aside()
+            return DeadlineExceeded()
+        if meaning is None or is_gone:
+            self._call.abandon()
+            return meaning
+        failure = _finish(self._call, meaning)
+        return failure if isinstance(failure, GatewayError) else meaning
