@@ -9,9 +9,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from gateway import open_gateway
-from gateway.core.asgi import ASGIApp
-from gateway.router.lifespan import with_lifespan
+from gateway import ASGIApp, open_gateway, with_lifespan
 
 
 @asynccontextmanager

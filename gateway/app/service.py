@@ -88,6 +88,21 @@ class Gateway:
             agent.stop()
 
 
+def load(
+    config: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    *,
+    catalog: Catalog = CATALOG,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """A configuration, decoded and looked at: what ``gateway check`` says is in its findings.
+
+    ``config``: a file's path, its content, or the decoded document. ``environ``: for templates and
+    secrets, by default that of the process. Raises :class:`ConfigError` with every error of the
+    file.
+    """
+    return examine(config, catalog, environ)
+
+
 @asynccontextmanager
 async def open_gateway(
     config: Loaded | str | os.PathLike[str] | bytes | Mapping[str, Any],
@@ -106,7 +121,7 @@ async def open_gateway(
     if isinstance(config, Loaded):
         loaded = config
     else:
-        loaded = examine(config, catalog)
+        loaded = load(config, catalog=catalog)
         log_warnings(loaded)
     async with AsyncExitStack() as stack:
         side = await stack.enter_async_context(open_asyncio_side())
