@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from gateway.amqp.connection.link import Connection, open_connection
+from gateway.amqp.connection.link import BrokerConnection, open_connection
 from gateway.amqp.connection.tap import Tap
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.wire import codec
@@ -61,7 +61,7 @@ class Reading:
 
 
 @asynccontextmanager
-async def opened_channel(url: str) -> AsyncGenerator[tuple[Connection, Channel]]:
+async def opened_channel(url: str) -> AsyncGenerator[tuple[BrokerConnection, Channel]]:
     async with open_connection(parse_broker_url(url)) as connection:
         async with connection.channel() as channel:
             yield connection, channel
@@ -69,7 +69,7 @@ async def opened_channel(url: str) -> AsyncGenerator[tuple[Connection, Channel]]
 
 @asynccontextmanager
 async def reading(
-    connection: Connection, channel: Channel, queues: Sequence[str]
+    connection: BrokerConnection, channel: Channel, queues: Sequence[str]
 ) -> AsyncGenerator[Reading]:
     """Read the queues while the block lasts; close the channel behind it."""
     sink = Reading(channel.number, connection.tap)

@@ -11,7 +11,7 @@ from typing import Any
 from anyio import CancelScope, current_time, sleep
 
 from ..config.structs import Agent
-from ..core.component import Job, Source
+from ..core.component import Job, JobSource
 from ..core.pipe import coroutine_of
 from ..core.proxy import Branch
 from ..core.tasks import must_pass, open_tasks
@@ -21,7 +21,7 @@ from ..telemetry.logs import get_logger
 log = get_logger("gateway.agent")
 
 
-class Rate:
+class RateLimit:
     """At most ``rate`` a second on average, in bursts of as many; 0: no limit."""
 
     def __init__(self, rate: float) -> None:
@@ -47,10 +47,10 @@ class AgentRunner:
     leaving :meth:`opened` waits for that. What is not settled then goes back.
     """
 
-    def __init__(self, agent: Agent, source: Source, pipe: Branch, grace: float) -> None:
+    def __init__(self, agent: Agent, source: JobSource, pipe: Branch, grace: float) -> None:
         self.name = agent.name
         self._workers = max(1, agent.consumer.workers)
-        self._rate = Rate(agent.consumer.max_rate)
+        self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
         self._pipe = coroutine_of(pipe)
         self._grace = grace

@@ -13,7 +13,7 @@ from ..components.proxy import flatmapped, with_static
 from ..components.shadow import Shadows, shadowed
 from ..config.proxy import proxy_settings
 from ..config.structs import Agent, AgentPipe, Backend, Endpoint
-from ..core.component import Assembly, Catalog, Component, Source
+from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
 from ..core.proxy import Branch
@@ -96,7 +96,7 @@ def build_agent_endpoint(agent: Agent) -> AgentPipe:
     )
 
 
-def build_source(agent: Agent, assembly: Assembly) -> Source:
+def build_source(agent: Agent, assembly: Assembly) -> JobSource:
     """Where an agent's messages come from."""
     for row in assembly.catalog:
         settings = agent.extra_config.get(row.namespace)

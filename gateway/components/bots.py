@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ..config.findings import Finding
 from ..config.structs import Endpoint, Service
-from ..core.asgi import Answer, Handler, Receive, Scope, Send, header, send_answer
+from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, header, send_answer
 from ..core.component import Assembly, Component, Place
 from ..core.patterns import PatternError, bad_patterns, build_search
 from ..core.proxy import Guard, Request
@@ -20,7 +20,7 @@ from ..errors import Refused
 IsBot: TypeAlias = Callable[[bytes], bool]
 
 USER_AGENT = b"user-agent"
-FORBIDDEN = Answer(403, ())
+FORBIDDEN = AsgiResponse(403, ())
 LONGEST_KEPT = 1024
 """Bytes of a User-Agent whose verdict is kept; a longer one is looked at anew each time."""
 

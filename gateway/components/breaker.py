@@ -88,7 +88,7 @@ class Breaker:
         self._is_trying = False
         self._until = clock() + self._lasts[State.CLOSED]
 
-    def begin(self, request: Request) -> Call:
+    def begin(self, request: Request) -> BreakerCall:
         """Raises :class:`BreakerOpen` when the backend is to be left alone. A half-open breaker
         lets one call through.
         """
@@ -99,7 +99,7 @@ class Breaker:
         if self._is_trying:
             raise BreakerOpen("too many requests")
         self._is_trying = self._state is State.HALF_OPEN
-        return Call(self, self._generation, request)
+        return BreakerCall(self, self._generation, request)
 
     def ended(self, generation: int, part: Part | None) -> None:
         """``part``: what a call came to; None: nothing is known of that."""
@@ -126,7 +126,7 @@ class Breaker:
         self._until = self._clock() + self._lasts[state]
 
 
-class Call:
+class BreakerCall:
     """One call to the backend."""
 
     __slots__ = ("_breaker", "_generation", "request")

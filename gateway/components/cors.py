@@ -14,8 +14,8 @@ from ..config.findings import Finding
 from ..config.structs import Service
 from ..config.units import parse_duration
 from ..core.asgi import (
-    Answer,
     ASGIApp,
+    AsgiResponse,
     Headers,
     Receive,
     Scope,
@@ -151,7 +151,7 @@ def build_cors(
             if passes_on:
                 await app(scope, receive, with_headers(send, answered, REPLACED))
             else:
-                await send_answer(send, Answer(status, answered))
+                await send_answer(send, AsgiResponse(status, answered))
 
         return cors
 

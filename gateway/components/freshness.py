@@ -13,8 +13,8 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from ..http.answers import HOP_BY_HOP, find
-from ..http.connection import Answer, Headers
-from ..http.heads import Outgoing
+from ..http.connection import Headers, HttpResponse
+from ..http.heads import BackendRequest
 
 KEPT = (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501)
 """Statuses that may be kept (RFC 9110, 15.1), but for the partial one."""
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     until which it is fresh.
     """
 
-    answer: Answer
+    answer: HttpResponse
     directives: Directives
     age: float
     since: float
@@ -74,7 +74,7 @@ def directives(headers: Headers) -> Directives:
     return found
 
 
-def may_be_kept(outgoing: Outgoing, answer: Answer) -> bool:
+def may_be_kept(outgoing: BackendRequest, answer: HttpResponse) -> bool:
     """Whether others may get this answer, too.
 
     Stricter than the RFC: what a redirect has led to, what sets a cookie and what is packed for
@@ -102,11 +102,11 @@ def _is_for_all(said: Directives) -> bool:
     return "public" in said or "s-maxage" in said or "must-revalidate" in said
 
 
-def _is_of_use(answer: Answer, said: Directives) -> bool:
+def _is_of_use(answer: HttpResponse, said: Directives) -> bool:
     return _lifetime(answer, said, 0.0) > 0 or bool(validators(answer))
 
 
-def vary(answer: Answer) -> tuple[str, ...]:
+def vary(answer: HttpResponse) -> tuple[str, ...]:
     """The names of the request's headers that chose this answer, in lower case."""
     names = {
         part.strip().lower()
@@ -117,7 +117,7 @@ def vary(answer: Answer) -> tuple[str, ...]:
     return tuple(sorted(names - {""}))
 
 
-def keep(answer: Answer, delay: float, clock: float, now: float) -> Kept:
+def keep(answer: HttpResponse, delay: float, clock: float, now: float) -> Kept:
     """``delay``: how long it took to come; ``clock``: the time of day, ``now``: the steady one."""
     said = directives(answer.headers)
     date = _date(find(answer.headers, b"date"))
@@ -127,7 +127,7 @@ def keep(answer: Answer, delay: float, clock: float, now: float) -> Kept:
     return Kept(answer, said, age, now, _lifetime(answer, said, clock))
 
 
-def _lifetime(answer: Answer, said: Directives, clock: float) -> float:
+def _lifetime(answer: HttpResponse, said: Directives, clock: float) -> float:
     for name in ("s-maxage", "max-age"):
         if name in said:
             return _seconds(said[name]) or 0.0
@@ -170,7 +170,7 @@ def may_stand_in(kept: Kept, wanted: Directives, now: float) -> bool:
     return kept.age_at(now) < kept.lifetime + max(_seconds(each) or 0.0 for each in told)
 
 
-def validators(answer: Answer) -> list[tuple[bytes, bytes]]:
+def validators(answer: HttpResponse) -> list[tuple[bytes, bytes]]:
     """The conditions under which a backend answers that nothing has changed."""
     conditions = ((b"etag", b"if-none-match"), (b"last-modified", b"if-modified-since"))
     return [
@@ -180,7 +180,7 @@ def validators(answer: Answer) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def renewed(answer: Answer, told: Answer) -> Answer:
+def renewed(answer: HttpResponse, told: HttpResponse) -> HttpResponse:
     """The answer that is kept, with what a 304 says anew."""
     news = [header for header in told.headers if header[0] not in NOT_RENEWED]
     names = {name for name, _ in news}
@@ -190,7 +190,7 @@ def renewed(answer: Answer, told: Answer) -> Answer:
     return answer._replace(headers=[*headers, *news])
 
 
-def with_age(kept: Kept, now: float) -> Answer:
+def with_age(kept: Kept, now: float) -> HttpResponse:
     """As it is given away (RFC 9111, 5.1)."""
     headers = [header for header in kept.answer.headers if header[0] != b"age"]
     return kept.answer._replace(headers=[*headers, (b"age", b"%d" % kept.age_at(now))])

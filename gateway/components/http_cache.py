@@ -19,8 +19,8 @@ from ..core.about import USER_AGENT
 from ..core.component import Assembly, Component, Place
 from ..core.proxy import nothing_to_withdraw
 from ..http.answers import find
-from ..http.connection import Answer, Headers
-from ..http.heads import UNSENT, Outgoing
+from ..http.connection import Headers, HttpResponse
+from ..http.heads import UNSENT, BackendRequest
 from ..http.targets import hide_query
 from ..http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ..telemetry.logs import get_logger
@@ -196,7 +196,7 @@ class CachingTransport:
         self._clock = clock
         self._steady = steady
 
-    def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def __call__(self, outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
         if outgoing.method in UNSAFE:
             return self._inner(outgoing, lambda result: arrive(self._changed(outgoing, result)))
         # A body may decide the answer, and is not part of a key.
@@ -210,7 +210,7 @@ class CachingTransport:
             arrive(with_age(kept, begun))
             return nothing_to_withdraw
         if "only-if-cached" in wanted:
-            arrive(Answer(504, (), b""))
+            arrive(HttpResponse(504, (), b""))
             return nothing_to_withdraw
         asked = outgoing
         if kept is not None:
@@ -221,7 +221,7 @@ class CachingTransport:
 
     def _arrived(
         self,
-        outgoing: Outgoing,
+        outgoing: BackendRequest,
         wanted: Directives,
         kept: Kept | None,
         begun: float,
@@ -236,17 +236,17 @@ class CachingTransport:
 
     def _digest(
         self,
-        outgoing: Outgoing,
+        outgoing: BackendRequest,
         wanted: Directives,
         kept: Kept | None,
         begun: float,
         result: Result,
     ) -> Result:
         now = self._steady()
-        is_failure = not isinstance(result, Answer) or result.status >= 500
+        is_failure = not isinstance(result, HttpResponse) or result.status >= 500
         if kept is not None and is_failure and may_stand_in(kept, wanted, now):
             return with_age(kept, now)
-        if not isinstance(result, Answer):
+        if not isinstance(result, HttpResponse):
             return result
         if kept is not None and result.status == 304 and not result.url:
             result = renewed(kept.answer, result)
@@ -258,13 +258,13 @@ class CachingTransport:
             self._memory.forget(key)
         return result
 
-    def _changed(self, outgoing: Outgoing, result: Result) -> Result:
+    def _changed(self, outgoing: BackendRequest, result: Result) -> Result:
         """Nothing that was kept for an address counts after it was changed (RFC 9111, 4.4)."""
-        if isinstance(result, Answer) and result.status < 400:
+        if isinstance(result, HttpResponse) and result.status < 400:
             self._memory.forget(self._key(outgoing))
         return result
 
-    def _key(self, outgoing: Outgoing) -> Hashable:
+    def _key(self, outgoing: BackendRequest) -> Hashable:
         """The forwarded host is part of it: clients choose it, and backends may tell it."""
         host = find(outgoing.headers, b"x-forwarded-host")
         return self._owner, outgoing.url, outgoing.host.told, host

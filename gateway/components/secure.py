@@ -17,7 +17,7 @@ from msgspec import Struct
 from ..config.findings import Finding
 from ..config.structs import Service
 from ..core.asgi import (
-    Answer,
+    AsgiResponse,
     Handler,
     Headers,
     Receive,
@@ -34,7 +34,7 @@ from ..core.patterns import bad_patterns, build_full_match
 
 IsHost: TypeAlias = Callable[[bytes], object]
 
-BAD_HOST = Answer(
+BAD_HOST = AsgiResponse(
     500,
     (
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -152,7 +152,7 @@ def _build_scheme(settings: SecureSettings, service: Service) -> Callable[[Scope
     return is_https
 
 
-def redirect(scope: Scope, host: bytes) -> Answer:
+def redirect(scope: Scope, host: bytes) -> AsgiResponse:
     """To the same over HTTPS; nowhere when there is no host to name. (Go, http.Redirect)"""
     if not _HOST.fullmatch(host):
         return BAD_HOST
@@ -161,10 +161,10 @@ def redirect(scope: Scope, host: bytes) -> Answer:
     query = quote(scope["query_string"], safe="/:@!$&'()*+,;=~-._%?[]|^`{}\\").encode()
     location = b"https://" + host + target + (b"?" + query if query else b"")
     if scope["method"] not in ("GET", "HEAD"):
-        return Answer(301, [(b"location", location)])
+        return AsgiResponse(301, [(b"location", location)])
     body = b'<a href="%b">Moved Permanently</a>.\n\n' % escape(location.decode()).encode()
     headers = [(b"location", location), (b"content-type", b"text/html; charset=utf-8")]
-    return Answer(301, headers, body)
+    return AsgiResponse(301, headers, body)
 
 
 def build_headers(settings: SecureSettings) -> Iterator[tuple[bytes, bytes]]:

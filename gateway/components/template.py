@@ -30,7 +30,7 @@ def _environment() -> Environment:
     from jinja2 import ChainableUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class Sandbox(ImmutableSandboxedEnvironment):
+    class TemplateSandbox(ImmutableSandboxedEnvironment):
         """What a document holds comes before what Python's dictionaries can do."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
@@ -41,7 +41,7 @@ def _environment() -> Environment:
     def to_json(value: Any) -> str:
         return encode_json(None if isinstance(value, ChainableUndefined) else value).decode()
 
-    environment = Sandbox(
+    environment = TemplateSandbox(
         autoescape=False,  # a body is not HTML
         undefined=ChainableUndefined,
         keep_trailing_newline=True,

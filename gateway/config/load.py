@@ -69,7 +69,7 @@ def survey(
     environ = os.environ if environ is None else environ
     file = file_of(source)
     findings = Findings()
-    loader = _Loader(catalog, environ, findings)
+    loader = _ConfigLoader(catalog, environ, findings)
     try:
         document = _overridden(read_document(source, environ, findings), environ, findings)
         service = _converted(loader.service(document), findings)
@@ -108,7 +108,7 @@ def _overridden(document: Document, environ: Mapping[str, str], findings: Findin
     return document
 
 
-class _Loader:
+class _ConfigLoader:
     """One run over one document; ``findings`` collects."""
 
     def __init__(

@@ -26,7 +26,7 @@ PLAIN = {
 """What is not text without quotes: a pattern, and how it can begin. (go-yaml, resolve.go)"""
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """Dates are text: no key of a configuration is one."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
@@ -57,16 +57,16 @@ def _float(text: str) -> float:
 
 
 for name, (pattern, first) in PLAIN.items():
-    _Loader.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), list(first))
+    _YamlLoader.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), list(first))
 for name in ("int", "float"):
-    _Loader.add_constructor(TAG + name, _Loader.construct_number)
+    _YamlLoader.add_constructor(TAG + name, _YamlLoader.construct_number)
 for name in ("timestamp", "binary"):
-    _Loader.add_constructor(TAG + name, _Loader.construct_text)
+    _YamlLoader.add_constructor(TAG + name, _YamlLoader.construct_text)
 
 
 def load_yaml(content: bytes) -> object:
     """The document. Raises ``yaml.YAMLError``."""
     try:  # with a subclass of the safe loader
-        return yaml.load(content, Loader=_Loader)  # noqa: S506
+        return yaml.load(content, Loader=_YamlLoader)  # noqa: S506
     except KeyError as error:  # an explicit !!bool of something else
         raise yaml.YAMLError(f"not a value of its tag: {error}") from error

@@ -22,7 +22,7 @@ NO_LENGTH = (204, 304)
 """Statuses of answers that have no body (RFC 9110, 8.6)."""
 
 
-class Answer(NamedTuple):
+class AsgiResponse(NamedTuple):
     """A whole answer: status, headers in lower case, body.
 
     ``content-length`` is told where it is sent. Headers that are always the same are a tuple: our
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
+async def send_answer(send: Send, answer: AsgiResponse) -> None:
     """Send a whole answer: by one call where the server offers that, else as ASGI has it.
 
     Our uvicorn protocol offers it (``send_whole`` of what ``send`` is bound to): two coroutines and
@@ -50,12 +50,14 @@ async def send_answer(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def text(status: int, message: str, *headers: tuple[bytes, bytes], charset: bool = True) -> Answer:
+def text(
+    status: int, message: str, *headers: tuple[bytes, bytes], charset: bool = True
+) -> AsgiResponse:
     """A text answer; without one, an answer without a body."""
     body = message.encode()
     content_type = b"text/plain; charset=utf-8" if charset else b"text/plain"
     typed = [(b"content-type", content_type)] if body else []
-    return Answer(status, (*headers, *typed), body)
+    return AsgiResponse(status, (*headers, *typed), body)
 
 
 def header(headers: Headers, name: bytes) -> bytes:

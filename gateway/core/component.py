@@ -127,7 +127,7 @@ class Job(Protocol):
         ...
 
 
-class Source(Protocol):
+class JobSource(Protocol):
     """Where an agent's messages come from."""
 
     @property
@@ -143,7 +143,7 @@ class Source(Protocol):
         ...
 
 
-BuildSource: TypeAlias = Callable[[S, Agent, Assembly], Source]
+BuildSource: TypeAlias = Callable[[S, Agent, Assembly], JobSource]
 
 
 class Place(Struct, frozen=True):

@@ -100,7 +100,7 @@ def parallel(
                 else:
                     arrived.append(part)
         if late:
-            waiting = _Waiting(late, arrived, signal())
+            waiting = _LateBranches(late, arrived, signal())
             await _wait_for(waiting, request, timeout, request.client)
         return merge(arrived, report)
 
@@ -151,14 +151,14 @@ async def _ask(
     if branch.later is not None:
         return await _wait_for_one(branch, branch.later, request, timeout, signal)
     arrived: list[Part] = []
-    await _wait_for(_Waiting([branch], arrived, signal()), request, timeout, request.client)
+    await _wait_for(_LateBranches([branch], arrived, signal()), request, timeout, request.client)
     return _response(arrived[0])
 
 
 async def _wait_for_one(
     branch: Branch, later: Later, request: Request, timeout: float, signal: Callable[[], Signal]
 ) -> Response:
-    answer = _Answer(signal)
+    answer = _Arrival(signal)
     withdraw = later(request, answer.arrive)
     if answer.part is not None:
         return _response(answer.part)
@@ -171,7 +171,7 @@ async def _wait_for_one(
     return _response(answer.part or withdraw() or branch.timed_out(request))
 
 
-class _Answer:
+class _Arrival:
     """What one branch answers, and a signal for a task that waits for it."""
 
     __slots__ = ("_build_signal", "_signal", "part")
@@ -239,7 +239,7 @@ def race(
 
 
 async def _wait_for(
-    waiting: _Waiting, request: Request, timeout: float, client: Client | None
+    waiting: _LateBranches, request: Request, timeout: float, client: Client | None
 ) -> None:
     """Until all have answered that must, or the time is over, or ``client`` has gone."""
     try:
@@ -257,7 +257,7 @@ async def _wait_for(
         waiting.end()
 
 
-class _Waiting:
+class _LateBranches:
     """The branches of one request that are late; ``arrived`` gets what they answer, in order.
 
     ``done`` is set when the last one has answered, or the client has gone.
@@ -270,7 +270,7 @@ class _Waiting:
         self._missing = len(late)
         self._withdrawals: list[Withdraw] = []
 
-    def begin(self, request: Request) -> list[_Question]:
+    def begin(self, request: Request) -> list[_TaskCall]:
         """Ask those who need no task; returns what the others are to be asked in one."""
         busy = []
         arrive, withdrawals = self.arrive, self._withdrawals
@@ -278,7 +278,7 @@ class _Waiting:
             if branch.later is not None:
                 withdrawals.append(branch.later(request, arrive))
             else:
-                question = _Question(branch, request, arrive)
+                question = _TaskCall(branch, request, arrive)
                 busy.append(question)
                 withdrawals.append(question.withdraw)
         return busy
@@ -302,7 +302,7 @@ class _Waiting:
         self._withdrawals.clear()  # they know us: no cycle is left behind
 
 
-class _Question:
+class _TaskCall:
     """One branch that is asked in a task."""
 
     def __init__(self, branch: Branch, request: Request, arrive: Arrive) -> None:
@@ -345,7 +345,7 @@ class _Onlooker:
         return self._client.watch(gone)
 
 
-class _Race(_Waiting):
+class _Race(_LateBranches):
     """``done`` is set when one of them has a whole answer, too."""
 
     def __init__(

@@ -256,13 +256,13 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> 
         if now is not None and (part := _part_now(now, call)) is not None:
             arrive(part)
             return nothing_to_withdraw
-        waiting = _Waiting(call, arrive, large)
+        waiting = _WaitingCall(call, arrive, large)
         return waiting.begun(inner(call.request, waiting.arrived))
 
     return later
 
 
-class _Waiting:
+class _WaitingCall:
     """A call that waits for its branch, then perhaps for a helper process."""
 
     __slots__ = ("_arrive", "_call", "_is_over", "_large", "_response", "_withdraw")

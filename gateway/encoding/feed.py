@@ -51,7 +51,7 @@ _PERSONS = (
 )
 
 
-class _Element:
+class _FeedElement:
     """An element: its namespace ("" for that of the root), its name, what is in it."""
 
     __slots__ = ("attributes", "children", "name", "pieces", "space", "text")
@@ -61,7 +61,7 @@ class _Element:
         self.space = "" if space == home else space
         names = (each.rpartition(_SEPARATOR)[2] for each in attributes[::2])
         self.attributes = dict(zip(names, attributes[1::2], strict=True))
-        self.children: list[_Element] = []
+        self.children: list[_FeedElement] = []
         self.pieces: list[str] = []
         self.text = ""
 
@@ -69,7 +69,7 @@ class _Element:
     def key(self) -> str:
         return self.name.lower()
 
-    def plain(self, key: str) -> list[_Element]:
+    def plain(self, key: str) -> list[_FeedElement]:
         """The children of that name that belong to the feed's own format."""
         return [each for each in self.children if each.key == key and not _extension(each)]
 
@@ -79,16 +79,16 @@ class _Element:
         return found[-1].text if found else ""
 
 
-class _Reader:
+class _FeedReader:
     """Builds the tree of a feed."""
 
     def __init__(self) -> None:
-        self.root: _Element | None = None
+        self.root: _FeedElement | None = None
         self.is_complete = False
-        self._open: list[_Element] = []
+        self._open: list[_FeedElement] = []
 
     def start(self, name: str, attributes: Sequence[str]) -> None:
-        element = _Element(name, attributes, self.root.space if self.root else None)
+        element = _FeedElement(name, attributes, self.root.space if self.root else None)
         if len(self._open) >= MAX_DEPTH:
             raise DecodeError(TOO_DEEP)
         if self._open:
@@ -108,7 +108,7 @@ class _Reader:
 
 def decode_rss(body: bytes) -> Document | None:
     """A feed: RSS 0.9 to 2.0, RDF, Atom. Raises DecodeError for anything else."""
-    reader = _Reader()
+    reader = _FeedReader()
     parse_xml(body, reader, _SEPARATOR)
     root = reader.root
     translate = FORMATS.get(root.key) if root is not None else None
@@ -117,7 +117,7 @@ def decode_rss(body: bytes) -> Document | None:
     return translate(root)
 
 
-def _from_rss(root: _Element) -> Document:
+def _from_rss(root: _FeedElement) -> Document:
     channel = next(iter(root.plain("channel")), root)
     items = [*channel.plain("item"), *(root.plain("item") if channel is not root else ())]
     dublin, itunes = _dublin_core(channel), _itunes(channel)
@@ -150,7 +150,7 @@ RSS_ITEM = frozenset(
 """What an item of RSS has; other elements are its ``custom``."""
 
 
-def _rss_item(item: _Element) -> Document:
+def _rss_item(item: _FeedElement) -> Document:
     dublin, itunes = _dublin_core(item), _itunes(item)
     links = [each.text or each.attributes.get("href", "") for each in item.plain("link")]
     published = item.first("pubdate") or _any_of(dublin, "date")
@@ -188,7 +188,7 @@ def _rss_item(item: _Element) -> Document:
     )
 
 
-def _from_atom(root: _Element) -> Document:
+def _from_atom(root: _FeedElement) -> Document:
     authors = [_atom_person(each) for each in root.plain("author")]
     logo = root.first("logo")
     feed: Document = {
@@ -207,7 +207,7 @@ def _from_atom(root: _Element) -> Document:
     return {**feed, "img_url": logo} if logo else feed
 
 
-def _atom_item(entry: _Element) -> Document:
+def _atom_item(entry: _FeedElement) -> Document:
     links = [(each.attributes.get("rel", "alternate"), each) for each in entry.plain("link")]
     authors = [_atom_person(each) for each in entry.plain("author")]
     updated = entry.first("updated")
@@ -231,7 +231,7 @@ def _atom_item(entry: _Element) -> Document:
     )
 
 
-FORMATS: dict[str, Callable[[_Element], Document]] = {
+FORMATS: dict[str, Callable[[_FeedElement], Document]] = {
     "rss": _from_rss,
     "rdf": _from_rss,
     "feed": _from_atom,
@@ -243,11 +243,11 @@ def _present(**fields: Any) -> Document:
     return {key: value for key, value in fields.items() if value}
 
 
-def _href(link: _Element) -> str:
+def _href(link: _FeedElement) -> str:
     return link.attributes.get("href", "")
 
 
-def _enclosure(element: _Element, url: str) -> Document:
+def _enclosure(element: _FeedElement, url: str) -> Document:
     attributes = element.attributes
     keys = (("url", url), ("length", "length"), ("type", "type"))
     return {key: attributes[name] for key, name in keys if attributes.get(name)}
@@ -258,7 +258,7 @@ def _person(text: str) -> Document:
     return {key: value for key, value in found.groupdict().items() if value} if found else {}
 
 
-def _atom_person(element: _Element) -> Document:
+def _atom_person(element: _FeedElement) -> Document:
     return _present(name=element.first("name"), email=element.first("email"))
 
 
@@ -274,11 +274,11 @@ def _date(text: str) -> str | None:
     return None
 
 
-def _is_content(element: _Element) -> bool:
+def _is_content(element: _FeedElement) -> bool:
     return element.key == "encoded" and element.space == _CONTENT
 
 
-def _extension(element: _Element) -> str:
+def _extension(element: _FeedElement) -> str:
     """The name of the extension an element belongs to; "" for the feed's own format."""
     space = element.space.lower()
     if element.space in _RSS or _is_content(element):
@@ -286,16 +286,16 @@ def _extension(element: _Element) -> str:
     return _PREFIXES.get(space) or _PREFIXES.get(space.rstrip("/")) or element.space
 
 
-def _extensions(element: _Element) -> Document:
+def _extensions(element: _FeedElement) -> Document:
     """``{extension: {element: [{name, value, attrs, children}]}}``."""
-    found: dict[str, list[_Element]] = {}
+    found: dict[str, list[_FeedElement]] = {}
     for each in element.children:
         if prefix := _extension(each):
             found.setdefault(prefix, []).append(each)
     return {prefix: _by_name(children) for prefix, children in found.items()}
 
 
-def _by_name(elements: Iterable[_Element]) -> dict[str, list[Document]]:
+def _by_name(elements: Iterable[_FeedElement]) -> dict[str, list[Document]]:
     found: dict[str, list[Document]] = {}
     for each in elements:
         found.setdefault(each.name, []).append(
@@ -324,7 +324,7 @@ ITUNES = frozenset(
 )
 
 
-def _dublin_core(element: _Element) -> dict[str, list[str]]:
+def _dublin_core(element: _FeedElement) -> dict[str, list[str]]:
     """Each text of each of its elements."""
     found: dict[str, list[str]] = {}
     for each in element.children:
@@ -333,7 +333,7 @@ def _dublin_core(element: _Element) -> dict[str, list[str]]:
     return found
 
 
-def _itunes(element: _Element) -> dict[str, str]:
+def _itunes(element: _FeedElement) -> dict[str, str]:
     """The first text of each of its elements; the image is its address."""
     found: dict[str, str] = {}
     for each in element.children:

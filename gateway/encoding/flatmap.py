@@ -21,7 +21,7 @@ Path: TypeAlias = Sequence[str]
 ANY = "*"
 
 
-class _Node:
+class _Opened:
     """A value that is opened when something goes into it.
 
     ``edges``: label -> node; None while it is closed. ``value``: what it is while it has no edges;
@@ -32,18 +32,18 @@ class _Node:
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
-        self.edges: dict[str, _Node] | None = None
+        self.edges: dict[str, _Opened] | None = None
         self.is_array = False
 
-    def open(self) -> dict[str, _Node]:
+    def open(self) -> dict[str, _Opened]:
         if self.edges is None:
             value = unwrap(self.value)
             self.edges = {}
             if isinstance(value, dict):
-                self.edges = {label: _Node(each) for label, each in value.items()}
+                self.edges = {label: _Opened(each) for label, each in value.items()}
             elif isinstance(value, list):
                 self.is_array = True
-                self.edges = {str(number): _Node(each) for number, each in enumerate(value)}
+                self.edges = {str(number): _Opened(each) for number, each in enumerate(value)}
             self.value = None if self.edges else value
         return self.edges
 
@@ -55,10 +55,10 @@ class _Node:
             return [node.close() for node in self.edges.values()]
         return {label: node.close() for label, node in self.edges.items()}
 
-    def child(self, label: str) -> _Node | None:
+    def child(self, label: str) -> _Opened | None:
         return self.open().get(label)
 
-    def put(self, label: str, node: _Node) -> None:
+    def put(self, label: str, node: _Opened) -> None:
         """At the end. An object's key is replaced; an array never loses an element by it."""
         edges = self.open()
         if label in edges and self.is_array:
@@ -78,7 +78,7 @@ class _Node:
 class _Found(NamedTuple):
     """A node, and the labels that lead to it."""
 
-    node: _Node
+    node: _Opened
     path: tuple[str, ...]
 
 
@@ -93,7 +93,7 @@ def build_flatmap(operations: Iterable[FlatmapOperation]) -> Flatmap | None:
         return None
 
     def flatmap(data: Document) -> Document | None:
-        root = _Node(data)
+        root = _Opened(data)
         for step in steps:
             step(root)
         document: Document | None = root.close()
@@ -111,12 +111,12 @@ def problem(operation: FlatmapOperation) -> str:
     return ""
 
 
-def _steps(operation: FlatmapOperation) -> Iterator[Callable[[_Node], None]]:
+def _steps(operation: FlatmapOperation) -> Iterator[Callable[[_Opened], None]]:
     if not problem(operation):
         yield from OPERATIONS[operation.type]([arg.split(".") for arg in operation.args])
 
 
-def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Node], None]]:
+def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
     """What stands under the last label of ``source`` gets a new place by the length of ``target``:
 
     as long: only the last label changes; longer: it goes down, from where it stands; shorter:
@@ -126,12 +126,12 @@ def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Node], None]]:
     parents, last = source[:-1], source[-1]
     levels = len(target) - len(source)
 
-    def relabel(root: _Node) -> None:
+    def relabel(root: _Opened) -> None:
         for found in _find(root, parents):
             if last in found.node.open():
                 found.node.relabel(last, target[-1])
 
-    def move(root: _Node) -> None:
+    def move(root: _Opened) -> None:
         moved = [
             (found, found.node.open().pop(last))
             for found in _find(root, parents)
@@ -147,33 +147,33 @@ def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Node], None]]:
     yield relabel if levels == 0 else move
 
 
-def _appending(paths: Sequence[Path]) -> Iterator[Callable[[_Node], None]]:
+def _appending(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
     """The elements of the first array go behind those of the second; both must be there."""
     source, target = paths[:2]
 
-    def append(root: _Node) -> None:
+    def append(root: _Opened) -> None:
         added, kept = _get(root, source), _get(root, target)
         if isinstance(added, list) and isinstance(kept, list):
             parent = _descend(root, target[:-1])
-            parent.open()[target[-1]] = _Node([*kept, *added])
+            parent.open()[target[-1]] = _Opened([*kept, *added])
             _delete(root, source)
 
     yield append
 
 
-def _deleting(paths: Sequence[Path]) -> Iterator[Callable[[_Node], None]]:
+def _deleting(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
     for path in paths:
         yield lambda root, path=path: _delete(root, path)  # type: ignore[misc]
 
 
-OPERATIONS: dict[str, Callable[[Sequence[Path]], Iterator[Callable[[_Node], None]]]] = {
+OPERATIONS: dict[str, Callable[[Sequence[Path]], Iterator[Callable[[_Opened], None]]]] = {
     "move": _moving,
     "append": _appending,
     "del": _deleting,
 }
 
 
-def _find(root: _Node, path: Path) -> list[_Found]:
+def _find(root: _Opened, path: Path) -> list[_Found]:
     """Every node a path leads to."""
     found = [_Found(root, ())]
     for step in path:
@@ -186,18 +186,18 @@ def _find(root: _Node, path: Path) -> list[_Found]:
     return found
 
 
-def _descend(node: _Node, path: Path) -> _Node:
+def _descend(node: _Opened, path: Path) -> _Opened:
     """The node below, made where there is none."""
     for label in path:
         below = node.child(label)
         if below is None:
-            below = _Node()
+            below = _Opened()
             node.put(label, below)
         node = below
     return node
 
 
-def _climb(root: _Node, path: Path, origin: Path) -> _Node:
+def _climb(root: _Opened, path: Path, origin: Path) -> _Opened:
     """The node under ``path``, as far as there is one; a wildcard is the label it came from."""
     node = root
     for step, label in zip(path, origin, strict=False):
@@ -208,7 +208,7 @@ def _climb(root: _Node, path: Path, origin: Path) -> _Node:
     return node
 
 
-def _get(node: _Node, path: Path) -> Any:
+def _get(node: _Opened, path: Path) -> Any:
     """What stands under a path, decoded one level; None when there is nothing."""
     if not path:
         return unwrap(node.close())
@@ -219,7 +219,7 @@ def _get(node: _Node, path: Path) -> Any:
     return None if child is None else _get(child, path[1:])
 
 
-def _delete(root: _Node, path: Path) -> None:
+def _delete(root: _Opened, path: Path) -> None:
     *parents, last = path
     for found in _find(root, parents):
         edges = found.node.open()

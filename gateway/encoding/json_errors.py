@@ -36,7 +36,7 @@ def explain(body: bytes, wanted: str) -> str:
     if begin == len(body):
         return "EOF"
     try:
-        _Reader(body, begin).read()
+        _ErrorFinder(body, begin).read()
     except IndexError:
         return "unexpected EOF"
     except _Unreadable as error:
@@ -47,7 +47,7 @@ def explain(body: bytes, wanted: str) -> str:
     return f"json: cannot unmarshal {kind} into Go value of type {wanted}"
 
 
-class _Reader:
+class _ErrorFinder:
     """Goes over one value. An IndexError: the text ends within it."""
 
     def __init__(self, body: bytes, at: int) -> None:

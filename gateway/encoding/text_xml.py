@@ -39,7 +39,7 @@ _NO_NAME = re.compile(f"[^{_FIRST}{_LATER}]|^(?=[{_LATER}])")
 
 def decode_xml(body: bytes) -> Document | None:
     """The root element under its name. Text before and behind it is ignored."""
-    reader = _Reader()
+    reader = _DocumentBuilder()
     parse_xml(body, reader)
     if reader.document is None:
         raise DecodeError("not XML: no element found")
@@ -51,7 +51,7 @@ def decode_xml_collection(body: bytes) -> Document | None:
     return {"collection": decode_xml(body)}
 
 
-class _Element:
+class _OpenElement:
     """One that is open: its keys, and the first text before any of them."""
 
     __slots__ = ("fields", "name", "text")
@@ -101,12 +101,12 @@ class XmlReader(Protocol):
         """A piece of it: more may follow."""
 
 
-class _Reader:
+class _DocumentBuilder:
     """Builds the document."""
 
     def __init__(self) -> None:
         self.document: Document | None = None
-        self._open: list[_Element] = []
+        self._open: list[_OpenElement] = []
         self._text: list[str] = []
 
     def start(self, name: str, attributes: Sequence[str]) -> None:
@@ -114,7 +114,9 @@ class _Reader:
         if len(self._open) >= MAX_DEPTH:
             raise DecodeError(TOO_DEEP)
         names = (ATTRIBUTE + _local(each) for each in attributes[::2])
-        self._open.append(_Element(_local(name), dict(zip(names, attributes[1::2], strict=True))))
+        self._open.append(
+            _OpenElement(_local(name), dict(zip(names, attributes[1::2], strict=True)))
+        )
 
     def end(self, name: str) -> None:
         self._end_text()

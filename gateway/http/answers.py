@@ -13,7 +13,7 @@ from ..core.proxy import Response
 from ..encoding import encode_json, reason_of
 from ..encoding.manipulation import Reading
 from ..errors import BackendFailure, BackendStatus
-from .connection import Answer, Headers
+from .connection import Headers, HttpResponse
 from .settings import HttpSettings
 from .stream import BROKEN_OFF, gzip_failure
 from .targets import hide_query, shown_pattern
@@ -43,7 +43,7 @@ MOST_OF_AN_ERROR = 512 * 1024
 _BLANKS = b" \t\r\n"
 _GZIP = 16 + zlib.MAX_WBITS
 
-Interpret: TypeAlias = Callable[[Answer, str], Response]
+Interpret: TypeAlias = Callable[[HttpResponse, str], Response]
 """An answer and the URL it came from, without credentials -> the part of the endpoint's answer.
 
 Raises :class:`BackendFailure`.
@@ -64,7 +64,7 @@ def build_interpret(
     if not takes_any_success:
         return interpret
 
-    def interpret_for_agent(answer: Answer, url: str) -> Response:
+    def interpret_for_agent(answer: HttpResponse, url: str) -> Response:
         if not 200 <= answer.status < 300:
             text = f"invalid status code {answer.status}: {hide_query(url)}"
             raise BackendFailure(text, answer.status)
@@ -86,7 +86,7 @@ def _build_interpret(
     reject = _build_reject(backend, settings)
     may_be_blank = backend.encoding == "string"
 
-    def interpret(answer: Answer, url: str) -> Response:
+    def interpret(answer: HttpResponse, url: str) -> Response:
         if answer.status not in SUCCESS:
             return reject(answer, url)
         if may_be_blank:
@@ -103,7 +103,7 @@ def _build_interpret(
     return interpret
 
 
-def _pass_on(answer: Answer, url: str) -> Response:
+def _pass_on(answer: HttpResponse, url: str) -> Response:
     if not answer.is_whole:
         raise BackendFailure(BROKEN_OFF)
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
@@ -115,7 +115,7 @@ def _pass_on(answer: Answer, url: str) -> Response:
     return response
 
 
-def _leave_out(answer: Answer, url: str) -> Response:
+def _leave_out(answer: HttpResponse, url: str) -> Response:
     """``no-op`` in an endpoint with another output: it contributes nothing, and succeeds."""
     return Response({}, body=answer.body)
 
@@ -127,7 +127,7 @@ def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
     if settings.return_error_code and settings.return_error_details is None:
         return _pass_status
 
-    def reject(answer: Answer, url: str) -> Response:
+    def reject(answer: HttpResponse, url: str) -> Response:
         text = f"invalid status code {answer.status} {prefix}: {hide_query(url)}"
         raise BackendFailure(text, answer.status)
 
@@ -135,7 +135,7 @@ def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
 
 
 def _build_detail(key: str) -> Interpret:
-    def detail(answer: Answer, url: str) -> Response:
+    def detail(answer: HttpResponse, url: str) -> Response:
         fields = {
             "http_status_code": answer.status,
             "http_body": _error_text(answer),
@@ -147,16 +147,16 @@ def _build_detail(key: str) -> Interpret:
     return detail
 
 
-def _pass_status(answer: Answer, url: str) -> Response:
+def _pass_status(answer: HttpResponse, url: str) -> Response:
     raise BackendStatus(answer.status, _error_text(answer), _content_type(answer))
 
 
-def _error_text(answer: Answer) -> str:
+def _error_text(answer: HttpResponse) -> str:
     """The beginning of its body, as far as the bound."""
     return answer.body[:MOST_OF_AN_ERROR].decode(errors="replace")
 
 
-def _content_type(answer: Answer) -> str:
+def _content_type(answer: HttpResponse) -> str:
     return find(answer.headers, b"content-type").decode("latin-1")
 
 
@@ -180,7 +180,7 @@ def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
         raise BackendFailure(gzip_failure(error)) from error
 
 
-def unpacked(answer: Answer, body: bytes, is_whole: bool, limit: int) -> Answer:
+def unpacked(answer: HttpResponse, body: bytes, is_whole: bool, limit: int) -> HttpResponse:
     """A gzipped answer as it was before. Raises :class:`BackendFailure`."""
     if len(body) > limit:
         raise BackendFailure(f"the answer has more than {limit} bytes")

@@ -22,8 +22,8 @@ from ..tls.policy import client_tls
 from .answers import SUCCESS, Interpret, build_interpret, find
 from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient
-from .connection import Answer
-from .heads import Outgoing
+from .connection import HttpResponse
+from .heads import BackendRequest
 from .hosts import host_findings
 from .pool import PoolSettings
 from .settings import HttpClientSettings, HttpSettings
@@ -79,7 +79,7 @@ class HttpBackend:
         """Ask; the answer comes without a task."""
         try:
             outgoing = self._outgoing(request)
-            question = _Question(self, outgoing, arrive)
+            question = _BackendCall(self, outgoing, arrive)
             arrived: Callable[[Result], None] = question.arrived
             if self._streams:
                 arrived = self._begin_stream(request, arrived)
@@ -97,18 +97,20 @@ class HttpBackend:
         end = current_time() + self._time
 
         def begun(result: Result) -> None:
-            if isinstance(result, Answer) and result.stream is not None:
+            if isinstance(result, HttpResponse) and result.stream is not None:
                 result.stream.end = end
                 request.taken.append(result.stream)
             arrived(result)
 
         return begun
 
-    def is_large(self, answer: Answer) -> bool:
+    def is_large(self, answer: HttpResponse) -> bool:
         """Whether a helper process reads the body."""
         return len(answer.body) > self._most and answer.status in SUCCESS
 
-    def part_later(self, answer: Answer, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def part_later(
+        self, answer: HttpResponse, outgoing: BackendRequest, arrive: Arrive
+    ) -> Withdraw:
         """As :meth:`part`, without waiting, for a large answer. Returns what ends it."""
 
         def arrived(data: Document | Exception | None) -> None:
@@ -121,7 +123,9 @@ class HttpBackend:
 
         return self._large.start(answer.body, arrived)
 
-    def part(self, result: Result, outgoing: Outgoing, interpret: Interpret | None = None) -> Part:
+    def part(
+        self, result: Result, outgoing: BackendRequest, interpret: Interpret | None = None
+    ) -> Part:
         """What the answer means. Never raises."""
         if isinstance(result, GatewayError):
             return result
@@ -137,7 +141,7 @@ class HttpBackend:
         """Where this request goes; of several hosts the next one."""
         return self._outgoing(request).url
 
-    def _outgoing(self, request: Request) -> Outgoing:
+    def _outgoing(self, request: Request) -> BackendRequest:
         """What this request asks of a host."""
         host = self._next_host()
         target = host.base + self._target(request.params)
@@ -149,7 +153,7 @@ class HttpBackend:
         headers = self._forward_headers(request)
         if host.login and not find(headers, b"authorization"):
             headers.append((b"authorization", host.login))
-        return Outgoing(self._method, host, target, headers, request.body)
+        return BackendRequest(self._method, host, target, headers, request.body)
 
 
 class ScriptedHttpBackend(HttpBackend):
@@ -161,7 +165,7 @@ class ScriptedHttpBackend(HttpBackend):
         super().__init__(settings, backend, endpoint, assembly)
         self._logins = {host.origin: host.login for host in usable_hosts(backend.host)}
 
-    def _outgoing(self, request: Request) -> Outgoing:
+    def _outgoing(self, request: Request) -> BackendRequest:
         method = request.method.upper()
         if not _METHOD.fullmatch(method):
             raise BackendFailure(f"invalid method {request.method!r}")
@@ -175,15 +179,15 @@ class ScriptedHttpBackend(HttpBackend):
         login = host.login or self._logins.get(host.origin, b"")
         if login and not find(headers, b"authorization"):
             headers.append((b"authorization", login))
-        return Outgoing(method, host, target, headers, request.body)
+        return BackendRequest(method, host, target, headers, request.body)
 
 
-class _Question:
+class _BackendCall:
     """What is asked of a service, until the answer is here or nobody waits for it any more."""
 
     __slots__ = ("_arrive", "_backend", "_is_over", "_outgoing", "_withdraw")
 
-    def __init__(self, backend: HttpBackend, outgoing: Outgoing, arrive: Arrive) -> None:
+    def __init__(self, backend: HttpBackend, outgoing: BackendRequest, arrive: Arrive) -> None:
         self._backend = backend
         self._outgoing = outgoing
         self._arrive = arrive
@@ -197,7 +201,7 @@ class _Question:
     def arrived(self, result: Result) -> None:
         self._is_over = True
         self._withdraw = None  # which knows us: no cycle is left behind
-        if isinstance(result, Answer) and self._backend.is_large(result):
+        if isinstance(result, HttpResponse) and self._backend.is_large(result):
             self._withdraw = self._backend.part_later(result, self._outgoing, self._read)
         else:
             self._arrive(self._backend.part(result, self._outgoing))

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from ..core.bridge import AsyncioSide, Signal
 from ..core.tasks import open_tasks
 from ..errors import BackendFailure
-from .connection import Answer, Connection
+from .connection import BackendConnection, HttpResponse
 from .pool import Pool, PoolSettings
 from .stream import BodyStream
 from .targets import Origin
@@ -25,7 +25,7 @@ from .targets import Origin
 RETRIED = ("GET", "HEAD", "OPTIONS", "TRACE")
 """Sent again when a used connection turns out to be closed (Go, net/http, isReplayable)."""
 
-Arrive: TypeAlias = Callable[[Answer | BackendFailure], None]
+Arrive: TypeAlias = Callable[[HttpResponse | BackendFailure], None]
 
 
 class HttpClient:
@@ -74,7 +74,7 @@ class HttpClient:
         """Near: have it ended over there."""
         self._side.tell(self._end, sending)
 
-    def deliver(self, sending: Sending, part: Answer | BackendFailure) -> None:
+    def deliver(self, sending: Sending, part: HttpResponse | BackendFailure) -> None:
         """Far: hand over what came."""
         self._side.post(sending.arrived, part)
 
@@ -174,7 +174,7 @@ class Sending:
         self.head = head
         self.body = body
         self.is_head = method == "HEAD"
-        self.connection: Connection | None = None
+        self.connection: BackendConnection | None = None
         self.streams = streams
         self._stream = BodyStream(self) if streams else None
         self._arrive: Arrive | None = arrive
@@ -185,7 +185,7 @@ class Sending:
             self._arrive = None
             self._client.withdraw(self)
 
-    def arrived(self, part: Answer | BackendFailure) -> None:
+    def arrived(self, part: HttpResponse | BackendFailure) -> None:
         """Near."""
         arrive, self._arrive = self._arrive, None  # who knows us: no cycle is left behind
         if arrive is not None:
@@ -204,11 +204,11 @@ class Sending:
 
     # Far.
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: HttpResponse) -> None:
         self._stream = None  # which knows us: no cycle is left behind
         self._client.deliver(self, answer)
 
-    def began(self, answer: Answer) -> None:
+    def began(self, answer: HttpResponse) -> None:
         self._client.deliver(self, answer._replace(stream=self._stream))
 
     def more(self, piece: bytes) -> None:

@@ -26,7 +26,7 @@ BLANKS = b" \t"
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What a backend answered. ``is_whole``: everything it announced has come.
 
     Names of ``headers`` are in lower case. ``url``: where a redirect has led, without credentials;
@@ -41,22 +41,22 @@ class Answer(NamedTuple):
     stream: BodyStream | None = None
 
 
-class Exchange(Protocol):
+class PendingRequest(Protocol):
     """A request on its way, and who waits for its answer. One of the two is called, once."""
 
     head: bytes
     body: bytes
     is_head: bool
     """An answer to HEAD has no body, whatever its headers announce."""
-    connection: Connection | None
+    connection: BackendConnection | None
     """Kept by the connection that it is on."""
     streams: Container[int]
     """Statuses with which a body is handed on while it is coming: only ``began`` is called then,
     as often as there is something, and ``ended``."""
 
-    def answered(self, answer: Answer) -> None: ...
+    def answered(self, answer: HttpResponse) -> None: ...
 
-    def began(self, answer: Answer) -> None: ...
+    def began(self, answer: HttpResponse) -> None: ...
 
     def more(self, piece: bytes) -> None: ...
 
@@ -67,7 +67,7 @@ class Exchange(Protocol):
         """``is_retriable``: the connection had been used before, and not a byte came back."""
 
 
-class Connection(asyncio.Protocol):
+class BackendConnection(asyncio.Protocol):
     """One connection. ``released`` is told of it when it can be used again, ``gone`` when not.
 
     ``header_time``: seconds until the headers of an answer must be here; 0: no limit.
@@ -75,8 +75,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        released: Callable[[Connection], None],
-        gone: Callable[[Connection], None],
+        released: Callable[[BackendConnection], None],
+        gone: Callable[[BackendConnection], None],
         max_body_bytes: int,
         header_time: float = 0.0,
     ) -> None:
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._max_body_bytes = max_body_bytes
         self._header_time = header_time
         self._timer: asyncio.TimerHandle | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: PendingRequest | None = None
         self._parser = HttpResponseParser(self)
         self._is_used = False
         self.is_closed = False
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
 
     # What the pool says.
 
-    def send(self, exchange: Exchange) -> None:
+    def send(self, exchange: PendingRequest) -> None:
         """Write a request; only while nothing else is on its way."""
         self._exchange = exchange
         exchange.connection = self
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         elif self._has_headers:
             if self._may_stream() and not self._is_streaming and self._exchange is not None:
                 self._is_streaming = True
-                self._exchange.began(Answer(self._status, self._headers, b""))
+                self._exchange.began(HttpResponse(self._status, self._headers, b""))
                 self._hand_on()
         elif self._received > MAX_HEADER_BYTES:
             self._fail("the headers of the answer are too large")
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
         if self._problem:
             self._fail(self._problem)
             return
-        answer = Answer(0, (), b"") if self._is_streaming else self._taken(is_whole=True)
+        answer = HttpResponse(0, (), b"") if self._is_streaming else self._taken(is_whole=True)
         is_streaming = self._is_streaming
         exchange = self._end()
         if self._is_spoiled:
@@ -264,17 +264,17 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _end(self) -> Exchange | None:
+    def _end(self) -> PendingRequest | None:
         self._stop_timer()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.connection = None
         return exchange
 
-    def _taken(self, is_whole: bool) -> Answer:
+    def _taken(self, is_whole: bool) -> HttpResponse:
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Answer(self._status, self._headers, body, is_whole)
+        return HttpResponse(self._status, self._headers, body, is_whole)
 
     def _fail(self, problem: str, is_retriable: bool = False) -> None:
         self.close()

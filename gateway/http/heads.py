@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from ..errors import BackendFailure
 from .answers import HOP_BY_HOP, find
-from .connection import Answer, Headers
+from .connection import Headers, HttpResponse
 from .targets import Host, hide_query, parse_url
 
 UNSENT = HOP_BY_HOP | {b"host", b"expect"}
@@ -27,7 +27,7 @@ SECRETS = (b"authorization", b"www-authenticate", b"cookie", b"cookie2")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
-class Outgoing(NamedTuple):
+class BackendRequest(NamedTuple):
     """A request to a backend. ``target``: path and query, encoded. ``referer``: after a redirect,
     where it came from."""
 
@@ -44,7 +44,7 @@ class Outgoing(NamedTuple):
         return self.host.show(self.target)
 
 
-def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
+def write_head(outgoing: BackendRequest, fixed: bytes) -> bytes:
     """The head with its empty line. ``fixed``: lines that every request of the gateway has.
 
     Raises :class:`BackendFailure` when a value would begin a line of its own.
@@ -64,7 +64,9 @@ def write_head(outgoing: Outgoing, fixed: bytes) -> bytes:
     return head + fixed
 
 
-def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoing | None:
+def redirected(
+    outgoing: BackendRequest, answer: HttpResponse, resends_body: bool
+) -> BackendRequest | None:
     """The request that a redirect asks for; None when it is not to be followed.
 
     The rules are those of Go's client. Raises :class:`BackendFailure` for a location that is
@@ -89,7 +91,7 @@ def redirected(outgoing: Outgoing, answer: Answer, resends_body: bool) -> Outgoi
         raise BackendFailure(f"redirect of {hide_query(outgoing.url)}: {error}") from error
     headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
     told = find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == DOWN
-    return Outgoing(method, new_host, new_target, headers, body, "" if told else outgoing.url)
+    return BackendRequest(method, new_host, new_target, headers, body, "" if told else outgoing.url)
 
 
 def _escaped(byte: re.Match[bytes]) -> bytes:

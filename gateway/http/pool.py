@@ -18,7 +18,7 @@ from anyio import fail_after
 from msgspec import Struct
 
 from ..errors import BackendFailure
-from .connection import Connection, Exchange
+from .connection import BackendConnection, PendingRequest
 from .targets import Origin
 
 OWN_NUMBERS = (ssl.SSLError, socket.gaierror)
@@ -57,10 +57,10 @@ class Pool:
         self._may_keep = may_keep
         self._tls = settings.tls() if origin.scheme == "https" else None
         self._clock = asyncio.get_running_loop().time
-        self._waiting: deque[Exchange] = deque()
-        self.idle: list[Connection] = []
+        self._waiting: deque[PendingRequest] = deque()
+        self.idle: list[BackendConnection] = []
 
-    def ask(self, exchange: Exchange) -> None:
+    def ask(self, exchange: PendingRequest) -> None:
         """Send it on the connection that was used last, or on the next one there is."""
         while self.idle:
             connection = self.idle.pop()
@@ -70,7 +70,7 @@ class Pool:
         self._waiting.append(exchange)
         self._start(self._dial)
 
-    def forget(self, exchange: Exchange) -> None:
+    def forget(self, exchange: PendingRequest) -> None:
         """It does not wait for a connection any more."""
         if exchange in self._waiting:
             self._waiting.remove(exchange)
@@ -96,12 +96,12 @@ class Pool:
         else:
             self._offer(connection)
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> BackendConnection:
         origin, settings = self._origin, self._settings
         loop = asyncio.get_running_loop()
 
-        def make() -> Connection:
-            return Connection(
+        def make() -> BackendConnection:
+            return BackendConnection(
                 self._released, self._gone, settings.max_body_bytes, settings.header_time
             )
 
@@ -120,13 +120,13 @@ class Pool:
         _keep_alive(transport.get_extra_info("socket"), settings.probe_time)
         return connection
 
-    def _released(self, connection: Connection) -> None:
+    def _released(self, connection: BackendConnection) -> None:
         if self._settings.keeps_connections:
             self._offer(connection)
         else:
             connection.close()
 
-    def _offer(self, connection: Connection) -> None:
+    def _offer(self, connection: BackendConnection) -> None:
         if self._waiting:
             connection.send(self._waiting.popleft())
         elif len(self.idle) < self._settings.max_idle and self._may_keep():
@@ -135,7 +135,7 @@ class Pool:
         else:
             connection.close()
 
-    def _gone(self, connection: Connection) -> None:
+    def _gone(self, connection: BackendConnection) -> None:
         if connection in self.idle:
             self.idle.remove(connection)
 

@@ -28,7 +28,7 @@ BROKEN_OFF = "unexpected EOF"
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class Source(Protocol):
+class PieceSource(Protocol):
     """Where the pieces come from. Called near, never waits."""
 
     def taken(self, size: int) -> None:
@@ -56,7 +56,7 @@ class BodyStream:
     still comes then is dropped with its connection.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PieceSource) -> None:
         self._source = source
         self._pieces: deque[bytes] = deque()
         self._packed = b""

@@ -17,16 +17,16 @@ from ..errors import BackendFailure, GatewayError, HelperFailure
 from ..telemetry.logs import get_logger
 from .answers import find, unpack, unpacked
 from .client import HttpClient
-from .connection import Answer
-from .heads import REDIRECTS, Outgoing, redirected, write_head
+from .connection import HttpResponse
+from .heads import REDIRECTS, BackendRequest, redirected, write_head
 from .targets import hide_query
 
 log = get_logger("gateway.http")
 
-Result: TypeAlias = Answer | GatewayError
+Result: TypeAlias = HttpResponse | GatewayError
 Arrive: TypeAlias = Callable[[Result], None]
 Withdraw: TypeAlias = Callable[[], None]
-Transport: TypeAlias = Callable[[Outgoing, Arrive], Withdraw]
+Transport: TypeAlias = Callable[[BackendRequest, Arrive], Withdraw]
 """Sends a request; ``arrive`` is called once with what came, perhaps at once. Returns what
 withdraws it: after that ``arrive`` is not called. Raises :class:`GatewayError` instead of calling
 it when the request cannot be sent."""
@@ -49,7 +49,7 @@ CHOICES = (b"accept-encoding", b"range")
 """Who sends them wants the answer as it is."""
 
 
-async def exchange(transport: Transport, outgoing: Outgoing) -> Answer:
+async def exchange(transport: Transport, outgoing: BackendRequest) -> HttpResponse:
     """Send, and wait: for what the gateway asks on its own account. Raises GatewayError."""
     results: list[Result] = []
     is_here = Event()
@@ -101,12 +101,12 @@ class Redirecting:
         self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
         self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
 
-    def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
-        call = Call(self, arrive)
+    def __call__(self, outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
+        call = RedirectedRequest(self, arrive)
         call.send(outgoing)
         return call.withdraw
 
-    def send(self, outgoing: Outgoing, call: Call) -> Withdraw:
+    def send(self, outgoing: BackendRequest, call: RedirectedRequest) -> Withdraw:
         """One hop, for ``call`` to be told."""
         call.asks_gzip = self._accepts_gzip and not any(
             name in CHOICES for name, _ in outgoing.headers
@@ -118,11 +118,11 @@ class Redirecting:
             origin, outgoing.method, head, outgoing.body, call.arrived, self._streams
         )
 
-    def next(self, outgoing: Outgoing, answer: Answer) -> Outgoing | None:
+    def next(self, outgoing: BackendRequest, answer: HttpResponse) -> BackendRequest | None:
         """Where a redirect leads."""
         return redirected(outgoing, answer, self._resends_body)
 
-    def finished(self, answer: Answer, asked_gzip: bool) -> Answer | None:
+    def finished(self, answer: HttpResponse, asked_gzip: bool) -> HttpResponse | None:
         """The last answer, unpacked; None: :meth:`unpack_later`. Raises :class:`BackendFailure`."""
         is_ours = asked_gzip or self._unpacks_all
         if is_ours and find(answer.headers, b"content-encoding") == b"gzip":
@@ -137,7 +137,7 @@ class Redirecting:
                 return unpacked(answer, body, is_whole, self._max_bytes)
         return answer
 
-    def unpack_later(self, answer: Answer, arrive: Arrive) -> Withdraw:
+    def unpack_later(self, answer: HttpResponse, arrive: Arrive) -> Withdraw:
         """Unpack a large answer without waiting. Returns what ends it."""
         assert self._helpers is not None
         limit = self._max_bytes
@@ -154,7 +154,7 @@ class Redirecting:
         return self._helpers.start(arrived, unpack, answer.body, limit)
 
 
-class Call:
+class RedirectedRequest:
     """One request to a backend, over all its redirects."""
 
     __slots__ = ("_arrive", "_hops", "_outgoing", "_sender", "_withdraw", "asks_gzip")
@@ -166,7 +166,7 @@ class Call:
         self._withdraw: Withdraw | None = None
         self.asks_gzip = False
 
-    def send(self, outgoing: Outgoing) -> None:
+    def send(self, outgoing: BackendRequest) -> None:
         self._outgoing = outgoing
         self._withdraw = self._sender.send(outgoing, self)
 
@@ -175,7 +175,7 @@ class Call:
         if self._withdraw is not None:
             self._withdraw()
 
-    def arrived(self, part: Answer | BackendFailure) -> None:
+    def arrived(self, part: HttpResponse | BackendFailure) -> None:
         """The answer of one host: it may be a redirect. Never raises."""
         try:
             result = self._result(part)
@@ -187,7 +187,7 @@ class Call:
         if result is not None:
             self._arrive(result)
 
-    def _result(self, part: Answer | BackendFailure) -> Result | None:
+    def _result(self, part: HttpResponse | BackendFailure) -> Result | None:
         if isinstance(part, BackendFailure):
             return self._failure(str(part))
         outgoing = self._sender.next(self._outgoing, part)
@@ -206,9 +206,9 @@ class Call:
 
     def _unpacked(self, result: Result) -> None:
         self._withdraw = None
-        self._arrive(self._named(result) if isinstance(result, Answer) else result)
+        self._arrive(self._named(result) if isinstance(result, HttpResponse) else result)
 
-    def _named(self, answer: Answer) -> Answer:
+    def _named(self, answer: HttpResponse) -> HttpResponse:
         return answer._replace(url=self._outgoing.url) if self._hops else answer
 
     def _failure(self, reason: str, url: str = "") -> BackendFailure:

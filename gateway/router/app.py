@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
-from ..core.asgi import Answer, ASGIApp, Handler, Receive, Scope, Send, send_answer, text
+from ..core.asgi import ASGIApp, AsgiResponse, Handler, Receive, Scope, Send, send_answer, text
 from ..core.proxy import HeaderGuard
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
 from .endpoint import Route, build_handler
@@ -77,7 +77,7 @@ def build_app(
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
     find_static = table.static.get
-    refusals = Refusals(table, router, version_header, wrapped)
+    refusals = UnmatchedRequests(table, router, version_header, wrapped)
     limit = gateway.max_requests
     running = 0
 
@@ -92,7 +92,7 @@ def build_app(
         handler = find_static((scope["method"], scope["path"]))
         if handler is None:
             found = refusals.find(scope)
-            if isinstance(found, Answer):
+            if isinstance(found, AsgiResponse):
                 await send_answer(send, found)
                 return
             handler, params = found
@@ -187,7 +187,7 @@ def _add_options(
         table.add("OPTIONS", path, wrapped(build_constant(text(200, "", allowed, version))))
 
 
-class Refusals:
+class UnmatchedRequests:
     """Requests for which the first look found nothing: parameters, redirects, 404, 405, 400."""
 
     def __init__(
@@ -203,7 +203,7 @@ class Refusals:
         self._wrapped = wrapped
         self._not_found = self._error(404, "404 page not found")
 
-    def find(self, scope: Scope) -> Match[Handler] | Answer:
+    def find(self, scope: Scope) -> Match[Handler] | AsgiResponse:
         method, path = scope["method"], scope["path"]
         raw = scope.get("raw_path") or b""
         if raw.find(b"%") >= 0 and _BAD_ESCAPE.search(raw):
@@ -217,7 +217,7 @@ class Refusals:
             return text(400, f"error: {problem}")
         return self._with_escapes(scope, found) if "\ufffd" in path else found
 
-    def _with_escapes(self, scope: Scope, found: Match[Handler]) -> Match[Handler] | Answer:
+    def _with_escapes(self, scope: Scope, found: Match[Handler]) -> Match[Handler] | AsgiResponse:
         """The same parameters; what is not UTF-8 in them is written ``%FF``: a backend gets the
         bytes that the client sent."""
         raw = scope.get("raw_path") or quote(scope["path"])
@@ -226,7 +226,7 @@ class Refusals:
         path = path.removeprefix(scope.get("root_path", "").rstrip("/"))
         return self._table.find(scope["method"], path) or found
 
-    def _refuse(self, scope: Scope, method: str, path: str) -> Match[Handler] | Answer:
+    def _refuse(self, scope: Scope, method: str, path: str) -> Match[Handler] | AsgiResponse:
         router, table = self._router, self._table
         any_slash = not router.disable_redirect_trailing_slash
         if any_slash and (other := table.with_other_slash(method, path)):
@@ -247,7 +247,7 @@ class Refusals:
             answer = text(status, message, *headers, *self._common, charset=False)
         else:
             status, inner, body = as_json(status, document)
-            answer = Answer(status, [*headers, *self._common, *inner], body)
+            answer = AsgiResponse(status, [*headers, *self._common, *inner], body)
         return Match(self._wrapped(build_constant(answer)), {})
 
 
@@ -275,19 +275,19 @@ def _bad_escape(value: str) -> str:
     return ""
 
 
-def _redirect(scope: Scope, method: str, path: str) -> Answer:
+def _redirect(scope: Scope, method: str, path: str) -> AsgiResponse:
     path = scope.get("root_path", "").rstrip("/") + path
     location = quote(path, safe="/:@,;=$&+-_.~").encode()
     if scope["query_string"]:
         location += b"?" + scope["query_string"]
     if method != "GET":
-        return Answer(307, [(b"location", location)])
+        return AsgiResponse(307, [(b"location", location)])
     body = b'<a href="%b">Moved Permanently</a>.\n\n' % escape(location.decode("latin-1")).encode()
     headers = [
         (b"location", location),
         (b"content-type", b"text/html; charset=utf-8"),
     ]
-    return Answer(301, headers, body)
+    return AsgiResponse(301, headers, body)
 
 
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ..config.structs import GatewaySettings
-from ..core.asgi import Answer, Handler, Receive, Scope, Send, send_answer
+from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body
 
@@ -17,11 +17,11 @@ MOST_SHOWN = 512 * 1024
 """Bytes of a body that an echo shows: 15 ms at most. Measured at worst: 16 ns a byte."""
 
 
-def as_json(status: int, document: object) -> Answer:
-    return Answer(status, (JSON,), encode_json(document))
+def as_json(status: int, document: object) -> AsgiResponse:
+    return AsgiResponse(status, (JSON,), encode_json(document))
 
 
-def build_constant(answer: Answer) -> Handler:
+def build_constant(answer: AsgiResponse) -> Handler:
     """The same answer for every request."""
 
     async def constant(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:

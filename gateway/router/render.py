@@ -13,16 +13,16 @@ from msgspec import Raw
 from msgspec.json import decode as decode_json
 
 from ..config.structs import Endpoint, RouterSettings
-from ..core.asgi import NO_LENGTH, STATUSES, Answer, Headers
+from ..core.asgi import NO_LENGTH, STATUSES, AsgiResponse, Headers
 from ..core.proxy import HeaderGuard, Request, Response
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]
-Render: TypeAlias = Callable[[Response, Request], Answer]
+Render: TypeAlias = Callable[[Response, Request], AsgiResponse]
 """Only ``negotiate`` looks at the request."""
-RenderError: TypeAlias = Callable[[GatewayError], Answer]
+RenderError: TypeAlias = Callable[[GatewayError], AsgiResponse]
 
 JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
@@ -95,7 +95,7 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
     return _build_encoded(endpoint.output_encoding, endpoint.cache_ttl, version)
 
 
-def _render_signed(response: Response, request: Request) -> Answer:
+def _render_signed(response: Response, request: Request) -> AsgiResponse:
     return _fitting(response.status, ((b"content-type", JSON),), encode_json(response.data))
 
 
@@ -107,9 +107,9 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
     complete = published
     if cache_ttl:
         complete = (*published, (b"cache-control", b"public, max-age=%d" % cache_ttl))
-    nothing = Answer(200, published, encode({}))
+    nothing = AsgiResponse(200, published, encode({}))
 
-    def render(response: Response, request: Request) -> Answer:
+    def render(response: Response, request: Request) -> AsgiResponse:
         data = response.data
         if (
             data is None
@@ -133,7 +133,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
         if response.headers:
             headers = _joined(headers, response.headers)
         if response.status == 200:
-            return Answer(200, headers, body)
+            return AsgiResponse(200, headers, body)
         return _fitting(response.status, headers, body)
 
     return render
@@ -144,7 +144,7 @@ def _build_negotiated(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Rende
         name: _build_encoded(name, endpoint.cache_ttl, version) for name in ("json", "xml", "yaml")
     }
 
-    def render(response: Response, request: Request) -> Answer:
+    def render(response: Response, request: Request) -> AsgiResponse:
         return renders[negotiate(request.header(b"accept") or b"")](response, request)
 
     return render
@@ -171,7 +171,7 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
     complete = [version, (b"x-krakend-completed", b"true")]
     cached = (b"cache-control", b"public, max-age=%d" % cache_ttl) if cache_ttl else None
 
-    def render(response: Response, request: Request) -> Answer:
+    def render(response: Response, request: Request) -> AsgiResponse:
         body = response.body or b""
         # Data counts though nobody reads it, as in KrakenD: proxy.static puts some there.
         is_complete = response.data and response.is_complete
@@ -180,7 +180,7 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
         if is_complete and cached and response.status in (200, 201) and not has_own:
             headers.append(cached)
         if response.status == 204:  # its type may be told all the same
-            return Answer(204, headers)
+            return AsgiResponse(204, headers)
         return _fitting(response.status, headers, body)
 
     return render
@@ -189,11 +189,11 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
 def with_headers_of(guards: Sequence[HeaderGuard], render: Render) -> Render:
     """The answers of ``render`` with what the guards add."""
 
-    def added(response: Response, request: Request) -> Answer:
+    def added(response: Response, request: Request) -> AsgiResponse:
         status, headers, body = render(response, request)
         for guard in guards:
             headers = _joined(headers, guard.headers(request))
-        return Answer(status, headers, body)
+        return AsgiResponse(status, headers, body)
 
     return added
 
@@ -212,13 +212,13 @@ def _joined(headers: Headers, added: Headers) -> Headers:
     return [*(header for header in headers if header[0] not in names), *added]
 
 
-def _fitting(status: int, headers: Headers, body: bytes) -> Answer:
+def _fitting(status: int, headers: Headers, body: bytes) -> AsgiResponse:
     """The answer, without what its status has no place for (RFC 9110, 15.3.5 and 15.4.5)."""
     if status not in STATUSES:  # a script may say anything
         raise GatewayError(f"{status} is no status of an answer")
     if status not in NO_LENGTH:
-        return Answer(status, headers, body)
-    return Answer(status, [header for header in headers if header[0] != b"content-type"])
+        return AsgiResponse(status, headers, body)
+    return AsgiResponse(status, [header for header in headers if header[0] != b"content-type"])
 
 
 def build_render_error(
@@ -227,9 +227,9 @@ def build_render_error(
     """How a failure is answered: its status, and its text where the configuration wants it."""
     common = [version, (b"x-krakend-completed", b"false")]
 
-    def render_error(error: GatewayError) -> Answer:
+    def render_error(error: GatewayError) -> AsgiResponse:
         if isinstance(error, Refused):
-            return Answer(error.status, error.headers)
+            return AsgiResponse(error.status, error.headers)
         status = error.status
         headers = list(common)
         body = b""

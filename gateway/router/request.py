@@ -17,7 +17,7 @@ CONNECTION = "gateway.connection"
 NOTHING: dict[str, Any] = {}
 
 
-class Connection(Client, Protocol):
+class ClientConnection(Client, Protocol):
     """A client, as a server can tell of it beyond ASGI."""
 
     keeps_body_time: bool
@@ -62,8 +62,8 @@ class AsgiClient:
         return not self.is_gone
 
 
-def build_client(scope: Scope, receive: Receive) -> Connection | AsgiClient:
-    connection: Connection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
+def build_client(scope: Scope, receive: Receive) -> ClientConnection | AsgiClient:
+    connection: ClientConnection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
     return connection or AsgiClient(receive)
 
 
@@ -85,7 +85,7 @@ async def refuse_body(scope: Scope, send: Send, error: BodyError) -> None:
 
 async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
     """The whole body, of at most ``limit`` bytes, within ``seconds``. Raises BodyError."""
-    connection: Connection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
+    connection: ClientConnection | None = (scope.get("extensions") or NOTHING).get(CONNECTION)
     if connection is not None and connection.keeps_body_time:
         return await _read(receive, limit)
     try:

@@ -30,7 +30,7 @@ class Routes(Generic[H]):
     def __init__(self, with_prefixes: bool = False) -> None:
         self.static: dict[tuple[str, str], H] = {}
         """Patterns without placeholders, for a first look: (method, path)."""
-        self._root = _Node[H]()
+        self._root = _TreeNode[H]()
         self._methods: dict[str, None] = {}
         self._with_prefixes = with_prefixes
 
@@ -45,7 +45,7 @@ class Routes(Generic[H]):
             elif text == "*":
                 node = node.child_rest()
             else:
-                node = node.statics.setdefault(text, _Node())
+                node = node.statics.setdefault(text, _TreeNode())
         self._methods[method] = None
         node.leaves[method] = _Leaf(handler, tuple(names))
         if not names and not pattern.endswith("/*"):
@@ -86,26 +86,26 @@ class _Leaf(NamedTuple, Generic[H]):
     names: tuple[str, ...]
 
 
-class _Node(Generic[H]):
+class _TreeNode(Generic[H]):
     """A segment's place in the tree. ``placeholders``: by the text before them, longest first."""
 
     __slots__ = ("leaves", "placeholders", "rest", "statics")
 
     def __init__(self) -> None:
-        self.statics: dict[str, _Node[H]] = {}
-        self.placeholders: dict[str, _Node[H]] = {}
-        self.rest: _Node[H] | None = None
+        self.statics: dict[str, _TreeNode[H]] = {}
+        self.placeholders: dict[str, _TreeNode[H]] = {}
+        self.rest: _TreeNode[H] | None = None
         self.leaves: dict[str, _Leaf[H]] = {}
 
-    def child_rest(self) -> _Node[H]:
+    def child_rest(self) -> _TreeNode[H]:
         if self.rest is None:
-            self.rest = _Node()
+            self.rest = _TreeNode()
         return self.rest
 
-    def child_placeholder(self, before: str) -> _Node[H]:
+    def child_placeholder(self, before: str) -> _TreeNode[H]:
         node = self.placeholders.get(before)
         if node is None:
-            node = self.placeholders[before] = _Node()
+            node = self.placeholders[before] = _TreeNode()
             longest_first = sorted(self.placeholders.items(), key=lambda item: -len(item[0]))
             self.placeholders = dict(longest_first)
         return node

@@ -6,13 +6,13 @@ answer is not whole: the connection, or the stream of HTTP/2, is cut.
 
 from __future__ import annotations
 
-from ..core.asgi import Answer, Send
+from ..core.asgi import AsgiResponse, Send
 from ..core.proxy import Client, Rest
 from ..core.tasks import open_tasks
 from ..errors import AnswerBroken, GatewayError
 
 
-async def send_streamed(send: Send, answer: Answer, rest: Rest, client: Client) -> None:
+async def send_streamed(send: Send, answer: AsgiResponse, rest: Rest, client: Client) -> None:
     """Send the head of ``answer`` and then ``rest``. A client that goes ends it.
 
     Raises :class:`AnswerBroken`.
@@ -31,7 +31,7 @@ async def send_streamed(send: Send, answer: Answer, rest: Rest, client: Client) 
             raise AnswerBroken(str(error)) from error
 
 
-async def _send(send: Send, answer: Answer, rest: Rest) -> None:
+async def _send(send: Send, answer: AsgiResponse, rest: Rest) -> None:
     status, headers, _ = answer
     if rest.length:
         headers = [*headers, (b"content-length", rest.length)]

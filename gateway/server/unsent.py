@@ -15,7 +15,7 @@ CHECK = 0.5
 log = get_logger("gateway.server")
 
 
-class Reader(Protocol):
+class ResponseReader(Protocol):
     """A client that has an answer to take: a connection of HTTP/1.1, a stream of HTTP/2 or 3."""
 
     def unsent(self) -> int:
@@ -37,9 +37,9 @@ class Unsent:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
-        self._waiting: dict[Reader, tuple[int, float]] = {}
+        self._waiting: dict[ResponseReader, tuple[int, float]] = {}
 
-    def wait(self, reader: Reader, size: int) -> None:
+    def wait(self, reader: ResponseReader, size: int) -> None:
         """``size`` bytes wait for ``reader`` from now on; 0: none."""
         if known := self._waiting.pop(reader, None):
             self.size -= known[0]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from gateway.amqp.agent.requests import Origin, build_request
+from gateway.amqp.agent.requests import OriginalMessage, build_request
 from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.publish.composing import Composer
 from gateway.amqp.settings import ProducerSettings
@@ -220,8 +220,8 @@ def test_what_the_broker_would_refuse_or_give_meaning_is_not_moved() -> None:
 
 def test_a_header_that_is_no_utf_8_is_moved_as_it_is() -> None:
     request = moved(headers={"raw": "ab"})
-    assert isinstance(request.origin, Origin)
-    request.origin = Origin(request.origin.properties.replace(b"ab", b"\xff\xfe"), False)
+    assert isinstance(request.origin, OriginalMessage)
+    request.origin = OriginalMessage(request.origin.properties.replace(b"ab", b"\xff\xfe"), False)
     assert b"\x03rawS\0\0\0\x02\xff\xfe" in composer().compose(request)[2]
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.amqp.connection.link import Connection
+from gateway.amqp.connection.link import BrokerConnection
 from gateway.amqp.publish.confirm_channel import ConfirmChannel
 from gateway.amqp.publish.publication import Outcome, Publication, Window
 from gateway.amqp.publish.quarantine import MAX_UNCHECKED, Quarantine
@@ -48,7 +48,7 @@ class Case:
             self.channel = ConfirmChannel(b"ex", window, self._settle, self._ask)
 
     def open(self) -> None:
-        self.channel.open(1, cast(Connection, self.line))
+        self.channel.open(1, cast(BrokerConnection, self.line))
 
     def _settle(self, publication: Publication, outcome: Outcome) -> None:
         self.settled.append((publication.routing_key, outcome))

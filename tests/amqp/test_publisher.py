@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from gateway.amqp.connection.link import Connection
+from gateway.amqp.connection.link import BrokerConnection
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.publish.publisher import Publisher, PublishLink
 from gateway.amqp.settings import ProducerSettings
@@ -24,7 +24,7 @@ async def test_a_window_that_is_full_concerns_its_exchange_alone() -> None:
         lines = [Line(), Line()]
         publishers = [Publisher(ProducerSettings(exchange=name), link, side) for name in "ab"]
         for publisher, line in zip(publishers, lines, strict=True):
-            publisher._main.open(1, cast(Connection, line))
+            publisher._main.open(1, cast(BrokerConnection, line))
         for _ in range(5):
             publishers[0].publish(publication(b"never confirmed"))
         publishers[1].publish(publication(b"written"))

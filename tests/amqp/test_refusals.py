@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.amqp.publish.publication import Outcome, Publication
-from gateway.amqp.publish.refusals import MAX_KEYS, REFUSAL_TIME, Refusals
+from gateway.amqp.publish.refusals import MAX_KEYS, REFUSAL_TIME, RefusedKeys
 from gateway.amqp.wire.codec import PUBLISH, ChannelClose
 from gateway.core.proxy import Part, Response
 
@@ -29,7 +29,7 @@ def publication(routing_key: bytes = b"key", body: bytes = b"") -> Publication:
 
 
 def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
-    refusals = Refusals()
+    refusals = RefusedKeys()
     assert not refusals.trusts(publication())
     refusals.took(b"key")
     assert refusals.trusts(publication())
@@ -39,7 +39,7 @@ def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
 
 
 def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
-    refusals = Refusals()
+    refusals = RefusedKeys()
     refusals.took(b"key")
     assert refusals.refused(publication(), FORBIDDEN, 100.0) is Outcome.REFUSED
     assert not refusals.trusts(publication())
@@ -53,7 +53,7 @@ def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
 
 
 def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
-    refusals = Refusals()
+    refusals = RefusedKeys()
     refusals.refused(publication(), OTHER, 100.0)
     assert refusals.again(publication(), 100.0) is None
     refusals.took(b"key")
@@ -68,7 +68,7 @@ def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
     ],
 )
 def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) -> None:
-    refusals = Refusals()
+    refusals = RefusedKeys()
     refusals.took(b"key")
     refused = publication(body=bytes(11))
     assert refusals.refused(refused, ChannelClose(406, text, PUBLISH), 0.0) is Outcome.TOO_LARGE
@@ -81,7 +81,7 @@ def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) ->
 
 
 def test_so_many_keys_are_remembered_and_no_more() -> None:
-    refusals = Refusals()
+    refusals = RefusedKeys()
     for number in range(MAX_KEYS + 1):
         refusals.took(b"%d" % number)
         refusals.refused(publication(b"bad.%d" % number), FORBIDDEN, 0.0)

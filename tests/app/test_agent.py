@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from anyio import create_task_group, fail_after, sleep, sleep_forever
 
-from gateway.app.agent import AgentRunner, Rate
+from gateway.app.agent import AgentRunner, RateLimit
 from gateway.config.structs import Agent, AgentConsumer
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import GatewayError
@@ -183,12 +183,12 @@ async def test_a_pause_before_a_next_try_ends_with_the_stop() -> None:
 
 
 def test_a_rate_is_a_burst_and_then_a_place_every_so_often() -> None:
-    rate = Rate(2)
+    rate = RateLimit(2)
     assert [rate.reserve(100) for _ in range(4)] == [0, 0, 0.5, 1.0]
     assert rate.reserve(101) == 0.5
     assert [rate.reserve(200) for _ in range(3)] == [0, 0, 0.5]
-    assert [Rate(0).reserve(1) for _ in range(3)] == [0, 0, 0]
-    slow = Rate(0.5)
+    assert [RateLimit(0).reserve(1) for _ in range(3)] == [0, 0, 0]
+    slow = RateLimit(0.5)
     assert [slow.reserve(1000) for _ in range(2)] == [0, 2]
 
 

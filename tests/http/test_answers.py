@@ -12,7 +12,7 @@ from gateway.core.large import size_of
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import BackendStatus
 from gateway.http.answers import MOST_OF_AN_ERROR, Interpret, build_interpret
-from gateway.http.connection import Answer
+from gateway.http.connection import HttpResponse
 from gateway.http.settings import HttpSettings
 from tests.watchdog import outcome, watched
 
@@ -20,8 +20,8 @@ LARGE = 64 * 1024 * 1024
 BYTES = [b"a", b"\xff", b"\x01", b'"', "é".encode()]
 
 
-def failed(body: bytes) -> Answer:
-    return Answer(400, [(b"content-type", b"text/x")], body)
+def failed(body: bytes) -> HttpResponse:
+    return HttpResponse(400, [(b"content-type", b"text/x")], body)
 
 
 def interpret(**settings: Any) -> Interpret:

@@ -9,8 +9,8 @@ import pytest
 from gateway import open_gateway
 from gateway.components.http_cache import CachingTransport, Memory
 from gateway.errors import BackendFailure
-from gateway.http.connection import Answer
-from gateway.http.heads import Outgoing
+from gateway.http.connection import HttpResponse
+from gateway.http.heads import BackendRequest
 from gateway.http.transport import Arrive, Result, Withdraw
 
 from .service import Connection, Service, message, serving
@@ -250,9 +250,9 @@ class Backend:
 
     def __init__(self, *results: Result) -> None:
         self.results = list(results)
-        self.requests: list[Outgoing] = []
+        self.requests: list[BackendRequest] = []
 
-    def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def __call__(self, outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
         self.requests.append(outgoing)
         arrive(self.results.pop(0) if len(self.results) > 1 else self.results[0])
         return lambda: None
@@ -278,7 +278,7 @@ FRESH = answer("Cache-Control: max-age=60, stale-if-error=30", 'ETag: "1"')
 
 
 def test_a_304_makes_an_answer_fresh_again() -> None:
-    cache = Cache(FRESH, Answer(304, [header("Cache-Control: max-age=60")], b""))
+    cache = Cache(FRESH, HttpResponse(304, [header("Cache-Control: max-age=60")], b""))
     cache.ask()
     cache.now = 60
     assert cache.ask() == FRESH._replace(

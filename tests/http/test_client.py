@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.http.client import HttpClient, Sending
-from gateway.http.connection import Answer
+from gateway.http.connection import HttpResponse
 from gateway.http.targets import Origin
 
 
@@ -18,9 +18,9 @@ class Client:
     """``delivered``: the answers."""
 
     def __init__(self) -> None:
-        self.delivered: list[Answer] = []
+        self.delivered: list[HttpResponse] = []
 
-    def deliver(self, sending: Sending, part: Answer) -> None:
+    def deliver(self, sending: Sending, part: HttpResponse) -> None:
         self.delivered.append(part)
 
     def post(self, func: Callable[..., object], *args: Any) -> None:
@@ -39,7 +39,7 @@ class Waiting:
 
 
 @pytest.mark.parametrize(
-    "end", [Sending.withdraw, lambda sending: sending.arrived(Answer(200, [], b""))]
+    "end", [Sending.withdraw, lambda sending: sending.arrived(HttpResponse(200, [], b""))]
 )
 def test_who_waited_is_forgotten_at_the_end(end: Callable[[Sending], None]) -> None:
     waiting = Waiting()
@@ -57,7 +57,7 @@ def test_a_stream_that_has_ended_leaves_nothing_to_the_garbage_collector() -> No
     sending = Sending(cast(HttpClient, client), ORIGIN, "GET", b"", b"", print, {200})
     gc.disable()
     try:
-        sending.began(Answer(200, [], b""))
+        sending.began(HttpResponse(200, [], b""))
         stream = client.delivered.pop().stream
         assert stream is not None
         sending.ended(None)

@@ -21,8 +21,8 @@ from gateway.components.freshness import (
     vary,
     with_age,
 )
-from gateway.http.connection import Answer
-from gateway.http.heads import Outgoing
+from gateway.http.connection import HttpResponse
+from gateway.http.heads import BackendRequest
 from gateway.http.targets import parse_host
 
 Header = tuple[bytes, bytes]
@@ -36,14 +36,14 @@ def header(line: str) -> Header:
     return name.strip().lower().encode(), value.strip().encode()
 
 
-def asked(*lines: str, method: str = "GET") -> Outgoing:
-    return Outgoing(
+def asked(*lines: str, method: str = "GET") -> BackendRequest:
+    return BackendRequest(
         method, parse_host("http://a.test"), "/b", [header(each) for each in lines], b""
     )
 
 
-def answer(*lines: str, status: int = 200) -> Answer:
-    return Answer(status, [header(each) for each in lines], b"{}")
+def answer(*lines: str, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, [header(each) for each in lines], b"{}")
 
 
 def kept(*lines: str, delay: float = 0.0) -> Kept:
@@ -221,7 +221,7 @@ def test_a_backend_is_asked_by_what_it_has_given() -> None:
 def test_a_304_renews_the_headers_and_nothing_else() -> None:
     old = answer('ETag: "1"', "Age: 9", "Content-Type: a/b", "X-Old: 1", "X-Both: 1")
     told = answer("X-Both: 2", "Content-Type: c/d", "Content-Length: 0", "X-New: 3", status=304)
-    assert renewed(old, told) == Answer(
+    assert renewed(old, told) == HttpResponse(
         200,
         [
             header(each)
@@ -252,18 +252,18 @@ headers = st.lists(
 def test_no_answer_can_break_it(
     told: list[Header], want: list[Header], clock: float, now: float
 ) -> None:
-    made = Answer(200, told, b"")
+    made = HttpResponse(200, told, b"")
     request = asked()._replace(headers=want)
     may_be_kept(request, made)
     held = keep(made, 0.5, clock, 0.0)
     use_of(held, directives(want), now)
     may_stand_in(held, directives(want), now)
-    renewed(made, Answer(304, want, b""))
+    renewed(made, HttpResponse(304, want, b""))
     with_age(held, now)
 
 
 @given(headers, st.floats(0, 1e6))
 def test_nothing_is_fresh_that_its_backend_gave_no_time(told: list[Header], now: float) -> None:
-    held = keep(Answer(200, told, b""), 0.0, NOON, 0.0)
+    held = keep(HttpResponse(200, told, b""), 0.0, NOON, 0.0)
     if use_of(held, {}, now) is Use.FRESH:
         assert any(name in (b"cache-control", b"expires") for name, _ in told)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import BackendFailure
-from gateway.http.connection import Answer
-from gateway.http.heads import Outgoing, redirected, write_head
+from gateway.http.connection import HttpResponse
+from gateway.http.heads import BackendRequest, redirected, write_head
 from gateway.http.targets import parse_host
 
 HOST = parse_host("https://api.example.com")
 SECRET = [(b"authorization", b"x"), (b"cookie", b"c"), (b"x-a", b"1")]
 
 
-def outgoing(method: str = "GET", body: bytes = b"", headers: object = ()) -> Outgoing:
-    return Outgoing(method, HOST, "/a/b?c", list(headers), body)  # type: ignore[call-overload]
+def outgoing(method: str = "GET", body: bytes = b"", headers: object = ()) -> BackendRequest:
+    return BackendRequest(method, HOST, "/a/b?c", list(headers), body)  # type: ignore[call-overload]
 
 
 def follow(
-    location: bytes, status: int = 302, request: Outgoing | None = None, resends: bool = False
-) -> Outgoing | None:
-    answer = Answer(status, [(b"location", location)], b"")
+    location: bytes, status: int = 302, request: BackendRequest | None = None, resends: bool = False
+) -> BackendRequest | None:
+    answer = HttpResponse(status, [(b"location", location)], b"")
     return redirected(request or outgoing(), answer, resends)
 
 
-def followed(location: bytes, status: int = 302, request: Outgoing | None = None) -> Outgoing:
+def followed(
+    location: bytes, status: int = 302, request: BackendRequest | None = None
+) -> BackendRequest:
     found = follow(location, status, request)
     assert found is not None
     return found

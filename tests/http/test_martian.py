@@ -13,18 +13,18 @@ from gateway.components.martian.exchange import Answered, Sent
 from gateway.components.martian.parse import parse
 from gateway.components.martian.stage import TABLE
 from gateway.errors import BackendFailure, GatewayError
-from gateway.http.connection import Answer
-from gateway.http.heads import Outgoing, write_head
+from gateway.http.connection import HttpResponse
+from gateway.http.heads import BackendRequest, write_head
 from gateway.http.targets import parse_host
 
 HEADERS = [(b"x-one", b"1"), (b"x-two", b"a"), (b"x-two", b"b"), (b"cookie", b'c=v; d="w"')]
 
 
-def outgoing(target: str = "/p/q?b=2&a=1", host: str = "http://host.test:8080") -> Outgoing:
-    return Outgoing("POST", parse_host(host), target, list(HEADERS), b"body")
+def outgoing(target: str = "/p/q?b=2&a=1", host: str = "http://host.test:8080") -> BackendRequest:
+    return BackendRequest("POST", parse_host(host), target, list(HEADERS), b"body")
 
 
-def sent(document: dict[str, Any], request: Outgoing | None = None) -> Outgoing:
+def sent(document: dict[str, Any], request: BackendRequest | None = None) -> BackendRequest:
     """What is sent instead."""
     changed = Sent(request or outgoing())
     modify = parse(document, "", TABLE).on_request
@@ -33,11 +33,14 @@ def sent(document: dict[str, Any], request: Outgoing | None = None) -> Outgoing:
     return changed.outgoing()
 
 
+RESPONSE = HttpResponse(200, [(b"x-one", b"1"), (b"set-cookie", b"c=v; Path=/")], b"body")
+
+
 def answered(
     document: dict[str, Any],
-    answer: Answer = Answer(200, [(b"x-one", b"1"), (b"set-cookie", b"c=v; Path=/")], b"body"),  # noqa: B008
-    request: Outgoing | None = None,
-) -> Answer:
+    answer: HttpResponse = RESPONSE,
+    request: BackendRequest | None = None,
+) -> HttpResponse:
     """What the answer is taken for."""
     modify = parse(document, "", TABLE).on_answer
     assert modify is not None
@@ -46,7 +49,7 @@ def answered(
     return changed.answer()
 
 
-def headers(message: Outgoing | Answer, name: bytes) -> list[bytes]:
+def headers(message: BackendRequest | HttpResponse, name: bytes) -> list[bytes]:
     return [value for each, value in message.headers if each == name]
 
 
@@ -54,7 +57,7 @@ MARK = {"header.Modifier": {"name": "X-Mark", "value": "yes"}}
 OTHER = {"header.Modifier": {"name": "X-Mark", "value": "no"}}
 
 
-def marks(filter_name: str, request: Outgoing | None = None, **settings: Any) -> bytes:
+def marks(filter_name: str, request: BackendRequest | None = None, **settings: Any) -> bytes:
     """Which way a filter goes."""
     document = {filter_name: {"modifier": MARK, "else": OTHER, **settings}}
     return b"".join(headers(sent(document, request), b"x-mark"))
@@ -140,7 +143,9 @@ def test_a_body_is_replaced_with_its_type() -> None:
     modifier = {"body.Modifier": {"contentType": "text/x", "body": "aGVs\nbG8="}}
     request = sent(modifier)
     assert (request.body, headers(request, b"content-type")) == (b"hello", [b"text/x"])
-    packed = Answer(200, [(b"content-encoding", b"gzip"), (b"content-type", b"a/b")], b"x", False)
+    packed = HttpResponse(
+        200, [(b"content-encoding", b"gzip"), (b"content-type", b"a/b")], b"x", False
+    )
     answer = answered(modifier, packed)
     assert answer.headers == [(b"content-type", b"text/x")]
     assert (answer.body, answer.is_whole) == (b"hello", True)
@@ -314,7 +319,7 @@ def test_nothing_that_a_request_holds_makes_a_modifier_raise(
     document: dict[str, Any], pairs: list[tuple[bytes, bytes]], query: str
 ) -> None:
     modify = parse(document, "", TABLE)
-    request = Sent(Outgoing("GET", parse_host("http://a.test"), f"/p?{query}", pairs, b""))
+    request = Sent(BackendRequest("GET", parse_host("http://a.test"), f"/p?{query}", pairs, b""))
     if modify.on_request is not None:
         modify.on_request(request)
     try:
@@ -322,4 +327,4 @@ def test_nothing_that_a_request_holds_makes_a_modifier_raise(
     except GatewayError:
         return
     if modify.on_answer is not None:
-        modify.on_answer(Answered(Answer(200, pairs, b""), request))
+        modify.on_answer(Answered(HttpResponse(200, pairs, b""), request))

@@ -12,7 +12,7 @@ from anyio import fail_after, sleep, to_thread
 
 from bench.process import configuration, consumer, endpoint
 from gateway import open_gateway
-from gateway.amqp.connection.link import Connection, Link, LinkError, open_connection
+from gateway.amqp.connection.link import BrokerConnection, Link, LinkError, open_connection
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.intake import Intake
@@ -117,7 +117,7 @@ async def test_an_exception_of_any_type_ends_its_subscription_alone(
     link = Link((parse_broker_url(vhost_url),), "consume", side)
 
     class Broken(Subscription):
-        async def work(self, channel: Channel, connection: Connection) -> None:
+        async def work(self, channel: Channel, connection: BrokerConnection) -> None:
             raise KeyError("a mistake of ours")
 
     good = subscribe(link, side, "good")

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.config.structs import Endpoint, RouterSettings
-from gateway.core.asgi import Answer
+from gateway.core.asgi import AsgiResponse
 from gateway.core.proxy import Request, Response
 from gateway.errors import (
     BrokerUnavailable,
@@ -26,7 +26,7 @@ JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
 
 
-def rendered(response: Response, accept: bytes | None = None, **keys: object) -> Answer:
+def rendered(response: Response, accept: bytes | None = None, **keys: object) -> AsgiResponse:
     render = build_render(Endpoint(**keys), VERSION)  # type: ignore[arg-type]
     headers = [] if accept is None else [(b"accept", accept)]
     return render(response, Request("GET", "/", {}, headers))
@@ -34,7 +34,7 @@ def rendered(response: Response, accept: bytes | None = None, **keys: object) ->
 
 def failed(
     error: GatewayError, krakend_statuses: bool = False, return_error_msg: bool = False
-) -> Answer:
+) -> AsgiResponse:
     router = RouterSettings(return_error_msg=return_error_msg)
     return build_render_error(router, VERSION, krakend_statuses)(error)
 

@@ -11,8 +11,8 @@ from anyio import create_task_group, sleep
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from gateway.core.asgi import Answer, send_answer
-from gateway.server.http1.exchange import Exchange
+from gateway.core.asgi import AsgiResponse, send_answer
+from gateway.server.http1.exchange import Http1Cycle
 from gateway.server.http1.uvicorn_protocol import TICK
 
 from .client import connect, get, receive_all, receive_until, serving, status_of
@@ -149,7 +149,7 @@ async def test_requests_that_are_sent_ahead_are_looked_at_one_by_one(
         await until(lambda: exchange._connection.flow.read_paused)
         assert exchange._connection.cycle is exchange
         gc.collect()
-        assert sum(isinstance(each, Exchange) for each in gc.get_objects()) == 1
+        assert sum(isinstance(each, Http1Cycle) for each in gc.get_objects()) == 1
         app.waits = False
         app.gone.set()
         received, rest = 0, b""
@@ -203,7 +203,7 @@ async def test_a_header_that_only_ends_like_another_is_not_taken_for_it(
 ) -> None:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         value = b"close" if name == b"x-connection" else b"100"
-        await send_answer(send, Answer(200, [(name, value)], b"hello"))
+        await send_answer(send, AsgiResponse(200, [(name, value)], b"hello"))
 
     async with serving(answer, SETTINGS) as (port, _):
         client = await connect(port)
@@ -215,7 +215,7 @@ async def test_a_header_that_only_ends_like_another_is_not_taken_for_it(
 
 async def test_who_sends_a_body_after_the_answer_is_idle_then(app: Application, port: int) -> None:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
-        await send_answer(send, Answer(401, [], b""))
+        await send_answer(send, AsgiResponse(401, [], b""))
 
     async with serving(answer, SETTINGS) as (port, _):
         client = await connect(port)

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
-from gateway.server.http1.exchange import Exchange
+from gateway.server.http1.exchange import Http1Cycle
 from gateway.server.http1.uvicorn_protocol import TICK
 
 from .client import (
@@ -263,6 +263,6 @@ async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
             await until_decided(app, number + 1)
         app.connections.clear()
         # The connection knows the last one.
-        assert sum(isinstance(each, Exchange) for each in gc.get_objects()) <= 1
+        assert sum(isinstance(each, Http1Cycle) for each in gc.get_objects()) <= 1
     finally:
         gc.enable()

@@ -61,7 +61,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class Origin(NamedTuple):
+class OriginalMessage(NamedTuple):
     """The message that a request is made of: what a producer publishes again."""
 
     properties: bytes
@@ -118,7 +118,7 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
         [(name.lower().encode(), _clean(value)) for name, value in fields],
         body=delivery.body,
     )
-    request.origin = Origin(delivery.properties, delivery.redelivered)
+    request.origin = OriginalMessage(delivery.properties, delivery.redelivered)
     return request
 
 

@@ -63,7 +63,7 @@ class ConnectionGoneError(LinkError):
     """The whole connection ended while an answer was awaited; the reason may follow."""
 
 
-class Connection:
+class BrokerConnection:
     """An open connection with its tap. ``url``: where it leads, of several hosts."""
 
     def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap, url: BrokerUrl) -> None:
@@ -131,7 +131,7 @@ class Tenant(Protocol):
         """A request is waiting for it."""
         ...
 
-    async def live(self, connection: Connection) -> None:
+    async def live(self, connection: BrokerConnection) -> None:
         """Do your work until the connection is over, then you are cancelled."""
 
     def suspect(self, link: Link, problem: str) -> None:
@@ -262,7 +262,7 @@ class Link:
                 return connected_at
         return None
 
-    async def _serve(self, connection: Connection, url: BrokerUrl) -> None:
+    async def _serve(self, connection: BrokerConnection, url: BrokerUrl) -> None:
         problem = CLOSED  # a future that aiormq cancels ends this group without a word
         async with open_tasks() as tenants:
             for tenant in self._tenants.values():
@@ -285,7 +285,7 @@ class Link:
 
 
 @asynccontextmanager
-async def open_connection(url: BrokerUrl) -> AsyncGenerator[Connection]:
+async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
     """Connect, log in, open the virtual host. Raises :class:`LinkError`."""
     factory = TapFactory(url.server_name)
     connection = aiormq.Connection(url.aiormq, transport_factory=factory)
@@ -300,7 +300,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[Connection]:
         factory.abort()
         raise LinkError(factory.problem or str(error)) from error
     assert factory.tap is not None
-    opened = Connection(connection, factory.tap, url)
+    opened = BrokerConnection(connection, factory.tap, url)
     try:
         yield opened
     except ConnectionGoneError as error:

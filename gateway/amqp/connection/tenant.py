@@ -12,7 +12,7 @@ from anyio import current_time
 from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
-from .link import STABLE, Connection, Link, LinkError, call, open_connection
+from .link import STABLE, BrokerConnection, Link, LinkError, call, open_connection
 from .urls import BrokerUrl
 
 log = get_logger("gateway.amqp")
@@ -49,7 +49,7 @@ class ChannelTenant(ABC):
         """A request is waiting for it."""
 
     @abstractmethod
-    async def work(self, channel: Channel, connection: Connection) -> None:
+    async def work(self, channel: Channel, connection: BrokerConnection) -> None:
         """Be at work, on a channel where everything is declared, until cancelled.
 
         Calls :meth:`became_ready`. Raises :class:`LinkError` when the channel ends.
@@ -58,7 +58,7 @@ class ChannelTenant(ABC):
     @abstractmethod
     def readiness(self) -> dict[str, Any]: ...
 
-    async def prepare(self, connection: Connection) -> None:  # noqa: B027
+    async def prepare(self, connection: BrokerConnection) -> None:  # noqa: B027
         """What has to be done on other channels before this one opens: by default nothing."""
 
     def can_do_without(self, declaration: Hashable) -> bool:
@@ -71,7 +71,7 @@ class ChannelTenant(ABC):
         self._topology.setdefault(key, method)
         return key
 
-    async def live(self, connection: Connection) -> None:
+    async def live(self, connection: BrokerConnection) -> None:
         """Work until the connection is over; what the broker refuses is tried again."""
         self.refused.clear()
         while True:

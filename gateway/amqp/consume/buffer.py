@@ -18,7 +18,7 @@ from ...core.backoff import exponential
 from ...core.bridge import AsyncioSide
 
 
-class Origin(Protocol):
+class DeliveryChannel(Protocol):
     """The channel a delivery came by; it alone can settle it. A closed one settles nothing."""
 
     is_open: bool
@@ -39,7 +39,7 @@ class Delivery(Struct, eq=False):
     ``tries``: how often it was parked already. ``parked_at``: loop time of the first time.
     """
 
-    origin: Origin
+    origin: DeliveryChannel
     tag: int
     redelivered: bool
     route: bytes
@@ -138,7 +138,7 @@ class Buffer:
         ready.extendleft(reversed(earlier))
         self._wake()
 
-    def take_out(self, origin: Origin) -> list[Delivery]:
+    def take_out(self, origin: DeliveryChannel) -> list[Delivery]:
         """All deliveries of that channel that no request has taken; the buffer forgets them."""
         ready = self.ready
         taken: list[Delivery] = []

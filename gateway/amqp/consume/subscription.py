@@ -12,7 +12,14 @@ from msgspec import json
 
 from ...core.bridge import AsyncioSide
 from ...core.tasks import open_tasks
-from ..connection.link import CLOSE_TIMEOUT, Connection, Link, call_to_the_end, quietly, reason
+from ..connection.link import (
+    CLOSE_TIMEOUT,
+    BrokerConnection,
+    Link,
+    call_to_the_end,
+    quietly,
+    reason,
+)
 from ..connection.tenant import ChannelTenant, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
@@ -169,7 +176,7 @@ class Subscription(ChannelTenant):
         else:
             self._intake.fetch(self.settings.name)
 
-    async def work(self, channel: Channel, connection: Connection) -> None:
+    async def work(self, channel: Channel, connection: BrokerConnection) -> None:
         """Until cancelled. Raises :class:`LinkError` when the channel ends."""
         intake = self._open_intake(channel, connection)
         consumer = ChannelConsumer(self.settings, channel)
@@ -197,7 +204,7 @@ class Subscription(ChannelTenant):
             await sleep(self._declare_again)
             await call_to_the_end(self._declare(channel))
 
-    def _open_intake(self, channel: Channel, connection: Connection) -> Intake:
+    def _open_intake(self, channel: Channel, connection: BrokerConnection) -> Intake:
         tap = connection.tap
         limit = self._limit if self.settings.is_renewable else maxsize
         intake = Intake(channel.number, tap.write, tap.soon, self.buffer, self._side, limit)

@@ -12,11 +12,11 @@ from ...config.structs import Backend, Endpoint, Service
 from ...core.forwarding import build_forward_headers, canonical_name, headers_that_count
 from ...core.proxy import Request
 from ...errors import Unpublishable
-from ..agent.requests import Origin as MessageOrigin
+from ..agent.requests import OriginalMessage
 from ..settings import ProducerSettings
 from ..wire.message import (
     NOT_SENT,
-    Origin,
+    SharedProperties,
     TooLongError,
     encode_origin,
     encode_plain,
@@ -68,12 +68,12 @@ class Composer:
         self._forward = build_forward_headers(endpoint, backend, service)
         self._counting = headers_that_count(endpoint, service)
         self._is_listed = _build_is_listed(settings.headers)
-        self._origins: dict[tuple[object, ...], Origin] = {}
+        self._origins: dict[tuple[object, ...], SharedProperties] = {}
         self._second, self._time = 0, b""
 
     def compose(self, request: Request) -> Message:
         """Raises :class:`Unpublishable`, :class:`gateway.errors.ValueMissing`."""
-        if isinstance(request.origin, MessageOrigin):
+        if isinstance(request.origin, OriginalMessage):
             return self._compose_again(request, request.origin)
         origin = self._origin(request)
         message_id = self._message_id(request) if self._message_id else b""
@@ -88,7 +88,7 @@ class Composer:
             properties = encode_properties(origin, self._chosen(request), message_id, self._time)
         return self._routing_key(request), message_id, properties
 
-    def _compose_again(self, request: Request, origin: MessageOrigin) -> Message:
+    def _compose_again(self, request: Request, origin: OriginalMessage) -> Message:
         """An agent's message keeps its properties but for those that the settings name."""
         properties = split_properties(origin.properties)
         properties.pop(USER_ID, None)  # the broker closes the channel of another user
@@ -103,7 +103,7 @@ class Composer:
         properties[MESSAGE_ID] = short_string(message_id)
         return self._routing_key(request), message_id, join(properties)
 
-    def _origin(self, request: Request) -> Origin:
+    def _origin(self, request: Request) -> SharedProperties:
         """Requests of one client differ little: what was encoded once is found again."""
         if request.passed:  # a stage has changed what counts
             return self._encode_origin(request)
@@ -119,7 +119,7 @@ class Composer:
                 self._origins[key] = origin
         return origin
 
-    def _encode_origin(self, request: Request) -> Origin:
+    def _encode_origin(self, request: Request) -> SharedProperties:
         headers: dict[bytes, bytes] = {}
         for name, value in self._forward(request):
             if self._is_listed(name):

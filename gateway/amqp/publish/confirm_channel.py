@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from ...telemetry.logs import get_logger
-from ..connection.link import Connection
+from ..connection.link import BrokerConnection
 from ..connection.tap import Tap
 from ..wire import codec
 from ..wire.frame import CONTENT_HEAD, FRAME_OVERHEAD
@@ -66,7 +66,7 @@ class ConfirmChannel:
         self.waiting = {**again, **self.waiting}
         self._pump()
 
-    def open(self, channel: int, connection: Connection) -> None:
+    def open(self, channel: int, connection: BrokerConnection) -> None:
         """Write on this channel from now on. It is in confirm mode."""
         self._channel, self._frame_max = channel, connection.frame_max
         self._tag = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...telemetry.logs import get_logger
 from ..connection.link import (
-    Connection,
+    BrokerConnection,
     ConnectionGoneError,
     LinkError,
     NotFoundError,
@@ -31,7 +31,7 @@ class ProducerQueue:
     def readiness(self) -> dict[str, str]:
         return {"queue": self._settings.name, "problem": self.problem}
 
-    async def declare(self, connection: Connection) -> None:
+    async def declare(self, connection: BrokerConnection) -> None:
         """Never raises what the broker refuses.
 
         Some refusals end a connection (a kind of queue that the broker does not know): after a
@@ -59,7 +59,7 @@ class ProducerQueue:
             log.warning("queue %r (routing key %r) of a producer: %s", name, key, problem)
         self.problem = problem
 
-    async def _declare_on(self, connection: Connection) -> None:
+    async def _declare_on(self, connection: BrokerConnection) -> None:
         """A queue that is missing closes the channel, and so does whatever is refused."""
         settings = self._settings
         is_bound = settings.exchange and settings.declare == "create"

@@ -21,7 +21,7 @@ from ...core.bridge import AsyncioSide
 from ...core.proxy import Part
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
-from ..connection.link import CLOSE_TIMEOUT, Connection, Link, LinkError, call, reason
+from ..connection.link import CLOSE_TIMEOUT, BrokerConnection, Link, LinkError, call, reason
 from ..connection.tenant import ChannelTenant
 from ..connection.topology import producer_exchange
 from ..connection.urls import BrokerUrl
@@ -31,7 +31,7 @@ from .confirm_channel import ConfirmChannel
 from .producer_queue import ProducerQueue
 from .publication import Outcome, Publication, Window
 from .quarantine import Quarantine
-from .refusals import Refusals
+from .refusals import RefusedKeys
 
 log = get_logger("gateway.amqp")
 
@@ -95,7 +95,7 @@ class Publisher(ChannelTenant):
         self._quarantine = Quarantine(
             exchange, window, self._settle, self._ask_for_channel, self._took
         )
-        self._known = Refusals()
+        self._known = RefusedKeys()
         self._accept: Callable[[Publication], None] = self._main.accept
         self._log_from = 0.0
         self._unlogged = 0
@@ -215,7 +215,7 @@ class Publisher(ChannelTenant):
 
     # One life of the channel.
 
-    async def work(self, channel: Channel, connection: Connection) -> None:
+    async def work(self, channel: Channel, connection: BrokerConnection) -> None:
         """Publish until the connection is over, or the exchange gone."""
         for queue in self._queues.values():
             await queue.declare(connection)
@@ -233,13 +233,13 @@ class Publisher(ChannelTenant):
         finally:
             self.is_ready = False
             self._accept = self._main.accept
-            self._known = Refusals()
+            self._known = RefusedKeys()
             for each in (self._quarantine, self._main):
                 waiting, each.waiting = each.waiting, {}
                 self._main.put_first([*each.close().values(), *waiting])
 
     async def _publish_on(
-        self, channel: Channel, connection: Connection, confirms: ConfirmChannel
+        self, channel: Channel, connection: BrokerConnection, confirms: ConfirmChannel
     ) -> None:
         """Until the broker refuses a message. Raises :class:`LinkError` for every other end."""
         await call(channel.rpc(Confirm.Select()))
@@ -267,13 +267,13 @@ class Publisher(ChannelTenant):
             return False
         return closing.code != NOT_FOUND or not self._topology
 
-    async def _keep_queues(self, connection: Connection) -> None:
+    async def _keep_queues(self, connection: BrokerConnection) -> None:
         """What the broker has refused may succeed later: a queue exists, a permission is given."""
         while any(queue.problem for queue in self._queues.values()):
             await sleep(QUEUE_PAUSE)
             await self._declare_queues(connection)
 
-    async def _declare_queues(self, connection: Connection) -> None:
+    async def _declare_queues(self, connection: BrokerConnection) -> None:
         for queue in self._queues.values():
             if queue.problem:
                 await queue.declare(connection)
@@ -292,7 +292,7 @@ class Publisher(ChannelTenant):
     def _took(self, routing_key: bytes) -> None:
         self._known.took(routing_key)
 
-    async def _keep_quarantine(self, connection: Connection) -> None:
+    async def _keep_quarantine(self, connection: BrokerConnection) -> None:
         """Until the connection is over: a quarantine that cannot be opened is tried again."""
         pauses = self._link.pauses()
         while not connection.tap.lost.is_set():

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..connection.link import Connection
+from ..connection.link import BrokerConnection
 from ..wire import codec
 from .confirm_channel import ConfirmChannel, Settle
 from .publication import Publication, Window
@@ -46,7 +46,7 @@ class Quarantine(ConfirmChannel):
         self._unchecked: deque[tuple[int, Publication]] = deque()
         self._allowed = 1
 
-    def open(self, channel: int, connection: Connection) -> None:
+    def open(self, channel: int, connection: BrokerConnection) -> None:
         self._unchecked.clear()
         self._allowed = 1
         super().open(channel, connection)

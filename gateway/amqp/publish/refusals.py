@@ -27,21 +27,21 @@ MAX_KEYS = 10_000
 _LARGEST = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 
 
-class Refused(Struct, frozen=True):
+class RefusedKey(Struct, frozen=True):
     """``until``: loop time until which the key is refused without asking; 0.0: never."""
 
     until: float
     reason: str
 
 
-class Refusals:
+class RefusedKeys:
     """What is known of one connection. ``largest``: bytes of a body, if the broker has said so."""
 
     def __init__(self) -> None:
         self.largest: int | None = None
         self._reason_of_size = ""
         self._taken: set[bytes] = set()
-        self._refused: dict[bytes, Refused] = {}
+        self._refused: dict[bytes, RefusedKey] = {}
 
     def trusts(self, publication: Publication) -> bool:
         """The broker has taken a message like it."""
@@ -84,6 +84,6 @@ class Refusals:
         if len(self._refused) >= MAX_KEYS:
             self._refused.clear()
         until = now + REFUSAL_TIME if closing.code in OF_THE_KEY else 0.0
-        self._refused[publication.routing_key] = Refused(until, closing.text)
+        self._refused[publication.routing_key] = RefusedKey(until, closing.text)
         self._taken.discard(publication.routing_key)
         return Outcome.REFUSED

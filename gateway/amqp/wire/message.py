@@ -58,7 +58,7 @@ def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
     return _long(len(fields)) + fields
 
 
-class Origin(NamedTuple):
+class SharedProperties(NamedTuple):
     """What messages of one kind of request have in common, encoded: flags and values up to the
     headers, and with the delivery mode. ``plain``: as they begin when a request chooses nothing."""
 
@@ -73,7 +73,7 @@ def encode_origin(
     content_encoding: bytes,
     headers: Mapping[bytes, bytes],
     delivery_mode: int,
-) -> Origin:
+) -> SharedProperties:
     """Raises :class:`TooLongError`."""
     flags, values = 0, b""
     if content_type:
@@ -86,7 +86,7 @@ def encode_origin(
         flags |= HEADERS
         values += encode_headers(headers)
     plain = b"%b%b%c" % (_flags(flags | PLAIN), values, delivery_mode)
-    return Origin(flags, values, delivery_mode, plain)
+    return SharedProperties(flags, values, delivery_mode, plain)
 
 
 class Chosen(NamedTuple):
@@ -103,12 +103,14 @@ def encode_time(now: int) -> bytes:
     return _seconds(now)
 
 
-def encode_plain(origin: Origin, message_id: bytes, time: bytes) -> bytes:
+def encode_plain(origin: SharedProperties, message_id: bytes, time: bytes) -> bytes:
     """As :func:`encode_properties`, when the request chooses nothing."""
     return b"%b%c%b%b" % (origin.plain, len(message_id), message_id, time)
 
 
-def encode_properties(origin: Origin, chosen: Chosen, message_id: bytes, time: bytes) -> bytes:
+def encode_properties(
+    origin: SharedProperties, chosen: Chosen, message_id: bytes, time: bytes
+) -> bytes:
     """Flags and values of a content header. ``message_id``: at most 255 bytes."""
     return b"%b%b%c%b%c%b%b%b" % (
         _flags(origin.flags | chosen.flags | PLAIN),

@@ -23,8 +23,8 @@ from ...core.component import Assembly, Component, Place
 from ...errors import BackendFailure, GatewayError
 from ...http.answers import find
 from ...http.backend import share_client
-from ...http.connection import Answer
-from ...http.heads import Outgoing
+from ...http.connection import HttpResponse
+from ...http.heads import BackendRequest
 from ...http.targets import parse_url
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from .fetch import own_transport
@@ -51,29 +51,29 @@ def build_client_credentials(
     tokens = assembly.resource(key, lambda: Tokens(settings, client))
 
     def stage(inner: Transport) -> Transport:
-        def send(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+        def send(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
             if token := tokens.token():
                 return inner(authorised(outgoing, token), arrive)
-            return Waiting(tokens, inner, outgoing, arrive).begin()
+            return WaitingForToken(tokens, inner, outgoing, arrive).begin()
 
         return send
 
     return stage
 
 
-def authorised(outgoing: Outgoing, token: bytes) -> Outgoing:
+def authorised(outgoing: BackendRequest, token: bytes) -> BackendRequest:
     """The request with the gateway's token, whatever the client sent."""
     headers = [header for header in outgoing.headers if header[0] != b"authorization"]
     return outgoing._replace(headers=[*headers, (b"authorization", token)])
 
 
-class Waiting:
+class WaitingForToken:
     """A request that waits for the token."""
 
     __slots__ = ("_arrive", "_inner", "_outgoing", "_tokens", "_withdraw")
 
     def __init__(
-        self, tokens: Tokens, inner: Transport, outgoing: Outgoing, arrive: Arrive
+        self, tokens: Tokens, inner: Transport, outgoing: BackendRequest, arrive: Arrive
     ) -> None:
         self._tokens = tokens
         self._inner = inner
@@ -112,7 +112,7 @@ class Tokens:
         """How the server takes credentials; None: not known yet."""
         self._token = b""
         self._until = 0.0
-        self._waiting: dict[Waiting, None] = {}
+        self._waiting: dict[WaitingForToken, None] = {}
         self._withdraw: Withdraw | None = None
 
     @asynccontextmanager
@@ -127,13 +127,13 @@ class Tokens:
         """The value of ``Authorization``; empty when it has to be asked for."""
         return self._token if monotonic() < self._until else b""
 
-    def wait(self, waiting: Waiting) -> None:
+    def wait(self, waiting: WaitingForToken) -> None:
         is_first = not self._waiting
         self._waiting[waiting] = None
         if is_first:
             self._ask(is_in_body=bool(self._is_in_body))
 
-    def forget(self, waiting: Waiting) -> None:
+    def forget(self, waiting: WaitingForToken) -> None:
         """It does not wait any more; when nobody does, the server is not waited for either."""
         if waiting in self._waiting:
             del self._waiting[waiting]
@@ -170,7 +170,7 @@ class Tokens:
             each.go_on(token)
 
 
-def token_request(settings: ClientCredentialsSettings, is_in_body: bool) -> Outgoing:
+def token_request(settings: ClientCredentialsSettings, is_in_body: bool) -> BackendRequest:
     """What asks for a token."""
     host, target = parse_url(settings.token_url)
     form: dict[str, Any] = {"grant_type": "client_credentials"}
@@ -186,7 +186,7 @@ def token_request(settings: ClientCredentialsSettings, is_in_body: bool) -> Outg
     else:
         login = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"
         headers.append((b"authorization", b"Basic " + b64encode(login.encode())))
-    return Outgoing("POST", host, target, headers, urlencode(form, doseq=True).encode())
+    return BackendRequest("POST", host, target, headers, urlencode(form, doseq=True).encode())
 
 
 def read_token(result: Result) -> tuple[bytes, float]:
@@ -208,7 +208,7 @@ def read_token(result: Result) -> tuple[bytes, float]:
         raise BackendFailure("cannot get a token: the answer is malformed") from error
 
 
-def _read(answer: Answer) -> dict[str, Any]:
+def _read(answer: HttpResponse) -> dict[str, Any]:
     kind = find(answer.headers, b"content-type").partition(b";")[0].strip()
     if kind in (b"application/x-www-form-urlencoded", b"text/plain"):
         return dict(parse_qsl(answer.body.decode("latin-1")))

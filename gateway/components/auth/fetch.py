@@ -12,7 +12,7 @@ from ...core.about import USER_AGENT
 from ...core.component import Assembly
 from ...errors import BackendFailure
 from ...http.client import Arrive, HttpClient
-from ...http.heads import Outgoing
+from ...http.heads import BackendRequest
 from ...http.pool import PoolSettings
 from ...http.targets import Origin, parse_url
 from ...http.transport import Redirecting, Transport, exchange
@@ -73,7 +73,7 @@ def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     headers = [(b"accept", b"application/json"), (b"user-agent", USER_AGENT)]
     if host.login:
         headers.append((b"authorization", host.login))
-    outgoing = Outgoing("GET", host, target, headers, b"")
+    outgoing = BackendRequest("GET", host, target, headers, b"")
     transport = own_transport(_share_key_client(settings, assembly))
 
     async def fetch() -> bytes:

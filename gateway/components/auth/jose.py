@@ -54,7 +54,7 @@ class Header(Struct):
     crit: object = UNSET
 
 
-class Token(NamedTuple):
+class JsonWebToken(NamedTuple):
     """A token's parts, not verified."""
 
     header: Header
@@ -66,7 +66,7 @@ class Token(NamedTuple):
 _read_header = msgspec.json.Decoder(Header).decode
 
 
-def parse_token(text: bytes) -> Token:
+def parse_token(text: bytes) -> JsonWebToken:
     """The parts of a compact serialisation. Raises :class:`BadToken`."""
     text = text.strip()
     parts = text.split(b".")
@@ -79,7 +79,7 @@ def parse_token(text: bytes) -> Token:
         raise BadToken("malformed") from error
     if header.crit is not UNSET:
         raise BadToken("it has a critical extension")
-    return Token(header, payload, text[: len(parts[0]) + 1 + len(parts[1])], signature)
+    return JsonWebToken(header, payload, text[: len(parts[0]) + 1 + len(parts[1])], signature)
 
 
 def _decode(text: bytes) -> bytes:
@@ -98,7 +98,7 @@ class Key(NamedTuple):
     algorithm: Any
     material: Any
 
-    def verifies(self, token: Token) -> bool:
+    def verifies(self, token: JsonWebToken) -> bool:
         return bool(self.algorithm.verify(token.signed, self.material, token.signature))
 
     def sign(self, signed: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from anyio import Event
 
 from ...telemetry.logs import get_logger
-from .jose import Key, Token
+from .jose import JsonWebToken, Key
 from .key_source import KeySource
 from .keys import Keys
 
@@ -34,7 +34,7 @@ class Keyring:
         self._load()
         return True
 
-    def find(self, token: Token) -> Sequence[Key]:
+    def find(self, token: JsonWebToken) -> Sequence[Key]:
         """The keys that the token names."""
         found = [keys.find(token) for keys in self._keys]
         return [key for key in found if key is not None]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .jose import KINDS, BadKey, Header, Key, PrivateKey, Token, read_key
+from .jose import KINDS, BadKey, Header, JsonWebToken, Key, PrivateKey, read_key
 
 Jwk: TypeAlias = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Keys:
     def named(self, key_id: str) -> Key | None:
         return self._keys.get(key_id)
 
-    def find(self, token: Token) -> Key | None:
+    def find(self, token: JsonWebToken) -> Key | None:
         """The key that the token names; without a name, the key without one."""
         return self._keys.get(self._named(token.header))
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ...config.findings import Finding
 from ...config.structs import GatewaySettings, Service
-from ...core.asgi import Answer, ASGIApp, Receive, Scope, Send, send_answer
+from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component, Place
 from ...errors import GatewayError
 from ...router.builtin import as_json
@@ -111,7 +111,7 @@ def _read(body: bytes, names: tuple[str, ...]) -> dict[str, Any]:
     return claims
 
 
-def _problem(status: int, text: str) -> Answer:
+def _problem(status: int, text: str) -> AsgiResponse:
     return as_json(status, {"error": text})
 
 

@@ -73,7 +73,7 @@ class FairQueue(Generic[T]):
             del self._inner[name]
 
 
-class _Waiting:
+class _WaitingTurn:
     """One that waits. ``is_refused``: no turn will come."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Turns:
     def __init__(self, at_a_time: int, most_waiting: int) -> None:
         self._free = at_a_time
         self._most_waiting = most_waiting
-        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._queue: FairQueue[_WaitingTurn] = FairQueue()
 
     @property
     def waiting(self) -> int:
@@ -106,7 +106,7 @@ class Turns:
             self._pass_on()
 
     async def _wait(self, path: Sequence[str]) -> None:
-        waiting = _Waiting()
+        waiting = _WaitingTurn()
         self._queue.push(path, waiting)
         if len(self._queue) > self._most_waiting:
             refused = self._queue.drop()

@@ -31,7 +31,7 @@ from .credentials import build_find_token
 from .deny_list import DenyList
 from .fetch import share_source
 from .findings import validator_findings, without_token
-from .jose import BadToken, Token, parse_token
+from .jose import BadToken, JsonWebToken, parse_token
 from .key_source import SHORTEST_PAUSE, KeySource
 from .keyring import Keyring
 from .revoker import share_deny_list
@@ -148,7 +148,7 @@ class Validator:
         return None
 
     async def _admit_later(
-        self, request: Request, text: bytes, token: Token, looks: Sequence[Event]
+        self, request: Request, text: bytes, token: JsonWebToken, looks: Sequence[Event]
     ) -> None:
         with move_on_after(self._timeout):
             async with open_tasks() as waiting:
@@ -161,7 +161,7 @@ class Validator:
             raise self._refused(401, str(error)) from error
         self._admit(request, verified)
 
-    async def _wait(self, look: Event, token: Token, others: CancelScope) -> None:
+    async def _wait(self, look: Event, token: JsonWebToken, others: CancelScope) -> None:
         """Whoever brings the key ends the waiting for all."""
         await look.wait()
         self._renew_keys()
@@ -173,13 +173,13 @@ class Validator:
         if self._keyring.is_renewed():
             self._remembered.clear()
 
-    def _parse(self, text: bytes) -> Token:
+    def _parse(self, text: bytes) -> JsonWebToken:
         token = parse_token(text)
         if token.header.alg != self._settings.alg:
             raise BadToken("another algorithm")
         return token
 
-    def _verify(self, text: bytes, token: Token) -> Verified:
+    def _verify(self, text: bytes, token: JsonWebToken) -> Verified:
         keys = self._keyring.find(token)
         if not keys:
             raise BadToken("an unknown key")

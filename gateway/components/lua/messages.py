@@ -14,7 +14,7 @@ from ...core.forwarding import query_pairs
 from ...core.proxy import Request, Response
 from ...hooks import Headers
 from .sandbox import NOTHING, Function, Returned, ScriptError, Session
-from .values import COST, NEED_ARGUMENTS, Items, Table, decoded, own, stand_for, text, whole
+from .values import COST, NEED_ARGUMENTS, Items, LuaTable, decoded, own, stand_for, text, whole
 
 Arguments: TypeAlias = tuple[Any, ...]
 
@@ -58,7 +58,7 @@ class Asked:
         return name if self.names is None else name[:1].upper() + name[1:]
 
 
-class Answer:
+class LuaResponse:
     """An answer. ``status``: 0 for one that was decoded, as in KrakenD."""
 
     def __init__(self, response: Response) -> None:
@@ -149,7 +149,7 @@ def context_query(session: Session, asked: Asked, arguments: Arguments) -> Retur
 
 def request_params(session: Session, asked: Asked, arguments: Arguments) -> Returned:
     if not arguments:
-        return stand_for(session, b"luaTable", Table(asked.parameters()))
+        return stand_for(session, b"luaTable", LuaTable(asked.parameters()))
     name = asked.parameter(decoded(arguments[0]))
     if len(arguments) == 1:
         return b"", asked.request.params.get(name, "").encode(errors="replace")
@@ -179,7 +179,7 @@ def _header_functions(headers_of: Callable[[Any], Headers]) -> Sided:
             lists: dict[str, Any] = {}
             for name, value in found.pairs():
                 lists.setdefault(canonical(name), []).append(value)
-            return stand_for(session, b"luaTable", Table(lists))
+            return stand_for(session, b"luaTable", LuaTable(lists))
         if len(arguments) == 1:
             name = text(arguments[0]).decode("latin-1")
             return b"", found.get(name, "").encode("latin-1")
@@ -238,7 +238,7 @@ def _listed(session: Session, value: Any) -> list[str]:
     return [each.encode().decode("latin-1") for each in texts]
 
 
-def response_is_complete(session: Session, answer: Answer, arguments: Arguments) -> Returned:
+def response_is_complete(session: Session, answer: LuaResponse, arguments: Arguments) -> Returned:
     if not arguments:
         return b"", answer.view.is_complete
     if not isinstance(arguments[0], bool):
@@ -247,18 +247,18 @@ def response_is_complete(session: Session, answer: Answer, arguments: Arguments)
     return NOTHING
 
 
-def response_status(session: Session, answer: Answer, arguments: Arguments) -> Returned:
+def response_status(session: Session, answer: LuaResponse, arguments: Arguments) -> Returned:
     if not arguments:
         return b"", answer.status
     answer.status = whole(arguments[0])
     return NOTHING
 
 
-def response_data(session: Session, answer: Answer, arguments: Arguments) -> Returned:
-    return stand_for(session, b"luaTable", Table(answer.data))
+def response_data(session: Session, answer: LuaResponse, arguments: Arguments) -> Returned:
+    return stand_for(session, b"luaTable", LuaTable(answer.data))
 
 
-def response_body(session: Session, answer: Answer, arguments: Arguments) -> Returned:
+def response_body(session: Session, answer: LuaResponse, arguments: Arguments) -> Returned:
     if not arguments:
         return b"", answer.view.body or b""
     answer.view.body = _spent(session, arguments[0])

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
-from ...core.asgi import Answer as HttpAnswer
-from ...core.asgi import Handler, Receive, Scope, Send, send_answer
+from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
 from ...core.proxy import Branch, Guard, Request, Response, Stage
@@ -19,7 +18,7 @@ from ...core.stage import Begun, Call, Functions, intercepted
 from ...errors import Refused
 from ...telemetry.logs import get_logger
 from .findings import backend_findings, endpoint_findings, proxy_findings
-from .messages import Answer, Asked
+from .messages import Asked, LuaResponse
 from .sandbox import ScriptFailure, Session
 from .scripts import LuaSettings, Scripts, names_body, verify_lua
 
@@ -91,7 +90,7 @@ class Script:
     def _finished(self, session: Session, request: Request, response: Response) -> Response:
         if response.has_failures or not self._scripts.has_post:
             return response
-        answer = Answer(response)
+        answer = LuaResponse(response)
         self._scripts.end(session, answer)
         return answer.finished(has_status=self._has_status)
 
@@ -160,7 +159,7 @@ def build_lua_layer(
                 _run(scripts, {}, request)
             except Refused as error:
                 log.error("%s: %s", path, error)
-                await send_answer(send, HttpAnswer(500, ()))
+                await send_answer(send, AsgiResponse(500, ()))
                 return
             changed = {"headers": request.headers, "query_string": request.query_string}
             await handler({**scope, **changed}, receive, send, params)

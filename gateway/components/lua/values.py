@@ -29,7 +29,7 @@ class Nil:
     """JSON's null."""
 
 
-class Table:
+class LuaTable:
     __slots__ = ("data",)
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def to_script(session: Session, container: Any, key: Any) -> Returned:
     if value is None:
         return stand_for(session, b"luaNil", Nil())
     if isinstance(value, dict):
-        return stand_for(session, b"luaTable", Table(value))
+        return stand_for(session, b"luaTable", LuaTable(value))
     if isinstance(value, list):
         return stand_for(session, b"luaList", Items(value))
     return b"", plain(value)
@@ -127,7 +127,7 @@ def _inner(session: Session, value: Any) -> Any:
 def _document_of(subject: object) -> Any:
     if isinstance(subject, Nil):
         return None
-    return subject.data if isinstance(subject, Table | Items) else IGNORED
+    return subject.data if isinstance(subject, LuaTable | Items) else IGNORED
 
 
 def _key(key: Any) -> str:
@@ -165,16 +165,16 @@ def _needs(arguments: tuple[Any, ...], count: int) -> None:
 
 
 def table_new(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return stand_for(session, b"luaTable", Table({}))
+    return stand_for(session, b"luaTable", LuaTable({}))
 
 
-def table_get(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_get(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     _needs(arguments, 1)
     key = decoded(arguments[0])
     return to_script(session, table.data, key) if key in table.data else NOTHING
 
 
-def table_set(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_set(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     _needs(arguments, 2)
     value = from_script(session, arguments[1])
     if value is not IGNORED:
@@ -182,22 +182,22 @@ def table_set(session: Session, table: Table, arguments: tuple[Any, ...]) -> Ret
     return NOTHING
 
 
-def table_len(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_len(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     return b"", len(table.data)
 
 
-def table_del(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_del(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     _needs(arguments, 1)
     table.data.pop(decoded(arguments[0]), None)
     return NOTHING
 
 
-def table_keys(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_keys(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     session.spend(8 * len(table.data))
     return stand_for(session, b"luaList", Items(sorted(table.data)))
 
 
-def table_has(session: Session, table: Table, arguments: tuple[Any, ...]) -> Returned:
+def table_has(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
     _needs(arguments, 1)
     return b"", decoded(arguments[0]) in table.data
 

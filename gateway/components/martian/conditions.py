@@ -10,9 +10,9 @@ from msgspec import Struct
 from ...core.forwarding import query_pairs
 from ...core.patterns import PatternError, build_search
 from .cookies import sent_cookies, set_cookies
-from .exchange import Answered, Message, Sent
+from .exchange import Answered, MartianMessage, Sent
 from .modifiers import DEFAULT_PORTS, Named, Url, header_name, split_port
-from .parse import Modifiers, OnAnswer, OnRequest, Place
+from .parse import ModifierPlace, Modifiers, OnAnswer, OnRequest
 
 SentMatches: TypeAlias = Callable[[Sent], bool]
 AnsweredMatches: TypeAlias = Callable[[Answered], bool]
@@ -36,13 +36,13 @@ class Prioritised(Struct, frozen=True, kw_only=True):
     priority: int = 0
 
 
-def fifo_group(place: Place) -> Modifiers:
+def fifo_group(place: ModifierPlace) -> Modifiers:
     """One after the other."""
     documents = place.read(Group).modifiers
     return _group([place.inner(f"modifiers[{at}]", each) for at, each in enumerate(documents)])
 
 
-def priority_group(place: Place) -> Modifiers:
+def priority_group(place: ModifierPlace) -> Modifiers:
     """The highest priority first; of equal ones the last."""
     ranked: list[tuple[int, Modifiers]] = []
     for at, document in enumerate(place.read(Group).modifiers):
@@ -55,18 +55,18 @@ def priority_group(place: Place) -> Modifiers:
     return _group([modifiers for _, modifiers in ranked])
 
 
-def header_filter(place: Place) -> Modifiers:
+def header_filter(place: ModifierPlace) -> Modifiers:
     """A header of the message has that very value."""
     settings = place.read(Named)
     name, value = header_name(place, settings.name, "name"), settings.value.encode()
 
-    def matches(message: Message) -> bool:
+    def matches(message: MartianMessage) -> bool:
         return value in message.get_all(name)
 
     return _filter(place, matches, matches)
 
 
-def header_regex_filter(place: Place) -> Modifiers:
+def header_regex_filter(place: ModifierPlace) -> Modifiers:
     """A header of the request matches."""
     name = header_name(place, place.read(Regex).header, "header")
     search = _search(place)
@@ -78,7 +78,7 @@ def header_regex_filter(place: Place) -> Modifiers:
     return _filter(place, matches, lambda answered: matches(answered.sent), has_else=False)
 
 
-def url_filter(place: Place) -> Modifiers:
+def url_filter(place: ModifierPlace) -> Modifiers:
     """Every part that is given is the URL's. A host may have ``*`` for a label."""
     wanted = place.read(Url)
 
@@ -93,13 +93,13 @@ def url_filter(place: Place) -> Modifiers:
     return _of_request(place, matches)
 
 
-def url_regex_filter(place: Place) -> Modifiers:
+def url_regex_filter(place: ModifierPlace) -> Modifiers:
     """The URL matches."""
     search = _search(place)
     return _of_request(place, lambda sent: bool(search(sent.url)))
 
 
-def querystring_filter(place: Place) -> Modifiers:
+def querystring_filter(place: ModifierPlace) -> Modifiers:
     """There is such a query string; of that value, when one is given."""
     settings = place.read(Named)
     name, value = settings.name.encode(), settings.value.encode()
@@ -111,7 +111,7 @@ def querystring_filter(place: Place) -> Modifiers:
     return _of_request(place, matches)
 
 
-def port_filter(place: Place) -> Modifiers:
+def port_filter(place: ModifierPlace) -> Modifiers:
     """That port is asked."""
     port = place.read(AtPort).port
 
@@ -122,7 +122,7 @@ def port_filter(place: Place) -> Modifiers:
     return _of_request(place, matches, has_else=False)
 
 
-def cookie_filter(place: Place) -> Modifiers:
+def cookie_filter(place: ModifierPlace) -> Modifiers:
     """There is such a cookie; of that value, when one is given."""
     settings = place.read(Named)
 
@@ -152,20 +152,20 @@ def _match_label(label: str, wanted: str) -> bool:
     return long_enough and label.startswith(before) and label.endswith(behind)
 
 
-def _search(place: Place) -> Callable[[str], object]:
+def _search(place: ModifierPlace) -> Callable[[str], object]:
     try:
         return build_search(place.read(Regex).regex)
     except PatternError as error:
         raise place.error(str(error), "regex") from error
 
 
-def _of_request(place: Place, matches: SentMatches, *, has_else: bool = True) -> Modifiers:
+def _of_request(place: ModifierPlace, matches: SentMatches, *, has_else: bool = True) -> Modifiers:
     """The request decides for its answer, too."""
     return _filter(place, matches, lambda answered: matches(answered.sent), has_else=has_else)
 
 
 def _filter(
-    place: Place,
+    place: ModifierPlace,
     sent_matches: SentMatches,
     answered_matches: AnsweredMatches,
     *,

@@ -6,8 +6,8 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from ...errors import BackendFailure
-from ...http.connection import Answer, Headers
-from ...http.heads import Outgoing
+from ...http.connection import Headers, HttpResponse
+from ...http.heads import BackendRequest
 from ...http.targets import IN_PATH, Host, hide_query, parse_host
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
@@ -16,7 +16,7 @@ UNTOLD = (b"content-length", b"transfer-encoding")
 """Of the connection: nobody chooses them."""
 
 
-class Message:
+class MartianMessage:
     """``headers``: names in lower case, values as they came."""
 
     __slots__ = ("body", "headers")
@@ -47,7 +47,7 @@ class Message:
         self.headers = [pair for pair in self.headers if pair[0] != name]
 
 
-class Sent(Message):
+class Sent(MartianMessage):
     """A request. ``authority``: where it goes to; ``told_host``: what its ``Host`` says, which
     stays the first one when another host is asked, as in Go. ``target``, ``query``: encoded.
     ``is_asked``: the backend is, for an answer of its own.
@@ -55,7 +55,7 @@ class Sent(Message):
 
     __slots__ = ("_outgoing", "authority", "is_asked", "query", "scheme", "target", "told_host")
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: BackendRequest) -> None:
         super().__init__(outgoing.headers, outgoing.body)
         self._outgoing = outgoing
         origin = outgoing.host.origin
@@ -101,11 +101,11 @@ class Sent(Message):
         else:
             super().remove(name)
 
-    def outgoing(self) -> Outgoing:
+    def outgoing(self) -> BackendRequest:
         """What is sent now. Raises :class:`BackendFailure` when nobody is there to be asked."""
         target = f"{self.target}?{self.query}" if self.query else self.target
         before = self._outgoing
-        return Outgoing(before.method, self._host(), target, self.headers, self.body)
+        return BackendRequest(before.method, self._host(), target, self.headers, self.body)
 
     def _host(self) -> Host:
         host = self._outgoing.host
@@ -119,19 +119,19 @@ class Sent(Message):
         return host._replace(told=self.told_host)
 
 
-class Answered(Message):
+class Answered(MartianMessage):
     """An answer. ``sent``: the request that it answers, as it was sent."""
 
     __slots__ = ("_answer", "sent", "status")
 
-    def __init__(self, answer: Answer, sent: Sent) -> None:
+    def __init__(self, answer: HttpResponse, sent: Sent) -> None:
         super().__init__(answer.headers, answer.body)
         self._answer = answer
         self.sent = sent
         self.status = answer.status
 
-    def answer(self) -> Answer:
+    def answer(self) -> HttpResponse:
         """What it is taken for now."""
         before = self._answer
         is_whole = before.is_whole or self.body is not before.body
-        return Answer(self.status, self.headers, self.body, is_whole, before.url)
+        return HttpResponse(self.status, self.headers, self.body, is_whole, before.url)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ...errors import BackendFailure
 from .exchange import Answered, Sent
-from .parse import Modifiers, Place
+from .parse import ModifierPlace, Modifiers
 
 MAX_FILE = 16 * 1024 * 1024
 """Bytes of a file: it is read at once, on the event loop."""
@@ -24,7 +24,7 @@ class Static(Struct, frozen=True, kw_only=True, rename="camel"):
     explicit_paths: dict[str, str] = {}
 
 
-def static_modifier(place: Place) -> Modifiers:
+def static_modifier(place: ModifierPlace) -> Modifiers:
     """Answers with the file that the path names below ``rootPath``; 404 when there is none.
 
     ``explicitPaths``: files by the path of a request. The gateway's own folder is never meant.

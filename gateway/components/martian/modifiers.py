@@ -15,8 +15,8 @@ from ...core.asgi import STATUSES
 from ...core.forwarding import query_pairs
 from ...http.targets import IN_QUERY
 from .cookies import Cookie
-from .exchange import Answered, Message, Sent
-from .parse import Modifiers, Place
+from .exchange import Answered, MartianMessage, Sent
+from .parse import ModifierPlace, Modifiers
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -67,30 +67,30 @@ class Port(Struct, frozen=True, kw_only=True, rename="camel"):
     remove: bool = False
 
 
-def header_modifier(place: Place) -> Modifiers:
+def header_modifier(place: ModifierPlace) -> Modifiers:
     """Sets a header, in the place of what it was."""
     name, value = _header(place)
     return _both(lambda message: message.set(name, value))
 
 
-def header_append(place: Place) -> Modifiers:
+def header_append(place: ModifierPlace) -> Modifiers:
     """One more of that name."""
     name, value = _header(place)
     return _both(lambda message: message.add(name, value))
 
 
-def header_blacklist(place: Place) -> Modifiers:
+def header_blacklist(place: ModifierPlace) -> Modifiers:
     """Removes headers."""
     names = [name.lower().encode() for name in place.read(Names).names]
 
-    def remove(message: Message) -> None:
+    def remove(message: MartianMessage) -> None:
         for name in names:
             message.remove(name)
 
     return _both(remove)
 
 
-def header_copy(place: Place) -> Modifiers:
+def header_copy(place: ModifierPlace) -> Modifiers:
     """One header's first value as another; as empty when there is none."""
     settings = place.read(Copying)
     source = header_name(place, settings.from_, "from")
@@ -98,7 +98,7 @@ def header_copy(place: Place) -> Modifiers:
     return _both(lambda message: message.set(target, message.get(source)))
 
 
-def header_id(place: Place) -> Modifiers:
+def header_id(place: ModifierPlace) -> Modifiers:
     """A unique id, unless the request has one."""
     name = header_name(place, place.read(Id).header or "X-Krakend-Id", "header")
 
@@ -109,7 +109,7 @@ def header_id(place: Place) -> Modifiers:
     return Modifiers(identify)
 
 
-def querystring_modifier(place: Place) -> Modifiers:
+def querystring_modifier(place: ModifierPlace) -> Modifiers:
     """Sets one query string; all are encoded anew, sorted by name."""
     settings = place.read(Named)
     name, value = settings.name.encode(), settings.value.encode()
@@ -122,7 +122,7 @@ def querystring_modifier(place: Place) -> Modifiers:
     return Modifiers(modify)
 
 
-def url_modifier(place: Place) -> Modifiers:
+def url_modifier(place: ModifierPlace) -> Modifiers:
     """Where the request goes. The ``Host`` that it tells stays."""
     settings = place.read(Url)
     if _CONTROLS.search(settings.host + settings.scheme):
@@ -139,7 +139,7 @@ def url_modifier(place: Place) -> Modifiers:
     return Modifiers(modify)
 
 
-def port_modifier(place: Place) -> Modifiers:
+def port_modifier(place: ModifierPlace) -> Modifiers:
     """Which port is asked."""
     settings = place.read(Port)
     if [bool(settings.port), settings.default_for_scheme, settings.remove].count(True) != 1:
@@ -157,7 +157,7 @@ def port_modifier(place: Place) -> Modifiers:
     return Modifiers(modify)
 
 
-def body_modifier(place: Place) -> Modifiers:
+def body_modifier(place: ModifierPlace) -> Modifiers:
     """Another body."""
     settings = place.read(Body)
     try:
@@ -166,7 +166,7 @@ def body_modifier(place: Place) -> Modifiers:
         raise place.error(f"not Base64: {error}", "body") from error
     content_type = header_value(place, settings.content_type, "contentType")
 
-    def replace(message: Message) -> None:
+    def replace(message: MartianMessage) -> None:
         message.remove(b"content-encoding")
         message.remove(b"content-type")
         if content_type:
@@ -176,7 +176,7 @@ def body_modifier(place: Place) -> Modifiers:
     return _both(replace)
 
 
-def status_modifier(place: Place) -> Modifiers:
+def status_modifier(place: ModifierPlace) -> Modifiers:
     """Another status."""
     status = place.read(Status).status_code
     if status not in STATUSES:
@@ -188,7 +188,7 @@ def status_modifier(place: Place) -> Modifiers:
     return Modifiers(None, modify)
 
 
-def stash_modifier(place: Place) -> Modifiers:
+def stash_modifier(place: ModifierPlace) -> Modifiers:
     """The URL as a header of the request, and of its answer."""
     name = header_name(place, place.read(Stash).header_name, "headerName")
     if place.settings.get("scope") == ["response"]:
@@ -200,7 +200,7 @@ def stash_modifier(place: Place) -> Modifiers:
     return Modifiers(lambda sent: sent.set(name, sent.url.encode()), tell)
 
 
-def cookie_modifier(place: Place) -> Modifiers:
+def cookie_modifier(place: ModifierPlace) -> Modifiers:
     """One cookie more."""
     cookie = place.read(Cookie)
     if not _NAME.fullmatch(cookie.name):
@@ -214,28 +214,28 @@ def cookie_modifier(place: Place) -> Modifiers:
     return Modifiers(send, lambda answered: answered.add(b"set-cookie", line))
 
 
-def verifier(place: Place) -> Modifiers:
+def verifier(place: ModifierPlace) -> Modifiers:
     """Verifiers collect what a test asks for later; nothing asks here, as in KrakenD."""
     return _both(lambda message: None)
 
 
-def _both(modify: Callable[[Message], None]) -> Modifiers:
+def _both(modify: Callable[[MartianMessage], None]) -> Modifiers:
     return Modifiers(modify, modify)
 
 
-def _header(place: Place) -> tuple[bytes, bytes]:
+def _header(place: ModifierPlace) -> tuple[bytes, bytes]:
     settings = place.read(Named)
     return header_name(place, settings.name, "name"), header_value(place, settings.value, "value")
 
 
-def header_name(place: Place, name: str, key: str) -> bytes:
+def header_name(place: ModifierPlace, name: str, key: str) -> bytes:
     """In lower case. Raises MartianError for what can be none."""
     if not _NAME.fullmatch(name):
         raise place.error(f'not the name of a header: "{name}"', key)
     return name.lower().encode()
 
 
-def header_value(place: Place, value: str, key: str) -> bytes:
+def header_value(place: ModifierPlace, value: str, key: str) -> bytes:
     """Raises MartianError for one that would begin a line of its own."""
     if _CONTROLS.search(value):
         raise place.error("a control character", key)

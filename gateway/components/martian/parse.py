@@ -38,10 +38,10 @@ class UnknownModifierError(MartianError):
 
 
 S = TypeVar("S", bound=Struct)
-Build: TypeAlias = Callable[["Place"], Modifiers]
+Build: TypeAlias = Callable[["ModifierPlace"], Modifiers]
 
 
-class Place(NamedTuple):
+class ModifierPlace(NamedTuple):
     """The settings of one modifier, and where they stand."""
 
     settings: Any
@@ -83,7 +83,7 @@ def parse(document: Any, path: str, table: Mapping[str, Build]) -> Modifiers:
         raise UnknownModifierError(where, f'unknown modifier "{name}"')
     if not isinstance(settings, dict):
         raise MartianError(where, f"expected an object, found {type(settings).__name__}")
-    return _in_scope(table[name](Place(settings, where, table)), settings, where)
+    return _in_scope(table[name](ModifierPlace(settings, where, table)), settings, where)
 
 
 def _in_scope(modifiers: Modifiers, settings: Mapping[str, Any], path: str) -> Modifiers:

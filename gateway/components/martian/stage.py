@@ -11,8 +11,8 @@ from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component, Place
 from ...errors import GatewayError
-from ...http.connection import Answer
-from ...http.heads import Outgoing
+from ...http.connection import HttpResponse
+from ...http.heads import BackendRequest
 from ...http.targets import hide_query
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ...telemetry.logs import get_logger
@@ -111,12 +111,12 @@ def build_judged(backend: Backend) -> TransportStage | None:
 
 
 def _judged(inner: Transport, modify: OnAnswer) -> Transport:
-    def transport(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def transport(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
         sent = Sent(outgoing)
 
         def arrived(result: Result) -> None:
             changed = _changed(result, sent, modify)
-            if isinstance(result, Answer) and isinstance(changed, Answer):
+            if isinstance(result, HttpResponse) and isinstance(changed, HttpResponse):
                 kept = [each for each in result.headers if each[0] not in FRESHNESS]
                 decided = [each for each in changed.headers if each[0] in FRESHNESS]
                 result = result._replace(headers=[*kept, *decided])
@@ -130,7 +130,7 @@ def _judged(inner: Transport, modify: OnAnswer) -> Transport:
 def _modified(inner: Transport, modify: Modifiers) -> Transport:
     on_request, on_answer = modify
 
-    def transport(outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def transport(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
         sent = Sent(outgoing)
         if on_request is not None:
             on_request(sent)
@@ -138,7 +138,7 @@ def _modified(inner: Transport, modify: Modifiers) -> Transport:
         if on_answer is not None:
             arrive = _changing(arrive, sent, on_answer)
         if not sent.is_asked:
-            arrive(Answer(200, [], b""))
+            arrive(HttpResponse(200, [], b""))
             return _nothing_to_withdraw
         return inner(outgoing, arrive)
 

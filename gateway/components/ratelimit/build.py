@@ -37,7 +37,7 @@ from .settings import (
     SharedLimitSettings,
     verify_limits,
 )
-from .table import Table
+from .table import SharedBuckets
 
 NOWHERE = ("", 0)
 
@@ -180,7 +180,7 @@ def open_store(assembly: Assembly) -> Store:
     if assembly.shared_memory is None:
         return Buckets()
     descriptor = assembly.shared_memory
-    return assembly.resource("rate limits", lambda: Table(descriptor))
+    return assembly.resource("rate limits", lambda: SharedBuckets(descriptor))
 
 
 def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:

@@ -31,7 +31,7 @@ MOST_AT_ONCE = 100
 """Requests in one call of the script: it must not keep others from Redis for long."""
 
 
-class Waiting(NamedTuple):
+class WaitingQuestion(NamedTuple):
     question: Question
     answer: Signal
 
@@ -43,7 +43,7 @@ class RedisCounters:
         self._pool = pool
         self._host, self._port = pool.host_and_port
         self._signal = signal
-        self._waiting: list[Waiting] = []
+        self._waiting: list[WaitingQuestion] = []
         self._wake = Event()
         self._was_up = True
         self.is_up = False
@@ -66,7 +66,7 @@ class RedisCounters:
         if not self.is_up:
             return None
         answer = self._signal()
-        self._waiting.append(Waiting(question, answer))
+        self._waiting.append(WaitingQuestion(question, answer))
         self._wake.set()
         refused: int | None = await answer.wait(2 * ANSWER_TIME)
         return refused
@@ -152,7 +152,7 @@ class RedisCounters:
         )
 
 
-def _fits(answers: object, batch: Sequence[Waiting]) -> bool:
+def _fits(answers: object, batch: Sequence[WaitingQuestion]) -> bool:
     return (
         isinstance(answers, list | tuple)
         and len(answers) == len(batch)

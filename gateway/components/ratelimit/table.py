@@ -40,7 +40,7 @@ def open_shared_memory() -> Generator[int]:
         yield file.fileno()
 
 
-class Table:
+class SharedBuckets:
     """``descriptor``: of a file of :data:`SIZE` bytes that the workers have inherited.
 
     A set is locked while a process looks at it; the kernel unlocks what a dead one has left.

@@ -83,7 +83,9 @@ class _Renderer:
             "expandenv": self._expanded,
         }
         self._jinja = SandboxedEnvironment(
-            undefined=StrictUndefined, keep_trailing_newline=True, loader=_Loader(self._files)
+            undefined=StrictUndefined,
+            keep_trailing_newline=True,
+            loader=_TemplateLoader(self._files),
         )
         self._jinja.globals.update({**self._settings, **self._functions})
         self._jinja.filters.update(_as_filters(self._functions))
@@ -167,7 +169,7 @@ class _Renderer:
         return names.sub(lambda place: self._environ.get(place[1] or place[2], ""), text)
 
 
-class _Loader(BaseLoader):
+class _TemplateLoader(BaseLoader):
     """For Jinja's own ``include``, ``import`` and ``extends``."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:

@@ -37,7 +37,7 @@ class TemplateProblem(ValueError):
         self.line = line
 
 
-class Token(NamedTuple):
+class LexToken(NamedTuple):
     """``kind``: of the pattern above. ``is_apart``: a blank stands before it."""
 
     kind: str
@@ -51,7 +51,7 @@ class Piece(NamedTuple):
 
     line: int
     text: str
-    tokens: list[Token] | None = None
+    tokens: list[LexToken] | None = None
 
 
 def pieces(source: str) -> Iterator[Piece]:
@@ -77,9 +77,9 @@ def pieces(source: str) -> Iterator[Piece]:
         yield Piece(_line(source, start), source[start:at], tokens)
 
 
-def _action(source: str, at: int) -> tuple[list[Token], int, bool]:
+def _action(source: str, at: int) -> tuple[list[LexToken], int, bool]:
     """The tokens up to the end of the action, where it ends, and whether it trims."""
-    tokens: list[Token] = []
+    tokens: list[LexToken] = []
     is_apart = True
     while (end := _END.match(source, at)) is None:
         found = _TOKEN.match(source, at)
@@ -90,12 +90,12 @@ def _action(source: str, at: int) -> tuple[list[Token], int, bool]:
             raise TemplateProblem(what, line)
         at = found.end()
         if found.lastgroup != "blank":
-            tokens.append(Token(found.lastgroup, found[0], line, is_apart))
+            tokens.append(LexToken(found.lastgroup, found[0], line, is_apart))
         is_apart = found.lastgroup == "blank"
     return tokens, end.end(), end[1] is not None
 
 
-def literal(token: Token) -> str | int | float:
+def literal(token: LexToken) -> str | int | float:
     """The value of a string, a character or a number."""
     text = token.text
     try:

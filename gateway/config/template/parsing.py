@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import nodes
 
-from .lexing import Piece, TemplateProblem, Token, literal, pieces
+from .lexing import LexToken, Piece, TemplateProblem, literal, pieces
 
 SCOPE = "scope"
 """The template's namespace, in Jinja."""
@@ -194,7 +194,7 @@ class _Parser:
         name = action.string("the name of a template")
         given = action.pipeline()
         opening = _Action(
-            [Token("string", f"`{name}`", action.line)], action.line, self._functions, scope
+            [LexToken("string", f"`{name}`", action.line)], action.line, self._functions, scope
         )
         self._define(opening, scope)
         call = action.call("template", [nodes.Const(name), given])
@@ -226,7 +226,7 @@ class _Action:
     """One "{{ ... }}", read from left to right."""
 
     def __init__(
-        self, tokens: list[Token], line: int, functions: frozenset[str], scope: Scope
+        self, tokens: list[LexToken], line: int, functions: frozenset[str], scope: Scope
     ) -> None:
         self._tokens = tokens
         self._at = 0
@@ -313,7 +313,7 @@ class _Action:
             value = self.call("field", [value, nodes.Const(field.text[1:])])
         return value
 
-    def _term(self, token: Token) -> nodes.Expr:
+    def _term(self, token: LexToken) -> nodes.Expr:
         constants = {"true": True, "false": False, "nil": None}
         if token.kind in ("string", "char", "number"):
             return nodes.Const(literal(token), lineno=token.line)
@@ -334,12 +334,12 @@ class _Action:
             return value
         raise TemplateProblem(f"not understood: {token.text}", token.line)
 
-    def _place(self, name: str, token: Token) -> nodes.Expr:
+    def _place(self, name: str, token: LexToken) -> nodes.Expr:
         if name not in self.scope:
             raise TemplateProblem(f"unknown variable {name}", token.line)
         return nodes.Getattr(_name(SCOPE), self.scope[name], "load", lineno=token.line)
 
-    def _function(self, token: Token, arguments: list[nodes.Expr]) -> nodes.Expr:
+    def _function(self, token: LexToken, arguments: list[nodes.Expr]) -> nodes.Expr:
         """``and`` and ``or`` do not evaluate more than they need."""
         joins: dict[str, type[nodes.BinExpr]] = {"and": nodes.And, "or": nodes.Or}
         if token.text in joins and arguments:
@@ -354,7 +354,7 @@ class _Action:
     def call(self, name: str, arguments: list[Any]) -> nodes.Expr:
         return nodes.Call(_name(name), arguments, [], None, None, lineno=self.line)
 
-    def _next(self, kind: str) -> Token | None:
+    def _next(self, kind: str) -> LexToken | None:
         token = self._tokens[self._at] if self.has_more else None
         return token if token is not None and token.kind == kind else None
 

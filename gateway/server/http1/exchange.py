@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ...core.asgi import Answer, ASGIApp, Message, Scope, send_answer, text
+from ...core.asgi import ASGIApp, AsgiResponse, Message, Scope, send_answer, text
 from ...errors import AnswerBroken
 from ...telemetry.logs import get_logger
 from .peer import Peer
@@ -66,7 +66,7 @@ class Burst:
                 transport.write(data)
 
 
-class Connection(Protocol):
+class HttpConnection(Protocol):
     """The connection of an exchange: :class:`.uvicorn_protocol.HttpProtocol`."""
 
     transport: asyncio.Transport
@@ -83,7 +83,7 @@ class Connection(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class Exchange:
+class Http1Cycle:
     """In the place of uvicorn's cycle, and leaner: a complete answer is one write.
 
     It closes the connection, where that is to be done, only after ``left()`` has decided: on a
@@ -116,7 +116,7 @@ class Exchange:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: HttpConnection,
         is_head: bool,
         keep_alive: bool,
         expects_continue: bool,
@@ -165,7 +165,7 @@ class Exchange:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # What the application is told beyond ASGI (gateway.router.request.Connection).
+    # What the application is told beyond ASGI (gateway.router.request.ClientConnection).
 
     @property
     def is_gone(self) -> bool:
@@ -231,7 +231,7 @@ class Exchange:
             assert task is not None
             tasks.discard(task)
 
-    async def _give_up(self, answer: Answer) -> None:
+    async def _give_up(self, answer: AsgiResponse) -> None:
         """The application will not answer, or not to the end."""
         if self.response_started:
             self.transport.close()

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from ..settings import Limits
 from ..unsent import Unsent
-from .exchange import Burst, Exchange
+from .exchange import Burst, Http1Cycle
 from .known_head import END, MOST_REPLACED, KnownHead, know
 from .peer import Peer
 from .request_head import (
@@ -111,7 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     peer: Peer
     parser: httptools.HttpRequestParser | None  # type: ignore[assignment]
-    cycle: Exchange | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
+    cycle: Http1Cycle | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
 
     def __init__(
         self,
@@ -422,9 +422,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect(self.limits.body_time, 408)
         self._begin(scope, keep_alive, self.expect_100_continue)
 
-    def _begin(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Exchange:
+    def _begin(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
-        exchange = self.cycle = Exchange(self, is_head, keep_alive, expects_continue, knows_chunks)
+        exchange = self.cycle = Http1Cycle(
+            self, is_head, keep_alive, expects_continue, knows_chunks
+        )
         scope["extensions"] = {"gateway.connection": exchange}
         run = exchange.run_asgi(self.app, scope, self.tasks)
         # Not by the loop: it would make up a name.
@@ -461,7 +463,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._go_on)  # behind the burst
 
     @property
-    def _receiving(self) -> Exchange | None:
+    def _receiving(self) -> Http1Cycle | None:
         """The request whose body is not complete yet."""
         exchange = self.cycle
         return exchange if exchange is not None and exchange.more_body else None

@@ -49,7 +49,7 @@ async def serve_uvicorn(
         headers=[("alt-svc", ALT_SVC % port_of(sockets[0]))] if settings.http3 else None,
         timeout_graceful_shutdown=settings.grace,  # type: ignore[arg-type]  # any number will do
     )
-    server = _Server(config, started)
+    server = _UvicornServer(config, started)
     try:
         async with open_tasks() as tasks:
             tasks.start_soon(clock.run, server.server_state.connections)
@@ -71,7 +71,7 @@ async def _stop_when_told(server: uvicorn.Server, stop: Event) -> None:
     server.should_exit = True
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """Signals are its caller's."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:

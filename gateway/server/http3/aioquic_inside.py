@@ -26,7 +26,7 @@ FIELD_BYTES = 32
 """What each field counts beside its name and value (RFC 9114, 4.2.2)."""
 
 
-class Outgoing:
+class StreamBuffer:
     """What has been written to a stream, and what of it the client has acknowledged."""
 
     def __init__(self, sender: QuicStreamSender) -> None:
@@ -80,9 +80,9 @@ class Quic(QuicConnection):
         is_theirs = event is not None and self._state is QuicConnectionState.DRAINING
         return event.error_code if event is not None and is_theirs else None
 
-    def outgoing(self, stream_id: int) -> Outgoing:
+    def outgoing(self, stream_id: int) -> StreamBuffer:
         """Of a stream from which something was received just now."""
-        return Outgoing(self._streams[stream_id].sender)
+        return StreamBuffer(self._streams[stream_id].sender)
 
     def stop_receiving(self, stream_id: int, code: int) -> None:
         """Ask the client to send no more of a request."""

@@ -16,11 +16,11 @@ from ..settings import Limits
 from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic
 from .datagrams import Datagrams
-from .exchange import Exchange
+from .exchange import Http3Cycle
 from .head import LARGEST_HEADERS, header_limit, request_scope
 
 
-class Server(Protocol):
+class DatagramServer(Protocol):
     """The server of a connection: :class:`.server.Http3Server`."""
 
     limits: Limits
@@ -41,7 +41,7 @@ class Server(Protocol):
         """Its handshake is complete."""
         ...
 
-    def start(self, exchange: Exchange, scope: Scope | int) -> None:
+    def start(self, exchange: Http3Cycle, scope: Scope | int) -> None:
         """Answer a request, or refuse it with a status."""
         ...
 
@@ -60,11 +60,15 @@ class Http3Connection:
     http3: Http3
 
     def __init__(
-        self, server: Server, datagrams: Datagrams, original_id: bytes, retry_id: bytes | None
+        self,
+        server: DatagramServer,
+        datagrams: Datagrams,
+        original_id: bytes,
+        retry_id: bytes | None,
     ) -> None:
         self.quic = Quic(server.choose, self._unread, original_id, retry_id)
         self.datagrams = datagrams
-        self.exchanges: dict[int, Exchange] = {}
+        self.exchanges: dict[int, Http3Cycle] = {}
         self.ids: set[bytes] = set()
         self.idle_since = current_time()
         self.wakes_at = inf
@@ -170,6 +174,6 @@ class Http3Connection:
             self.http3.too_large.discard(stream_id)
             scope = 431
         is_head = not isinstance(scope, int) and scope["method"] == "HEAD"
-        exchange = Exchange(self, stream_id, is_head, server.limits.answer_time)
+        exchange = Http3Cycle(self, stream_id, is_head, server.limits.answer_time)
         self.exchanges[stream_id] = exchange
         server.start(exchange, scope)

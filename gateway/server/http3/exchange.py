@@ -19,7 +19,7 @@ from ...core.asgi import ASGIApp, Message, Scope, send_answer, text
 from ...errors import AnswerBroken
 from ...telemetry.logs import get_logger
 from ..unsent import Unsent
-from .aioquic_inside import HIGH_WATER, Http3, Outgoing, Quic
+from .aioquic_inside import HIGH_WATER, Http3, Quic, StreamBuffer
 from .head import answer_fields
 
 log = get_logger("gateway.server")
@@ -31,7 +31,7 @@ GOODBYES = (0, ErrorCode.H3_NO_ERROR)
 """Codes of a client that closes because it has what it wanted (RFC 9000, 20.1; RFC 9114, 8.1)."""
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """The connection of an exchange: :class:`.connection.Http3Connection`."""
 
     quic: Quic
@@ -53,8 +53,8 @@ class Connection(Protocol):
         ...
 
 
-class Exchange:
-    """What the router asks of a client (gateway.router.request.Connection), and ASGI.
+class Http3Cycle:
+    """What the router asks of a client (gateway.router.request.ClientConnection), and ASGI.
 
     ``is_gone``: the client has reset the stream, has closed the connection, or is silent for too
     long; or the answer was broken off.
@@ -63,7 +63,7 @@ class Exchange:
     keeps_body_time = False
 
     def __init__(
-        self, connection: Connection, stream_id: int, is_head: bool, answer_time: float
+        self, connection: StreamConnection, stream_id: int, is_head: bool, answer_time: float
     ) -> None:
         self.is_gone = False
         self.unread = 0
@@ -73,7 +73,7 @@ class Exchange:
         self._patience = answer_time
         self._waiting = CancelScope()
         self._is_hurried = False
-        self._outgoing: Outgoing = connection.quic.outgoing(stream_id)
+        self._outgoing: StreamBuffer = connection.quic.outgoing(stream_id)
         self._chunks: deque[bytes] = deque()
         self._more_body = True
         self._head: Message | None = None

@@ -35,7 +35,7 @@ from ..unsent import Unsent
 from .certificates import CONNECTION_ID_BYTES, load_certificate
 from .connection import Http3Connection
 from .datagrams import Datagrams, Path
-from .exchange import Exchange
+from .exchange import Http3Cycle
 
 log = get_logger("gateway.server")
 
@@ -115,7 +115,7 @@ class Http3Server:
     def has_opened(self, connection: Http3Connection) -> None:
         self._opening.discard(connection)
 
-    def start(self, exchange: Exchange, scope: Scope | int) -> None:
+    def start(self, exchange: Http3Cycle, scope: Scope | int) -> None:
         if isinstance(scope, int):
             self._requests.start_soon(exchange.run, _refusal(scope), {})
         else:

@@ -31,7 +31,7 @@ BUFFER_CHECK = 0.01
 
 
 class HypercornConnection:
-    """What the router asks of a connection (gateway.router.request.Connection).
+    """What the router asks of a connection (gateway.router.request.ClientConnection).
 
     ``stream``: one request of it, in hypercorn's words; with HTTP/2 there are several.
     ``ends_with_client``: once the client has ended, what is written goes nowhere, and hypercorn

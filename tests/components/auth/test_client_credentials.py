@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gateway.components.auth.client_credentials import Tokens, read_token, token_request
 from gateway.components.auth.settings import ClientCredentialsSettings
 from gateway.errors import GatewayError
-from gateway.http.connection import Answer
-from gateway.http.heads import Outgoing
+from gateway.http.connection import HttpResponse
+from gateway.http.heads import BackendRequest
 from gateway.http.transport import Arrive, Withdraw
 
 from ...http.service import Script, answering, message, serving
@@ -107,7 +107,7 @@ class Held:
         self.asked: list[Arrive] = []
         self.withdrawn = 0
 
-    def __call__(self, outgoing: Outgoing, arrive: Arrive) -> Withdraw:
+    def __call__(self, outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
         self.asked.append(arrive)
 
         def withdraw() -> None:
@@ -118,21 +118,21 @@ class Held:
 
 SETTINGS = ClientCredentialsSettings(client_id="me", token_url="http://server/")
 OUTGOING = token_request(SETTINGS, is_in_body=False)
-GOOD = Answer(200, [], b'{"access_token":"t"}')
+GOOD = HttpResponse(200, [], b'{"access_token":"t"}')
 
 
 def test_when_nobody_waits_any_more_the_server_is_not_waited_for() -> None:
-    from gateway.components.auth.client_credentials import Waiting
+    from gateway.components.auth.client_credentials import WaitingForToken
 
     server, backend, arrived = Held(), Held(), list[Any]()
     tokens = Tokens(SETTINGS, server)
-    first = Waiting(tokens, backend, OUTGOING, arrived.append).begin()
-    second = Waiting(tokens, backend, OUTGOING, arrived.append).begin()
+    first = WaitingForToken(tokens, backend, OUTGOING, arrived.append).begin()
+    second = WaitingForToken(tokens, backend, OUTGOING, arrived.append).begin()
     first()
     assert server.withdrawn == 0
     second()
     assert server.withdrawn == 1
-    third = Waiting(tokens, backend, OUTGOING, arrived.append).begin()
+    third = WaitingForToken(tokens, backend, OUTGOING, arrived.append).begin()
     server.asked[1](GOOD)
     assert (len(server.asked), len(backend.asked)) == (2, 1)
     third()
@@ -156,7 +156,7 @@ def test_further_parameters_and_scopes_are_said() -> None:
     ],
 )
 def test_tokens_are_read_as_go_reads_them(body: bytes, kind: bytes, token: bytes) -> None:
-    assert read_token(Answer(200, [(b"content-type", kind)], body))[0] == token
+    assert read_token(HttpResponse(200, [(b"content-type", kind)], body))[0] == token
 
 
 @given(
@@ -169,6 +169,6 @@ def test_tokens_are_read_as_go_reads_them(body: bytes, kind: bytes, token: bytes
 def test_no_answer_raises_anything_else(body: bytes) -> None:
     for kind in (b"application/json", b"text/plain"):
         try:
-            read_token(Answer(200, [(b"content-type", kind)], body))
+            read_token(HttpResponse(200, [(b"content-type", kind)], body))
         except GatewayError:
             continue

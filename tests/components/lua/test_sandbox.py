@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.components.lua.messages import Answer, Asked
+from gateway.components.lua.messages import Asked, LuaResponse
 from gateway.components.lua.sandbox import Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
@@ -26,7 +26,7 @@ def session(where: Sandbox = SHARED, body: bytes = b"body") -> Session:
     request = Request("GET", "/p", {"Id": "7"}, [(b"x-one", b"1")], b"a=1", body)
     made = Session(where)
     made.bind("request", Asked(request, "/p"))
-    made.bind("response", Answer(Response({"a": {"b": [1, 2]}})))
+    made.bind("response", LuaResponse(Response({"a": {"b": [1, 2]}})))
     return made
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.components.lua.messages import Answer, Asked
+from gateway.components.lua.messages import Asked, LuaResponse
 from gateway.components.lua.sandbox import LARGEST, Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
@@ -22,7 +22,7 @@ SANDBOX = Sandbox(FUNCTIONS, opens_libs=True, max_instructions=1_000_000)
 
 def scripted(code: str, response: Response) -> Response:
     """What ``code`` makes of it; ``d`` is the document, ``r`` the answer."""
-    session, answer = Session(SANDBOX), Answer(response)
+    session, answer = Session(SANDBOX), LuaResponse(response)
     session.bind("response", answer)
     session.run(SANDBOX.compile(f"local r = response.load() local d = r:data() {code}", "post"))
     return answer.finished(has_status=response.body is not None)

@@ -16,7 +16,7 @@ import gateway
 from gateway.components.ratelimit import table as module
 from gateway.components.ratelimit.bucket import SECOND, Buckets, Rate
 from gateway.components.ratelimit.limits import fingerprint
-from gateway.components.ratelimit.table import Table, open_shared_memory
+from gateway.components.ratelimit.table import SharedBuckets, open_shared_memory
 
 from .test_bucket import Time, rate
 
@@ -54,7 +54,7 @@ def test_processes_let_through_what_one_would() -> None:
 def test_a_table_refills_and_takes_tokens_back() -> None:
     time, key, limit = Time(), fingerprint("a"), rate(1, 2)
     with open_shared_memory() as memory:
-        table = Table(memory, time)
+        table = SharedBuckets(memory, time)
         assert [table.take(key, limit) for _ in range(3)] == [True, True, False]
         table.put_back(key, limit)
         assert [table.take(key, limit) for _ in range(2)] == [True, False]
@@ -73,7 +73,7 @@ def test_a_table_says_what_the_memory_of_a_process_would(
     time, limit = Time(), rate(2, 3)
     buckets = Buckets(time)
     with open_shared_memory() as memory:
-        table = Table(memory, time)
+        table = SharedBuckets(memory, time)
         for pause, client, takes in steps:
             time.now += pause
             key = fingerprint(client)
@@ -91,7 +91,7 @@ def test_a_full_set_forgets_the_bucket_that_is_nearest_to_full(
     keys = [fingerprint(str(number)) for number in range(module.SLOTS)]
     slow, quick = Rate(10 * SECOND, 10 * SECOND), Rate(SECOND, SECOND)
     with open_shared_memory() as memory:
-        table = Table(memory, Time())
+        table = SharedBuckets(memory, Time())
         for key in keys[1:]:
             assert table.take(key, slow)
         assert table.take(keys[0], quick)
@@ -101,12 +101,12 @@ def test_a_full_set_forgets_the_bucket_that_is_nearest_to_full(
 
 
 def test_a_closed_table_leaves_the_memory_to_others() -> None:
-    async def close(table: Table) -> None:
+    async def close(table: SharedBuckets) -> None:
         async with table.opened():
             assert table.readiness()["ready"]
 
     with open_shared_memory() as memory:
-        other = Table(memory)
-        run(close, Table(memory))
+        other = SharedBuckets(memory)
+        run(close, SharedBuckets(memory))
         assert other.take(fingerprint("a"), rate(1))
         os.fstat(memory)

@@ -15,7 +15,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Context
 
-from gateway.server.http3.aioquic_inside import Http3, Outgoing, Quic, raised
+from gateway.server.http3.aioquic_inside import Http3, Quic, StreamBuffer, raised
 
 ACKED, LOST = QuicDeliveryState.ACKED, QuicDeliveryState.LOST
 
@@ -79,7 +79,7 @@ def test_a_limit_is_a_window_beyond_what_was_read(limit: int, read: int, expecte
 
 def test_what_has_arrived_is_what_was_acknowledged() -> None:
     sender = QuicStreamSender(stream_id=0, writable=True)
-    outgoing = Outgoing(sender)
+    outgoing = StreamBuffer(sender)
     sender.write(b"0123456789")
     assert outgoing.unacknowledged == 10
     sender.get_frame(5)
@@ -107,4 +107,4 @@ def test_a_reset_that_was_acknowledged_is_no_answer_that_has_arrived() -> None:
     sender.on_reset_delivery(ACKED)
     sender.on_data_delivery(ACKED, 0, 10, True)
     assert sender.is_finished
-    assert not Outgoing(sender).has_arrived
+    assert not StreamBuffer(sender).has_arrived
