@@ -70,7 +70,7 @@ class GatewayProcess:
         if is_awaited:
             self.wait_for("/__health")
 
-    def wait_for(self, path: str, status: int = 200, seconds: float = 20) -> None:
+    def wait_for(self, path: str, status: int = 200, seconds: float = 50) -> None:
         """Wait until ``path`` answers with ``status``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -23,8 +23,8 @@ from .test_bucket import Time, rate
 TAKING = """
 import sys
 from gateway.components.ratelimit.bucket import Rate
-from gateway.components.ratelimit.table import Table
-table = Table(int(sys.argv[1]))
+from gateway.components.ratelimit.table import SharedBuckets
+table = SharedBuckets(int(sys.argv[1]))
 sys.stdin.readline()
 print(sum(table.take(bytes(16), Rate(10**15, 10**18)) for _ in range(1000)))
 """
