@@ -199,6 +199,45 @@ LOOPS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("template", "most"),
+    [
+        (
+            "{% for a in req_querystring.q %}{% for b in req_querystring.q %}"
+            "{% endfor %}{% endfor %}",
+            -1,
+        ),
+        ("{% set q = req_headers %}{% for a in q %}{% for b in q %}{% endfor %}{% endfor %}", -1),
+        ("{% for a in req_headers %}{% endfor %}", 4096),
+        ("{% for a in req_body %}{% for b in a %}{{ req_params.Id }}{% endfor %}{% endfor %}", 200),
+    ],
+)
+def test_nested_loops_that_see_lists_of_a_request_are_always_left_to_a_helper(
+    template: str, most: int
+) -> None:
+    assert most_rendered(template, 4096) == most
+
+
+async def test_nested_loops_over_a_query_string_run_in_a_helper_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    template = (
+        "{% for a in req_querystring.q %}{% for b in req_querystring.q %}"
+        "{{ loop.index }}{% endfor %}{% endfor %}"
+    )
+    configuration = document(
+        extra_config={REQUEST: {"template": template}}, input_query_strings=["*"], timeout="100s"
+    )
+    backends = Backends({"/a": b'{"a":1}'})
+    with caplog.at_level("DEBUG", "gateway.helpers"):
+        async with gateway(backends, configuration) as app:
+            with watched(0.5):
+                reply = await ask(app, "/e?" + "&".join(["q=1"] * 500))
+    assert reply.status == 200
+    assert backends.asked[0].body == "".join(map(str, range(1, 501))).encode() * 500
+    assert "helper process" in caplog.text
+
+
 @pytest.mark.parametrize(("template", "most"), LOOPS.items())
 def test_nested_loops_take_no_longer_than_their_bound_allows(template: str, most: int) -> None:
     assert most_rendered(template, 4096) == most

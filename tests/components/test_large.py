@@ -145,6 +145,18 @@ async def test_a_large_answer_in_xml_or_yaml_is_written_in_a_helper_process(
     assert "helper process" in caplog.text
 
 
+async def test_a_large_text_is_written_in_a_helper_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = b"x" * (4 * 1024 * 1024) + b"\xff"
+    backends = Backends({"/a": json.dumps({"content": body.decode(errors="replace")}).encode()})
+    with caplog.at_level("DEBUG", "gateway.helpers"):
+        async with gateway(backends, document(output_encoding="string")) as app:
+            reply = await ask(app)
+    assert reply.body == body.decode(errors="replace").encode()
+    assert "helper process" in caplog.text
+
+
 async def test_the_flatmap_of_a_large_answer_runs_in_a_helper_process(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

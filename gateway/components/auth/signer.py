@@ -84,9 +84,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 return response
             try:
                 data = await sign_values(response.data, key)
-            except (
-                BaseException
-            ) as error:  # when cancelled: by the deadline, or the client has gone
+            except BaseException as error:  # perhaps cancelled, as the client has gone
                 if isinstance(error, Exception) or not request.client.is_gone:
                     response.set_aside()
                 raise
