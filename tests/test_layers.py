@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import gateway
 
@@ -53,6 +58,11 @@ OWNERS = {
     "sniffio": {"core/bridge.py", "server/serve.py", "server/hypercorn/server.py"},
     "uvicorn": {"server/http1"},
     "hypercorn": {"server/hypercorn"},
+    "h2": {"server/hypercorn/hypercorn_inside.py"},
+    "h11": {"server/hypercorn/hypercorn_inside.py"},
+    "httptools": {"http/connection.py", "server/http1/uvicorn_protocol.py"},
+    "outcome": {"core/bridge.py"},
+    "yarl": {"amqp/connection"},
     "aioquic": {"server/http3"},
     "pylsqpack": {"server/http3/aioquic_inside.py"},
     "cel_expr_python": {"components/expression.py"},
@@ -66,7 +76,9 @@ OWNERS = {
     "yaml": {"config/read.py", "config/read_yaml.py", "encoding/text_yaml.py"},
     "xml": {"encoding"},
 }
-"""Which module or folder may know which library. anyio and msgspec are everybody's."""
+"""Which module or folder may know which library."""
+
+EVERYBODYS = {"anyio", "msgspec"}
 
 PYTHON = sorted(ROOT.rglob("*.py"))
 MODULES = [path for path in PYTHON if path.parent != ROOT or path.stem[0] != "_"]
@@ -109,6 +121,19 @@ def test_libraries_stay_with_their_owners(path: Path) -> None:
         owners = OWNERS.get(target[0])
         places = {name_of(path), *map(str, path.relative_to(ROOT).parents)}
         assert owners is None or places & owners, target[0]
+
+
+def test_each_library_has_an_owner_and_is_declared() -> None:
+    imported = {target[0] for path in PYTHON for target in imports(path)}
+    libraries = imported - sys.stdlib_module_names - {"gateway"} | {"xml"}
+    assert libraries | {"asyncio"} == OWNERS.keys() | EVERYBODYS
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *extras["http3"], *extras["lua"], *extras["redis"]]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
+    distributions = packages_distributions()
+    for library in libraries - {"xml"}:
+        assert {*map(canonicalize_name, distributions[library])} & declared, library
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
