@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 from ..config.structs import Backend, Endpoint, Service
+from ..config.texts import parameter_of
 from ..core.forwarding import build_forward_headers, build_forward_query, canonical_name
 from ..core.proxy import Request
 
@@ -69,7 +70,7 @@ def _build_path(url_pattern: str) -> Callable[[Request], str]:
 
     def path(request: Request) -> str:
         def fill(place: re.Match[str]) -> str:
-            name = place[1][:1].upper() + place[1][1:]
+            name = parameter_of(place[1])
             return request.params.get(name, "{{." + name + "}}")
 
         return _PLACEHOLDER.sub(fill, pattern)

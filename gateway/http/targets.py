@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
+from ..config.texts import parameter_of
 from ..errors import BackendFailure
 
 PORTS = {"http": 80, "https": 443}
@@ -131,7 +132,7 @@ def _build_fill(
 ) -> BuildTarget:
     texts = _PLACEHOLDER.split(pattern)  # text, name, text, name ... text
     fixed = [quote_fixed(text) for text in texts[::2]]
-    names = [(_capital(name), quote_fixed(_unresolved(name))) for name in texts[1::2]]
+    names = [(parameter_of(name), quote_fixed(_unresolved(name))) for name in texts[1::2]]
     if not names:
         return lambda params: fixed[0]
     first, rest = fixed[0], list(zip(names, fixed[1:], strict=True))
@@ -177,8 +178,4 @@ def _rooted(url_pattern: str) -> str:
 
 
 def _unresolved(name: str) -> str:
-    return "{{." + _capital(name) + "}}"
-
-
-def _capital(name: str) -> str:
-    return name[:1].upper() + name[1:]
+    return "{{." + parameter_of(name) + "}}"

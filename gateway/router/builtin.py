@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ..config.structs import GatewaySettings
+from ..config.texts import canonical_header
 from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body
@@ -72,8 +73,9 @@ def build_echo(settings: GatewaySettings) -> Handler:
 def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        canonical = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
-        headers.setdefault(canonical, []).append(value.decode("latin-1"))
+        headers.setdefault(canonical_header(name.decode("latin-1")), []).append(
+            value.decode("latin-1")
+        )
     query = scope["query_string"].decode("latin-1")
     values = parse_qs(query, keep_blank_values=True)
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")

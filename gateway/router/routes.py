@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from ..config.paths import split_path
+from ..config.texts import parameter_of
 
 H = TypeVar("H")
 Params = dict[str, str]
@@ -40,7 +41,7 @@ class Routes(Generic[H]):
         node = self._root
         for text, name in split_path(pattern, not self._with_prefixes):
             if name:
-                names.append(_capital(name))
+                names.append(parameter_of(name))
                 node = node.child_placeholder(text)
             elif text == "*":
                 node = node.child_rest()
@@ -163,10 +164,6 @@ def clean_path(path: str) -> str:
         elif segment not in ("", "."):
             kept.append(segment)
     return "/" + "/".join(kept) + ("/" if path.endswith("/") and kept else "")
-
-
-def _capital(name: str) -> str:
-    return name[:1].upper() + name[1:]
 
 
 def _other_slash(path: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from ...config.findings import Finding
+from ...config.texts import has_placeholder
 from ...core.component import Place
 from ..settings import ProducerSettings
 
@@ -94,5 +95,4 @@ def _named(settings: ProducerSettings) -> Iterator[tuple[str, str]]:
 def _is_there(name: str, path: str) -> bool:
     if _FROM_ELSEWHERE.match(name):
         return True
-    name = name.strip("{}")
-    return any(f"{{{first}{name[1:]}}}" in path for first in (name[:1].lower(), name[:1].upper()))
+    return has_placeholder(path, name.strip("{}"))

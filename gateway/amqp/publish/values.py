@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
+from ...config.texts import parameter_of
 from ...core.proxy import Request
 from ...errors import Unpublishable, ValueMissing
 from ..settings import ProducerSettings
@@ -61,7 +62,7 @@ def build_value(key: str, *, is_routing_key: bool = False) -> Value:
 
 def _build_missing(name: str, is_routing_key: bool) -> Value:
     """What it means that the value is missing or empty."""
-    parameter = _parameter(name)
+    parameter = parameter_of(name)
 
     def fails(request: Request) -> bytes:
         raise ValueMissing(f"no value for {{{name}}}")
@@ -80,11 +81,6 @@ def _build_missing(name: str, is_routing_key: bool) -> Value:
     return refused if kind in ("query", "header") else refused_when_given
 
 
-def _parameter(name: str) -> str:
-    """As requests keep it."""
-    return name[:1].upper() + name[1:]
-
-
 def _build_read(name: str) -> Callable[[Request], str]:
     kind, _, inner = name.partition(".")
     if kind == "query" and inner:
@@ -92,7 +88,7 @@ def _build_read(name: str) -> Callable[[Request], str]:
     if kind == "header" and inner:
         header = inner.lower().encode()
         return lambda request: (request.header(header) or b"").decode("latin-1")
-    parameter = _parameter(name)
+    parameter = parameter_of(name)
     return lambda request: request.params.get(parameter, "")
 
 

@@ -16,35 +16,13 @@ from ...http.heads import BackendRequest
 from ...http.pool import PoolSettings
 from ...http.targets import Origin, parse_url
 from ...http.transport import Redirecting, Transport, exchange
+from ...tls.openssl import suite_name
 from .key_source import SHORTEST_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
 from .settings import KeySettings
 
 MAX_BYTES = 1024 * 1024
 """Of what is fetched."""
 DIAL_TIME = 5.0
-
-CIPHERS = {
-    49191: "ECDHE-RSA-AES128-SHA256",
-    49187: "ECDHE-ECDSA-AES128-SHA256",
-    49171: "ECDHE-RSA-AES128-SHA",
-    49161: "ECDHE-ECDSA-AES128-SHA",
-    49172: "ECDHE-RSA-AES256-SHA",
-    49162: "ECDHE-ECDSA-AES256-SHA",
-    49195: "ECDHE-ECDSA-AES128-GCM-SHA256",
-    49199: "ECDHE-RSA-AES128-GCM-SHA256",
-    49196: "ECDHE-ECDSA-AES256-GCM-SHA384",
-    49200: "ECDHE-RSA-AES256-GCM-SHA384",
-    52392: "ECDHE-RSA-CHACHA20-POLY1305",
-    52393: "ECDHE-ECDSA-CHACHA20-POLY1305",
-    156: "AES128-GCM-SHA256",
-    157: "AES256-GCM-SHA384",
-    47: "AES128-SHA",
-    53: "AES256-SHA",
-    60: "AES128-SHA256",
-}
-"""IANA's numbers of the cipher suites that Go has for TLS 1.2, as OpenSSL calls them."""
-TLS13 = range(4865, 4868)
-"""Cannot be chosen, in Go and here: all of them are on."""
 
 
 def share_source(
@@ -141,7 +119,7 @@ def build_context(settings: KeySettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.jwk_local_ca:
         context.load_verify_locations(settings.jwk_local_ca)
-    if names := [CIPHERS[number] for number in settings.cipher_suites if number in CIPHERS]:
+    if names := [name for each in settings.cipher_suites if (name := suite_name(each))]:
         context.set_ciphers(":".join(names))
     if settings.disable_jwk_security:
         context.check_hostname = False

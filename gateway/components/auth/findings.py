@@ -11,8 +11,8 @@ from ...config.files import exposed
 from ...config.findings import Finding
 from ...config.structs import Endpoint, Service
 from ...core.component import Place
+from ...tls.openssl import is_suite_of_newest, suite_name
 from .claims import needed_claims
-from .fetch import CIPHERS, TLS13
 from .jose import KINDS, shortest_secret
 from .keys import KEY_IDS, Keys
 from .settings import (
@@ -68,7 +68,7 @@ def _keys(settings: KeySettings, sources: Sequence[KeySettings]) -> Traps:
     if settings.jwk_local_path and settings.jwk_url:
         yield "jwk_url", "beside jwk_local_path it has no effect"
     for number in settings.cipher_suites:
-        if number not in CIPHERS and number not in TLS13:
+        if not (suite_name(number) or is_suite_of_newest(number)):
             yield "cipher_suites", f"unknown {number}, left out"
     if settings.jwk_local_path:
         yield from _key_file(settings)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, quote_plus, unquote
 
 from ... import hooks
+from ...config.texts import canonical_header, parameter_of
 from ...core.forwarding import query_pairs
 from ...core.proxy import Request, Response
 from ...hooks import Headers
@@ -55,7 +56,7 @@ class Asked:
 
     def parameter(self, name: str) -> str:
         """Under which name the request has it."""
-        return name if self.names is None else name[:1].upper() + name[1:]
+        return name if self.names is None else parameter_of(name)
 
 
 class LuaResponse:
@@ -178,7 +179,7 @@ def _header_functions(headers_of: Callable[[Any], Headers]) -> Sided:
         if not arguments:
             lists: dict[str, Any] = {}
             for name, value in found.pairs():
-                lists.setdefault(canonical(name), []).append(value)
+                lists.setdefault(canonical_header(name), []).append(value)
             return stand_for(session, b"luaTable", LuaTable(lists))
         if len(arguments) == 1:
             name = text(arguments[0]).decode("latin-1")
@@ -197,10 +198,6 @@ def _header_functions(headers_of: Callable[[Any], Headers]) -> Sided:
         return NOTHING
 
     return Sided(headers, header_list)
-
-
-def canonical(name: str) -> str:
-    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 def _set_header(session: Session, headers: Headers, name: Any, value: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
+from ...config.texts import parameter_of
 from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
@@ -100,7 +101,7 @@ def _filled(pattern: str, params: Mapping[str, str]) -> str:
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
-        return params.get(name[:1].upper() + name[1:], found[0])
+        return params.get(parameter_of(name), found[0])
 
     return _PLACEHOLDER.sub(value, pattern)
 
@@ -128,7 +129,7 @@ def build_lua_endpoint(settings: LuaSettings, endpoint: Endpoint, assembly: Asse
 
 def _names(endpoint: Endpoint) -> dict[str, str]:
     found = _PLACEHOLDER.findall(endpoint.endpoint)
-    return {name[:1].upper() + name[1:]: name for name in found}
+    return {parameter_of(name): name for name in found}
 
 
 def _run(scripts: Scripts, names: Mapping[str, str], request: Request) -> None:

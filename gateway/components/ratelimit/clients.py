@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import TypeAlias
 
 from ...config.structs import Service
+from ...config.texts import parameter_of
 from ...core.forwarding import LONGEST_ADDRESS, build_client_address
 from ...core.proxy import Request
 
@@ -75,7 +76,7 @@ def _header(name: str) -> NameClient:
 
 
 def _parameter(name: str) -> NameClient:
-    wanted = name[:1].upper() + name[1:]
+    wanted = parameter_of(name)
     return lambda request: request.params.get(wanted, "")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...config.findings import Finding
-from ...config.structs import Endpoint, Service
+from ...config.structs import Service
+from ...config.texts import has_placeholder
 from ...config.units import parse_duration
 from ...core.component import Place
 from .bucket import Rate
@@ -97,7 +98,9 @@ def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]
         yield "key", f'"{strategy}" needs a key: without it every request is refused with 429'
     elif strategy == "param" and endpoint is None:
         yield "strategy", "a service knows no parameters: every request is refused with 429"
-    elif strategy == "param" and endpoint is not None and not _has(endpoint, key):
+    elif (
+        strategy == "param" and endpoint is not None and not has_placeholder(endpoint.endpoint, key)
+    ):
         yield "key", f"the path has no parameter {{{key}}}: every request is refused with 429"
 
 
@@ -111,11 +114,6 @@ def _shared(settings: SharedLimitSettings, service: Service) -> Iterator[tuple[s
         yield key, f'there is no pool "{name}": each gateway keeps the limit for itself'
     if not settings.on_failure_allow:
         yield "on_failure_allow", "while Redis is away every request is refused with 503"
-
-
-def _has(endpoint: Endpoint, name: str) -> bool:
-    path = endpoint.endpoint
-    return any(f"{{{first}{name[1:]}}}" in path for first in (name[0].lower(), name[0].upper()))
 
 
 def _addresses(key: str, service: Service) -> Iterator[tuple[str, str]]:
