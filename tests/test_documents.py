@@ -1,0 +1,62 @@
+"""What documents and scripts name exists, and their examples of configurations are right."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import load
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+EXAMPLES = [
+    pytest.param(match[1], id=f"{path.name}:{text.count(chr(10), 0, match.start()) + 1}")
+    for path in DOCUMENTS
+    for text in [path.read_text(encoding="utf-8")]
+    for match in re.finditer(r"```json\n(.*?)```", text, re.DOTALL)
+]
+
+
+def test_what_scripts_import_from_the_gateway_exists() -> None:
+    found = [
+        names
+        for script in (ROOT / "scripts").iterdir()
+        for names in re.findall(r"from (gateway[\w.]*) import (\w+)", script.read_text())
+    ]
+    assert found
+    for module, name in found:
+        assert hasattr(import_module(module), name), module
+
+
+def test_each_file_that_a_document_links_to_exists() -> None:
+    links = [
+        (document, link)
+        for document in DOCUMENTS
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
+    ]
+    assert len(links) > 15
+    missing = [
+        (document.name, link) for document, link in links if not (document.parent / link).exists()
+    ]
+    assert missing == []
+
+
+def whole(example: dict[str, Any]) -> dict[str, Any]:
+    """A configuration around an example: of an endpoint, of what the root has, or a whole one."""
+    if "version" in example:
+        return example
+    if "endpoint" in example:
+        return {"version": 3, "endpoints": [example]}
+    return {"version": 3, "endpoints": [], **example}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_configuration_in_a_document_has_no_error_and_no_warning(example: str) -> None:
+    environ = {"RABBITMQ_PASSWORD": "x", "REDIS_PASSWORD": "x"}
+    loaded = load(whole(json.loads(example)), environ=environ)
+    assert [each for each in loaded.all_findings if each.level != "hint"] == []
