@@ -17,7 +17,7 @@ from gateway.cli import main
 from gateway.demo.broker import Broker, free_port
 
 FOLDER = Path(__file__).parent.parent / "configs"
-CONFIGS = sorted(path for path in FOLDER.iterdir() if path.is_file())
+CONFIGS = sorted(path for path in FOLDER.iterdir() if not path.is_dir())
 FLEXIBLE = FOLDER / "flexible"
 
 
