@@ -34,7 +34,9 @@ from ..components.martian import stage as martian
 from ..components.ratelimit import build as ratelimit
 from ..components.ratelimit import tiers
 from ..core.component import Catalog
+from ..encoding import DECODERS
 from ..http import backend as http
+from ..router.render import OUTPUT_ENCODINGS
 
 GUARDS = (
     bots.COMPONENT,
@@ -134,4 +136,13 @@ COMPONENTS = (
     response_json_schema.COMPONENT,
 )
 
-CATALOG = Catalog(COMPONENTS, GUARDS, BACKEND_STAGES, TRANSPORTS, ENDPOINT_STAGES, LAYERS)
+CATALOG = Catalog(
+    COMPONENTS,
+    GUARDS,
+    BACKEND_STAGES,
+    TRANSPORTS,
+    ENDPOINT_STAGES,
+    LAYERS,
+    encodings=tuple(DECODERS),
+    output_encodings=OUTPUT_ENCODINGS,
+)

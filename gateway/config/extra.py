@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -66,6 +66,18 @@ class Row(Protocol):
         """Not None: what agents take their messages from."""
 
     def knows(self, level: Level) -> bool: ...
+
+
+class Rows(Protocol):
+    """What is asked of the catalogue here. ``encodings``, ``output_encodings``: the known ones."""
+
+    @property
+    def encodings(self) -> Sequence[str]: ...
+
+    @property
+    def output_encodings(self) -> Sequence[str]: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
 
 
 class ExtraConfig:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from . import rules
 from .absent import IGNORE, INSTEAD, LEGACY, plugin_names
-from .extra import ExtraConfig, Row
+from .extra import ExtraConfig, Row, Rows
 from .findings import ConfigError, Finding, Findings, Places, key_path
 from .keys import build_explain
 from .paths import parameters
@@ -43,7 +43,7 @@ class Loaded(Struct, frozen=True):
 
 def load(
     source: str | os.PathLike[str] | bytes | Mapping[str, Any],
-    catalog: Iterable[Row],
+    catalog: Rows,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Load a configuration: a path, the content of one, or a decoded document.
@@ -59,7 +59,7 @@ def load(
 
 def survey(
     source: str | os.PathLike[str] | bytes | Mapping[str, Any],
-    catalog: Iterable[Row],
+    catalog: Rows,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """As :func:`load`; with errors the service is what is left without the faulty settings.
@@ -111,11 +111,9 @@ def _overridden(document: Document, environ: Mapping[str, str], findings: Findin
 class _ConfigLoader:
     """One run over one document; ``findings`` collects."""
 
-    def __init__(
-        self, catalog: Iterable[Row], environ: Mapping[str, str], findings: Findings
-    ) -> None:
+    def __init__(self, catalog: Rows, environ: Mapping[str, str], findings: Findings) -> None:
         self._findings = findings
-        self._catalog = tuple(catalog)
+        self._catalog = catalog
         explain = build_explain({*LEGACY, *INSTEAD, *_names(self._catalog)})
         self._walker = Walker(findings, is_core=True, explain=explain)
         self._is_rest = True
@@ -252,6 +250,7 @@ class _ConfigLoader:
         self._paths.check(method, endpoint["endpoint"], self._is_rest, where, findings)
         endpoint["output_encoding"] = rules.output_encoding(
             endpoint["output_encoding"],
+            self._catalog.output_encodings,
             _kept(endpoint.get("backend", ())),
             f"{path}.output_encoding",
             findings,
@@ -286,7 +285,7 @@ class _ConfigLoader:
         rules.check_discovery(backend, path, findings)
         backend["host"] = rules.checked_hosts(backend, bool(sources), path, findings)
         backend["encoding"] = rules.known_encoding(
-            backend["encoding"], rules.ENCODINGS, f"{path}.encoding", findings
+            backend["encoding"], self._catalog.encodings, f"{path}.encoding", findings
         )
         self._check_parameters(backend.get("url_pattern", ""), endpoint.get("endpoint"), path)
         backend["extra_config"] = self._extra.decode(extra, "backend", f"{path}.extra_config")

@@ -13,8 +13,6 @@ from .suggest import did_you_mean
 from .walk import show
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-OUTPUT_ENCODINGS = ("json", "json-collection", "yaml", "xml", "negotiate", "string", "no-op")
-ENCODINGS = ("json", "safejson", "xml", "rss", "string", "no-op")
 DISCOVERIES = ("static", "dns")
 
 _INVALID = re.compile(r"\*.|/__(debug|echo|health)(/.*)?$")
@@ -113,7 +111,7 @@ def has_only_shadows(backends: list[dict[str, Any]], path: str, findings: Findin
     return True
 
 
-def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findings) -> str:
+def known_encoding(name: str, known: Sequence[str], path: str, findings: Findings) -> str:
     """The encoding in small letters; an unknown one means "json", as in KrakenD."""
     if not name:
         return "json"
@@ -126,15 +124,19 @@ def known_encoding(name: str, known: tuple[str, ...], path: str, findings: Findi
 
 
 def output_encoding(
-    name: str, backends: Sequence[Mapping[str, Any]], path: str, findings: Findings
+    name: str,
+    encodings: Sequence[str],
+    backends: Sequence[Mapping[str, Any]],
+    path: str,
+    findings: Findings,
 ) -> str:
     """The output encoding. An unknown one (it is told by its case, too) means that of the only
     backend, where that is one for output as well, else "json", as in KrakenD."""
-    if name in OUTPUT_ENCODINGS:
+    if name in encodings:
         return name
     only = backends[0].get("encoding") if len(backends) == 1 else None
-    used = only if isinstance(only, str) and only in OUTPUT_ENCODINGS else "json"
-    known = ", ".join(OUTPUT_ENCODINGS)
+    used = only if isinstance(only, str) and only in encodings else "json"
+    known = ", ".join(encodings)
     findings.warning(path, f'unknown encoding "{name}", "{used}" is used; there are: {known}')
     return used
 

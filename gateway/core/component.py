@@ -256,7 +256,7 @@ class Catalog(Struct, frozen=True):
     """Every component, and in which order they are asked.
 
     ``guards``: first to last; a request that one refuses is not seen by those behind it.
-    All others: inner to outer.
+    All others: inner to outer. ``encodings``: of backends; ``output_encodings``: of endpoints.
     """
 
     components: Components = ()
@@ -265,6 +265,8 @@ class Catalog(Struct, frozen=True):
     transports: Components = ()
     endpoint_stages: Components = ()
     layers: Components = ()
+    encodings: tuple[str, ...] = ("json",)
+    output_encodings: tuple[str, ...] = ("json",)
 
     def __iter__(self) -> Iterator[Component[Any]]:
         return iter(self.components)
@@ -278,4 +280,6 @@ class Catalog(Struct, frozen=True):
             (*self.transports, *(each for each in components if each.transport)),
             (*self.endpoint_stages, *(each for each in components if each.endpoint_stage)),
             (*self.layers, *(each for each in components if each.layer or each.handler_layer)),
+            self.encodings,
+            self.output_encodings,
         )

@@ -131,8 +131,7 @@ def intercepted(
     ``is_pure``: a request may be begun and abandoned, then begun again. Where it is not, the
     stage offers no ``now``: its ``later`` asks the branch's ``now`` first.
     """
-    begin = partial(_begin, interceptor)
-    inner_now = branch.now
+    begin, inner_now = interceptor.begin, branch.now
     now = _now(inner_now, begin) if inner_now is not None and is_pure else None
     ask = later = None
     if branch.later is not None:
@@ -147,16 +146,10 @@ def intercepted(
 Begin: TypeAlias = Callable[[Request], Call | Response]
 
 
-def _begin(interceptor: Interceptor, request: Request) -> Call | Response:
-    try:
-        return interceptor.begin(request)
-    except GatewayError as error:
-        error.was_asked = False  # it says nothing of the backend
-        raise
-
-
-def _finish(call: Call, part: Part) -> Part:
-    return finished(call.finish, part, call.request.path)
+def _not_asked(error: GatewayError) -> GatewayError:
+    """A failure of ``begin``: it says nothing of the backend."""
+    error.was_asked = False
+    return error
 
 
 def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
@@ -167,7 +160,7 @@ def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
         result = finish(part)
     except GatewayError as error:
         result = error
-    except Exception:  # this may run in a connection's callback: nobody else may suffer
+    except Exception:  # this may run in a connection's callback: other requests go on
         log.exception("%s: while a response was looked at", path)
         result = GatewayError("internal error")
     if isinstance(result, GatewayError) and isinstance(part, Response):
@@ -177,7 +170,10 @@ def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
 
 def _now(inner: Now, begin: Begin) -> Now:
     def now(request: Request) -> Response | None:
-        call = begin(request)
+        try:
+            call = begin(request)
+        except GatewayError as error:
+            raise _not_asked(error) from None
         if isinstance(call, Response):
             return call
         part = _part_now(inner, call)
@@ -198,14 +194,17 @@ def _part_now(inner: Now, call: Call) -> Part | None:
     except BaseException:
         call.abandon()
         raise
-    return None if part is None else _finish(call, part)
+    return None if part is None else finished(call.finish, part, call.request.path)
 
 
 def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
     inner = coroutine_of(branch)
 
     async def ask(request: Request) -> Response:
-        call = begin(request)
+        try:
+            call = begin(request)
+        except GatewayError as error:
+            raise _not_asked(error) from None
         if isinstance(call, Response):
             return call
         try:
@@ -214,14 +213,14 @@ def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
             part = error
         except BaseException as error:  # when cancelled: by the deadline, or the client has gone
             if isinstance(error, Exception):
-                _finish(call, GatewayError("internal error"))
+                finished(call.finish, GatewayError("internal error"), request.path)
             elif request.client.is_gone:
                 call.abandon()
             else:
-                _finish(call, branch.timed_out(request))
+                finished(call.finish, branch.timed_out(request), request.path)
             raise
         if large is None or isinstance(part, GatewayError) or large.fits(part):
-            part = _finish(call, part)
+            part = finished(call.finish, part, request.path)
         else:
             part = await _finish_large(call, part, large)
         if isinstance(part, GatewayError):
@@ -248,7 +247,7 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> 
         try:
             call = begin(request)
         except GatewayError as error:
-            arrive(error)
+            arrive(_not_asked(error))
             return nothing_to_withdraw
         if isinstance(call, Response):
             arrive(call)
@@ -256,8 +255,10 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> 
         if now is not None and (part := _part_now(now, call)) is not None:
             arrive(part)
             return nothing_to_withdraw
-        waiting = _WaitingCall(call, arrive, large)
-        return waiting.begun(inner(call.request, waiting.arrived))
+        waiting = _WaitingCall(call, arrive)
+        if large is None:
+            return waiting.begun(inner(call.request, waiting.arrived))
+        return waiting.begun(inner(call.request, partial(waiting.arrived_large, large)))
 
     return later
 
@@ -265,54 +266,58 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> 
 class _WaitingCall:
     """A call that waits for its branch, then perhaps for a helper process."""
 
-    __slots__ = ("_arrive", "_call", "_is_over", "_large", "_response", "_withdraw")
+    __slots__ = ("_arrive", "_call", "_response", "_withdraw")
 
-    def __init__(self, call: Call, arrive: Arrive, large: Large | None) -> None:
+    def __init__(self, call: Call, arrive: Arrive) -> None:
         self._call = call
-        self._arrive = arrive
-        self._large = large
-        self._is_over = False
+        self._arrive: Arrive | None = arrive
         self._response: Response | None = None
-        self._withdraw: Callable[[], GatewayError | None] | None = None
+        self._withdraw: Withdraw | None = None
 
     def begun(self, withdraw: Withdraw) -> Withdraw:
-        if self._is_over:
+        if self._arrive is None:
             return nothing_to_withdraw
         if self._response is None:
             self._withdraw = withdraw
         return self.withdraw
 
     def arrived(self, part: Part) -> None:
-        large = self._large
-        if large is None or isinstance(part, GatewayError) or large.fits(part):
-            self._end(_finish(self._call, part))
+        call = self._call
+        self._end(finished(call.finish, part, call.request.path))
+
+    def arrived_large(self, large: Large, part: Part) -> None:
+        if isinstance(part, GatewayError) or large.fits(part):
+            self.arrived(part)
             return
         self._response = part
         arguments = large.arguments(self._call.request, part)
-        self._withdraw = large.helped.start(partial(self._helped, large, part), *arguments)
+        end = large.helped.start(partial(self._helped, large, part), *arguments)
+        if self._arrive is not None:
+            self._withdraw = end
 
     def _helped(self, large: Large, response: Response, returned: Any) -> None:
         finish = partial(large.finished, returned)
         self._end(finished(finish, response, self._call.request.path))
 
     def _end(self, part: Part) -> None:
-        self._is_over = True
+        arrive, self._arrive = self._arrive, None
         self._withdraw = None  # which knows us: no cycle is left behind
-        self._arrive(part)
+        if arrive is not None:
+            arrive(part)
 
     def withdraw(self) -> GatewayError | None:
         withdraw, self._withdraw = self._withdraw, None
-        if self._is_over or withdraw is None:
+        if self._arrive is None or withdraw is None:
             return None
-        self._is_over = True
-        is_gone = self._call.request.client.is_gone
-        meaning = withdraw()
+        self._arrive = None
+        call, meaning = self._call, withdraw()
+        is_gone = call.request.client.is_gone
         if self._response is not None:  # the helper process had not finished
             if not is_gone:
                 self._response.set_aside()
             return DeadlineExceeded()
         if meaning is None or is_gone:
-            self._call.abandon()
+            call.abandon()
             return meaning
-        failure = _finish(self._call, meaning)
+        failure = finished(call.finish, meaning, call.request.path)
         return failure if isinstance(failure, GatewayError) else meaning

@@ -75,6 +75,8 @@ ENCODERS: dict[str, tuple[bytes, Encode]] = {
 }
 """Output encodings and their content types; an unknown one means "json", as in KrakenD."""
 
+OUTPUT_ENCODINGS = (*ENCODERS, "negotiate", "no-op")
+
 OFFERED: tuple[tuple[bytes, str], ...] = (
     (b"application/json", "json"),
     (b"text/plain", "yaml"),

@@ -59,7 +59,8 @@ class Backends:
 
     def catalog(self) -> Catalog:
         own = Component("backend/test", NoSettings, backend=self.build, is_default=True)
-        return Catalog().extended(own, proxy.COMPONENT)
+        known = ("json", "no-op")
+        return Catalog(encodings=known, output_encodings=known).extended(own, proxy.COMPONENT)
 
 
 def backend(url_pattern: str, **keys: Any) -> dict[str, Any]:

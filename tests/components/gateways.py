@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import replace
 
 from gateway.app.catalog import CATALOG
 from gateway.app.service import open_gateway
@@ -87,8 +87,9 @@ class Backends:
 
 def catalog_of(own: Component[Any], is_kept: Callable[[Component[Any]], bool]) -> Catalog:
     """``own``, and those of the gateway's that are kept, in their order."""
-    kept = (tuple(filter(is_kept, rows)) for rows in astuple(CATALOG))
-    return Catalog(*kept).extended(own)
+    names = [name for name in Catalog.__struct_fields__ if not name.endswith("encodings")]
+    kept = {name: tuple(filter(is_kept, getattr(CATALOG, name))) for name in names}
+    return replace(CATALOG, **kept).extended(own)
 
 
 def backend(path: str = "/a", **keys: Any) -> Document:
