@@ -14,7 +14,7 @@ from pamqp.encode import field_table
 from ..config.findings import key_path
 from ..config.suggest import unknown
 from .settings import EXCHANGE_TYPES, AgentSettings, ConsumerSettings, ProducerSettings
-from .wire.message import LONGEST_SHORT
+from .wire.message import MAX_SHORT_STRING_BYTES
 
 Problems: TypeAlias = Iterator[tuple[str, str]]
 Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
@@ -128,8 +128,8 @@ def verify_name(key: str, text: str) -> Problems:
     except UnicodeEncodeError:
         yield key, "expected a text that UTF-8 can express"
         return
-    if size > LONGEST_SHORT:
-        yield key, f"expected at most {LONGEST_SHORT} bytes, found {size}"
+    if size > MAX_SHORT_STRING_BYTES:
+        yield key, f"expected at most {MAX_SHORT_STRING_BYTES} bytes, found {size}"
 
 
 def _within(key: str, number: int, allowed: range) -> Problems:

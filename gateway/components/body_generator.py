@@ -14,7 +14,7 @@ from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO, Pieces, pieces, whole
+from ..core.large import MAX_INLINE_INSPECTED, Pieces, pieces, whole
 from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
@@ -30,7 +30,7 @@ log = get_logger("gateway.template")
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
 """Headers that say something of a body that is replaced."""
 
-MOST_AT_ONCE = MOST_LOOKED_INTO["modifier/response-body-generator"]
+MAX_INLINE_BYTES = MAX_INLINE_INSPECTED["modifier/response-body-generator"]
 """Bytes of a body for which a template is rendered on the event loop, if its loops allow that."""
 
 Build: TypeAlias = Callable[["GeneratorSettings", Variables], Stage]
@@ -108,7 +108,7 @@ def _build_request_stage(
         return asked
 
     large = LargeRequests(
-        most_rendered(read_template(settings.template, settings.path), MOST_AT_ONCE),
+        most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES),
         Helped(assembly.helpers, build_large_request, settings),
         lambda request: ({name: read(request) for name, read in variables.items()}, request.body),
         finish,
@@ -157,7 +157,7 @@ def _build_response_stage(
             return passed_on(response, returned)
         return response.with_data(whole(returned), response.is_complete)
 
-    most = most_rendered(read_template(settings.template, settings.path), MOST_AT_ONCE)
+    most = most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES)
     large = Large(
         most,
         Helped(assembly.helpers, build_large_generate, settings),
@@ -169,7 +169,7 @@ def _build_response_stage(
     )
 
     def stage(branch: Branch) -> Branch:
-        if most < MOST_AT_ONCE:  # what a branch answers now may be larger
+        if most < MAX_INLINE_BYTES:  # what a branch answers now may be larger
             branch = branch._replace(now=None)
         return intercepted(branch, Functions(after=with_generated), large=large)
 

@@ -21,7 +21,7 @@ IsBot: TypeAlias = Callable[[bytes], bool]
 
 USER_AGENT = b"user-agent"
 FORBIDDEN = AsgiResponse(403, ())
-LONGEST_KEPT = 1024
+MAX_KEPT_BYTES = 1024
 """Bytes of a User-Agent whose verdict is kept; a longer one is looked at anew each time."""
 
 BROWSERS = (
@@ -73,7 +73,7 @@ def build_bot_test(settings: BotSettings) -> IsBot:
     if settings.cache_size <= 0 or not searches:
         return is_bot
     kept = lru_cache(settings.cache_size)(is_bot)
-    return lambda agent: kept(agent) if len(agent) <= LONGEST_KEPT else is_bot(agent)
+    return lambda agent: kept(agent) if len(agent) <= MAX_KEPT_BYTES else is_bot(agent)
 
 
 def build_bot_layer(

@@ -18,7 +18,7 @@ from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO, SMALLEST
+from ..core.large import MAX_INLINE_INSPECTED, MIN_VALUE_BYTES
 from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
@@ -106,7 +106,7 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
     )
 
     def stage(branch: Branch) -> Branch:
-        if most < MOST_LOOKED_INTO[NAMESPACE]:  # what a branch answers now may be larger
+        if most < MAX_INLINE_INSPECTED[NAMESPACE]:  # what a branch answers now may be larger
             branch = branch._replace(now=None)
         functions = Functions(
             before if check_request else as_it_is, after if check_response else as_it_came
@@ -120,7 +120,7 @@ def most_at_once(settings: CelSettings) -> int:
     """The largest answer that is looked into on the event loop, in bytes."""
     texts = [each.check_expr for each in settings.expressions if RESPONSE in each.check_expr]
     values = [number for text in texts if (number := most_values(text)) is not None]
-    return min([MOST_LOOKED_INTO[NAMESPACE], *(SMALLEST * number for number in values)])
+    return min([MAX_INLINE_INSPECTED[NAMESPACE], *(MIN_VALUE_BYTES * number for number in values)])
 
 
 ALL_HOLD = -1

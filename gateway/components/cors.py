@@ -34,7 +34,7 @@ log = get_logger("gateway.router")
 
 SIMPLE_METHODS = ("GET", "POST", "HEAD")
 NO_CONTENT = 204
-MOST_EMPTY_NAMES = 16
+MAX_EMPTY_NAMES = 16
 """Empty names that a list of headers may have (RFC 9110, 5.6.1; the number is rs/cors')."""
 
 ORIGIN = b"origin"
@@ -196,7 +196,7 @@ def are_names_of(allowed: Sequence[bytes], values: Sequence[bytes]) -> bool:
             name = _without_blank(part)
             if not name:
                 empty += 1
-                if empty > MOST_EMPTY_NAMES:
+                if empty > MAX_EMPTY_NAMES:
                     return False
                 continue
             place = places.get(name, -1)

@@ -20,10 +20,10 @@ Holds: TypeAlias = Callable[[Mapping[str, Any]], bool]
 
 Environment: TypeAlias = Any
 
-MOST_VALUES = 500
+MAX_VALUES = 500
 """That a macro may see on the event loop: 20 ms at most. Measured at worst: ``map`` 10 ms for 500
 values, ``+`` of lists in ``all`` 20 ms; both take four times as long for twice as many."""
-MOST_VALUES_NESTED = 50
+MAX_VALUES_NESTED = 50
 """The same where a macro is inside another, and one is ``map`` or ``filter``: 200 ms for 500."""
 
 
@@ -103,7 +103,7 @@ def most_values(text: str) -> int | None:
             open_macros.append(found["macro"] is not None)
         elif found[0] == ")" and open_macros:
             open_macros.pop()
-    return MOST_VALUES_NESTED if is_nested and macros & {"map", "filter"} else MOST_VALUES
+    return MAX_VALUES_NESTED if is_nested and macros & {"map", "filter"} else MAX_VALUES
 
 
 def build_bounded_holds(text: str) -> Holds:

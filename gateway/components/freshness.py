@@ -28,7 +28,7 @@ CONDITIONS = (
 PERSONAL = (b"authorization", b"cookie")
 """Headers that make a request somebody's own."""
 
-LONGEST = 2**31
+MAX_AGE = 2**31
 """Seconds; more is as good as this (RFC 9111, 1.2.2)."""
 
 NOT_RENEWED = HOP_BY_HOP | {b"content-encoding", b"content-range", b"content-type"}
@@ -149,7 +149,7 @@ def use_of(kept: Kept, wanted: Directives, now: float) -> Use:
     if age < lifetime:
         return Use.FRESH
     if "max-stale" in wanted and not _must_be_asked(kept):
-        most = _seconds(wanted["max-stale"]) if wanted["max-stale"] else LONGEST
+        most = _seconds(wanted["max-stale"]) if wanted["max-stale"] else MAX_AGE
         return Use.FRESH if age < lifetime + (most or 0.0) else Use.ASK
     return Use.ASK
 
@@ -199,7 +199,7 @@ def with_age(kept: Kept, now: float) -> HttpResponse:
 def _seconds(text: str) -> float | None:
     if not (text.isascii() and text.isdecimal()):
         return None
-    return float(min(int(text), LONGEST)) if len(text) < 12 else float(LONGEST)
+    return float(min(int(text), MAX_AGE)) if len(text) < 12 else float(MAX_AGE)
 
 
 def _date(value: bytes) -> float | None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO, Pieces
+from ..core.large import MAX_INLINE_INSPECTED, Pieces
 from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
@@ -73,7 +73,7 @@ def build_backend_jmespath(
 def _build_stage(expression: str, assembly: Assembly) -> Stage:
     search = _build_search(expression)
     large = Large(
-        MOST_LOOKED_INTO[NAMESPACE],
+        MAX_INLINE_INSPECTED[NAMESPACE],
         Helped(assembly.helpers, build_large_search, expression),
         lambda request, response: (to_helper(response),),
         with_returned,

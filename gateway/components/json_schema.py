@@ -19,7 +19,7 @@ from .large_requests import LargeRequests, with_large_requests
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/json-schema"
-MOST_AT_ONCE = 32 * 1024
+MAX_INLINE_BYTES = 32 * 1024
 """Bytes that are validated on the event loop: 20 ms at most. A helper process validates others.
 Measured at worst: 240 ns a byte to decode (arrays in arrays), 260 ns to compare (uniqueItems)."""
 
@@ -53,7 +53,7 @@ def build_json_schema(
         return request
 
     large = LargeRequests(
-        MOST_AT_ONCE,
+        MAX_INLINE_BYTES,
         Helped(assembly.helpers, build_problem, settings.schema),
         lambda request: (request.body,),
         judged,

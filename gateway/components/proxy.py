@@ -19,7 +19,7 @@ from ..config.proxy import (
 from ..config.structs import Backend, Endpoint, Service
 from ..core.component import Component, Place
 from ..core.helpers import Helped, Helpers
-from ..core.large import MOST_MANIPULATED, build_flatmap_pieces, size_of, whole
+from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..core.pipe import coroutine_of
 from ..core.proxy import Branch, Part, Request, Response
 from ..core.sequence import propagated, references, references_in_settings
@@ -50,7 +50,7 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
         if response.data is None or response.has_failures:
             return response
         try:
-            if size_of(response.data) <= MOST_MANIPULATED:
+            if size_of(response.data) <= MAX_INLINE_MANIPULATED:
                 data = flatmap(response.data)
             else:
                 data = whole(await large.run(encode_json(response.data)))

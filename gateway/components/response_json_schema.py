@@ -13,7 +13,7 @@ from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
-from ..core.large import MOST_LOOKED_INTO
+from ..core.large import MAX_INLINE_INSPECTED
 from ..core.proxy import Branch, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
@@ -70,7 +70,7 @@ def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
         raise InvalidAnswer(text, error.status, "")
 
     large = Large(
-        MOST_LOOKED_INTO[NAMESPACE],
+        MAX_INLINE_INSPECTED[NAMESPACE],
         Helped(assembly.helpers, build_large_problem, settings.schema),
         lambda request, response: (to_helper(response),),
         judged,

@@ -36,12 +36,12 @@ NEWER_FORMATS = (
 
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
-MOST_TOLD = 10
+MAX_REASONS = 10
 """Lines about one value."""
-LONGEST = 200
+MAX_LINE = 200
 """Characters of a line."""
 UNEXPLAINED = "- at '': value does not match its schema"
-MOST_BACKTRACKS = 300
+MAX_BACKTRACKS = 300
 """Of a pattern that is not RE2's, for one string; beyond it the string does not match. Each costs
 0.8 ns a character (``(?=a)(a*)*b$`` on 100 kB: 8 s without a bound)."""
 
@@ -86,7 +86,7 @@ def build_misfit(schema: Any) -> Misfit:
                 return UNEXPLAINED
             return "\n".join(
                 f"- at '{_shortened(_pointer(error.instance_path))}': {_shortened(error.message)}"
-                for error in islice(validator.iter_errors(value), MOST_TOLD)
+                for error in islice(validator.iter_errors(value), MAX_REASONS)
             )
         except (ValueError, RecursionError) as error:  # deeper than the validator goes
             return f"- it cannot be validated: {_shortened(str(error))}"
@@ -103,7 +103,7 @@ def _build_validator(schema: Any, mask: str | None = None) -> jsonschema_rs.Vali
         mask=mask,
         formats={name: _build_format(name) for name in NEWER_FORMATS},
         keywords={KEYWORD: GoPattern},
-        pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=MOST_BACKTRACKS),
+        pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS),
     )
 
 
@@ -127,5 +127,5 @@ def _inner(path: Iterable[str | int]) -> str:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text[: 4 * LONGEST].split("\n\n", 1)[0].split())
-    return line if len(line) <= LONGEST else line[:LONGEST] + "..."
+    line = " ".join(text[: 4 * MAX_LINE].split("\n\n", 1)[0].split())
+    return line if len(line) <= MAX_LINE else line[:MAX_LINE] + "..."

@@ -16,7 +16,7 @@ from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.shadow")
 
-MOST = 1000
+MAX_CONCURRENT_SHADOWS = 1000
 """Shadows that run at the same time. Beyond it a request has none: they must not pile up behind
 a backend that does not answer."""
 
@@ -46,7 +46,7 @@ class Shadows:
 
     def start(self, ask: Ask, request: Request) -> None:
         """Never waits."""
-        if self._tasks is None or self._running >= MOST:
+        if self._tasks is None or self._running >= MAX_CONCURRENT_SHADOWS:
             self._left_out += 1
             return
         self._running += 1

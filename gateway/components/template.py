@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..core.large import SMALLEST
+from ..core.large import MIN_VALUE_BYTES
 from ..encoding import encode_json
 from ..errors import ModifierFailure
 
@@ -25,7 +25,7 @@ LISTS = frozenset({"req_headers", "req_querystring", "resp_headers"})
 """What has up to 1,000 or 2,000 values, of which the size of a body says nothing."""
 NONE = -1
 """Bytes of a body where every body, an empty one too, is too large."""
-MOST_TURNS = 10_000
+MAX_TURNS = 10_000
 """Of the innermost loop, on the event loop: 20 ms at most. Measured at worst: 2 us a turn."""
 
 
@@ -96,7 +96,7 @@ def most_rendered(text: str, most: int) -> int:
         return most
     if any(name.name in LISTS for name in parsed.find_all(Name)):
         return NONE
-    return min(most, SMALLEST * int(MOST_TURNS ** (1 / depth)))
+    return min(most, MIN_VALUE_BYTES * int(MAX_TURNS ** (1 / depth)))
 
 
 def _loop_depth(node: Any) -> int:

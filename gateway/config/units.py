@@ -14,7 +14,7 @@ UNITS = {
     "m": 60.0,
     "h": 3600.0,
 }
-LONGEST = 2**63 / 1e9
+MAX_DURATION = 2**63 / 1e9
 """Seconds that Go's 64 bits of nanoseconds hold: 292 years."""
 
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
@@ -34,6 +34,6 @@ def parse_duration(text: str) -> float:
             break
         seconds += float(part[1]) * UNITS[part[2]]
         at = part.end()
-    if not rest or at < len(rest) or seconds > LONGEST:
+    if not rest or at < len(rest) or seconds > MAX_DURATION:
         raise ValueError('a duration such as "2s", "150ms" or "1h30m"')
     return sign * seconds

@@ -16,7 +16,7 @@ from .units import parse_duration
 
 Convert: TypeAlias = Callable[[object], tuple[Any, bool]]
 
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 TRUTHS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE", ""), False),
@@ -55,7 +55,7 @@ def to_number(value: object) -> tuple[float, bool]:
             raise ValueError
         number = float(value or 0)
     elif isinstance(value, int | float):
-        number = float(value) if abs(value) <= LARGEST or isinstance(value, float) else math.inf
+        number = float(value) if abs(value) <= MAX_INTEGER or isinstance(value, float) else math.inf
     else:
         raise TypeError
     if not math.isfinite(number):
@@ -90,7 +90,7 @@ def parse_integer(text: str) -> int:
 
 
 def _bounded(number: int) -> int:
-    if not -LARGEST - 1 <= number <= LARGEST:
+    if not -MAX_INTEGER - 1 <= number <= MAX_INTEGER:
         raise ValueError
     return number
 

@@ -10,17 +10,17 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 
 
 def linear() -> Iterator[float]:
     """0, 1, 2 ... seconds."""
-    return (min(float(attempt), LONGEST_PAUSE) for attempt in count())
+    return (min(float(attempt), MAX_PAUSE) for attempt in count())
 
 
 def exponential() -> Iterator[float]:
     """1, 2, 4, 8 ... seconds."""
-    return (min(2.0**attempt, LONGEST_PAUSE) for attempt in _exponents())
+    return (min(2.0**attempt, MAX_PAUSE) for attempt in _exponents())
 
 
 def constant() -> Iterator[float]:

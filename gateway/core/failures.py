@@ -18,7 +18,7 @@ log = get_logger("gateway.requests")
 
 PAUSE = 1.0
 """Seconds between two lines with the same status and reason."""
-MOST_REASONS = 20
+MAX_REASONS = 20
 """So many reasons are remembered; more of them in one second are only counted."""
 
 
@@ -72,10 +72,10 @@ class FailureLog:
         if told is not None and now - told.when < PAUSE:
             told.others += 1
             return None
-        if told is None and len(self._told) >= MOST_REASONS:
+        if told is None and len(self._told) >= MAX_REASONS:
             recent = {key: each for key, each in self._told.items() if now - each.when < PAUSE}
             self._told = recent
-            if len(recent) >= MOST_REASONS:
+            if len(recent) >= MAX_REASONS:
                 self._uncounted += 1
                 return None
         others = self._uncounted + (0 if told is None else told.others)

@@ -38,7 +38,7 @@ UNLISTED = ("Content-Type",)
 CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
 MAX_PROXIES = 100
 """Addresses of a list that are looked at, from its end."""
-LONGEST_ADDRESS = 45
+MAX_ADDRESS = 45
 """Characters of an IP address: of IPv6, with IPv4 inside."""
 EVERYBODY = ("0.0.0.0/0", "::/0")
 
@@ -280,7 +280,7 @@ def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool])
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """None for what is no address to Go: one with a zone is none."""
-    if "%" in text or len(text) > LONGEST_ADDRESS:
+    if "%" in text or len(text) > MAX_ADDRESS:
         return None
     try:
         address = ip_address(text)

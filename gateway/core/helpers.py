@@ -38,11 +38,11 @@ log = get_logger("gateway.helpers")
 
 MAX_HELPERS = 2
 """At the same time; further documents wait."""
-LONGEST_WORK = 10.0
+MAX_WORK = 10.0
 """Seconds of processor time for one document. What waits for it has deadlines of its own."""
-LONGEST_START = 60.0
+MAX_START = 60.0
 """Seconds for a helper to start."""
-LONGEST_END = 5.0
+MAX_END = 5.0
 """Seconds for a helper to end after it has closed its pipes."""
 READY = b"ready"
 PIECE = 256 * 1024
@@ -59,7 +59,7 @@ decode_answer = msgpack.Decoder(tuple[bool, Any]).decode
 class Helpers:
     """The helpers of one gateway."""
 
-    def __init__(self, seconds: float = LONGEST_WORK) -> None:
+    def __init__(self, seconds: float = MAX_WORK) -> None:
         self._seconds = seconds
         self._idle: list[_Helper] = []
         self._tasks: TaskGroup | None = None
@@ -157,7 +157,7 @@ class _Helper:
         )
         helper = cls(process)
         try:
-            with fail_after(LONGEST_START):
+            with fail_after(MAX_START):
                 await helper.read(len(READY))
         except EndOfStream as error:
             await helper.end()
@@ -197,7 +197,7 @@ class _Helper:
     async def end(self) -> None:
         """Wait for its end, and make sure of it. asyncio loses the return code of a process that
         ends by itself at the moment in which it is killed."""
-        with move_on_after(LONGEST_END, shield=True):
+        with move_on_after(MAX_END, shield=True):
             await self._process.wait()
         await self.kill()
 

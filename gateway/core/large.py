@@ -16,14 +16,14 @@ from ..encoding.manipulation import build_manipulation, build_reading
 from .helpers import Helped, Helpers
 
 KIB = 1024
-MOST_AT_ONCE = {"json": 256 * KIB, "safejson": 256 * KIB, "xml": 32 * KIB, "rss": 6 * KIB}
+MAX_INLINE_BYTES = {"json": 256 * KIB, "safejson": 256 * KIB, "xml": 32 * KIB, "rss": 6 * KIB}
 """Bytes that are decoded on the event loop, by encoding: 20 ms at most. Measured at worst: JSON
 48 ns a byte (keys), XML 440 ns (elements), RSS 2,600 ns (items)."""
-MOST_TEXT = 1024 * KIB
+MAX_INLINE_TEXT = 1024 * KIB
 """The same for text: 13 ns a byte where it is not UTF-8."""
-MOST_MANIPULATED = 32 * KIB
+MAX_INLINE_MANIPULATED = 32 * KIB
 """The same where keys are filtered, moved or renamed."""
-MOST_LOOKED_INTO = {
+MAX_INLINE_INSPECTED = {
     "validation/response-json-schema": 32 * KIB,
     "modifier/jmespath": 4 * KIB,
     "modifier/response-body-generator": 4 * KIB,
@@ -32,14 +32,14 @@ MOST_LOOKED_INTO = {
 """Bytes of an answer that a namespace looks into on the event loop: 20 ms at most. Measured at
 worst: a schema 500 ns a byte; JMESPath 4 us a value; CEL's ``map`` 40 ms for 1,000 values, and four
 times as long for twice as many."""
-MOST_DECODED = 4 * 1024 * KIB
-MOST_VALUES = 40_000
+MAX_INLINE_DECODED = 4 * 1024 * KIB
+MAX_INLINE_VALUES = 40_000
 """Bytes of JSON text that a script or a hook gets as Python values on the event loop, and values in
 it, counted by commas and opening brackets: 20 ms at most. Measured at worst: 2 ns a byte (escapes),
 500 ns a value (lists in lists, keys)."""
-SMALLEST = 2
+MIN_VALUE_BYTES = 2
 """Bytes of the smallest value in a list; a header field counts as one."""
-MOST_KEYS = 20_000
+MAX_KEYS = 20_000
 """Of a large document, at its first level: so many are put into an answer in 10 ms."""
 
 Pieces: TypeAlias = list[tuple[str, bytes]] | None
@@ -48,17 +48,17 @@ Pieces: TypeAlias = list[tuple[str, bytes]] | None
 
 def most_at_once(backend: Backend) -> int:
     """The largest body of a backend that is read on the event loop, in bytes."""
-    most = MOST_TEXT
+    most = MAX_INLINE_TEXT
     if backend.encoding not in ("string", "no-op"):
-        most = MOST_AT_ONCE.get(backend.encoding, MOST_AT_ONCE["json"])
+        most = MAX_INLINE_BYTES.get(backend.encoding, MAX_INLINE_BYTES["json"])
     if build_manipulation(backend) is not None:
-        most = min(most, MOST_MANIPULATED)
+        most = min(most, MAX_INLINE_MANIPULATED)
     return most_looked_into(backend, most)
 
 
 def most_looked_into(backend: Backend, most: int) -> int:
     """``most`` bytes, or fewer where a namespace of the backend looks into its answers."""
-    return min([most, *(MOST_LOOKED_INTO.get(name, most) for name in backend.extra_config)])
+    return min([most, *(MAX_INLINE_INSPECTED.get(name, most) for name in backend.extra_config)])
 
 
 def size_of(data: Document | None) -> int:
@@ -69,15 +69,15 @@ def size_of(data: Document | None) -> int:
 def check_decoded(data: Document | None) -> None:
     """Raises DecodeError for a document that is too large to be decoded on the event loop."""
     size = size_of(data)
-    if size <= MOST_VALUES:
+    if size <= MAX_INLINE_VALUES:
         return
-    if size <= MOST_DECODED:
+    if size <= MAX_INLINE_DECODED:
         text = encode_json(data)
-        if len(text) - len(text.translate(None, b",[{")) <= MOST_VALUES:
+        if len(text) - len(text.translate(None, b",[{")) <= MAX_INLINE_VALUES:
             return
     raise DecodeError(
-        f"a document is too large for a script or a hook: more than {MOST_DECODED} bytes or "
-        f"{MOST_VALUES} values"
+        f"a document is too large for a script or a hook: more than {MAX_INLINE_DECODED} bytes or "
+        f"{MAX_INLINE_VALUES} values"
     )
 
 
@@ -98,8 +98,8 @@ def pieces(document: Document | None) -> Pieces:
     """In a helper: the document as it is sent to the gateway."""
     if document is None:
         return None
-    if len(document) > MOST_KEYS:
-        raise DecodeError(f"a large document has more than {MOST_KEYS} keys at its first level")
+    if len(document) > MAX_KEYS:
+        raise DecodeError(f"a large document has more than {MAX_KEYS} keys at its first level")
     return [(key, encode_json(value)) for key, value in document.items()]
 
 

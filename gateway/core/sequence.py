@@ -29,10 +29,10 @@ _PROPAGATED = re.compile(r"[Rr]esp(\d+)(?:_([\w\-.]+))?")
 _IN_SETTINGS = re.compile(r"\{[Rr]esp\d+_[\w\-.]+\}|^[Rr]esp\d+_[\w\-.]+$")
 _MISSING = object()
 
-MOST_SEARCHED = 4 * 1024 * 1024
+MAX_SEARCHED = 4 * 1024 * 1024
 """Bytes of JSON text that are searched before one backend is asked: 10 ms at most. Measured at
 worst: 2 ns a byte."""
-MOST_TEXT = 64 * 1024
+MAX_TEXT = 64 * 1024
 """Bytes of JSON text of one value: 10 ms at most. Measured at worst: 170 ns a byte (numbers in a
 list)."""
 
@@ -115,7 +115,7 @@ class _Search:
     GatewayError when the answers are too large to be searched on the event loop."""
 
     def __init__(self) -> None:
-        self._room = MOST_SEARCHED
+        self._room = MAX_SEARCHED
 
     def text(self, reference: Reference, answered: Sequence[Response]) -> str | None:
         """The value as text; None when there is none, or it is an object."""
@@ -151,7 +151,7 @@ class _Search:
         if self._room < 0:
             raise GatewayError(
                 f"{{{reference.parameter}}}: the objects that are searched for values have more "
-                f"than {MOST_SEARCHED} bytes in all"
+                f"than {MAX_SEARCHED} bytes in all"
             )
         return _build_member(key)(value)
 
@@ -175,8 +175,8 @@ def _build_member(key: str) -> Callable[[Raw], Any]:
 
 def _check_size(reference: Reference, size: int) -> None:
     """Raises a GatewayError for a value that is too large for a parameter."""
-    if size > MOST_TEXT:
-        raise GatewayError(f"{{{reference.parameter}}}: the value has more than {MOST_TEXT} bytes")
+    if size > MAX_TEXT:
+        raise GatewayError(f"{{{reference.parameter}}}: the value has more than {MAX_TEXT} bytes")
 
 
 def _as_text(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from ..errors import DeadlineExceeded, GatewayError
 from ..telemetry.logs import get_logger
 from .helpers import Helped
-from .large import SMALLEST, size_of
+from .large import MIN_VALUE_BYTES, size_of
 from .pipe import coroutine_of
 from .proxy import (
     Arrive,
@@ -110,7 +110,7 @@ class Large(NamedTuple):
     def fits(self, response: Response) -> bool:
         """Whether the response is small."""
         size = len(response.body or b"") + size_of(response.data)
-        return size + SMALLEST * len(response.headers) <= self.most
+        return size + MIN_VALUE_BYTES * len(response.headers) <= self.most
 
     def finished(self, returned: Any, response: Response) -> Response:
         if isinstance(returned, Exception):

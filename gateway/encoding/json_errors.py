@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-LONGEST_EXPLAINED = 16 * 1024
+MAX_EXPLAINED = 16 * 1024
 """Bytes; 10 ms at most. A longer text keeps the words of the decoder."""
 
 _BLANKS = re.compile(rb"[ \t\r\n]*")
@@ -30,7 +30,7 @@ def explain(body: bytes, wanted: str) -> str:
 
     ``wanted``: Go's name for what it is read into, empty for anything.
     """
-    if len(body) > LONGEST_EXPLAINED:
+    if len(body) > MAX_EXPLAINED:
         return ""
     begin = _BLANKS.match(body).end()  # type: ignore[union-attr]
     if begin == len(body):

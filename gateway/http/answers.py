@@ -36,7 +36,7 @@ HOP_BY_HOP = frozenset(
 )
 """Of one connection, not of the message (RFC 9110, 7.6.1); the length is told anew."""
 
-MOST_OF_AN_ERROR = 512 * 1024
+MAX_ERROR_BYTES = 512 * 1024
 """Bytes of the body of a failure that become text: 15 ms at most. Measured at worst, in ns a byte:
 5 to decode what is not UTF-8, 11 to encode it as JSON."""
 
@@ -153,7 +153,7 @@ def _pass_status(answer: HttpResponse, url: str) -> Response:
 
 def _error_text(answer: HttpResponse) -> str:
     """The beginning of its body, as far as the bound."""
-    return answer.body[:MOST_OF_AN_ERROR].decode(errors="replace")
+    return answer.body[:MAX_ERROR_BYTES].decode(errors="replace")
 
 
 def _content_type(answer: HttpResponse) -> str:

@@ -22,7 +22,7 @@ from .targets import Host, parse_host
 
 log = get_logger("gateway.http")
 
-SHORTEST_TTL = 1.0
+MIN_TTL = 1.0
 DEFAULT_TTL = 30.0
 """Seconds between looks (lura, sd/dnssrv)."""
 
@@ -59,7 +59,7 @@ class Discovery:
         self._side = side
         self._name = name
         self._scheme = scheme if scheme in ("http", "https") else "http"
-        self._ttl = ttl if ttl >= SHORTEST_TTL else DEFAULT_TTL
+        self._ttl = ttl if ttl >= MIN_TTL else DEFAULT_TTL
         self._resolver = resolver
         self._known: list[str] = []
         self._turn: Iterator[Host] = iter(())

@@ -37,7 +37,7 @@ TransportStage: TypeAlias = Callable[[Transport], Transport]
 MAX_REQUESTS = 10
 """Go sends so many for one: the tenth redirect is not followed."""
 
-MOST_AT_ONCE = 4 * 1024 * 1024
+MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Bytes that are unpacked on the event loop: 10 ms."""
 
 STREAMED = frozenset(STATUSES) - frozenset(REDIRECTS)
@@ -75,7 +75,7 @@ class Redirecting:
     ``accepts_gzip``: ask for it where the client made no choice. ``unpacks_all``: also what was
     not asked for. ``max_bytes``: of an unpacked answer. ``closes``: no connection is used twice.
     ``streams``: an answer arrives when its headers have come, its body as a stream. ``helpers``:
-    what unpacks to more than :data:`MOST_AT_ONCE` is unpacked there.
+    what unpacks to more than :data:`MAX_INLINE_BYTES` is unpacked there.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Redirecting:
         self._resends_body = resends_body
         self._max_bytes = max_bytes
         self._helpers = helpers
-        self._most = max_bytes if helpers is None else min(max_bytes, MOST_AT_ONCE)
+        self._most = max_bytes if helpers is None else min(max_bytes, MAX_INLINE_BYTES)
         self._streams = STREAMED if streams else ()
         self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
         self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines

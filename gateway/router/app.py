@@ -29,7 +29,7 @@ _BYTE = re.compile("[\udc80-\udcff]")
 """One that is not UTF-8, as ``surrogateescape`` decodes it."""
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 MALFORMED = text(400, "400 Bad Request")
-BUSY = text(503, "", (b"retry-after", b"1"))
+TOO_MANY_REQUESTS_AT_ONCE = text(503, "", (b"retry-after", b"1"))
 Wrap: TypeAlias = Callable[[Handler], Handler]
 
 
@@ -97,7 +97,7 @@ def build_app(
                 return
             handler, params = found
         if running >= limit and handler not in unlimited:
-            await send_answer(send, BUSY)
+            await send_answer(send, TOO_MANY_REQUESTS_AT_ONCE)
             return
         running += 1
         try:

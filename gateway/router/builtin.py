@@ -14,7 +14,7 @@ from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
-MOST_SHOWN = 512 * 1024
+MAX_SHOWN_BYTES = 512 * 1024
 """Bytes of a body that an echo shows: 15 ms at most. Measured at worst: 16 ns a byte."""
 
 
@@ -90,6 +90,6 @@ def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
         },
         "req_method": scope["method"],
         "req_querystring": values,
-        "req_body": body[:MOST_SHOWN].decode(errors="replace"),
+        "req_body": body[:MAX_SHOWN_BYTES].decode(errors="replace"),
         "req_headers": headers,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.amqp.agent import agent
-from gateway.amqp.agent.agent import MOST_AT_ONCE, AmqpJob
+from gateway.amqp.agent.agent import MAX_INLINE_BYTES, AmqpJob
 from gateway.amqp.agent.requests import build_request, tries_of
 from gateway.amqp.consume.buffer import Delivery
 from gateway.core.proxy import Request
@@ -112,7 +112,9 @@ def test_without_an_id_the_key_against_repetition_is_made_of_the_message() -> No
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("size", "is_here"), [(MOST_AT_ONCE, True), (MOST_AT_ONCE + 1, False)])
+@pytest.mark.parametrize(
+    ("size", "is_here"), [(MAX_INLINE_BYTES, True), (MAX_INLINE_BYTES + 1, False)]
+)
 async def test_the_hash_of_a_large_message_is_made_in_a_thread(
     size: int, is_here: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

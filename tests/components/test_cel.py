@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.cel import CelSettings, Expression, build_endpoint_cel, build_token_cel
-from gateway.components.expression import MOST_VALUES, MOST_VALUES_NESTED, most_values
+from gateway.components.expression import MAX_VALUES, MAX_VALUES_NESTED, most_values
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
@@ -295,12 +295,12 @@ def test_an_expression_without_a_macro_may_see_as_many_values_as_there_are() -> 
     [
         ("JWT.a == 'b'", None),
         ("JWT.map == JWT.all && JWT.recall(1)", None),
-        ("JWT.a.exists_one(x, x == 1)", MOST_VALUES),
-        ("JWT.a.map(x, x + '(').filter(x, x != ')').size() > 1", MOST_VALUES),
-        ("JWT.a.map(x, x.filter(y, y > 1))", MOST_VALUES_NESTED),
-        ("JWT.a.all(x, ((x)) != ')' && JWT.b.map(y, y) == [])", MOST_VALUES_NESTED),
-        ("JWT.a.all(x, JWT.b.exists(y, y == x))", MOST_VALUES),
-        (r"JWT.b == r'\' && JWT.a.exists(x, x == 'c')", MOST_VALUES),
+        ("JWT.a.exists_one(x, x == 1)", MAX_VALUES),
+        ("JWT.a.map(x, x + '(').filter(x, x != ')').size() > 1", MAX_VALUES),
+        ("JWT.a.map(x, x.filter(y, y > 1))", MAX_VALUES_NESTED),
+        ("JWT.a.all(x, ((x)) != ')' && JWT.b.map(y, y) == [])", MAX_VALUES_NESTED),
+        ("JWT.a.all(x, JWT.b.exists(y, y == x))", MAX_VALUES),
+        (r"JWT.b == r'\' && JWT.a.exists(x, x == 'c')", MAX_VALUES),
     ],
 )
 def test_how_many_values_an_expression_may_see(text: str, most: int | None) -> None:
@@ -312,9 +312,9 @@ async def test_a_macro_over_more_parts_of_the_query_than_the_bound_is_a_400() ->
     configuration = document(extra_config=cel(text), input_query_strings=["*"])
     backends = Backends({"/a": ANSWER})
     async with gateway(backends, configuration) as app:
-        few = await ask(app, "/e?" + "&".join(["q=1"] * MOST_VALUES))
+        few = await ask(app, "/e?" + "&".join(["q=1"] * MAX_VALUES))
         with watched(0.5):
-            many = await ask(app, "/e?" + "&".join(["q=1"] * (MOST_VALUES + 1)))
+            many = await ask(app, "/e?" + "&".join(["q=1"] * (MAX_VALUES + 1)))
     assert (few.status, many.status) == (200, 400)
     assert many.body == b"too many values for validation/cel: a request may have 500"
     assert len(backends.asked) == 1

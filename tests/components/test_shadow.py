@@ -109,7 +109,7 @@ async def test_the_error_of_a_shadow_concerns_nobody(
 
 
 async def test_too_many_shadows_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 1)
+    monkeypatch.setattr(module, "MAX_CONCURRENT_SHADOWS", 1)
     shadows, shadow, left_out = Shadows(), Shadow(answers=False), Shadow()
     with fail_after(5):
         async with shadows.opened():

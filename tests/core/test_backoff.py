@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from gateway.core.backoff import BACKOFFS, LONGEST_PAUSE
+from gateway.core.backoff import BACKOFFS, MAX_PAUSE
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_jitter_changes_a_pause_by_a_third_at_most(name: str) -> None:
 
 def test_no_pause_grows_beyond_the_cap_however_long_the_outage() -> None:
     for name in ("linear", "exponential"):
-        assert next(islice(BACKOFFS[name](), 100_000, None)) == LONGEST_PAUSE
+        assert next(islice(BACKOFFS[name](), 100_000, None)) == MAX_PAUSE

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from gateway.config.structs import AgentPipe, Endpoint
-from gateway.core.failures import MOST_REASONS, FailureLog, name_of
+from gateway.core.failures import MAX_REASONS, FailureLog, name_of
 from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty, Refused
 
 
@@ -79,11 +79,11 @@ def test_reasons_that_are_never_the_same_are_bounded_too(
 ) -> None:
     for number in range(1000):
         failures.record(GatewayError(f"no /{number}"))
-    assert len(caplog.messages) == MOST_REASONS
+    assert len(caplog.messages) == MAX_REASONS
     clock.now += 1
     failures.record(GatewayError("no /1000"))
     assert caplog.messages[-1] == (
-        f"GET /a: 500: no /1000 (and {1000 - MOST_REASONS} more since the last such line)"
+        f"GET /a: 500: no /1000 (and {1000 - MAX_REASONS} more since the last such line)"
     )
 
 

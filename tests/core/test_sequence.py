@@ -11,8 +11,8 @@ from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend
 from gateway.core.proxy import Response
 from gateway.core.sequence import (
-    MOST_SEARCHED,
-    MOST_TEXT,
+    MAX_SEARCHED,
+    MAX_TEXT,
     build_fills,
     propagated,
     references,
@@ -131,7 +131,7 @@ def object_of(size: int) -> bytes:
 
 
 def test_a_value_is_found_in_a_large_object() -> None:
-    answer = decode_json(b'{"a":' + object_of(MOST_SEARCHED - 100) + b"}")
+    answer = decode_json(b'{"a":' + object_of(MAX_SEARCHED - 100) + b"}")
     with watched(0.2):
         assert filled("/{resp0_a.b}", answer=answer) == {"Resp0_a.b": "x"}
 
@@ -147,15 +147,15 @@ def test_the_last_of_equal_keys_is_found_and_escapes_are_read() -> None:
 @pytest.mark.parametrize("names", [["resp0_a.b"], ["resp0_a.b", "resp0_a.c", "resp0_a.d"]])
 def test_an_object_that_is_too_large_to_be_searched_is_refused_in_time(names: list[str]) -> None:
     _, fill = build_fills([Backend(), Backend()], names)
-    answer = decode_json(b'{"a":' + object_of(2 * MOST_SEARCHED // len(names)) + b"}")
+    answer = decode_json(b'{"a":' + object_of(2 * MAX_SEARCHED // len(names)) + b"}")
     error = outcome(fill, {}, [Response(answer)])
     assert isinstance(error, GatewayError)
-    assert f"more than {MOST_SEARCHED} bytes" in str(error)
+    assert f"more than {MAX_SEARCHED} bytes" in str(error)
 
 
 LARGE_VALUES = {
-    "a text": b'"' + b"x" * MOST_TEXT + b'"',
-    "digits": b"1" * (MOST_TEXT + 1),
+    "a text": b'"' + b"x" * MAX_TEXT + b'"',
+    "digits": b"1" * (MAX_TEXT + 1),
     "a list": b"[" + b"1," * 8_000_000 + b"1]",
 }
 
@@ -165,18 +165,18 @@ def test_a_value_that_is_too_large_for_a_parameter_is_refused_in_time(value: byt
     _, fill = build_fills([Backend(), Backend(url_pattern="/{resp0_a}")], [])
     error = outcome(fill, {}, [Response(decode_json(b'{"a":%b}' % value))])
     assert isinstance(error, GatewayError)
-    assert f"{{Resp0_a}}: the value has more than {MOST_TEXT} bytes" in str(error)
+    assert f"{{Resp0_a}}: the value has more than {MAX_TEXT} bytes" in str(error)
 
 
 def test_a_large_body_of_no_op_is_no_parameter() -> None:
     _, fill = build_fills([Backend()] * 2, ["resp0"])
-    error = outcome(fill, {}, [Response({}, body=b"\xff" * (MOST_TEXT + 1))])
+    error = outcome(fill, {}, [Response({}, body=b"\xff" * (MAX_TEXT + 1))])
     assert isinstance(error, GatewayError)
     assert "{Resp0}: the value has more than" in str(error)
 
 
 def test_a_large_object_has_no_text_as_a_small_one() -> None:
-    answer = decode_json(b'{"a":' + object_of(MOST_SEARCHED) + b"}")
+    answer = decode_json(b'{"a":' + object_of(MAX_SEARCHED) + b"}")
     assert filled("/x", "resp0_a", answer=answer) == {}
 
 

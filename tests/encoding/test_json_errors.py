@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.encoding import DecodeError, decode_collection, decode_json, decode_safejson
-from gateway.encoding.json_errors import LONGEST_EXPLAINED, explain
+from gateway.encoding.json_errors import MAX_EXPLAINED, explain
 
 OBJECT = "map[string]interface {}"
 
@@ -59,9 +59,9 @@ def test_a_collection_and_any_document_are_refused_in_the_words_of_go() -> None:
 
 
 def test_a_long_text_keeps_the_words_of_the_decoder() -> None:
-    assert explain(b"[" * LONGEST_EXPLAINED + b"x", OBJECT) == ""
+    assert explain(b"[" * MAX_EXPLAINED + b"x", OBJECT) == ""
     with pytest.raises(DecodeError, match=r"."):
-        decode_json(b"[" * LONGEST_EXPLAINED + b"x")
+        decode_json(b"[" * MAX_EXPLAINED + b"x")
 
 
 @given(st.binary(max_size=60))

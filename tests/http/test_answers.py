@@ -11,7 +11,7 @@ from gateway.config.structs import Backend
 from gateway.core.large import size_of
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import BackendStatus
-from gateway.http.answers import MOST_OF_AN_ERROR, Interpret, build_interpret
+from gateway.http.answers import MAX_ERROR_BYTES, Interpret, build_interpret
 from gateway.http.connection import HttpResponse
 from gateway.http.settings import HttpSettings
 from tests.watchdog import outcome, watched
@@ -29,7 +29,7 @@ def interpret(**settings: Any) -> Interpret:
 
 
 def beginning(piece: bytes) -> str:
-    return (piece * MOST_OF_AN_ERROR)[:MOST_OF_AN_ERROR].decode(errors="replace")
+    return (piece * MAX_ERROR_BYTES)[:MAX_ERROR_BYTES].decode(errors="replace")
 
 
 @pytest.mark.parametrize("piece", BYTES)
@@ -49,7 +49,7 @@ def test_the_beginning_of_a_large_failure_is_its_detail(piece: bytes) -> None:
     with watched(0.2):
         response = interpret(return_error_details="b")(answer, "")
         text = encode_json(response.data)
-    assert size_of(response.data) > MOST_OF_AN_ERROR  # so that a helper writes it as XML
+    assert size_of(response.data) > MAX_ERROR_BYTES  # so that a helper writes it as XML
     details = {
         "http_status_code": 400,
         "http_body": beginning(piece),

@@ -318,7 +318,7 @@ async def test_a_message_whose_client_has_gone_is_published_all_the_same(
 async def test_of_messages_whose_clients_have_gone_only_so_many_wait_for_a_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.publish.publisher.MOST_GOING_ON", 2)
+    monkeypatch.setattr("gateway.amqp.publish.publisher.MAX_ABANDONED_MESSAGES", 2)
 
     config = configuration(post("/p", producer("amqp://127.0.0.1:1", "ex")))
     async with open_gateway(config) as gateway:

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from gateway.config.structs import GatewaySettings, RouterSettings
-from gateway.router.builtin import MOST_SHOWN
+from gateway.router.builtin import MAX_SHOWN_BYTES
 from tests.watchdog import watched
 
 from .support import Client, application, ask, endpoint, http_scope, telling
@@ -94,7 +94,7 @@ async def test_echo_shows_the_beginning_of_a_large_body(byte: bytes) -> None:
     body = byte * 2**24
     with watched(0.2):
         reply = await ask(app, "POST", "/__echo/", body)
-    assert reply.json()["req_body"] == (byte * MOST_SHOWN).decode(errors="replace")
+    assert reply.json()["req_body"] == (byte * MAX_SHOWN_BYTES).decode(errors="replace")
 
 
 async def test_echo_takes_no_body_beyond_the_limit() -> None:

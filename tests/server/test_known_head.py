@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.server import Limits
-from gateway.server.http1.known_head import LARGEST, MOST_REPLACED, know
+from gateway.server.http1.known_head import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, know
 from gateway.server.http1.uvicorn_protocol import WORK_OF_A_TURN, Clock, HttpProtocol
 from gateway.server.unsent import Unsent
 
@@ -99,7 +99,7 @@ async def _converse(chunks: list[bytes], knows: bool) -> Conversation:
     conversation = Conversation()
     protocol, transport, theirs = await _connected(conversation)
     if not knows:
-        protocol._replaced = MOST_REPLACED
+        protocol._replaced = MAX_REPLACED_HEADS
     with theirs:
         for chunk in chunks:
             protocol.data_received(chunk)
@@ -233,7 +233,7 @@ def test_a_head_that_announces_too_much_is_refused_each_time() -> None:
         (b"\r\n\r\n" + GET, []),
         (b"GET / HTTP/1.1\nHost: a\r\n\r\n", []),
         (b"GET / HTTP/1.1\nHost: a\n\n", []),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * LARGEST + b"\r\n\r\n", []),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n", []),
         (GET, [(b"transfer-encoding", b"chunked")]),
     ],
 )

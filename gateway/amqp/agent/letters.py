@@ -20,7 +20,7 @@ from ..wire.properties import MESSAGE_ID, USER_ID, join, keep_fields, split_prop
 log = get_logger("gateway.amqp")
 
 
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
 """Seconds for a letter: one that cannot be published must not hold up its worker for ever."""
 
 
@@ -57,10 +57,10 @@ class DeadLetters:
         )
         self._publisher.publish(publication)
         try:
-            with fail_after(LONGEST_WAIT):
+            with fail_after(MAX_WAIT):
                 await arrived.wait()
         except TimeoutError:
-            parts.append(OutcomeUnknown(f"not confirmed within {LONGEST_WAIT:g} s"))
+            parts.append(OutcomeUnknown(f"not confirmed within {MAX_WAIT:g} s"))
         finally:
             publication.give_back()
         if isinstance(parts[0], GatewayError):

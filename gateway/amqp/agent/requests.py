@@ -54,7 +54,7 @@ COUNTED = b"x-delivery-count"
 PASSED_ON = ("traceparent", "tracestate", "baggage")
 """Headers of a message that keep their names (W3C Trace Context)."""
 
-LONGEST_JSON = 4096
+MAX_JSON_HEADER_BYTES = 4096
 """Bytes; a longer one is left out: servers refuse requests whose headers have more than 8 KiB."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -143,7 +143,7 @@ def _passed(properties: Properties, is_listed: Callable[[str], bool]) -> Iterato
             yield name, "true" if value else "false"
         elif isinstance(value, dict | list):
             text = encode_json(value)
-            if len(text) <= LONGEST_JSON:
+            if len(text) <= MAX_JSON_HEADER_BYTES:
                 yield name, text.decode()
         elif value is not None:
             yield name, str(value)

@@ -45,7 +45,7 @@ MAX_CHANNELS = 65_535
 
 CLOSED = "the connection was closed"
 
-STABLE = 1.0
+RECONNECT_RESET_AFTER = 1.0
 """A connection that lived shorter than this many seconds does not start the backoff anew."""
 
 QUICKEST_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponential-jitter")
@@ -229,7 +229,7 @@ class Link:
         while True:
             connected_at = await self._connect_and_serve()
             loop_time = asyncio.get_running_loop().time()
-            if connected_at is not None and loop_time - connected_at >= STABLE:
+            if connected_at is not None and loop_time - connected_at >= RECONNECT_RESET_AFTER:
                 pauses, attempts = self.pauses(), 0
                 continue
             attempts += 1

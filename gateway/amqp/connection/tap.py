@@ -24,12 +24,12 @@ from ..wire import codec
 log = get_logger("gateway.amqp")
 
 READER_LIMIT = 1024 * 1024
-SOON = 0.005
+FLUSH_DELAY = 0.005
 """Seconds that acknowledgements of all channels wait for company, at most."""
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
-QUIET = 1.0
+HEARTBEAT_AFTER = 1.0
 """Seconds after which aiormq is told that the connection lives, while only we are reading."""
 
 
@@ -75,7 +75,7 @@ class Tap(asyncio.StreamReaderProtocol):
             log.exception("unexpected error while reading from a broker")
             self._give_up(f"unexpected error: {type(error).__name__}")
             return
-        if now - self._last_forwarded > QUIET:
+        if now - self._last_forwarded > HEARTBEAT_AFTER:
             self._forward(codec.HEARTBEAT)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,9 +83,9 @@ class Tap(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Call it within :data:`SOON`, together with what others want: one timer for all."""
+        """Call it within :data:`FLUSH_DELAY`, together with what others want: one timer for all."""
         if not self._soon:
-            self._call_later(SOON, self._act)
+            self._call_later(FLUSH_DELAY, self._act)
         self._soon.append(action)
 
     def _act(self) -> None:

@@ -12,7 +12,7 @@ from anyio import current_time
 from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
-from .link import STABLE, BrokerConnection, Link, LinkError, call, open_connection
+from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call, open_connection
 from .urls import BrokerUrl
 
 log = get_logger("gateway.amqp")
@@ -118,7 +118,7 @@ class ChannelTenant(ABC):
         self._link.hurry()
 
     async def _pause(self) -> None:
-        if self._ready_at is not None and current_time() - self._ready_at >= STABLE:
+        if self._ready_at is not None and current_time() - self._ready_at >= RECONNECT_RESET_AFTER:
             self._refusals = self._link.pauses()
         else:
             await self._link.pause(next(self._refusals))

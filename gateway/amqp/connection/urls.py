@@ -13,7 +13,7 @@ from msgspec import Struct
 from yarl import URL
 
 from ...errors import GatewayError
-from ..wire.message import LONGEST_SHORT
+from ..wire.message import MAX_SHORT_STRING_BYTES
 
 DEFAULT_HEARTBEAT = 10
 DEFAULT_CONNECT_TIMEOUT = 30.0  # amqp091-go, connection.go
@@ -95,9 +95,9 @@ def parse_broker_url(text: str) -> BrokerUrl:
 def _vhost(url: URL) -> str:
     # As amqp091-go: no path and "/" both mean "/"; escapes are resolved, "%2F" too.
     vhost = unquote(url.raw_path.removeprefix("/")) or "/"
-    if (size := len(vhost.encode(errors="replace"))) > LONGEST_SHORT:
+    if (size := len(vhost.encode(errors="replace"))) > MAX_SHORT_STRING_BYTES:
         raise GatewayError(
-            f"expected a virtual host of at most {LONGEST_SHORT} bytes, found {size}"
+            f"expected a virtual host of at most {MAX_SHORT_STRING_BYTES} bytes, found {size}"
         )
     return vhost
 

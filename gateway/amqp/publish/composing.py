@@ -35,11 +35,11 @@ from ..wire.properties import (
 )
 from .values import Value, build_chosen, build_value
 
-MOST_ORIGINS = 1000
-LARGEST_ORIGIN = 4096
+MAX_KEPT_PROPERTIES = 1000
+MAX_KEPT_PROPERTIES_BYTES = 4096
 """Headers that are kept, encoded, for the next request like it: how many, how many bytes."""
 
-LARGEST_PROPERTIES = 100_000
+MAX_PROPERTIES_BYTES = 100_000
 """Bytes: a content header cannot be split, and RabbitMQ's frames have 131,072."""
 
 _prefix = os.urandom(8).hex().encode()
@@ -113,9 +113,9 @@ class Composer:
         origin = self._origins.get(key)
         if origin is None:
             origin = self._encode_origin(request)
-            if len(self._origins) >= MOST_ORIGINS:
+            if len(self._origins) >= MAX_KEPT_PROPERTIES:
                 self._origins.clear()
-            if sum(len(value) for _, value in headers) <= LARGEST_ORIGIN:
+            if sum(len(value) for _, value in headers) <= MAX_KEPT_PROPERTIES_BYTES:
                 self._origins[key] = origin
         return origin
 
@@ -135,8 +135,8 @@ class Composer:
             )
         except TooLongError as error:
             raise Unpublishable(f"headers: {error}") from error
-        if len(origin.values) > LARGEST_PROPERTIES:
-            raise Unpublishable(f"headers: more than {LARGEST_PROPERTIES} bytes")
+        if len(origin.values) > MAX_PROPERTIES_BYTES:
+            raise Unpublishable(f"headers: more than {MAX_PROPERTIES_BYTES} bytes")
         return origin
 
 

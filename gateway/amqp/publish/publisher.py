@@ -36,7 +36,7 @@ from .refusals import RefusedKeys
 log = get_logger("gateway.amqp")
 
 CONFIRM_CHECK = 0.02
-MOST_GOING_ON = 1000
+MAX_ABANDONED_MESSAGES = 1000
 """Messages whose clients have gone and that may still wait for the broker."""
 
 NOT_FOUND = 404
@@ -131,7 +131,7 @@ class Publisher(ChannelTenant):
 
         False when there are too many like it: while a broker is away memory must not fill up.
         """
-        if self._going_on >= MOST_GOING_ON:
+        if self._going_on >= MAX_ABANDONED_MESSAGES:
             return False
         self._going_on += 1
         publication.goes_on = True

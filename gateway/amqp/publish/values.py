@@ -15,13 +15,13 @@ from ...config.texts import parameter_of
 from ...core.proxy import Request
 from ...errors import Unpublishable, ValueMissing
 from ..settings import ProducerSettings
-from ..wire.message import LONGEST_SHORT, Chosen, short_string
+from ..wire.message import MAX_SHORT_STRING_BYTES, Chosen, short_string
 from ..wire.properties import APP_ID, CORRELATION_ID, EXPIRATION, PRIORITY, REPLY_TO, TYPE
 
 Value: TypeAlias = Callable[[Request], bytes]
 """UTF-8 of at most 255 bytes, empty when there is none. Raises Unpublishable, ValueMissing."""
 
-LONGEST_EXPIRATION = 2**32 - 1
+MAX_EXPIRATION = 2**32 - 1
 """Milliseconds; RabbitMQ closes the channel of who asks for more."""
 
 _DIGITS = re.compile(rb"[0-9]+")
@@ -53,8 +53,8 @@ def build_value(key: str, *, is_routing_key: bool = False) -> Value:
             encoded = text.encode()
         except UnicodeEncodeError as error:
             raise Unpublishable(f"{name}: not UTF-8") from error
-        if len(encoded) > LONGEST_SHORT:
-            raise Unpublishable(f"{name}: longer than {LONGEST_SHORT} bytes")
+        if len(encoded) > MAX_SHORT_STRING_BYTES:
+            raise Unpublishable(f"{name}: longer than {MAX_SHORT_STRING_BYTES} bytes")
         return encoded
 
     return value
@@ -160,6 +160,6 @@ def _reply_to(value: bytes) -> bytes:
 
 
 def _expiration(value: bytes) -> bytes:
-    if not _DIGITS.fullmatch(value) or int(value) > LONGEST_EXPIRATION:
+    if not _DIGITS.fullmatch(value) or int(value) > MAX_EXPIRATION:
         raise ValueError("expected an expiration, a whole number of milliseconds")
     return short_string(value)

@@ -28,7 +28,7 @@ PLAIN = DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
 NOT_SENT = frozenset({b"cc", b"bcc"})
 """Headers that RabbitMQ gives meaning: whoever made them could choose queues by them."""
 
-LONGEST_SHORT = 255
+MAX_SHORT_STRING_BYTES = 255
 """Bytes of a short string."""
 
 _flags = Layout(">H").pack
@@ -42,8 +42,8 @@ class TooLongError(ValueError):
 
 def short_string(value: bytes) -> bytes:
     """Raises :class:`TooLongError`."""
-    if len(value) > LONGEST_SHORT:
-        raise TooLongError(f"{len(value)} bytes, at most {LONGEST_SHORT} are possible")
+    if len(value) > MAX_SHORT_STRING_BYTES:
+        raise TooLongError(f"{len(value)} bytes, at most {MAX_SHORT_STRING_BYTES} are possible")
     return b"%c%b" % (len(value), value)
 
 

@@ -24,7 +24,7 @@ from .settings import ApiKeysSettings
 
 NAMESPACE = "auth/api-keys"
 
-LONGEST = 1024
+MAX_KEY_BYTES = 1024
 """Bytes of a key."""
 ANY = b"ANY"
 """The role that is told where an endpoint wants none in particular."""
@@ -65,7 +65,7 @@ class ApiKeys:
 
     def find(self, key: bytes) -> tuple[bytes, Sequence[str]] | None:
         """The digest and the roles of a key as a client sends it; None: there is no such key."""
-        if len(key) > LONGEST:
+        if len(key) > MAX_KEY_BYTES:
             return None
         digest = _digest(self._hash(self._salt + key))
         roles = self._roles.get(digest)

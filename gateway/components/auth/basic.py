@@ -34,11 +34,11 @@ NAMESPACE = "auth/basic"
 
 AT_A_TIME = 2
 """Passwords that are checked; more wait."""
-MOST_WAITING = 100
+MAX_WAITING_LOGINS = 100
 """Logins of all clients that wait; beyond that the client that has most of them is refused."""
 REMEMBERED = 1000
 """Right logins, and as many wrong ones; the oldest goes."""
-LONGEST_PASSWORD = 72
+MAX_PASSWORD_BYTES = 72
 """Bytes that bcrypt looks at."""
 
 RETRY = ((b"retry-after", b"1"),)
@@ -128,7 +128,7 @@ class Passwords:
 def share_passwords(assembly: Assembly) -> Passwords:
     """The checks of the gateway. What waits for them is a part of what ``max_requests`` allows."""
     gateway = assembly.service.gateway
-    most_waiting = max(1, min(MOST_WAITING, gateway.max_requests // 4))
+    most_waiting = max(1, min(MAX_WAITING_LOGINS, gateway.max_requests // 4))
     return assembly.resource(NAMESPACE, lambda: Passwords(most_waiting))
 
 
@@ -174,7 +174,7 @@ def _is_right(password: bytes, known: bytes) -> bool:
     import bcrypt
 
     try:
-        return bcrypt.checkpw(password[:LONGEST_PASSWORD], known)
+        return bcrypt.checkpw(password[:MAX_PASSWORD_BYTES], known)
     except ValueError:  # a salt that bcrypt cannot have made
         return False
 

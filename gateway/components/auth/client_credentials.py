@@ -32,9 +32,9 @@ from .settings import ClientCredentialsSettings
 
 NAMESPACE = "auth/client-credentials"
 
-EARLIER = 10.0
+TOKEN_EXPIRY_MARGIN = 10.0
 """Seconds before its end from which a token is not used (golang.org/x/oauth2, expiryDelta)."""
-LONGEST = 10 * 365 * 86400.0
+MAX_TOKEN_LIFETIME = 10 * 365 * 86400.0
 FIXED = frozenset({"scope", "client_id", "client_secret"})
 """What further parameters cannot say."""
 SCHEMES = {"": b"Bearer", "bearer": b"Bearer", "mac": b"MAC", "basic": b"Basic"}
@@ -161,7 +161,7 @@ class Tokens:
             return
         self._is_in_body = is_in_body
         self._token = token
-        self._until = monotonic() + seconds - EARLIER
+        self._until = monotonic() + seconds - TOKEN_EXPIRY_MARGIN
         self._tell(token)
 
     def _tell(self, token: bytes | GatewayError) -> None:
@@ -201,7 +201,7 @@ def read_token(result: Result) -> tuple[bytes, float]:
     if not isinstance(token, str) or not token or not isinstance(kind, str):
         raise BackendFailure("cannot get a token: the answer has none")
     try:
-        seconds = float(document.get("expires_in") or LONGEST)
+        seconds = float(document.get("expires_in") or MAX_TOKEN_LIFETIME)
         scheme = SCHEMES.get(kind.lower()) or kind.encode()
         return scheme + b" " + token.encode(), seconds
     except (TypeError, ValueError, OverflowError) as error:

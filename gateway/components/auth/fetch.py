@@ -17,7 +17,7 @@ from ...http.pool import PoolSettings
 from ...http.targets import Origin, parse_url
 from ...http.transport import Redirecting, Transport, exchange
 from ...tls.openssl import suite_name
-from .key_source import SHORTEST_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
+from .key_source import MIN_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
 from .settings import KeySettings
 
 MAX_BYTES = 1024 * 1024
@@ -26,7 +26,7 @@ DIAL_TIME = 5.0
 
 
 def share_source(
-    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = SHORTEST_PAUSE
+    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = MIN_PAUSE
 ) -> KeySource:
     """One source for all that want the same keys; the most eager of them counts. Times in seconds.
 

@@ -20,9 +20,9 @@ log = get_logger("gateway.auth")
 
 FETCH_TIME = 10.0
 """Seconds that a key server has to answer."""
-SHORTEST_PAUSE = 10.0
+MIN_PAUSE = 10.0
 """Seconds between two looks that requests with unknown keys may cause."""
-SHORTEST_PAUSE_WITHOUT_KEYS = 1.0
+MIN_PAUSE_WITHOUT_KEYS = 1.0
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -89,7 +89,7 @@ class RemoteKeys:
 
     def refreshed(self) -> Event | None:
         if not self._is_fetching:
-            pause = self.cooldown if self.jwks else SHORTEST_PAUSE_WITHOUT_KEYS
+            pause = self.cooldown if self.jwks else MIN_PAUSE_WITHOUT_KEYS
             if current_time() - self._last < pause:
                 return None
             self._is_fetching = True

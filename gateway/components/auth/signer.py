@@ -34,10 +34,10 @@ NAMESPACE = "auth/signer"
 CACHE_TIME = 900.0
 """Seconds after which the key of a URL is looked at anew (KrakenD: never)."""
 
-MOST_AT_ONCE = 16 * KIB
+MAX_INLINE_BYTES = 16 * KIB
 """Bytes of JSON of which payloads are made on the event loop: 7 ms at most. A helper process makes
 others. Measured at worst: 380 ns a byte (short values in a list)."""
-MOST_SIGNED = 1024 * KIB
+MAX_SIGNED_BYTES = 1024 * KIB
 """Bytes of the payloads of one answer: 10 ms at most to sign them, with any algorithm."""
 
 _ESCAPED = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
@@ -58,7 +58,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
         objects = {name: data[name] for name in data if name in names and is_object(data[name])}
         size = size_of(objects)
         check_size(size)
-        if size <= MOST_AT_ONCE:
+        if size <= MAX_INLINE_BYTES:
             payloads = build_payloads(objects)
         else:
             payloads = await assembly.helpers.run(build_large_payloads, encode_json(objects))
@@ -148,8 +148,8 @@ def is_object(value: Any) -> bool:
 
 def check_size(size: int) -> None:
     """Raises GatewayError for more bytes than are signed."""
-    if size > MOST_SIGNED:
-        raise GatewayError(f"cannot be signed: more than {MOST_SIGNED} bytes")
+    if size > MAX_SIGNED_BYTES:
+        raise GatewayError(f"cannot be signed: more than {MAX_SIGNED_BYTES} bytes")
 
 
 def build_payloads(objects: Mapping[str, Any]) -> list[tuple[str, bytes]]:

@@ -32,7 +32,7 @@ from .deny_list import DenyList
 from .fetch import share_source
 from .findings import validator_findings, without_token
 from .jose import BadToken, JsonWebToken, parse_token
-from .key_source import SHORTEST_PAUSE, KeySource
+from .key_source import MIN_PAUSE, KeySource
 from .keyring import Keyring
 from .revoker import share_deny_list
 from .settings import WITHOUT_CACHE, ValidatorSettings
@@ -45,7 +45,7 @@ NAMESPACE = "auth/validator"
 
 REMEMBERED = 1000
 """Verified tokens of one endpoint that are known again by their text; the oldest goes."""
-LONGEST_REMEMBERED = 8192
+MAX_REMEMBERED_BYTES = 8192
 
 CACHE_TIME = 900.0
 """Seconds for which keys are kept with ``cache``; as in KrakenD."""
@@ -59,7 +59,7 @@ def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: A
     if settings.is_insecure:
         log.warning("%s: its keys cannot be trusted: every request gets 401", endpoint.endpoint)
         return _refuse
-    cooldown = settings.failed_jwk_key_cooldown or SHORTEST_PAUSE
+    cooldown = settings.failed_jwk_key_cooldown or MIN_PAUSE
     duration = cache_time(settings, assembly.service)
     sources = [
         share_source(each, assembly, duration, cooldown)
@@ -186,7 +186,7 @@ class Validator:
         if not any(key.verifies(token) for key in keys):
             raise BadToken("a wrong signature")
         verified = self._judge(token.payload)
-        if len(text) <= LONGEST_REMEMBERED:
+        if len(text) <= MAX_REMEMBERED_BYTES:
             if len(self._remembered) >= REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[text] = verified

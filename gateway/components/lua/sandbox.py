@@ -19,11 +19,11 @@ SOFT_MEMORY = 48 * 1024 * 1024
 """Beyond it nothing crosses between Python and Lua: what crosses needs room on the other side."""
 LARGE = 64 * 1024
 """Bytes of a text that is asked for room of its own."""
-LARGEST = 4 * 1024 * 1024
+MAX_TEXT_BYTES = 4 * 1024 * 1024
 """Bytes of a text that a script gets: 10 ms at most. Measured at worst: 2 ns a byte."""
 MAX_DOCUMENTS = 64 * 1024 * 1024
 """Bytes that one session may add to documents, which Lua does not count."""
-LONGEST_TEXT = 4096
+MAX_FAILURE_TEXT = 4096
 """Characters of a failure's text."""
 MAX_SECONDS = 0.25
 """Of processor time, for a run whose instructions are few and slow."""
@@ -108,8 +108,8 @@ class Sandbox:
 
     def _check_room(self, size: int) -> None:
         """Raises :class:`ScriptError` for a text that is too large for a script."""
-        if size > LARGEST:
-            raise ScriptError(f"a text of more than {LARGEST} bytes")
+        if size > MAX_TEXT_BYTES:
+            raise ScriptError(f"a text of more than {MAX_TEXT_BYTES} bytes")
         if not self.has_room(size):
             raise ScriptError("not enough memory")
 
@@ -187,7 +187,7 @@ def _failure(text: bytes, code: float | None = None, kind: bytes | None = None) 
 
 def _told(text: bytes) -> str:
     """``name:12: text`` as KrakenD tells it; where the prelude stands is nobody's concern."""
-    decoded = text.decode(errors="replace")[:LONGEST_TEXT]
+    decoded = text.decode(errors="replace")[:MAX_FAILURE_TEXT]
     if match := _PLACE.fullmatch(decoded):
         return match[3] if match[1].startswith("[") else f"{match[3]} ({match[1]}:L{match[2]})"
     return decoded

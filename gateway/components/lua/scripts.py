@@ -15,7 +15,7 @@ from ...config.structs import Own
 from ...telemetry.logs import get_logger
 from .messages import MESSAGES
 from .sandbox import (
-    LONGEST_TEXT,
+    MAX_FAILURE_TEXT,
     NOTHING,
     Chunk,
     Function,
@@ -35,7 +35,7 @@ _REQUESTS = re.compile(r"\bhttp_response\s*\.\s*new\b")
 
 def to_log(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
     """What scripts print."""
-    log.info("%s", decoded(arguments[0])[:LONGEST_TEXT])
+    log.info("%s", decoded(arguments[0])[:MAX_FAILURE_TEXT])
     return NOTHING
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 SECOND = 1_000_000_000
-LONGEST = 10**18
+MAX_INTERVAL = 10**18
 """Nanoseconds for one token, at most (KrakenD's smallest rate: 1e-9)."""
-DEEPEST = 2**62
+MAX_DEPTH = 2**62
 """Nanoseconds until an empty bucket is full, at most: what 64 bits have room for."""
 
-MOST = 100_000
+MAX_BUCKETS = 100_000
 """Buckets of one limit. Each takes some 150 bytes."""
 
 Clock = Callable[[], int]
@@ -37,8 +37,8 @@ def rate_of(per_second: float, capacity: int) -> Rate | None:
         return None
     if capacity < 1:
         capacity = int(max(1.0, min(per_second, SECOND)))
-    interval = max(1, math.ceil(min(SECOND / per_second, LONGEST)))
-    return Rate(interval, min(interval * capacity, DEEPEST))
+    interval = max(1, math.ceil(min(SECOND / per_second, MAX_INTERVAL)))
+    return Rate(interval, min(interval * capacity, MAX_DEPTH))
 
 
 def taken(full_at: int, now: int, rate: Rate) -> int | None:
@@ -91,7 +91,7 @@ class Buckets:
     was not asked for the longest time is, as well.
     """
 
-    def __init__(self, clock: Clock = time.monotonic_ns, most: int = MOST) -> None:
+    def __init__(self, clock: Clock = time.monotonic_ns, most: int = MAX_BUCKETS) -> None:
         self._clock = clock
         self._most = most
         self._full_at: OrderedDict[bytes, int] = OrderedDict()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ...config.structs import Service
 from ...config.texts import parameter_of
-from ...core.forwarding import LONGEST_ADDRESS, build_client_address
+from ...core.forwarding import MAX_ADDRESS, build_client_address
 from ...core.proxy import Request
 
 NameClient: TypeAlias = Callable[[Request], str]
@@ -96,7 +96,7 @@ def _address(text: str) -> str:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    if len(text) > LONGEST_ADDRESS:
+    if len(text) > MAX_ADDRESS:
         return ""
     try:
         return str(ip_address(text))

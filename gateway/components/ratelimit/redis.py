@@ -27,7 +27,7 @@ log = get_logger("gateway.ratelimit")
 
 ANSWER_TIME = 0.5
 """Seconds; a Redis that takes longer counts as away."""
-MOST_AT_ONCE = 100
+MAX_BATCH = 100
 """Requests in one call of the script: it must not keep others from Redis for long."""
 
 
@@ -103,7 +103,7 @@ class RedisCounters:
             raise _first(group) from group
 
     async def _answer(self, count: Any) -> None:
-        batch = self._waiting[:MOST_AT_ONCE]
+        batch = self._waiting[:MAX_BATCH]
         answers = await count(*keys_and_arguments([each.question for each in batch]))
         if not _fits(answers, batch):
             raise ConnectionError("an answer that the script does not give")

@@ -23,7 +23,7 @@ log = get_logger("gateway.server")
 STATUS_LINES = STATUS_LINE | {status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)}
 """Backends answer with statuses beyond HTTP's, too."""
 
-LARGEST_BURST = 1024 * 1024
+MAX_BURST = 1024 * 1024
 """Bytes that are collected in one turn of the loop."""
 
 FAILURE = text(500, "Internal Server Error", (b"connection", b"close"))
@@ -53,7 +53,7 @@ class Burst:
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         self._pending.append((transport, data))
         self._size += len(data)
-        if self._size > LARGEST_BURST:  # what waits is counted when transports have it
+        if self._size > MAX_BURST:  # what waits is counted when transports have it
             self._flush()
         elif len(self._pending) == 1:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 END = b"\r\n\r\n"
-LARGEST = 4096
+MAX_HEAD_BYTES = 4096
 """Bytes of a head that is kept."""
 
-MOST_REPLACED = 16
+MAX_REPLACED_HEADS = 16
 """Heads that are kept one after the other on a connection: then it is one where they differ."""
 
 
@@ -37,7 +37,7 @@ def know(
     end = data.find(END) + len(END)
     head = data[:end]
     is_plain = (
-        len(END) < end <= LARGEST
+        len(END) < end <= MAX_HEAD_BYTES
         and head[:1].isalpha()  # no empty line before it
         and head.count(b"\n") == head.count(b"\r\n")
         and all(name != b"transfer-encoding" for name, _ in headers)

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from ..settings import Limits
 from ..unsent import Unsent
 from .exchange import Burst, Http1Cycle
-from .known_head import END, MOST_REPLACED, KnownHead, know
+from .known_head import END, MAX_REPLACED_HEADS, KnownHead, know
 from .peer import Peer
 from .request_head import (
     MAX_FIELDS,
@@ -41,14 +41,14 @@ TICK = 0.5
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
-LARGEST_SHARE = 9
+MAX_CHUNK_OVERHEAD = 9
 """Bytes that a body may take for each of its own, in the smallest chunks: 6. What stands behind it
 (trailers) has the limit of headers."""
 
 LARGE_HEAD = 1024
 """Bytes of a head below which nothing in it is looked at for its number."""
 
-LARGEST_KNOWN = 512
+MAX_KEPT_TARGET_BYTES = 512
 """Bytes of a target that is kept, parsed, for the next request like it."""
 
 WORK_OF_A_TURN = 32 * 1024
@@ -350,7 +350,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(400)
             return
-        if self._raw_bytes > self.limits.header_bytes + LARGEST_SHARE * self._body_bytes:
+        if self._raw_bytes > self.limits.header_bytes + MAX_CHUNK_OVERHEAD * self._body_bytes:
             self._refuse(431)
 
     # What the parser tells.
@@ -393,7 +393,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.headers.append((b"host", host))
         self._is_in_headers = False
         self._seam = b""
-        parts = _known_target(target) if len(target) <= LARGEST_KNOWN else _parse_target(target)
+        parts = (
+            _known_target(target) if len(target) <= MAX_KEPT_TARGET_BYTES else _parse_target(target)
+        )
         scope: Any = {
             "type": "http",
             "asgi": ASGI,
@@ -413,7 +415,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not keep_alive:
             self._known = None
         elif (
-            self._replaced < MOST_REPLACED
+            self._replaced < MAX_REPLACED_HEADS
             and is_origin_form
             and not self.expect_100_continue
             and not self._method

@@ -17,7 +17,7 @@ from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic
 from .datagrams import Datagrams
 from .exchange import Http3Cycle
-from .head import LARGEST_HEADERS, header_limit, request_scope
+from .head import MAX_HEADERS, header_limit, request_scope
 
 
 class DatagramServer(Protocol):
@@ -143,7 +143,7 @@ class Http3Connection:
         if isinstance(event, events.StreamReset | events.StopSendingReceived):
             if (exchange := self.exchanges.get(event.stream_id)) is not None:
                 exchange.lost()
-        elif self.http3.buffered > LARGEST_HEADERS:
+        elif self.http3.buffered > MAX_HEADERS:
             # Frames of headers, and of settings, are kept until they are whole.
             self.quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD)
 

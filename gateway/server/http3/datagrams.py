@@ -18,8 +18,8 @@ from ...errors import GatewayError
 Path: TypeAlias = tuple[Any, ...]
 """The address of a client as the kernel tells it, and behind it the address it has sent to."""
 
-LARGEST = 65536
-MOST_AT_ONCE = 64
+MAX_DATAGRAM_BYTES = 65536
+MAX_DATAGRAMS_AT_ONCE = 64
 """Datagrams that are read before others have their turn."""
 IP_PKTINFO = 8
 """ip(7), Linux. Python tells its name from 3.14 on."""
@@ -70,9 +70,9 @@ class Datagrams:
 
     def received(self) -> Iterator[tuple[bytes, Path]]:
         """What has come, in short."""
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_DATAGRAMS_AT_ONCE):
             try:
-                data, ancillary, _, address = self._socket.recvmsg(LARGEST, 64)
+                data, ancillary, _, address = self._socket.recvmsg(MAX_DATAGRAM_BYTES, 64)
             except BlockingIOError:
                 return
             except OSError:  # of an earlier datagram: its host is not there

@@ -19,12 +19,12 @@ _OF_CONNECTIONS = frozenset(
 )
 """HTTP/3 refuses them (RFC 9114, 4.2); a backend may have sent some."""
 
-LARGEST_HEADERS = 64 * 1024
+MAX_HEADERS = 64 * 1024
 """Bytes, whatever the limit: a client may write one in a few bytes, and each is looked through."""
 
 
 def header_limit(limits: Limits) -> int:
-    return min(limits.header_bytes, LARGEST_HEADERS)
+    return min(limits.header_bytes, MAX_HEADERS)
 
 
 def request_scope(

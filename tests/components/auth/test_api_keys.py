@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.components.auth.api_keys import HASHES, LONGEST, ApiKeys, build_find_key
+from gateway.components.auth.api_keys import HASHES, MAX_KEY_BYTES, ApiKeys, build_find_key
 from gateway.components.auth.settings import ApiKey, ApiKeysSettings
 from gateway.config.findings import ConfigError
 from gateway.core.proxy import Request
@@ -137,7 +137,7 @@ def test_fnv_is_the_one_without_an_a() -> None:
 
 
 def test_a_long_key_is_none() -> None:
-    key = "x" * (LONGEST + 1)
+    key = "x" * (MAX_KEY_BYTES + 1)
     assert ApiKeys(ApiKeysSettings(keys=(ApiKey(key=key),))).find(key.encode()) is None
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.components.auth.basic import (
     AT_A_TIME,
-    MOST_WAITING,
+    MAX_WAITING_LOGINS,
     REMEMBERED,
     Logins,
     Passwords,
@@ -50,7 +50,7 @@ def login(name: str, password: str) -> list[tuple[bytes, bytes]]:
     return [(b"authorization", b"Basic " + b64encode(f"{name}:{password}".encode()))]
 
 
-def logins_of(users: Users, most_waiting: int = MOST_WAITING) -> tuple[Logins, Passwords]:
+def logins_of(users: Users, most_waiting: int = MAX_WAITING_LOGINS) -> tuple[Logins, Passwords]:
     passwords = Passwords(most_waiting)
     return Logins(users, passwords, build_name_network(Service())), passwords
 
@@ -232,7 +232,7 @@ async def test_a_right_login_does_not_wait_for_the_wrong_ones_of_another_client(
         await checks.until_begun(2 * AT_A_TIME)
         assert b"right" in checks.passwords
         checks.let_on()
-    assert len(checks.passwords) <= AT_A_TIME + MOST_WAITING
+    assert len(checks.passwords) <= AT_A_TIME + MAX_WAITING_LOGINS
 
 
 async def test_a_right_login_does_not_wait_for_those_of_another_name_from_its_own_address(

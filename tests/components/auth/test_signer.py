@@ -13,8 +13,8 @@ from msgspec import Raw
 from gateway.components.auth.jose import ALGORITHMS, parse_token, read_key
 from gateway.components.auth.settings import SignerSettings
 from gateway.components.auth.signer import (
-    MOST_AT_ONCE,
-    MOST_SIGNED,
+    MAX_INLINE_BYTES,
+    MAX_SIGNED_BYTES,
     build_payloads,
     build_sign,
     ordered,
@@ -154,14 +154,14 @@ async def test_a_large_object_is_made_ready_in_a_helper_process(
 async def test_an_object_that_is_too_large_to_be_signed_is_a_failure(
     tmp_path: Path, piece: str
 ) -> None:
-    size = MOST_SIGNED if piece == "x" else MOST_SIGNED // 5
+    size = MAX_SIGNED_BYTES if piece == "x" else MAX_SIGNED_BYTES // 5
     body = json.dumps({"token": {"a": piece * size}}).encode()
     reply = await answer(tmp_path, body, timeout="100s")
     assert (reply.status, reply.body) == (500, b"")
 
 
 async def test_a_message_that_is_too_large_to_be_signed_blocks_no_queue(tmp_path: Path) -> None:
-    body = json.dumps({"token": {"a": "x" * MOST_SIGNED}}).encode()
+    body = json.dumps({"token": {"a": "x" * MAX_SIGNED_BYTES}}).encode()
     backends = Backends({"/a": body})
     extra = signing("http://unused.test", tmp_path / "keys.json")["extra_config"]
     async with gateway(backends, document(extra_config=extra)) as app:
@@ -171,7 +171,7 @@ async def test_a_message_that_is_too_large_to_be_signed_blocks_no_queue(tmp_path
 
 
 async def test_a_large_list_is_not_signed_as_a_small_one(tmp_path: Path) -> None:
-    body = json.dumps({"token": ["x" * MOST_SIGNED], "a": {}}).encode()
+    body = json.dumps({"token": ["x" * MAX_SIGNED_BYTES], "a": {}}).encode()
     reply = await answer(tmp_path, body, timeout="100s")
     assert reply.body == body.replace(b" ", b"")
 
@@ -182,12 +182,12 @@ async def test_a_large_list_is_not_signed_as_a_small_one(tmp_path: Path) -> None
 @pytest.mark.parametrize("alg", ["HS512", "PS512", "ES512", "EdDSA"])
 def test_to_sign_takes_no_longer_than_its_bounds_allow(alg: str, value: bytes) -> None:
     objects = {"token": Raw(b'{"a":%b}' % value)}
-    assert MOST_AT_ONCE * 0.9 < size_of(objects) <= MOST_AT_ONCE
+    assert MAX_INLINE_BYTES * 0.9 < size_of(objects) <= MAX_INLINE_BYTES
     key = read_key(jwk(alg, is_private=True), alg, is_to_sign=True)
     sign = build_sign(SignerSettings(alg=alg, kid="k", full=True))
     with watched(0.2):
         build_payloads(objects)
-        sign(b"x" * MOST_SIGNED, key)
+        sign(b"x" * MAX_SIGNED_BYTES, key)
 
 
 def test_documents_are_ordered_as_go_writes_them() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gateway.components.lua.messages import Asked, LuaResponse
-from gateway.components.lua.sandbox import LARGEST, Sandbox, ScriptFailure, Session
+from gateway.components.lua.sandbox import MAX_TEXT_BYTES, Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
 from gateway.encoding import encode_json
@@ -320,7 +320,9 @@ def test_a_part_of_a_document_is_decoded_in_time_or_refused(
     assert response.data["a"] == Raw(is_too_large)
 
 
-@pytest.mark.parametrize(("size", "problem"), [(LARGEST, ""), (LARGEST + 1, "a text of more")])
+@pytest.mark.parametrize(
+    ("size", "problem"), [(MAX_TEXT_BYTES, ""), (MAX_TEXT_BYTES + 1, "a text of more")]
+)
 def test_a_body_is_a_text_for_a_script_up_to_a_bound(size: int, problem: str) -> None:
     body = bytes(size)
     code = "local is_read, problem = pcall(function() r:body(r:body()) end) r:body(problem or '')"
