@@ -291,15 +291,15 @@ def closing_frame(method: bytes, channel: int, text: bytes) -> bytes:
 
 
 def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8() -> None:
-    sink, handed_on, texts = Sink(), list[bytes](), list[str]()
-    receiver = codec.Receiver(handed_on.append, closing=texts.append)
+    sink, handed_on, closed = Sink(), list[bytes](), list[tuple[int, str]]()
+    receiver = codec.Receiver(handed_on.append, closing=lambda *close: closed.append(close))
     receiver.sinks[TAPPED] = sink
     cut = "unknown queue 'ü".encode()[:-1]
     for channel in (TAPPED, TAPPED + 1):
         receiver.feed(closing_frame(codec.CHANNEL_CLOSE, channel, cut))
     receiver.feed(closing_frame(codec.CONNECTION_CLOSE, 0, cut))
     assert [closing.code for closing in sink.closing] == [406]
-    assert texts == ["unknown queue '"]
+    assert closed == [(406, "unknown queue '")]
     closes = [pamqp.frame.unmarshal(frame)[2] for frame in handed_on]
     assert [close.reply_text for close in closes] == ["unknown queue '"] * 3  # type: ignore[union-attr]
     assert {(close.class_id, close.method_id) for close in closes} == {(60, 80)}  # type: ignore[union-attr]

@@ -27,6 +27,10 @@ READER_LIMIT = 1024 * 1024
 FLUSH_DELAY = 0.005
 """Seconds that acknowledgements of all channels wait for company, at most."""
 
+FRAME_ERROR = 501
+"""The first reply code for an error that ends a connection and that the client may have caused. A
+connection that an operator closes has a lower one (320)."""
+
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 HEARTBEAT_AFTER = 1.0
@@ -36,6 +40,7 @@ HEARTBEAT_AFTER = 1.0
 class Tap(asyncio.StreamReaderProtocol):
     """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone.
     ``problem``: why, where the bytes have said it: the broker's text, or what is wrong with them.
+    ``close_code``: with which the broker has closed the connection.
 
     ``can_publish``: the broker does not block publishers, and the socket takes more.
     ``publishers`` are called when that has become true again.
@@ -51,6 +56,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.last_received = loop.time()
         self.lost = asyncio.Event()
         self.problem = ""
+        self.close_code = 0
         self._time = loop.time
         self._last_forwarded = loop.time()
         self._transport: asyncio.Transport | None = None
@@ -59,6 +65,11 @@ class Tap(asyncio.StreamReaderProtocol):
         self._soon: list[Callable[[], None]] = []
         self._pending: list[bytes] = []
         self._is_full = False
+
+    @property
+    def closed_for_error(self) -> bool:
+        """The broker has closed the connection, maybe because of what it has received."""
+        return self.close_code >= FRAME_ERROR
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -133,8 +144,9 @@ class Tap(asyncio.StreamReaderProtocol):
             for go_on in tuple(self.publishers):
                 go_on()
 
-    def _closing(self, text: str) -> None:
+    def _closing(self, code: int, text: str) -> None:
         self.problem = text
+        self.close_code = code
 
     def _give_up(self, problem: str) -> None:
         self.problem = self.problem or problem

@@ -2,7 +2,9 @@
 
 What is in flight when the connection drops is written again on the next one, unchanged, as long
 as its request waits for it. RabbitMQ closes a channel to refuse a message: this message alone fails
-(``quarantine.py`` finds out which it is), everything else is written again.
+(``quarantine.py`` finds out which it is), everything else is written again. An error that it does
+not expect ends the whole connection: what was in flight is then written on a connection of its own,
+one message after the other, before the channel opens again.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from aiormq.channel import Channel
-from anyio import move_on_after, sleep
+from anyio import CancelScope, move_on_after, sleep
 from msgspec import json
 from pamqp.commands import Confirm
 
@@ -21,7 +23,15 @@ from ...core.bridge import AsyncioSide
 from ...core.proxy import Part
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
-from ..connection.link import CLOSE_TIMEOUT, BrokerConnection, Link, LinkError, call, reason
+from ..connection.link import (
+    CLOSE_TIMEOUT,
+    BrokerConnection,
+    Link,
+    LinkError,
+    call,
+    open_connection,
+    reason,
+)
 from ..connection.tenant import ChannelTenant
 from ..connection.topology import producer_exchange
 from ..connection.urls import BrokerUrl
@@ -95,6 +105,10 @@ class Publisher(ChannelTenant):
         self._quarantine = Quarantine(
             exchange, window, self._settle, self._ask_for_channel, self._took
         )
+        self._suspects = Quarantine(
+            exchange, window, self._settle, self._ask_for_channel, self._took, most=1
+        )
+        self._channels = (self._main, self._quarantine, self._suspects)
         self._known = RefusedKeys()
         self._accept: Callable[[Publication], None] = self._main.accept
         self._log_from = 0.0
@@ -146,8 +160,8 @@ class Publisher(ChannelTenant):
         return {
             "ready": self.is_ready,
             "exchange": self._exchange.decode(),
-            "unconfirmed": len(self._main.in_flight) + len(self._quarantine.in_flight),
-            "waiting": len(self._main.waiting) + len(self._quarantine.waiting),
+            "unconfirmed": sum(len(each.in_flight) for each in self._channels),
+            "waiting": sum(len(each.waiting) for each in self._channels),
             "problem": self.problem or self.why_waiting(),
             "queues": [queue.readiness() for queue in self._queues.values()],
         }
@@ -167,7 +181,7 @@ class Publisher(ChannelTenant):
 
     @property
     def is_awaited(self) -> bool:
-        return bool(self._main.waiting or self._quarantine.waiting)
+        return any(each.waiting for each in self._channels)
 
     def _accept_handed(self) -> None:
         self._is_told = False
@@ -180,8 +194,8 @@ class Publisher(ChannelTenant):
             self.wake_up()
 
     def _forget(self, publication: Publication) -> None:
-        self._main.waiting.pop(publication, None)
-        self._quarantine.waiting.pop(publication, None)
+        for each in self._channels:
+            each.waiting.pop(publication, None)
         # Unconfirmed, it stays in its place until the broker answers or the channel ends.
         publication.body = b""
 
@@ -219,6 +233,8 @@ class Publisher(ChannelTenant):
         """Publish until the connection is over, or the exchange gone."""
         for queue in self._queues.values():
             await queue.declare(connection)
+        if self._suspects.waiting:
+            await self._try_suspects(connection.url)
         try:
             async with open_tasks() as tasks:
                 tasks.start_soon(self._keep_queues, connection)
@@ -234,9 +250,11 @@ class Publisher(ChannelTenant):
             self.is_ready = False
             self._accept = self._main.accept
             self._known = RefusedKeys()
+            again = self._suspects if connection.tap.closed_for_error else self._main
             for each in (self._quarantine, self._main):
                 waiting, each.waiting = each.waiting, {}
-                self._main.put_first([*each.close().values(), *waiting])
+                self._main.put_first(waiting)
+                again.put_first(each.close().values())
 
     async def _publish_on(
         self, channel: Channel, connection: BrokerConnection, confirms: ConfirmChannel
@@ -305,13 +323,39 @@ class Publisher(ChannelTenant):
                 await sleep(next(pauses))
             else:
                 pauses = self._link.pauses()
-                self._refuse()
+                self._refuse(self._quarantine)
 
-    def _refuse(self) -> None:
-        """The broker has closed the quarantine: it refuses one message."""
-        closing, checked = self._quarantine.closing, self._quarantine.check()
+    async def _try_suspects(self, url: BrokerUrl) -> None:
+        """Publish what was in flight when the broker closed the connection for an error, one after
+        the other: the message that has caused it is the only one that it ends this time."""
+        suspects = self._suspects
+        try:
+            while suspects.waiting:
+                async with open_connection(url) as connection:
+                    await self._publish_suspects(connection)
+                self._refuse(suspects)
+        finally:
+            suspects.put_first(suspects.close().values())
+
+    async def _publish_suspects(self, connection: BrokerConnection) -> None:
+        """Until none is left, or the broker refuses one by closing the channel or the connection.
+        Raises :class:`LinkError` for every other end."""
+        suspects, tap = self._suspects, connection.tap
+        try:
+            async with connection.channel() as channel, open_tasks() as tasks:
+                tasks.start_soon(_end_when_empty, suspects, tasks.cancel_scope)
+                await self._publish_on(channel, connection, suspects)
+                tasks.cancel_scope.cancel()
+        except LinkError:
+            if not tap.closed_for_error or not suspects.in_flight:
+                raise
+            suspects.closing = codec.ChannelClose(tap.close_code, tap.problem, codec.PUBLISH)
+
+    def _refuse(self, quarantine: Quarantine) -> None:
+        """The broker has closed a quarantine: it refuses one message."""
+        closing, checked = quarantine.closing, quarantine.check()
         self._main.put_first(checked.taken)
-        self._quarantine.put_first(checked.rest)
+        quarantine.put_first(checked.rest)
         if checked.refused is not None and closing is not None:
             now = asyncio.get_running_loop().time()
             outcome = self._known.refused(checked.refused, closing, now)
@@ -333,3 +377,9 @@ async def _until_confirmed(confirms: ConfirmChannel) -> None:
     """At the end: what is written may still be confirmed."""
     while confirms.in_flight:
         await sleep(CONFIRM_CHECK)
+
+
+async def _end_when_empty(confirms: ConfirmChannel, scope: CancelScope) -> None:
+    while confirms.waiting or confirms.in_flight:
+        await sleep(CONFIRM_CHECK)
+    scope.cancel()

@@ -31,7 +31,8 @@ class Checked(NamedTuple):
 
 
 class Quarantine(ConfirmChannel):
-    """``took`` is called with the routing key of each message that the broker has taken."""
+    """``took`` is called with the routing key of each message that the broker has taken. ``most``:
+    messages whose answers are awaited at the same time, at most."""
 
     def __init__(
         self,
@@ -40,9 +41,11 @@ class Quarantine(ConfirmChannel):
         settle: Settle,
         wake_up: Callable[[], None],
         took: Callable[[bytes], None],
+        most: int = MAX_UNCHECKED,
     ) -> None:
         super().__init__(exchange, window, settle, wake_up)
         self._took = took
+        self._most = most
         self._unchecked: deque[tuple[int, Publication]] = deque()
         self._allowed = 1
 
@@ -68,7 +71,7 @@ class Quarantine(ConfirmChannel):
     def processed(self) -> None:
         _, publication = self._unchecked.popleft()
         self._took(publication.routing_key)
-        self._allowed = min(self._allowed + 1, MAX_UNCHECKED)
+        self._allowed = min(self._allowed + 1, self._most)
         if self.waiting:
             self._pump()
 

@@ -121,15 +121,15 @@ class Receiver:
 
     ``sinks``: tapped channels by number; ``confirms``: those that publish. ``forward`` gets every
     frame that is not of interest here, whole and in order. ``blocked`` is called when the broker
-    blocks publishers and when it takes that back, ``closing`` with its text when it closes the
-    connection. ``frame_max``: bytes of a frame, at most.
+    blocks publishers and when it takes that back, ``closing`` with its code and text when it closes
+    the connection. ``frame_max``: bytes of a frame, at most.
     """
 
     def __init__(
         self,
         forward: Callable[[bytes], None],
         blocked: Callable[[bool], object] = lambda is_blocked: None,
-        closing: Callable[[str], object] = lambda text: None,
+        closing: Callable[[int, str], object] = lambda code, text: None,
     ) -> None:
         self.sinks: dict[int, Sink] = {}
         self.confirms: dict[int, Confirms] = {}
@@ -211,7 +211,8 @@ class Receiver:
             elif method in (CHANNEL_CLOSE, CONNECTION_CLOSE):
                 frame = _readable(frame)
                 if method == CONNECTION_CLOSE:
-                    self._closing(_closing_text(frame).decode())
+                    code = int.from_bytes(frame[11:13])
+                    self._closing(code, _closing_text(frame).decode())
             self._forward(frame)
         elif method in (ACK, NACK):
             tag, flags = _confirm_at(frame, 11)

@@ -1,0 +1,77 @@
+"""The broker closes the whole connection because of a message: that message fails, and no other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import pytest
+
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.publish.publication import Outcome, Publication
+from gateway.amqp.publish.publisher import Publisher, PublishLink
+from gateway.amqp.settings import ProducerSettings
+from gateway.core.bridge import AsyncioSide
+from gateway.core.proxy import Part, Response
+
+from .amqp import until
+
+pytestmark = pytest.mark.anyio
+
+GOOD = b"\0\0"
+"""A content header without properties."""
+BAD = GOOD + b"?"
+"""RabbitMQ's channel fails on the byte behind the properties: 541, INTERNAL_ERROR."""
+
+Outcomes: TypeAlias = list[tuple[bytes, Outcome]]
+
+
+@asynccontextmanager
+async def open_publishers(
+    side: AsyncioSide, url: str, *exchanges: str
+) -> AsyncGenerator[list[Publisher]]:
+    """One for each exchange, all on the same link."""
+    link = PublishLink((parse_broker_url(url),), side, limit=1000)
+
+    def publisher(name: str) -> Publisher:
+        wanted = ProducerSettings(exchange=name)
+        return link.tenant(name, lambda: Publisher(wanted, link, side)).share_with(wanted)
+
+    publishers = [publisher(name) for name in exchanges]
+    async with link.opened():
+        await until(lambda: all(each.is_ready for each in publishers))
+        yield publishers
+
+
+def publish(publisher: Publisher, key: bytes, properties: bytes, outcomes: Outcomes) -> None:
+    def answer(publication: Publication, outcome: Outcome) -> Part:
+        outcomes.append((key, outcome))
+        return Response()
+
+    publisher.publish(
+        Publication(publisher, key, properties, b"x", key, False, answer, lambda part: None)
+    )
+
+
+async def test_a_message_that_ends_the_connection_fails_alone(
+    side: AsyncioSide, vhost_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes: Outcomes = []
+    async with open_publishers(side, vhost_url, "a", "b") as publishers:
+        for number in range(60):
+            properties = BAD if number in (20, 40) else GOOD
+            publish(publishers[0], b"a%d" % number, properties, outcomes)
+            publish(publishers[1], b"b%d" % number, GOOD, outcomes)
+        await until(lambda: len(outcomes) == 120)
+        await until(lambda: all(each.is_ready for each in publishers))
+        publish(publishers[0], b"later", GOOD, outcomes)
+        await until(lambda: len(outcomes) == 121)
+    assert Counter(outcome for _, outcome in outcomes) == {
+        Outcome.CONFIRMED: 119,
+        Outcome.REFUSED: 2,
+    }
+    refused = {key for key, outcome in outcomes if outcome is Outcome.REFUSED}
+    assert refused == {b"a20", b"a40"}
+    assert "refused a message with routing key 'a20': INTERNAL_ERROR" in caplog.text
