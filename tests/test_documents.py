@@ -47,6 +47,18 @@ def test_each_file_that_a_document_links_to_exists() -> None:
     assert missing == []
 
 
+def anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_heading_that_a_document_links_to_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    headings = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - headings == set()
+
+
 def whole(example: dict[str, Any]) -> dict[str, Any]:
     """A configuration around an example: of an endpoint, of what the root has, or a whole one."""
     if "version" in example:
