@@ -140,7 +140,7 @@ class BreakerCall:
         self._breaker.ended(self._generation, part)
         return part
 
-    def abandon(self) -> None:
+    def abandon(self, *, was_asked: bool) -> None:
         self._breaker.ended(self._generation, None)
 
 
@@ -165,7 +165,7 @@ def build_breaker(
 
 def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
     """The branch, asked only while the breaker lets it."""
-    return intercepted(branch, breaker, is_pure=False)
+    return intercepted(branch, breaker)
 
 
 def findings(settings: BreakerSettings, place: Place) -> Iterator[Finding]:

@@ -31,7 +31,9 @@ log = get_logger("gateway.stages")
 
 
 class Call(Protocol):
-    """One request at one stage. Either ``finish`` or ``abandon`` is called, once."""
+    """One request at one stage, as far as it was asked. Either ``finish`` or ``abandon`` is called,
+    once.
+    """
 
     @property
     def request(self) -> Request:
@@ -43,8 +45,10 @@ class Call(Protocol):
         :class:`GatewayError` instead."""
         ...
 
-    def abandon(self) -> None:
-        """Nothing came of it: the client has gone, or the branch cannot answer now."""
+    def abandon(self, *, was_asked: bool) -> None:
+        """Nothing came of it: the client has gone; or the branch was not asked, since it cannot
+        answer now: then the request begins once more.
+        """
         ...
 
 
@@ -90,8 +94,8 @@ class Begun:
     def finish(self, part: Part) -> Part:
         return part if isinstance(part, GatewayError) else self._after(self.request, part)
 
-    def abandon(self) -> None:
-        """Nothing has happened."""
+    def abandon(self, *, was_asked: bool) -> None:
+        """There is nothing to undo."""
 
 
 class Large(NamedTuple):
@@ -128,8 +132,8 @@ def intercepted(
 ) -> Branch:
     """The branch with ``interceptor`` around it, without a task where it needs none itself.
 
-    ``is_pure``: a request may be begun and abandoned, then begun again. Where it is not, the
-    stage offers no ``now``: its ``later`` asks the branch's ``now`` first.
+    ``is_pure``: a request may be begun and abandoned, then begun once more. Where it is not, as
+    with hooks, the stage offers no ``now``: its ``later`` asks the branch's ``now`` first.
     """
     begin, inner_now = interceptor.begin, branch.now
     now = _now(inner_now, begin) if inner_now is not None and is_pure else None
@@ -177,10 +181,10 @@ def _now(inner: Now, begin: Begin) -> Now:
         if isinstance(call, Response):
             return call
         part = _part_now(inner, call)
-        if isinstance(part, GatewayError):
-            raise part
         if part is None:
-            call.abandon()
+            call.abandon(was_asked=False)
+        elif isinstance(part, GatewayError):
+            raise part
         return part
 
     return now
@@ -192,7 +196,7 @@ def _part_now(inner: Now, call: Call) -> Part | None:
     except GatewayError as error:
         part = error
     except BaseException:
-        call.abandon()
+        call.abandon(was_asked=True)
         raise
     return None if part is None else finished(call.finish, part, call.request.path)
 
@@ -215,7 +219,7 @@ def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
             if isinstance(error, Exception):
                 finished(call.finish, GatewayError("internal error"), request.path)
             elif request.client.is_gone:
-                call.abandon()
+                call.abandon(was_asked=True)
             else:
                 finished(call.finish, branch.timed_out(request), request.path)
             raise
@@ -317,7 +321,7 @@ class _WaitingCall:
                 self._response.set_aside()
             return DeadlineExceeded()
         if meaning is None or is_gone:
-            call.abandon()
+            call.abandon(was_asked=True)
             return meaning
         failure = finished(call.finish, meaning, call.request.path)
         return failure if isinstance(failure, GatewayError) else meaning

@@ -50,7 +50,7 @@ def is_open(breaker: Breaker) -> bool:
         call = breaker.begin(REQUEST)
     except BreakerOpen:
         return True
-    call.abandon()
+    call.abandon(was_asked=True)
     return False
 
 
@@ -58,7 +58,7 @@ def end(breaker: Breaker, *parts: Part | None) -> None:
     for part in parts:
         call = breaker.begin(REQUEST)
         if part is None:
-            call.abandon()
+            call.abandon(was_asked=True)
         else:
             call.finish(part)
 

@@ -11,10 +11,11 @@ from ...core.proxy import (
     Branch,
     Guard,
     HeaderGuard,
+    Part,
     Request,
     Stage,
 )
-from ...core.stage import Begun, Call, as_it_came, intercepted
+from ...core.stage import Call, intercepted
 from ...errors import GatewayError, RateLimitExceeded, Refused
 from .advice import ADVICE
 from .bucket import Buckets, Rate, Store
@@ -167,12 +168,33 @@ class BackendLimit:
         self._rate = rate
 
     def __call__(self, branch: Branch) -> Branch:
-        return intercepted(branch, self, is_pure=False)
+        return intercepted(branch, self)
 
     def begin(self, request: Request) -> Call:
         if not self._store.take(self._key, self._rate):
             raise RateLimitExceeded
-        return Begun(request, as_it_came)
+        return LimitedCall(request, self)
+
+    def put_back(self) -> None:
+        """The token was not used."""
+        self._store.put_back(self._key, self._rate)
+
+
+class LimitedCall:
+    """A request that has a token."""
+
+    __slots__ = ("_limit", "request")
+
+    def __init__(self, request: Request, limit: BackendLimit) -> None:
+        self.request = request
+        self._limit = limit
+
+    def finish(self, part: Part) -> Part:
+        return part
+
+    def abandon(self, *, was_asked: bool) -> None:
+        if not was_asked:
+            self._limit.put_back()
 
 
 def open_store(assembly: Assembly) -> Store:

@@ -175,7 +175,11 @@ def part_of(branch: Branch) -> Part:
 def test_a_backend_beyond_its_limit_is_not_asked() -> None:
     asked = Asked(Response({}))
     branch = bounded(Branch(None, asked.now, asked.later, may_repeat=True, reads_body=False), 3)
-    assert [type(part_of(branch)) for _ in range(4)] == [Response] * 3 + [RateLimitExceeded]
+    assert branch.now is not None
+    assert [type(branch.now(REQUEST)) for _ in range(3)] == [Response] * 3
+    with pytest.raises(RateLimitExceeded):
+        branch.now(REQUEST)
+    assert isinstance(part_of(branch), RateLimitExceeded)
     assert asked.calls == ["now"] * 3
     assert (branch.may_repeat, branch.reads_body) == (True, False)
 
@@ -191,15 +195,21 @@ async def test_a_backend_beyond_its_limit_is_not_asked_in_a_task() -> None:
 
 def test_a_backend_that_has_to_wait_uses_one_token() -> None:
     asked = Asked(knows=None)
-    branch = bounded(Branch(None, asked.now, asked.later), 2)
-    assert [type(part_of(branch)) for _ in range(3)] == [Response, Response, RateLimitExceeded]
-    assert asked.calls == ["now", "later"] * 2
+    branch = bounded(Branch(None, asked.now, asked.later), 1)
+    assert branch.now is not None
+    assert [branch.now(REQUEST) for _ in range(3)] == [None] * 3
+    assert [type(part_of(branch)) for _ in range(2)] == [Response, RateLimitExceeded]
 
 
 def test_failures_of_a_backend_use_tokens_too() -> None:
     asked = Asked(GatewayError("no"))
     branch = bounded(Branch(None, asked.now, asked.later), 2)
-    assert [str(part_of(branch)) for _ in range(3)] == ["no", "no", str(RateLimitExceeded())]
+    assert branch.now is not None
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="no"):
+            branch.now(REQUEST)
+    with pytest.raises(RateLimitExceeded):
+        branch.now(REQUEST)
 
 
 def left(reply: Reply) -> tuple[str, str]:
