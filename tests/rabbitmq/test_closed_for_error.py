@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
+from urllib.parse import quote
 
 import pytest
 
+from bench.process import configuration, producer
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.publish.publication import Outcome, Publication
 from gateway.amqp.publish.publisher import Publisher, PublishLink
 from gateway.amqp.settings import ProducerSettings
+from gateway.app.service import open_gateway
 from gateway.core.bridge import AsyncioSide
 from gateway.core.proxy import Part, Response
+from tests.router.support import Client, http_scope
 
 from .amqp import until
+from .test_producer import post
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +80,38 @@ async def test_a_message_that_ends_the_connection_fails_alone(
     refused = {key for key, outcome in outcomes if outcome is Outcome.REFUSED}
     assert refused == {b"a20", b"a40"}
     assert "refused a message with routing key 'a20': INTERNAL_ERROR" in caplog.text
+
+
+ODD = (b"\xff\xfe", b"\0", b"\xc3(", b"", b"x" * 255)
+CHOSEN = {
+    "routing_key": "{query.key}",
+    "msg_id_key": "{header.x-id}",
+    "reply_to_key": "{header.x-reply}",
+    "exp_key": "{header.x-exp}",
+    "priority_key": "{header.x-priority}",
+    "type_key": "{header.x-type}",
+}
+
+
+async def test_no_text_of_a_request_ends_the_connection(
+    vhost_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ 3.10 takes texts that are not UTF-8 in properties; a routing key always is UTF-8."""
+    keys = {"name": "", "static_routing_key": False, **CHOSEN}
+    backend = producer(vhost_url, "ex", **keys)
+    config = configuration(
+        post("/p", backend, input_headers=["*"], input_query_strings=["*"], timeout="20s")
+    )
+    names = [b"content-type", b"content-encoding", b"x-id", b"x-reply", b"x-exp", b"x-priority"]
+    statuses = set()
+    async with open_gateway(config) as gateway:
+        await until(lambda: gateway.readiness()["ready"])
+        for name in [*names, b"x-type", b"cc", b"x-death", b"n" * 255, b"n" * 256]:
+            for value in ODD:
+                client = Client([b"x"])
+                query = "/p?key=" + quote(value or b"k")
+                scope = http_scope("POST", query, headers=[(b"host", b"h"), (name, value)])
+                await gateway.asgi(scope, client.receive, client.send)
+                statuses.add(client.reply.status)
+    assert statuses == {200, 400}
+    assert "(publish)" not in caplog.text  # the line about a connection that has ended
