@@ -173,6 +173,7 @@ def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
 
 
 def _now(inner: Now, begin: Begin) -> Now:
+    # Written out, not by _part_now(): 124.1 -> 122.1 thousand instructions for four stages.
     def now(request: Request) -> Response | None:
         try:
             call = begin(request)
@@ -180,10 +181,18 @@ def _now(inner: Now, begin: Begin) -> Now:
             raise _not_asked(error) from None
         if isinstance(call, Response):
             return call
-        part = _part_now(inner, call)
+        try:
+            part: Part | None = inner(call.request)
+        except GatewayError as error:
+            part = error
+        except BaseException:
+            call.abandon(was_asked=True)
+            raise
         if part is None:
             call.abandon(was_asked=False)
-        elif isinstance(part, GatewayError):
+            return None
+        part = finished(call.finish, part, request.path)
+        if isinstance(part, GatewayError):
             raise part
         return part
 
