@@ -22,6 +22,8 @@ from bench.summary import sweeps
 from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 
+pytestmark = pytest.mark.timeout(180)  # it starts several things, and measures them
+
 QUICK = ["--seconds", "0.3", "--warm-up", "0.1", "--repetitions", "1", "--load", "own"]
 
 
