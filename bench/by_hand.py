@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -66,6 +67,7 @@ async def work(deliveries: asyncio.Queue[DeliveredMessage], hand_on: HandOn) -> 
         assert isinstance(delivered.delivery, Basic.Deliver)
         assert delivered.delivery.delivery_tag is not None
         await delivered.channel.basic_ack(delivered.delivery.delivery_tag, wait=False)
+        deliveries.task_done()
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,16 +82,24 @@ async def run(config: dict[str, Any]) -> None:
     settings = agent["extra_config"]["async/amqp"]
     publishes = backend.get("extra_config", {}).get("backend/amqp/producer")
     deliveries: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with aiormq.connect(settings["host"]) as connection, asyncio.TaskGroup() as workers:
         shared = await producer(connection, publishes) if publishes else None
+        working = []
         for _ in range(agent["consumer"]["workers"]):
             hand_on = shared or await http_client(backend["host"][0] + backend["url_pattern"])
-            workers.create_task(work(deliveries, hand_on))
+            working.append(workers.create_task(work(deliveries, hand_on)))
         channel = await connection.channel()
         await channel.basic_qos(prefetch_count=settings["prefetch_count"])
-        await channel.basic_consume(settings["name"], deliveries.put)
-        async with await asyncio.start_server(answer, "127.0.0.1", config["port"]) as server:
-            await server.serve_forever()
+        consumer = await channel.basic_consume(settings["name"], deliveries.put)
+        async with await asyncio.start_server(answer, "127.0.0.1", config["port"]):
+            await stop.wait()
+        # What is here is acknowledged first: it would be there a second time.
+        await channel.basic_cancel(str(consumer.consumer_tag))
+        await deliveries.join()
+        for task in working:
+            task.cancel()
 
 
 if __name__ == "__main__":
