@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-from anyio import Event, current_time
+from anyio import current_time
 
 from ..errors import GatewayError
 from .bridge import AnyioSignal, Signal
 from .merging import merge
 from .proxy import Arrive, Ask, Branch, Client, Later, Part, Request, Response, Withdraw
 from .sequence import Fill
-from .tasks import open_tasks
+from .tasks import called_back, open_tasks
 
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
@@ -36,20 +37,7 @@ def coroutine_of(branch: Branch) -> Ask:
         if later is None:
             assert inner is not None
             return await inner(request)
-        arrived: list[Part] = []
-        is_here = Event()
-
-        def arrive(part: Part) -> None:
-            arrived.append(part)
-            is_here.set()
-
-        withdraw = later(request, arrive)
-        try:
-            await is_here.wait()
-        except BaseException:
-            withdraw()
-            raise
-        return _response(arrived[0])
+        return await called_back(partial(later, request))
 
     return inner if now is None and inner is not None else ask
 

@@ -1,12 +1,17 @@
-"""Task groups whose lone error comes out as itself."""
+"""Task groups whose lone error comes out as itself, and other ways to wait."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 from anyio import TASK_STATUS_IGNORED, Event, create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup, TaskStatus
+
+from ..errors import GatewayError
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -44,6 +49,32 @@ async def open_together(
             await tasks.start(keep, context)
         yield
         leave.set()
+
+
+async def called_back(
+    start: Callable[[Callable[[T | GatewayError], None]], Callable[[], object]],
+) -> T:
+    """What ``start`` calls its argument back with, once; a :class:`GatewayError` is raised.
+
+    ``start`` returns what withdraws: that is called when the wait is cancelled.
+    """
+    results: list[T | GatewayError] = []
+    is_here = Event()
+
+    def arrive(result: T | GatewayError) -> None:
+        results.append(result)
+        is_here.set()
+
+    withdraw = start(arrive)
+    try:
+        await is_here.wait()
+    except BaseException:
+        withdraw()
+        raise
+    result = results[0]
+    if isinstance(result, GatewayError):
+        raise result
+    return result
 
 
 def _lone_error(error: BaseException) -> BaseException | None:

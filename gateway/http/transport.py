@@ -7,12 +7,12 @@ waits without a task.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
-
-from anyio import Event
 
 from ..core.asgi import STATUSES
 from ..core.helpers import Helpers
+from ..core.tasks import called_back
 from ..errors import BackendFailure, GatewayError, HelperFailure
 from ..telemetry.logs import get_logger
 from .answers import find, unpack, unpacked
@@ -51,22 +51,7 @@ CHOICES = (b"accept-encoding", b"range")
 
 async def exchange(transport: Transport, outgoing: BackendRequest) -> HttpResponse:
     """Send, and wait: for what the gateway asks on its own account. Raises GatewayError."""
-    results: list[Result] = []
-    is_here = Event()
-
-    def arrive(result: Result) -> None:
-        results.append(result)
-        is_here.set()
-
-    withdraw = transport(outgoing, arrive)
-    try:
-        await is_here.wait()
-    finally:
-        withdraw()
-    result = results[0]
-    if isinstance(result, GatewayError):
-        raise result
-    return result
+    return await called_back(partial(transport, outgoing))
 
 
 class Redirecting:

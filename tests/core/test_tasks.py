@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from anyio import Event, fail_after, sleep_forever
+from anyio import Event, fail_after, move_on_after, sleep_forever
 
-from gateway.core.tasks import open_tasks, open_together
+from gateway.core.tasks import called_back, open_tasks, open_together
 from gateway.errors import GatewayError
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +81,30 @@ async def test_of_contexts_that_are_open_together_one_that_fails_closes_the_othe
         async with open_together([context(), broken()]):
             pytest.fail("not all are open")
     assert closed == ["first"]
+
+
+@pytest.mark.parametrize("result", [1, GatewayError("no")])
+async def test_a_callback_is_awaited(result: int | GatewayError) -> None:
+    withdrawn = Event()
+
+    def start(arrive: Callable[[int | GatewayError], None]) -> Callable[[], None]:
+        arrive(result)
+        return withdrawn.set
+
+    if isinstance(result, GatewayError):
+        with pytest.raises(GatewayError, match="no"):
+            await called_back(start)
+    else:
+        assert await called_back(start) == result
+    assert not withdrawn.is_set()
+
+
+async def test_a_wait_for_a_callback_that_is_cancelled_withdraws() -> None:
+    withdrawn = Event()
+
+    def start(arrive: Callable[[int | GatewayError], None]) -> Callable[[], None]:
+        return withdrawn.set
+
+    with move_on_after(0):
+        await called_back(start)
+    assert withdrawn.is_set()
