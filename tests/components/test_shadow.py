@@ -13,20 +13,9 @@ from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import GatewayError
 
+from ..router.support import Taken
+
 pytestmark = pytest.mark.anyio
-
-
-class Message:
-    def __init__(self) -> None:
-        self.end = ""
-
-    def sent(self) -> None:
-        self.end = self.end or "sent"
-
-    def set_aside(self) -> None: ...
-
-    def give_back(self) -> None:
-        self.end = self.end or "given back"
 
 
 class Shadow:
@@ -36,7 +25,7 @@ class Shadow:
         self.asked = Event()
         self.ended = Event()
         self.request: Request | None = None
-        self.message = Message()
+        self.message = Taken()
         self._error = error
         self._answers = answers
 

@@ -16,22 +16,9 @@ from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import BrokerUnavailable, GatewayError, OutcomeUnknown, QueueEmpty
 
+from ..router.support import Taken
+
 pytestmark = pytest.mark.anyio
-
-
-class Message:
-    """A hold that remembers its end."""
-
-    def __init__(self) -> None:
-        self.end = ""
-
-    def sent(self) -> None:
-        self.end = self.end or "sent"
-
-    def set_aside(self) -> None: ...
-
-    def give_back(self) -> None:
-        self.end = self.end or "given back"
 
 
 class Leaving:
@@ -47,11 +34,11 @@ class Leaving:
         return leave
 
 
-def answer(key: str, message: Message | None = None) -> Response:
+def answer(key: str, message: Taken | None = None) -> Response:
     return Response({key: Raw(b"1")}, True, (message,) if message else ())
 
 
-def ready(key: str, message: Message | None = None) -> Branch:
+def ready(key: str, message: Taken | None = None) -> Branch:
     """Answers at once; its waiting half must not be asked."""
 
     def now(request: Request) -> Response:
@@ -65,7 +52,7 @@ def ready(key: str, message: Message | None = None) -> Branch:
     return Branch(ask_again, now)
 
 
-def slow(key: str, seconds: float, message: Message | None = None) -> Branch:
+def slow(key: str, seconds: float, message: Taken | None = None) -> Branch:
     async def wait(request: Request) -> Response:
         await sleep(seconds)
         if message:
@@ -126,7 +113,7 @@ async def test_branches_that_wait_run_at_the_same_time() -> None:
 
 
 async def test_ready_and_waiting_branches_are_merged() -> None:
-    message, late = Message(), Message()
+    message, late = Taken(), Taken()
     response = await ask(parallel([slow("b", 0.01, late), ready("a", message)], 5))
     assert keys(response) == {"a", "b"}
     assert response.is_complete
@@ -155,7 +142,7 @@ async def test_a_failed_branch_makes_the_answer_incomplete() -> None:
 
 
 async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
-    message = Message()
+    message = Taken()
     asked = request()
     with pytest.raises(ZeroDivisionError):
         await ask(parallel([ready("a", message), failing(ZeroDivisionError())], 5), asked)
@@ -164,7 +151,7 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
 
 
 async def test_the_client_going_away_cancels_those_who_wait() -> None:
-    message = Message()
+    message = Taken()
     asked = Request("GET", "/", {}, client=Leaving())
     response = await ask(parallel([ready("a", message), never()], 60), asked)
     assert not response.is_complete
@@ -233,7 +220,7 @@ async def test_a_sequence_fails_with_its_first_branch() -> None:
 
 
 async def test_a_later_failure_ends_the_sequence_and_what_is_there_is_the_answer() -> None:
-    message = Message()
+    message = Taken()
     response = await ask(in_turn(ready("a", message), failing(GatewayError("no")), unasked()))
     assert (keys(response), response.is_complete, response.has_failures) == ({"a"}, False, True)
     assert response.holds == [message]
@@ -309,7 +296,7 @@ async def test_of_concurrent_calls_the_first_whole_answer_counts() -> None:
 
 
 async def test_of_concurrent_calls_only_the_message_that_is_answered_is_held() -> None:
-    first, second = Message(), Message()
+    first, second = Taken(), Taken()
     asked = request()
     calls = taking_turns(slow("a", 0.01, first), slow("b", 0.01, second))
     response = await ask(within(race(calls, 2, 60), 60), asked)
