@@ -95,7 +95,7 @@ async def run(config: dict[str, Any]) -> None:
         consumer = await channel.basic_consume(settings["name"], deliveries.put)
         async with await asyncio.start_server(answer, "127.0.0.1", config["port"]):
             await stop.wait()
-        # What is here is acknowledged first: it would be there a second time.
+        # RabbitMQ would deliver again what is not acknowledged.
         await channel.basic_cancel(str(consumer.consumer_tag))
         await deliveries.join()
         for task in working:

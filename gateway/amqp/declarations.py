@@ -11,12 +11,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..config.findings import Finding
 from ..config.structs import Service
+from ..core.rule import AGENT, CONSUMER, PRODUCER
 from ..errors import GatewayError
 from .connection.urls import parse_broker_url
 from .consume.subscription import subscription_key
 from .settings import MAX_PREFETCH, AgentSettings, ConsumerSettings, ProducerSettings
-
-CONSUMER, PRODUCER, AGENT = "backend/amqp/consumer", "backend/amqp/producer", "async/amqp"
 
 Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
 

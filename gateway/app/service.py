@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
-from ..config.load import Loaded
+from ..config.load import Loaded, survey
 from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.about import VERSION
 from ..core.asgi import ASGIApp
@@ -25,7 +25,7 @@ from ..telemetry.logs import get_logger
 from .agent import AgentRunner
 from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
-from .check import examine
+from .check import with_remarks
 
 log = get_logger("gateway.config")
 
@@ -100,7 +100,10 @@ def load(
     secrets, by default that of the process. Raises :class:`ConfigError` with every error of the
     file.
     """
-    return examine(config, catalog, environ)
+    loaded = with_remarks(survey(config, catalog, environ), catalog)
+    if any(each.severity == "error" for each in loaded.all_findings):
+        raise ConfigError(loaded.all_findings)
+    return loaded
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ def build_bot_guard(settings: BotSettings, endpoint: Endpoint, assembly: Assembl
 
 
 def findings(settings: BotSettings, place: Place) -> Iterator[Finding]:
-    return (place.warning(text, key) for key, text in _traps(settings))
+    return place.warnings(_traps(settings))
 
 
 def _traps(settings: BotSettings) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Own
 from ..core.component import Assembly, Component, Place
 from ..core.proxy import Branch, Part, Request, Response, Stage
+from ..core.rule import CONSUMER
 from ..core.stage import intercepted
 from ..errors import (
     BackendFailure,
@@ -185,7 +186,7 @@ def _traps(settings: BreakerSettings, backend: Backend) -> Iterator[str]:
         yield f"no timeout: an open breaker leaves the backend alone for {DEFAULT_TIMEOUT} s"
     if settings.interval <= 0:
         yield "no interval: failures in a row count, however long ago they were"
-    if "backend/amqp/consumer" in backend.extra_config:
+    if CONSUMER in backend.extra_config:
         yield (
             "of little use on a consumer: an empty queue is no failure, a link to a broker is "
             "repaired by itself, and while the breaker is open messages wait"

@@ -14,16 +14,19 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from ..amqp.consume.findings import COMES_AGAIN
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.helpers import Helped
 from ..core.large import MAX_INLINE_INSPECTED, MIN_VALUE_BYTES
 from ..core.proxy import Branch, Request, Response, Stage
+from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
 from ..errors import Aborted
 from .answer import Portable, in_helper, to_helper
+from .auth.settings import VALIDATOR
 from .expression import build_bounded_holds, build_holds, most_values, syntax_problem, type_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
@@ -34,10 +37,6 @@ PHASES = (REQUEST, RESPONSE, TOKEN)
 
 Check: TypeAlias = Callable[[Any], None]
 """Raises :class:`gateway.errors.Aborted`, or TooManyValues for a request or a token."""
-
-VALIDATOR = "auth/validator"
-CONSUMER = "backend/amqp/consumer"
-COMES_AGAIN = "a message whose answer fails is set aside, and comes again after a growing pause"
 
 
 class Expression(Struct, frozen=True, kw_only=True):

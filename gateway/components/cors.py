@@ -232,7 +232,7 @@ def _exposed(names: Sequence[str]) -> Headers:
 
 
 def findings(settings: CorsSettings, place: Place) -> Iterator[Finding]:
-    return (place.warning(text, key) for key, text in _traps(settings, place.service))
+    return place.warnings(_traps(settings, place.service))
 
 
 def _traps(settings: CorsSettings, service: Service) -> Iterator[tuple[str, str]]:

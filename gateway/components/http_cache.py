@@ -18,6 +18,7 @@ from ..config.structs import Backend, Endpoint
 from ..core.about import USER_AGENT
 from ..core.component import Assembly, Component, Place
 from ..core.proxy import nothing_to_withdraw
+from ..core.rule import is_http
 from ..http.answers import find
 from ..http.connection import Headers, HttpResponse
 from ..http.heads import UNSENT, BackendRequest
@@ -284,7 +285,7 @@ def findings(settings: CacheSettings, place: Place) -> Iterator[Finding]:
 
 
 def _traps(settings: CacheSettings, backend: Backend, endpoint: Endpoint) -> Iterator[str]:
-    if any(name.startswith("backend/amqp/") for name in backend.extra_config):
+    if not is_http(backend):
         yield "messages are not kept: it has no effect"
         return
     if backend.method != "GET" and not settings.shared:

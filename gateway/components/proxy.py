@@ -22,6 +22,7 @@ from ..core.helpers import Helped, Helpers
 from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..core.pipe import coroutine_of
 from ..core.proxy import Branch, Part, Request, Response
+from ..core.rule import CONSUMER
 from ..core.sequence import propagated, references, references_in_settings
 from ..encoding import encode_json, reason_of
 from ..encoding.flatmap import build_flatmap, problem
@@ -100,8 +101,7 @@ def findings(settings: ProxySettings, place: Place) -> Iterator[Finding]:
         traps = _on_backend(backend, settings)
     else:
         traps = _on_endpoint(endpoint, settings) if endpoint is not None else iter(())
-    for key, text in (*traps, *_operations(settings)):
-        yield place.warning(text, key)
+    yield from place.warnings((*traps, *_operations(settings)))
 
 
 def overall(service: Service) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def _on_backend(backend: Backend, settings: ProxySettings) -> Iterator[tuple[str
         yield "static", "has no meaning on a backend, ignored"
     if settings.flatmap_filter and (backend.allow or backend.deny or backend.mapping):
         yield "flatmap_filter", "beside it allow, deny and mapping are ignored"
-    if settings.shadow and "backend/amqp/consumer" in backend.extra_config:
+    if settings.shadow and CONSUMER in backend.extra_config:
         yield "shadow", "nobody sees the message: it goes back to its queue"
 
 

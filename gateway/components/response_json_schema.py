@@ -9,12 +9,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..amqp.consume.findings import COMES_AGAIN
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.large import MAX_INLINE_INSPECTED
 from ..core.proxy import Branch, Response, Stage
+from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
 from ..errors import InvalidAnswer
@@ -103,10 +105,8 @@ def build_large_problem(schema: Any) -> Callable[[Portable], str]:
 
 
 def findings(settings: ResponseSchemaSettings, place: Place) -> Iterator[Finding]:
-    if place.backend is not None and "backend/amqp/consumer" in place.backend.extra_config:
-        yield place.warning(
-            "a message whose answer fails is set aside, and comes again after a growing pause"
-        )
+    if place.backend is not None and CONSUMER in place.backend.extra_config:
+        yield place.warning(COMES_AGAIN)
 
 
 COMPONENT = Component(

@@ -193,7 +193,7 @@ def _strict_transport(settings: SecureSettings) -> Headers:
 
 
 def findings(settings: SecureSettings, place: Place) -> Iterator[Finding]:
-    return (place.warning(text, key) for key, text in _traps(settings, place.service))
+    return place.warnings(_traps(settings, place.service))
 
 
 def _traps(settings: SecureSettings, service: Service) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ REDIS_SECRETS = ("address", "user_name", "password")
 class Loaded(Struct, frozen=True):
     """A configuration, what the loader found, and where its parts are in the file.
 
-    ``remarks``: what :func:`gateway.app.check.examine` found besides.
+    ``remarks``: what :func:`gateway.app.check.check` has found.
     """
 
     service: Service

@@ -7,6 +7,7 @@ walker has normalised is decoded into these, so they carry no leniency of their 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Meta, Struct, field
@@ -26,6 +27,7 @@ Own: TypeAlias = Annotated[T, OwnKey()]
 """``Own[bool]``: the type of a key that KrakenD does not have."""
 
 
+@cache
 def own_keys(settings: type[Struct]) -> frozenset[str]:
     """The keys of a Struct that KrakenD does not have."""
     hints = get_type_hints(settings, include_extras=True)

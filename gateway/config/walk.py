@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Struct
@@ -192,6 +193,7 @@ def _taken(kind: str, converted: Any) -> str:
     return f"taken as {shown}"
 
 
+@cache
 def _hints(kind: type[Struct]) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {name: without_own(hint) for name, hint in hints.items()}

@@ -169,6 +169,10 @@ class Place(Struct, frozen=True):
     def warning(self, text: str, key: str = "") -> Finding:
         return Finding(inner_path(self.path, key), "warning", text)
 
+    def warnings(self, traps: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+        """Of keys, and what is wrong with each."""
+        return (self.warning(text, key) for key, text in traps)
+
     def hint(self, text: str, key: str = "") -> Finding:
         return Finding(inner_path(self.path, key), "hint", text)
 

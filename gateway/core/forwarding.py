@@ -18,7 +18,7 @@ from ipaddress import (
 from typing import TypeAlias
 from urllib.parse import quote_plus, unquote_to_bytes
 
-from ..config.structs import Backend, Endpoint, RouterSettings, Service
+from ..config.structs import Backend, Endpoint, Service
 from .about import USER_AGENT
 from .asgi import Scope
 from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
@@ -108,7 +108,7 @@ def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None
     listed = _names(endpoint.input_headers)
     if b"*" not in listed and CONNECTION not in listed:
         return None
-    read = {b"host"} | _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    read = {b"host"} | _names(service.router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
 
     def guard(request: Request) -> None:
         values = _joined(request.headers, CONNECTION)
@@ -152,7 +152,7 @@ def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]
     listed = _names(endpoint.input_headers or UNLISTED)
     if b"*" in listed:
         return EVERYTHING
-    of_client = _names(_router(service).remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    of_client = _names(service.router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
     return listed | of_client | {b"host", b"content-type", b"content-encoding"}
 
 
@@ -204,7 +204,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
 
     Unless the configuration says otherwise everybody is trusted, as in KrakenD.
     """
-    router = _router(service)
+    router = service.router
     if not router.forwarded_by_client_ip:
         return _remote
     names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
@@ -223,7 +223,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
 
 def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
     """Whether who connected is one of ``trusted_proxies``; everybody is where there are none."""
-    router = _router(service)
+    router = service.router
     if not router.trusted_proxies:
         return lambda scope: True
     is_trusted = _build_trust(router.trusted_proxies)
@@ -287,10 +287,6 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return address if address.version == 4 else address.ipv4_mapped or address
-
-
-def _router(service: Service) -> RouterSettings:
-    return service.router
 
 
 def _exact(names: Sequence[str]) -> frozenset[bytes]:

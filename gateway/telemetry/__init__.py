@@ -1,1 +1,1 @@
-"""What the gateway tells of itself while it runs."""
+"""The log. Counters and traces will be here, too."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway import load as load_and_check
 from gateway import open_gateway
 from gateway.app.catalog import CATALOG
-from gateway.app.check import check, examine
+from gateway.app.check import check
 from gateway.components.expression import syntax_problem
 from gateway.components.schema import schema_problem
 from gateway.config.findings import ConfigError
@@ -121,7 +122,7 @@ def test_a_secret_of_a_wrong_type_is_never_printed(extra: dict[str, Any], level:
 
 
 def test_the_environment_is_in_no_signature() -> None:
-    for function in (load, examine, open_gateway):
+    for function in (load, load_and_check, open_gateway):
         for parameter in inspect.signature(function).parameters.values():
             assert not hasattr(parameter.default, "keys")
 

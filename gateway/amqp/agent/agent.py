@@ -10,6 +10,7 @@ from ...config.structs import Agent
 from ...core.backoff import BACKOFFS, MAX_PAUSE
 from ...core.component import Assembly, Component
 from ...core.proxy import Request
+from ...core.rule import AGENT
 from ...errors import GatewayError, Undecodable
 from ..consume.buffer import Delivery
 from ..consume.consumer import share_consume_link
@@ -176,7 +177,7 @@ def _pause(retry: Retry, tries: int) -> float:
 
 
 COMPONENT = Component(
-    "async/amqp",
+    AGENT,
     AgentSettings,
     aliases=("github.com/devopsfaith/krakend-amqp/agent",),
     verify=verify_agent,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...config.findings import Finding
 from ...core.component import Place
+from ...core.rule import CONSUMER, PRODUCER
 from ..hosts import host_findings
 from ..settings import AgentSettings
 from ..verify import verify_name
@@ -27,11 +28,11 @@ def findings(settings: AgentSettings, place: Place) -> Iterator[Finding]:
             text += '; "#" stands for every routing key'
         yield Finding(f"{place.part}.consumer.topic", "warning", text)
     for number, backend in enumerate(agent.backend):
-        is_http = "backend/amqp/producer" not in backend.extra_config
+        is_http = PRODUCER not in backend.extra_config
         if is_http and backend.method == "GET":
             text = "GET, as in KrakenD, carries the message as a body: POST is what services expect"
             yield Finding(f"{place.part}.backend[{number}].method", "warning", text)
-        if "backend/amqp/consumer" in backend.extra_config:
+        if CONSUMER in backend.extra_config:
             text = "a consumer in an agent takes a message of its own for each one it gets"
             yield Finding(f"{place.part}.backend[{number}]", "warning", text)
 

@@ -12,6 +12,7 @@ from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import LargeReading, most_looked_into
 from ...core.proxy import Arrive, Branch, Part, Request, Response
+from ...core.rule import CONSUMER
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
 from ...errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
@@ -275,7 +276,7 @@ def _pass_on(delivery: Delivery) -> Response:
 
 
 COMPONENT = Component(
-    "backend/amqp/consumer",
+    CONSUMER,
     ConsumerSettings,
     aliases=("github.com/devopsfaith/krakend-amqp/consume",),
     verify=verify_consumer,

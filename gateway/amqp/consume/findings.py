@@ -9,6 +9,8 @@ from ...core.component import Place
 from ..settings import DEFAULT_PREFETCH, ConsumerSettings
 
 SMALL_PREFETCH = 100
+COMES_AGAIN = "a message whose answer fails is set aside, and comes again after a growing pause"
+"""Said of a stage that may refuse an answer."""
 
 Rule = Callable[[ConsumerSettings], str | None]
 

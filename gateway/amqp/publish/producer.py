@@ -8,6 +8,7 @@ from functools import partial
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
+from ...core.rule import PRODUCER
 from ...errors import (
     GatewayError,
     MessageTooLarge,
@@ -132,7 +133,7 @@ def share_publisher(
 
 
 COMPONENT = Component(
-    "backend/amqp/producer",
+    PRODUCER,
     ProducerSettings,
     aliases=("github.com/devopsfaith/krakend-amqp/produce",),
     verify=verify_producer,

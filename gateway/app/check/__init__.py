@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from ...config.findings import ConfigError, Finding, key_path, part_of
-from ...config.load import Loaded, survey
+from ...config.findings import Finding, key_path, part_of
+from ...config.load import Loaded
 from ...config.structs import Agent, Backend, Endpoint, Service
 from ...core.component import Catalog, Component, Place, own_keys_used
 from ..build import build_agent_endpoint, source_of
 from .tls import check_tls
 
 
-def examine(
-    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
-    catalog: Catalog,
-    environ: Mapping[str, str] | None = None,
-) -> Loaded:
-    """As :func:`gateway.config.load.load`, and with the remarks of :func:`check`.
-
-    Raises :class:`ConfigError` with all of them when one is an error.
-    """
-    loaded = with_remarks(survey(source, catalog, environ), catalog)
-    if any(each.severity == "error" for each in loaded.all_findings):
-        raise ConfigError(loaded.all_findings)
-    return loaded
-
-
 def with_remarks(loaded: Loaded, catalog: Catalog) -> Loaded:
-    """With what :func:`check` finds: every error. A warning or a hint may be no more than the
+    """With the findings of :func:`check`: every error. A warning or a hint may be no more than the
     consequence of an error: those of an endpoint that has one are left out, and all when the
     root's ``extra_config`` has one.
     """
@@ -48,7 +32,7 @@ def with_remarks(loaded: Loaded, catalog: Catalog) -> Loaded:
 
 
 def check(service: Service, catalog: Catalog) -> Iterator[Finding]:
-    """Remarks on a service; the paths have its positions, not those of the file."""
+    """Findings on a service. The paths have the positions of the service, not of the file."""
     yield from check_tls(service)
     yield from _on_level(service.extra_config, catalog, Place("$", "", service))
     for number, endpoint in enumerate(service.endpoints):

@@ -7,16 +7,14 @@ from urllib.parse import urlsplit
 
 from ...config.structs import Service
 from ...core.rule import Rule, endpoints, is_local
-from .settings import KeySettings, SignerSettings, ValidatorSettings
+from .settings import SIGNER, VALIDATOR, KeySettings, SignerSettings, ValidatorSettings
 from .sources import find_sources
-
-VALIDATOR, SIGNER = "auth/validator", "auth/signer"
 
 
 def _validators(service: Service) -> Iterator[tuple[ValidatorSettings, str]]:
     for endpoint, path in endpoints(service):
         if (settings := endpoint.extra_config.get(VALIDATOR)) is not None:
-            yield settings, f'{path}.extra_config["auth/validator"]'
+            yield settings, f'{path}.extra_config["{VALIDATOR}"]'
 
 
 def _no_expiry(service: Service) -> Iterator[str]:

@@ -20,9 +20,7 @@ from ..ratelimit.bucket import rate_of
 from ..ratelimit.build import open_store
 from ..ratelimit.limits import TOO_MANY_REQUESTS, fingerprint
 from .credentials import BEARER
-from .settings import ApiKeysSettings
-
-NAMESPACE = "auth/api-keys"
+from .settings import API_KEYS, ApiKeysSettings
 
 MAX_KEY_BYTES = 1024
 """Bytes of a key."""
@@ -78,7 +76,7 @@ def _digest(kept: bytes) -> bytes:
 
 def build_api_keys(settings: ApiKeysSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
     """The guard of one endpoint."""
-    root: ApiKeysSettings = assembly.service.extra_config.get(NAMESPACE) or ApiKeysSettings()
+    root: ApiKeysSettings = assembly.service.extra_config.get(API_KEYS) or ApiKeysSettings()
     keys = ApiKeys(root)
     find_key = build_find_key(
         settings.strategy or root.strategy, settings.identifier or root.identifier
@@ -113,7 +111,7 @@ def build_spend(
     rate = rate_of(settings.client_max_rate, 0)
     if rate is None:
         return None
-    store, place = open_store(assembly), f"{NAMESPACE} {endpoint.method} {endpoint.endpoint}"
+    store, place = open_store(assembly), f"{API_KEYS} {endpoint.method} {endpoint.endpoint}"
 
     def spend(digest: bytes) -> None:
         if not store.take(fingerprint(f"{place}\n{digest.hex()}"), rate):
@@ -155,7 +153,7 @@ def verify(settings: ApiKeysSettings) -> Iterator[tuple[str, str]]:
 
 
 def findings(settings: ApiKeysSettings, place: Place) -> Iterator[Finding]:
-    root: ApiKeysSettings | None = place.service.extra_config.get(NAMESPACE)
+    root: ApiKeysSettings | None = place.service.extra_config.get(API_KEYS)
     if place.endpoint is None:
         if settings.hash == "plain" and settings.keys:
             text = (
@@ -165,7 +163,7 @@ def findings(settings: ApiKeysSettings, place: Place) -> Iterator[Finding]:
         if settings.client_max_rate:
             text = "has no effect at the root: it is an endpoint's"
             yield place.warning(text, "client_max_rate")
-        if not any(NAMESPACE in each.extra_config for each in place.service.endpoints):
+        if not any(API_KEYS in each.extra_config for each in place.service.endpoints):
             yield place.warning("guards nothing: no endpoint asks for it")
     elif root is None:
         yield place.warning("the root has no keys: every request gets 401")
@@ -174,7 +172,7 @@ def findings(settings: ApiKeysSettings, place: Place) -> Iterator[Finding]:
 
 
 COMPONENT = Component(
-    NAMESPACE,
+    API_KEYS,
     ApiKeysSettings,
     aliases=("github_com/devopsfaith/krakend-apikeys",),
     verify=verify,

@@ -20,6 +20,7 @@ from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
 from ...core.about import USER_AGENT
 from ...core.component import Assembly, Component, Place
+from ...core.rule import is_http
 from ...errors import BackendFailure, GatewayError
 from ...http.answers import find
 from ...http.backend import share_client
@@ -228,8 +229,7 @@ def verify(settings: ClientCredentialsSettings) -> Iterator[tuple[str, str]]:
 
 
 def findings(settings: ClientCredentialsSettings, place: Place) -> Iterator[Finding]:
-    backend = place.backend
-    if backend and any(name.startswith("backend/amqp/") for name in backend.extra_config):
+    if place.backend is not None and not is_http(place.backend):
         yield place.warning("has no meaning for a broker, ignored")
 
 

@@ -16,6 +16,7 @@ from .claims import needed_claims
 from .jose import KINDS, shortest_secret
 from .keys import KEY_IDS, Keys
 from .settings import (
+    VALIDATOR,
     WITHOUT_CACHE,
     KeySettings,
     SignerSettings,
@@ -23,8 +24,6 @@ from .settings import (
 )
 from .sources import find_sources
 from .verify import read_key_file
-
-VALIDATOR = "auth/validator"
 
 Traps = Iterator[tuple[str, str]]
 """A key of the settings, and what is wrong with it."""
@@ -35,8 +34,7 @@ def validator_findings(settings: ValidatorSettings, place: Place) -> Iterator[Fi
         return
     sources = [*find_sources(settings, place.service)]
     traps = (_keys(settings, sources), _door(settings), _propagation(settings, place.endpoint))
-    for key, text in chain.from_iterable(traps):
-        yield place.warning(text, key)
+    yield from place.warnings(chain.from_iterable(traps))
 
 
 def without_token(service: Service) -> Iterator[Finding]:
@@ -50,8 +48,7 @@ def without_token(service: Service) -> Iterator[Finding]:
 
 def signer_findings(settings: SignerSettings, place: Place) -> Iterator[Finding]:
     signing = _signing(settings, place.endpoint) if place.endpoint is not None else ()
-    for key, text in (*_keys(settings, [settings]), *signing):
-        yield place.warning(text, key)
+    yield from place.warnings((*_keys(settings, [settings]), *signing))
 
 
 def _keys(settings: KeySettings, sources: Sequence[KeySettings]) -> Traps:

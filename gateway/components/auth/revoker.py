@@ -126,8 +126,7 @@ def verify(settings: RevokerSettings) -> Iterator[tuple[str, str]]:
 
 
 def findings(settings: RevokerSettings, place: Place) -> Iterator[Finding]:
-    for key, text in _revoking(settings, place.service.gateway):
-        yield place.warning(text, key)
+    yield from place.warnings(_revoking(settings, place.service.gateway))
 
 
 def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from ...config.structs import Own, Seconds
 
+API_KEYS, SIGNER, VALIDATOR = "auth/api-keys", "auth/signer", "auth/validator"
+
 WITHOUT_CACHE = 60.0
 """Seconds between looks at a key server without ``cache``. KrakenD fetches for each request."""
 

@@ -26,10 +26,8 @@ from .findings import signer_findings
 from .jose import Key, encode_base64url
 from .key_source import KeySource
 from .keys import Keys
-from .settings import SignerSettings
+from .settings import SIGNER, SignerSettings
 from .verify import verify_signer
-
-NAMESPACE = "auth/signer"
 
 CACHE_TIME = 900.0
 """Seconds after which the key of a URL is looked at anew (KrakenD: never)."""
@@ -185,7 +183,7 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 COMPONENT = Component(
-    NAMESPACE,
+    SIGNER,
     SignerSettings,
     aliases=("github.com/devopsfaith/krakend-jose/signer",),
     verify=verify_signer,

@@ -35,13 +35,12 @@ from .jose import BadToken, JsonWebToken, parse_token
 from .key_source import MIN_PAUSE, KeySource
 from .keyring import Keyring
 from .revoker import share_deny_list
-from .settings import WITHOUT_CACHE, ValidatorSettings
+from .settings import VALIDATOR, WITHOUT_CACHE, ValidatorSettings
 from .sources import find_sources
 from .verify import verify_validator
 
 log = get_logger("gateway.auth")
 
-NAMESPACE = "auth/validator"
 
 REMEMBERED = 1000
 """Verified tokens of one endpoint that are known again by their text; the oldest goes."""
@@ -77,7 +76,7 @@ def cache_time(settings: ValidatorSettings, service: Service) -> float:
     """Seconds after which keys are fetched anew."""
     if not settings.cache:
         return WITHOUT_CACHE
-    shared: ValidatorSettings | None = service.extra_config.get(NAMESPACE)
+    shared: ValidatorSettings | None = service.extra_config.get(VALIDATOR)
     return settings.cache_duration or (shared and shared.shared_cache_duration) or CACHE_TIME
 
 
@@ -246,7 +245,7 @@ class Validator:
 
 
 COMPONENT = Component(
-    NAMESPACE,
+    VALIDATOR,
     ValidatorSettings,
     aliases=("github.com/devopsfaith/krakend-jose/validator",),
     verify=verify_validator,

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component, Place
+from ...core.rule import is_http
 from ...errors import GatewayError
 from ...http.connection import HttpResponse
 from ...http.heads import BackendRequest
@@ -171,9 +172,7 @@ def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
 def findings(settings: MartianSettings, place: Place) -> Iterator[Finding]:
     if reason := why_without_effect(settings):
         yield place.warning(f"{reason}: without effect, as in KrakenD")
-    if place.backend and any(
-        name.startswith("backend/amqp/") for name in place.backend.extra_config
-    ):
+    if place.backend is not None and not is_http(place.backend):
         yield place.warning("without effect: it changes what goes over HTTP")
 
 

@@ -32,11 +32,10 @@ def limit_findings(settings: LimitSettings, place: Place, where: str = "") -> It
 
 
 def backend_findings(settings: BackendLimitSettings, place: Place) -> Iterator[Finding]:
-    for key, text in (
-        *_every(settings.every, shortest=0.0),
-        *_capacity("capacity", settings.capacity, settings.rate, settings.max_rate, settings.every),
-    ):
-        yield place.warning(text, key)
+    every, rate = settings.every, settings.rate
+    yield from place.warnings(_every(every, shortest=0.0))
+    capacity = _capacity("capacity", settings.capacity, rate, settings.max_rate, every)
+    yield from place.warnings(capacity)
     if settings.rate is None:
         yield place.warning("no rate: there is no limit", "max_rate")
     elif place.endpoint is not None and place.endpoint.concurrent_calls > 1:

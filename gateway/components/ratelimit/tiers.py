@@ -16,7 +16,7 @@ from ...config.structs import Endpoint, Service
 from ...core.asgi import ASGIApp
 from ...core.component import Assembly, Component, Place, own_keys_used
 from ...core.proxy import Guard, Request
-from ..auth.settings import ApiKeysSettings, ValidatorSettings
+from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
 from ..expression import build_holds, syntax_problem
 from .build import build_shared, guarded, open_store
 from .findings import limit_findings
@@ -24,7 +24,6 @@ from .limits import build_guard, build_limits
 from .settings import LimitSettings, SharedLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
-API_KEYS, VALIDATOR = "auth/api-keys", "auth/validator"
 
 Fits: TypeAlias = Callable[[bytes], bool]
 """Whether what a header says, or nothing, belongs to a tier."""
