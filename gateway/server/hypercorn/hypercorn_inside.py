@@ -46,12 +46,28 @@ class EdgeConfig(Config):
 
 def install(tcp_server: ModuleType) -> None:
     """Have the connections of ``hypercorn.asyncio.tcp_server``, or of Trio's, be ours."""
-    tcp_server.ProtocolWrapper = _build_protocol  # type: ignore[attr-defined]
+    if tcp_server.ProtocolWrapper is not _build_protocol:
+        tcp_server.ProtocolWrapper = _build_protocol  # type: ignore[attr-defined]
+        tcp_server.TCPServer._close = _taking_errors(tcp_server.TCPServer._close)
 
 
 def _build_protocol(app: Any, config: Config, *others: Any) -> Any:
     kind = Protocol if isinstance(config, EdgeConfig) else ProtocolWrapper
     return kind(app, config, *others)
+
+
+def _taking_errors(close: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """hypercorn closes a connection that the kernel has given up (ETIMEDOUT, TCP_USER_TIMEOUT),
+    and does not take the error that asyncio then raises once more."""
+
+    async def close_and_take_errors(server: Any) -> None:
+        try:
+            await close(server)
+        except OSError:
+            if not isinstance(server.config, EdgeConfig):
+                raise
+
+    return close_and_take_errors
 
 
 @asynccontextmanager
