@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from uvicorn.config import Config
@@ -188,6 +188,7 @@ def chunked_streams(draw: st.DrawFn) -> list[bytes]:
     return [stream[begin:end] for begin, end in pairwise(cuts)]
 
 
+@example([GET, GET[:-2] + b"\n", GET])
 @given(chunked_streams())
 @settings(max_examples=300, deadline=None)
 def test_whatever_comes_is_taken_as_if_every_head_were_parsed(chunks: list[bytes]) -> None:

@@ -229,10 +229,15 @@ class HttpProtocol(HttpToolsProtocol):
                 break
             else:
                 known = self._known
-                if known is not None and len(data) >= known.size and data.startswith(known.head):
-                    data = self._take_known(known, data)
-                else:
+                if (
+                    known is None
+                    or self._begun
+                    or len(data) < known.size
+                    or not data.startswith(known.head)
+                ):
                     data = self._take_head(data)
+                else:
+                    data = self._take_known(known, data)
         if data and self.parser is not None:
             self._rest = data
             self.flow.pause_reading()
