@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.core.about import VERSION
+from gateway.core.version import VERSION
 from gateway.demo.broker import Broker, open_broker
 
 from .backend import open_backend

@@ -17,7 +17,7 @@ from msgspec import Struct, json
 from pamqp.commands import Basic
 
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.shape import Message
+from gateway.amqp.wire.delivery_fast_path import Message
 
 from .messages import PUBLISHED, message
 from .publishing import open_publishing

@@ -12,7 +12,7 @@ from gateway.amqp.connection.link import BrokerConnection, open_connection
 from gateway.amqp.connection.tap import Tap
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.shape import Message
+from gateway.amqp.wire.delivery_fast_path import Message
 
 from .messages import NUMBER
 

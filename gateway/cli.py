@@ -26,9 +26,9 @@ from .app.check.dump import dump
 from .app.service import Gateway, log_warnings, open_gateway
 from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
-from .core.about import VERSION
 from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
+from .core.version import VERSION
 from .errors import GatewayError
 from .server.prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop

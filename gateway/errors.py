@@ -11,17 +11,18 @@ class GatewayError(Exception):
 
     ``content_type``: of its text; empty: plain text.
     ``backend``: the place of the backend that failed, where there are several, as ``backend[1]``.
-    ``decides``: the whole answer fails with it, whatever other backends answered.
-    ``is_told``: the client gets its text whatever the configuration says. ``was_asked``: false when
-    a check before refused the request, so that it says nothing of the backend.
+    ``decides``: the whole response fails with it, also if other backends succeeded.
+    ``is_shown``: the client gets its text, also without ``return_error_msg``.
+    ``reached_backend``: false if the request was rejected before the backend was called. Such a
+    failure does not count for the circuit breaker.
     """
 
     status: int = 500
     content_type = ""
     backend = ""
     decides = False
-    is_told = False
-    was_asked = True
+    is_shown = False
+    reached_backend = True
 
 
 class Refused(GatewayError):
@@ -65,10 +66,10 @@ class InvalidBody(GatewayError):
     status = 400
 
 
-class InvalidAnswer(GatewayError):
+class InvalidResponse(GatewayError):
     """An answer does not fit its schema; the client gets what the configuration says."""
 
-    is_told = True
+    is_shown = True
 
     def __init__(self, text: str, status: int, content_type: str) -> None:
         super().__init__(text)
@@ -112,11 +113,11 @@ class BackendFailure(GatewayError):
         self.answered = answered
 
 
-class AnswerBroken(GatewayError):
+class ResponseBroken(GatewayError):
     """An answer broke off after its head had been sent: what is left is to cut the connection."""
 
 
-class BackendStatus(BackendFailure):
+class BackendStatusError(BackendFailure):
     """The status of a backend, passed on (``return_error_code``); the text is its body."""
 
     def __init__(self, status: int, text: str, content_type: str) -> None:
@@ -177,7 +178,7 @@ class Unpublishable(AmqpFailure):
 
     status = 400
     decides = True
-    is_told = True
+    is_shown = True
 
 
 class ValueMissing(AmqpFailure):

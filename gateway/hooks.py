@@ -190,7 +190,7 @@ class Response:
         view._response = ProxyResponse(
             response.data,
             response.is_complete,
-            response.holds,
+            response.messages,
             response.body,
             response.headers,
             response.status,

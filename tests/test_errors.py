@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import (
     AmqpFailure,
-    BackendStatus,
+    BackendStatusError,
     BrokerUnavailable,
     DeadlineExceeded,
     NotConfirmed,
@@ -43,12 +43,12 @@ def test_an_empty_queue_has_the_last_word_whatever_its_status() -> None:
 
 
 def test_a_lone_failure_keeps_its_status() -> None:
-    missing = BackendStatus(404, "no such thing", "text/plain")
+    missing = BackendStatusError(404, "no such thing", "text/plain")
     assert together([missing], has_answers=False) is missing
 
 
 def test_several_failures_are_500_with_all_texts_whatever_statuses_they_have() -> None:
-    failures = [BackendStatus(404, "a", ""), BackendStatus(404, "b", ""), QueueEmpty("c")]
+    failures = [BackendStatusError(404, "a", ""), BackendStatusError(404, "b", ""), QueueEmpty("c")]
     failure = together(failures, has_answers=False)
     assert isinstance(failure, SeveralFailures)
     assert (failure.status, str(failure)) == (500, "a\nb\nc")

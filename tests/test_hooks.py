@@ -86,8 +86,8 @@ def test_a_document_too_deep_for_python_is_a_failure() -> None:
 
 def test_an_answer_keeps_what_it_holds() -> None:
     class Message:
-        def sent(self) -> None: ...
-        def set_aside(self) -> None: ...
+        def acknowledge(self) -> None: ...
+        def park(self) -> None: ...
 
         def give_back(self) -> None: ...
 
@@ -96,7 +96,7 @@ def test_an_answer_keeps_what_it_holds() -> None:
     view.data = {"a": 1}
     view.is_complete = True
     finished = view.finished()
-    assert (finished.holds, finished.has_failures) == ((message,), True)
+    assert (finished.messages, finished.has_failures) == ((message,), True)
     assert (finished.data, finished.is_complete) == ({"a": 1}, True)
 
 

@@ -22,7 +22,7 @@ from .schedule import mixed
 from .ticker import Ticker
 
 if TYPE_CHECKING:  # the generator loads no gateway
-    from gateway.amqp.wire.shape import Message
+    from gateway.amqp.wire.delivery_fast_path import Message
 
 RECONNECT = 0.02
 """Seconds before a connection that could not be opened is tried again."""

@@ -105,7 +105,7 @@ class AgentRunner:
                 await self._run(job)
             except Exception:  # of this message alone: the worker takes the next one
                 log.exception("agent %r: an unexpected error", self.name)
-                job.set_aside()
+                job.park()
             finally:
                 self._in_flight -= 1
                 job.give_back()

@@ -45,7 +45,7 @@ def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: 
     branches = [build_branch(each, endpoint, assembly) for each in backends]
     report = FailureLog(name_of(endpoint)).record
     if len(branches) == 1:
-        pipe = within(branches[0], endpoint.timeout, assembly.side.signal)
+        pipe = within(branches[0], endpoint.timeout, assembly.side.event)
     else:
         numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
         named = [
@@ -68,12 +68,12 @@ def _build_merge(
     report: Report,
 ) -> Branch:
     settings = proxy_settings(endpoint)
-    timeout, signal = endpoint.timeout * MERGE_SHARE, assembly.side.signal
+    timeout, event = endpoint.timeout * MERGE_SHARE, assembly.side.event
     if settings.sequential:
         fills = build_fills(backends, settings.sequential_propagated_params)
-        pipe = sequential(branches, fills, timeout, signal, report)
+        pipe = sequential(branches, fills, timeout, event, report)
     else:
-        pipe = parallel(branches, timeout, signal, report)
+        pipe = parallel(branches, timeout, event, report)
     return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
 
 
@@ -82,7 +82,7 @@ def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Asse
     times = [proxy_settings(each).shadow_timeout for each in shadows]
     timeout = max(endpoint.timeout if each is None else each for each in times)
     branches = [build_branch(each, endpoint, assembly) for each in shadows]
-    return parallel(branches, timeout, assembly.side.signal)
+    return parallel(branches, timeout, assembly.side.event)
 
 
 def build_agent_endpoint(agent: Agent) -> AgentPipe:
@@ -115,7 +115,7 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
     if endpoint.concurrent_calls > 1 and may_repeat:
         timeout = endpoint.timeout * RACE_SHARE
-        branch = race(branch, endpoint.concurrent_calls, timeout, assembly.side.signal)
+        branch = race(branch, endpoint.concurrent_calls, timeout, assembly.side.event)
     return branch
 
 

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
 from ..config.load import Loaded, survey
 from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
-from ..core.about import VERSION
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, Catalog
 from ..core.forwarding import build_connection_guard
 from ..core.tasks import open_together
+from ..core.version import VERSION
 from ..errors import GatewayError
 from ..router.app import build_app, build_management_app
 from ..router.endpoint import Route

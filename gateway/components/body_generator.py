@@ -20,8 +20,8 @@ from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
 from ..errors import ModifierFailure
 from ..telemetry.logs import get_logger
-from .answer import Portable, in_helper, to_helper, value_of, with_body
 from .large_requests import LargeRequests, with_large_requests
+from .response_value import Portable, in_helper, to_helper, value_of, with_body
 from .template import build_render, most_rendered, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 

@@ -141,7 +141,7 @@ class BreakerCall:
         self._breaker.ended(self._generation, part)
         return part
 
-    def abandon(self, *, was_asked: bool) -> None:
+    def abandon(self, *, reached_backend: bool) -> None:
         self._breaker.ended(self._generation, None)
 
 
@@ -151,7 +151,7 @@ def _is_failure(part: Part | None, ignored: Container[int]) -> bool | None:
         return None
     if isinstance(part, BackendFailure) and part.answered in ignored:
         return None
-    if isinstance(part, GatewayError) and not part.was_asked:
+    if isinstance(part, GatewayError) and not part.reached_backend:
         return None
     return not isinstance(part, Response | QueueEmpty)
 

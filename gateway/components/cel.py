@@ -25,9 +25,9 @@ from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
 from ..errors import Aborted
-from .answer import Portable, in_helper, to_helper
 from .auth.settings import VALIDATOR
 from .expression import build_bounded_holds, build_holds, most_values, syntax_problem, type_problem
+from .response_value import Portable, in_helper, to_helper
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 NAMESPACE = "validation/cel"

@@ -12,9 +12,9 @@ from email.utils import parsedate
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from ..http.answers import HOP_BY_HOP, find
 from ..http.connection import Headers, HttpResponse
-from ..http.heads import BackendRequest
+from ..http.request_head import BackendRequest
+from ..http.responses import HOP_BY_HOP, find
 
 KEPT = (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501)
 """Statuses that may be kept (RFC 9110, 15.1), but for the partial one."""

@@ -15,13 +15,13 @@ from msgspec import Struct
 
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
-from ..core.about import USER_AGENT
 from ..core.component import Assembly, Component, Place
 from ..core.proxy import nothing_to_withdraw
 from ..core.rule import is_http
-from ..http.answers import find
+from ..core.version import USER_AGENT
 from ..http.connection import Headers, HttpResponse
-from ..http.heads import UNSENT, BackendRequest
+from ..http.request_head import UNSENT, BackendRequest
+from ..http.responses import find
 from ..http.targets import hide_query
 from ..http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ..telemetry.logs import get_logger

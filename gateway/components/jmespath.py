@@ -18,7 +18,7 @@ from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
 from ..errors import ModifierFailure
-from .answer import (
+from .response_value import (
     Portable,
     from_helper,
     in_helper,

@@ -28,7 +28,7 @@ class LargeRequests(NamedTuple):
                 raise returned
             return self.finish(request, returned)
         except GatewayError as error:
-            error.was_asked = False
+            error.reached_backend = False
             raise
 
 

@@ -56,7 +56,7 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
             else:
                 data = whole(await large.run(encode_json(response.data)))
         except Exception as error:
-            response.set_aside()
+            response.park()
             raise GatewayError(reason_of(error)) from error
         return response.with_data(data, response.is_complete and data is not None)
 

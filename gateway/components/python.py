@@ -119,7 +119,7 @@ class Hooks:
                 try:
                     answer = await self._call(self._names.request, self.before, hooks.Request(copy))
                 except GatewayError as error:
-                    error.was_asked = False
+                    error.reached_backend = False
                     raise
                 if answer is not None:
                     return self._answer(answer)
@@ -132,7 +132,7 @@ class Hooks:
                 await self._call(self._names.response, self.after, hooks.Request(copy), view)
                 return view.finished()
             except GatewayError:
-                response.set_aside()
+                response.park()
                 raise
 
         return ask

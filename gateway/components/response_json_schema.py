@@ -19,8 +19,8 @@ from ..core.proxy import Branch, Response, Stage
 from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
-from ..errors import InvalidAnswer
-from .answer import Portable, in_helper, to_helper, value_of
+from ..errors import InvalidResponse
+from .response_value import Portable, in_helper, to_helper, value_of
 from .schema import build_misfit, schema_problem
 
 NAMESPACE = "validation/response-json-schema"
@@ -68,8 +68,8 @@ def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
         if not text:
             return response
         if error.body:
-            raise InvalidAnswer(error.body, error.status, error.content_type)
-        raise InvalidAnswer(text, error.status, "")
+            raise InvalidResponse(error.body, error.status, error.content_type)
+        raise InvalidResponse(text, error.status, "")
 
     large = Large(
         MAX_INLINE_INSPECTED[NAMESPACE],

@@ -9,7 +9,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from ..core.pipe import coroutine_of
-from ..core.proxy import Ask, Branch, Nobody, Request, Response
+from ..core.proxy import Ask, Branch, NoClient, Request, Response
 from ..core.tasks import open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -59,7 +59,7 @@ class Shadows:
             log.debug("%s: %s", request.path, error)
         except Exception:
             log.exception("%s: an unexpected error", request.path)
-            request.set_aside()
+            request.park()
         finally:
             self._running -= 1
             request.give_back()
@@ -68,7 +68,7 @@ class Shadows:
 def _copy(request: Request) -> Request:
     """The request of nobody: no client ends it, and what is taken for it goes back."""
     copy = request.copy()
-    copy.client = Nobody()
+    copy.client = NoClient()
     copy.taken = []
     return copy
 

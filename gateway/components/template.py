@@ -16,7 +16,7 @@ from ..core.large import MIN_VALUE_BYTES
 from ..encoding import encode_json
 from ..errors import ModifierFailure
 
-Render: TypeAlias = Callable[[Mapping[str, Any]], str]
+Renderer: TypeAlias = Callable[[Mapping[str, Any]], str]
 """Raises :class:`gateway.errors.ModifierFailure`."""
 
 Environment: TypeAlias = Any
@@ -106,7 +106,7 @@ def _loop_depth(node: Any) -> int:
     return inner + isinstance(node, For)
 
 
-def build_render(text: str) -> Render:
+def build_render(text: str) -> Renderer:
     """For a template without problems."""
     render = _environment().from_string(text).render
 

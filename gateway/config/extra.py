@@ -8,7 +8,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from .absent import (
+from .findings import Finding, Findings, inner_path, key_path
+from .suggest import closest, likeness
+from .unsupported import (
     AGGREGATOR,
     IGNORE,
     LEGACY,
@@ -19,8 +21,6 @@ from .absent import (
     is_door,
     plugin_names,
 )
-from .findings import Finding, Findings, inner_path, key_path
-from .suggest import closest, likeness
 from .walk import COMMENT_MARKS, Walker, show
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]

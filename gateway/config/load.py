@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from . import rules
-from .absent import IGNORE, INSTEAD, LEGACY, plugin_names
 from .extra import ExtraConfig, Row, Rows
 from .findings import ConfigError, Finding, Findings, Places, key_path
 from .keys import build_explain
@@ -19,6 +18,7 @@ from .paths import parameters
 from .read import Document, file_of, read_document
 from .secrets import substitute, substitute_in
 from .structs import Service
+from .unsupported import IGNORE, INSTEAD, LEGACY, plugin_names
 from .walk import Walker
 
 ENVIRONMENT_PREFIX = "KRAKEND_"

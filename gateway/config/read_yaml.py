@@ -9,7 +9,7 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, ScalarNode
 
-from .weak import parse_integer
+from .coercion import parse_integer
 
 TAG = "tag:yaml.org,2002:"
 

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields as fields_of
 
+from .coercion import SCALARS
 from .findings import Findings, key_path
 from .keys import Explain
 from .structs import without_own
 from .suggest import did_you_mean
-from .weak import SCALARS
 
 COMMENT_MARKS = ("@", "$", "_", "#")
 _MISSING = object()

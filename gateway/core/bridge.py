@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class AsyncioSide(Protocol):
-    """The asyncio side ("far"), seen from where the gateway runs ("near").
+    """The asyncio side seen from the side that the gateway runs on (the app side).
 
     Under asyncio both are the same loop (``is_here``), and every hand-off is a plain call.
     """
@@ -37,21 +37,22 @@ class AsyncioSide(Protocol):
     is_here: bool
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Near: run ``func(*args)`` over there and wait; cancelling waits for its clean-up."""
+        """App side: run ``func(*args)`` on the asyncio side and wait; a cancellation waits for its
+        clean-up."""
         ...
 
     def tell(self, func: Callable[..., object], *args: Any) -> None:
-        """Near: have ``func(*args)`` called over there soon. Never waits."""
+        """App side: have ``func(*args)`` called on the asyncio side soon. Never waits."""
 
     def post(self, func: Callable[..., object], *args: Any) -> None:
-        """Far: have ``func(*args)`` called on the near side soon. Never waits."""
+        """Asyncio side: have ``func(*args)`` called on the app side soon. Never waits."""
 
-    def signal(self) -> Signal:
-        """Near: something to wait for."""
+    def event(self) -> TimedEvent:
+        """App side: something to wait for."""
         ...
 
 
-class Signal(Protocol):
+class TimedEvent(Protocol):
     """A value that is waited for once, by one task, for a limited time. The first one counts."""
 
     def set(self, value: Any = None) -> None: ...
@@ -60,7 +61,7 @@ class Signal(Protocol):
         """What it is set to; None as well when the time is over."""
 
 
-class AnyioSignal:
+class AnyioTimedEvent:
     """On any async library."""
 
     def __init__(self) -> None:
@@ -88,24 +89,24 @@ class Wheel:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._time = loop.time
-        self._due: dict[int, dict[LoopSignal, None]] = {}
+        self._due: dict[int, dict[LoopTimedEvent, None]] = {}
 
-    def add(self, signal: LoopSignal, seconds: float) -> dict[LoopSignal, None]:
-        """Set ``signal`` when ``seconds`` are over, unless it is taken out of what is returned."""
+    def add(self, event: LoopTimedEvent, seconds: float) -> dict[LoopTimedEvent, None]:
+        """Set ``event`` when ``seconds`` are over, unless it is taken out of what is returned."""
         tick = int((self._time() + seconds) * TICKS) + 1
         due = self._due.get(tick)
         if due is None:
             due = self._due[tick] = {}
             self._loop.call_at(tick / TICKS, self._expire, tick)
-        due[signal] = None
+        due[event] = None
         return due
 
     def _expire(self, tick: int) -> None:
-        for signal in tuple(self._due.pop(tick)):
-            signal.set()
+        for event in tuple(self._due.pop(tick)):
+            event.set()
 
 
-class LoopSignal:
+class LoopTimedEvent:
     """On asyncio, without a scope and a timer of its own: both cost more than all the rest."""
 
     __slots__ = ("_future", "_wheel")
@@ -154,8 +155,8 @@ class SameLoop:
         self._loop = loop
         self._wheel = Wheel(loop)
 
-    def signal(self) -> Signal:
-        return LoopSignal(self._loop, self._wheel)
+    def event(self) -> TimedEvent:
+        return LoopTimedEvent(self._loop, self._wheel)
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await func(*args)
@@ -170,8 +171,8 @@ class SameLoop:
 class OtherThread:
     """Trio here, asyncio over there.
 
-    ``context``: of the far thread. What is called there must not find Trio's: AnyIO would take
-    the far loop for Trio.
+    ``context``: of the thread with the asyncio loop. Functions that are called there must not find
+    Trio's context: AnyIO would take that loop for Trio.
     """
 
     is_here = False
@@ -181,8 +182,8 @@ class OtherThread:
         self._context = context
         self._token = token
 
-    def signal(self) -> Signal:
-        return AnyioSignal()
+    def event(self) -> TimedEvent:
+        return AnyioTimedEvent()
 
     def tell(self, func: Callable[..., object], *args: Any) -> None:
         self._loop.call_soon_threadsafe(func, *args, context=self._context)
@@ -192,13 +193,13 @@ class OtherThread:
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         here = current_task()
-        far_task: asyncio.Task[T] | None = None
+        asyncio_task: asyncio.Task[T] | None = None
         raise_cancelled: Callable[[], Any] | None = None
 
         def start() -> None:
-            nonlocal far_task
-            far_task = self._loop.create_task(func(*args))
-            far_task.add_done_callback(lambda task: self._token.run_sync_soon(finish, task))
+            nonlocal asyncio_task
+            asyncio_task = self._loop.create_task(func(*args))
+            asyncio_task.add_done_callback(lambda task: self._token.run_sync_soon(finish, task))
 
         def finish(task: asyncio.Task[T]) -> None:
             if task.cancelled() and raise_cancelled is not None:
@@ -209,7 +210,7 @@ class OtherThread:
         def abort(raise_cancel: Callable[[], Any]) -> Abort:
             nonlocal raise_cancelled
             raise_cancelled = raise_cancel
-            self.tell(lambda: far_task is not None and far_task.cancel())
+            self.tell(lambda: asyncio_task is not None and asyncio_task.cancel())
             return Abort.FAILED
 
         await checkpoint_if_cancelled()

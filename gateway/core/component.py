@@ -118,7 +118,7 @@ class Job(Protocol):
     def give_back(self) -> None:
         """Nobody will try it; nothing happens when it is over."""
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """It cannot be tried now: it comes again after a pause; nothing happens when it is over."""
 
     async def failed(self) -> float | None:

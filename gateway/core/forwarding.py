@@ -19,9 +19,9 @@ from typing import TypeAlias
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from ..config.structs import Backend, Endpoint, Service
-from .about import USER_AGENT
 from .asgi import Scope
 from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
+from .version import USER_AGENT
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]

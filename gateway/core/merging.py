@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import GatewayError, together
-from .proxy import Hold, Response
+from .proxy import Response, TakenMessage
 
 
 def merge(
@@ -23,7 +23,7 @@ def merge(
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]
     data: dict[str, Any] = {}
-    holds: list[Hold] = []
+    messages: list[TakenMessage] = []
     failures: list[GatewayError] = []
     answered: list[Response] = []
     is_complete, has_data = True, False
@@ -32,7 +32,7 @@ def merge(
             failures.append(part)
             continue
         answered.append(part)
-        holds += part.holds
+        messages += part.messages
         if not part.is_complete:
             is_complete = False
         if part.data is not None:
@@ -50,7 +50,7 @@ def merge(
     return Response(
         None if is_publish or is_null else data,
         is_complete,
-        holds,
+        messages,
         status=statuses.pop() if len(statuses) == 1 else 200,
         has_failures=bool(failures),
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from anyio import current_time
 
 from ..errors import GatewayError
-from .bridge import AnyioSignal, Signal
+from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
 from .proxy import Arrive, Ask, Branch, Client, Later, Part, Request, Response, Withdraw
 from .sequence import Fill
@@ -42,16 +42,18 @@ def coroutine_of(branch: Branch) -> Ask:
     return inner if now is None and inner is not None else ask
 
 
-def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioSignal) -> Branch:
+def within(
+    branch: Branch, timeout: float, event: Callable[[], TimedEvent] = AnyioTimedEvent
+) -> Branch:
     """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
     now, later = branch.now, branch.later
     if later is None:
-        return parallel([branch], timeout, signal)
+        return parallel([branch], timeout, event)
 
     async def ask(request: Request) -> Response:
         if now is not None and (response := now(request)) is not None:
             return response
-        return await _wait_for_one(branch, later, request, timeout, signal)
+        return await _wait_for_one(branch, later, request, timeout, event)
 
     return Branch(ask, reads_body=branch.reads_body)
 
@@ -59,7 +61,7 @@ def within(branch: Branch, timeout: float, signal: Callable[[], Signal] = AnyioS
 def parallel(
     branches: Sequence[Branch],
     timeout: float,
-    signal: Callable[[], Signal] = AnyioSignal,
+    event: Callable[[], TimedEvent] = AnyioTimedEvent,
     report: Report = ignore,
 ) -> Branch:
     """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
@@ -88,7 +90,7 @@ def parallel(
                 else:
                     arrived.append(part)
         if late:
-            waiting = _LateBranches(late, arrived, signal())
+            waiting = _LateBranches(late, arrived, event())
             await _wait_for(waiting, request, timeout, request.client)
         return merge(arrived, report)
 
@@ -99,7 +101,7 @@ def sequential(
     branches: Sequence[Branch],
     fills: Sequence[Fill],
     timeout: float,
-    signal: Callable[[], Signal] = AnyioSignal,
+    event: Callable[[], TimedEvent] = AnyioTimedEvent,
     report: Report = ignore,
 ) -> Branch:
     """Ask one branch after the other, within ``timeout`` seconds for all of them.
@@ -116,7 +118,7 @@ def sequential(
         for branch, fill in steps:
             try:
                 fill(request.params, answered)
-                part = await _ask(branch, request, max(0.0, end - current_time()), signal)
+                part = await _ask(branch, request, max(0.0, end - current_time()), event)
             except GatewayError as error:
                 _of(branch, error)
                 if not answered:
@@ -131,27 +133,27 @@ def sequential(
 
 
 async def _ask(
-    branch: Branch, request: Request, timeout: float, signal: Callable[[], Signal]
+    branch: Branch, request: Request, timeout: float, event: Callable[[], TimedEvent]
 ) -> Response:
     """Ask one branch."""
     if branch.now is not None and (response := branch.now(request)) is not None:
         return response
     if branch.later is not None:
-        return await _wait_for_one(branch, branch.later, request, timeout, signal)
+        return await _wait_for_one(branch, branch.later, request, timeout, event)
     arrived: list[Part] = []
-    await _wait_for(_LateBranches([branch], arrived, signal()), request, timeout, request.client)
+    await _wait_for(_LateBranches([branch], arrived, event()), request, timeout, request.client)
     return _response(arrived[0])
 
 
 async def _wait_for_one(
-    branch: Branch, later: Later, request: Request, timeout: float, signal: Callable[[], Signal]
+    branch: Branch, later: Later, request: Request, timeout: float, event: Callable[[], TimedEvent]
 ) -> Response:
-    answer = _Arrival(signal)
+    answer = _Arrival(event)
     withdraw = later(request, answer.arrive)
     if answer.part is not None:
         return _response(answer.part)
     try:
-        await _wait(answer.signal(), request.client, timeout)
+        await _wait(answer.event(), request.client, timeout)
     except BaseException:
         withdraw()
         raise
@@ -160,26 +162,26 @@ async def _wait_for_one(
 
 
 class _Arrival:
-    """What one branch answers, and a signal for a task that waits for it."""
+    """What one branch answers, and an event for a task that waits for it."""
 
-    __slots__ = ("_build_signal", "_signal", "part")
+    __slots__ = ("_event", "_new_event", "part")
 
-    def __init__(self, build_signal: Callable[[], Signal]) -> None:
+    def __init__(self, new_event: Callable[[], TimedEvent]) -> None:
         self.part: Part | None = None
-        self._build_signal = build_signal
-        self._signal: Signal | None = None
+        self._new_event = new_event
+        self._event: TimedEvent | None = None
 
     def arrive(self, part: Part) -> None:
         self.part = part
-        if self._signal is not None:
-            self._signal.set()
+        if self._event is not None:
+            self._event.set()
 
-    def signal(self) -> Signal:
-        self._signal = self._build_signal()
-        return self._signal
+    def event(self) -> TimedEvent:
+        self._event = self._new_event()
+        return self._event
 
 
-async def _wait(done: Signal, client: Client | None, timeout: float) -> None:
+async def _wait(done: TimedEvent, client: Client | None, timeout: float) -> None:
     """Until it is set, also by the client's going, or the time is over."""
     watcher = client.watch(done.set) if client is not None else None
     if watcher is None:
@@ -201,7 +203,7 @@ def race(
     branch: Branch,
     calls: int,
     timeout: float,
-    signal: Callable[[], Signal] = AnyioSignal,
+    event: Callable[[], TimedEvent] = AnyioTimedEvent,
 ) -> Branch:
     """Ask one branch ``calls`` times at once: the first whole answer counts.
 
@@ -215,7 +217,7 @@ def race(
         client = _Onlooker(request.client)
         asked = request.copy()
         asked.client = client
-        waiting = _Race(entrants, arrived, signal(), client)
+        waiting = _Race(entrants, arrived, event(), client)
         await _wait_for(waiting, asked, timeout, None)
         answers = [part for part in arrived if isinstance(part, Response)]
         for answer in answers:
@@ -251,7 +253,7 @@ class _LateBranches:
     ``done`` is set when the last one has answered, or the client has gone.
     """
 
-    def __init__(self, late: Sequence[Branch], arrived: list[Part], done: Signal) -> None:
+    def __init__(self, late: Sequence[Branch], arrived: list[Part], done: TimedEvent) -> None:
         self.done = done
         self._late = late
         self._arrived = arrived
@@ -337,7 +339,7 @@ class _Race(_LateBranches):
     """``done`` is set when one of them has a whole answer, too."""
 
     def __init__(
-        self, entrants: Sequence[Branch], arrived: list[Part], done: Signal, client: _Onlooker
+        self, entrants: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _Onlooker
     ) -> None:
         super().__init__(entrants, arrived, done)
         self._client = client

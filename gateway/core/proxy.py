@@ -15,23 +15,23 @@ from msgspec.structs import replace
 from ..errors import DeadlineExceeded, GatewayError
 
 
-class Hold(Protocol):
+class TakenMessage(Protocol):
     """A message taken for one request, to be settled exactly once when the request ends.
 
-    The methods never wait, never raise, and do nothing when the hold is settled already.
+    The methods never wait, never raise, and do nothing when the message is settled already.
     """
 
-    def sent(self) -> None:
+    def acknowledge(self) -> None:
         """The client has the whole answer: acknowledge."""
 
     def give_back(self) -> None:
         """The client has not: the message goes back to the front of its buffer."""
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """No answer can be made of it: it comes again after a pause, and blocks nobody."""
 
 
-class Rest(Protocol):
+class StreamedBody(Protocol):
     """What of an answer is still coming. ``length``: of the whole body, empty when not known."""
 
     @property
@@ -59,7 +59,7 @@ class Client(Protocol):
         """
 
 
-class Nobody:
+class NoClient:
     """The client of a request that no connection stands behind (agents, tests)."""
 
     is_gone = False
@@ -94,11 +94,11 @@ class Request(Struct, eq=False):
     headers: Sequence[tuple[bytes, bytes]] = ()
     query_string: bytes = b""
     body: bytes = b""
-    client: Client = Nobody()
+    client: Client = NoClient()
     remote: str = ""
     claims: dict[str, Any] | None = None
     origin: Any = None
-    taken: list[Hold] = []
+    taken: list[TakenMessage] = []
     passed: int = UNFILTERED
     unlisted: Sequence[tuple[bytes, bytes]] = ()
     url: str | None = None
@@ -124,13 +124,13 @@ class Request(Struct, eq=False):
 
     def give_back(self) -> None:
         """Give back every message that is not settled yet."""
-        for hold in self.taken:
-            hold.give_back()
+        for message in self.taken:
+            message.give_back()
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """Nothing can be made of what was taken: it is to block nobody."""
-        for hold in self.taken:
-            hold.set_aside()
+        for message in self.taken:
+            message.park()
 
 
 class Response(Struct, eq=False):
@@ -139,20 +139,20 @@ class Response(Struct, eq=False):
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
     nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
     ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
-    answer. ``holds``: the messages this answer is made of. ``headers``: what the client gets
+    answer. ``messages``: the messages this answer is made of. ``headers``: what the client gets
     besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
-    where the answer is passed on as it came. ``rest``: the body, when it is still coming.
+    where the answer is passed on as it came. ``stream``: the body, when it is still coming.
     ``encoded``: the document in the output encoding, when a helper process has written it.
     """
 
     data: dict[str, Any] | None = None
     is_complete: bool = True
-    holds: Sequence[Hold] = ()
+    messages: Sequence[TakenMessage] = ()
     body: bytes | None = None
     headers: Sequence[tuple[bytes, bytes]] = ()
     status: int = 200
     has_failures: bool = False
-    rest: Rest | None = None
+    stream: StreamedBody | None = None
     encoded: bytes | None = None
 
     @property
@@ -160,10 +160,10 @@ class Response(Struct, eq=False):
         """Nothing is known to be missing: to KrakenD a null is a whole document."""
         return self.is_complete or (self.data is None and not self.has_failures)
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """Nothing can be made of this answer: what it is made of is to block nobody."""
-        for hold in self.holds:
-            hold.set_aside()
+        for message in self.messages:
+            message.park()
 
     def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
         """This answer with another document."""

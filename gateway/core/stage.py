@@ -45,7 +45,7 @@ class Call(Protocol):
         :class:`GatewayError` instead."""
         ...
 
-    def abandon(self, *, was_asked: bool) -> None:
+    def abandon(self, *, reached_backend: bool) -> None:
         """Nothing came of it: the client has gone; or the branch was not asked, since it cannot
         answer now: then the request begins once more.
         """
@@ -94,7 +94,7 @@ class Begun:
     def finish(self, part: Part) -> Part:
         return part if isinstance(part, GatewayError) else self._after(self.request, part)
 
-    def abandon(self, *, was_asked: bool) -> None:
+    def abandon(self, *, reached_backend: bool) -> None:
         """There is nothing to undo."""
 
 
@@ -152,7 +152,7 @@ Begin: TypeAlias = Callable[[Request], Call | Response]
 
 def _not_asked(error: GatewayError) -> GatewayError:
     """A failure of ``begin``: it says nothing of the backend."""
-    error.was_asked = False
+    error.reached_backend = False
     return error
 
 
@@ -168,7 +168,7 @@ def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
         log.exception("%s: while a response was looked at", path)
         result = GatewayError("internal error")
     if isinstance(result, GatewayError) and isinstance(part, Response):
-        part.set_aside()
+        part.park()
     return result
 
 
@@ -186,10 +186,10 @@ def _now(inner: Now, begin: Begin) -> Now:
         except GatewayError as error:
             part = error
         except BaseException:
-            call.abandon(was_asked=True)
+            call.abandon(reached_backend=True)
             raise
         if part is None:
-            call.abandon(was_asked=False)
+            call.abandon(reached_backend=False)
             return None
         part = finished(call.finish, part, request.path)
         if isinstance(part, GatewayError):
@@ -205,7 +205,7 @@ def _part_now(inner: Now, call: Call) -> Part | None:
     except GatewayError as error:
         part = error
     except BaseException:
-        call.abandon(was_asked=True)
+        call.abandon(reached_backend=True)
         raise
     return None if part is None else finished(call.finish, part, call.request.path)
 
@@ -228,7 +228,7 @@ def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
             if isinstance(error, Exception):
                 finished(call.finish, GatewayError("internal error"), request.path)
             elif request.client.is_gone:
-                call.abandon(was_asked=True)
+                call.abandon(reached_backend=True)
             else:
                 finished(call.finish, branch.timed_out(request), request.path)
             raise
@@ -249,7 +249,7 @@ async def _finish_large(call: Call, response: Response, large: Large) -> Respons
         return large.finished(returned, response)
     except BaseException as error:  # when cancelled: by the deadline, or the client has gone
         if isinstance(error, Exception) or not call.request.client.is_gone:
-            response.set_aside()
+            response.park()
         raise
 
 
@@ -327,10 +327,10 @@ class _WaitingCall:
         is_gone = call.request.client.is_gone
         if self._response is not None:  # the helper process had not finished
             if not is_gone:
-                self._response.set_aside()
+                self._response.park()
             return DeadlineExceeded()
         if meaning is None or is_gone:
-            call.abandon(was_asked=True)
+            call.abandon(reached_backend=True)
             return meaning
         failure = finished(call.finish, meaning, call.request.path)
         return failure if isinstance(failure, GatewayError) else meaning

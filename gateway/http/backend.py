@@ -19,13 +19,13 @@ from ..encoding.manipulation import build_reading
 from ..errors import BackendFailure, DeadlineExceeded, GatewayError
 from ..telemetry.logs import get_logger
 from ..tls.policy import client_tls
-from .answers import SUCCESS, Interpret, build_interpret, find
 from .balance import NextHost, build_next_host, usable_hosts
 from .client import HttpClient
 from .connection import HttpResponse
-from .heads import BackendRequest
 from .hosts import host_findings
 from .pool import PoolSettings
+from .request_head import BackendRequest
+from .responses import SUCCESS, Interpret, build_interpret, find
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target, hide_query, parse_url
 from .transport import Redirecting, Result, Transport, Withdraw

@@ -1,6 +1,6 @@
 """The HTTP client of all backends: the one seam to the network.
 
-Requests are asked for where the gateway runs ("near") and sent on the asyncio side ("far"); an
+Requests are asked for where the gateway runs ("app side") and sent on the asyncio side; an
 answer, or why there is none, comes back by a callback. No request has a task.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from anyio import Event, sleep, sleep_forever
 from anyio.abc import TaskGroup
 
-from ..core.bridge import AsyncioSide, Signal
+from ..core.bridge import AsyncioSide, TimedEvent
 from ..core.tasks import open_tasks
 from ..errors import BackendFailure
 from .connection import BackendConnection, HttpResponse
@@ -48,7 +48,7 @@ class HttpClient:
         arrive: Arrive,
         streams: Container[int] = (),
     ) -> Callable[[], None]:
-        """Near: send a request, ``head`` with its empty line. Returns what withdraws it.
+        """App side: send a request, ``head`` with its empty line. Returns what withdraws it.
 
         ``streams``: with these statuses ``arrive`` is called when the headers have come.
         """
@@ -71,22 +71,22 @@ class HttpClient:
         return {"ready": True, "role": "http"}
 
     def withdraw(self, sending: Sending) -> None:
-        """Near: have it ended over there."""
+        """App side: have it ended over there."""
         self._side.tell(self._end, sending)
 
     def deliver(self, sending: Sending, part: HttpResponse | BackendFailure) -> None:
-        """Far: hand over what came."""
+        """Asyncio side: hand over what came."""
         self._side.post(sending.arrived, part)
 
     def taken(self, sending: Sending, size: int) -> None:
-        """Near: so many bytes of its body were read."""
+        """App side: so many bytes of its body were read."""
         self._side.tell(self._read_on, sending, size)
 
-    def signal(self) -> Signal:
-        """Near."""
-        return self._side.signal()
+    def event(self) -> TimedEvent:
+        """App side."""
+        return self._side.event()
 
-    # Far.
+    # Asyncio side.
 
     def post(self, func: Callable[..., object], *args: Any) -> None:
         self._side.post(func, *args)
@@ -143,7 +143,7 @@ class HttpClient:
 
 
 class Sending:
-    """One request on its way. ``connection``: while it is on one, seen on the far side only."""
+    """One request on its way. ``connection``: while it is on one, seen on the asyncio side only."""
 
     __slots__ = (
         "_arrive",
@@ -180,18 +180,18 @@ class Sending:
         self._arrive: Arrive | None = arrive
 
     def withdraw(self) -> None:
-        """Near: nobody waits for the answer any more."""
+        """App side: nobody waits for the answer any more."""
         if self._arrive is not None:
             self._arrive = None
             self._client.withdraw(self)
 
     def arrived(self, part: HttpResponse | BackendFailure) -> None:
-        """Near."""
+        """App side."""
         arrive, self._arrive = self._arrive, None  # who knows us: no cycle is left behind
         if arrive is not None:
             arrive(part)
 
-    # Of its body, near.
+    # Of its body: app side.
 
     def taken(self, size: int) -> None:
         self._client.taken(self, size)
@@ -199,10 +199,10 @@ class Sending:
     def withdraw_body(self) -> None:
         self._client.withdraw(self)
 
-    def signal(self) -> Signal:
-        return self._client.signal()
+    def event(self) -> TimedEvent:
+        return self._client.event()
 
-    # Far.
+    # Asyncio side.
 
     def answered(self, answer: HttpResponse) -> None:
         self._stream = None  # which knows us: no cycle is left behind

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from anyio import current_time
 
-from ..core.bridge import Signal
+from ..core.bridge import TimedEvent
 from ..errors import BackendFailure, DeadlineExceeded
 
 HIGH, LOW = 256 * 1024, 64 * 1024
@@ -29,7 +29,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class PieceSource(Protocol):
-    """Where the pieces come from. Called near, never waits."""
+    """Where the pieces come from. Called on the app side, never waits."""
 
     def taken(self, size: int) -> None:
         """So many bytes more may come."""
@@ -37,7 +37,7 @@ class PieceSource(Protocol):
     def withdraw_body(self) -> None:
         """Nobody wants the rest."""
 
-    def signal(self) -> Signal: ...
+    def event(self) -> TimedEvent: ...
 
 
 def gzip_failure(error: zlib.error) -> str:
@@ -49,11 +49,12 @@ def gzip_failure(error: zlib.error) -> str:
 
 
 class BodyStream:
-    """Read near, by one task. ``end``: the time (``anyio.current_time()``) at which it breaks off.
-    ``length``: of the whole body, as text; empty when it is not known.
+    """The body of a response while it arrives; one task of the app side reads it.
 
-    It is a :class:`gateway.core.proxy.Hold`: at the end of its request it is given back, and what
-    still comes then is dropped with its connection.
+    ``end``: the time (``anyio.current_time()``) at which reading fails. ``length``: of the whole
+    body, as text; empty if it is not known. The stream is a
+    :class:`gateway.core.proxy.TakenMessage`: at the end of its request it is given back, and its
+    connection is closed if the body has not arrived completely.
     """
 
     def __init__(self, source: PieceSource) -> None:
@@ -106,10 +107,10 @@ class BodyStream:
         return piece
 
     async def _wait(self) -> None:
-        signal = self._source.signal()
-        self._wake = signal.set
+        event = self._source.event()
+        self._wake = event.set
         try:
-            await signal.wait(max(0.0, min(self.end - current_time(), 1e6)))
+            await event.wait(max(0.0, min(self.end - current_time(), 1e6)))
         finally:
             self._wake = None
         if not self._pieces and not self._is_over:
@@ -136,10 +137,10 @@ class BodyStream:
 
     # As a hold.
 
-    def sent(self) -> None:
+    def acknowledge(self) -> None:
         """Nothing is to be settled."""
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """It cannot come again."""
         self.give_back()
 

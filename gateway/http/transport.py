@@ -15,10 +15,10 @@ from ..core.helpers import Helpers
 from ..core.tasks import called_back
 from ..errors import BackendFailure, GatewayError, HelperFailure
 from ..telemetry.logs import get_logger
-from .answers import find, unpack, unpacked
 from .client import HttpClient
 from .connection import HttpResponse
-from .heads import REDIRECTS, BackendRequest, redirected, write_head
+from .request_head import REDIRECTS, BackendRequest, redirected, write_head
+from .responses import find, unpack, unpacked
 from .targets import hide_query
 
 log = get_logger("gateway.http")

@@ -13,7 +13,7 @@ from ..core.proxy import Branch, Guard, Request, Response
 from ..core.tasks import must_pass
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
-from .render import Render, RenderError
+from .render import ErrorRenderer, Renderer
 from .request import BodyError, build_client, read_body, refuse_body
 from .streaming import send_streamed
 from .waiting import wait_admitted
@@ -34,7 +34,7 @@ class Route(NamedTuple):
 
 
 def build_handler(
-    route: Route, render: Render, render_error: RenderError, settings: GatewaySettings
+    route: Route, render: Renderer, render_error: ErrorRenderer, settings: GatewaySettings
 ) -> Handler:
     """The handler of one endpoint.
 
@@ -74,7 +74,7 @@ def build_handler(
                 try:
                     answer = render(response, request)
                 except BaseException:
-                    response.set_aside()
+                    response.park()
                     raise
             except BodyError as error:
                 failures.record(GatewayError(), error.status)
@@ -84,7 +84,7 @@ def build_handler(
                 if must_pass(error):
                     raise
                 if not isinstance(error, GatewayError):
-                    request.set_aside()
+                    request.park()
                 response = NO_RESPONSE
                 failure = _expected(error, path)
                 answer = render_error(failure)
@@ -93,17 +93,17 @@ def build_handler(
             if client.is_gone:
                 log.debug("%s: the client has gone", path)
                 return
-            if response.rest is not None:
-                await send_streamed(send, answer, response.rest, client)
+            if response.stream is not None:
+                await send_streamed(send, answer, response.stream, client)
                 return
             await send_answer(send, answer)
-            if response.holds and await client.left():
-                for hold in response.holds:
-                    hold.sent()
+            if response.messages and await client.left():
+                for message in response.messages:
+                    message.acknowledge()
         except OSError as error:  # what ASGI servers raise when the client has gone
             log.debug("%s: the client has gone: %s", path, error)
         except Exception:
-            request.set_aside()
+            request.park()
             raise
         finally:
             request.give_back()

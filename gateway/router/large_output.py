@@ -34,7 +34,7 @@ def with_large_output(pipe: Branch, endpoint: Endpoint, helpers: Helpers) -> Bra
             try:
                 response.encoded = await helpers.run(encode_as, name, encode_json(response.data))
             except Exception:
-                response.set_aside()
+                response.park()
                 raise
         return response
 

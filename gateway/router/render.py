@@ -20,9 +20,9 @@ from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 
 Document: TypeAlias = dict[str, Any] | None
 Encode: TypeAlias = Callable[[Document], bytes]
-Render: TypeAlias = Callable[[Response, Request], AsgiResponse]
+Renderer: TypeAlias = Callable[[Response, Request], AsgiResponse]
 """Only ``negotiate`` looks at the request."""
-RenderError: TypeAlias = Callable[[GatewayError], AsgiResponse]
+ErrorRenderer: TypeAlias = Callable[[GatewayError], AsgiResponse]
 
 JSON = b"application/json; charset=utf-8"
 TEXT = b"text/plain; charset=utf-8"
@@ -86,7 +86,7 @@ OFFERED: tuple[tuple[bytes, str], ...] = (
 """What ``negotiate`` offers, in KrakenD's order, and the output encoding it means."""
 
 
-def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
+def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Renderer:
     """How a response of this endpoint is answered."""
     if SIGNED in endpoint.extra_config:
         return _render_signed
@@ -101,7 +101,7 @@ def _render_signed(response: Response, request: Request) -> AsgiResponse:
     return _fitting(response.status, ((b"content-type", JSON),), encode_json(response.data))
 
 
-def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Render:
+def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Renderer:
     content_type, encode = ENCODERS.get(encoding, ENCODERS["json"])
     common = ((b"content-type", content_type), version)
     partial: Headers = (*common, (b"x-krakend-completed", b"false"))
@@ -141,7 +141,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
     return render
 
 
-def _build_negotiated(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Render:
+def _build_negotiated(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Renderer:
     renders = {
         name: _build_encoded(name, endpoint.cache_ttl, version) for name in ("json", "xml", "yaml")
     }
@@ -168,7 +168,7 @@ def negotiate(accept: bytes) -> str:
     return "json"
 
 
-def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Render:
+def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Renderer:
     common = [version, (b"x-krakend-completed", b"false")]
     complete = [version, (b"x-krakend-completed", b"true")]
     cached = (b"cache-control", b"public, max-age=%d" % cache_ttl) if cache_ttl else None
@@ -188,7 +188,7 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
     return render
 
 
-def with_headers_of(guards: Sequence[HeaderGuard], render: Render) -> Render:
+def with_headers_of(guards: Sequence[HeaderGuard], render: Renderer) -> Renderer:
     """The answers of ``render`` with what the guards add."""
 
     def added(response: Response, request: Request) -> AsgiResponse:
@@ -225,7 +225,7 @@ def _fitting(status: int, headers: Headers, body: bytes) -> AsgiResponse:
 
 def build_render_error(
     router: RouterSettings, version: tuple[bytes, bytes], krakend_statuses: bool
-) -> RenderError:
+) -> ErrorRenderer:
     """How a failure is answered: its status, and its text where the configuration wants it."""
     common = [version, (b"x-krakend-completed", b"false")]
 
@@ -243,7 +243,7 @@ def build_render_error(
         if isinstance(error, QueueEmpty) and status < 300:
             headers.append((b"content-type", JSON))
             body = b"{}"
-        elif router.return_error_msg or error.is_told:
+        elif router.return_error_msg or error.is_shown:
             body = str(error).encode(errors="replace")
             if body:
                 headers.append((b"content-type", _content_type(error)))

@@ -7,35 +7,37 @@ answer is not whole: the connection, or the stream of HTTP/2, is cut.
 from __future__ import annotations
 
 from ..core.asgi import AsgiResponse, Send
-from ..core.proxy import Client, Rest
+from ..core.proxy import Client, StreamedBody
 from ..core.tasks import open_tasks
-from ..errors import AnswerBroken, GatewayError
+from ..errors import GatewayError, ResponseBroken
 
 
-async def send_streamed(send: Send, answer: AsgiResponse, rest: Rest, client: Client) -> None:
-    """Send the head of ``answer`` and then ``rest``. A client that goes ends it.
+async def send_streamed(
+    send: Send, answer: AsgiResponse, stream: StreamedBody, client: Client
+) -> None:
+    """Send the head of ``answer`` and then ``stream``. A client that goes ends it.
 
-    Raises :class:`AnswerBroken`.
+    Raises :class:`ResponseBroken`.
     """
-    watcher = client.watch(rest.give_back)
+    watcher = client.watch(stream.give_back)
     try:
         if watcher is None:
-            await _send(send, answer, rest)
+            await _send(send, answer, stream)
             return
         async with open_tasks() as tasks:
             tasks.start_soon(watcher)
-            await _send(send, answer, rest)
+            await _send(send, answer, stream)
             tasks.cancel_scope.cancel()
     except GatewayError as error:
         if not client.is_gone:
-            raise AnswerBroken(str(error)) from error
+            raise ResponseBroken(str(error)) from error
 
 
-async def _send(send: Send, answer: AsgiResponse, rest: Rest) -> None:
+async def _send(send: Send, answer: AsgiResponse, stream: StreamedBody) -> None:
     status, headers, _ = answer
-    if rest.length:
-        headers = [*headers, (b"content-length", rest.length)]
+    if stream.length:
+        headers = [*headers, (b"content-length", stream.length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    while piece := await rest.next():
+    while piece := await stream.next():
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -182,8 +182,8 @@ def names_of(path: str) -> frozenset[str]:
     return frozenset(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
 
 
-class Impatient(ssl.SSLObject):
-    """Says farewell and does not wait for the other side's: a client that never says it would
+class NoWaitUnwrap(ssl.SSLObject):
+    """Says close_code and does not wait for the other side's: a client that never says it would
     hold up a stop for 30 s (asyncio's time)."""
 
     def unwrap(self) -> Any:
@@ -195,7 +195,7 @@ def _build_context(
     settings: Tls, protocols: Sequence[str], authorities: Sequence[str]
 ) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = Impatient
+    context.sslobject_class = NoWaitUnwrap
     restrict(
         context,
         settings.min_version,

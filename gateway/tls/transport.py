@@ -148,11 +148,11 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._flush()
 
     def close(self) -> None:
-        """What was written still leaves; the other side's farewell is not waited for."""
+        """What was written still leaves; the other side's close_code is not waited for."""
         if self._is_closing:
             return
         self._is_closing = True
-        with suppress(ssl.SSLError):  # the other side has not said farewell yet
+        with suppress(ssl.SSLError):  # the other side has not said close_code yet
             self._tls.unwrap()
         self._flush()
         self._raw.close()

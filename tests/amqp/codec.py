@@ -19,7 +19,7 @@ class Closed:
     def settle(self, delivery: Delivery, seconds: float = 0) -> None:
         raise AssertionError
 
-    acknowledge = give_back = reject = set_aside = settle
+    acknowledge = give_back = reject = park = settle
 
 
 def decode_properties(encoded: bytes) -> Basic.Properties:

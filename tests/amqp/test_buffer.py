@@ -31,7 +31,7 @@ class Channel:
     def reject(self, delivery: Delivery) -> None:
         self.settled.append(("reject", delivery.tag))
 
-    def set_aside(self, delivery: Delivery, seconds: float) -> None:
+    def park(self, delivery: Delivery, seconds: float) -> None:
         self.settled.append(("aside", delivery.tag))
 
     def deliver(self, *tags: int) -> None:
@@ -74,11 +74,11 @@ async def test_what_is_given_back_keeps_the_order_of_the_queue(
 async def test_a_delivery_is_settled_once(buffer: Buffer, channel: Channel) -> None:
     channel.deliver(1)
     delivery = take(buffer)
-    delivery.sent()
-    delivery.sent()
+    delivery.acknowledge()
+    delivery.acknowledge()
     delivery.give_back()
     delivery.reject()
-    delivery.set_aside()
+    delivery.park()
     assert channel.settled == [("ack", 1)]
     assert len(buffer) == 0
 
@@ -88,7 +88,7 @@ async def test_a_delivery_that_came_back_can_be_settled_again(
 ) -> None:
     channel.deliver(1)
     take(buffer).give_back()
-    take(buffer).sent()
+    take(buffer).acknowledge()
     assert channel.settled == [("ack", 1)]
 
 

@@ -88,7 +88,7 @@ async def test_a_hostile_broker_ends_its_own_connection_only(
     wanted = ConsumerSettings(name="q")
     async with listening(peer) as url, open_asyncio_side() as side:
         link = Link((parse_broker_url(url),), "consume", side)
-        subscription = link.tenant(
+        subscription = link.shared(
             "q", lambda: Subscription(wanted, link, side, 2**20, is_permanent=True)
         ).share_with(wanted)
         async with link.opened():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from gateway.amqp.publish.composing import Composer
+from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.publish.producer import Producer
 from gateway.amqp.publish.publication import Outcome, Publication
 from gateway.amqp.publish.publisher import Publisher
@@ -33,7 +33,7 @@ def test_a_receipt_tells_of_any_message_id() -> None:
     producer = Producer(
         ProducerSettings(exchange="ex", response="receipt"),
         cast(Publisher, publisher),
-        cast(Composer, Composing()),
+        cast(MessageBuilder, Composing()),
         timeout=1.0,
     )
     withdraw: Any = producer.later(Request("POST", "/", {}), arrived.append)

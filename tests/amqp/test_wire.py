@@ -18,8 +18,8 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from gateway.amqp.wire import codec
+from gateway.amqp.wire.delivery_fast_path import Message
 from gateway.amqp.wire.message import decode_route
-from gateway.amqp.wire.shape import Message
 
 from .codec import decode_properties
 

@@ -36,7 +36,7 @@ class Job:
     def give_back(self) -> None:
         self.end = self.end or "given back"
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         self.end = self.end or "set aside"
 
     async def failed(self) -> float | None:

@@ -13,7 +13,7 @@ from gateway.components.breaker import Breaker, BreakerSettings
 from gateway.core.proxy import Part, Request, Response
 from gateway.errors import (
     BackendFailure,
-    BackendStatus,
+    BackendStatusError,
     BreakerOpen,
     BrokerUnavailable,
     DeadlineExceeded,
@@ -50,7 +50,7 @@ def is_open(breaker: Breaker) -> bool:
         call = breaker.begin(REQUEST)
     except BreakerOpen:
         return True
-    call.abandon(was_asked=True)
+    call.abandon(reached_backend=True)
     return False
 
 
@@ -58,7 +58,7 @@ def end(breaker: Breaker, *parts: Part | None) -> None:
     for part in parts:
         call = breaker.begin(REQUEST)
         if part is None:
-            call.abandon(was_asked=True)
+            call.abandon(reached_backend=True)
         else:
             call.finish(part)
 
@@ -243,7 +243,7 @@ def test_an_empty_queue_shows_that_its_broker_is_there() -> None:
 
 def test_an_ignored_status_is_neither_a_failure_nor_a_success() -> None:
     missing = BackendFailure("invalid status code 404", 404)
-    passed_on = BackendStatus(410, "gone", "text/plain")
+    passed_on = BackendStatusError(410, "gone", "text/plain")
     it = breaker(ignored_statuses=[404, 410])
     end(it, *[missing, passed_on] * 5, NO, missing)
     assert not is_open(it)

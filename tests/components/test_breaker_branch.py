@@ -10,7 +10,7 @@ from anyio import fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
 from gateway.core.pipe import coroutine_of, parallel, race, within
-from gateway.core.proxy import Arrive, Branch, Nobody, Request, Response
+from gateway.core.proxy import Arrive, Branch, NoClient, Request, Response
 from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
 
 from .test_breaker import NO, YES, Time, breaker, end, is_open
@@ -18,7 +18,7 @@ from .test_breaker import NO, YES, Time, breaker, end, is_open
 pytestmark = pytest.mark.anyio
 
 
-NOBODY = Nobody()
+NOBODY = NoClient()
 
 
 class Leaving:

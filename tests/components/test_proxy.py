@@ -20,11 +20,11 @@ DATA = {"st": "yes", "a": 2}
 
 
 class Message:
-    def sent(self) -> None: ...
+    def acknowledge(self) -> None: ...
 
     is_set_aside = False
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         self.is_set_aside = True
 
     def give_back(self) -> None: ...
@@ -116,9 +116,9 @@ async def test_static_data_never_hides_a_message_that_was_not_published() -> Non
 
 async def test_an_answer_with_static_data_is_as_complete_as_before_and_holds_its_messages() -> None:
     message = Message()
-    response = await ask(static(Response({"b": 1}, holds=[message], status=201), "always"))
+    response = await ask(static(Response({"b": 1}, messages=[message], status=201), "always"))
     assert response.data == {"b": 1, **DATA}
-    assert (response.is_complete, response.holds, response.status) == (True, [message], 201)
+    assert (response.is_complete, response.messages, response.status) == (True, [message], 201)
     assert not (await ask(static(PARTIAL, "always"))).is_complete
     assert (await ask(static(NULL, "always"))).is_complete
 
@@ -161,7 +161,7 @@ async def test_a_document_nested_too_deeply_is_a_failure() -> None:
     deep = Raw(b'{"b":' + b"[" * 5_000 + b"]" * 5_000 + b"}")
     message = Message()
     with pytest.raises(GatewayError, match="nested too deeply"):
-        await ask(deleting("a.b", Response({"a": deep}, holds=[message])))
+        await ask(deleting("a.b", Response({"a": deep}, messages=[message])))
     assert message.is_set_aside
 
 

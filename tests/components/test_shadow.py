@@ -38,7 +38,7 @@ class Shadow:
                 await sleep_forever()
             if self._error is not None:
                 raise self._error
-            return Response({"shadow": 1}, holds=[self.message])
+            return Response({"shadow": 1}, messages=[self.message])
         finally:
             self.ended.set()
 

@@ -7,7 +7,6 @@ import ipaddress
 import pytest
 
 from gateway.config.structs import Backend, Endpoint, RouterSettings, Service
-from gateway.core.about import USER_AGENT
 from gateway.core.forwarding import (
     MAX_PROXIES,
     build_client_address,
@@ -15,6 +14,7 @@ from gateway.core.forwarding import (
     build_forward_headers,
 )
 from gateway.core.proxy import Request
+from gateway.core.version import USER_AGENT
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.merging import merge
 from gateway.core.proxy import Response
 from gateway.errors import (
-    BackendStatus,
+    BackendStatusError,
     BrokerUnavailable,
     DeadlineExceeded,
     GatewayError,
@@ -20,8 +20,8 @@ from gateway.errors import (
 
 
 class Message:
-    def sent(self) -> None: ...
-    def set_aside(self) -> None: ...
+    def acknowledge(self) -> None: ...
+    def park(self) -> None: ...
 
     def give_back(self) -> None: ...
 
@@ -45,8 +45,10 @@ def test_no_part_is_changed_by_the_merge() -> None:
 
 def test_messages_of_all_parts_are_held_in_order() -> None:
     first, second, third = Message(), Message(), Message()
-    merged = merge([Response({}, holds=[first, second]), QueueEmpty(), Response({}, holds=[third])])
-    assert list(merged.holds) == [first, second, third]
+    merged = merge(
+        [Response({}, messages=[first, second]), QueueEmpty(), Response({}, messages=[third])]
+    )
+    assert list(merged.messages) == [first, second, third]
 
 
 def test_a_failed_part_makes_it_incomplete() -> None:
@@ -104,5 +106,5 @@ def test_when_nothing_answers_the_worst_failure_of_amqp_is_raised() -> None:
 
 def test_when_no_backend_of_several_answers_the_texts_of_all_are_raised() -> None:
     with pytest.raises(SeveralFailures) as caught:
-        merge([BackendStatus(404, "no such thing", ""), DeadlineExceeded()])
+        merge([BackendStatusError(404, "no such thing", ""), DeadlineExceeded()])
     assert str(caught.value) == "no such thing\ncontext deadline exceeded"

@@ -117,7 +117,7 @@ async def test_ready_and_waiting_branches_are_merged() -> None:
     response = await ask(parallel([slow("b", 0.01, late), ready("a", message)], 5))
     assert keys(response) == {"a", "b"}
     assert response.is_complete
-    assert set(response.holds) == {message, late}
+    assert set(response.messages) == {message, late}
 
 
 async def test_at_the_deadline_what_is_there_is_the_answer() -> None:
@@ -223,7 +223,7 @@ async def test_a_later_failure_ends_the_sequence_and_what_is_there_is_the_answer
     message = Taken()
     response = await ask(in_turn(ready("a", message), failing(GatewayError("no")), unasked()))
     assert (keys(response), response.is_complete, response.has_failures) == ({"a"}, False, True)
-    assert response.holds == [message]
+    assert response.messages == [message]
 
 
 async def test_a_hole_in_the_path_ends_the_sequence_like_a_failure() -> None:
@@ -300,8 +300,8 @@ async def test_of_concurrent_calls_only_the_message_that_is_answered_is_held() -
     asked = request()
     calls = taking_turns(slow("a", 0.01, first), slow("b", 0.01, second))
     response = await ask(within(race(calls, 2, 60), 60), asked)
-    for hold in response.holds:
-        hold.sent()
+    for message in response.messages:
+        message.acknowledge()
     asked.give_back()
     assert "sent" in (first.end, second.end)
     assert (first.end, second.end) != ("sent", "sent")

@@ -29,7 +29,7 @@ class Inner:
     def answer(self, request: Request) -> Response:
         self.asked.append(request.body)
         request.taken.append(self.message)
-        return Response({"body": request.body.decode()}, holds=[self.message])
+        return Response({"body": request.body.decode()}, messages=[self.message])
 
     async def ask(self, request: Request) -> Response:
         return self.answer(request)

@@ -10,7 +10,7 @@ from gateway import open_gateway
 from gateway.components.http_cache import CachingTransport, Memory
 from gateway.errors import BackendFailure
 from gateway.http.connection import HttpResponse
-from gateway.http.heads import BackendRequest
+from gateway.http.request_head import BackendRequest
 from gateway.http.transport import Arrive, Result, Withdraw
 
 from .service import Connection, Service, message, serving

@@ -22,7 +22,7 @@ from gateway.components.freshness import (
     with_age,
 )
 from gateway.http.connection import HttpResponse
-from gateway.http.heads import BackendRequest
+from gateway.http.request_head import BackendRequest
 from gateway.http.targets import parse_host
 
 Header = tuple[bytes, bytes]

@@ -14,7 +14,7 @@ from gateway.components.martian.parse import parse
 from gateway.components.martian.stage import TABLE
 from gateway.errors import BackendFailure, GatewayError
 from gateway.http.connection import HttpResponse
-from gateway.http.heads import BackendRequest, write_head
+from gateway.http.request_head import BackendRequest, write_head
 from gateway.http.targets import parse_host
 
 HEADERS = [(b"x-one", b"1"), (b"x-two", b"a"), (b"x-two", b"b"), (b"cookie", b'c=v; d="w"')]

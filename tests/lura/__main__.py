@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.process import running
-from gateway.core.about import USER_AGENT
+from gateway.core.version import USER_AGENT
 from gateway.demo.broker import free_port
 
 from ..specs.compare import Reply

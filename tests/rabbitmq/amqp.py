@@ -72,7 +72,7 @@ async def open_subscription(
     """A subscription on a link of its own, ready."""
     link = Link((parse_broker_url(url),), "consume", side)
     options.setdefault("limit", LIMIT)
-    subscription = link.tenant(
+    subscription = link.shared(
         subscription_key(wanted), lambda: Subscription(wanted, link, side, **options)
     ).share_with(wanted)
     async with link.opened():

@@ -160,7 +160,7 @@ async def test_a_dead_letter_that_nobody_takes_is_not_lost(
 async def test_a_dead_letter_that_cannot_be_published_holds_up_no_other_message(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.agent.letters.MAX_WAIT", 0.3)
+    monkeypatch.setattr("gateway.amqp.agent.dead_letters.MAX_WAIT", 0.3)
     config = moving(
         vhost_url,
         producer(vhost_url, "to", name="target", arguments=FULL),

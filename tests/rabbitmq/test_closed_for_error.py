@@ -42,7 +42,7 @@ async def open_publishers(
 
     def publisher(name: str) -> Publisher:
         wanted = ProducerSettings(exchange=name)
-        return link.tenant(name, lambda: Publisher(wanted, link, side)).share_with(wanted)
+        return link.shared(name, lambda: Publisher(wanted, link, side)).share_with(wanted)
 
     publishers = [publisher(name) for name in exchanges]
     async with link.opened():

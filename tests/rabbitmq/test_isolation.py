@@ -15,8 +15,8 @@ from gateway import open_gateway
 from gateway.amqp.connection.link import BrokerConnection, Link, LinkError, open_connection
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.buffer import Delivery
-from gateway.amqp.consume.intake import Intake
 from gateway.amqp.consume.subscription import Subscription, subscription_key
+from gateway.amqp.consume.subscription_channel import SubscriptionChannel
 from gateway.amqp.wire import codec
 from gateway.core.asgi import ASGIApp
 from gateway.core.bridge import AsyncioSide
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 def subscribe(link: Link, side: AsyncioSide, name: str, **changes: Any) -> Subscription:
     wanted = settings(name, **changes)
-    return link.tenant(
+    return link.shared(
         subscription_key(wanted), lambda: Subscription(wanted, link, side, 2**26)
     ).share_with(wanted)
 
@@ -122,11 +122,11 @@ async def test_an_exception_of_any_type_ends_its_subscription_alone(
 
     good = subscribe(link, side, "good")
     bad = settings("bad")
-    broken = link.tenant("bad", lambda: Broken(bad, link, side, 2**26)).share_with(bad)
+    broken = link.shared("bad", lambda: Broken(bad, link, side, 2**26)).share_with(bad)
     async with link.opened():
         await until(lambda: good.is_ready and broken.problem == "unexpected error: KeyError")
         await side.run(publish, vhost_url, "good", [b"1"])
-        (await take(good)).sent()
+        (await take(good)).acknowledge()
         assert link.is_connected
     assert "queue 'bad': unexpected error, tried again" in caplog.text
 
@@ -160,7 +160,7 @@ async def test_subscriptions_beyond_the_channels_of_a_connection_fail_and_others
         for _ in range(20):
             for each in ready:
                 await side.run(publish, vhost_url, each.settings.name, [b"1"])
-                (await take(each)).sent()
+                (await take(each)).acknowledge()
         assert [each for each in subscriptions if each.is_ready] == ready
 
 
@@ -204,10 +204,10 @@ async def test_requests_of_other_queues_pass_one_whose_messages_are_all_held(
         await side.run(publish, vhost_url, "other", [b"%d" % n for n in range(50)])
         held = [await take(slow) for _ in range(2)]
         for _ in range(50):
-            (await take(other)).sent()
+            (await take(other)).acknowledge()
         for delivery in held:
-            delivery.sent()
-        (await take(slow)).sent()
+            delivery.acknowledge()
+        (await take(slow)).acknowledge()
     await until_count(side, vhost_url, "slow", 0)
     await until_count(side, vhost_url, "other", 0)
 
@@ -229,9 +229,9 @@ async def test_a_channel_that_the_broker_closes_under_load_leaves_the_connection
         while len(seen) < len(numbers):
             delivery = await take(broken)
             seen.add(delivery.body)
-            delivery.sent()
+            delivery.acknowledge()
             origin = delivery.origin
-            if len(seen) in breaks and isinstance(origin, Intake) and origin.is_open:
+            if len(seen) in breaks and isinstance(origin, SubscriptionChannel) and origin.is_open:
                 breaks.discard(len(seen))
                 # An unknown tag: the broker closes the channel (406) while others are settled.
                 side.tell(origin._write, codec.ack(origin._channel, 1 << 40))
@@ -239,7 +239,7 @@ async def test_a_channel_that_the_broker_closes_under_load_leaves_the_connection
             if others:
                 passing = await take(other)
                 others.discard(passing.body)
-                passing.sent()
+                passing.acknowledge()
     await until_count(side, vhost_url, "broken", 0)
     await until_count(side, vhost_url, "other", 0)
     assert caplog.text.count("connected (consume)") == 1

@@ -330,5 +330,5 @@ async def test_of_messages_whose_clients_have_gone_only_so_many_wait_for_a_broke
 
 def _publisher(gateway: Gateway) -> Any:
     (link,) = gateway.readiness()["resources"]
-    (tenant,) = link["tenants"]
-    return tenant
+    (channel,) = link["channels"]
+    return channel

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 def queues_of(gateway: Gateway) -> Any:
     (link,) = gateway.readiness()["resources"]
-    return [queue for tenant in link["tenants"] for queue in tenant["queues"]]
+    return [queue for channel in link["channels"] for queue in channel["queues"]]
 
 
 @pytest.mark.parametrize("name", ["label", "q"])  # one that is missing, one that is there

@@ -80,7 +80,7 @@ async def test_at_rest_buffered_messages_go_back_in_order_and_held_ones_stay(
         await until_count(side, vhost_url, "q", 2)
         assert len(subscription.buffer) == 0
         assert not subscription.is_attached
-        held.sent()
+        held.acknowledge()
         assert [(await take(subscription)).body for _ in range(2)] == BODIES[1:]
 
 
@@ -99,7 +99,7 @@ async def test_a_message_given_back_at_rest_goes_to_the_queue(
 async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_url: str) -> None:
     async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.05) as subscription:
         await side.run(publish, vhost_url, "q", BODIES)
-        (await take(subscription)).set_aside(3600)
+        (await take(subscription)).park(3600)
         await until_count(side, vhost_url, "q", 2)
         assert [(await take(subscription)).body for _ in range(2)] == BODIES[1:]
     await until_count(side, vhost_url, "q", 3)
@@ -108,13 +108,13 @@ async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_ur
 async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.consume.intake.PARKED_TIME", 0.05)
+    monkeypatch.setattr("gateway.amqp.consume.subscription_channel.PARKED_TIME", 0.05)
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
         await side.run(publish, vhost_url, "q", BODIES[:1])
-        (await take(subscription)).set_aside(3600)
+        (await take(subscription)).park(3600)
         again = await take(subscription)
         assert (again.body, again.tries, again.redelivered) == (BODIES[0], 0, True)
-        again.sent()
+        again.acknowledge()
 
 
 @pytest.mark.parametrize("changes", [{"delete": True}, {"arguments": {"x-expires": 300}}])
@@ -135,7 +135,7 @@ async def test_a_queue_that_dies_without_a_consumer_always_has_one(
         for _ in BODIES:
             delivery = await take(subscription)
             bodies.append(delivery.body)
-            delivery.sent()
+            delivery.acknowledge()
         assert sorted(bodies) == BODIES
 
 
@@ -175,7 +175,7 @@ async def test_a_queue_that_was_deleted_at_rest_is_declared_and_bound_again(
                 await sleep(0.02)
         await until(lambda: subscription.is_ready)
         await side.run(publish, vhost_url, "any.key", BODIES[:1], "ex")
-        (await take(subscription)).sent()
+        (await take(subscription)).acknowledge()
 
 
 async def test_an_exchange_that_was_deleted_gets_its_bindings_again(
@@ -191,7 +191,7 @@ async def test_an_exchange_that_was_deleted_gets_its_bindings_again(
                 await side.run(publish_if_possible, vhost_url, "any.key", BODIES[0], "ex")
                 with move_on_after(0.05):
                     delivery = await subscription.take()
-        delivery.sent()
+        delivery.acknowledge()
 
 
 async def exists(url: str, queue: str) -> bool:

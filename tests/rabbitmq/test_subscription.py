@@ -48,7 +48,7 @@ async def test_messages_come_in_order_and_are_gone_when_acknowledged(
         for body in numbered(500):
             delivery = await take(subscription)
             assert delivery.body == body
-            delivery.sent()
+            delivery.acknowledge()
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -58,7 +58,7 @@ async def test_what_is_held_or_buffered_goes_back_when_the_link_closes(
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
         await side.run(publish, vhost_url, "q", numbered(10))
         held = [await take(subscription) for _ in range(3)]
-        held[1].sent()
+        held[1].acknowledge()
     await until_count(side, vhost_url, "q", 9)
 
 
@@ -69,7 +69,7 @@ async def test_acknowledgements_are_written_before_the_link_closes(
         async with open_subscription(side, vhost_url, settings("q")) as subscription:
             await side.run(publish, vhost_url, "q", numbered(20))
             for _ in range(20):
-                (await take(subscription)).sent()
+                (await take(subscription)).acknowledge()
         await until_count(side, vhost_url, "q", 0)
 
 
@@ -82,9 +82,9 @@ async def test_a_message_settled_before_the_consumer_is_confirmed_stays_settled(
         link = Link((parse_broker_url(vhost_url),), "consume", side)
         wanted = settings("q", prefetch_count=1)
         subscription = Subscription(wanted, link, side, 2**26)
-        link.tenant("q", lambda it=subscription: it).share_with(wanted)  # type: ignore[misc]
+        link.shared("q", lambda it=subscription: it).share_with(wanted)  # type: ignore[misc]
         async with link.opened():
-            (await take(subscription)).sent()
+            (await take(subscription)).acknowledge()
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -111,12 +111,12 @@ async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
                 tasks.start_soon(side.run, publish, vhost_url, "q", [b"late"])
                 bodies = [(await take(subscription)) for _ in range(1 + (held is not None))]
             for delivery in bodies:
-                delivery.sent()
+                delivery.acknowledge()
             assert (
                 sorted(each.body for each in bodies) == [b"held", b"late"][1 - (held is not None) :]
             )
             if held is not None:
-                held.sent()  # its channel is gone: settles nothing
+                held.acknowledge()  # its channel is gone: settles nothing
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -148,7 +148,7 @@ async def test_a_refused_declaration_is_told_and_hurts_no_other(
 
     def subscribe(name: str, **changes: object) -> Subscription:
         wanted = settings(name, **changes)
-        return link.tenant(
+        return link.shared(
             subscription_key(wanted), lambda: Subscription(wanted, link, side, 2**26)
         ).share_with(wanted)
 
@@ -164,7 +164,7 @@ async def test_a_refused_declaration_is_told_and_hurts_no_other(
         assert good.is_ready
         assert not link.readiness()["ready"]
         await side.run(publish, vhost_url, "good", numbered(1))
-        (await take(good)).sent()
+        (await take(good)).acknowledge()
 
 
 async def test_a_message_set_aside_blocks_nobody_and_comes_back(
@@ -173,11 +173,11 @@ async def test_a_message_set_aside_blocks_nobody_and_comes_back(
     async with open_subscription(side, vhost_url, settings("q", prefetch_count=2)) as subscription:
         await side.run(publish, vhost_url, "q", numbered(10))
         for _ in range(4):
-            (await take(subscription)).set_aside()
+            (await take(subscription)).park()
         for body in numbered(10)[4:]:
             delivery = await take(subscription)
             assert delivery.body == body
-            delivery.sent()
+            delivery.acknowledge()
         again = [await take(subscription) for _ in range(4)]
         assert sorted(delivery.body for delivery in again) == numbered(4)
         assert {delivery.tries for delivery in again} == {1}
@@ -197,7 +197,7 @@ async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str)
             delivery = await take(subscription)
             largest = max(largest, len(subscription.buffer))
             numbers.add(int(delivery.body[:6]))
-            delivery.sent()
+            delivery.acknowledge()
         assert largest <= 5
     assert numbers == set(range(60))
     await until_count(side, vhost_url, "q", 0)
@@ -211,7 +211,7 @@ async def test_a_message_larger_than_the_bound_passes_alone(
         for _ in range(3):
             delivery = await take(subscription)
             assert len(delivery.body) == 300_000
-            delivery.sent()
+            delivery.acknowledge()
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -233,7 +233,7 @@ async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
                 delivery = subscription.buffer.take_nowait() or await subscription.fetch()
                 assert delivery is not None
                 assert delivery.body == body
-                delivery.sent()
+                delivery.acknowledge()
             assert await subscription.fetch() is None
     await until_count(side, vhost_url, "q", 0)
 
@@ -248,7 +248,7 @@ async def test_an_idle_subscription_gives_back_and_attaches_again(
         for body in numbered(3):
             delivery = await take(subscription)
             assert delivery.body == body
-            delivery.sent()
+            delivery.acknowledge()
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -262,7 +262,7 @@ async def test_a_request_in_the_moment_of_detaching_attaches_it_again(
                 await anyio.lowlevel.checkpoint()
             delivery = await take(subscription)
             assert delivery.body == b"%d" % number
-            delivery.sent()
+            delivery.acknowledge()
 
 
 async def test_a_cancelled_request_leaves_its_message_to_the_next(
@@ -277,7 +277,7 @@ async def test_a_cancelled_request_leaves_its_message_to_the_next(
                     taken.append(await subscription.take())
             delivery = taken[0] if taken else await take(subscription)
             assert delivery.body == b"%d" % number
-            delivery.sent()
+            delivery.acknowledge()
     await until_count(side, vhost_url, "q", 0)
 
 
@@ -289,7 +289,7 @@ async def test_the_hosts_are_tried_in_their_order(
     wanted = settings("q")
     link = Link((nobody, parse_broker_url(vhost_url)), "consume", side)
     subscription = Subscription(wanted, link, side, 2**26)
-    link.tenant("q", lambda: subscription).share_with(wanted)
+    link.shared("q", lambda: subscription).share_with(wanted)
     async with link.opened():
         await until(lambda: subscription.is_ready)
 
@@ -299,7 +299,7 @@ async def test_after_the_last_attempt_the_next_request_starts_a_new_cycle(
 ) -> None:
     wanted = settings("q", max_retries=2, backoff_strategy="linear")
     link = Link((parse_broker_url("amqp://127.0.0.1:1/"),), "consume", side)
-    subscription = link.tenant("q", lambda: Subscription(wanted, link, side, 2**26)).share_with(
+    subscription = link.shared("q", lambda: Subscription(wanted, link, side, 2**26)).share_with(
         wanted
     )
     async with link.opened():

@@ -34,10 +34,10 @@ class Taken:
     def __init__(self) -> None:
         self.end = ""
 
-    def sent(self) -> None:
+    def acknowledge(self) -> None:
         self.end = self.end or "sent"
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         self.end = self.end or "set aside"
 
     def give_back(self) -> None:

@@ -59,7 +59,7 @@ async def run(app: ASGIApp, scope: Scope, client: Client) -> None:
 def taking(message: Taken, *unused: Taken) -> Answering:
     async def proxy(request: Request) -> Response:
         request.taken.extend((message, *unused))
-        return Response({"a": 1}, holds=[message])
+        return Response({"a": 1}, messages=[message])
 
     return proxy
 
@@ -244,7 +244,7 @@ async def test_a_message_of_which_no_answer_can_be_rendered_blocks_nobody() -> N
 
     async def proxy(request: Request) -> Response:
         request.taken.append(message)
-        return Response({"a": object()}, holds=[message])
+        return Response({"a": object()}, messages=[message])
 
     reply = await ask(application(endpoint("GET", "/q", proxy)), "GET", "/q")
     assert reply.status == 500
@@ -256,7 +256,7 @@ def waiting_pipe(message: Taken) -> Branch:
 
     def ready(request: Request) -> Response:
         request.taken.append(message)
-        return Response({"a": 1}, holds=[message])
+        return Response({"a": 1}, messages=[message])
 
     async def ready_proxy(request: Request) -> Response:
         return ready(request)
@@ -380,7 +380,7 @@ async def test_two_hundred_requests_at_once_settle_each_its_own() -> None:
         message = free.pop()
         request.taken.append(message)
         await anyio.lowlevel.checkpoint()
-        return Response({"a": 1}, holds=[message])
+        return Response({"a": 1}, messages=[message])
 
     app = application(endpoint("GET", "/q", proxy))
     with fail_after(10):

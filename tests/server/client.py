@@ -93,7 +93,7 @@ async def connect(port: int, protocol: str = "http/1.1") -> ByteStream:
 
 
 def connect_blocking(port: int) -> socket.socket:
-    """For threads, and for those who close without a farewell."""
+    """For threads, and for those who close without a close_code."""
     client = socket.create_connection(("127.0.0.1", port))
     return client_tls().wrap_socket(client) if port in _secured else client
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.process import running
-from gateway.core.about import USER_AGENT, VERSION
+from gateway.core.version import USER_AGENT, VERSION
 from gateway.demo.broker import free_port
 
 from .compare import Spec, differences, read_spec

@@ -18,8 +18,8 @@ from ..consume.subscription import Subscription, subscription_key
 from ..settings import AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from ..verify import verify_agent
 from ..wire.properties import MalformedError
+from .dead_letters import DeadLetters
 from .findings import findings
-from .letters import DeadLetters
 from .requests import build_request, tries_of
 
 
@@ -28,7 +28,7 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
     consumer = _as_consumer(settings, agent)
     link = share_consume_link((settings.host,), assembly)
     gateway = assembly.service.gateway
-    subscription = link.tenant(
+    subscription = link.shared(
         ("agent", agent.name, *subscription_key(consumer)),
         lambda: Subscription(
             consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
@@ -100,7 +100,7 @@ class AmqpSource:
         subscription = self._subscription
         delivery = subscription.buffer.take_nowait() or await subscription.take()
         if subscription.settings.auto_ack:
-            delivery.sent()
+            delivery.acknowledge()
         return AmqpJob(self, delivery)
 
 
@@ -124,15 +124,15 @@ class AmqpJob:
 
     def done(self) -> None:
         """Its backends have it: acknowledge."""
-        self._delivery.sent()
+        self._delivery.acknowledge()
 
     def give_back(self) -> None:
         """Nobody will try it: back to the queue, unless it is settled."""
         self._delivery.give_back()
 
-    def set_aside(self) -> None:
+    def park(self) -> None:
         """It comes again after a pause, unless it is settled."""
-        self._delivery.set_aside()
+        self._delivery.park()
 
     @property
     def is_over(self) -> bool:
@@ -152,7 +152,7 @@ class AmqpJob:
             return None
         seconds = _pause(settings.retry, delivery.tries)
         if not self._source.is_ordered:
-            delivery.set_aside(seconds)
+            delivery.park(seconds)
             return None
         delivery.tries += 1
         return seconds
@@ -165,9 +165,9 @@ class AmqpJob:
         try:
             await letters.publish(self._delivery)
         except (GatewayError, MalformedError):
-            self._delivery.set_aside()
+            self._delivery.park()
         else:
-            self._delivery.sent()
+            self._delivery.acknowledge()
 
 
 def _pause(retry: Retry, tries: int) -> float:

@@ -1,7 +1,7 @@
 """One supervised connection per broker and role: the only thing that retries.
 
 Three lifetimes, three blocks: the link as long as the gateway, a connection as long as the
-broker lets it, a tenant's channel inside. All of it runs on the asyncio side.
+broker lets it, a user's channel inside. All of it runs on the asyncio side.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class BrokerConnection:
         return self.tap.problem or reason(closing) or "the connection was lost"
 
 
-class Tenant(Protocol):
+class LinkUser(Protocol):
     """Something that lives on a link's connection: a subscription, a publisher."""
 
     declares: bool
@@ -143,7 +143,7 @@ class Tenant(Protocol):
     def readiness(self) -> dict[str, Any]: ...
 
 
-N = TypeVar("N", bound=Tenant)
+N = TypeVar("N", bound=LinkUser)
 
 
 class Link:
@@ -157,7 +157,7 @@ class Link:
     def __init__(self, urls: tuple[BrokerUrl, ...], role: str, side: AsyncioSide) -> None:
         self.urls = urls
         self.role = role
-        self._tenants: dict[Hashable, Tenant] = {}
+        self._users: dict[Hashable, LinkUser] = {}
         self.is_connected = False
         self.is_resting = False
         self.problem = "not connected yet"
@@ -167,11 +167,11 @@ class Link:
         self._attempts: set[int] = set()
         self._hurried = asyncio.Event()
 
-    def tenant(self, key: Hashable, make: Callable[[], N]) -> N:
-        """The one tenant of that key, made on first use."""
-        if key not in self._tenants:
-            self._tenants[key] = make()
-        return cast(N, self._tenants[key])
+    def shared(self, key: Hashable, make: Callable[[], N]) -> N:
+        """The one user of that key, made on first use."""
+        if key not in self._users:
+            self._users[key] = make()
+        return cast(N, self._users[key])
 
     def share_retries(self, backoff_strategy: str, max_retries: int) -> None:
         """Of several users of a link the quickest and the most patient count."""
@@ -191,14 +191,14 @@ class Link:
         self._hurried.set()
 
     def readiness(self) -> dict[str, Any]:
-        tenants = [tenant.readiness() for tenant in self._tenants.values()]
+        channels = [user.readiness() for user in self._users.values()]
         return {
-            "ready": self.is_connected and all(tenant["ready"] for tenant in tenants),
+            "ready": self.is_connected and all(each["ready"] for each in channels),
             "broker": self.urls[0].name,
             "role": self.role,
             "connected": self.is_connected,
             "problem": self.problem,
-            "tenants": tenants,
+            "channels": channels,
         }
 
     def pauses(self) -> Iterator[float]:
@@ -212,9 +212,7 @@ class Link:
         """Wait; not longer than :data:`QUICKEST_REPAIR` once a request is waiting."""
         self._hurried = asyncio.Event()
         await sleep(min(seconds, QUICKEST_REPAIR))
-        if seconds > QUICKEST_REPAIR and not any(
-            tenant.is_awaited for tenant in self._tenants.values()
-        ):
+        if seconds > QUICKEST_REPAIR and not any(user.is_awaited for user in self._users.values()):
             with move_on_after(seconds - QUICKEST_REPAIR):
                 await self._hurried.wait()
 
@@ -264,24 +262,24 @@ class Link:
 
     async def _serve(self, connection: BrokerConnection, url: BrokerUrl) -> None:
         problem = CLOSED  # a future that aiormq cancels ends this group without a word
-        async with open_tasks() as tenants:
-            for tenant in self._tenants.values():
-                tenants.start_soon(tenant.live, connection)
-            tenants.start_soon(_abort_when_silent, connection.tap, url.heartbeat)
+        async with open_tasks() as users:
+            for user in self._users.values():
+                users.start_soon(user.live, connection)
+            users.start_soon(_abort_when_silent, connection.tap, url.heartbeat)
             problem = await connection.wait_lost()
             self.is_connected = False
-            for tenant in self._tenants.values():
-                if tenant.declares:
-                    tenant.suspect(self, problem)
-            tenants.cancel_scope.cancel()
+            for user in self._users.values():
+                if user.declares:
+                    user.suspect(self, problem)
+            users.cancel_scope.cancel()
         raise LinkError(problem)
 
     def _disconnected(self, url: BrokerUrl, problem: str) -> None:
         if problem != self._problems.get(url):
             log.warning("%s: %s (%s)", url, problem, self.role)
         self.problem = self._problems[url] = problem
-        for tenant in self._tenants.values():
-            tenant.detached(problem)
+        for user in self._users.values():
+            user.detached(problem)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Deliveries waiting to be taken, and requests waiting for a delivery.
 
-Lives where the gateway runs ("near"). The asyncio side ("far") only appends: what both touch is
+Lives where the gateway runs ("app side"). The asyncio side only appends: what both touch is
 one deque, whose operations are atomic.
 """
 
@@ -29,11 +29,11 @@ class DeliveryChannel(Protocol):
 
     def reject(self, delivery: Delivery) -> None: ...
 
-    def set_aside(self, delivery: Delivery, seconds: float) -> None: ...
+    def park(self, delivery: Delivery, seconds: float) -> None: ...
 
 
 class Delivery(Struct, eq=False):
-    """One message on its way, not yet settled. A :class:`gateway.core.proxy.Hold`.
+    """One message on its way, not yet settled. A :class:`gateway.core.proxy.TakenMessage`.
 
     ``route``: exchange and routing key, ``properties``: flags and values, both as on the wire.
     ``tries``: how often it was parked already. ``parked_at``: loop time of the first time.
@@ -49,7 +49,7 @@ class Delivery(Struct, eq=False):
     is_held: bool = False
     parked_at: float = 0.0
 
-    def sent(self) -> None:
+    def acknowledge(self) -> None:
         """Acknowledge."""
         if self.is_held:
             self.is_held = False
@@ -67,14 +67,14 @@ class Delivery(Struct, eq=False):
             self.is_held = False
             self.origin.reject(self)
 
-    def set_aside(self, seconds: float | None = None) -> None:
+    def park(self, seconds: float | None = None) -> None:
         """Park it: other messages pass it for a pause, which grows with each try by default."""
         if self.is_held:
             self.is_held = False
             self.tries += 1
             if seconds is None:
                 seconds = next(islice(exponential(), self.tries - 1, None))
-            self.origin.set_aside(self, seconds)
+            self.origin.park(self, seconds)
 
 
 class Waiter(Protocol):
@@ -121,7 +121,7 @@ class Buffer:
         return bool(self._waiters)
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
-        """Far side: append, and wake those who wait, once per burst."""
+        """Asyncio side: append, and wake those who wait, once per burst."""
         self.ready.extend(deliveries)
         if self._waiters and not self._is_waking:
             self._is_waking = True
@@ -143,7 +143,7 @@ class Buffer:
         ready = self.ready
         taken: list[Delivery] = []
         kept: list[Delivery] = []
-        for _ in range(len(ready)):  # one by one: the far side may append meanwhile
+        for _ in range(len(ready)):  # one by one: the asyncio side may append meanwhile
             delivery = ready.popleft()
             (taken if delivery.origin is origin else kept).append(delivery)
         ready.extendleft(reversed(kept))

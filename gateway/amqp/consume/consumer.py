@@ -112,9 +112,9 @@ class Consumer:
             raise self.nothing_came()
         return await self._respond(request, delivery)
 
-    def later(self, request: Request, arrive: Arrive) -> Wish:
+    def later(self, request: Request, arrive: Arrive) -> WaitingRequest:
         """Wait for a message without a task."""
-        wish = Wish(self, request, arrive)
+        wish = WaitingRequest(self, request, arrive)
         self.subscription.wait(wish)
         return wish
 
@@ -130,7 +130,7 @@ class Consumer:
         """The answer that is made of a message."""
         request.taken.append(delivery)
         if self._is_auto_ack:
-            delivery.sent()
+            delivery.acknowledge()
         read = self._read
         try:
             if read is None:
@@ -151,7 +151,7 @@ class Consumer:
             raise self.undecodable(delivery, error) from error
         except BaseException:  # cancelled: by the deadline, unless the client has gone
             if not request.client.is_gone:
-                delivery.set_aside()
+                delivery.park()
             raise
         return Response(data, data is not None, (delivery,))
 
@@ -179,16 +179,16 @@ class Consumer:
         if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
             delivery.reject()
         else:
-            delivery.set_aside()
+            delivery.park()
         return Undecodable(reason_of(error))
 
     def _taken(self, request: Request, delivery: Delivery) -> None:
         request.taken.append(delivery)
         if self._is_auto_ack:
-            delivery.sent()
+            delivery.acknowledge()
 
 
-class Wish(Struct, eq=False):
+class WaitingRequest(Struct, eq=False):
     """A request that waits for a message. Called, it gives up, and says what that means.
 
     ``reading``: a large message that a helper process reads, and what ends that.
@@ -211,7 +211,7 @@ class Wish(Struct, eq=False):
             part = error
         except Exception:  # this runs in the connection's callback: nobody else may suffer
             log.exception("while answering with a message")
-            delivery.set_aside()
+            delivery.park()
             part = GatewayError("internal error")
         self.arrive(part)
 
@@ -242,7 +242,7 @@ def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
 def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
     link = share_consume_link(backend.host, assembly)
     gateway = assembly.service.gateway
-    return link.tenant(
+    return link.shared(
         subscription_key(settings),
         lambda: Subscription(
             settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers

@@ -20,12 +20,12 @@ from ..connection.link import (
     quietly,
     reason,
 )
-from ..connection.tenant import ChannelTenant, declaration_key
+from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
 from .buffer import Buffer, Delivery, Waiter
 from .channel_consumer import ChannelConsumer
-from .intake import Intake
+from .subscription_channel import SubscriptionChannel
 
 IDLE_PAUSE = 15 * 60.0
 """Seconds without a request after which a subscription rests."""
@@ -61,7 +61,7 @@ def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
     )
 
 
-class Subscription(ChannelTenant):
+class Subscription(ManagedChannel):
     """Takes messages of one queue for requests: from ``buffer``.
 
     It is ready when its topology is declared. It is attached (a consumer with the whole prefetch)
@@ -96,7 +96,7 @@ class Subscription(ChannelTenant):
         self._prefetch_at_rest = 1 if settings.dies_without_consumer else 0
         self._prefetch_sum = 0
         self._bindings: list[set[Hashable]] = []
-        self._intake: Intake | None = None
+        self._channel: SubscriptionChannel | None = None
 
     def share_with(self, settings: ConsumerSettings) -> Self:
         """One more backend on this queue: its prefetch is added, and its bindings."""
@@ -118,7 +118,7 @@ class Subscription(ChannelTenant):
         """Of this process: ``share`` workers divide the sum."""
         return min(-(-self._prefetch_sum // self._share), MAX_PREFETCH)
 
-    # Near: requests.
+    # App side: requests.
 
     @property
     def is_awaited(self) -> bool:
@@ -163,22 +163,22 @@ class Subscription(ChannelTenant):
         keys = map(declaration_key, consumer_bindings(settings))
         return "; ".join(self.refused[key] for key in keys if key in self.refused)
 
-    # The asyncio side: one tenant of the link.
+    # The asyncio side: one user of the link.
 
     def wake_up(self) -> None:
         super().wake_up()
-        if self._intake is not None:
-            self._intake.attention.set()
+        if self._channel is not None:
+            self._channel.attention.set()
 
     def _fetch(self) -> None:
-        if self._intake is None:
+        if self._channel is None:
             self._side.post(self.buffer.nothing_fetched)
         else:
-            self._intake.fetch(self.settings.name)
+            self._channel.fetch(self.settings.name)
 
     async def work(self, channel: Channel, connection: BrokerConnection) -> None:
         """Until cancelled. Raises :class:`LinkError` when the channel ends."""
-        intake = self._open_intake(channel, connection)
+        deliveries = self._open_channel(channel, connection)
         consumer = ChannelConsumer(self.settings, channel)
         try:
             self.became_ready()
@@ -186,17 +186,17 @@ class Subscription(ChannelTenant):
                 tasks.start_soon(self._keep_declared, channel)
                 while True:
                     if not self._is_permanent:
-                        await self._rest(intake, consumer)
-                    await self._serve(intake, consumer)
+                        await self._rest(deliveries, consumer)
+                    await self._serve(deliveries, consumer)
         finally:
-            self._intake = None
+            self._channel = None
             self.is_attached = False
-            if intake.is_open and not connection.tap.lost.is_set():
+            if deliveries.is_open and not connection.tap.lost.is_set():
                 # A message that returns while there is a consumer would come again at once.
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await quietly(consumer.stop())
-            intake.is_open = intake.is_open and not channel.is_closed
-            intake.close()
+            deliveries.is_open = deliveries.is_open and not channel.is_closed
+            deliveries.close()
             connection.tap.flush()
 
     async def _keep_declared(self, channel: Channel) -> None:
@@ -204,73 +204,75 @@ class Subscription(ChannelTenant):
             await sleep(self._declare_again)
             await call_to_the_end(self._declare(channel))
 
-    def _open_intake(self, channel: Channel, connection: BrokerConnection) -> Intake:
+    def _open_channel(self, channel: Channel, connection: BrokerConnection) -> SubscriptionChannel:
         tap = connection.tap
         limit = self._limit if self.settings.is_renewable else maxsize
-        intake = Intake(channel.number, tap.write, tap.soon, self.buffer, self._side, limit)
-        tap.receiver.sinks[channel.number] = intake
+        deliveries = SubscriptionChannel(
+            channel.number, tap.write, tap.soon, self.buffer, self._side, limit
+        )
+        tap.receiver.sinks[channel.number] = deliveries
         channel.closing.add_done_callback(
-            lambda closing: intake.end(reason(closing) or "the channel was closed")
+            lambda closing: deliveries.end(reason(closing) or "the channel was closed")
         )
         channel.on_consumer_cancel_callbacks.add(
-            lambda _: intake.end("the broker cancelled the consumer: is the queue deleted?")
+            lambda _: deliveries.end("the broker cancelled the consumer: is the queue deleted?")
         )
-        self._intake = intake
-        return intake
+        self._channel = deliveries
+        return deliveries
 
-    async def _rest(self, intake: Intake, consumer: ChannelConsumer) -> None:
+    async def _rest(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Until a request waits. Messages are with the broker, but for the parked ones."""
         self.is_attached = False
-        intake.is_resting = True
+        deliveries.is_resting = True
         if self._prefetch_at_rest:
-            intake.renewed(self._prefetch_at_rest)
+            deliveries.renewed(self._prefetch_at_rest)
         await consumer.replace(self._prefetch_at_rest)
         while not self.is_awaited:
-            intake.attention.clear()
-            self._side.post(intake.return_buffered)
+            deliveries.attention.clear()
+            self._side.post(deliveries.return_buffered)
             if not self.is_awaited:
                 with move_on_after(self._idle_pause):
-                    await intake.attention.wait()
-            intake.check()
-        intake.is_resting = False
+                    await deliveries.attention.wait()
+            deliveries.check()
+        deliveries.is_resting = False
 
-    async def _serve(self, intake: Intake, consumer: ChannelConsumer) -> None:
+    async def _serve(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Consume until no request has asked for long."""
-        for prefetch in self._prefetches(intake):
-            intake.renewed(prefetch)
+        for prefetch in self._prefetches(deliveries):
+            deliveries.renewed(prefetch)
             await consumer.replace(prefetch)
             self.is_attached = True
-            if not await self._is_needed(intake):
+            if not await self._is_needed(deliveries):
                 return
-            await self._drain(intake, consumer)
+            await self._drain(deliveries, consumer)
 
-    def _prefetches(self, intake: Intake) -> Iterator[int]:
+    def _prefetches(self, deliveries: SubscriptionChannel) -> Iterator[int]:
         """The prefetch of the first consumer on a channel, then of each renewed one."""
         yield self._prefetch
         while True:
-            yield max(1, min(self._prefetch, self._limit // intake.largest))
+            yield max(1, min(self._prefetch, self._limit // deliveries.largest))
 
-    async def _is_needed(self, intake: Intake) -> bool:
-        """Wait until the intake asks for attention; False when no request came for long."""
+    async def _is_needed(self, deliveries: SubscriptionChannel) -> bool:
+        """Wait until the channel asks for attention; False when no request came for long."""
         while True:
-            intake.check()
+            deliveries.check()
             asks = self.buffer.asks
             with move_on_after(self._idle_pause):
-                await intake.attention.wait()
-            if intake.attention.is_set():
-                intake.attention.clear()
-                intake.check()
+                await deliveries.attention.wait()
+            if deliveries.attention.is_set():
+                deliveries.attention.clear()
+                deliveries.check()
                 if self.settings.is_renewable:
                     return True
             elif self.buffer.asks == asks and not self.is_awaited and not self._is_permanent:
                 return False
 
-    async def _drain(self, intake: Intake, consumer: ChannelConsumer) -> None:
+    async def _drain(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Wait until half of what is here is settled, without a consumer where that is allowed."""
-        if intake.held_bytes <= self._limit // 2:
+        if deliveries.held_bytes <= self._limit // 2:
             return
         await consumer.replace(self._prefetch_at_rest)
-        intake.renewed(self._prefetch_at_rest)
-        while intake.held_bytes > self._limit // 2:
-            intake.check()
+        deliveries.renewed(self._prefetch_at_rest)
+        while deliveries.held_bytes > self._limit // 2:
+            deliveries.check()
             await sleep(DRAIN_CHECK)

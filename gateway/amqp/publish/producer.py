@@ -24,8 +24,8 @@ from ..connection.urls import parse_broker_url
 from ..hosts import host_findings
 from ..settings import ProducerSettings
 from ..verify import verify_producer
-from .composing import Composer
 from .findings import findings
+from .message_builder import MessageBuilder
 from .publication import Outcome, Publication
 from .publisher import Publisher, PublishLink, publisher_key
 
@@ -36,7 +36,7 @@ def build_producer(
     settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that publishes each request's body."""
-    composer = Composer(settings, backend, endpoint, assembly.service)
+    composer = MessageBuilder(settings, backend, endpoint, assembly.service)
     publisher = share_publisher(settings, backend.host, assembly)
     producer = Producer(settings, publisher, composer, endpoint.timeout)
     return Branch(later=producer.later)
@@ -46,7 +46,11 @@ class Producer:
     """Publishes for each request, and answers when the broker has spoken."""
 
     def __init__(
-        self, settings: ProducerSettings, publisher: Publisher, composer: Composer, timeout: float
+        self,
+        settings: ProducerSettings,
+        publisher: Publisher,
+        composer: MessageBuilder,
+        timeout: float,
     ) -> None:
         self._publisher = publisher
         self._compose = composer.compose
@@ -127,7 +131,7 @@ def share_publisher(
         ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),
         lambda: PublishLink(urls, assembly.side, gateway.max_unconfirmed),
     )
-    return link.tenant(
+    return link.shared(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
     ).share_with(settings)
 

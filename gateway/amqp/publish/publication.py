@@ -32,7 +32,7 @@ class Withdrawing(Protocol):
 class Publication(Struct, eq=False):
     """A message for one exchange, not yet settled.
 
-    It is a :class:`gateway.core.proxy.Hold` of its request.
+    It is a :class:`gateway.core.proxy.TakenMessage` of its request.
 
     ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
     the gateway runs, with what ``answer``, which never raises, makes of the broker's word.
@@ -54,7 +54,7 @@ class Publication(Struct, eq=False):
     reason: str = ""
 
     def settle(self, outcome: Outcome) -> None:
-        """Near: the broker has spoken. Never raises."""
+        """App side: the broker has spoken. Never raises."""
         if not self.is_over:
             self.is_over = True
             try:
@@ -62,14 +62,14 @@ class Publication(Struct, eq=False):
             except Exception:  # this runs in the connection's callback: of this message alone
                 log.exception("while answering the request of a published message")
 
-    def sent(self) -> None:
-        """Near: the client has the answer; there is nothing to be done."""
+    def acknowledge(self) -> None:
+        """App side: the client has the answer; there is nothing to be done."""
 
-    def set_aside(self) -> None:
-        """Near: no answer is made of a publication."""
+    def park(self) -> None:
+        """App side: no answer is made of a publication."""
 
     def give_back(self) -> None:
-        """Near: nobody waits any more, so what is not written yet will not be published.
+        """App side: nobody waits any more, so what is not written yet will not be published.
 
         ``is_written`` may be trusted afterwards: who writes sets it first and then looks at
         ``is_over``.

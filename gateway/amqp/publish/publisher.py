@@ -32,7 +32,7 @@ from ..connection.link import (
     open_connection,
     reason,
 )
-from ..connection.tenant import ChannelTenant
+from ..connection.managed_channel import ManagedChannel
 from ..connection.topology import producer_exchange
 from ..connection.urls import BrokerUrl
 from ..settings import ProducerSettings
@@ -81,10 +81,10 @@ class PublishLink(Link):
         self.max_unconfirmed = limit
 
 
-class Publisher(ChannelTenant):
+class Publisher(ManagedChannel):
     """Publishes to one exchange.
 
-    Near: :meth:`publish` and :meth:`withdraw`. Once the broker has refused a message, messages
+    App side: :meth:`publish` and :meth:`withdraw`. Once the broker has refused a message, messages
     that it may refuse, too, go through a quarantine until the connection ends.
     """
 
@@ -93,7 +93,7 @@ class Publisher(ChannelTenant):
         self._exchange = settings.exchange.encode()
         self._side = side
         self._queues: dict[tuple[str, str], ProducerQueue] = {}
-        # From near to far, and back: one hand-over for a burst.
+        # From the app side to the asyncio side, and back: one hand-over for a burst.
         self._handed: deque[Publication] = deque()
         self._is_told = False
         self._going_on = 0
@@ -124,7 +124,7 @@ class Publisher(ChannelTenant):
             self._queues.setdefault(queue, ProducerQueue(settings))
         return self
 
-    # Near.
+    # App side.
 
     def publish(self, publication: Publication) -> None:
         """Never waits; the publication hears of the outcome."""
@@ -177,7 +177,7 @@ class Publisher(ChannelTenant):
             return "the broker takes no more at the moment"
         return "RabbitMQ refuses many messages of this exchange" if self._quarantine.waiting else ""
 
-    # The asyncio side: what near asks for.
+    # The asyncio side: what the app side asks for.
 
     @property
     def is_awaited(self) -> bool:
@@ -220,7 +220,7 @@ class Publisher(ChannelTenant):
             self._side.post(self._deliver)
 
     def _deliver(self) -> None:
-        """Near: tell the requests."""
+        """App side: tell the requests."""
         self._is_posted = False
         settled = self._settled
         while settled:

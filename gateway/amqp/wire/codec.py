@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from struct import Struct as Layout
 from typing import NamedTuple, Protocol
 
+from .delivery_fast_path import NO_SHAPE, Message, read_alike, shape_of
 from .frame import BODY, CONTENT_HEAD, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
-from .shape import NO_SHAPE, Message, read_alike, shape_of
 
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"

@@ -18,14 +18,14 @@ import msgspec
 
 from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint
-from ...core.about import USER_AGENT
 from ...core.component import Assembly, Component, Place
 from ...core.rule import is_http
+from ...core.version import USER_AGENT
 from ...errors import BackendFailure, GatewayError
-from ...http.answers import find
 from ...http.backend import share_client
 from ...http.connection import HttpResponse
-from ...http.heads import BackendRequest
+from ...http.request_head import BackendRequest
+from ...http.responses import find
 from ...http.targets import parse_url
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from .fetch import own_transport

@@ -8,12 +8,12 @@ from collections.abc import Callable, Container, Hashable, Sequence
 from functools import cache, partial
 from hashlib import sha256
 
-from ...core.about import USER_AGENT
 from ...core.component import Assembly
+from ...core.version import USER_AGENT
 from ...errors import BackendFailure
 from ...http.client import Arrive, HttpClient
-from ...http.heads import BackendRequest
 from ...http.pool import PoolSettings
+from ...http.request_head import BackendRequest
 from ...http.targets import Origin, parse_url
 from ...http.transport import Redirecting, Transport, exchange
 from ...tls.openssl import suite_name

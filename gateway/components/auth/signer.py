@@ -84,7 +84,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 data = await sign_values(response.data, key)
             except BaseException as error:  # perhaps cancelled, as the client has gone
                 if isinstance(error, Exception) or not request.client.is_gone:
-                    response.set_aside()
+                    response.park()
                 raise
             return response.with_data(data, response.is_complete)
 

@@ -13,9 +13,9 @@ from typing import Any
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from ...config.absent import AGGREGATOR, plugin_names
 from ...config.findings import Finding
 from ...config.structs import Service
+from ...config.unsupported import AGGREGATOR, plugin_names
 from ...core.component import Component, Place
 from ...http.targets import parse_url
 from .settings import KeySettings, ValidatorSettings

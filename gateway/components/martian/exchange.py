@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from ...errors import BackendFailure
 from ...http.connection import Headers, HttpResponse
-from ...http.heads import BackendRequest
+from ...http.request_head import BackendRequest
 from ...http.targets import IN_PATH, Host, hide_query, parse_host
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]

@@ -13,7 +13,7 @@ from ...core.component import Assembly, Component, Place
 from ...core.rule import is_http
 from ...errors import GatewayError
 from ...http.connection import HttpResponse
-from ...http.heads import BackendRequest
+from ...http.request_head import BackendRequest
 from ...http.targets import hide_query
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ...telemetry.logs import get_logger

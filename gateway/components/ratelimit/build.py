@@ -192,8 +192,8 @@ class LimitedCall:
     def finish(self, part: Part) -> Part:
         return part
 
-    def abandon(self, *, was_asked: bool) -> None:
-        if not was_asked:
+    def abandon(self, *, reached_backend: bool) -> None:
+        if not reached_backend:
             self._limit.put_back()
 
 
@@ -211,9 +211,7 @@ def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
         from .redis import RedisCounters
     except ImportError as error:
         raise GatewayError(f'redis: {error}; install "hutch-gateway[redis]"') from error
-    return assembly.resource(
-        ("redis", pool.name), lambda: RedisCounters(pool, assembly.side.signal)
-    )
+    return assembly.resource(("redis", pool.name), lambda: RedisCounters(pool, assembly.side.event))
 
 
 BACKEND = Component(

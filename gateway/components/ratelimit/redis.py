@@ -16,7 +16,7 @@ from coredis import Redis
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
-from ...core.bridge import Signal
+from ...core.bridge import TimedEvent
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...tls.policy import build_tls
@@ -33,16 +33,16 @@ MAX_BATCH = 100
 
 class WaitingQuestion(NamedTuple):
     question: Question
-    answer: Signal
+    answer: TimedEvent
 
 
 class RedisCounters:
-    """The buckets in one Redis. ``signal``: what a request waits on."""
+    """The buckets in one Redis. ``event``: what a request waits on."""
 
-    def __init__(self, pool: RedisPool, signal: Callable[[], Signal]) -> None:
+    def __init__(self, pool: RedisPool, event: Callable[[], TimedEvent]) -> None:
         self._pool = pool
         self._host, self._port = pool.host_and_port
-        self._signal = signal
+        self._event = event
         self._waiting: list[WaitingQuestion] = []
         self._wake = Event()
         self._was_up = True
@@ -65,7 +65,7 @@ class RedisCounters:
         """The number of the limit that refuses, from 1; 0: none does; None: Redis is away."""
         if not self.is_up:
             return None
-        answer = self._signal()
+        answer = self._event()
         self._waiting.append(WaitingQuestion(question, answer))
         self._wake.set()
         refused: int | None = await answer.wait(2 * ANSWER_TIME)

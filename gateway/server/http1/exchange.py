@@ -14,7 +14,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ...core.asgi import ASGIApp, AsgiResponse, Message, Scope, send_answer, text
-from ...errors import AnswerBroken
+from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from .peer import Peer
 
@@ -31,7 +31,7 @@ STOPPING = text(503, "the gateway is stopping", (b"connection", b"close"), (b"re
 """To requests that the grace period was too short for."""
 
 
-class Burst:
+class WriteCoalescer:
     """Collects what is written in one turn of the loop, and writes it in one go at its end.
 
     Answers that leave one by one wake the clients' side one by one; on a busy machine that costs
@@ -72,7 +72,7 @@ class HttpConnection(Protocol):
     transport: asyncio.Transport
     flow: FlowControl
     peer: Peer
-    burst: Burst
+    burst: WriteCoalescer
     answer_time: float
 
     @property
@@ -194,7 +194,7 @@ class Http1Cycle:
                 return False
             if self.disconnected or self.transport.is_closing():
                 return False
-            return await self._connection.peer.has_taken_all()
+            return await self._connection.peer.has_acknowledged_all()
         finally:
             self.is_undecided = False
 
@@ -212,7 +212,7 @@ class Http1Cycle:
         """What ``task`` does, which is among ``tasks`` until it ends."""
         try:
             await app(scope, self.receive, self.send)
-        except AnswerBroken as error:
+        except ResponseBroken as error:
             log.debug("%s", error)
             self.keep_alive = False
         except asyncio.CancelledError:  # the grace period is over

@@ -30,7 +30,7 @@ class Peer:
         poll.register(descriptor, FIN)
         self._poll = poll.poll
 
-    async def has_taken_all(self) -> bool:
+    async def has_acknowledged_all(self) -> bool:
         """Whether a client is there that took, or will take, every byte the kernel was given."""
         events = self._poll(0)
         if not events and not self.has_ended:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits that it lacks, and one clock for all of them."""
+"""uvicorn's HTTP protocol with the limits that it lacks, and one sweeper for all of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 
 from ..settings import Limits
 from ..unsent import Unsent
-from .exchange import Burst, Http1Cycle
-from .known_head import END, MAX_REPLACED_HEADS, KnownHead, know
+from .exchange import Http1Cycle, WriteCoalescer
+from .head_cache import END, MAX_REPLACED_HEADS, CachedHead, know
 from .peer import Peer
 from .request_head import (
     MAX_FIELDS,
@@ -77,13 +77,13 @@ def _parse_target(target: bytes) -> Target:
 _known_target = lru_cache(1024)(_parse_target)
 
 
-class Clock:
+class ConnectionSweeper:
     """Loop time, coarse: read on every request, set twice a second."""
 
     def __init__(self, limits: Limits, unsent: Unsent) -> None:
         self.limits = limits
         self.unsent = unsent
-        self.burst = Burst()
+        self.burst = WriteCoalescer()
         self.now = 0.0
 
     async def run(self, connections: set[Any]) -> None:
@@ -120,13 +120,13 @@ class HttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        clock: Clock,
+        sweeper: ConnectionSweeper,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.clock = clock
-        self.burst = clock.burst
-        self.limits = clock.limits
-        self.answer_time = clock.limits.answer_time
+        self.sweeper = sweeper
+        self.burst = sweeper.burst
+        self.limits = sweeper.limits
+        self.answer_time = sweeper.limits.answer_time
         self._deadline = 0.0
         self._refusal = 408
         self._is_in_headers = False
@@ -135,7 +135,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._announced = 0
         self._method = b""
         self._plain_scope: dict[str, Any] | None = None
-        self._known: KnownHead | None = None
+        self._known: CachedHead | None = None
         self._replaced = 0
         self._rest = b""
         self._begun = bytearray()
@@ -155,7 +155,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
-        self.clock.unsent.wait(self, 0)
+        self.sweeper.unsent.wait(self, 0)
         self.flow.resume_writing()
         exchange = self.cycle
         if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
@@ -187,11 +187,11 @@ class HttpProtocol(HttpToolsProtocol):
         """It does not take what it asked for, so nothing more is read of it."""
         self.flow.pause_writing()
         self.flow.pause_reading()
-        self.clock.unsent.wait(self, self.unsent())
+        self.sweeper.unsent.wait(self, self.unsent())
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        self.clock.unsent.wait(self, 0)
+        self.sweeper.unsent.wait(self, 0)
         self._go_on()
 
     def unsent(self) -> int:
@@ -255,7 +255,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._rest and not self.flow.write_paused:
             self.flow.resume_reading()
 
-    def _take_known(self, known: KnownHead, data: bytes) -> bytes:
+    def _take_known(self, known: CachedHead, data: bytes) -> bytes:
         """Begin the request whose head is the last one's again; returns what is behind it."""
         size, body_at = known.size, len(known.head)
         self._raw_bytes, self._body_bytes = 0, size - body_at
@@ -478,7 +478,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Limits.
 
     def check_time(self, now: float) -> None:
-        """Called by the clock. What a client has not read yet has a time of its own."""
+        """Called by the sweeper. What a client has not read yet has a time of its own."""
         exchange = self.cycle
         if exchange is not None and exchange.is_undecided:
             return  # left() keeps it
@@ -492,7 +492,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def _expect(self, seconds: float, refusal: int) -> None:
-        self._deadline = self.clock.now + seconds + TICK
+        self._deadline = self.sweeper.now + seconds + TICK
         self._refusal = refusal
 
     def _refuse(self, status: int) -> None:

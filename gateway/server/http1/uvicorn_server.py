@@ -16,7 +16,7 @@ from ...tls.transport import Handshakes, over_tls
 from ..settings import ALT_SVC, ServeSettings
 from ..sockets import port_of
 from ..unsent import Unsent
-from .uvicorn_protocol import Clock, HttpProtocol
+from .uvicorn_protocol import ConnectionSweeper, HttpProtocol
 
 LAST_ANSWERS = 1.0
 """Seconds for answers to requests that the grace period was too short for."""
@@ -30,9 +30,9 @@ async def serve_uvicorn(
     started: Callable[[], object],
     unsent: Unsent,
 ) -> None:
-    clock = Clock(settings.limits, unsent)
+    sweeper = ConnectionSweeper(settings.limits, unsent)
     handshakes = Handshakes(settings.limits.connections, settings.limits.header_time)
-    build_protocol: Callable[..., Any] = partial(HttpProtocol, clock=clock)
+    build_protocol: Callable[..., Any] = partial(HttpProtocol, sweeper=sweeper)
     if settings.tls is not None:
         context = settings.tls.context(("http/1.1",))
         build_protocol = over_tls(build_protocol, context, handshakes)
@@ -52,7 +52,7 @@ async def serve_uvicorn(
     server = _UvicornServer(config, started)
     try:
         async with open_tasks() as tasks:
-            tasks.start_soon(clock.run, server.server_state.connections)
+            tasks.start_soon(sweeper.run, server.server_state.connections)
             tasks.start_soon(_stop_when_told, server, stop)
             await server.serve(sockets)
             with move_on_after(LAST_ANSWERS):  # to the requests that uvicorn has cancelled

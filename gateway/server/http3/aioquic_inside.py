@@ -74,7 +74,7 @@ class Quic(QuicConnection):
         return self._close_event is not None
 
     @property
-    def farewell(self) -> int | None:
+    def close_code(self) -> int | None:
         """With which code the client has closed it; None when it has not."""
         event = self._close_event
         is_theirs = event is not None and self._state is QuicConnectionState.DRAINING

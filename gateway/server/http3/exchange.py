@@ -16,7 +16,7 @@ from aioquic.h3.connection import ErrorCode
 from anyio import CancelScope, Event, current_time, move_on_after
 
 from ...core.asgi import ASGIApp, Message, Scope, send_answer, text
-from ...errors import AnswerBroken
+from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..unsent import Unsent
 from .aioquic_inside import HIGH_WATER, Http3, Quic, StreamBuffer
@@ -146,7 +146,7 @@ class Http3Cycle:
         self._end()
         if await self._reached(self._has_arrived):
             return True
-        return self._is_acknowledged() and connection.quic.farewell in GOODBYES
+        return self._is_acknowledged() and connection.quic.close_code in GOODBYES
 
     def _is_acknowledged(self) -> bool:
         return not self._outgoing.unacknowledged
@@ -189,7 +189,7 @@ class Http3Cycle:
     async def _answer(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
-        except AnswerBroken as error:
+        except ResponseBroken as error:
             log.debug("%s", error)
         except Exception as error:
             log.error("an error in the application", exc_info=error)

@@ -15,7 +15,7 @@ from typing import Any
 from anyio import sleep
 
 from ...core.asgi import Message, Receive
-from ...errors import AnswerBroken
+from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..http1.peer import Peer
 from ..http1.request_head import MAX_TARGET, has_many_parts, refusal
@@ -124,7 +124,7 @@ class HypercornConnection:
     async def left(self) -> bool:
         while self._unsent() and not self.is_gone:  # cut_off() says when that takes too long
             await sleep(BUFFER_CHECK)
-        return not self.is_gone and self._is_open() and await self._peer().has_taken_all()
+        return not self.is_gone and self._is_open() and await self._peer().has_acknowledged_all()
 
     def _unsent(self) -> int:
         """Bytes of the answer that the kernel has not got; 0 when nobody waits for them."""
@@ -199,7 +199,7 @@ async def _answer(app: Any, scope: Any, receive: Any, connection: HypercornConne
         await app(scope, receive, send_all_but_the_end)
         if is_ended:
             await connection.end()
-    except AnswerBroken as error:  # without an end hypercorn cuts a connection of HTTP/1
+    except ResponseBroken as error:  # without an end hypercorn cuts a connection of HTTP/1
         log.debug("%s", error)
         connection.break_off()
     except ConnectionAbortedError as error:

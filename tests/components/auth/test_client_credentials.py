@@ -14,7 +14,7 @@ from gateway.components.auth.client_credentials import Tokens, read_token, token
 from gateway.components.auth.settings import ClientCredentialsSettings
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpResponse
-from gateway.http.heads import BackendRequest
+from gateway.http.request_head import BackendRequest
 from gateway.http.transport import Arrive, Withdraw
 
 from ...http.service import Script, answering, message, serving

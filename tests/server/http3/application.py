@@ -6,7 +6,7 @@ from typing import Any
 
 from anyio import Event, sleep
 
-from gateway.errors import AnswerBroken
+from gateway.errors import ResponseBroken
 from gateway.server import Limits, ServeSettings
 
 from ..client import server_tls
@@ -48,7 +48,7 @@ class Application:
         headers = [(b"content-length", b"%d" % len(answer)), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if self.error is not None:
-            if isinstance(self.error, AnswerBroken):
+            if isinstance(self.error, ResponseBroken):
                 await send({"type": "http.response.body", "body": answer, "more_body": True})
             raise self.error
         await send({"type": "http.response.body", "body": answer})

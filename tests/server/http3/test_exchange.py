@@ -7,7 +7,7 @@ from aioquic.h3.connection import ErrorCode
 from anyio import Event, sleep
 from msgspec.structs import replace
 
-from gateway.errors import AnswerBroken
+from gateway.errors import ResponseBroken
 from gateway.server.http3 import exchange as http3_exchange
 
 from ..client import serving
@@ -195,7 +195,7 @@ async def test_an_application_that_fails_is_a_500(app: Application, port: int) -
 async def test_an_answer_that_breaks_off_is_a_stream_that_is_reset(
     app: Application, port: int
 ) -> None:
-    app.error = AnswerBroken("a test")
+    app.error = ResponseBroken("a test")
     app.answer = b"hello"
     async with connected(port) as client:
         answer = await client.answered(client.get())

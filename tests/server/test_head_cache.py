@@ -16,8 +16,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.server import Limits
-from gateway.server.http1.known_head import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, know
-from gateway.server.http1.uvicorn_protocol import WORK_OF_A_TURN, Clock, HttpProtocol
+from gateway.server.http1.head_cache import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, know
+from gateway.server.http1.uvicorn_protocol import WORK_OF_A_TURN, ConnectionSweeper, HttpProtocol
 from gateway.server.unsent import Unsent
 
 LIMITS = Limits(header_bytes=6000, body_bytes=50)
@@ -120,8 +120,8 @@ async def _connected(
     loop = asyncio.get_running_loop()
     config = Config(conversation.app, lifespan="off", ws="none", log_config=None, interface="asgi3")
     config.load()
-    clock = Clock(LIMITS, Unsent(LIMITS.unsent_bytes))
-    protocol = Counting(config, ServerState(), {}, loop, clock=clock)
+    sweeper = ConnectionSweeper(LIMITS, Unsent(LIMITS.unsent_bytes))
+    protocol = Counting(config, ServerState(), {}, loop, sweeper=sweeper)
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)

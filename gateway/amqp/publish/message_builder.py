@@ -55,7 +55,7 @@ Message: TypeAlias = tuple[bytes, bytes, bytes]
 """Routing key, message id, properties (flags and values of the content header)."""
 
 
-class Composer:
+class MessageBuilder:
     """Makes messages of one producer's requests."""
 
     def __init__(

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import BackendFailure
 from gateway.http.connection import HttpResponse
-from gateway.http.heads import BackendRequest, redirected, write_head
+from gateway.http.request_head import BackendRequest, redirected, write_head
 from gateway.http.targets import parse_host
 
 HOST = parse_host("https://api.example.com")

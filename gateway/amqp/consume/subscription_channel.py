@@ -1,6 +1,6 @@
 """The tapped channel of a subscription, from its opening to its end.
 
-Deliveries come in by it and are settled by it. Both sides meet here: the methods named "near"
+Deliveries come in by it and are settled by it. Both sides meet here: the methods named "app side"
 are called where the gateway runs, the others on the asyncio side.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from ...core.bridge import AsyncioSide
 from ..connection.link import LinkError
 from ..wire import codec
-from ..wire.shape import Message
+from ..wire.delivery_fast_path import Message
 from .buffer import Buffer, Delivery
 from .ledger import Ledger
 
@@ -30,7 +30,7 @@ PARKED_TIME = 15 * 60.0
 holds one for 30 minutes (``consumer_timeout``)."""
 
 
-class Intake:
+class SubscriptionChannel:
     """One life of one channel. Consumers come and go on it.
 
     ``limit``: bytes of messages that may be here unsettled. A message beyond it is returned to
@@ -163,7 +163,7 @@ class Intake:
         if self.is_open and tags:
             self._write(b"".join(self._ledger.acknowledge(tags)))
 
-    # As the origin of deliveries: near.
+    # As the channel of deliveries: app side.
 
     def acknowledge(self, delivery: Delivery) -> None:
         self._settled_bytes += len(delivery.body) + OVERHEAD
@@ -192,7 +192,7 @@ class Intake:
         self._settled_bytes += len(delivery.body) + OVERHEAD
         self._side.tell(self._reject, delivery.tag)
 
-    def set_aside(self, delivery: Delivery, seconds: float) -> None:
+    def park(self, delivery: Delivery, seconds: float) -> None:
         self._side.tell(self._park, delivery, seconds)
 
     def _return_to_queue(self, deliveries: list[Delivery]) -> None:
@@ -200,7 +200,7 @@ class Intake:
             self._settled_bytes += len(delivery.body) + OVERHEAD
         self._side.tell(self._requeue, [delivery.tag for delivery in deliveries])
 
-    # What the near side asked for, on the asyncio side.
+    # What the app side asked for, on the asyncio side.
 
     def _reject(self, tag: int) -> None:
         if self.is_open:
@@ -227,11 +227,11 @@ class Intake:
         self._side.post(self._return_parked if is_over else self._put_back, delivery)
 
     def _put_back(self, delivery: Delivery) -> None:
-        """Near: available again."""
+        """App side: available again."""
         if self.is_open:
             self._buffer.put_back(delivery)
 
     def _return_parked(self, delivery: Delivery) -> None:
-        """Near: the broker would close the channel soon."""
+        """App side: the broker would close the channel soon."""
         if self.is_open:
             self._return_to_queue([delivery])

@@ -9,11 +9,11 @@ from pamqp.commands import Basic
 
 from gateway.amqp.agent.requests import OriginalMessage, build_request
 from gateway.amqp.consume.buffer import Delivery
-from gateway.amqp.publish.composing import Composer
+from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, Service
-from gateway.core.about import USER_AGENT
 from gateway.core.proxy import Request
+from gateway.core.version import USER_AGENT
 from gateway.errors import Unpublishable, ValueMissing
 
 from .codec import Closed, decode_properties, encode_known
@@ -28,8 +28,8 @@ HEADERS = [
 ]
 
 
-def composer(endpoint: dict[str, Any] | None = None, **settings: Any) -> Composer:
-    return Composer(
+def composer(endpoint: dict[str, Any] | None = None, **settings: Any) -> MessageBuilder:
+    return MessageBuilder(
         ProducerSettings(exchange="ex", **{"routing_key": "Key", **settings}),
         Backend(),
         Endpoint(**(endpoint or {})),
@@ -41,7 +41,7 @@ def request(query: bytes = b"", headers: Any = HEADERS, **params: str) -> Reques
     return Request("POST", "/", params, headers, query, b"{}", remote="10.0.0.7")
 
 
-def properties(composer: Composer, request: Request) -> Basic.Properties:
+def properties(composer: MessageBuilder, request: Request) -> Basic.Properties:
     _, _, properties = composer.compose(request)
     return decode_properties(properties)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 from ..errors import BackendFailure
-from .answers import HOP_BY_HOP, find
 from .connection import Headers, HttpResponse
+from .responses import HOP_BY_HOP, find
 from .targets import Host, hide_query, parse_url
 
 UNSENT = HOP_BY_HOP | {b"host", b"expect"}

@@ -17,7 +17,7 @@ MAX_REPLACED_HEADS = 16
 """Heads that are kept one after the other on a connection: then it is one where they differ."""
 
 
-class KnownHead(NamedTuple):
+class CachedHead(NamedTuple):
     """``head``: its bytes; ``size``: with those of the body; ``scope``: what the parser made of it,
     to be copied."""
 
@@ -28,7 +28,7 @@ class KnownHead(NamedTuple):
 
 def know(
     data: bytes, scope: dict[str, Any], headers: Sequence[tuple[bytes, bytes]], length: int
-) -> KnownHead | None:
+) -> CachedHead | None:
     """The head at the beginning of ``data``, which the parser has just read as the only one in it.
 
     ``scope``, ``headers``: what it said; ``length``: of the body, as it was announced. None when
@@ -46,4 +46,4 @@ def know(
         return None
     kept = {name: value for name, value in scope.items() if name != "extensions"}
     kept["headers"] = tuple(headers)
-    return KnownHead(head, end + length, kept)
+    return CachedHead(head, end + length, kept)

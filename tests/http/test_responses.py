@@ -10,9 +10,9 @@ import pytest
 from gateway.config.structs import Backend
 from gateway.core.large import size_of
 from gateway.encoding import decode_json, encode_json
-from gateway.errors import BackendStatus
-from gateway.http.answers import MAX_ERROR_BYTES, Interpret, build_interpret
+from gateway.errors import BackendStatusError
 from gateway.http.connection import HttpResponse
+from gateway.http.responses import MAX_ERROR_BYTES, Interpret, build_interpret
 from gateway.http.settings import HttpSettings
 from tests.watchdog import outcome, watched
 
@@ -37,7 +37,7 @@ def test_the_beginning_of_a_large_failure_is_its_text(piece: bytes) -> None:
     answer = failed(piece * (LARGE // len(piece)))
     with watched(0.2):
         error = outcome(interpret(return_error_code=True), answer, "")
-        assert isinstance(error, BackendStatus)
+        assert isinstance(error, BackendStatusError)
         text = str(error).encode(errors="replace")
     assert (error.status, error.content_type) == (400, "text/x")
     assert text == beginning(piece).encode()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.amqp.consume.buffer import Buffer
-from gateway.amqp.consume.intake import OVERHEAD, Intake
+from gateway.amqp.consume.subscription_channel import OVERHEAD, SubscriptionChannel
 from gateway.amqp.wire import codec
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 
@@ -23,14 +23,14 @@ class Channel:
         self.written: list[bytes] = []
         self.soon: list[Callable[[], None]] = []
         self.buffer = Buffer(side)
-        self.intake = Intake(
+        self.channel = SubscriptionChannel(
             CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit
         )
-        self.intake.renewed(prefetch)
+        self.channel.renewed(prefetch)
 
     def deliver(self, *sizes: int) -> None:
         """Messages of these sizes with the tags 1, 2, …, in one run."""
-        self.intake.delivered(
+        self.channel.delivered(
             [(tag, False, b"", b"", b"x" * size) for tag, size in enumerate(sizes, 1)]
         )
 
@@ -42,7 +42,7 @@ class Channel:
         for _ in range(number):
             delivery = self.buffer.take_nowait()
             assert delivery is not None
-            delivery.sent()
+            delivery.acknowledge()
 
 
 @pytest.fixture(params=["asyncio"])
@@ -57,9 +57,9 @@ async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -
         channel.deliver(10, 3 * OVERHEAD, 10)
         assert channel.tags() == [1, 3]
         assert channel.written == [codec.nack(CHANNEL, 2)]
-        assert channel.intake.attention.is_set()
-        assert channel.intake.held_bytes == 2 * (10 + OVERHEAD)
-        assert channel.intake.largest == 4 * OVERHEAD
+        assert channel.channel.attention.is_set()
+        assert channel.channel.held_bytes == 2 * (10 + OVERHEAD)
+        assert channel.channel.largest == 4 * OVERHEAD
 
 
 async def test_one_alone_may_be_of_any_size() -> None:
@@ -93,4 +93,4 @@ async def test_acknowledgements_wait_for_company_or_for_their_time() -> None:
         for flush in channel.soon:
             flush()
         assert channel.written[1:] == [codec.ack(CHANNEL, 3)]
-        assert channel.intake.held_bytes == 0
+        assert channel.channel.held_bytes == 0

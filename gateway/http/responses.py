@@ -12,7 +12,7 @@ from ..config.structs import Backend
 from ..core.proxy import Response
 from ..encoding import encode_json, reason_of
 from ..encoding.manipulation import Reading
-from ..errors import BackendFailure, BackendStatus
+from ..errors import BackendFailure, BackendStatusError
 from .connection import Headers, HttpResponse
 from .settings import HttpSettings
 from .stream import BROKEN_OFF, gzip_failure
@@ -109,7 +109,7 @@ def _pass_on(answer: HttpResponse, url: str) -> Response:
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
     response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
     if answer.stream is not None:
-        response.rest = answer.stream
+        response.stream = answer.stream
         if not find(answer.headers, b"transfer-encoding"):
             answer.stream.length = find(answer.headers, b"content-length")
     return response
@@ -148,7 +148,7 @@ def _build_detail(key: str) -> Interpret:
 
 
 def _pass_status(answer: HttpResponse, url: str) -> Response:
-    raise BackendStatus(answer.status, _error_text(answer), _content_type(answer))
+    raise BackendStatusError(answer.status, _error_text(answer), _content_type(answer))
 
 
 def _error_text(answer: HttpResponse) -> str:

@@ -23,12 +23,12 @@ def declaration_key(method: Frame) -> Hashable:
     return method.name, method.marshal()
 
 
-class ChannelTenant(ABC):
+class ManagedChannel(ABC):
     """Base of subscriptions and publishers; all of it runs on the asyncio side.
 
     ``name``: for people. ``is_ready``: its topology is declared and its channel is open.
     ``problem``: why not, else empty. ``refused``: declarations that the broker has refused on this
-    connection and that the tenant can do without, and the broker's texts.
+    connection and that this channel can do without, and the broker's texts.
     """
 
     def __init__(self, name: str, link: Link) -> None:
@@ -87,7 +87,7 @@ class ChannelTenant(ABC):
                 if connection.tap.lost.is_set():
                     return
                 self.detached(str(error))
-            except Exception as error:  # whatever it is, the other tenants go on
+            except Exception as error:  # whatever it is, the other channels go on
                 log.exception("%s: unexpected error, tried again", self.name)
                 self.detached(f"unexpected error: {type(error).__name__}")
             await self._pause()

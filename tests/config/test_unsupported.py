@@ -10,7 +10,10 @@ import pytest
 from gateway.app.audit import rules
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
-from gateway.config.absent import (
+from gateway.config.findings import ConfigError, Finding
+from gateway.config.load import load
+from gateway.config.structs import GatewaySettings
+from gateway.config.unsupported import (
     INSTEAD,
     LEGACY,
     NO_PLUGINS,
@@ -19,9 +22,6 @@ from gateway.config.absent import (
     PLUGINS,
     instead,
 )
-from gateway.config.findings import ConfigError, Finding
-from gateway.config.load import load
-from gateway.config.structs import GatewaySettings
 
 KNOWN = {name for row in CATALOG for name in (row.namespace, *row.aliases)}
 GATEWAY_KEYS = {f"gateway.{key}" for key in GatewaySettings.__struct_fields__}
