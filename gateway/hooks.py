@@ -189,12 +189,11 @@ class Response:
         view = cls()
         view._response = ProxyResponse(
             response.data,
-            response.is_complete,
+            response.completeness,
             response.messages,
             response.body,
             response.headers,
             response.status,
-            response.has_failures,
         )
         view._is_read = False
         return view
@@ -251,7 +250,8 @@ class Response:
 
     @is_complete.setter
     def is_complete(self, is_complete: bool) -> None:
-        self._response.is_complete = bool(is_complete)
+        response = self._response
+        response.completeness = response.completeness.declared(bool(is_complete))
 
 
 def _copied(data: dict[str, Any] | None) -> Any:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from gateway.core.proxy import PARTS_FAILED
 from gateway.core.proxy import Request as ProxyRequest
 from gateway.core.proxy import Response as ProxyResponse
 from gateway.hooks import GatewayError, Headers, Request, Response
@@ -92,7 +93,7 @@ def test_an_answer_keeps_what_it_holds() -> None:
         def give_back(self) -> None: ...
 
     message = Message()
-    view = Response.of(ProxyResponse({}, False, (message,), has_failures=True))
+    view = Response.of(ProxyResponse({}, PARTS_FAILED, (message,)))
     view.data = {"a": 1}
     view.is_complete = True
     finished = view.finished()

@@ -144,7 +144,7 @@ def _build_response_stage(
         body = generate(request, _response_values(response))
         if response.body is not None:
             return passed_on(response, body)
-        return response.with_data(read(body), response.is_complete)
+        return response.with_data(read(body))
 
     def passed_on(response: Response, body: bytes) -> Response:
         changed = with_body(response, body)
@@ -155,7 +155,7 @@ def _build_response_stage(
     def finish(response: Response, returned: bytes | Pieces) -> Response:
         if isinstance(returned, bytes):
             return passed_on(response, returned)
-        return response.with_data(whole(returned), response.is_complete)
+        return response.with_data(whole(returned))
 
     most = most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES)
     large = Large(

@@ -21,7 +21,7 @@ from ..core.component import Component, Place
 from ..core.helpers import Helped, Helpers
 from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..core.pipe import coroutine_of
-from ..core.proxy import Branch, Part, Request, Response
+from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Branch, Part, Request, Response
 from ..core.rule import CONSUMER
 from ..core.sequence import propagated, references, references_in_settings
 from ..encoding import encode_json, reason_of
@@ -58,7 +58,7 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
         except Exception as error:
             response.park()
             raise GatewayError(reason_of(error)) from error
-        return response.with_data(data, response.is_complete and data is not None)
+        return response.with_data(data, INCOMPLETE if data is None else None)
 
     return Branch(ask, reads_body=pipe.reads_body)
 
@@ -87,10 +87,11 @@ def with_static(
             if error.decides or is_passed_on or not matches(error):
                 raise
             report(error)
-            return Response(dict(data), is_complete=False, has_failures=True)
+            return Response(dict(data), PARTS_FAILED)
         if not matches(response):
             return response
-        return response.with_data({**(response.data or {}), **data}, response.is_whole)
+        completeness = COMPLETE if response.is_whole else None
+        return response.with_data({**(response.data or {}), **data}, completeness)
 
     return Branch(ask, reads_body=pipe.reads_body)
 

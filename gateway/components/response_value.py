@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from ..core.large import Pieces, pieces, whole
-from ..core.proxy import Response
+from ..core.proxy import Completeness, Response
 from ..encoding import decode_json, decode_safejson, decode_value, encode_json, to_value
 
 
@@ -19,7 +19,9 @@ def value_of(response: Response) -> Any:
     return to_value(response.data or {})
 
 
-Portable: TypeAlias = tuple[bytes | None, bytes | None, list[tuple[bytes, bytes]], int, bool, bool]
+Portable: TypeAlias = tuple[
+    bytes | None, bytes | None, list[tuple[bytes, bytes]], int, Completeness
+]
 
 
 def to_helper(response: Response) -> Portable:
@@ -31,16 +33,15 @@ def to_helper(response: Response) -> Portable:
         response.body,
         headers,
         response.status,
-        response.is_complete,
-        response.has_failures,
+        response.completeness,
     )
 
 
 def in_helper(portable: Portable) -> Response:
     """The answer, in a helper process."""
-    data, body, headers, status, is_complete, has_failures = portable
+    data, body, headers, status, completeness = portable
     document = None if data is None else decode_json(data)
-    return Response(document, is_complete, (), body, headers, status, has_failures)
+    return Response(document, completeness, (), body, headers, status)
 
 
 def from_helper(response: Response, text: bytes) -> bytes | Pieces:
@@ -52,7 +53,7 @@ def with_returned(response: Response, returned: bytes | Pieces) -> Response:
     """The answer with what :func:`from_helper` has returned."""
     if isinstance(returned, bytes):
         return with_body(response, returned)
-    return response.with_data(whole(returned), response.is_complete)
+    return response.with_data(whole(returned))
 
 
 def with_value(response: Response, value: Any) -> Response:
@@ -62,11 +63,11 @@ def with_value(response: Response, value: Any) -> Response:
         return with_body(response, encode_json(value))
     if not isinstance(value, dict):
         value = {"collection" if isinstance(value, list) else "content": value}
-    return response.with_data(value, response.is_complete)
+    return response.with_data(value)
 
 
 def with_body(response: Response, body: bytes) -> Response:
     """An answer that is passed on as it came, but for its body."""
-    changed = response.with_data(response.data, response.is_complete)
+    changed = response.with_data(response.data)
     changed.body = body
     return changed

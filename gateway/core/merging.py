@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import GatewayError, together
-from .proxy import Response, TakenMessage
+from .proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Response, TakenMessage
 
 
 def merge(
@@ -26,7 +26,7 @@ def merge(
     messages: list[TakenMessage] = []
     failures: list[GatewayError] = []
     answered: list[Response] = []
-    is_complete, has_data = True, False
+    completeness, has_data = COMPLETE, False
     for part in parts:
         if not isinstance(part, Response):
             failures.append(part)
@@ -34,23 +34,22 @@ def merge(
         answered.append(part)
         messages += part.messages
         if not part.is_complete:
-            is_complete = False
+            completeness = INCOMPLETE
         if part.data is not None:
             data |= part.data
             has_data = True
     if failures:
         if (failure := together(failures, has_answers=bool(answered))) is not None:
             raise failure
-        is_complete = False
+        completeness = PARTS_FAILED
         for each in failures:
             report(each)
-    is_publish = is_complete and not has_data
+    is_publish = completeness is COMPLETE and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
     statuses = {part.status for part in answered}
     return Response(
         None if is_publish or is_null else data,
-        is_complete,
+        completeness,
         messages,
         status=statuses.pop() if len(statuses) == 1 else 200,
-        has_failures=bool(failures),
     )

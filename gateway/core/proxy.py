@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import copy
+from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -133,27 +134,58 @@ class Request(Struct, eq=False):
             message.park()
 
 
+class Completeness(Enum):
+    """Whether a response has everything that the endpoint promises."""
+
+    COMPLETE = auto()
+    INCOMPLETE = auto()
+    """No backend failed, and the document is not all: JSON's null, or a script says so."""
+    PARTS_FAILED = auto()
+    """Some backends failed. The response is made of the others."""
+    DECLARED_COMPLETE = auto()
+    """Some backends failed, and a hook or a script declares the response complete: the client
+    gets ``X-Krakend-Completed: true``. For an agent the message has failed all the same."""
+
+    def declared(self, is_complete: bool) -> Completeness:
+        """What becomes of it when a hook or a script says whether the response is complete."""
+        if self in WITH_FAILURES:
+            return Completeness.DECLARED_COMPLETE if is_complete else Completeness.PARTS_FAILED
+        return Completeness.COMPLETE if is_complete else Completeness.INCOMPLETE
+
+
+COMPLETE, INCOMPLETE = Completeness.COMPLETE, Completeness.INCOMPLETE
+PARTS_FAILED = Completeness.PARTS_FAILED
+WITH_FAILURES = (PARTS_FAILED, Completeness.DECLARED_COMPLETE)
+
+
 class Response(Struct, eq=False):
-    """What a branch or a whole pipe answers.
+    """The response of a branch or of a whole pipe.
 
     ``data``: the decoded document; its values may be :class:`msgspec.Raw`, JSON text that
-    nobody had to look into. None: there is no document (a publish; incomplete: JSON's null).
-    ``is_complete``: every part is here. ``has_failures``: a part failed, the others are the
-    answer. ``messages``: the messages this answer is made of. ``headers``: what the client gets
-    besides the gateway's own, names in lower case and values. ``body`` counts only for ``no-op``,
-    where the answer is passed on as it came. ``stream``: the body, when it is still coming.
-    ``encoded``: the document in the output encoding, when a helper process has written it.
+    was not decoded. None: there is no document (a publish; incomplete: JSON's null).
+    ``messages``: the messages from which the response is made. ``headers``: what the client gets
+    in addition to the gateway's own headers, names in lower case. ``body``: only for ``no-op``,
+    where the backend's response is passed on unchanged. ``stream``: the body, while it arrives.
+    ``encoded``: the document in the output encoding, if a helper process has written it.
     """
 
     data: dict[str, Any] | None = None
-    is_complete: bool = True
+    completeness: Completeness = COMPLETE
     messages: Sequence[TakenMessage] = ()
     body: bytes | None = None
     headers: Sequence[tuple[bytes, bytes]] = ()
     status: int = 200
-    has_failures: bool = False
     stream: StreamedBody | None = None
     encoded: bytes | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """What the client is told (``X-Krakend-Completed``)."""
+        return self.completeness in (COMPLETE, Completeness.DECLARED_COMPLETE)
+
+    @property
+    def has_failures(self) -> bool:
+        return self.completeness in WITH_FAILURES
 
     @property
     def is_whole(self) -> bool:
@@ -165,9 +197,11 @@ class Response(Struct, eq=False):
         for message in self.messages:
             message.park()
 
-    def with_data(self, data: dict[str, Any] | None, is_complete: bool) -> Response:
-        """This answer with another document."""
-        return replace(self, data=data, is_complete=is_complete)
+    def with_data(
+        self, data: dict[str, Any] | None, completeness: Completeness | None = None
+    ) -> Response:
+        """This response with another document. ``completeness`` None: as complete as it was."""
+        return replace(self, data=data, completeness=completeness or self.completeness)
 
 
 Part: TypeAlias = Response | GatewayError

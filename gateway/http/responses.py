@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec import Raw
 
 from ..config.structs import Backend
-from ..core.proxy import Response
+from ..core.proxy import COMPLETE, INCOMPLETE, Response
 from ..encoding import encode_json, reason_of
 from ..encoding.manipulation import Reading
 from ..errors import BackendFailure, BackendStatusError
@@ -98,7 +98,7 @@ def _build_interpret(
             data = read(answer.body)
         except Exception as error:  # whatever a decoder raises, the answer is undecodable
             raise BackendFailure(reason_of(error) if answer.is_whole else BROKEN_OFF) from error
-        return Response(data, data is not None)
+        return Response(data, INCOMPLETE if data is None else COMPLETE)
 
     return interpret
 
@@ -107,7 +107,7 @@ def _pass_on(answer: HttpResponse, url: str) -> Response:
     if not answer.is_whole:
         raise BackendFailure(BROKEN_OFF)
     headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
-    response = Response({}, True, body=answer.body, headers=headers, status=answer.status)
+    response = Response({}, body=answer.body, headers=headers, status=answer.status)
     if answer.stream is not None:
         response.stream = answer.stream
         if not find(answer.headers, b"transfer-encoding"):
@@ -142,7 +142,7 @@ def _build_detail(key: str) -> Interpret:
             "http_body_encoding": _content_type(answer),
         }
         text = encode_json({name: each for name, each in fields.items() if each})
-        return Response({key: Raw(text)}, False)
+        return Response({key: Raw(text)}, INCOMPLETE)
 
     return detail
 

@@ -14,7 +14,7 @@ from msgspec.json import decode as decode_json
 
 from ..config.structs import Endpoint, RouterSettings
 from ..core.asgi import NO_LENGTH, STATUSES, AsgiResponse, Headers
-from ..core.proxy import HeaderGuard, Request, Response
+from ..core.proxy import COMPLETE, HeaderGuard, Request, Response
 from ..encoding import encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 
@@ -115,7 +115,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
         data = response.data
         if (
             data is None
-            and response.is_complete
+            and response.completeness is COMPLETE
             and response.status == 200
             and not response.headers
         ):

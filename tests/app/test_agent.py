@@ -9,7 +9,7 @@ from anyio import create_task_group, fail_after, sleep, sleep_forever
 
 from gateway.app.agent import AgentRunner, RateLimit
 from gateway.config.structs import Agent, AgentConsumer
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import PARTS_FAILED, Branch, Request, Response
 from gateway.errors import GatewayError
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +144,7 @@ async def test_a_message_that_cannot_even_be_given_up_ends_no_worker() -> None:
 async def test_a_part_that_failed_is_a_failure_of_the_message() -> None:
     class Partial(Pipe):
         async def __call__(self, request: Request) -> Response:
-            return Response({"a": 1}, False, has_failures=True)
+            return Response({"a": 1}, PARTS_FAILED)
 
     source = Source(1)
     async with runner(source, Partial()).opened():

@@ -17,7 +17,7 @@ from gateway.config.structs import Backend, Endpoint
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly, Catalog, Component
 from gateway.core.pipe import coroutine_of
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Request, Response
 from gateway.encoding.manipulation import build_reading
 from gateway.errors import GatewayError
 
@@ -53,7 +53,7 @@ class Backends:
                 name = word.removeprefix("/tell/{resp").removesuffix("}")
                 return Response({"told": request.params["Resp" + name]})
             data = read(json.dumps(dict(parse_qsl(word[1:]))).encode())
-            return Response(data, data is not None)
+            return Response(data, INCOMPLETE if data is None else COMPLETE)
 
         return Branch(proxy, may_repeat=True, reads_body=False)
 

@@ -16,7 +16,7 @@ from gateway.config.load import load
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.asgi import ASGIApp
 from gateway.core.component import Assembly, Catalog, Component
-from gateway.core.proxy import Arrive, Branch, Request, Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Request, Response
 from gateway.encoding.manipulation import build_reading
 from gateway.errors import GatewayError
 
@@ -59,9 +59,9 @@ class Backends:
                 raise GatewayError("no")
             if is_passed_on:
                 headers = [(b"content-type", b"application/json"), (b"x-one", b"1")]
-                return Response({}, True, (message,), body, headers, self._status)
+                return Response({}, COMPLETE, (message,), body, headers, self._status)
             data = read(body)
-            return Response(data, data is not None, (message,))
+            return Response(data, INCOMPLETE if data is None else COMPLETE, (message,))
 
         async def ask(request: Request) -> Response:
             return answer(request)

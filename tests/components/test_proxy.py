@@ -11,7 +11,7 @@ from gateway.components.proxy import flatmapped, with_static
 from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.core.helpers import Helpers
 from gateway.core.pipe import coroutine_of
-from gateway.core.proxy import Branch, Part, Request, Response
+from gateway.core.proxy import INCOMPLETE, PARTS_FAILED, Branch, Part, Request, Response
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
 
 pytestmark = pytest.mark.anyio
@@ -47,22 +47,22 @@ def static(part: Part, strategy: str) -> Branch:
     return with_static(answering(part), StaticSettings(strategy=strategy), DATA)
 
 
-COMPLETE = Response({"a": 1})
-PARTIAL = Response({"a": 1}, is_complete=False, has_failures=True)
-DETAILS = Response({"a": 1}, is_complete=False)
-NULL = Response(None, is_complete=False)
+WHOLE = Response({"a": 1})
+PARTIAL = Response({"a": 1}, PARTS_FAILED)
+DETAILS = Response({"a": 1}, INCOMPLETE)
+NULL = Response(None, INCOMPLETE)
 
 
-@pytest.mark.parametrize("part", [COMPLETE, PARTIAL, DETAILS, NULL])
+@pytest.mark.parametrize("part", [WHOLE, PARTIAL, DETAILS, NULL])
 @pytest.mark.parametrize("strategy", ["always", "success", "errored", "complete", "incomplete"])
 async def test_static_data_is_put_over_the_answers_its_strategy_names(
     part: Response, strategy: str
 ) -> None:
     named = {
-        "always": (COMPLETE, PARTIAL, DETAILS, NULL),
-        "success": (COMPLETE, DETAILS, NULL),
+        "always": (WHOLE, PARTIAL, DETAILS, NULL),
+        "success": (WHOLE, DETAILS, NULL),
         "errored": (PARTIAL,),
-        "complete": (COMPLETE, NULL),
+        "complete": (WHOLE, NULL),
         "incomplete": (PARTIAL, DETAILS),
     }
     response = await ask(static(part, strategy))
@@ -142,8 +142,8 @@ def deleting(path: str, part: Part) -> Branch:
     ("part", "data", "is_complete"),
     [
         (Response({"a": 1, "b": 2}), {"b": 2}, True),
-        (Response({"a": 1, "b": 2}, is_complete=False), {"b": 2}, False),
-        (Response({"a": 1, "b": 2}, False, has_failures=True), {"a": 1, "b": 2}, False),
+        (Response({"a": 1, "b": 2}, INCOMPLETE), {"b": 2}, False),
+        (Response({"a": 1, "b": 2}, PARTS_FAILED), {"a": 1, "b": 2}, False),
         (Response({"a": 1}), None, False),
         (Response({}), {}, True),
         (Response(), None, True),
@@ -166,5 +166,5 @@ async def test_a_document_nested_too_deeply_is_a_failure() -> None:
 
 
 async def test_stages_read_the_body_only_when_their_branch_does() -> None:
-    assert not static(COMPLETE, "always").reads_body
-    assert not deleting("a", COMPLETE).reads_body
+    assert not static(WHOLE, "always").reads_body
+    assert not deleting("a", WHOLE).reads_body

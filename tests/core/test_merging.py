@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.merging import merge
-from gateway.core.proxy import Response
+from gateway.core.proxy import INCOMPLETE, Response
 from gateway.errors import (
     BackendStatusError,
     BrokerUnavailable,
@@ -27,7 +27,7 @@ class Message:
 
 
 def test_a_single_part_passes_as_it_is() -> None:
-    part = Response({"a": 1}, False)
+    part = Response({"a": 1}, INCOMPLETE)
     assert merge([part]) is part
 
 
@@ -57,7 +57,7 @@ def test_a_failed_part_makes_it_incomplete() -> None:
 
 
 def test_an_incomplete_part_makes_it_incomplete() -> None:
-    assert not merge([Response({"a": 1}), Response(None, False)]).is_complete
+    assert not merge([Response({"a": 1}), Response(None, INCOMPLETE)]).is_complete
 
 
 def test_an_empty_part_beside_data_leaves_it_complete() -> None:
@@ -65,17 +65,17 @@ def test_an_empty_part_beside_data_leaves_it_complete() -> None:
 
 
 def test_two_parts_without_a_document_are_an_empty_document_that_is_incomplete() -> None:
-    merged = merge([Response(None, False), Response(None, False)])
+    merged = merge([Response(None, INCOMPLETE), Response(None, INCOMPLETE)])
     assert (merged.data, merged.is_complete) == ({}, False)
 
 
 def test_a_lone_null_beside_failures_stays_null() -> None:
-    merged = merge([Response(None, False), QueueEmpty()])
+    merged = merge([Response(None, INCOMPLETE), QueueEmpty()])
     assert (merged.data, merged.is_complete) == (None, False)
 
 
 def test_an_answer_tells_whether_a_part_failed_or_is_only_incomplete() -> None:
-    incomplete = Response({"error_a": 404}, is_complete=False)
+    incomplete = Response({"error_a": 404}, INCOMPLETE)
     assert merge([QueueEmpty(), Response({"a": 1})]).has_failures
     assert not merge([incomplete, Response({"a": 1})]).has_failures
 

@@ -13,7 +13,7 @@ from anyio import Event, fail_after, sleep, sleep_forever
 from msgspec import Raw
 
 from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Request, Response
 from gateway.errors import BrokerUnavailable, GatewayError, OutcomeUnknown, QueueEmpty
 
 from ..router.support import Taken
@@ -35,7 +35,7 @@ class Leaving:
 
 
 def answer(key: str, message: Taken | None = None) -> Response:
-    return Response({key: Raw(b"1")}, True, (message,) if message else ())
+    return Response({key: Raw(b"1")}, COMPLETE, (message,) if message else ())
 
 
 def ready(key: str, message: Taken | None = None) -> Branch:
@@ -238,7 +238,7 @@ async def test_a_hole_in_the_path_ends_the_sequence_like_a_failure() -> None:
 
 async def test_an_incomplete_answer_ends_the_sequence() -> None:
     async def details(request: Request) -> Response:
-        return Response({"error_a": 404}, is_complete=False)
+        return Response({"error_a": 404}, INCOMPLETE)
 
     response = await ask(in_turn(Branch(details), unasked()))
     assert response.data == {"error_a": 404}
@@ -248,7 +248,7 @@ async def test_an_incomplete_answer_ends_the_sequence() -> None:
 
 async def test_a_null_does_not_end_the_sequence_and_leaves_it_incomplete() -> None:
     async def null(request: Request) -> Response:
-        return Response(None, is_complete=False)
+        return Response(None, INCOMPLETE)
 
     response = await ask(in_turn(Branch(null), ready("b")))
     assert (keys(response), response.is_complete) == ({"b"}, False)
@@ -329,7 +329,7 @@ async def test_concurrent_calls_that_all_fail_are_a_failure() -> None:
 
 async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() -> None:
     async def details(request: Request) -> Response:
-        return Response({"error_a": 404}, is_complete=False)
+        return Response({"error_a": 404}, INCOMPLETE)
 
     calls = taking_turns(Branch(details), failing(GatewayError("no")))
     response = await ask(within(race(calls, 2, 60), 60))

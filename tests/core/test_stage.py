@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.core.pipe import coroutine_of, parallel, within
-from gateway.core.proxy import Arrive, Branch, Part, Request, Response
+from gateway.core.proxy import COMPLETE, Arrive, Branch, Part, Request, Response
 from gateway.core.stage import Functions, Large, intercepted
 from gateway.errors import GatewayError
 
@@ -67,7 +67,7 @@ def stumbling(request: Request, response: Response | None = None) -> Response:
 
 
 def added(request: Request, response: Response) -> Response:
-    return response.with_data({**(response.data or {}), "asked": request.body.decode()}, True)
+    return response.with_data({**(response.data or {}), "asked": request.body.decode()}, COMPLETE)
 
 
 async def ask(branch: Branch, request: Request) -> Part:

@@ -11,7 +11,7 @@ import pytest
 from gateway.config.proxy import ProxySettings
 from gateway.config.structs import Backend
 from gateway.core.merging import merge
-from gateway.core.proxy import Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Response
 from gateway.encoding import encode_json
 from gateway.encoding.manipulation import build_reading
 
@@ -124,6 +124,6 @@ def test_merged_documents_are_what_the_obvious_version_makes_of_them() -> None:
             settings = generator.settings()
             document, body = generator.body(settings)
             data = build_reading(backend(settings))(body.encode())
-            parts.append(Response(data, data is not None))
+            parts.append(Response(data, INCOMPLETE if data is None else COMPLETE))
             expected.update(reference.manipulate(document, settings) or {})
         assert reference.read(encode_json(merge(parts).data)) == expected

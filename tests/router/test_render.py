@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from gateway.config.structs import Endpoint, RouterSettings
 from gateway.core.asgi import AsgiResponse
-from gateway.core.proxy import Request, Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Request, Response
 from gateway.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -56,10 +56,10 @@ def test_complete_answer_may_be_cached() -> None:
 @pytest.mark.parametrize(
     ("response", "body"),
     [
-        (Response({"a": 1}, False), b'{"a":1}'),
+        (Response({"a": 1}, INCOMPLETE), b'{"a":1}'),
         (Response({}), b"{}"),
-        (Response({}, False), b"{}"),
-        (Response(None, False), b"null"),
+        (Response({}, INCOMPLETE), b"{}"),
+        (Response(None, INCOMPLETE), b"null"),
     ],
 )
 def test_answer_that_is_partial_or_empty_is_not_completed_and_not_cached(
@@ -154,7 +154,9 @@ def test_negotiation_takes_the_first_type_that_is_offered(
 def test_negotiated_answers_may_be_cached_and_partial_like_others() -> None:
     keys = {"output_encoding": "negotiate", "cache_ttl": 60.0}
     for is_complete, told in ((True, b"true"), (False, b"false")):
-        answer = rendered(Response({"a": "b"}, is_complete), b"text/plain", **keys)
+        answer = rendered(
+            Response({"a": "b"}, COMPLETE if is_complete else INCOMPLETE), b"text/plain", **keys
+        )
         headers = dict(answer.headers)
         assert headers[b"x-krakend-completed"] == told
         assert (b"cache-control" in headers) == is_complete
@@ -182,7 +184,7 @@ def test_output_encodings_have_an_answer_to_no_document() -> None:
         "yaml": b"{}\n",
     }
     for encoding, body in bodies.items():
-        assert rendered(Response(None, False), output_encoding=encoding).body == body
+        assert rendered(Response(None, INCOMPLETE), output_encoding=encoding).body == body
 
 
 @pytest.mark.parametrize(

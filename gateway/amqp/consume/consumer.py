@@ -11,7 +11,7 @@ from msgspec import Struct
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import LargeReading, most_looked_into
-from ...core.proxy import Arrive, Branch, Part, Request, Response
+from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
 from ...core.rule import CONSUMER
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
@@ -138,7 +138,7 @@ class Consumer:
             data = read(delivery.body)
         except Exception as error:  # whatever a decoder raises, the message is undecodable
             raise self.undecodable(delivery, error) from error
-        return Response(data, data is not None, (delivery,))
+        return Response(data, INCOMPLETE if data is None else COMPLETE, (delivery,))
 
     async def _respond(self, request: Request, delivery: Delivery) -> Response:
         """As :meth:`respond`, for a message of any size."""
@@ -153,7 +153,7 @@ class Consumer:
             if not request.client.is_gone:
                 delivery.park()
             raise
-        return Response(data, data is not None, (delivery,))
+        return Response(data, INCOMPLETE if data is None else COMPLETE, (delivery,))
 
     def respond_later(
         self, request: Request, delivery: Delivery, arrive: Arrive
@@ -166,7 +166,7 @@ class Consumer:
             if isinstance(data, Exception):
                 arrive(self.undecodable(delivery, data))
             else:
-                arrive(Response(data, data is not None, (delivery,)))
+                arrive(Response(data, INCOMPLETE if data is None else COMPLETE, (delivery,)))
 
         return self._large.start(delivery.body, arrived)
 
@@ -272,7 +272,7 @@ def _pass_on(delivery: Delivery) -> Response:
         for name, flag in PASSED_ON
         if (value := properties.get(flag, b"")) not in (b"", b"\0")
     ]
-    return Response(None, True, (delivery,), body=delivery.body, headers=headers)
+    return Response(None, COMPLETE, (delivery,), body=delivery.body, headers=headers)
 
 
 COMPONENT = Component(

@@ -86,7 +86,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 if isinstance(error, Exception) or not request.client.is_gone:
                     response.park()
                 raise
-            return response.with_data(data, response.is_complete)
+            return response.with_data(data)
 
         return Branch(ask, reads_body=pipe.reads_body)
 

@@ -14,7 +14,7 @@ from ...config.texts import parameter_of
 from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
-from ...core.proxy import Branch, Guard, Request, Response, Stage
+from ...core.proxy import INCOMPLETE, Branch, Guard, Request, Response, Stage
 from ...core.stage import Begun, Call, Functions, intercepted
 from ...errors import Refused
 from ...telemetry.logs import get_logger
@@ -85,7 +85,7 @@ class Script:
         asked = self._ask(request)
         session = self._scripts.begin("request", asked)
         if self._skips_branch:
-            return self._finished(session, asked.request, Response({}, is_complete=False))
+            return self._finished(session, asked.request, Response({}, INCOMPLETE))
         return Begun(asked.request, partial(self._finished, session))
 
     def _finished(self, session: Session, request: Request, response: Response) -> Response:
