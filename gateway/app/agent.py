@@ -53,6 +53,7 @@ class AgentRunner:
         self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
         self._pipe = coroutine_of(pipe)
+        self._timeout = agent.consumer.timeout
         self._grace = grace
         self._is_stopping = False
         self._ends_at = inf
@@ -145,6 +146,7 @@ class AgentRunner:
         request = None
         try:
             request = await job.request()
+            request.deadline = current_time() + self._timeout
             response = await self._pipe(request)
         except GatewayError as error:
             log.warning("agent %r: %s", self.name, error)

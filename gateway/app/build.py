@@ -30,8 +30,13 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
     backends = [each for each in endpoint.backend if not proxy_settings(each).shadow]
     pipe = _build_answering(backends, endpoint, assembly)
     if shadows:
-        shadow = _build_shadow(shadows, endpoint, assembly)
-        pipe = shadowed(pipe, shadow, assembly.resource("shadows", Shadows))
+        # All shadows are one pipe: the longest timeout counts.
+        times = [proxy_settings(each).shadow_timeout for each in shadows]
+        timeout = max(endpoint.timeout if each is None else each for each in times)
+        branches = [build_branch(each, endpoint, assembly) for each in shadows]
+        shadow = parallel(branches, assembly.side.event)
+        runner = assembly.resource("shadows", Shadows)
+        pipe = shadowed(pipe, shadow, runner, lambda: assembly.side.time() + timeout)
     for row in assembly.catalog.endpoint_stages:
         settings = endpoint.extra_config.get(row.namespace)
         if settings is not None and row.endpoint_stage is not None:
@@ -45,7 +50,7 @@ def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: 
     branches = [build_branch(each, endpoint, assembly) for each in backends]
     report = FailureLog(name_of(endpoint)).record
     if len(branches) == 1:
-        pipe = within(branches[0], endpoint.timeout, assembly.side.event)
+        pipe = within(branches[0], assembly.side.event)
     else:
         numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
         named = [
@@ -68,21 +73,13 @@ def _build_merge(
     report: Report,
 ) -> Branch:
     settings = proxy_settings(endpoint)
-    timeout, event = endpoint.timeout * MERGE_SHARE, assembly.side.event
+    reserve, event = endpoint.timeout * (1 - MERGE_SHARE), assembly.side.event
     if settings.sequential:
         fills = build_fills(backends, settings.sequential_propagated_params)
-        pipe = sequential(branches, fills, timeout, event, report)
+        pipe = sequential(branches, fills, event, reserve=reserve, report=report)
     else:
-        pipe = parallel(branches, timeout, event, report)
+        pipe = parallel(branches, event, reserve=reserve, report=report)
     return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
-
-
-def _build_shadow(shadows: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
-    """All shadows as one branch; the most patient ``shadow_timeout`` holds for all of them."""
-    times = [proxy_settings(each).shadow_timeout for each in shadows]
-    timeout = max(endpoint.timeout if each is None else each for each in times)
-    branches = [build_branch(each, endpoint, assembly) for each in shadows]
-    return parallel(branches, timeout, assembly.side.event)
 
 
 def build_agent_endpoint(agent: Agent) -> AgentPipe:
@@ -114,8 +111,8 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
         if settings is not None and row.backend_stage is not None:
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
     if endpoint.concurrent_calls > 1 and may_repeat:
-        timeout = endpoint.timeout * RACE_SHARE
-        branch = race(branch, endpoint.concurrent_calls, timeout, assembly.side.event)
+        reserve = endpoint.timeout * (1 - RACE_SHARE)
+        branch = race(branch, endpoint.concurrent_calls, assembly.side.event, reserve=reserve)
     return branch
 
 

@@ -53,6 +53,7 @@ class Gateway:
             readiness=self.readiness,
             agents=self._last_seen,
             version=VERSION,
+            clock=assembly.side.time,
             layers=[
                 row.handler_layer(service.extra_config[row.namespace], service, assembly)
                 for row in assembly.catalog.layers

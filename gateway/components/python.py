@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
-from anyio import fail_after
+from anyio import CancelScope
 from msgspec import Struct
 
 from .. import hooks
@@ -19,7 +19,7 @@ from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
 from ..core.pipe import coroutine_of
-from ..core.proxy import Ask, Branch, Request, Response, Stage
+from ..core.proxy import NO_DEADLINE, Ask, Branch, Request, Response, Stage
 from ..core.stage import Begun, Call, intercepted
 from ..core.tasks import must_pass
 from ..errors import DeadlineExceeded, GatewayError
@@ -69,8 +69,8 @@ def import_hook(name: str) -> Hook:
 
 
 def build_endpoint_hooks(settings: PythonSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
-    """Around the whole pipe. An ``async`` hook has the endpoint's ``timeout``."""
-    called = Hooks(settings, build_filter(endpoint, assembly.service), endpoint.timeout)
+    """Around the whole pipe. An ``async`` hook has until the request's deadline."""
+    called = Hooks(settings, build_filter(endpoint, assembly.service), is_timed=True)
     return lambda pipe: called.awaited_around(pipe)
 
 
@@ -78,7 +78,7 @@ def build_backend_hooks(
     settings: PythonSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
     """Around one backend, within its deadline."""
-    called = Hooks(settings, build_filter(endpoint, assembly.service, backend), None)
+    called = Hooks(settings, build_filter(endpoint, assembly.service, backend))
     reads_body = called.before is not None
 
     def stage(branch: Branch) -> Branch:
@@ -90,21 +90,22 @@ def build_backend_hooks(
 
 
 class Hooks:
-    """The hooks of one place. ``waits``: one of them is ``async``. ``timeout``: seconds for an
-    ``async`` hook; None: whoever asks knows the deadline."""
+    """The hooks of one place. ``waits``: one of them is ``async``. ``is_timed``: the deadline ends
+    an ``async`` hook here; otherwise the pipe does it, which says what it means for the branch."""
 
     def __init__(
         self,
         settings: PythonSettings,
         filtered: Callable[[Request], Request],
-        timeout: float | None,
+        *,
+        is_timed: bool = False,
     ) -> None:
         self.before = import_hook(settings.request) if settings.request else None
         self.after = import_hook(settings.response) if settings.response else None
         self.waits = any(_is_async(hook) for hook in (self.before, self.after))
         self._names = settings
         self._filtered = filtered
-        self._timeout = timeout
+        self._is_timed = is_timed
 
     def awaited_around(self, branch: Branch) -> Branch:
         """The branch with hooks that may wait."""
@@ -115,9 +116,11 @@ class Hooks:
     def _ask(self, inner: Ask) -> Ask:
         async def ask(request: Request) -> Response:
             copy = self._filtered(request)
+            deadline = request.deadline if self._is_timed else NO_DEADLINE
             if self.before is not None:
+                view = hooks.Request(copy)
                 try:
-                    answer = await self._call(self._names.request, self.before, hooks.Request(copy))
+                    answer = await self._call(deadline, self._names.request, self.before, view)
                 except GatewayError as error:
                     error.reached_backend = False
                     raise
@@ -127,10 +130,10 @@ class Hooks:
             response = await inner(request)
             if self.after is None:
                 return response
-            view = hooks.Response.of(response)
+            answered, view = hooks.Response.of(response), hooks.Request(copy)
             try:
-                await self._call(self._names.response, self.after, hooks.Request(copy), view)
-                return view.finished()
+                await self._call(deadline, self._names.response, self.after, view, answered)
+                return answered.finished()
             except GatewayError:
                 response.park()
                 raise
@@ -155,23 +158,20 @@ class Hooks:
         self._call_now(self._names.response, self.after, hooks.Request(copy), view)
         return view.finished()
 
-    async def _call(self, name: str, hook: Hook, *arguments: object) -> Any:
+    async def _call(self, deadline: float, name: str, hook: Hook, *arguments: object) -> Any:
         result = self._call_now(name, hook, *arguments)
         if not inspect.isawaitable(result):
             return result
         try:
-            if self._timeout is None:
-                return await result
-            with fail_after(self._timeout):
+            with CancelScope(deadline=deadline):
                 return await result
         except GatewayError:
             raise
-        except TimeoutError as error:
-            raise DeadlineExceeded from error
         except BaseException as error:
             if must_pass(error):
                 raise
             raise _failure(name, error) from error
+        raise DeadlineExceeded
 
     def _call_now(self, name: str, hook: Hook, *arguments: object) -> Any:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,13 +44,13 @@ class Shadows:
             "left_out": self._left_out,
         }
 
-    def start(self, ask: Ask, request: Request) -> None:
+    def start(self, ask: Ask, request: Request, deadline: float) -> None:
         """Never waits."""
         if self._tasks is None or self._running >= MAX_CONCURRENT_SHADOWS:
             self._left_out += 1
             return
         self._running += 1
-        self._tasks.start_soon(self._run, ask, _copy(request))
+        self._tasks.start_soon(self._run, ask, _copy(request, deadline))
 
     async def _run(self, ask: Ask, request: Request) -> None:
         try:
@@ -65,20 +65,24 @@ class Shadows:
             request.give_back()
 
 
-def _copy(request: Request) -> Request:
-    """The request of nobody: no client ends it, and what is taken for it goes back."""
+def _copy(request: Request, deadline: float) -> Request:
+    """A request without a client: none ends it, and messages that are taken for it go back."""
     copy = request.copy()
+    copy.deadline = deadline
     copy.client = NoClient()
     copy.taken = []
     return copy
 
 
-def shadowed(pipe: Branch, shadow: Branch, shadows: Shadows) -> Branch:
-    """The pipe, and beside it a copy of each of its requests to ``shadow``."""
+def shadowed(
+    pipe: Branch, shadow: Branch, shadows: Shadows, deadline: Callable[[], float]
+) -> Branch:
+    """The pipe; a copy of each request goes to ``shadow`` at the same time. ``deadline``: of a copy
+    that begins now."""
     inner, copied = coroutine_of(pipe), coroutine_of(shadow)
 
     async def ask(request: Request) -> Response:
-        shadows.start(copied, request)
+        shadows.start(copied, request, deadline())
         return await inner(request)
 
     return Branch(ask, reads_body=pipe.reads_body or shadow.reads_body)

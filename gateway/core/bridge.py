@@ -12,9 +12,10 @@ from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
 import outcome
-from anyio import CancelScope, Event, move_on_after, to_thread
+from anyio import CancelScope, Event, to_thread
 from anyio.from_thread import start_blocking_portal
 from sniffio import current_async_library
+from trio import current_time
 from trio.lowlevel import (
     Abort,
     TrioToken,
@@ -35,6 +36,10 @@ class AsyncioSide(Protocol):
     """
 
     is_here: bool
+
+    def time(self) -> float:
+        """App side: the clock of deadlines, as :func:`anyio.current_time`, and cheaper."""
+        ...
 
     async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """App side: run ``func(*args)`` on the asyncio side and wait; a cancellation waits for its
@@ -57,8 +62,8 @@ class TimedEvent(Protocol):
 
     def set(self, value: Any = None) -> None: ...
 
-    async def wait(self, seconds: float) -> Any:
-        """What it is set to; None as well when the time is over."""
+    async def wait(self, deadline: float) -> Any:
+        """What it is set to; None as well at the ``deadline``, a time of the app side's clock."""
 
 
 class AnyioTimedEvent:
@@ -73,8 +78,8 @@ class AnyioTimedEvent:
             self._value = value
             self._event.set()
 
-    async def wait(self, seconds: float) -> Any:
-        with move_on_after(seconds):
+    async def wait(self, deadline: float) -> Any:
+        with CancelScope(deadline=deadline):
             await self._event.wait()
         return self._value
 
@@ -88,12 +93,11 @@ class Wheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._time = loop.time
         self._due: dict[int, dict[LoopTimedEvent, None]] = {}
 
-    def add(self, event: LoopTimedEvent, seconds: float) -> dict[LoopTimedEvent, None]:
-        """Set ``event`` when ``seconds`` are over, unless it is taken out of what is returned."""
-        tick = int((self._time() + seconds) * TICKS) + 1
+    def add(self, event: LoopTimedEvent, deadline: float) -> dict[LoopTimedEvent, None]:
+        """Set ``event`` at the ``deadline``, unless it is taken out of what is returned."""
+        tick = int(deadline * TICKS) + 1
         due = self._due.get(tick)
         if due is None:
             due = self._due[tick] = {}
@@ -119,8 +123,8 @@ class LoopTimedEvent:
         if not self._future.done():
             self._future.set_result(value)
 
-    async def wait(self, seconds: float) -> Any:
-        due = self._wheel.add(self, seconds)
+    async def wait(self, deadline: float) -> Any:
+        due = self._wheel.add(self, deadline)
         try:
             return await self._future
         finally:
@@ -152,6 +156,7 @@ class SameLoop:
     is_here = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.time = loop.time
         self._loop = loop
         self._wheel = Wheel(loop)
 
@@ -176,6 +181,7 @@ class OtherThread:
     """
 
     is_here = False
+    time = staticmethod(current_time)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context, token: TrioToken) -> None:
         self._loop = loop

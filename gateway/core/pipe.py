@@ -6,8 +6,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from anyio import current_time
-
 from ..errors import GatewayError
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
@@ -17,6 +15,8 @@ from .tasks import called_back, open_tasks
 
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
+
+NewEvent: TypeAlias = Callable[[], TimedEvent]
 
 Report: TypeAlias = Callable[[GatewayError], object]
 
@@ -42,35 +42,34 @@ def coroutine_of(branch: Branch) -> Ask:
     return inner if now is None and inner is not None else ask
 
 
-def within(
-    branch: Branch, timeout: float, event: Callable[[], TimedEvent] = AnyioTimedEvent
-) -> Branch:
-    """The lone branch of an endpoint, under its deadline of ``timeout`` seconds."""
+def within(branch: Branch, event: NewEvent = AnyioTimedEvent) -> Branch:
+    """The lone branch of an endpoint, until the request's deadline."""
     now, later = branch.now, branch.later
     if later is None:
-        return parallel([branch], timeout, event)
+        return parallel([branch], event)
 
     async def ask(request: Request) -> Response:
         if now is not None and (response := now(request)) is not None:
             return response
-        return await _wait_for_one(branch, later, request, timeout, event)
+        return await _wait_for_one(branch, later, request, request.deadline, event)
 
     return Branch(ask, reads_body=branch.reads_body)
 
 
 def parallel(
     branches: Sequence[Branch],
-    timeout: float,
-    event: Callable[[], TimedEvent] = AnyioTimedEvent,
+    event: NewEvent = AnyioTimedEvent,
+    *,
+    reserve: float = 0.0,
     report: Report = ignore,
 ) -> Branch:
-    """Ask all branches at once and merge what comes until ``timeout`` seconds are over.
+    """Ask all branches at once and merge what comes until ``reserve`` seconds before the request's
+    deadline.
 
-    Those that can answer now are asked first, then those that wait without a task; tasks exist only
-    for the others.
-    When the deadline comes, what is there is the answer, and each branch that is late says what
-    that means. The client going away cancels all of them. ``report`` gets the failures of an answer
-    that is not complete.
+    Branches that can answer now are asked first, then those that wait without a task; tasks exist
+    only for the others. At the deadline the response is made of what is there, and each late branch
+    says what that means. If the client disconnects, all of them are cancelled. ``report`` gets the
+    failures of a response that is not complete.
     """
     asked = [(branch, branch.now) for branch in branches]
     asks_now = any(now for _, now in asked)
@@ -91,7 +90,7 @@ def parallel(
                     arrived.append(part)
         if late:
             waiting = _LateBranches(late, arrived, event())
-            await _wait_for(waiting, request, timeout, request.client)
+            await _wait_for(waiting, request, request.deadline - reserve, request.client)
         return merge(arrived, report)
 
     return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
@@ -100,11 +99,12 @@ def parallel(
 def sequential(
     branches: Sequence[Branch],
     fills: Sequence[Fill],
-    timeout: float,
-    event: Callable[[], TimedEvent] = AnyioTimedEvent,
+    event: NewEvent = AnyioTimedEvent,
+    *,
+    reserve: float = 0.0,
     report: Report = ignore,
 ) -> Branch:
-    """Ask one branch after the other, within ``timeout`` seconds for all of them.
+    """Ask one branch after the other, until ``reserve`` seconds before the request's deadline.
 
     ``fills``: for each branch, what it needs of those before it. A failure of the first is the
     failure of all; later ones, and incomplete answers, end the chain: what is there is the answer.
@@ -112,13 +112,13 @@ def sequential(
     steps = list(zip(branches, fills, strict=True))
 
     async def ask(request: Request) -> Response:
-        end = current_time() + timeout
         request = request.copy()
+        request.deadline -= reserve
         answered: list[Response] = []
         for branch, fill in steps:
             try:
                 fill(request.params, answered)
-                part = await _ask(branch, request, max(0.0, end - current_time()), event)
+                part = await _ask(branch, request, event)
             except GatewayError as error:
                 _of(branch, error)
                 if not answered:
@@ -132,28 +132,27 @@ def sequential(
     return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
-async def _ask(
-    branch: Branch, request: Request, timeout: float, event: Callable[[], TimedEvent]
-) -> Response:
+async def _ask(branch: Branch, request: Request, event: NewEvent) -> Response:
     """Ask one branch."""
     if branch.now is not None and (response := branch.now(request)) is not None:
         return response
     if branch.later is not None:
-        return await _wait_for_one(branch, branch.later, request, timeout, event)
+        return await _wait_for_one(branch, branch.later, request, request.deadline, event)
     arrived: list[Part] = []
-    await _wait_for(_LateBranches([branch], arrived, event()), request, timeout, request.client)
+    waiting = _LateBranches([branch], arrived, event())
+    await _wait_for(waiting, request, request.deadline, request.client)
     return _response(arrived[0])
 
 
 async def _wait_for_one(
-    branch: Branch, later: Later, request: Request, timeout: float, event: Callable[[], TimedEvent]
+    branch: Branch, later: Later, request: Request, deadline: float, event: NewEvent
 ) -> Response:
     answer = _Arrival(event)
     withdraw = later(request, answer.arrive)
     if answer.part is not None:
         return _response(answer.part)
     try:
-        await _wait(answer.event(), request.client, timeout)
+        await _wait(answer.event(), request.client, deadline)
     except BaseException:
         withdraw()
         raise
@@ -166,7 +165,7 @@ class _Arrival:
 
     __slots__ = ("_event", "_new_event", "part")
 
-    def __init__(self, new_event: Callable[[], TimedEvent]) -> None:
+    def __init__(self, new_event: NewEvent) -> None:
         self.part: Part | None = None
         self._new_event = new_event
         self._event: TimedEvent | None = None
@@ -181,15 +180,15 @@ class _Arrival:
         return self._event
 
 
-async def _wait(done: TimedEvent, client: Client | None, timeout: float) -> None:
-    """Until it is set, also by the client's going, or the time is over."""
+async def _wait(done: TimedEvent, client: Client | None, deadline: float) -> None:
+    """Until ``done`` is set, or the client disconnects, or the deadline."""
     watcher = client.watch(done.set) if client is not None else None
     if watcher is None:
-        await done.wait(timeout)
+        await done.wait(deadline)
         return
     async with open_tasks() as tasks:
         tasks.start_soon(watcher)
-        await done.wait(timeout)
+        await done.wait(deadline)
         tasks.cancel_scope.cancel()
 
 
@@ -202,13 +201,14 @@ def _response(part: Part) -> Response:
 def race(
     branch: Branch,
     calls: int,
-    timeout: float,
-    event: Callable[[], TimedEvent] = AnyioTimedEvent,
+    event: NewEvent = AnyioTimedEvent,
+    *,
+    reserve: float = 0.0,
 ) -> Branch:
-    """Ask one branch ``calls`` times at once: the first whole answer counts.
+    """Ask one branch ``calls`` times at once: the first whole response counts.
 
-    Without one until ``timeout`` seconds are over, the last incomplete answer, else the last
-    failure. Whoever is behind this one watches the client.
+    If there is none until ``reserve`` seconds before the request's deadline, the last incomplete
+    response counts, else the last failure. The pipe around the race watches the client.
     """
     entrants = [branch] * calls
 
@@ -218,7 +218,7 @@ def race(
         asked = request.copy()
         asked.client = client
         waiting = _Race(entrants, arrived, event(), client)
-        await _wait_for(waiting, asked, timeout, None)
+        await _wait_for(waiting, asked, request.deadline - reserve, None)
         answers = [part for part in arrived if isinstance(part, Response)]
         for answer in answers:
             if answer.is_whole:
@@ -229,19 +229,19 @@ def race(
 
 
 async def _wait_for(
-    waiting: _LateBranches, request: Request, timeout: float, client: Client | None
+    waiting: _LateBranches, request: Request, deadline: float, client: Client | None
 ) -> None:
-    """Until all have answered that must, or the time is over, or ``client`` has gone."""
+    """Until all branches have answered, or the deadline, or ``client`` has disconnected."""
     try:
         busy = waiting.begin(request)
         if not busy:
             if waiting.is_waiting:
-                await _wait(waiting.done, client, timeout)
+                await _wait(waiting.done, client, deadline)
             return
         async with open_tasks() as tasks:
             for question in busy:
                 tasks.start_soon(question.ask)
-            await _wait(waiting.done, client, timeout)
+            await _wait(waiting.done, client, deadline)
             tasks.cancel_scope.cancel()
     finally:
         waiting.end()

@@ -74,6 +74,10 @@ UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)
 endpoint, those of a backend as well."""
 
 
+NO_DEADLINE = 1e9
+"""Seconds, 31 years: later than what any clock of an event loop says."""
+
+
 class Request(Struct, eq=False):
     """What a pipe is asked.
 
@@ -82,6 +86,8 @@ class Request(Struct, eq=False):
     arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
     empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
     ``claims``: of the verified token, None when no token was asked for.
+    ``deadline``: when the endpoint's timeout is over, by the clock of :func:`anyio.current_time`.
+    Everything that waits for this request waits until then at most.
     ``origin``: the message that an agent's request is made of, for whoever knows its kind.
     ``taken``: every message taken for this request, from the moment it left its buffer; at the end
     what is not settled then goes back. ``passed``: which lists of what is forwarded it has behind
@@ -97,6 +103,7 @@ class Request(Struct, eq=False):
     body: bytes = b""
     client: Client = NoClient()
     remote: str = ""
+    deadline: float = NO_DEADLINE
     claims: dict[str, Any] | None = None
     origin: Any = None
     taken: list[TakenMessage] = []

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from anyio import current_time
-
 from ..config.structs import AgentPipe, Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_forward_headers, build_forward_query
@@ -70,7 +68,6 @@ class HttpBackend:
         is_read = not is_passed_on and backend.encoding != "no-op"
         self._most = self._large.most if is_read else sys.maxsize
         self._streams = is_passed_on and may_stream(backend, endpoint, assembly)
-        self._time = endpoint.timeout
         self._send = _build_transport(
             backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
         )
@@ -94,11 +91,10 @@ class HttpBackend:
     ) -> Callable[[Result], None]:
         """The endpoint's deadline holds for the body, too; at the end of the request so does the
         stream end."""
-        end = current_time() + self._time
 
         def begun(result: Result) -> None:
             if isinstance(result, HttpResponse) and result.stream is not None:
-                result.stream.end = end
+                result.stream.end = request.deadline
                 request.taken.append(result.stream)
             arrived(result)
 

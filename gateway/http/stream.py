@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from anyio import current_time
-
 from ..core.bridge import TimedEvent
+from ..core.proxy import NO_DEADLINE
 from ..errors import BackendFailure, DeadlineExceeded
 
 HIGH, LOW = 256 * 1024, 64 * 1024
@@ -65,7 +64,7 @@ class BodyStream:
         self._is_over = False
         self._failure: BackendFailure | None = None
         self._wake: Callable[[], object] | None = None
-        self.end = float("inf")
+        self.end = NO_DEADLINE
         self.length = b""
 
     def unpack_gzip(self) -> None:
@@ -110,7 +109,7 @@ class BodyStream:
         event = self._source.event()
         self._wake = event.set
         try:
-            await event.wait(max(0.0, min(self.end - current_time(), 1e6)))
+            await event.wait(self.end)
         finally:
             self._wake = None
         if not self._pieces and not self._is_over:

@@ -8,6 +8,8 @@ from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from anyio import current_time
+
 from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Handler, Receive, Scope, Send, send_answer, text
@@ -40,13 +42,14 @@ def build_app(
     readiness: Callable[[], dict[str, Any]],
     agents: Callable[[], dict[str, Any]] = dict,
     version: str,
+    clock: Callable[[], float] = current_time,
     layers: Sequence[Wrap] = (),
 ) -> ASGIApp:
     """The application of an open gateway.
 
     ``readiness``: what ``/__ready`` tells; its key "ready" decides the status. ``agents``: what
     ``/__health`` tells of agents. ``layers``: around every handler but those of health and
-    readiness, inner first.
+    readiness, inner first. ``clock``: of deadlines, as :func:`anyio.current_time`.
     """
     router = service.router
     gateway = service.gateway
@@ -71,7 +74,7 @@ def build_app(
         render = build_render(route.endpoint, version_header)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
-        handler = build_handler(route, render, render_error, gateway)
+        handler = build_handler(route, render, render_error, gateway, clock)
         table.add(route.method, route.endpoint.endpoint, wrapped(handler))
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..config.structs import Endpoint, GatewaySettings
@@ -34,9 +34,13 @@ class Route(NamedTuple):
 
 
 def build_handler(
-    route: Route, render: Renderer, render_error: ErrorRenderer, settings: GatewaySettings
+    route: Route,
+    render: Renderer,
+    render_error: ErrorRenderer,
+    settings: GatewaySettings,
+    clock: Callable[[], float],
 ) -> Handler:
-    """The handler of one endpoint.
+    """The handler of one endpoint. ``clock``: of deadlines.
 
     It alone settles: messages of the answer are acknowledged when the answer has left for a
     client that is still there. In any other way out of a request they go back; to the front, unless
@@ -45,6 +49,7 @@ def build_handler(
     """
     ask, reads_body = coroutine_of(route.pipe), route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
+    timeout = route.endpoint.timeout
     body_limit, body_time = settings.max_body_bytes, settings.body_timeout
     failures = FailureLog(name_of(route.endpoint))
 
@@ -59,16 +64,20 @@ def build_handler(
             b"",
             client,
             (scope.get("client") or NOWHERE)[0],
+            clock() + timeout,
         )
         try:
             try:
                 for guard in guards:
                     if (waiting := guard(request)) is not None:
-                        receive = await wait_admitted(waiting, client, receive)
+                        receive = await wait_admitted(waiting, client, receive, request.deadline)
                 if reads_body:
                     body = client.body_nowait()
                     if body is None:
+                        left = request.deadline - clock()
                         body = await read_body(scope, receive, body_limit, body_time)
+                        # body_timeout bounds the time of the client, the timeout that of the work.
+                        request.deadline = clock() + left
                     request.body = body
                 response = await ask(request)
                 try:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from ..core.asgi import Message, Receive
 from ..core.proxy import Client
 from ..core.tasks import open_tasks
+from ..errors import DeadlineExceeded
 from .request import BodyError
 
 
-async def wait_admitted(waiting: Awaitable[None], client: Client, receive: Receive) -> Receive:
+async def wait_admitted(
+    waiting: Awaitable[None], client: Client, receive: Receive, deadline: float
+) -> Receive:
     """Wait for what a guard has returned. The body is to be read from what this returns.
 
-    Raises what the guard raises, and :class:`BodyError` when the client goes away meanwhile.
+    Raises what the guard raises, :class:`BodyError` if the client disconnects meanwhile, and
+    :class:`DeadlineExceeded`.
     """
-    with CancelScope() as waits:
+    with CancelScope(deadline=deadline) as waits:
         if client.watch(waits.cancel) is None:
             await waiting
             return receive
@@ -27,6 +31,8 @@ async def wait_admitted(waiting: Awaitable[None], client: Client, receive: Recei
             await waiting
             tasks.cancel_scope.cancel()
         return early.receive
+    if current_time() >= deadline:
+        raise DeadlineExceeded
     raise BodyError(0)
 
 

@@ -9,6 +9,7 @@ from gateway.amqp.publish.producer import Producer
 from gateway.amqp.publish.publication import Outcome, Publication
 from gateway.amqp.publish.publisher import Publisher
 from gateway.amqp.settings import ProducerSettings
+from gateway.core.bridge import AsyncioSide
 from gateway.core.proxy import Part, Request, Response
 
 
@@ -34,7 +35,7 @@ def test_a_receipt_tells_of_any_message_id() -> None:
         ProducerSettings(exchange="ex", response="receipt"),
         cast(Publisher, publisher),
         cast(MessageBuilder, Composing()),
-        timeout=1.0,
+        cast(AsyncioSide, None),
     )
     withdraw: Any = producer.later(Request("POST", "/", {}), arrived.append)
     publisher.publications[0].settle(Outcome.CONFIRMED)

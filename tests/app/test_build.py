@@ -90,11 +90,12 @@ async def ask(
     async with open_asyncio_side() as side:
         assembly = Assembly(load(document, catalog, {}).service, catalog, side)
         pipe = build_pipe(endpoint, assembly)
+        request = Request("GET", "/a", {}, deadline=side.time() + endpoint.timeout)
         with fail_after(5):
             if "shadows" not in assembly.resources:
-                return await coroutine_of(pipe)(Request("GET", "/a", {}))
+                return await coroutine_of(pipe)(request)
             async with assembly.resources["shadows"].opened():
-                response = await coroutine_of(pipe)(Request("GET", "/a", {}))
+                response = await coroutine_of(pipe)(request)
                 await known.shadowed.wait()
                 return response
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from anyio import fail_after, sleep_forever
+from anyio import current_time, fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
 from gateway.core.pipe import coroutine_of, parallel, race, within
@@ -73,8 +73,8 @@ class Backend:
         return Branch(ask, now, later, lambda request: self.means, may_repeat=True)
 
 
-def request(client: Any = NOBODY) -> Request:
-    return Request("GET", "/", {}, client=client)
+def request(client: Any = NOBODY, *, seconds: float = 60) -> Request:
+    return Request("GET", "/", {}, client=client, deadline=current_time() + seconds)
 
 
 WAYS = ("ask", "now", "later")
@@ -83,7 +83,7 @@ WAYS = ("ask", "now", "later")
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_open_breaker_does_not_ask(way: str) -> None:
     backend = Backend(NO)
-    pipe = parallel([with_breaker(backend.branch(way), breaker())], 1)
+    pipe = parallel([with_breaker(backend.branch(way), breaker())])
     for _ in range(2):
         with pytest.raises(GatewayError, match="no"):
             await coroutine_of(pipe)(request())
@@ -98,7 +98,7 @@ async def test_answers_pass_through(way: str) -> None:
     branch = with_breaker(Backend(YES).branch(way), it)
     assert branch.may_repeat
     for _ in range(3):
-        assert (await coroutine_of(parallel([branch], 1))(request())).data == {"a": 1}
+        assert (await coroutine_of(parallel([branch]))(request())).data == {"a": 1}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -107,9 +107,9 @@ async def test_a_deadline_counts_as_what_it_means(
     way: str, means: GatewayError, counts: bool
 ) -> None:
     it = breaker(max_errors=0)
-    pipe = parallel([with_breaker(Backend(None, means).branch(way), it)], 0.01)
+    pipe = parallel([with_breaker(Backend(None, means).branch(way), it)])
     with pytest.raises(type(means)):
-        await coroutine_of(pipe)(request())
+        await coroutine_of(pipe)(request(seconds=0.01))
     assert is_open(it) == counts
 
 
@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_is_no_failure(pipe: Any, way: str) -> None:
     it = breaker(max_errors=0)
     branch = with_breaker(Backend(None).branch(way), it)
     with fail_after(5), pytest.raises(GatewayError):
-        await coroutine_of(pipe(branch if pipe is within else [branch], 60))(request(Leaving()))
+        await coroutine_of(pipe(branch if pipe is within else [branch]))(request(Leaving()))
     assert not is_open(it)
 
 
@@ -130,7 +130,7 @@ async def test_who_loses_a_race_has_not_failed(way: str) -> None:
     turns = [slow.branch(way), quick.branch(way)]
     branch = with_breaker(_one_after_the_other(turns, way), it)
     with fail_after(5):
-        response = await coroutine_of(race(branch, 2, 60))(request())
+        response = await coroutine_of(race(branch, 2))(request())
     assert response.data == {"a": 1}
     assert (slow.calls, quick.calls) == (1, 1)
     assert not is_open(it)
@@ -141,7 +141,7 @@ async def test_a_race_that_nobody_wins_in_time_is_a_failure(way: str) -> None:
     it = breaker(max_errors=1)
     branch = with_breaker(Backend(None).branch(way), it)
     with pytest.raises(GatewayError):
-        await coroutine_of(race(branch, 2, 0.01))(request())
+        await coroutine_of(race(branch, 2))(request(seconds=0.01))
     assert is_open(it)
 
 
@@ -170,7 +170,7 @@ async def test_while_one_request_decides_the_others_are_refused(way: str) -> Non
     end(it, NO)
     time.now += 10
     trial = it.begin(request())
-    pipe = parallel([with_breaker(backend.branch(way), it)], 1)
+    pipe = parallel([with_breaker(backend.branch(way), it)])
     with pytest.raises(BreakerOpen, match="too many requests"):
         await coroutine_of(pipe)(request())
     assert backend.calls == 0

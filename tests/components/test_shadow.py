@@ -10,7 +10,7 @@ from anyio import Event, fail_after, sleep_forever
 from gateway.components import shadow as module
 from gateway.components.shadow import Shadows, shadowed
 from gateway.core.pipe import coroutine_of
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import NO_DEADLINE, Branch, Request, Response
 from gateway.errors import GatewayError
 
 from ..router.support import Taken
@@ -56,7 +56,7 @@ async def test_a_shadow_gets_a_copy_and_its_message_goes_back() -> None:
     shadows, shadow = Shadows(), Shadow()
     async with shadows.opened():
         asked = request()
-        pipe = shadowed(Branch(answer, reads_body=False), Branch(shadow.ask), shadows)
+        pipe = shadowed(Branch(answer, reads_body=False), Branch(shadow.ask), shadows, lambda: 9.0)
         response = await coroutine_of(pipe)(asked)
         with fail_after(5):
             await shadow.ended.wait()
@@ -65,6 +65,7 @@ async def test_a_shadow_gets_a_copy_and_its_message_goes_back() -> None:
     assert shadow.message.end == "given back"
     copy = shadow.request
     assert copy is not None
+    assert (asked.deadline, copy.deadline) == (NO_DEADLINE, 9.0)
     assert (copy.method, copy.path, copy.params) == ("POST", "/a", {"Id": "7"})
     assert (copy.headers, copy.query_string, copy.body) == ([(b"a", b"b")], b"q=1", b"body")
     assert pipe.reads_body
@@ -74,7 +75,7 @@ async def test_nobody_waits_for_a_shadow_and_closing_ends_it() -> None:
     shadows, shadow = Shadows(), Shadow(answers=False)
     with fail_after(5):
         async with shadows.opened():
-            pipe = shadowed(Branch(answer), Branch(shadow.ask), shadows)
+            pipe = shadowed(Branch(answer), Branch(shadow.ask), shadows, lambda: 9.0)
             await coroutine_of(pipe)(request())
             await shadow.asked.wait()
             assert shadows.readiness()["running"] == 1
@@ -91,7 +92,8 @@ async def test_the_error_of_a_shadow_concerns_nobody(
     with caplog.at_level(logging.ERROR):
         async with shadows.opened():
             for each in (shadow, next_one):
-                await coroutine_of(shadowed(Branch(answer), Branch(each.ask), shadows))(request())
+                pipe = shadowed(Branch(answer), Branch(each.ask), shadows, lambda: 9.0)
+                await coroutine_of(pipe)(request())
                 with fail_after(5):
                     await each.ended.wait()
     assert bool(caplog.records) == isinstance(error, ZeroDivisionError)
@@ -103,7 +105,7 @@ async def test_too_many_shadows_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
     with fail_after(5):
         async with shadows.opened():
             for each in (shadow, left_out):
-                pipe = shadowed(Branch(answer), Branch(each.ask), shadows)
+                pipe = shadowed(Branch(answer), Branch(each.ask), shadows, lambda: 9.0)
                 assert (await coroutine_of(pipe)(request())).data == {"a": 1}
             await shadow.asked.wait()
             assert shadows.readiness()["left_out"] == 1

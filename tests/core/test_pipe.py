@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from anyio import Event, fail_after, sleep, sleep_forever
+from anyio import Event, current_time, fail_after, sleep, sleep_forever
 from msgspec import Raw
 
 from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
@@ -82,9 +82,11 @@ def request() -> Request:
     return Request("GET", "/", {})
 
 
-async def ask(pipe: Branch, asked: Request | None = None) -> Response:
+async def ask(pipe: Branch, asked: Request | None = None, *, seconds: float = 60) -> Response:
+    asked = asked or request()
+    asked.deadline = current_time() + seconds
     with fail_after(5):
-        return await coroutine_of(pipe)(asked or request())
+        return await coroutine_of(pipe)(asked)
 
 
 def keys(response: Response) -> set[str]:
@@ -92,7 +94,7 @@ def keys(response: Response) -> set[str]:
 
 
 async def test_a_lone_branch_that_can_answers_at_once() -> None:
-    response = await ask(within(ready("a"), 5))
+    response = await ask(within(ready("a")))
     assert keys(response) == {"a"}
     assert response.is_complete
 
@@ -108,35 +110,35 @@ async def test_branches_that_wait_run_at_the_same_time() -> None:
         gate.set()
         return answer("b")
 
-    response = await ask(parallel([Branch(first), Branch(second)], 5))
+    response = await ask(parallel([Branch(first), Branch(second)]))
     assert keys(response) == {"a", "b"}
 
 
 async def test_ready_and_waiting_branches_are_merged() -> None:
     message, late = Taken(), Taken()
-    response = await ask(parallel([slow("b", 0.01, late), ready("a", message)], 5))
+    response = await ask(parallel([slow("b", 0.01, late), ready("a", message)]))
     assert keys(response) == {"a", "b"}
     assert response.is_complete
     assert set(response.messages) == {message, late}
 
 
 async def test_at_the_deadline_what_is_there_is_the_answer() -> None:
-    response = await ask(parallel([ready("a"), never()], 0.02))
+    response = await ask(parallel([ready("a"), never()]), seconds=0.02)
     assert keys(response) == {"a"}
     assert not response.is_complete
 
 
 async def test_at_the_deadline_a_branch_says_what_its_silence_means() -> None:
     with pytest.raises(BrokerUnavailable, match="away"):
-        await ask(within(never(), 0.02))
+        await ask(within(never()), seconds=0.02)
     with pytest.raises(BrokerUnavailable):
-        await ask(parallel([slow("a", 60), never()], 0.02))
+        await ask(parallel([slow("a", 60), never()]), seconds=0.02)
     with pytest.raises(QueueEmpty):
-        await ask(parallel([slow("a", 60), slow("b", 60)], 0.02))
+        await ask(parallel([slow("a", 60), slow("b", 60)]), seconds=0.02)
 
 
 async def test_a_failed_branch_makes_the_answer_incomplete() -> None:
-    response = await ask(parallel([ready("a"), failing(GatewayError("no"))], 5))
+    response = await ask(parallel([ready("a"), failing(GatewayError("no"))]))
     assert keys(response) == {"a"}
     assert not response.is_complete
 
@@ -145,7 +147,7 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
     message = Taken()
     asked = request()
     with pytest.raises(ZeroDivisionError):
-        await ask(parallel([ready("a", message), failing(ZeroDivisionError())], 5), asked)
+        await ask(parallel([ready("a", message), failing(ZeroDivisionError())]), asked)
     asked.give_back()
     assert message.end == "given back"
 
@@ -153,7 +155,7 @@ async def test_an_unexpected_error_is_not_taken_for_an_answer() -> None:
 async def test_the_client_going_away_cancels_those_who_wait() -> None:
     message = Taken()
     asked = Request("GET", "/", {}, client=Leaving())
-    response = await ask(parallel([ready("a", message), never()], 60), asked)
+    response = await ask(parallel([ready("a", message), never()]), asked)
     assert not response.is_complete
     assert asked.taken == [message]
 
@@ -165,21 +167,21 @@ async def test_nobody_is_watched_when_nobody_has_to_wait() -> None:
         def watch(self, gone: Callable[[], object]) -> None:
             raise AssertionError("watched")
 
-    await ask(parallel([ready("a"), ready("b")], 5), Request("GET", "/", {}, client=Unwatched()))
+    await ask(parallel([ready("a"), ready("b")]), Request("GET", "/", {}, client=Unwatched()))
 
 
 async def test_the_body_is_read_when_any_branch_needs_it() -> None:
     silent = ready("a")._replace(reads_body=False)
-    assert not parallel([silent, silent], 1).reads_body
-    assert parallel([silent, ready("b")], 1).reads_body
+    assert not parallel([silent, silent]).reads_body
+    assert parallel([silent, ready("b")]).reads_body
 
 
 def nothing(params: dict[str, str], answered: Sequence[Response]) -> None:
     """A backend that needs nothing of those before it."""
 
 
-def in_turn(*branches: Branch, timeout: float = 5) -> Branch:
-    return sequential(branches, [nothing] * len(branches), timeout)
+def in_turn(*branches: Branch) -> Branch:
+    return sequential(branches, [nothing] * len(branches))
 
 
 async def test_a_sequence_asks_one_after_the_other_and_merges_in_order() -> None:
@@ -208,7 +210,7 @@ async def test_a_sequence_gives_later_branches_what_earlier_ones_answered() -> N
 
     asked = Request("GET", "/", {"Id": "7"})
     steps = [ready("a"), ready("b"), Branch(tell)]
-    response = await ask(sequential(steps, [nothing, nothing, fill], 5), asked)
+    response = await ask(sequential(steps, [nothing, nothing, fill]), asked)
     assert response.data is not None
     assert (response.data["seen"], response.data["id"]) == ("a,b", "7")
     assert asked.params == {"Id": "7"}
@@ -230,10 +232,10 @@ async def test_a_hole_in_the_path_ends_the_sequence_like_a_failure() -> None:
     def fill(params: dict[str, str], answered: Sequence[Response]) -> None:
         raise GatewayError("no value")
 
-    response = await ask(sequential([ready("a"), unasked()], [nothing, fill], 5))
+    response = await ask(sequential([ready("a"), unasked()], [nothing, fill]))
     assert (keys(response), response.has_failures) == ({"a"}, True)
     with pytest.raises(GatewayError, match="no value"):
-        await ask(sequential([unasked(), unasked()], [fill, nothing], 5))
+        await ask(sequential([unasked(), unasked()], [fill, nothing]))
 
 
 async def test_an_incomplete_answer_ends_the_sequence() -> None:
@@ -255,10 +257,10 @@ async def test_a_null_does_not_end_the_sequence_and_leaves_it_incomplete() -> No
 
 
 async def test_the_deadline_of_a_sequence_holds_for_all_of_it() -> None:
-    response = await ask(in_turn(slow("a", 0.01), never(), unasked(), timeout=0.05))
+    response = await ask(in_turn(slow("a", 0.01), never(), unasked()), seconds=0.05)
     assert (keys(response), response.is_complete) == ({"a"}, False)
     with pytest.raises(BrokerUnavailable, match="away"):
-        await ask(in_turn(never(), unasked(), timeout=0.02))
+        await ask(in_turn(never(), unasked()), seconds=0.02)
 
 
 async def test_a_deciding_failure_in_a_sequence_is_its_failure() -> None:
@@ -268,7 +270,7 @@ async def test_a_deciding_failure_in_a_sequence_is_its_failure() -> None:
 
 async def test_the_client_going_away_ends_a_sequence() -> None:
     asked = Request("GET", "/", {}, client=Leaving())
-    response = await ask(in_turn(ready("a"), never(), unasked(), timeout=60), asked)
+    response = await ask(in_turn(ready("a"), never(), unasked()), asked)
     assert not response.is_complete
 
 
@@ -291,7 +293,7 @@ def taking_turns(*answers: Branch) -> Branch:
 
 async def test_of_concurrent_calls_the_first_whole_answer_counts() -> None:
     calls = taking_turns(never(), slow("b", 0.01), failing(GatewayError("no")))
-    response = await ask(within(race(calls, 3, 60), 60))
+    response = await ask(within(race(calls, 3)))
     assert keys(response) == {"b"}
 
 
@@ -299,7 +301,7 @@ async def test_of_concurrent_calls_only_the_message_that_is_answered_is_held() -
     first, second = Taken(), Taken()
     asked = request()
     calls = taking_turns(slow("a", 0.01, first), slow("b", 0.01, second))
-    response = await ask(within(race(calls, 2, 60), 60), asked)
+    response = await ask(within(race(calls, 2)), asked)
     for message in response.messages:
         message.acknowledge()
     asked.give_back()
@@ -318,13 +320,13 @@ async def test_concurrent_calls_may_wait_without_a_task() -> None:
         return lambda: None if is_second else QueueEmpty()
 
     asked = unasked()._replace(later=later)
-    assert keys(await ask(within(race(asked, 3, 60), 60))) == {"b"}
+    assert keys(await ask(within(race(asked, 3)))) == {"b"}
     assert len(arrivals) == 3
 
 
 async def test_concurrent_calls_that_all_fail_are_a_failure() -> None:
     with pytest.raises(GatewayError, match="no"):
-        await ask(within(race(failing(GatewayError("no")), 3, 60), 60))
+        await ask(within(race(failing(GatewayError("no")), 3)))
 
 
 async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() -> None:
@@ -332,14 +334,14 @@ async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() 
         return Response({"error_a": 404}, INCOMPLETE)
 
     calls = taking_turns(Branch(details), failing(GatewayError("no")))
-    response = await ask(within(race(calls, 2, 60), 60))
+    response = await ask(within(race(calls, 2)))
     assert response.data == {"error_a": 404}
     assert not response.is_complete
 
 
 async def test_concurrent_calls_have_their_own_deadline() -> None:
     with pytest.raises(BrokerUnavailable, match="away"):
-        await ask(within(race(never(), 2, 0.02), 60))
+        await ask(within(race(never(), 2, reserve=59.98)))
 
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
@@ -360,7 +362,7 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     branches = [unasked()._replace(later=later), unasked()._replace(later=later)]
     gc.disable()
     try:
-        await ask(parallel(branches, 0.01))
+        await ask(parallel(branches), seconds=0.01)
         assert [withdraw() for withdraw in withdrawals] == [None, None]
     finally:
         gc.enable()

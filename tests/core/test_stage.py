@@ -71,7 +71,7 @@ def added(request: Request, response: Response) -> Response:
 
 
 async def ask(branch: Branch, request: Request) -> Part:
-    pipe = within(branch, 5) if branch.later else parallel([branch], 5)
+    pipe = within(branch) if branch.later else parallel([branch])
     try:
         return await coroutine_of(pipe)(request)
     except GatewayError as error:

@@ -9,9 +9,10 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import Event, create_task_group, fail_after, sleep_forever
+from anyio import Event, create_task_group, current_time, fail_after, sleep, sleep_forever
+from trio.testing import MockClock
 
-from gateway.config.structs import GatewaySettings
+from gateway.config.structs import Endpoint, GatewaySettings
 from gateway.core.asgi import ASGIApp, Message, Scope
 from gateway.core.pipe import parallel, within
 from gateway.core.proxy import Branch, Request, Response
@@ -269,8 +270,7 @@ def waiting_pipe(message: Taken) -> Branch:
         [
             Branch(ready_proxy, ready),
             Branch(never, lambda _: None, timed_out=lambda _: QueueEmpty()),
-        ],
-        60,
+        ]
     )
 
 
@@ -323,12 +323,63 @@ async def test_a_body_that_nobody_reads_does_not_look_like_a_client_that_left() 
             return await super().receive()
 
     route = endpoint("POST", "/q", telling)
-    pipe = within(Branch(late, reads_body=False), 60)
+    pipe = within(Branch(late, reads_body=False))
     app = application(Route("POST", route.endpoint, pipe))
     client = Posting([b"a", b"b", b"c"])
     with fail_after(5):
         await app(http_scope("POST", "/q"), client.receive, client.send)
     assert (client.reply.status, message.end) == (200, "sent")
+
+
+VIRTUAL_TIME = ("trio", {"clock": MockClock(autojump_threshold=0)})
+
+
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME], ids=["virtual time"])
+async def test_a_guard_and_the_pipe_share_one_deadline() -> None:
+    async def slow_guard(request: Request) -> None:
+        await sleep(6)
+
+    async def never(request: Request) -> Response:
+        await sleep_forever()
+        raise AssertionError
+
+    settings = Endpoint(endpoint="/q", timeout=10.0)
+    app = application(Route("GET", settings, parallel([Branch(never)]), (slow_guard,)))
+    began = current_time()
+    assert (await ask(app, "GET", "/q")).status == 500
+    assert current_time() - began == pytest.approx(10)
+
+
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME], ids=["virtual time"])
+async def test_a_guard_that_waits_too_long_fails_its_request_at_the_deadline() -> None:
+    async def endless(request: Request) -> None:
+        await sleep_forever()
+
+    settings = Endpoint(endpoint="/q", timeout=10.0)
+    app = application(Route("GET", settings, Branch(telling), (endless,)))
+    began = current_time()
+    assert (await ask(app, "GET", "/q")).status == 500
+    assert current_time() - began == pytest.approx(10)
+
+
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME], ids=["virtual time"])
+async def test_the_time_of_the_body_does_not_count_for_the_deadline() -> None:
+    class Slow(Client):
+        async def receive(self) -> Message:
+            await sleep(30)
+            return await super().receive()
+
+    async def needs_nine_seconds(request: Request) -> Response:
+        await sleep(9)
+        return Response({"a": 1})
+
+    settings = Endpoint(endpoint="/q", method="POST", timeout=10.0)
+    pipe = parallel([Branch(needs_nine_seconds)])
+    gateway = GatewaySettings(body_timeout=60.0)
+    app = application(Route("POST", settings, pipe), gateway=gateway)
+    client = Slow([b"a"])
+    await app(http_scope("POST", "/q"), client.receive, client.send)
+    assert client.reply.json() == {"a": 1}
 
 
 async def test_body_is_complete_before_the_pipe_is_asked() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ...config.structs import Backend, Endpoint
+from ...core.bridge import AsyncioSide
 from ...core.component import Assembly, Component
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ...core.rule import PRODUCER
@@ -38,7 +39,7 @@ def build_producer(
     """The branch that publishes each request's body."""
     composer = MessageBuilder(settings, backend, endpoint, assembly.service)
     publisher = share_publisher(settings, backend.host, assembly)
-    producer = Producer(settings, publisher, composer, endpoint.timeout)
+    producer = Producer(settings, publisher, composer, assembly.side)
     return Branch(later=producer.later)
 
 
@@ -50,11 +51,11 @@ class Producer:
         settings: ProducerSettings,
         publisher: Publisher,
         composer: MessageBuilder,
-        timeout: float,
+        side: AsyncioSide,
     ) -> None:
         self._publisher = publisher
         self._compose = composer.compose
-        self._timeout = timeout
+        self._side = side
         self._exchange = settings.exchange
         self._is_mandatory = settings.mandatory
         self._status = settings.status
@@ -86,7 +87,8 @@ class Producer:
         if publication.is_over:
             return None
         # The body was read, so it is published though the client has gone, if that can be.
-        if request.client.is_gone and self._publisher.go_on(publication, self._timeout):
+        seconds = request.deadline - self._side.time()
+        if request.client.is_gone and self._publisher.go_on(publication, seconds):
             publication.answer = self._log_outcome
         else:
             publication.give_back()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
-from anyio import move_on_after
+from anyio import CancelScope
 from msgspec import Raw
 
 from ...config.structs import Endpoint
@@ -48,7 +48,7 @@ Sign: TypeAlias = Callable[[bytes, Key], str]
 def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
     """What signs the answers of one endpoint."""
     source = None if settings.is_insecure else share_source(settings, assembly, CACHE_TIME)
-    find_key = build_find_key(settings, source, endpoint.timeout)
+    find_key = build_find_key(settings, source)
     sign = build_sign(settings)
     names = settings.keys_to_sign
 
@@ -67,7 +67,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
         inner = coroutine_of(pipe)
 
         async def ask(request: Request) -> Response:
-            key = await find_key()
+            key = await find_key(request)
             if key is None:
                 raise Refused(401, "no key to sign with")
             try:
@@ -94,9 +94,9 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
 
 
 def build_find_key(
-    settings: SignerSettings, source: KeySource | None, timeout: float
-) -> Callable[[], Awaitable[Key | None]]:
-    """The key to sign with, as its source has it now; waits ``timeout`` seconds for a fetch.
+    settings: SignerSettings, source: KeySource | None
+) -> Callable[[Request], Awaitable[Key | None]]:
+    """The key to sign with, as its source has it now; waits until the request's deadline for it.
 
     ``source`` None: its keys cannot be trusted, and sign nothing.
     """
@@ -109,11 +109,11 @@ def build_find_key(
             version = source.version
             key = Keys(source.jwks, settings.alg, are_to_sign=True).named(settings.kid)
 
-    async def find_key() -> Key | None:
+    async def find_key(request: Request) -> Key | None:
         if source is not None:
             load(source)
             if key is None and (fresh := source.refreshed()):
-                with move_on_after(timeout):
+                with CancelScope(deadline=request.deadline):
                     await fresh.wait()
                 load(source)
         return key

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Sequence
 from time import time
 from typing import Any, NamedTuple
 
-from anyio import CancelScope, Event, move_on_after
+from anyio import CancelScope, Event
 
 from ...config.structs import Endpoint, Service
 from ...core.component import Assembly, Component, TokenCheck
@@ -107,7 +107,6 @@ class Validator:
     ) -> None:
         self._settings = settings
         self._path = endpoint.endpoint
-        self._timeout = endpoint.timeout
         self._keyring = Keyring(
             sources, settings.alg, settings.key_identify_strategy, endpoint.endpoint
         )
@@ -149,7 +148,7 @@ class Validator:
     async def _admit_later(
         self, request: Request, text: bytes, token: JsonWebToken, looks: Sequence[Event]
     ) -> None:
-        with move_on_after(self._timeout):
+        with CancelScope(deadline=request.deadline):
             async with open_tasks() as waiting:
                 for look in looks:
                     waiting.start_soon(self._wait, look, token, waiting.cancel_scope)

@@ -211,7 +211,7 @@ def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
         from .redis import RedisCounters
     except ImportError as error:
         raise GatewayError(f'redis: {error}; install "hutch-gateway[redis]"') from error
-    return assembly.resource(("redis", pool.name), lambda: RedisCounters(pool, assembly.side.event))
+    return assembly.resource(("redis", pool.name), lambda: RedisCounters(pool, assembly.side))
 
 
 BACKEND = Component(

@@ -6,7 +6,7 @@ that is cancelled disturbs nobody, and a burst costs one round trip.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from coredis import Redis
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
-from ...core.bridge import TimedEvent
+from ...core.bridge import AsyncioSide, TimedEvent
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...tls.policy import build_tls
@@ -37,12 +37,12 @@ class WaitingQuestion(NamedTuple):
 
 
 class RedisCounters:
-    """The buckets in one Redis. ``event``: what a request waits on."""
+    """The buckets in one Redis."""
 
-    def __init__(self, pool: RedisPool, event: Callable[[], TimedEvent]) -> None:
+    def __init__(self, pool: RedisPool, side: AsyncioSide) -> None:
         self._pool = pool
         self._host, self._port = pool.host_and_port
-        self._event = event
+        self._side = side
         self._waiting: list[WaitingQuestion] = []
         self._wake = Event()
         self._was_up = True
@@ -65,10 +65,10 @@ class RedisCounters:
         """The number of the limit that refuses, from 1; 0: none does; None: Redis is away."""
         if not self.is_up:
             return None
-        answer = self._event()
+        answer = self._side.event()
         self._waiting.append(WaitingQuestion(question, answer))
         self._wake.set()
-        refused: int | None = await answer.wait(2 * ANSWER_TIME)
+        refused: int | None = await answer.wait(self._side.time() + 2 * ANSWER_TIME)
         return refused
 
     async def _keep_connected(self) -> None:

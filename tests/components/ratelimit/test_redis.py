@@ -23,7 +23,7 @@ from gateway.app.service import Gateway, open_gateway
 from gateway.components.ratelimit.bucket import Rate
 from gateway.components.ratelimit.redis import RedisCounters
 from gateway.components.ratelimit.settings import RedisPool
-from gateway.core.bridge import AnyioTimedEvent
+from gateway.core.bridge import open_asyncio_side
 from gateway.demo.broker import free_port
 from gateway.errors import GatewayError
 
@@ -316,15 +316,15 @@ async def test_whatever_the_client_raises_costs_the_connection_and_no_more(
     "answers", [None, 1, b"x", [], [0, 0], [b"1"], ["0"], [None], [-1], [3], [True], [[0]], {0: 0}]
 )
 async def test_an_answer_that_the_script_does_not_give_counts_as_none(answers: object) -> None:
-    counters = RedisCounters(RedisPool(address="127.0.0.1:1"), AnyioTimedEvent)
     rate = Rate(1, 1)
     question = [(b"a", rate), (b"b", rate)]
 
     async def count(keys: object, arguments: object) -> object:
         return answers
 
-    counters.is_up = True
-    async with anyio.create_task_group() as tasks:
+    async with open_asyncio_side() as side, anyio.create_task_group() as tasks:
+        counters = RedisCounters(RedisPool(address="127.0.0.1:1"), side)
+        counters.is_up = True
         got: list[int | None] = []
 
         async def ask_it() -> None:
