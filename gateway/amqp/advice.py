@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from ..config.structs import Backend, Endpoint, Service
-from ..core.rule import (
-    AGENT,
-    CONSUMER,
-    LIMITS,
-    PRODUCER,
-    Rule,
-    backends,
-    endpoints_with,
-    is_http,
-    is_local,
-    setting,
-)
+from msgspec import Struct
 
-AUTHENTICATION = ("auth/validator", "auth/api-keys", "auth/basic")
+from ..config.structs import Backend, Endpoint, Service
+from ..core.families import (
+    AuthenticationSettings,
+    RateLimitSettings,
+    ValidationSettings,
+    settings_of,
+)
+from ..core.rule import FindPlaces, Rule, backends, endpoints, is_http, is_local
+from .settings import AGENT, AgentSettings, ConsumerSettings, ProducerSettings
 
 
 def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
@@ -29,11 +25,12 @@ def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
             for number, host in enumerate(place.backend.host):
                 yield urlsplit(host), f"{place.path}.host[{number}]"
     for number, agent in enumerate(service.async_agent):
-        if host := setting(agent.extra_config.get(AGENT), "host", ""):
-            yield urlsplit(host), f'$.async_agent[{number}].extra_config["{AGENT}"].host'
+        settings = settings_of(agent, AgentSettings)
+        if settings is not None and settings.host:
+            yield urlsplit(settings.host), f'$.async_agent[{number}].extra_config["{AGENT}"].host'
 
 
-def _where(condition: Callable[[SplitResult], object]) -> Callable[[Service], Iterator[str]]:
+def _where(condition: Callable[[SplitResult], object]) -> FindPlaces:
     return lambda service: (path for url, path in _brokers(service) if condition(url))
 
 
@@ -42,28 +39,35 @@ def _is_guest(url: SplitResult) -> bool:
     return (url.username or "guest") == "guest" and (url.password or "guest") == "guest"
 
 
-def _without(source: str, *namespaces: str) -> Callable[[Service], Iterator[str]]:
-    """Endpoints on such a backend that have nothing of the kind, on any level."""
+def _endpoints_with(service: Service, source: type[Struct]) -> Iterator[tuple[Endpoint, str]]:
+    """Endpoints that have such a backend."""
+    for endpoint, path in endpoints(service):
+        if any(settings_of(backend, source) is not None for backend in endpoint.backend):
+            yield endpoint, path
+
+
+def _without(source: type[Struct], family: type[Struct]) -> FindPlaces:
+    """Endpoints with such a backend that have nothing of the family, on any level."""
 
     def places(service: Service) -> Iterator[str]:
-        for endpoint, path in endpoints_with(service, source):
+        for endpoint, path in _endpoints_with(service, source):
             levels: list[Service | Endpoint | Backend] = [service, endpoint, *endpoint.backend]
-            if not any(name in level.extra_config for level in levels for name in namespaces):
+            if all(settings_of(level, family) is None for level in levels):
                 yield path
 
     return places
 
 
-def _unauthenticated(source: str) -> Callable[[Service], Iterator[str]]:
-    """Endpoints on such a backend that ask neither for credentials nor for a client certificate.
+def _unauthenticated(source: type[Struct]) -> FindPlaces:
+    """Endpoints with such a backend that ask neither for credentials nor for a client certificate.
     Keys and users at the root guard nothing: an endpoint has to ask for them.
     """
 
     def places(service: Service) -> Iterator[str]:
         if service.tls is not None and service.tls.enable_mtls and not service.tls.disabled:
             return
-        for endpoint, path in endpoints_with(service, source):
-            if not any(name in endpoint.extra_config for name in AUTHENTICATION):
+        for endpoint, path in _endpoints_with(service, source):
+            if settings_of(endpoint, AuthenticationSettings) is None:
                 yield path
 
     return places
@@ -71,25 +75,28 @@ def _unauthenticated(source: str) -> Callable[[Service], Iterator[str]]:
 
 def _free_keys(service: Service) -> Iterator[str]:
     for place in backends(service):
-        settings = place.backend.extra_config.get(PRODUCER)
-        key = setting(settings, "routing_key", "")
-        if key and key != "#" and not setting(settings, "static_routing_key"):
+        settings = settings_of(place.backend, ProducerSettings)
+        if settings is None or settings.static_routing_key:
+            continue
+        if settings.routing_key not in ("", "#"):
             yield place.path
 
 
 def _at_most_once(service: Service) -> Iterator[str]:
     for place in backends(service):
-        if setting(place.backend.extra_config.get(CONSUMER), "auto_ack"):
+        consumer = settings_of(place.backend, ConsumerSettings)
+        if consumer is not None and consumer.auto_ack:
             yield place.path
     for number, agent in enumerate(service.async_agent):
-        if setting(agent.extra_config.get(AGENT), "auto_ack"):
+        settings = settings_of(agent, AgentSettings)
+        if settings is not None and settings.auto_ack:
             yield f"$.async_agent[{number}]"
 
 
 def _unnoticed(service: Service) -> Iterator[str]:
     for place in backends(service):
-        settings = place.backend.extra_config.get(PRODUCER)
-        if settings is not None and not setting(settings, "mandatory"):
+        settings = settings_of(place.backend, ProducerSettings)
+        if settings is not None and not settings.mandatory:
             yield place.path
 
 
@@ -118,7 +125,7 @@ ON_CONSUMERS = (
         "8.2.2",
         "HIGH",
         "Know who takes messages: authenticate endpoints with a consumer.",
-        _unauthenticated(CONSUMER),
+        _unauthenticated(ConsumerSettings),
     ),
     Rule("8.3.1", "MEDIUM", "auto_ack loses messages of clients that go away.", _at_most_once),
 )
@@ -127,19 +134,19 @@ ON_PRODUCERS = (
         "8.2.1",
         "HIGH",
         "Know who publishes: authenticate endpoints with a producer.",
-        _unauthenticated(PRODUCER),
+        _unauthenticated(ProducerSettings),
     ),
     Rule(
         "8.2.3",
         "HIGH",
         "Limit how much can be published (qos/ratelimit): a queue has no bound of its own.",
-        _without(PRODUCER, *LIMITS),
+        _without(ProducerSettings, RateLimitSettings),
     ),
     Rule(
         "8.2.4",
         "LOW",
         "Validate what is published (validation/json-schema, validation/cel).",
-        _without(PRODUCER, "validation/json-schema", "validation/cel"),
+        _without(ProducerSettings, ValidationSettings),
     ),
     Rule(
         "8.2.5",

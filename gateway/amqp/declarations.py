@@ -11,11 +11,18 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..config.findings import Finding
 from ..config.structs import Service
-from ..core.rule import AGENT, CONSUMER, PRODUCER
 from ..errors import GatewayError
 from .connection.urls import parse_broker_url
 from .consume.subscription import subscription_key
-from .settings import MAX_PREFETCH, AgentSettings, ConsumerSettings, ProducerSettings
+from .settings import (
+    AGENT,
+    CONSUMER,
+    MAX_PREFETCH,
+    PRODUCER,
+    AgentSettings,
+    ConsumerSettings,
+    ProducerSettings,
+)
 
 Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
 

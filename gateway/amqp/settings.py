@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
 from ..config.structs import Own, Seconds
+from ..core.families import BrokerSettings
+
+AGENT, CONSUMER, PRODUCER = "async/amqp", "backend/amqp/consumer", "backend/amqp/producer"
 
 DEFAULT_PREFETCH = 100
 """KrakenD takes the whole queue into memory when ``prefetch_count`` is absent or 0."""
@@ -36,13 +39,15 @@ class OnEmpty(Struct, frozen=True, kw_only=True):
     status: int = 204
 
 
-class ConsumerSettings(Struct, frozen=True, kw_only=True):
+class ConsumerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     """``backend/amqp/consumer``.
 
     ``wait``: the longest time to wait for this queue, in seconds (None: until the endpoint's
     deadline; 0: what is there now). ``declare``: "create", "passive" (must exist) or "none".
     ``max_redeliveries``: an undecodable message is rejected after so many further tries; 0: never.
     """
+
+    writes: ClassVar[bool] = False
 
     name: str
     exchange: str = ""
@@ -139,7 +144,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     consumer_tag: Own[str] = ""
 
 
-class ProducerSettings(Struct, frozen=True, kw_only=True):
+class ProducerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     """``backend/amqp/producer``.
 
     A key that ends in ``_key``, and ``routing_key`` unless ``static_routing_key``, names where its

@@ -15,6 +15,7 @@ from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, header, sen
 from ..core.component import Assembly, Component, Place
 from ..core.patterns import PatternError, bad_patterns, build_search
 from ..core.proxy import Guard, Request
+from ..core.rule import Rule, where_root_lacks
 from ..errors import Refused
 
 IsBot: TypeAlias = Callable[[bytes], bool]
@@ -134,4 +135,12 @@ COMPONENT = Component(
     guard=build_bot_guard,
     handler_layer=build_bot_layer,
     findings=findings,
+    advice=(
+        Rule(
+            "3.1.1",
+            "LOW",
+            "Enable the bot detector (security/bot-detector).",
+            where_root_lacks(BotSettings),
+        ),
+    ),
 )

@@ -15,11 +15,12 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
-from ..config.structs import Backend, Endpoint, Own
+from ..config.structs import Backend, Endpoint, Own, Service
 from ..core.component import Assembly, Component, Place
 from ..core.proxy import Branch, Part, Request, Response, Stage
-from ..core.rule import CONSUMER
+from ..core.rule import Rule, backends, is_anywhere, is_http, when
 from ..core.stage import intercepted
 from ..errors import (
     BackendFailure,
@@ -195,6 +196,12 @@ def _traps(settings: BreakerSettings, backend: Backend) -> Iterator[str]:
         yield "with no-op every status is a success: only who does not answer has failed"
 
 
+def _is_missing(service: Service) -> bool:
+    """A breaker in front of a queue would open when it is empty: only HTTP backends count."""
+    has_http = any(is_http(place.backend) for place in backends(service))
+    return has_http and not is_anywhere(service, BreakerSettings)
+
+
 COMPONENT = Component(
     "qos/circuit-breaker",
     BreakerSettings,
@@ -202,4 +209,12 @@ COMPONENT = Component(
     backend_stage=build_breaker,
     passes_bodies=True,
     findings=findings,
+    advice=(
+        Rule(
+            "3.1.3",
+            "HIGH",
+            "Protect HTTP backends with a circuit breaker (qos/circuit-breaker).",
+            lambda service: when(_is_missing(service)),
+        ),
+    ),
 )

@@ -15,13 +15,14 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from ..amqp.consume.findings import COMES_AGAIN
+from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place, TokenCheck
+from ..core.families import ValidationSettings
 from ..core.helpers import Helped
 from ..core.large import MAX_INLINE_INSPECTED, MIN_VALUE_BYTES
 from ..core.proxy import Branch, Request, Response, Stage
-from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
 from ..errors import Aborted
@@ -46,7 +47,7 @@ class Expression(Struct, frozen=True, kw_only=True):
     mod_expr: str = ""
 
 
-class CelSettings(Struct, frozen=True):
+class CelSettings(ValidationSettings, Struct, frozen=True):
     """The value of the namespace is the list."""
 
     expressions: tuple[Expression, ...] = ()

@@ -26,8 +26,9 @@ from ..core.asgi import (
     with_headers,
 )
 from ..core.component import Assembly, Component, Place
+from ..core.families import settings_of
 from ..core.forwarding import canonical_name
-from ..core.rule import Rule
+from ..core.rule import Rule, where_root_lacks
 from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.router")
@@ -256,7 +257,7 @@ def _traps(settings: CorsSettings, service: Service) -> Iterator[tuple[str, str]
 
 
 def _is_open(service: Service) -> Iterator[str]:
-    settings: CorsSettings | None = service.extra_config.get("security/cors")
+    settings = settings_of(service, CorsSettings)
     if settings is None or not settings.allow_credentials:
         return
     if not settings.allow_origins or "*" in settings.allow_origins:
@@ -264,6 +265,7 @@ def _is_open(service: Service) -> Iterator[str]:
 
 
 ADVICE = (
+    Rule("2.2.2", "HIGH", "Configure CORS (security/cors).", where_root_lacks(CorsSettings)),
     Rule(
         "9.1.1",
         "HIGH",

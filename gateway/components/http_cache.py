@@ -14,10 +14,11 @@ from typing import Any
 from msgspec import Struct
 
 from ..config.findings import Finding
-from ..config.structs import Backend, Endpoint
+from ..config.structs import Backend, Endpoint, Service
 from ..core.component import Assembly, Component, Place
+from ..core.families import settings_of
 from ..core.proxy import nothing_to_withdraw
-from ..core.rule import is_http
+from ..core.rule import Rule, backends, is_http
 from ..core.version import USER_AGENT
 from ..http.connection import Headers, HttpResponse
 from ..http.request_head import UNSENT, BackendRequest
@@ -296,10 +297,18 @@ def _traps(settings: CacheSettings, backend: Backend, endpoint: Endpoint) -> Ite
         yield 'every header of a client tells requests apart ("*"): little is answered from memory'
 
 
+def _unlimited(service: Service) -> Iterator[str]:
+    for place in backends(service):
+        settings = settings_of(place.backend, CacheSettings)
+        if settings is not None and not (settings.max_items and settings.max_size):
+            yield place.path
+
+
 COMPONENT = Component(
     "qos/http-cache",
     CacheSettings,
     aliases=("github.com/devopsfaith/krakend-httpcache",),
     transport=build_cache,
     findings=findings,
+    advice=(Rule("2.3.1", "MEDIUM", "Limit what is cached (max_items, max_size).", _unlimited),),
 )

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ..config.findings import Finding
 from ..config.structs import Endpoint
 from ..core.component import Assembly, Component, Place
+from ..core.families import ValidationSettings
 from ..core.helpers import Helped
 from ..core.proxy import Branch, Request, Stage
 from ..core.stage import Functions, intercepted
@@ -27,7 +28,7 @@ ANY_VALUE = frozenset(("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf
 """Keywords that have something to say of every value."""
 
 
-class JsonSchemaSettings(Struct, frozen=True):
+class JsonSchemaSettings(ValidationSettings, Struct, frozen=True):
     """The value of the namespace is the schema."""
 
     schema: Any = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.proxy import (
     NAMESPACE,
@@ -22,7 +23,7 @@ from ..core.helpers import Helped, Helpers
 from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..core.pipe import coroutine_of
 from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Branch, Part, Request, Response
-from ..core.rule import CONSUMER
+from ..core.rule import Rule, where_endpoint
 from ..core.sequence import propagated, references, references_in_settings
 from ..encoding import encode_json, reason_of
 from ..encoding.flatmap import build_flatmap, problem
@@ -187,4 +188,12 @@ COMPONENT = Component(
     read_on=frozenset({"endpoint", "agent", "backend"}),
     findings=findings,
     overall=overall,
+    advice=(
+        Rule(
+            "5.1.7",
+            "MEDIUM",
+            "Avoid sequences of backends.",
+            where_endpoint(lambda endpoint: proxy_settings(endpoint).sequential),
+        ),
+    ),
 )

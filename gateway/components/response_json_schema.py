@@ -10,13 +10,13 @@ from typing import Any
 from msgspec import Struct
 
 from ..amqp.consume.findings import COMES_AGAIN
+from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.large import MAX_INLINE_INSPECTED
 from ..core.proxy import Branch, Response, Stage
-from ..core.rule import CONSUMER
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
 from ..errors import InvalidResponse

@@ -31,6 +31,7 @@ from ..core.asgi import (
 from ..core.component import Assembly, Component, Place
 from ..core.forwarding import build_proxy_test
 from ..core.patterns import bad_patterns, build_full_match
+from ..core.rule import Rule, where_root_lacks
 
 IsHost: TypeAlias = Callable[[bytes], object]
 
@@ -223,4 +224,12 @@ COMPONENT = Component(
     verify=verify_secure,
     handler_layer=build_secure,
     findings=findings,
+    advice=(
+        Rule(
+            "2.1.7",
+            "HIGH",
+            "Enable the checks of HTTP headers (security/http).",
+            where_root_lacks(SecureSettings),
+        ),
+    ),
 )

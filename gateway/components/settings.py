@@ -70,6 +70,12 @@ def _is_readiness_public(service: Service) -> bool:
 
 ROUTER_ADVICE = (
     Rule(
+        "2.2.1",
+        "MEDIUM",
+        "Hide the version (router.hide_version_header).",
+        lambda service: when(not service.router.hide_version_header),
+    ),
+    Rule(
         "9.1.4",
         "LOW",
         "Texts of errors go to clients (router.return_error_msg).",

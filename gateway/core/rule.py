@@ -7,25 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from ..config.structs import Agent, Backend, Endpoint, Service
+from .families import BrokerSettings, settings_of
 
 Severity: TypeAlias = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 
 ROOT = "$"
-PRODUCER = "backend/amqp/producer"
-CONSUMER = "backend/amqp/consumer"
-AGENT = "async/amqp"
-LIMITS = (
-    "qos/ratelimit/router",
-    "qos/ratelimit/router/redis",
-    "qos/ratelimit/service",
-    "qos/ratelimit/service/redis",
-    "qos/ratelimit/proxy",
-    "qos/ratelimit/tiered",
-)
+
+FindPlaces: TypeAlias = Callable[[Service], Iterable[str]]
 
 
 class Rule(NamedTuple):
@@ -34,14 +28,13 @@ class Rule(NamedTuple):
     number: str
     severity: Severity
     message: str
-    places: Callable[[Service], Iterable[str]]
+    places: FindPlaces
 
 
 class BackendPlace(NamedTuple):
-    """A backend, what it stands in, and its path."""
+    """A backend, and its path."""
 
     backend: Backend
-    owner: Endpoint | Agent
     path: str
 
 
@@ -56,23 +49,11 @@ def backends(service: Service) -> Iterator[BackendPlace]:
     owners += [(agent, f"$.async_agent[{at}]") for at, agent in enumerate(service.async_agent)]
     for owner, path in owners:
         for place, backend in enumerate(owner.backend):
-            yield BackendPlace(backend, owner, f"{path}.backend[{place}]")
-
-
-def endpoints_with(service: Service, source: str) -> Iterator[tuple[Endpoint, str]]:
-    """Endpoints one of whose backends has that namespace."""
-    for endpoint, path in endpoints(service):
-        if any(source in backend.extra_config for backend in endpoint.backend):
-            yield endpoint, path
+            yield BackendPlace(backend, f"{path}.backend[{place}]")
 
 
 def is_http(backend: Backend) -> bool:
-    return PRODUCER not in backend.extra_config and CONSUMER not in backend.extra_config
-
-
-def setting(settings: Any, name: str, otherwise: Any = None) -> Any:
-    """One of a namespace's settings; ``otherwise`` when the namespace is not there."""
-    return otherwise if settings is None else getattr(settings, name)
+    return settings_of(backend, BrokerSettings) is None
 
 
 def when(condition: object, path: str = ROOT) -> tuple[str, ...]:
@@ -80,12 +61,32 @@ def when(condition: object, path: str = ROOT) -> tuple[str, ...]:
     return (path,) if condition else ()
 
 
-def is_anywhere(service: Service, *namespaces: str) -> bool:
+def where_endpoint(condition: Callable[[Endpoint], object]) -> FindPlaces:
+    """The endpoints of which the condition is true."""
+    return lambda service: (path for endpoint, path in endpoints(service) if condition(endpoint))
+
+
+def where_configured(kind: type[Struct]) -> FindPlaces:
+    """The root and the endpoints that have settings of that type."""
+
+    def places(service: Service) -> Iterator[str]:
+        yield from when(settings_of(service, kind) is not None)
+        yield from where_endpoint(lambda endpoint: settings_of(endpoint, kind) is not None)(service)
+
+    return places
+
+
+def where_root_lacks(kind: type[Struct]) -> FindPlaces:
+    """The root, if it has no settings of that type."""
+    return lambda service: when(settings_of(service, kind) is None)
+
+
+def is_anywhere(service: Service, kind: type[Struct]) -> bool:
     """On the service, an endpoint, an agent, or a backend."""
     levels: list[Service | Endpoint | Agent | Backend] = [service]
     levels += [*service.endpoints, *service.async_agent]
     levels += [place.backend for place in backends(service)]
-    return any(name in level.extra_config for level in levels for name in namespaces)
+    return any(settings_of(level, kind) is not None for level in levels)
 
 
 def is_local(host: str | None) -> bool:

@@ -17,6 +17,7 @@ from gateway.config.load import load
 from gateway.config.structs import Endpoint, Own, Service
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly, Component, Components, Place
+from gateway.core.families import BrokerSettings, RateLimitSettings
 from gateway.core.proxy import Branch, Stage
 from gateway.core.rule import Rule
 from gateway.http.backend import may_stream
@@ -118,6 +119,21 @@ def test_a_row_is_found_by_check_with_its_own_keys() -> None:
 def test_a_row_is_found_by_audit() -> None:
     found = [each for each in audit(load(document(), WITH_TOY, {}), WITH_TOY) if "9.9" in each.rule]
     assert [each.paths for each in found] == [("$.endpoints[0]",)]
+
+
+def test_a_row_counts_for_the_rules_about_its_family() -> None:
+    class ToyLimitSettings(RateLimitSettings, Struct, frozen=True):
+        pass
+
+    row = Component("modifier/toy", ToyLimitSettings, TOY.aliases, read_on=frozenset({"endpoint"}))
+    for catalog, is_missing in ((WITH_TOY, True), (CATALOG.extended(row), False)):
+        found = {each.rule for each in audit(load(document(), catalog, {}), catalog)}
+        assert ("3.1.2" in found) == is_missing
+
+
+def test_backends_that_are_not_http_have_settings_of_that_family() -> None:
+    for row in CATALOG:
+        assert issubclass(row.settings, BrokerSettings) == row.knows("source"), row.namespace
 
 
 def test_a_row_is_found_by_the_reference_of_keys() -> None:

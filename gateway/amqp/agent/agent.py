@@ -10,12 +10,11 @@ from ...config.structs import Agent
 from ...core.backoff import BACKOFFS, MAX_PAUSE
 from ...core.component import Assembly, Component
 from ...core.proxy import Request
-from ...core.rule import AGENT
 from ...errors import GatewayError, Undecodable
 from ..consume.buffer import Delivery
 from ..consume.consumer import share_consume_link
 from ..consume.subscription import Subscription, subscription_key
-from ..settings import AgentSettings, ConsumerSettings, Retry, redelivery_limit
+from ..settings import AGENT, AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from ..verify import verify_agent
 from ..wire.properties import MalformedError
 from .dead_letters import DeadLetters

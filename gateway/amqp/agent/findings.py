@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from ...config.findings import Finding
 from ...core.component import Place
-from ...core.rule import CONSUMER, PRODUCER
 from ..hosts import host_findings
-from ..settings import AgentSettings
+from ..settings import CONSUMER, PRODUCER, AgentSettings
 from ..verify import verify_name
 
 

@@ -12,7 +12,6 @@ from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import LargeReading, most_looked_into
 from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
-from ...core.rule import CONSUMER
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
 from ...errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, Undecodable
@@ -22,7 +21,7 @@ from ..connection.link import Link
 from ..connection.urls import parse_broker_url
 from ..declarations import overall
 from ..hosts import host_findings
-from ..settings import ConsumerSettings, redelivery_limit
+from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
 from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
 from .buffer import Delivery

@@ -9,7 +9,6 @@ from ...config.structs import Backend, Endpoint
 from ...core.bridge import AsyncioSide
 from ...core.component import Assembly, Component
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
-from ...core.rule import PRODUCER
 from ...errors import (
     GatewayError,
     MessageTooLarge,
@@ -23,7 +22,7 @@ from ...telemetry.logs import get_logger
 from ..advice import ON_PRODUCERS
 from ..connection.urls import parse_broker_url
 from ..hosts import host_findings
-from ..settings import ProducerSettings
+from ..settings import PRODUCER, ProducerSettings
 from ..verify import verify_producer
 from .findings import findings
 from .message_builder import MessageBuilder

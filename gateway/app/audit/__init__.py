@@ -1,6 +1,10 @@
 """What a configuration that runs could do better: rules over the loaded service. Pure.
 
-Those of KrakenD keep their numbers; ours begin with 8 (RabbitMQ) and 9 (the gateway).
+A rule about one namespace is in the row of that namespace (``advice``), the others are in
+``service.py``. The rules of KrakenD keep their numbers (krakend-audit, audit.go); those of this
+gateway begin with 8 (RabbitMQ) and 9 (the gateway). Not here: the rules about gRPC, plugins,
+telemetry and settings that this gateway does not have (``check`` names them), and those whose fault
+stops the start anyway.
 """
 
 from __future__ import annotations
@@ -12,12 +16,12 @@ from msgspec import Struct
 from ...config.load import Loaded
 from ...core.component import Catalog
 from ...core.rule import SEVERITIES, Rule, Severity
-from . import krakend
+from . import service
 
 
 def rules(catalog: Catalog) -> list[Rule]:
-    """KrakenD's, and those of the components, by their numbers."""
-    found = [*krakend.RULES, *(rule for row in catalog for rule in row.advice)]
+    """Those of the service and of the components, by their numbers."""
+    found = [*service.RULES, *(rule for row in catalog for rule in row.advice)]
     return sorted(found, key=lambda rule: tuple(map(int, rule.number.split("."))))
 
 

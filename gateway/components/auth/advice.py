@@ -1,4 +1,4 @@
-"""What ``audit`` says of tokens and their keys. Pure."""
+"""What ``audit`` says of authentication, tokens and their keys. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ...config.structs import Service
-from ...core.rule import Rule, endpoints, is_local
-from .settings import SIGNER, VALIDATOR, KeySettings, SignerSettings, ValidatorSettings
+from ...core.families import settings_of
+from ...core.rule import Rule, endpoints, is_local, when, where_configured
+from .settings import (
+    SIGNER,
+    VALIDATOR,
+    ApiKeysSettings,
+    BasicSettings,
+    KeySettings,
+    SignerSettings,
+    ValidatorSettings,
+)
 from .sources import find_sources
 
 
 def _validators(service: Service) -> Iterator[tuple[ValidatorSettings, str]]:
     for endpoint, path in endpoints(service):
-        if (settings := endpoint.extra_config.get(VALIDATOR)) is not None:
+        if (settings := settings_of(endpoint, ValidatorSettings)) is not None:
             yield settings, f'{path}.extra_config["{VALIDATOR}"]'
 
 
@@ -30,8 +39,8 @@ def _open_keys(service: Service) -> Iterator[str]:
     nothing: keys of a file need it as well.
     """
     for endpoint, path in endpoints(service):
-        validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
-        signer: SignerSettings | None = endpoint.extra_config.get(SIGNER)
+        validator = settings_of(endpoint, ValidatorSettings)
+        signer = settings_of(endpoint, SignerSettings)
         if validator is not None and any(map(_is_open, find_sources(validator, service))):
             yield f'{path}.extra_config["{VALIDATOR}"]'
         if signer is not None and _is_open(signer):
@@ -43,7 +52,24 @@ def _is_open(source: KeySettings) -> bool:
     return any(url.scheme == "http" and not is_local(url.hostname) for url in urls)
 
 
-ADVICE = (
+ON_BASIC = (
+    Rule(
+        "1.1.1",
+        "HIGH",
+        "Prefer a more secure way than Basic Auth.",
+        where_configured(BasicSettings),
+    ),
+)
+ON_API_KEYS = (
+    Rule("1.1.2", "MEDIUM", "Prefer tokens (JWT) to API keys.", where_configured(ApiKeysSettings)),
+)
+ON_VALIDATORS = (
+    Rule(
+        "1.2.1",
+        "HIGH",
+        "Authorize endpoints with JWT (auth/validator).",
+        lambda service: when(service.endpoints and not any(_validators(service))),
+    ),
     Rule(
         "9.2.1",
         "MEDIUM",

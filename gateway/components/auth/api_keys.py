@@ -19,6 +19,7 @@ from ...errors import Refused
 from ..ratelimit.bucket import rate_of
 from ..ratelimit.build import open_store
 from ..ratelimit.limits import TOO_MANY_REQUESTS, fingerprint
+from .advice import ON_API_KEYS
 from .credentials import BEARER
 from .settings import API_KEYS, ApiKeysSettings
 
@@ -179,4 +180,5 @@ COMPONENT = Component(
     guard=build_api_keys,
     service=True,
     findings=findings,
+    advice=ON_API_KEYS,
 )

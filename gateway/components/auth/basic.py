@@ -27,6 +27,7 @@ from ...core.component import Assembly, Component, Place
 from ...core.proxy import Guard, Request
 from ...errors import Refused
 from ..ratelimit.clients import NameClient, build_name_network, network_name
+from .advice import ON_BASIC
 from .settings import BasicSettings
 from .turns import QueueFull, Turns
 
@@ -214,4 +215,5 @@ COMPONENT = Component(
     guard=build_basic,
     service=True,
     findings=findings,
+    advice=ON_BASIC,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ...config.structs import Own, Seconds
+from ...core.families import AuthenticationSettings
 
 API_KEYS, SIGNER, VALIDATOR = "auth/api-keys", "auth/signer", "auth/validator"
 
@@ -44,7 +45,7 @@ class KeySettings(Struct, frozen=True, kw_only=True):
         return not self.disable_jwk_security and not are_secure
 
 
-class ValidatorSettings(KeySettings, frozen=True, kw_only=True):
+class ValidatorSettings(AuthenticationSettings, KeySettings, frozen=True, kw_only=True):
     """``auth/validator``. ``jwk_urls`` count beside ``jwk_local_path``, or without it ``jwk_url``.
     ``cache_duration``, ``shared_cache_duration``: in seconds; the latter counts at the root only,
     where nothing else does. ``jwk_urls`` and ``require_exp`` are ours."""
@@ -126,7 +127,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
 
 
-class ApiKeysSettings(Struct, frozen=True, kw_only=True):
+class ApiKeysSettings(AuthenticationSettings, Struct, frozen=True, kw_only=True):
     """``auth/api-keys``. At the root: which keys there are, and where clients send them. On an
     endpoint: which roles it wants, how many requests a second it takes with each key, and where
     clients send them to it ("": as the root says)."""
@@ -141,7 +142,7 @@ class ApiKeysSettings(Struct, frozen=True, kw_only=True):
     client_max_rate: float = 0.0
 
 
-class BasicSettings(Struct, frozen=True, kw_only=True):
+class BasicSettings(AuthenticationSettings, Struct, frozen=True, kw_only=True):
     """``auth/basic``. ``users``: names and bcrypt hashes; they win over those of the file. An
     endpoint without users of its own has those of the root."""
 

@@ -18,7 +18,7 @@ from ...core.proxy import Guard, Request
 from ...core.tasks import open_tasks
 from ...errors import GatewayError, Refused
 from ...telemetry.logs import get_logger
-from .advice import ADVICE
+from .advice import ON_VALIDATORS
 from .claims import (
     build_admits,
     check_registered,
@@ -252,6 +252,6 @@ COMPONENT = Component(
     service=True,
     root_keys=frozenset({"shared_cache_duration"}),
     findings=validator_findings,
-    advice=ADVICE,
+    advice=ON_VALIDATORS,
     overall=without_token,
 )

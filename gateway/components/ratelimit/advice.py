@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...config.structs import Endpoint, Service
-from ...core.rule import Rule, endpoints
-
-LIMITS_BY_CLIENT = (
-    *("qos/ratelimit/router", "qos/ratelimit/router/redis"),
-    *("qos/ratelimit/service", "qos/ratelimit/service/redis"),
-)
+from ...core.families import RateLimitSettings
+from ...core.rule import Rule, endpoints, is_anywhere, when
+from .settings import LimitSettings
 
 
 def _believed_addresses(service: Service) -> Iterator[str]:
@@ -22,13 +19,22 @@ def _believed_addresses(service: Service) -> Iterator[str]:
         return
     levels: list[tuple[Service | Endpoint, str]] = [(service, "$"), *endpoints(service)]
     for level, path in levels:
-        for name in LIMITS_BY_CLIENT:
-            limit = level.extra_config.get(name)
-            if limit is not None and limit.client_max_rate and limit.strategy.lower() == "ip":
+        for name, limit in sorted(level.extra_config.items()):
+            if isinstance(limit, LimitSettings) and _is_by_address(limit):
                 yield f'{path}.extra_config["{name}"]'
 
 
+def _is_by_address(limit: LimitSettings) -> bool:
+    return bool(limit.client_max_rate) and limit.strategy.lower() == "ip"
+
+
 ADVICE = (
+    Rule(
+        "3.1.2",
+        "HIGH",
+        "Limit the rate of requests (qos/ratelimit).",
+        lambda service: when(not is_anywhere(service, RateLimitSettings)),
+    ),
     Rule(
         "9.3.1",
         "HIGH",

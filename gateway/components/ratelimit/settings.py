@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ...config.structs import ClientTls, Own, Seconds
 from ...config.units import parse_duration
+from ...core.families import RateLimitSettings
 from ...errors import GatewayError
 from .bucket import Rate, rate_of
 from .clients import IPV6_PREFIX
@@ -21,7 +22,7 @@ STRATEGIES = ("ip", "header", "param")
 REDIS_PORT = 6379
 
 
-class BackendLimitSettings(Struct, frozen=True, kw_only=True):
+class BackendLimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
     """``qos/ratelimit/proxy``: requests to one backend."""
 
     max_rate: float = 0.0
@@ -33,7 +34,7 @@ class BackendLimitSettings(Struct, frozen=True, kw_only=True):
         return rate_of(self.max_rate / period(self.every), self.capacity)
 
 
-class LimitSettings(Struct, frozen=True, kw_only=True):
+class LimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
     """``qos/ratelimit/router`` and ``.../service``: requests of all clients, and of each one.
 
     ``headers`` (ours): answers say how many requests are left.

@@ -15,6 +15,7 @@ from ...config.findings import Finding
 from ...config.structs import Endpoint, Service
 from ...core.asgi import ASGIApp
 from ...core.component import Assembly, Component, Place, own_keys_used
+from ...core.families import RateLimitSettings
 from ...core.proxy import Guard, Request
 from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
 from ..expression import build_holds, syntax_problem
@@ -38,7 +39,7 @@ class Tier(Struct, frozen=True, kw_only=True):
     ratelimit_redis: SharedLimitSettings | None = None
 
 
-class TieredSettings(Struct, frozen=True, kw_only=True):
+class TieredSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
     """``tier_key``: the header that names the tier."""
 
     tier_key: str = ""

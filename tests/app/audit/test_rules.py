@@ -97,6 +97,16 @@ SIGNER = {
     "disable_jwk_security": True,
 }
 BY_URL = {**VALIDATOR, "jwk_local_path": ""}
+UNLIMITED: Changes = {(*ROOT, "qos/ratelimit/service"): ABSENT}
+REDIS = {"max_rate": 1, "connection_pool": "a"}
+LIMITED: list[Changes] = [
+    {**UNLIMITED, (*ROOT, "qos/ratelimit/service/redis"): REDIS},
+    {**UNLIMITED, (*OF_P, "qos/ratelimit/router"): {"max_rate": 1}},
+    {**UNLIMITED, (*OF_P, "qos/ratelimit/router/redis"): REDIS},
+    {**UNLIMITED, (*OF_P, "qos/ratelimit/tiered"): {"tier_key": "X", "tiers": []}},
+    {**UNLIMITED, (*P, "backend", 0, "extra_config", "qos/ratelimit/proxy"): {"max_rate": 1}},
+]
+"""By every namespace that limits rates."""
 
 CASES: dict[str, list[Changes]] = {
     "1.1.1": [{(*OF_T, "auth/basic"): {"users": {}}}, {(*ROOT, "auth/basic"): {"users": {}}}],
@@ -189,9 +199,21 @@ CASES: dict[str, list[Changes]] = {
 
 FINE: dict[str, list[Changes]] = {
     "1.2.1": [{("endpoints",): []}],
+    "3.1.2": LIMITED,
     "5.1.6": [{(*T, "method"): "POST"}],
     "5.2.2": [{("endpoints",): []}],
-    "8.2.1": [{(*OF_P, "auth/validator"): ABSENT, ("tls", "enable_mtls"): True}],
+    "8.2.1": [
+        {(*OF_P, "auth/validator"): ABSENT, ("tls", "enable_mtls"): True},
+        {(*OF_P, "auth/validator"): ABSENT, (*OF_P, "auth/basic"): {"users": {}}},
+        {(*OF_P, "auth/validator"): ABSENT, (*OF_P, "auth/api-keys"): {"roles": ["r"]}},
+    ],
+    "8.2.3": LIMITED,
+    "8.2.4": [
+        {
+            (*OF_P, "validation/json-schema"): ABSENT,
+            (*OF_P, "validation/cel"): [{"check_expr": "true"}],
+        }
+    ],
     "9.1.3": [
         {(*ROOT, "gateway"): ABSENT, (*ROOT, "router", "disable_health"): True},
     ],
