@@ -218,12 +218,19 @@ def _building(namespace: str) -> Iterator[None]:
 
 
 def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
+    catalog = assembly.catalog
     guards = [build_connection_guard(endpoint, assembly.service)]
     guards += [
         row.guard(settings, endpoint, assembly)
-        for row in assembly.catalog.guards
+        for row in catalog.guards
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
     ]
     pipe = with_large_output(build_pipe(endpoint, assembly), endpoint, assembly.helpers)
-    return Route(endpoint.method, endpoint, pipe, [each for each in guards if each is not None])
+    return Route(
+        endpoint.method,
+        endpoint,
+        pipe,
+        [each for each in guards if each is not None],
+        any(row.bare_responses and row.namespace in endpoint.extra_config for row in catalog),
+    )

@@ -207,7 +207,8 @@ class Component(Struct, Generic[S], frozen=True):
     ``backend``: answers; ``is_default``: backends that name no other one. ``backend_stage``: wraps
     a branch; ``transport``: wraps the exchanges of an HTTP backend; ``endpoint_stage``: wraps the
     pipe, of agents too. ``passes_bodies``: its stages neither look at the body of an answer nor
-    make another answer of it: one that is still coming passes them.
+    make another answer of it: one that is still coming passes them. ``bare_responses``: responses
+    of its endpoints are JSON without the gateway's own headers, whatever the output encoding is.
 
     ``guard``: asked before a request's body is read; ``token_check``: asked by the guard that
     verifies tokens. ``layer``: wraps the whole application; ``handler_layer``: wraps what the
@@ -234,6 +235,7 @@ class Component(Struct, Generic[S], frozen=True):
     transport: BuildTransportStage[S] | None = None
     endpoint_stage: BuildStage[S] | None = None
     passes_bodies: bool = False
+    bare_responses: bool = False
     guard: BuildGuard[S] | None = None
     token_check: BuildTokenCheck[S] | None = None
     layer: BuildLayer[S] | None = None

@@ -71,7 +71,7 @@ def build_app(
             table.add("GET", path, handler)
     _add_debugging(table, service, gateway, wrapped)
     for route in routes:
-        render = build_render(route.endpoint, version_header)
+        render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
         handler = build_handler(route, render, render_error, gateway, clock)

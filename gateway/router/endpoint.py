@@ -25,12 +25,16 @@ NOWHERE = ("", 0)
 
 
 class Route(NamedTuple):
-    """An endpoint of the configuration with the pipe behind it, and who is asked before."""
+    """An endpoint of the configuration with the pipe behind it, and who is asked before.
+
+    ``is_bare``: its responses are JSON without the gateway's own headers.
+    """
 
     method: str
     endpoint: Endpoint
     pipe: Branch
     guards: Sequence[Guard] = ()
+    is_bare: bool = False
 
 
 def build_handler(

@@ -45,9 +45,6 @@ OWN = frozenset(
 
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-SIGNED = "auth/signer"
-"""Its endpoints answer JSON without the gateway's own headers, as in KrakenD."""
-
 
 def encode_object(data: Document) -> bytes:
     return encode_json(data)
@@ -86,10 +83,14 @@ OFFERED: tuple[tuple[bytes, str], ...] = (
 """What ``negotiate`` offers, in KrakenD's order, and the output encoding it means."""
 
 
-def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Renderer:
-    """How a response of this endpoint is answered."""
-    if SIGNED in endpoint.extra_config:
-        return _render_signed
+def build_render(
+    endpoint: Endpoint, version: tuple[bytes, bytes], *, is_bare: bool = False
+) -> Renderer:
+    """How a response of this endpoint is sent. ``is_bare``: as JSON, without the gateway's own
+    headers, whatever the output encoding is.
+    """
+    if is_bare:
+        return _render_bare
     if endpoint.output_encoding == "no-op":
         return _build_pass_through(endpoint.cache_ttl, version)
     if endpoint.output_encoding == "negotiate":
@@ -97,7 +98,7 @@ def build_render(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Renderer:
     return _build_encoded(endpoint.output_encoding, endpoint.cache_ttl, version)
 
 
-def _render_signed(response: Response, request: Request) -> AsgiResponse:
+def _render_bare(response: Response, request: Request) -> AsgiResponse:
     return _fitting(response.status, ((b"content-type", JSON),), encode_json(response.data))
 
 

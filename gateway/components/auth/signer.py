@@ -188,5 +188,6 @@ COMPONENT = Component(
     aliases=("github.com/devopsfaith/krakend-jose/signer",),
     verify=verify_signer,
     endpoint_stage=build_signer,
+    bare_responses=True,  # as in KrakenD
     findings=signer_findings,
 )

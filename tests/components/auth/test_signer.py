@@ -72,6 +72,12 @@ async def test_what_is_signed_can_be_verified(tmp_path: Path, alg: str) -> None:
     assert read_key(jwk(alg), alg).verifies(token)
 
 
+async def test_the_gateway_adds_no_headers_of_its_own(tmp_path: Path) -> None:
+    reply = await answer(tmp_path, b'{"token":{}}')
+    assert reply.headers.keys() == {"content-type", "content-length"}
+    assert reply.headers["content-type"] == "application/json; charset=utf-8"
+
+
 async def test_only_objects_are_signed(tmp_path: Path) -> None:
     for body in (b'{"token":"text"}', b'{"token":[1]}', b'{"token":null}', b'{"a":1}'):
         assert (await answer(tmp_path, body)).json() == json.loads(body)
