@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gateway
+from gateway.app.catalog import CATALOG
 
 ROOT = Path(gateway.__file__).parent
 
@@ -80,6 +81,9 @@ OWNERS = {
 
 EVERYBODYS = {"anyio", "msgspec"}
 
+WITHOUT_NAMESPACES = {"core", "router", "app", "server"}
+"""Units that read the catalogue instead of naming a namespace."""
+
 PYTHON = sorted(ROOT.rglob("*.py"))
 MODULES = [path for path in PYTHON if path.parent != ROOT or path.stem[0] != "_"]
 
@@ -142,6 +146,28 @@ def test_modules_have_loggers_that_escape(path: Path) -> None:
     assert is_allowed or "getLogger" not in path.read_text(), (
         "use gateway.telemetry.logs.get_logger"
     )
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Without docstrings."""
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    constants = [node for node in nodes if isinstance(node, ast.Constant)]
+    return (str(node.value) for node in constants if node not in docstrings)
+
+
+def is_named(name: str, text: str) -> bool:
+    """Alone, in a longer string, or by its beginning, such as "auth/"."""
+    is_in = "/" in name and name in text
+    return name == text or is_in or ("/" in text and name.startswith(text))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if unit_of(path) in WITHOUT_NAMESPACES], ids=name_of
+)
+def test_only_a_namespace_s_own_module_names_it(path: Path) -> None:
+    names = [name for row in CATALOG for name in (row.namespace, *row.aliases)]
+    assert not [text for text in strings(path) for name in names if is_named(name, text)]
 
 
 def test_every_unit_has_a_layer() -> None:

@@ -14,7 +14,7 @@ from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MAX_INLINE_INSPECTED, Pieces, pieces, whole
+from ..core.large import KIB, Pieces, pieces, whole
 from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
@@ -30,7 +30,7 @@ log = get_logger("gateway.template")
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
 """Headers that say something of a body that is replaced."""
 
-MAX_INLINE_BYTES = MAX_INLINE_INSPECTED["modifier/response-body-generator"]
+MAX_INLINE_BYTES = 4 * KIB
 """Bytes of a body for which a template is rendered on the event loop, if its loops allow that."""
 
 Build: TypeAlias = Callable[["GeneratorSettings", Variables], Stage]
@@ -273,4 +273,5 @@ RESPONSE_GENERATOR = Component(
     verify=verify_generator,
     backend_stage=build_backend_response_generator,
     endpoint_stage=build_response_generator,
+    max_inline_bytes=MAX_INLINE_BYTES,
 )

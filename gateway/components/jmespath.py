@@ -13,7 +13,7 @@ from msgspec import Struct
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import MAX_INLINE_INSPECTED, Pieces
+from ..core.large import KIB, Pieces
 from ..core.proxy import Branch, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
@@ -28,7 +28,9 @@ from .response_value import (
     with_value,
 )
 
-NAMESPACE = "modifier/jmespath"
+MAX_INLINE_BYTES = 4 * KIB
+"""Bytes of a response that are searched on the event loop: 20 ms at most. Measured at worst: 4 us a
+value."""
 
 
 class JmespathSettings(Struct, frozen=True, kw_only=True):
@@ -73,7 +75,7 @@ def build_backend_jmespath(
 def _build_stage(expression: str, assembly: Assembly) -> Stage:
     search = _build_search(expression)
     large = Large(
-        MAX_INLINE_INSPECTED[NAMESPACE],
+        MAX_INLINE_BYTES,
         Helped(assembly.helpers, build_large_search, expression),
         lambda request, response: (to_helper(response),),
         with_returned,
@@ -124,4 +126,5 @@ COMPONENT = Component(
     verify=verify_jmespath,
     backend_stage=build_backend_jmespath,
     endpoint_stage=build_endpoint_jmespath,
+    max_inline_bytes=MAX_INLINE_BYTES,
 )

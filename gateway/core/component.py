@@ -5,6 +5,7 @@ Types only: which rows there are is said in ``catalog.py``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
@@ -77,6 +78,11 @@ class Assembly:
             and (settings := endpoint.extra_config.get(row.namespace)) is not None
             and (check := row.token_check(settings, endpoint, self)) is not None
         ]
+
+    def max_inline_bytes(self, backend: Backend) -> int:
+        """The largest response that the namespaces of the backend inspect on the event loop."""
+        inspecting = (row for row in self.catalog if row.namespace in backend.extra_config)
+        return min((row.max_inline_bytes for row in inspecting), default=sys.maxsize)
 
 
 S = TypeVar("S", bound=Struct)
@@ -209,6 +215,8 @@ class Component(Struct, Generic[S], frozen=True):
     pipe, of agents too. ``passes_bodies``: its stages neither look at the body of an answer nor
     make another answer of it: one that is still coming passes them. ``bare_responses``: responses
     of its endpoints are JSON without the gateway's own headers, whatever the output encoding is.
+    ``max_inline_bytes``: of a response of a backend that its stages inspect on the event loop; a
+    helper process reads a larger one.
 
     ``guard``: asked before a request's body is read; ``token_check``: asked by the guard that
     verifies tokens. ``layer``: wraps the whole application; ``handler_layer``: wraps what the
@@ -236,6 +244,7 @@ class Component(Struct, Generic[S], frozen=True):
     endpoint_stage: BuildStage[S] | None = None
     passes_bodies: bool = False
     bare_responses: bool = False
+    max_inline_bytes: int = sys.maxsize
     guard: BuildGuard[S] | None = None
     token_check: BuildTokenCheck[S] | None = None
     layer: BuildLayer[S] | None = None

@@ -13,7 +13,8 @@ from ..config.structs import Backend
 from ..encoding import DecodeError, Document, decode_json, encode_json
 from ..encoding.flatmap import build_flatmap
 from ..encoding.manipulation import build_manipulation, build_reading
-from .helpers import Helped, Helpers
+from .component import Assembly
+from .helpers import Helped
 
 KIB = 1024
 MAX_INLINE_BYTES = {"json": 256 * KIB, "safejson": 256 * KIB, "xml": 32 * KIB, "rss": 6 * KIB}
@@ -23,15 +24,6 @@ MAX_INLINE_TEXT = 1024 * KIB
 """The same for text: 13 ns a byte where it is not UTF-8."""
 MAX_INLINE_MANIPULATED = 32 * KIB
 """The same where keys are filtered, moved or renamed."""
-MAX_INLINE_INSPECTED = {
-    "validation/response-json-schema": 32 * KIB,
-    "modifier/jmespath": 4 * KIB,
-    "modifier/response-body-generator": 4 * KIB,
-    "validation/cel": KIB,
-}
-"""Bytes of an answer that a namespace looks into on the event loop: 20 ms at most. Measured at
-worst: a schema 500 ns a byte; JMESPath 4 us a value; CEL's ``map`` 40 ms for 1,000 values, and four
-times as long for twice as many."""
 MAX_INLINE_DECODED = 4 * 1024 * KIB
 MAX_INLINE_VALUES = 40_000
 """Bytes of JSON text that a script or a hook gets as Python values on the event loop, and values in
@@ -46,19 +38,14 @@ Pieces: TypeAlias = list[tuple[str, bytes]] | None
 """A document as keys and JSON texts: what is copied from a helper in no time."""
 
 
-def most_at_once(backend: Backend) -> int:
+def most_at_once(backend: Backend, assembly: Assembly) -> int:
     """The largest body of a backend that is read on the event loop, in bytes."""
     most = MAX_INLINE_TEXT
     if backend.encoding not in ("string", "no-op"):
         most = MAX_INLINE_BYTES.get(backend.encoding, MAX_INLINE_BYTES["json"])
     if build_manipulation(backend) is not None:
         most = min(most, MAX_INLINE_MANIPULATED)
-    return most_looked_into(backend, most)
-
-
-def most_looked_into(backend: Backend, most: int) -> int:
-    """``most`` bytes, or fewer where a namespace of the backend looks into its answers."""
-    return min([most, *(MAX_INLINE_INSPECTED.get(name, most) for name in backend.extra_config)])
+    return min(most, assembly.max_inline_bytes(backend))
 
 
 def size_of(data: Document | None) -> int:
@@ -106,11 +93,11 @@ def pieces(document: Document | None) -> Pieces:
 class LargeReading:
     """Reads bodies of more than ``most`` bytes for one backend."""
 
-    def __init__(self, backend: Backend, helpers: Helpers) -> None:
-        self.most = most_at_once(backend)
+    def __init__(self, backend: Backend, assembly: Assembly) -> None:
+        self.most = most_at_once(backend, assembly)
         settings = {NAMESPACE: proxy_settings(backend)}
         bare = replace(backend, host=(), extra_config=settings)
-        self._read = Helped(helpers, build_pieces, bare)
+        self._read = Helped(assembly.helpers, build_pieces, bare)
 
     async def read(self, body: bytes) -> Document | None:
         """Raises :class:`gateway.errors.HelperFailure`."""

@@ -103,7 +103,7 @@ class Large(NamedTuple):
 
     ``arguments``: what ``helped`` is called with; ``finish``: what becomes of the response with
     what it returns; raises a GatewayError. A branch that answers ``now`` does so with small
-    responses only (:func:`gateway.core.large.most_looked_into`).
+    responses only (:attr:`gateway.core.component.Component.max_inline_bytes`).
     """
 
     most: int

@@ -64,7 +64,7 @@ class HttpBackend:
             build_interpret, backend, settings, is_passed_on, isinstance(endpoint, AgentPipe)
         )
         self._interpret = self._build_interpret(build_reading(backend))
-        self._large = LargeReading(backend, assembly.helpers)
+        self._large = LargeReading(backend, assembly)
         is_read = not is_passed_on and backend.encoding != "no-op"
         self._most = self._large.most if is_read else sys.maxsize
         self._streams = is_passed_on and may_stream(backend, endpoint, assembly)

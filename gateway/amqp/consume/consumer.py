@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
-from ...core.large import LargeReading, most_looked_into
+from ...core.large import LargeReading
 from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
@@ -48,8 +48,8 @@ def build_consumer(
         if backend.encoding == "no-op":
             kind = PropagatedConsumer
         else:
-            large = LargeReading(backend, assembly.helpers)
-    most = most_looked_into(backend, sys.maxsize) if large is None else large.most
+            large = LargeReading(backend, assembly)
+    most = assembly.max_inline_bytes(backend) if large is None else large.most
     consumer = kind(subscription, settings, read, large, most)
     waits = settings.wait is not None
     return Branch(
