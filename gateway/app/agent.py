@@ -13,7 +13,7 @@ from anyio import CancelScope, current_time, sleep
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
 from ..core.pipe import coroutine_of
-from ..core.proxy import Branch
+from ..core.proxy import Pipe
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -47,7 +47,7 @@ class AgentRunner:
     leaving :meth:`opened` waits for that. What is not settled then goes back.
     """
 
-    def __init__(self, agent: Agent, source: JobSource, pipe: Branch, grace: float) -> None:
+    def __init__(self, agent: Agent, source: JobSource, pipe: Pipe, grace: float) -> None:
         self.name = agent.name
         self._workers = max(1, agent.consumer.workers)
         self._rate = RateLimit(agent.consumer.max_rate)

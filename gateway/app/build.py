@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..components.proxy import flatmapped, with_static
 from ..components.shadow import Shadows, shadowed
 from ..config.proxy import proxy_settings
@@ -16,7 +18,7 @@ from ..config.structs import Agent, AgentPipe, Backend, Endpoint
 from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
-from ..core.proxy import Branch
+from ..core.proxy import Branch, Pipe
 from ..core.sequence import build_fills
 from ..errors import GatewayError
 
@@ -24,7 +26,7 @@ RACE_SHARE = 0.75
 """The part of the endpoint's timeout that concurrent calls have (lura, concurrent.go)."""
 
 
-def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
+def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Pipe:
     """All branches of an endpoint, under its deadline, in the stages of its ``extra_config``."""
     shadows = [each for each in endpoint.backend if proxy_settings(each).shadow]
     backends = [each for each in endpoint.backend if not proxy_settings(each).shadow]
@@ -44,7 +46,7 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Branch:
     return pipe
 
 
-def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Branch:
+def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Pipe:
     """The backends whose answers count, and what ``proxy`` makes of them."""
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
@@ -54,7 +56,7 @@ def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: 
     else:
         numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
         named = [
-            each._replace(name=f"backend[{number}]")
+            replace(each, name=f"backend[{number}]")
             for each, number in zip(branches, numbers, strict=True)
         ]
         pipe = _build_merge(named, backends, endpoint, assembly, report)
@@ -71,7 +73,7 @@ def _build_merge(
     endpoint: Endpoint,
     assembly: Assembly,
     report: Report,
-) -> Branch:
+) -> Pipe:
     settings = proxy_settings(endpoint)
     reserve, event = endpoint.timeout * (1 - MERGE_SHARE), assembly.side.event
     if settings.sequential:

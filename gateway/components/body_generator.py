@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..config.files import cannot_read
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import KIB, Pieces, pieces, whole
-from ..core.proxy import Branch, Request, Response, Stage
+from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
 from ..errors import ModifierFailure
@@ -114,7 +115,7 @@ def _build_request_stage(
         finish,
     )
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         return with_large_requests(intercepted(branch, Functions(with_generated)), branch, large)
 
     return stage
@@ -168,9 +169,9 @@ def _build_response_stage(
         finish,
     )
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         if most < MAX_INLINE_BYTES:  # what a branch answers now may be larger
-            branch = branch._replace(now=None)
+            branch = replace(branch, now=None)
         return intercepted(branch, Functions(after=with_generated), large=large)
 
     return stage

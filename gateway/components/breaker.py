@@ -19,7 +19,7 @@ from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Own, Service
 from ..core.component import Assembly, Component, Place
-from ..core.proxy import Branch, Part, Request, Response, Stage
+from ..core.proxy import P, Part, Request, Response, Stage
 from ..core.rule import Rule, backends, is_anywhere, is_http, when
 from ..core.stage import intercepted
 from ..errors import (
@@ -165,7 +165,7 @@ def build_breaker(
     return lambda branch: with_breaker(branch, Breaker(settings))
 
 
-def with_breaker(branch: Branch, breaker: Breaker) -> Branch:
+def with_breaker(branch: P, breaker: Breaker) -> P:
     """The branch, asked only while the breaker lets it."""
     return intercepted(branch, breaker)
 

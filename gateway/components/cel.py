@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..amqp.consume.findings import COMES_AGAIN
 from ..amqp.settings import CONSUMER
@@ -22,7 +23,7 @@ from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.families import ValidationSettings
 from ..core.helpers import Helped
 from ..core.large import KIB, MIN_VALUE_BYTES
-from ..core.proxy import Branch, Request, Response, Stage
+from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
 from ..encoding import unwrap_all
 from ..errors import Aborted
@@ -107,9 +108,9 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
         _held,
     )
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         if most < MAX_INLINE_BYTES:  # what a branch answers now may be larger
-            branch = branch._replace(now=None)
+            branch = replace(branch, now=None)
         functions = Functions(
             before if check_request else as_it_is, after if check_response else as_it_came
         )

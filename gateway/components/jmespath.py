@@ -14,7 +14,7 @@ from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
 from ..core.large import KIB, Pieces
-from ..core.proxy import Branch, Request, Response, Stage
+from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
 from ..errors import ModifierFailure
@@ -86,7 +86,7 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
             return response
         return with_value(response, search(response))
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         return intercepted(branch, Functions(after=select), large=large)
 
     return stage

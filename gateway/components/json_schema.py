@@ -12,7 +12,7 @@ from ..config.structs import Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.families import ValidationSettings
 from ..core.helpers import Helped
-from ..core.proxy import Branch, Request, Stage
+from ..core.proxy import P, Request, Stage
 from ..core.stage import Functions, intercepted
 from ..encoding import DecodeError, decode_value
 from ..errors import InvalidBody
@@ -60,7 +60,7 @@ def build_json_schema(
         judged,
     )
 
-    def stage(pipe: Branch) -> Branch:
+    def stage(pipe: P, /) -> P:
         return with_large_requests(intercepted(pipe, Functions(fitting)), pipe, large)
 
     return stage

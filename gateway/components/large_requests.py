@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from ..core.helpers import Helped
 from ..core.pipe import coroutine_of
-from ..core.proxy import Arrive, Ask, Branch, Later, Now, Request, Response
+from ..core.proxy import Arrive, Ask, Later, Now, P, Request, Response
 from ..errors import DeadlineExceeded, GatewayError
 
 
@@ -32,7 +34,7 @@ class LargeRequests(NamedTuple):
             raise
 
 
-def with_large_requests(small: Branch, inner: Branch, large: LargeRequests) -> Branch:
+def with_large_requests(small: P, inner: P, large: LargeRequests) -> P:
     """``small`` for small bodies; for others ``inner``, asked what the helper process made."""
     now = small.now and _now(small.now, large)
     ask = later = None
@@ -40,7 +42,7 @@ def with_large_requests(small: Branch, inner: Branch, large: LargeRequests) -> B
         later = _later(small.later, inner.later, large)
     else:
         ask = _ask(coroutine_of(small), coroutine_of(inner), large)
-    return small._replace(ask=ask, now=now, later=later, reads_body=True)
+    return replace(small, ask=ask, now=now, later=later, reads_body=True)
 
 
 def _ask(small: Ask, inner: Ask, large: LargeRequests) -> Ask:

@@ -22,7 +22,7 @@ from ..core.component import Component, Place
 from ..core.helpers import Helped, Helpers
 from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
 from ..core.pipe import coroutine_of
-from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Branch, Part, Request, Response
+from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Part, Pipe, Request, Response
 from ..core.rule import Rule, where_endpoint
 from ..core.sequence import propagated, references, references_in_settings
 from ..encoding import encode_json, reason_of
@@ -40,7 +40,7 @@ STRATEGIES: dict[str, Callable[[Part], bool]] = {
 "always", as in KrakenD."""
 
 
-def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: Helpers) -> Branch:
+def flatmapped(pipe: Pipe, operations: tuple[FlatmapOperation, ...], helpers: Helpers) -> Pipe:
     """The pipe whose answers go through the operations, unless a part failed."""
     inner, flatmap = coroutine_of(pipe), build_flatmap(operations)
     if flatmap is None:
@@ -61,17 +61,17 @@ def flatmapped(pipe: Branch, operations: tuple[FlatmapOperation, ...], helpers: 
             raise GatewayError(reason_of(error)) from error
         return response.with_data(data, INCOMPLETE if data is None else None)
 
-    return Branch(ask, reads_body=pipe.reads_body)
+    return Pipe(ask, reads_body=pipe.reads_body)
 
 
 def with_static(
-    pipe: Branch,
+    pipe: Pipe,
     settings: StaticSettings,
     data: dict[str, Any],
     report: Callable[[GatewayError], object] = lambda failure: None,
     *,
     is_passed_on: bool = False,
-) -> Branch:
+) -> Pipe:
     """The pipe with ``data`` put over its answers, or answered in place of its failures, which
     ``report`` gets.
 
@@ -94,7 +94,7 @@ def with_static(
         completeness = COMPLETE if response.is_whole else None
         return response.with_data({**(response.data or {}), **data}, completeness)
 
-    return Branch(ask, reads_body=pipe.reads_body)
+    return Pipe(ask, reads_body=pipe.reads_body)
 
 
 def findings(settings: ProxySettings, place: Place) -> Iterator[Finding]:

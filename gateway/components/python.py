@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 
 from anyio import CancelScope
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .. import hooks
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
 from ..core.pipe import coroutine_of
-from ..core.proxy import NO_DEADLINE, Ask, Branch, Request, Response, Stage
+from ..core.proxy import NO_DEADLINE, Ask, P, Request, Response, Stage
 from ..core.stage import Begun, Call, intercepted
 from ..core.tasks import must_pass
 from ..errors import DeadlineExceeded, GatewayError
@@ -81,7 +82,7 @@ def build_backend_hooks(
     called = Hooks(settings, build_filter(endpoint, assembly.service, backend))
     reads_body = called.before is not None
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         if called.waits:
             return called.awaited_around(branch)
         return intercepted(branch, called, is_pure=not reads_body, reads_body=reads_body)
@@ -107,11 +108,11 @@ class Hooks:
         self._filtered = filtered
         self._is_timed = is_timed
 
-    def awaited_around(self, branch: Branch) -> Branch:
+    def awaited_around(self, branch: P) -> P:
         """The branch with hooks that may wait."""
         reads_body = branch.reads_body or self.before is not None
         ask = self._ask(coroutine_of(branch))
-        return branch._replace(ask=ask, now=None, later=None, reads_body=reads_body)
+        return replace(branch, ask=ask, now=None, later=None, reads_body=reads_body)
 
     def _ask(self, inner: Ask) -> Ask:
         async def ask(request: Request) -> Response:

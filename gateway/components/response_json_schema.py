@@ -16,7 +16,7 @@ from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
 from ..core.large import KIB
-from ..core.proxy import Branch, Response, Stage
+from ..core.proxy import P, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
 from ..errors import InvalidResponse
@@ -80,7 +80,7 @@ def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
         judged,
     )
 
-    def stage(branch: Branch) -> Branch:
+    def stage(branch: P, /) -> P:
         functions = Functions(after=lambda _, response: judged(response, problem(response)))
         return intercepted(branch, functions, large=large)
 

@@ -9,7 +9,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from ..core.pipe import coroutine_of
-from ..core.proxy import Ask, Branch, NoClient, Request, Response
+from ..core.proxy import Ask, NoClient, Pipe, Request, Response
 from ..core.tasks import open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -74,9 +74,7 @@ def _copy(request: Request, deadline: float) -> Request:
     return copy
 
 
-def shadowed(
-    pipe: Branch, shadow: Branch, shadows: Shadows, deadline: Callable[[], float]
-) -> Branch:
+def shadowed(pipe: Pipe, shadow: Pipe, shadows: Shadows, deadline: Callable[[], float]) -> Pipe:
     """The pipe; a copy of each request goes to ``shadow`` at the same time. ``deadline``: of a copy
     that begins now."""
     inner, copied = coroutine_of(pipe), coroutine_of(shadow)
@@ -85,4 +83,4 @@ def shadowed(
         shadows.start(copied, request, deadline())
         return await inner(request)
 
-    return Branch(ask, reads_body=pipe.reads_body or shadow.reads_body)
+    return Pipe(ask, reads_body=pipe.reads_body or shadow.reads_body)

@@ -18,7 +18,7 @@ from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_key
 from .asgi import ASGIApp, Handler
 from .bridge import AsyncioSide
 from .helpers import Helpers
-from .proxy import Branch, Guard, Request, Stage
+from .proxy import Branch, Guard, Pipe, Request
 from .rule import Rule
 
 
@@ -90,8 +90,10 @@ S = TypeVar("S", bound=Struct)
 
 BuildBackend: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Branch]
 """settings, its backend, the endpoint around it, shared resources -> the branch."""
-BuildStage: TypeAlias = Callable[[S, Endpoint, Assembly], Stage]
-BuildBackendStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Stage]
+BuildStage: TypeAlias = Callable[[S, Endpoint, Assembly], Callable[[Pipe], Pipe]]
+BuildBackendStage: TypeAlias = Callable[
+    [S, Backend, Endpoint, Assembly], Callable[[Branch], Branch]
+]
 BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from ..errors import GatewayError
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
-from .proxy import Arrive, Ask, Branch, Client, Later, Part, Request, Response, Withdraw
+from .proxy import Arrive, Ask, Branch, Client, Later, Part, Pipe, Request, Response, Withdraw
 from .sequence import Fill
 from .tasks import called_back, open_tasks
 
@@ -27,9 +27,9 @@ def ignore(failure: GatewayError) -> None:
     """Report nothing."""
 
 
-def coroutine_of(branch: Branch) -> Ask:
-    """The branch as a coroutine function, however it can be asked."""
-    now, later, inner = branch.now, branch.later, branch.ask
+def coroutine_of(pipe: Pipe) -> Ask:
+    """The pipe as a coroutine function, however it can be asked."""
+    now, later, inner = pipe.now, pipe.later, pipe.ask
 
     async def ask(request: Request) -> Response:
         if now is not None and (response := now(request)) is not None:
@@ -42,7 +42,7 @@ def coroutine_of(branch: Branch) -> Ask:
     return inner if now is None and inner is not None else ask
 
 
-def within(branch: Branch, event: NewEvent = AnyioTimedEvent) -> Branch:
+def within(branch: Branch, event: NewEvent = AnyioTimedEvent) -> Pipe:
     """The lone branch of an endpoint, until the request's deadline."""
     now, later = branch.now, branch.later
     if later is None:
@@ -53,7 +53,7 @@ def within(branch: Branch, event: NewEvent = AnyioTimedEvent) -> Branch:
             return response
         return await _wait_for_one(branch, later, request, request.deadline, event)
 
-    return Branch(ask, reads_body=branch.reads_body)
+    return Pipe(ask, reads_body=branch.reads_body)
 
 
 def parallel(
@@ -62,7 +62,7 @@ def parallel(
     *,
     reserve: float = 0.0,
     report: Report = ignore,
-) -> Branch:
+) -> Pipe:
     """Ask all branches at once and merge what comes until ``reserve`` seconds before the request's
     deadline.
 
@@ -93,7 +93,7 @@ def parallel(
             await _wait_for(waiting, request, request.deadline - reserve, request.client)
         return merge(arrived, report)
 
-    return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
+    return Pipe(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
 def sequential(
@@ -103,7 +103,7 @@ def sequential(
     *,
     reserve: float = 0.0,
     report: Report = ignore,
-) -> Branch:
+) -> Pipe:
     """Ask one branch after the other, until ``reserve`` seconds before the request's deadline.
 
     ``fills``: for each branch, what it needs of those before it. A failure of the first is the
@@ -129,7 +129,7 @@ def sequential(
                 break
         return merge(answered)
 
-    return Branch(ask, reads_body=any(branch.reads_body for branch in branches))
+    return Pipe(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
 async def _ask(branch: Branch, request: Request, event: NewEvent) -> Response:

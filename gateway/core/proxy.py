@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import copy
 from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -233,17 +233,14 @@ def nothing_to_withdraw() -> None:
     """What :data:`Later` returns when the answer is here."""
 
 
-class Branch(NamedTuple):
-    """One backend with its stages; or all of them behind one endpoint, which is a pipe.
+class Pipe(Struct, frozen=True, eq=False):
+    """Everything behind one endpoint, or a part of it, and how it can be asked.
 
-    It has one of ``ask`` and ``later``, and perhaps ``now``, which is tried before.
+    It has one of ``ask`` and ``later``, and perhaps ``now``, which is tried first.
     :func:`gateway.core.pipe.coroutine_of` makes a coroutine function of any of them.
 
-    ``timed_out`` says what it means that the deadline ended ``ask``. ``reads_body``: the
-    request's body must be complete before the branch is asked. ``may_repeat``: a backend
-    that may be asked several times for one request (``concurrent_calls``). ``url``: where a
-    request goes, without credentials; "" when that is no URL of HTTP. ``name``: as
-    ``backend[1]``, where there are several.
+    ``timed_out``: the failure that it means when the deadline ends ``ask``. ``reads_body``: the
+    request's body must be complete before the pipe is asked.
     """
 
     ask: Ask | None = None
@@ -251,13 +248,29 @@ class Branch(NamedTuple):
     later: Later | None = None
     timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True
+
+
+class Branch(Pipe, frozen=True, eq=False):
+    """One backend with its stages.
+
+    ``may_repeat``: a backend that may be asked several times for one request
+    (``concurrent_calls``). ``url``: where a request goes, without credentials; "" if that is no
+    URL of HTTP. ``name``: as ``backend[1]``, where there are several.
+    """
+
     may_repeat: bool = False
     url: Callable[[Request], str] = lambda request: ""
     name: str = ""
 
 
-Stage: TypeAlias = Callable[[Branch], Branch]
-"""Wraps a branch."""
+P = TypeVar("P", bound=Pipe)
+
+
+class Stage(Protocol):
+    """Wraps a branch, or the pipe of an endpoint."""
+
+    def __call__(self, pipe: P, /) -> P: ...
+
 
 Guard: TypeAlias = Callable[[Request], Awaitable[None] | None]
 """Asked before a request's body is read. Raises :class:`gateway.errors.Refused`; what it returns,

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from ..errors import DeadlineExceeded, GatewayError
 from ..telemetry.logs import get_logger
 from .helpers import Helped
@@ -17,10 +19,11 @@ from .pipe import coroutine_of
 from .proxy import (
     Arrive,
     Ask,
-    Branch,
     Later,
     Now,
+    P,
     Part,
+    Pipe,
     Request,
     Response,
     Withdraw,
@@ -123,13 +126,13 @@ class Large(NamedTuple):
 
 
 def intercepted(
-    branch: Branch,
+    branch: P,
     interceptor: Interceptor,
     *,
     is_pure: bool = True,
     reads_body: bool = False,
     large: Large | None = None,
-) -> Branch:
+) -> P:
     """The branch with ``interceptor`` around it, without a task where it needs none itself.
 
     ``is_pure``: a request may be begun and abandoned, then begun once more. Where it is not, as
@@ -142,8 +145,8 @@ def intercepted(
         later = _later(branch.later, None if is_pure else inner_now, begin, large)
     else:
         ask = _ask(branch, begin, large)
-    return branch._replace(
-        ask=ask, now=now, later=later, reads_body=branch.reads_body or reads_body
+    return replace(
+        branch, ask=ask, now=now, later=later, reads_body=branch.reads_body or reads_body
     )
 
 
@@ -210,7 +213,7 @@ def _part_now(inner: Now, call: Call) -> Part | None:
     return None if part is None else finished(call.finish, part, call.request.path)
 
 
-def _ask(branch: Branch, begin: Begin, large: Large | None) -> Ask:
+def _ask(branch: Pipe, begin: Begin, large: Large | None) -> Ask:
     inner = coroutine_of(branch)
 
     async def ask(request: Request) -> Response:

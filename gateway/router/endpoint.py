@@ -9,7 +9,7 @@ from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import Handler, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import coroutine_of
-from ..core.proxy import Branch, Guard, Request, Response
+from ..core.proxy import Guard, Pipe, Request, Response
 from ..core.tasks import must_pass
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -32,7 +32,7 @@ class Route(NamedTuple):
 
     method: str
     endpoint: Endpoint
-    pipe: Branch
+    pipe: Pipe
     guards: Sequence[Guard] = ()
     is_bare: bool = False
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ..config.structs import Endpoint
 from ..core.helpers import Helpers
 from ..core.large import KIB, size_of
 from ..core.pipe import coroutine_of
-from ..core.proxy import Branch, Request, Response
+from ..core.proxy import Pipe, Request, Response
 from ..encoding import decode_json, encode_json
 from .render import ENCODERS, negotiate
 
@@ -15,7 +17,7 @@ MAX_INLINE_BYTES = {"xml": 16 * KIB, "yaml": 16 * KIB, "string": 4 * KIB * KIB}
 worst: 640 ns a byte for XML, 960 ns for YAML, 2.5 ns for a text."""
 
 
-def with_large_output(pipe: Branch, endpoint: Endpoint, helpers: Helpers) -> Branch:
+def with_large_output(pipe: Pipe, endpoint: Endpoint, helpers: Helpers) -> Pipe:
     """The pipe, whose large answers are already encoded where that is slow."""
     output = endpoint.output_encoding
     if output not in MAX_INLINE_BYTES and output != "negotiate":
@@ -38,7 +40,7 @@ def with_large_output(pipe: Branch, endpoint: Endpoint, helpers: Helpers) -> Bra
                 raise
         return response
 
-    return pipe._replace(ask=ask, now=None, later=None)
+    return replace(pipe, ask=ask, now=None, later=None)
 
 
 def encode_as(name: str, body: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.app.audit import audit
 from gateway.app.build import build_pipe
@@ -18,8 +19,9 @@ from gateway.config.structs import Endpoint, Own, Service
 from gateway.core.bridge import open_asyncio_side
 from gateway.core.component import Assembly, Component, Components, Place
 from gateway.core.families import BrokerSettings, RateLimitSettings
-from gateway.core.proxy import Branch, Stage
+from gateway.core.proxy import P, Request, Stage
 from gateway.core.rule import Rule
+from gateway.errors import GatewayError
 from gateway.http.backend import may_stream
 from tests.namespaces import PATH, reference
 
@@ -44,8 +46,11 @@ class ToySettings(Struct, frozen=True, kw_only=True):
 
 
 def build_toy(settings: ToySettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
-    def stage(pipe: Branch) -> Branch:
-        return pipe._replace(name=f"toy {settings.word}")
+    def timed_out(request: Request) -> GatewayError:
+        return GatewayError(f"toy {settings.word}")
+
+    def stage(pipe: P, /) -> P:
+        return replace(pipe, timed_out=timed_out)
 
     return stage
 
@@ -153,5 +158,6 @@ async def test_a_row_is_built_and_lets_a_body_pass_that_is_still_coming() -> Non
     [endpoint] = service.endpoints
     async with open_asyncio_side() as side:
         assembly = Assembly(service, WITH_TOY, side)
-        assert build_pipe(endpoint, assembly).name == "toy hi"
+        pipe = build_pipe(endpoint, assembly)
+        assert str(pipe.timed_out(Request("GET", "/", {}))) == "toy hi"
         assert may_stream(endpoint.backend[0], endpoint, assembly)

@@ -11,7 +11,7 @@ from gateway.components.proxy import flatmapped, with_static
 from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.core.helpers import Helpers
 from gateway.core.pipe import coroutine_of
-from gateway.core.proxy import INCOMPLETE, PARTS_FAILED, Branch, Part, Request, Response
+from gateway.core.proxy import INCOMPLETE, PARTS_FAILED, Branch, Part, Pipe, Request, Response
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Message:
     def give_back(self) -> None: ...
 
 
-def answering(part: Part) -> Branch:
+def answering(part: Part) -> Pipe:
     async def proxy(request: Request) -> Response:
         if isinstance(part, GatewayError):
             raise part
@@ -39,11 +39,11 @@ def answering(part: Part) -> Branch:
     return Branch(proxy, reads_body=False)
 
 
-async def ask(pipe: Branch) -> Response:
+async def ask(pipe: Pipe) -> Response:
     return await coroutine_of(pipe)(Request("GET", "/", {}))
 
 
-def static(part: Part, strategy: str) -> Branch:
+def static(part: Part, strategy: str) -> Pipe:
     return with_static(answering(part), StaticSettings(strategy=strategy), DATA)
 
 
@@ -134,7 +134,7 @@ async def test_static_data_and_answers_are_never_changed_themselves() -> None:
     assert (shared.data, DATA) == ({"a": 1}, {"st": "yes", "a": 2})
 
 
-def deleting(path: str, part: Part) -> Branch:
+def deleting(path: str, part: Part) -> Pipe:
     return flatmapped(answering(part), (FlatmapOperation(type="del", args=(path,)),), Helpers())
 
 

@@ -11,9 +11,10 @@ import anyio.lowlevel
 import pytest
 from anyio import Event, current_time, fail_after, sleep, sleep_forever
 from msgspec import Raw
+from msgspec.structs import replace
 
 from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
-from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Request, Response
+from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Pipe, Request, Response
 from gateway.errors import BrokerUnavailable, GatewayError, OutcomeUnknown, QueueEmpty
 
 from ..router.support import Taken
@@ -82,7 +83,7 @@ def request() -> Request:
     return Request("GET", "/", {})
 
 
-async def ask(pipe: Branch, asked: Request | None = None, *, seconds: float = 60) -> Response:
+async def ask(pipe: Pipe, asked: Request | None = None, *, seconds: float = 60) -> Response:
     asked = asked or request()
     asked.deadline = current_time() + seconds
     with fail_after(5):
@@ -171,7 +172,7 @@ async def test_nobody_is_watched_when_nobody_has_to_wait() -> None:
 
 
 async def test_the_body_is_read_when_any_branch_needs_it() -> None:
-    silent = ready("a")._replace(reads_body=False)
+    silent = replace(ready("a"), reads_body=False)
     assert not parallel([silent, silent]).reads_body
     assert parallel([silent, ready("b")]).reads_body
 
@@ -180,7 +181,7 @@ def nothing(params: dict[str, str], answered: Sequence[Response]) -> None:
     """A backend that needs nothing of those before it."""
 
 
-def in_turn(*branches: Branch) -> Branch:
+def in_turn(*branches: Branch) -> Pipe:
     return sequential(branches, [nothing] * len(branches))
 
 
@@ -319,7 +320,7 @@ async def test_concurrent_calls_may_wait_without_a_task() -> None:
             arrivals[1](answer("b"))
         return lambda: None if is_second else QueueEmpty()
 
-    asked = unasked()._replace(later=later)
+    asked = replace(unasked(), later=later)
     assert keys(await ask(within(race(asked, 3)))) == {"b"}
     assert len(arrivals) == 3
 
@@ -359,7 +360,7 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
             arrive(answer("b"))
         return withdraw
 
-    branches = [unasked()._replace(later=later), unasked()._replace(later=later)]
+    branches = [replace(unasked(), later=later), replace(unasked(), later=later)]
     gc.disable()
     try:
         await ask(parallel(branches), seconds=0.01)

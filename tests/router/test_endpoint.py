@@ -10,12 +10,13 @@ from typing import Any
 import anyio
 import pytest
 from anyio import Event, create_task_group, current_time, fail_after, sleep, sleep_forever
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gateway.config.structs import Endpoint, GatewaySettings
 from gateway.core.asgi import ASGIApp, Message, Scope
 from gateway.core.pipe import parallel, within
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import Branch, Pipe, Request, Response
 from gateway.errors import BrokerUnavailable, QueueEmpty, Refused
 from gateway.router.endpoint import Route
 
@@ -252,7 +253,7 @@ async def test_a_message_of_which_no_answer_can_be_rendered_blocks_nobody() -> N
     assert message.end == "set aside"
 
 
-def waiting_pipe(message: Taken) -> Branch:
+def waiting_pipe(message: Taken) -> Pipe:
     """One branch has a message, the other waits for one for ever."""
 
     def ready(request: Request) -> Response:
@@ -278,7 +279,7 @@ async def test_nothing_is_sent_to_a_client_that_left_our_own_server_while_the_pi
     message, connection = Taken(), Connection()
     route = endpoint("GET", "/q", telling)
     app = application(
-        Route("GET", route.endpoint, waiting_pipe(message)._replace(reads_body=False))
+        Route("GET", route.endpoint, replace(waiting_pipe(message), reads_body=False))
     )
     client = Ours(connection)
     scope = http_scope("GET", "/q", **client.extensions)

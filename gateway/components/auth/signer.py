@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 import msgspec
 from anyio import CancelScope
 from msgspec import Raw
+from msgspec.structs import replace
 
 from ...config.structs import Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import KIB, size_of
 from ...core.pipe import coroutine_of
-from ...core.proxy import Branch, Request, Response, Stage
+from ...core.proxy import P, Request, Response, Stage
 from ...encoding import decode_json, encode_json, unwrap
 from ...errors import AmqpFailure, GatewayError, Refused
 from .fetch import share_source
@@ -63,7 +64,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
         check_size(sum(len(payload) for _, payload in payloads))
         return {**data, **{name: sign(payload, key) for name, payload in payloads}}
 
-    def stage(pipe: Branch) -> Branch:
+    def stage(pipe: P, /) -> P:
         inner = coroutine_of(pipe)
 
         async def ask(request: Request) -> Response:
@@ -88,7 +89,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 raise
             return response.with_data(data)
 
-        return Branch(ask, reads_body=pipe.reads_body)
+        return replace(pipe, ask=ask, now=None, later=None)
 
     return stage
 

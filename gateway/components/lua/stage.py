@@ -45,7 +45,7 @@ def build_lua_proxy(settings: LuaSettings, endpoint: Endpoint, assembly: Assembl
 
 def build_lua_backend(
     settings: LuaSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
-) -> Stage:
+) -> Callable[[Branch], Branch]:
     """Around one backend."""
     scripts = Scripts(settings)
     filtered = build_filter(endpoint, assembly.service, backend)

@@ -8,9 +8,9 @@ from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ...core.component import Assembly, Component
 from ...core.proxy import (
-    Branch,
     Guard,
     HeaderGuard,
+    P,
     Part,
     Request,
     Stage,
@@ -167,7 +167,7 @@ class BackendLimit:
         self._key = key
         self._rate = rate
 
-    def __call__(self, branch: Branch) -> Branch:
+    def __call__(self, branch: P, /) -> P:
         return intercepted(branch, self)
 
     def begin(self, request: Request) -> Call:
