@@ -19,7 +19,7 @@ class LargeRequests(NamedTuple):
     """
 
     most: int
-    helped: Helped
+    helped: Helped[Any]
     arguments: Callable[[Request], tuple[Any, ...]]
     finish: Callable[[Request, Any], Request]
 

@@ -1,6 +1,6 @@
-"""Where asyncio-only libraries run: on this loop, or beside Trio in a thread of their own.
+"""Where libraries run that need asyncio: on this loop, or, under Trio, in their own thread.
 
-The one place that asks which async library this is.
+This is the only module that finds out which async library runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import outcome
 from anyio import CancelScope, Event, to_thread
@@ -27,12 +27,13 @@ from trio.lowlevel import (
 )
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class AsyncioSide(Protocol):
-    """The asyncio side seen from the side that the gateway runs on (the app side).
+    """The side on which aiormq and the HTTP client run, for code of the app side (the gateway).
 
-    Under asyncio both are the same loop (``is_here``), and every hand-off is a plain call.
+    Under asyncio both sides are one event loop (``is_here``), and every hand-over is a plain call.
     """
 
     is_here: bool
@@ -41,28 +42,29 @@ class AsyncioSide(Protocol):
         """App side: the clock of deadlines, as :func:`anyio.current_time`, and cheaper."""
         ...
 
-    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    async def run(self, func: Callable[[*Ts], Coroutine[object, object, T]], *args: *Ts) -> T:
         """App side: run ``func(*args)`` on the asyncio side and wait; a cancellation waits for its
         clean-up."""
         ...
 
-    def tell(self, func: Callable[..., object], *args: Any) -> None:
+    def tell(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         """App side: have ``func(*args)`` called on the asyncio side soon. Never waits."""
 
-    def post(self, func: Callable[..., object], *args: Any) -> None:
+    def post(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         """Asyncio side: have ``func(*args)`` called on the app side soon. Never waits."""
 
     def event(self) -> TimedEvent:
-        """App side: something to wait for."""
+        """App side: an event to wait for."""
         ...
 
 
 class TimedEvent(Protocol):
-    """A value that is waited for once, by one task, for a limited time. The first one counts."""
+    """An event with a value, for one task that waits once and until a deadline. The first value
+    counts."""
 
-    def set(self, value: Any = None) -> None: ...
+    def set(self, value: object = None) -> None: ...
 
-    async def wait(self, deadline: float) -> Any:
+    async def wait(self, deadline: float) -> object:
         """What it is set to; None as well at the ``deadline``, a time of the app side's clock."""
 
 
@@ -71,25 +73,25 @@ class AnyioTimedEvent:
 
     def __init__(self) -> None:
         self._event = Event()
-        self._value: Any = None
+        self._value: object = None
 
-    def set(self, value: Any = None) -> None:
+    def set(self, value: object = None) -> None:
         if not self._event.is_set():
             self._value = value
             self._event.set()
 
-    async def wait(self, deadline: float) -> Any:
+    async def wait(self, deadline: float) -> object:
         with CancelScope(deadline=deadline):
             await self._event.wait()
         return self._value
 
 
 TICKS = 200
-"""A second has so many: the precision of deadlines on asyncio."""
+"""Ticks in a second: the precision of deadlines on asyncio is 5 ms."""
 
 
 class Wheel:
-    """Deadlines of many signals by few timers: one for each tick in which any is due."""
+    """Deadlines of many events with few timers: one timer for each tick that has a deadline."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -111,7 +113,7 @@ class Wheel:
 
 
 class LoopTimedEvent:
-    """On asyncio, without a scope and a timer of its own: both cost more than all the rest."""
+    """On asyncio: a future, without a cancel scope and a timer of its own."""
 
     __slots__ = ("_future", "_wheel")
 
@@ -119,11 +121,11 @@ class LoopTimedEvent:
         self._wheel = wheel
         self._future = loop.create_future()
 
-    def set(self, value: Any = None) -> None:
+    def set(self, value: object = None) -> None:
         if not self._future.done():
             self._future.set_result(value)
 
-    async def wait(self, deadline: float) -> Any:
+    async def wait(self, deadline: float) -> object:
         due = self._wheel.add(self, deadline)
         try:
             return await self._future
@@ -133,7 +135,8 @@ class LoopTimedEvent:
 
 @asynccontextmanager
 async def open_asyncio_side() -> AsyncGenerator[AsyncioSide]:
-    """Yield the asyncio side; under Trio a thread with an event loop lives as long."""
+    """Yield the asyncio side. Under Trio it is a thread with an event loop, which ends with the
+    context."""
     if current_async_library() == "asyncio":
         yield SameLoop(asyncio.get_running_loop())
         return
@@ -151,7 +154,7 @@ async def _enter_thread(token: TrioToken) -> OtherThread:
 
 
 class SameLoop:
-    """asyncio: both sides are one."""
+    """Under asyncio: both sides are one event loop."""
 
     is_here = True
 
@@ -163,18 +166,18 @@ class SameLoop:
     def event(self) -> TimedEvent:
         return LoopTimedEvent(self._loop, self._wheel)
 
-    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    async def run(self, func: Callable[[*Ts], Coroutine[object, object, T]], *args: *Ts) -> T:
         return await func(*args)
 
-    def tell(self, func: Callable[..., object], *args: Any) -> None:
+    def tell(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         func(*args)
 
-    def post(self, func: Callable[..., object], *args: Any) -> None:
+    def post(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         func(*args)
 
 
 class OtherThread:
-    """Trio here, asyncio over there.
+    """Under Trio: the asyncio side is an event loop in a thread.
 
     ``context``: of the thread with the asyncio loop. Functions that are called there must not find
     Trio's context: AnyIO would take that loop for Trio.
@@ -191,16 +194,16 @@ class OtherThread:
     def event(self) -> TimedEvent:
         return AnyioTimedEvent()
 
-    def tell(self, func: Callable[..., object], *args: Any) -> None:
+    def tell(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         self._loop.call_soon_threadsafe(func, *args, context=self._context)
 
-    def post(self, func: Callable[..., object], *args: Any) -> None:
+    def post(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         self._token.run_sync_soon(func, *args)
 
-    async def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    async def run(self, func: Callable[[*Ts], Coroutine[object, object, T]], *args: *Ts) -> T:
         here = current_task()
         asyncio_task: asyncio.Task[T] | None = None
-        raise_cancelled: Callable[[], Any] | None = None
+        raise_cancelled: Callable[[], object] | None = None
 
         def start() -> None:
             nonlocal asyncio_task
@@ -213,7 +216,7 @@ class OtherThread:
             else:
                 reschedule(here, outcome.capture(task.result))
 
-        def abort(raise_cancel: Callable[[], Any]) -> Abort:
+        def abort(raise_cancel: Callable[[], object]) -> Abort:
             nonlocal raise_cancelled
             raise_cancelled = raise_cancel
             self.tell(lambda: asyncio_task is not None and asyncio_task.cancel())

@@ -29,7 +29,7 @@ class Resource(Protocol):
         """Entered once, after every pipe is built; left when the gateway closes."""
         ...
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> Mapping[str, object]:
         """``{"ready": bool, ...}``: what ``/__ready`` tells of it. No credentials."""
         ...
 

@@ -1,4 +1,4 @@
-"""What runs in a helper process: calls of functions, one after the other, from a pipe to a pipe."""
+"""The program of a helper process: it reads calls from a pipe, and writes the results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..encoding import reason_of
 from .helpers import LENGTH, READY, encode_answer
 
 MEMORY = 2 * 1024**3
-"""Bytes of addresses: a document that needs more is refused, whatever the machine has."""
+"""Bytes of address space: a document that needs more is refused."""
 
 
 def main(seconds: float) -> None:
-    """Until the other end of the pipe is closed. ``seconds``: of processor time for one call; one
-    that takes longer ends the process (SIGPROF)."""
+    """Run until the other end of the pipe is closed. ``seconds``: of processor time for one call; a
+    call that takes longer ends the process (SIGPROF)."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    gc.disable()  # large documents are many objects, and none of them is in a cycle
+    gc.disable()  # large documents are many objects without cycles
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     sink.write(READY)

@@ -1,8 +1,8 @@
-"""Helper processes: work on large documents is done in them, and holds no event loop.
+"""Helper processes: they work on large documents, so that the event loop is never blocked.
 
-Decoders and validators hold Python's lock from beginning to end, so a thread would not help. A
-helper is started when the first large document comes; it ends when a document takes too long, or
-when its request is cancelled.
+Decoders and validators hold Python's lock from beginning to end, so a thread would not help. The
+first large document starts a helper. A helper ends if a document takes too long, or if its
+request is cancelled.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Generic, TypeAlias, TypeVar, TypeVarTuple
 
 from anyio import (
     BrokenResourceError,
@@ -34,12 +34,17 @@ from ..errors import HelperFailure
 from ..telemetry.logs import get_logger
 from .tasks import open_tasks
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Build: TypeAlias = Callable[..., Callable[..., T]]
+"""Settings -> the function that helpers call."""
+
 log = get_logger("gateway.helpers")
 
 MAX_HELPERS = 2
-"""At the same time; further documents wait."""
+"""Processes at the same time. Further documents wait."""
 MAX_WORK = 10.0
-"""Seconds of processor time for one document. What waits for it has deadlines of its own."""
+"""Seconds of processor time for one document. The request has its own deadline."""
 MAX_START = 60.0
 """Seconds for a helper to start."""
 MAX_END = 5.0
@@ -50,10 +55,10 @@ PIECE = 256 * 1024
 LENGTH = 8
 """Bytes of the length before each message to and from a helper."""
 
-# A helper runs decoders on what strangers wrote: what comes from it is data, and never pickled.
+# A helper decodes documents of strangers: its results are data, and are never unpickled.
 encode_answer = msgpack.Encoder().encode
-decode_answer = msgpack.Decoder(tuple[bool, Any]).decode
-"""Whether the call returned, and what; else why it failed."""
+decode_answer: Callable[[bytearray], tuple[bool, Any]] = msgpack.Decoder(tuple[bool, Any]).decode
+"""True and what the call returned, or false and why it failed."""
 
 
 class Helpers:
@@ -78,26 +83,27 @@ class Helpers:
                     await helper.kill()
                 self._idle.clear()
 
-    async def run(self, func: Callable[..., Any], *args: Any) -> Any:
-        """What ``func(*args)`` returns: None, a number, text, bytes, or a list of such.
+    async def run(self, func: Callable[[*Ts], T], *args: *Ts) -> T:
+        """What ``func(*args)`` returns: None, a number, a string, bytes, or a list of those.
 
-        ``func`` is a function of a module; it and its arguments can be pickled. Raises
-        :class:`HelperFailure` when it raises, takes too long, or needs too much memory.
+        ``func`` is a function of a module. It and its arguments can be pickled. Raises
+        :class:`HelperFailure` if it raises, takes too long, or needs too much memory.
         """
         assert self._slots is not None, "the gateway is not open"
         request = pickle.dumps((func, args), pickle.HIGHEST_PROTOCOL)
         async with self._slots:
             is_done, result = await self._ask(request)
         if not is_done:
-            raise HelperFailure(result)
-        return result
+            raise HelperFailure(str(result))
+        returned: T = result
+        return returned
 
     def start(
-        self, arrive: Callable[[Any], object], func: Callable[..., Any], *args: Any
+        self, arrive: Callable[[T | Exception], object], func: Callable[[*Ts], T], *args: *Ts
     ) -> Callable[[], None]:
-        """As :meth:`run` without waiting: calls ``arrive`` once with what is returned or raised.
+        """As :meth:`run` without waiting: calls ``arrive`` once with the result or the exception.
 
-        Returns what ends it: then ``arrive`` is not called any more.
+        Returns a function that cancels the call: then ``arrive`` is not called any more.
         """
         assert self._tasks is not None, "the gateway is not open"
         scope = CancelScope()
@@ -107,11 +113,12 @@ class Helpers:
     async def _answer(
         self,
         scope: CancelScope,
-        arrive: Callable[[Any], object],
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
+        arrive: Callable[[T | Exception], object],
+        func: Callable[[*Ts], T],
+        args: tuple[*Ts],
     ) -> None:
         with scope:
+            result: T | Exception
             try:
                 result = await self.run(func, *args)
             except Exception as error:
@@ -129,7 +136,7 @@ class Helpers:
             result = await helper.ask(request)
         except (EndOfStream, BrokenResourceError, ClosedResourceError) as error:
             await helper.end()
-            raise HelperFailure(helper.last_words(self._seconds)) from error
+            raise HelperFailure(helper.why_it_ended(self._seconds)) from error
         except BaseException:
             await helper.kill()
             raise
@@ -138,7 +145,7 @@ class Helpers:
 
 
 class _Helper:
-    """One process."""
+    """One helper process."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -161,7 +168,7 @@ class _Helper:
                 await helper.read(len(READY))
         except EndOfStream as error:
             await helper.end()
-            raise HelperFailure("a helper process ended at its start") from error
+            raise HelperFailure("a helper process ended while it started") from error
         except BaseException as error:
             await helper.kill()
             if isinstance(error, TimeoutError):
@@ -180,7 +187,7 @@ class _Helper:
         return decode_answer(await self.read(size))
 
     async def read(self, size: int) -> bytearray:
-        """So many bytes; the helper sends no more than that."""
+        """``size`` bytes. The helper has no more to send than that."""
         stdout = self._process.stdout
         assert stdout is not None
         answer = bytearray()
@@ -188,15 +195,14 @@ class _Helper:
             answer += await stdout.receive(min(PIECE, size - len(answer)))
         return answer
 
-    def last_words(self, seconds: float) -> str:
-        """Why it has ended."""
+    def why_it_ended(self, seconds: float) -> str:
         if self._process.returncode == -signal.SIGPROF:
             return f"a large document took more than {seconds:g} s of processor time"
         return f"a helper process ended ({self._process.returncode}) while it had a large document"
 
     async def end(self) -> None:
-        """Wait for its end, and make sure of it. asyncio loses the return code of a process that
-        ends by itself at the moment in which it is killed."""
+        """Wait until the process ends; kill it if it does not. It is not killed at once, because
+        asyncio loses the return code of a process that is killed while it ends by itself."""
         with move_on_after(MAX_END, shield=True):
             await self._process.wait()
         await self.kill()
@@ -208,30 +214,32 @@ class _Helper:
             await self._process.aclose()
 
 
-def call_built(build: Callable[..., Callable[..., Any]], settings: bytes, *args: Any) -> Any:
-    """In a helper: call what ``build`` makes of pickled settings; it is made once."""
-    return _built(build, settings)(*args)
+def call_built(build: Build[T], settings: bytes, *args: object) -> T:
+    """In a helper: call the function that ``build`` makes of the pickled settings, once for all."""
+    result: T = _built(build, settings)(*args)
+    return result
 
 
 @lru_cache(maxsize=256)
-def _built(build: Callable[..., Callable[..., Any]], settings: bytes) -> Callable[..., Any]:
+def _built(build: Build[T], settings: bytes) -> Callable[..., T]:
     return build(*pickle.loads(settings))  # noqa: S301 (the gateway pickled it)
 
 
-class Helped:
-    """A function that is built from settings, called in helpers. ``build``: of a module, so that it
-    can be pickled, as its settings can."""
+class Helped(Generic[T]):
+    """A function that helpers call. ``build`` makes it of the settings; it is a function of a
+    module, so that it can be pickled, and so can the settings."""
 
-    def __init__(
-        self, helpers: Helpers, build: Callable[..., Callable[..., Any]], *settings: Any
-    ) -> None:
+    def __init__(self, helpers: Helpers, build: Build[T], *settings: object) -> None:
         self._helpers = helpers
-        self._call = (call_built, build, pickle.dumps(settings))
+        self._build = build
+        self._settings = pickle.dumps(settings)
 
-    async def run(self, *args: Any) -> Any:
+    async def run(self, *args: object) -> T:
         """As :meth:`Helpers.run`."""
-        return await self._helpers.run(*self._call, *args)
+        call = partial(call_built, self._build, self._settings, *args)
+        return await self._helpers.run(call)
 
-    def start(self, arrive: Callable[[Any], object], *args: Any) -> Callable[[], None]:
+    def start(self, arrive: Callable[[T | Exception], object], *args: object) -> Callable[[], None]:
         """As :meth:`Helpers.start`."""
-        return self._helpers.start(arrive, *self._call, *args)
+        call = partial(call_built, self._build, self._settings, *args)
+        return self._helpers.start(arrive, call)

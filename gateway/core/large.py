@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -108,7 +108,7 @@ class LargeReading:
     ) -> Callable[[], None]:
         """Without waiting: ``arrive`` gets the document or the failure. Returns what ends it."""
 
-        def arrived(result: Any) -> None:
+        def arrived(result: Pieces | Exception) -> None:
             arrive(result if isinstance(result, Exception) else whole(result))
 
         return self._read.start(arrived, body)

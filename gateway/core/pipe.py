@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..errors import GatewayError
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
-from .proxy import Arrive, Ask, Branch, Client, Later, Part, Pipe, Request, Response, Withdraw
+from .proxy import (
+    Arrive,
+    Ask,
+    Branch,
+    Client,
+    Later,
+    Part,
+    Pipe,
+    Request,
+    Response,
+    Watcher,
+    Withdraw,
+)
 from .sequence import Fill
 from .tasks import called_back, open_tasks
 
@@ -19,8 +31,6 @@ MERGE_SHARE = 0.85
 NewEvent: TypeAlias = Callable[[], TimedEvent]
 
 Report: TypeAlias = Callable[[GatewayError], object]
-
-Watcher: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 def ignore(failure: GatewayError) -> None:

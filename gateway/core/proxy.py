@@ -45,15 +45,20 @@ class StreamedBody(Protocol):
         """Nobody reads on. Never waits."""
 
 
+Watcher: TypeAlias = Callable[[], Coroutine[object, object, None]]
+
+
 class Client(Protocol):
-    """Whoever asked, as far as a pipe must know."""
+    """The client of a request, as far as a pipe has to know it."""
 
     @property
     def is_gone(self) -> bool:
-        """Seen while a pipe waited."""
+        """Whether the client has disconnected. Noticed while a pipe waits."""
         ...
 
-    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    def watch(
+        self, gone: Callable[[], object]
+    ) -> Callable[[], Coroutine[object, object, None]] | None:
         """Call ``gone`` when the client goes away. Asked for only by who has to wait.
 
         Returns what must run beside for that; None when nothing must.
@@ -61,12 +66,12 @@ class Client(Protocol):
 
 
 class NoClient:
-    """The client of a request that no connection stands behind (agents, tests)."""
+    """The client of a request without a connection: of agents, shadows, tests."""
 
     is_gone = False
 
     def watch(self, gone: Callable[[], object]) -> None:
-        """There is nobody who could leave."""
+        """There is no client that could disconnect."""
 
 
 UNFILTERED, ENDPOINT_LISTS, BACKEND_LISTS = range(3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -29,6 +29,10 @@ from .proxy import (
     Withdraw,
     nothing_to_withdraw,
 )
+
+T = TypeVar("T")
+"""What a helper process returns."""
+R = TypeVar("R", Part, Response)
 
 log = get_logger("gateway.stages")
 
@@ -101,7 +105,7 @@ class Begun:
         """There is nothing to undo."""
 
 
-class Large(NamedTuple):
+class Large(NamedTuple, Generic[T]):
     """How a helper process does the work of ``finish``, for responses of more than ``most`` bytes.
 
     ``arguments``: what ``helped`` is called with; ``finish``: what becomes of the response with
@@ -110,16 +114,16 @@ class Large(NamedTuple):
     """
 
     most: int
-    helped: Helped
-    arguments: Callable[[Request, Response], tuple[Any, ...]]
-    finish: Callable[[Response, Any], Response]
+    helped: Helped[T]
+    arguments: Callable[[Request, Response], tuple[object, ...]]
+    finish: Callable[[Response, T], Response]
 
     def fits(self, response: Response) -> bool:
         """Whether the response is small."""
         size = len(response.body or b"") + size_of(response.data)
         return size + MIN_VALUE_BYTES * len(response.headers) <= self.most
 
-    def finished(self, returned: Any, response: Response) -> Response:
+    def finished(self, returned: T | Exception, response: Response) -> Response:
         if isinstance(returned, Exception):
             raise returned
         return self.finish(response, returned)
@@ -131,7 +135,7 @@ def intercepted(
     *,
     is_pure: bool = True,
     reads_body: bool = False,
-    large: Large | None = None,
+    large: Large[T] | None = None,
 ) -> P:
     """The branch with ``interceptor`` around it, without a task where it needs none itself.
 
@@ -159,7 +163,7 @@ def _not_asked(error: GatewayError) -> GatewayError:
     return error
 
 
-def finished(finish: Callable[[Any], Part], part: Part, path: str) -> Part:
+def finished(finish: Callable[[R], Part], part: R, path: str) -> Part:
     """What ``finish`` makes of it. What is refused may not block its queue: its messages are set
     aside, as undecodable ones.
     """
@@ -213,7 +217,7 @@ def _part_now(inner: Now, call: Call) -> Part | None:
     return None if part is None else finished(call.finish, part, call.request.path)
 
 
-def _ask(branch: Pipe, begin: Begin, large: Large | None) -> Ask:
+def _ask(branch: Pipe, begin: Begin, large: Large[T] | None) -> Ask:
     inner = coroutine_of(branch)
 
     async def ask(request: Request) -> Response:
@@ -246,7 +250,7 @@ def _ask(branch: Pipe, begin: Begin, large: Large | None) -> Ask:
     return ask
 
 
-async def _finish_large(call: Call, response: Response, large: Large) -> Response:
+async def _finish_large(call: Call, response: Response, large: Large[T]) -> Response:
     try:
         returned = await large.helped.run(*large.arguments(call.request, response))
         return large.finished(returned, response)
@@ -256,7 +260,7 @@ async def _finish_large(call: Call, response: Response, large: Large) -> Respons
         raise
 
 
-def _later(inner: Later, now: Now | None, begin: Begin, large: Large | None) -> Later:
+def _later(inner: Later, now: Now | None, begin: Begin, large: Large[T] | None) -> Later:
     """``now``: is asked here, because it could not be asked before."""
 
     def later(request: Request, arrive: Arrive) -> Withdraw:
@@ -301,7 +305,7 @@ class _WaitingCall:
         call = self._call
         self._end(finished(call.finish, part, call.request.path))
 
-    def arrived_large(self, large: Large, part: Part) -> None:
+    def arrived_large(self, large: Large[T], part: Part) -> None:
         if isinstance(part, GatewayError) or large.fits(part):
             self.arrived(part)
             return
@@ -311,7 +315,7 @@ class _WaitingCall:
         if self._arrive is not None:
             self._withdraw = end
 
-    def _helped(self, large: Large, response: Response, returned: Any) -> None:
+    def _helped(self, large: Large[T], response: Response, returned: T | Exception) -> None:
         finish = partial(large.finished, returned)
         self._end(finished(finish, response, self._call.request.path))
 

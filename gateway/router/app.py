@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from html import escape
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from anyio import current_time
@@ -39,8 +39,8 @@ def build_app(
     service: Service,
     routes: Sequence[Route],
     *,
-    readiness: Callable[[], dict[str, Any]],
-    agents: Callable[[], dict[str, Any]] = dict,
+    readiness: Callable[[], Mapping[str, object]],
+    agents: Callable[[], Mapping[str, object]] = dict,
     version: str,
     clock: Callable[[], float] = current_time,
     layers: Sequence[Wrap] = (),
@@ -132,8 +132,8 @@ def _add_debugging(
 def _states(
     router: RouterSettings,
     gateway: GatewaySettings,
-    readiness: Callable[[], dict[str, Any]],
-    agents: Callable[[], dict[str, Any]],
+    readiness: Callable[[], Mapping[str, object]],
+    agents: Callable[[], Mapping[str, object]],
 ) -> dict[str, Handler]:
     """What tells of the gateway itself, by path."""
     if router.disable_health:
@@ -144,8 +144,8 @@ def _states(
 def build_management_app(
     service: Service,
     *,
-    readiness: Callable[[], dict[str, Any]],
-    agents: Callable[[], dict[str, Any]] = dict,
+    readiness: Callable[[], Mapping[str, object]],
+    agents: Callable[[], Mapping[str, object]] = dict,
     apps: Mapping[str, ASGIApp] = NO_APPS,
 ) -> ASGIApp:
     """What is served on ``management_port``, instead of on the public one.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ..config.structs import GatewaySettings
@@ -31,7 +30,7 @@ def build_constant(answer: AsgiResponse) -> Handler:
     return constant
 
 
-def build_health(agents: Callable[[], dict[str, Any]]) -> Handler:
+def build_health(agents: Callable[[], Mapping[str, object]]) -> Handler:
     """KrakenD's ``/__health``: the process answers, whatever the brokers do."""
 
     async def health(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
@@ -42,7 +41,7 @@ def build_health(agents: Callable[[], dict[str, Any]]) -> Handler:
     return health
 
 
-def build_ready(readiness: Callable[[], dict[str, Any]]) -> Handler:
+def build_ready(readiness: Callable[[], Mapping[str, object]]) -> Handler:
     """Ours: 200 when every link, subscription and topology stands, else 503 and which not."""
 
     async def ready(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
@@ -70,7 +69,7 @@ def build_echo(settings: GatewaySettings) -> Handler:
     return echo
 
 
-def _describe(scope: Scope, body: bytes) -> dict[str, Any]:
+def _describe(scope: Scope, body: bytes) -> dict[str, object]:
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         headers.setdefault(canonical_header(name.decode("latin-1")), []).append(

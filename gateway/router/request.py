@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from anyio import fail_after
 
 from ..core.asgi import Receive, Scope, Send, send_answer, text
-from ..core.proxy import Client
+from ..core.proxy import Client, Watcher
 
 CONNECTION = "gateway.connection"
 """The ASGI extension by which our own servers tell of the connection."""
 
-NOTHING: dict[str, Any] = {}
+NOTHING: Scope = {}
 
 
 class ClientConnection(Client, Protocol):
@@ -47,7 +47,7 @@ class AsgiClient:
         self._receive = receive
         self.is_gone = False
 
-    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
+    def watch(self, gone: Callable[[], object]) -> Watcher:
         return partial(self._wait_gone, gone)
 
     async def _wait_gone(self, gone: Callable[[], object]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import aiormq
 import anyio.lowlevel
 import pytest
@@ -108,7 +110,7 @@ async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
                 held = await take(subscription)
             await close_connections(broker, vhost_url)
             async with create_task_group() as tasks:
-                tasks.start_soon(side.run, publish, vhost_url, "q", [b"late"])
+                tasks.start_soon(side.run, partial(publish, vhost_url, "q", [b"late"]))
                 bodies = [(await take(subscription)) for _ in range(1 + (held is not None))]
             for delivery in bodies:
                 delivery.acknowledge()
@@ -272,7 +274,7 @@ async def test_a_cancelled_request_leaves_its_message_to_the_next(
         for number in range(20):
             taken: list[Delivery] = []
             async with create_task_group() as tasks:
-                tasks.start_soon(side.run, publish, vhost_url, "q", [b"%d" % number])
+                tasks.start_soon(side.run, partial(publish, vhost_url, "q", [b"%d" % number]))
                 with move_on_after(0.005 * (number % 7)):
                     taken.append(await subscription.take())
             delivery = taken[0] if taken else await take(subscription)

@@ -68,7 +68,8 @@ class RedisCounters:
         answer = self._side.event()
         self._waiting.append(WaitingQuestion(question, answer))
         self._wake.set()
-        refused: int | None = await answer.wait(self._side.time() + 2 * ANSWER_TIME)
+        refused = await answer.wait(self._side.time() + 2 * ANSWER_TIME)
+        assert refused is None or isinstance(refused, int)
         return refused
 
     async def _keep_connected(self) -> None:
