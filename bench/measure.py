@@ -1,55 +1,53 @@
-"""CPU and memory of a process tree (Linux)."""
+"""CPU and memory of a process and its descendants (Linux)."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
+import psutil
 from msgspec import Struct
 
 from gateway.demo.broker import Broker
 
 T = TypeVar("T", int, float)
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the process tree so far; what has ended does not count."""
-    return _over_tree(pid, _cpu_seconds)
+    """User and system time so far. Descendants that have ended are not included."""
+    return _sum_over_tree(pid, _cpu_seconds)
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of the process tree that is in RAM now."""
-    return _over_tree(pid, _resident_bytes)
+    """Memory that is in RAM now."""
+    return _sum_over_tree(pid, lambda process: process.memory_info().rss)
 
 
-def _over_tree(pid: int, read: Callable[[int], T]) -> T:
-    """Of the process, and of all below it that do not end meanwhile. Raises OSError when the
-    process itself has ended."""
-    total = read(pid)
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):
-            for child in (task / "children").read_text().split():
-                with suppress(OSError):
-                    total += _over_tree(int(child), read)
+def _sum_over_tree(pid: int, read: Callable[[psutil.Process], T]) -> T:
+    """Raises OSError when the process itself has ended; a descendant may end at any time."""
+    try:
+        process = psutil.Process(pid)
+        total = read(process)
+        descendants = process.children(recursive=True)
+    except psutil.NoSuchProcess as error:
+        raise ProcessLookupError(str(error)) from error
+    for descendant in descendants:
+        with suppress(psutil.NoSuchProcess, OSError):
+            total += read(descendant)
     return total
 
 
-def _cpu_seconds(pid: int) -> float:
-    # The CPU clock of a process, to the nanosecond (clock_getcpuclockid(3) computes it so).
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def _resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+def _cpu_seconds(process: psutil.Process) -> float:
+    # The kernel's CPU clock of the process, in nanoseconds; clock_getcpuclockid(3) computes its
+    # number in this way. psutil's cpu_times() has steps of 10 ms: a load of one second often
+    # needs less than 100 ms.
+    return time.clock_gettime((~process.pid << 3) | 2)
 
 
 class Meter(Struct, frozen=True):
-    """CPU seconds of a candidate and of the broker; 0 for a broker that is not ours."""
+    """CPU seconds of a candidate and of the broker; 0 for a broker that this run did not start."""
 
     candidate: float
     broker: float
