@@ -78,6 +78,10 @@ class Cell(Struct, frozen=True):
     steady_cpu_ratio: Spread | None = None
     p99_ratio: Spread | None = None
 
+    @property
+    def has_curve(self) -> bool:
+        return len(self.curve) > 1
+
 
 class SweepPoint(Struct, frozen=True):
     """A step of a sweep; milliseconds, medians over the repetitions."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from html import escape
+
+from msgspec import Struct
 
 from ..document import Document
 from ..summary import Cell, Sweep, sweeps
@@ -13,14 +14,12 @@ from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
 from .words import kept_up, number, times
 
 
-def _legend(document: Document, names: Sequence[str], kinds: dict[str, str]) -> str:
-    shown = [each for each in document.candidates if each.name in names]
-    if len(shown) < 2:
-        return ""
-    items = "".join(
-        f'<span class="{kinds[each.name]}"><i></i>{escape(each.title)}</span>' for each in shown
-    )
-    return f'<div class="legend">{items}</div>'
+class Card(Struct, frozen=True):
+    """``lines``: below the title. ``chart``: SVG; "" when there are no valid figures."""
+
+    title: str
+    lines: list[str]
+    chart: str
 
 
 def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
@@ -35,15 +34,7 @@ def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> st
         ]
         if shown:
             groups.append((scenario.title, shown))
-    if not groups:
-        return ""
-    used = [cell.candidate for cell in every if cell.cpu_ratio is not None]
-    return (
-        "<h2>CPU per request, times the floor</h2><p>At saturation; the whisker goes from the "
-        "least to the most of the repetitions.</p>"
-        f'<div class="card">{_legend(document, used, kinds)}'
-        f"{bar_chart(groups, 'CPU per request, times the floor')}</div>"
-    )
+    return bar_chart(groups, "CPU per request, times the floor") if groups else ""
 
 
 def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
@@ -55,11 +46,11 @@ def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
     return Bar(title, kind, ratio.median, ratio.least, ratio.most, text, hint)
 
 
-def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
+def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> list[Card]:
     titles = {each.name: each.title for each in document.candidates}
     cards = []
     for scenario in document.scenarios:
-        shown = [cell for cell in every if cell.scenario == scenario.name and len(cell.curve) > 1]
+        shown = [cell for cell in every if cell.scenario == scenario.name and cell.has_curve]
         if not shown:
             continue
         lines = [
@@ -79,20 +70,8 @@ def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) 
             "ms",
         )
         rate = max(cell.offered for cell in shown)
-        cards.append(
-            f'<div class="card"><h3>{escape(scenario.title)}</h3><div class="sub">at '
-            f"{number(rate)}/s</div>{chart}</div>"
-        )
-    used = [cell.candidate for cell in every if len(cell.curve) > 1]
-    return (
-        "<h2>Latency at a fixed rate</h2><p>Open loop: requests start when it is their time, "
-        "and latency counts from then. At the same rate for every candidate: a third of what the "
-        "slowest does at saturation, unless the scenario names one.</p>"
-        f"{_legend(document, used, kinds)}"
-        f'<div class="grid-of">{"".join(cards)}</div>'
-        if cards
-        else ""
-    )
+        cards.append(Card(scenario.title, [f"at {number(rate)}/s"], chart))
+    return cards
 
 
 def _nines(percentile: float) -> float:
@@ -109,30 +88,18 @@ def _percentiles(most: float, begin: float, end: float) -> Scale:
     )
 
 
-def sweep_cards(document: Document, kinds: dict[str, str]) -> str:
+def sweep_cards(document: Document, kinds: dict[str, str]) -> list[Card]:
     found = sweeps(document)
     titles = {each.name: each.title for each in document.candidates}
-    cards = []
-    for scenario in document.scenarios:
-        of_scenario = [sweep for sweep in found if sweep.scenario == scenario.name]
-        if of_scenario:
-            cards.append(
-                f'<div class="card"><h3>{escape(scenario.title)}</h3>'
-                f"{_kept_up(of_scenario, titles)}{_sweep_chart(of_scenario, titles, kinds)}</div>"
-            )
-    if not cards:
-        return ""
-    return (
-        "<h2>Latency by rate</h2><p>Strong lines: p99; faint ones: the median. The mark is the "
-        "highest rate that is kept up with.</p>"
-        f"{_legend(document, [sweep.candidate for sweep in found], kinds)}"
-        f'<div class="grid-of">{"".join(cards)}</div>'
-    )
-
-
-def _kept_up(found: Sequence[Sweep], titles: dict[str, str]) -> str:
-    lines = (f"{titles[sweep.candidate]} {kept_up(sweep)}" for sweep in found)
-    return "".join(f'<div class="sub">{escape(line)}</div>' for line in lines)
+    return [
+        Card(
+            scenario.title,
+            [f"{titles[sweep.candidate]} {kept_up(sweep)}" for sweep in of_scenario],
+            _sweep_chart(of_scenario, titles, kinds),
+        )
+        for scenario in document.scenarios
+        if (of_scenario := [sweep for sweep in found if sweep.scenario == scenario.name])
+    ]
 
 
 def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str, str]) -> str:
@@ -154,7 +121,7 @@ def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str
             marks.append((sweep.knee, number(sweep.knee)))
     values = [ms for line in lines for _, ms, _ in line.points]
     if not values:
-        return "<p>no valid step</p>"
+        return ""
     return line_chart(
         lines,
         partial(
