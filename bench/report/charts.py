@@ -9,7 +9,7 @@ from functools import partial
 from msgspec import Struct
 
 from ..document import Document
-from ..summary import Cell, Sweep, sweeps
+from ..summary import Cell, Sweep, SweepPoint, sweeps
 from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
 from .words import kept_up, number, times
 
@@ -34,7 +34,9 @@ def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> st
         ]
         if shown:
             groups.append((scenario.title, shown))
-    return bar_chart(groups, "CPU per request, times the floor") if groups else ""
+    if not groups:
+        return ""
+    return bar_chart(groups, "CPU per request, times the floor", "×1: the floor")
 
 
 def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
@@ -47,11 +49,15 @@ def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
 
 
 def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> list[Card]:
+    """All charts have the same scales, so that they can be compared by eye."""
     titles = {each.name: each.title for each in document.candidates}
+    shown = [cell for cell in every if cell.has_curve]
+    values = [ms for cell in shown for _, ms in cell.curve if ms]
+    highest = max((percentile for cell in shown for percentile, _ in cell.curve), default=0.0)
     cards = []
     for scenario in document.scenarios:
-        shown = [cell for cell in every if cell.scenario == scenario.name and cell.has_curve]
-        if not shown:
+        of_scenario = [cell for cell in shown if cell.scenario == scenario.name]
+        if not of_scenario:
             continue
         lines = [
             Line(
@@ -59,17 +65,16 @@ def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) 
                 kinds[cell.candidate],
                 [(_nines(p), ms, f"p{p:g}: {number(ms)} ms") for p, ms in cell.curve],
             )
-            for cell in shown
+            for cell in of_scenario
         ]
-        values = [ms for cell in shown for _, ms in cell.curve if ms]
         chart = line_chart(
             lines,
-            partial(_percentiles, max(p for cell in shown for p, _ in cell.curve)),
+            partial(_percentiles, highest),
             partial(logarithmic, min(values), max(values)),
             "percentile",
             "ms",
         )
-        rate = max(cell.offered for cell in shown)
+        rate = max(cell.offered for cell in of_scenario)
         cards.append(Card(scenario.title, [f"at {number(rate)}/s"], chart))
     return cards
 
@@ -89,23 +94,35 @@ def _percentiles(most: float, begin: float, end: float) -> Scale:
 
 
 def sweep_cards(document: Document, kinds: dict[str, str]) -> list[Card]:
+    """All charts have the same scale of milliseconds."""
     found = sweeps(document)
     titles = {each.name: each.title for each in document.candidates}
+    values = [
+        ms for sweep in found for point in _valid(sweep) for ms in (point.p50, point.p99) if ms
+    ]
     return [
         Card(
             scenario.title,
             [f"{titles[sweep.candidate]} {kept_up(sweep)}" for sweep in of_scenario],
-            _sweep_chart(of_scenario, titles, kinds),
+            _sweep_chart(of_scenario, titles, kinds, values),
         )
         for scenario in document.scenarios
         if (of_scenario := [sweep for sweep in found if sweep.scenario == scenario.name])
     ]
 
 
-def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str, str]) -> str:
+def _valid(sweep: Sweep) -> list[SweepPoint]:
+    return [point for point in sweep.points if point.is_valid and point.p99]
+
+
+def _sweep_chart(
+    found: Sequence[Sweep],
+    titles: dict[str, str],
+    kinds: dict[str, str],
+    values: Sequence[float],
+) -> str:
     lines, marks = [], []
     for sweep in found:
-        valid = [point for point in sweep.points if point.is_valid and point.p99]
         title, kind = titles[sweep.candidate], kinds[sweep.candidate]
         for name, suffix in (("p50", " second"), ("p99", "")):
             points = [
@@ -114,19 +131,17 @@ def _sweep_chart(found: Sequence[Sweep], titles: dict[str, str], kinds: dict[str
                     getattr(point, name),
                     f"{name} {number(getattr(point, name))} ms at {number(point.offered)}/s",
                 )
-                for point in valid
+                for point in _valid(sweep)
             ]
             lines.append(Line(title, kind + suffix, points))
         if sweep.knee and "floor" not in kind:
             marks.append((sweep.knee, number(sweep.knee)))
-    values = [ms for line in lines for _, ms, _ in line.points]
-    if not values:
+    rates = [rate for line in lines for rate, _, _ in line.points]
+    if not rates:
         return ""
     return line_chart(
         lines,
-        partial(
-            linear, 0.0, max(rate for line in lines for rate, _, _ in line.points), label=number
-        ),
+        partial(linear, 0.0, max(rates), label=number),
         partial(logarithmic, min(values), max(values)),
         "requests offered a second",
         "ms",

@@ -11,7 +11,7 @@ from ..compare import Change
 from ..document import Document
 from ..summary import Cell, cells, sweeps
 from .charts import bars, latencies, sweep_cards
-from .words import failures, messages, number, offered, refusals, times
+from .words import busy, failures, messages, number, offered, refusals, times
 
 COLOURS = 6
 TILES = 6
@@ -33,6 +33,7 @@ def page(document: Document, found: Sequence[Change] = ()) -> str:
     return _environment.get_template("page.html").render(
         document=document,
         facts=_facts(document),
+        busy=busy(document.machine),
         cells=every,
         tiles=_tiles(document, every),
         refused=[cell for cell in every if cell.refused],
@@ -48,14 +49,18 @@ def page(document: Document, found: Sequence[Change] = ()) -> str:
 
 
 def colours(document: Document) -> dict[str, str]:
-    """CSS classes for each candidate; floors are grey, those of single scenarios dotted."""
-    floors = {
-        **{each.floor: "floor beside" for each in document.scenarios},
-        **{each.floor: "floor" for each in document.candidates},
+    """CSS classes for each candidate. Floors are grey; those of single scenarios, and clients
+    without HTTP, are dotted."""
+    floors = {each.floor for each in document.candidates}
+    measured = [each.name for each in document.candidates if each.floor]
+    return {
+        **{name: f"c{index % COLOURS}" for index, name in enumerate(measured)},
+        **{
+            each.name: "floor" if each.name in floors else "floor beside"
+            for each in document.candidates
+            if not each.floor
+        },
     }
-    measured = [each.name for each in document.candidates if each.name not in floors]
-    colour = {name: f"c{index % COLOURS}" for index, name in enumerate(measured)}
-    return {each.name: (floors | colour)[each.name] for each in document.candidates}
 
 
 def _facts(document: Document) -> dict[str, str]:
@@ -70,7 +75,7 @@ def _facts(document: Document) -> dict[str, str]:
 
 
 def _tiles(document: Document, every: Sequence[Cell]) -> list[Cell]:
-    """Of the gateway; the default scenarios first."""
+    """Of the gateway: default scenarios before others, those with messages before others."""
     scenarios = {each.name: each for each in document.scenarios if not each.floor}
     own = next((each.name for each in document.candidates if each.floor), "")
     shown = [
@@ -78,4 +83,7 @@ def _tiles(document: Document, every: Sequence[Cell]) -> list[Cell]:
         for cell in every
         if cell.candidate == own and cell.cpu_ratio is not None and cell.scenario in scenarios
     ]
-    return sorted(shown, key=lambda cell: not scenarios[cell.scenario].is_default)[:TILES]
+    return sorted(
+        shown,
+        key=lambda cell: (not scenarios[cell.scenario].is_default, cell.account is None),
+    )[:TILES]

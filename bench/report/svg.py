@@ -12,6 +12,7 @@ from html import escape
 from msgspec import Struct
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 34
+HEADING = 14
 BAR, GAP = 14, 3
 """Pixels: a bar, and between bars of one group."""
 CHARACTER = 6.6
@@ -119,14 +120,16 @@ def line_chart(
     return _svg(width, height, parts, f"{y_title} by {x_title}")
 
 
-def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str, width: int = 1040) -> str:
-    """Horizontal bars from zero, a group below the other; a line where they would be 1."""
+def bar_chart(
+    groups: Sequence[tuple[str, Sequence[Bar]]], title: str, unit: str, width: int = 1040
+) -> str:
+    """Horizontal bars from zero, one group below the other. ``unit``: the label of a line at 1."""
     left = 24 + CHARACTER * max((len(name) for name, _ in groups), default=0)
     right = 150
     most = max((bar.high for _, bars in groups for bar in bars), default=1.0) or 1.0
     across = linear(0.0, most, left, width - right, lambda value: f"{value:g}")
     parts: list[str] = []
-    top = 6.0
+    top = HEADING + 6.0
     for name, bars in groups:
         middle = top + len(bars) * (BAR + GAP) / 2
         parts.append(
@@ -138,13 +141,17 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str, width: in
             top += BAR + GAP
         top += 10
     grid = [
-        f'<line class="grid" x1="{across.place(v):.1f}" x2="{across.place(v):.1f}" y1="0" '
+        f'<line class="grid" x1="{across.place(v):.1f}" x2="{across.place(v):.1f}" y1="{HEADING}" '
         f'y2="{top:.0f}"/><text class="tick" x="{across.place(v):.1f}" y="{top + 13:.0f}" '
         f'text-anchor="middle">{label}</text>'
         for v, label in across.ticks
     ]
     one = across.place(1.0)
-    grid.append(f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="0" y2="{top:.0f}"/>')
+    grid.append(
+        f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{HEADING}" y2="{top:.0f}"/>'
+        f'<text class="tick" x="{one:.1f}" y="{HEADING - 4}" text-anchor="middle">{escape(unit)}'
+        "</text>"
+    )
     return _svg(width, round(top) + 18, [*grid, *parts], title)
 
 

@@ -13,6 +13,7 @@ from ..summary import Cell, Sweep, cells, sweeps
 from .words import (
     NOT_COUNTED,
     NOTHING,
+    busy,
     failures,
     kept_up,
     messages,
@@ -27,8 +28,16 @@ from .words import (
 WIDTH = 140
 """Characters of a line where nobody has a terminal."""
 
-COSTS = ("CPU/floor", "CPU µs/request", "requests/s", "broker µs", "MiB", "failed", "lost or twice")
-TIMES = ("p99/floor", "CPU/floor", "CPU µs", "at /s", "p50 ms", "p90", "p99", "p99.9", "max")
+COSTS = (
+    "CPU/floor",
+    "CPU µs/request",
+    "requests/s",
+    "broker CPU µs",
+    "RSS MiB",
+    "failed",
+    "lost/duplicated",
+)
+TIMES = ("p99/floor", "CPU/floor", "CPU µs", "rate /s", "p50 ms", "p90", "p99", "p99.9", "max")
 
 
 def show(document: Document, found: Sequence[Change] = ()) -> None:
@@ -52,7 +61,7 @@ def show(document: Document, found: Sequence[Change] = ()) -> None:
         if cell.refused:
             console.print(f"[yellow]not counted:[/] {cell.scenario}, {cell.candidate}: ", end="")
             console.print(refusals(cell), markup=False)
-    for note in document.notes:
+    for note in filter(None, [busy(document.machine), *document.notes]):
         console.print(note, markup=False)
     for change in found:
         console.print(str(change), style="red" if change.is_worse else "green", markup=False)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from ..account import Account
+from ..machine import Machine
 from ..summary import KEPT_UP, Cell, Spread, Sweep
 
 NOTHING = "–"
 NOT_COUNTED = "not counted"
+
+BUSY = 0.5
+"""Load of a core, in the minute before a run, above which other work is likely in the figures."""
 
 
 def number(value: float) -> str:
@@ -83,3 +87,13 @@ def messages(account: Account | None) -> str:
 def refusals(cell: Cell) -> str:
     """Each reason once."""
     return "; ".join(dict.fromkeys(cell.refused))
+
+
+def busy(machine: Machine) -> str:
+    """A warning; "" when the machine had little else to do."""
+    if machine.load <= BUSY * machine.cores:
+        return ""
+    return (
+        f"The machine was busy before this run (load {machine.load:.1f} on {machine.cores} cores): "
+        "latencies may be those of other work."
+    )

@@ -119,6 +119,17 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert "http" not in text.replace("HTTP", "")
 
 
+def test_a_busy_machine_is_said_in_the_page_and_in_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compared(tmp_path, replace(OLD, machine=replace(OLD.machine, load=1.9))) == 0
+    words = "The machine was busy before this run (load 1.9 on 2 cores)"
+    assert words in (tmp_path / "new.html").read_text()
+    assert words in capsys.readouterr().out
+    assert compared(tmp_path, replace(OLD, machine=replace(OLD.machine, load=0.9))) == 0
+    assert words not in (tmp_path / "new.html").read_text()
+
+
 def test_a_refused_run_does_not_count() -> None:
     runs = [replace(run, refused="late") if run.mode == "open" else run for run in OLD.runs]
     (_, cell) = cells(replace(OLD, runs=runs))
