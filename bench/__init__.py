@@ -1,1 +1,1 @@
-"""How fast is it? Throughput, latency and CPU per request, beside a floor in the same run."""
+"""The benchmark: throughput, latency and CPU per request, beside a baseline of the same run."""

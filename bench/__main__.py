@@ -5,6 +5,6 @@ import sys
 
 from .cli import main
 
-# What is told to end takes its broker and its servers with it, as after Ctrl-C.
+# SIGTERM stops the broker and the servers as well, like Ctrl-C.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 sys.exit(main())

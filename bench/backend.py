@@ -1,4 +1,4 @@
-"""An HTTP backend that costs little, and knows the number of every message it was sent.
+"""An HTTP backend that needs little CPU and records the number of each message that it receives.
 
 python -m bench.backend PORT
 """
@@ -22,7 +22,7 @@ from gateway.demo.broker import free_port
 
 from .messages import NUMBER, message
 
-ANSWER = message(0, 1_000_000_000)
+RESPONSE = message(0, 1_000_000_000)
 COUNT, NUMBERS = b"/__count", b"/__numbers"
 
 
@@ -50,17 +50,17 @@ class _Backend(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         path, body, self._path, self._body = self._path, self._body, b"", b""
-        answer = ANSWER
+        response = RESPONSE
         if body:
             self._received += [int(number) for number in NUMBER.findall(body)]
         elif path == COUNT:
-            answer = json.encode(len(self._received))
+            response = json.encode(len(self._received))
         elif path == NUMBERS:
-            answer = json.encode(self._received)
+            response = json.encode(self._received)
             self._received.clear()
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(answer), answer)
+            % (len(response), response)
         )
 
 
@@ -72,18 +72,18 @@ async def _serve(port: int) -> None:
 
 
 class Backend:
-    """The process, seen from the harness."""
+    """The harness's side of the process."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def count(self) -> int:
-        """Messages so far, since :meth:`take` was called last."""
+        """Messages since the last call of :meth:`take`."""
         return json.decode(self._get(COUNT), type=int)
 
     def take(self) -> list[int]:
-        """The numbers of the messages, which are then forgotten."""
+        """Return the numbers of these messages, and forget them."""
         return json.decode(self._get(NUMBERS), type=list[int])
 
     def _get(self, path: bytes) -> bytes:

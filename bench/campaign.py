@@ -1,7 +1,7 @@
-"""A whole run of the harness: every repetition visits every scenario, with all candidates up.
+"""A whole run: each repetition measures each scenario, while all its candidates are running.
 
-So what drifts on the machine meets all of them alike, and figures that are compared with each
-other were measured within seconds.
+Figures that are compared with each other are therefore measured within seconds, and a machine that
+becomes slower or faster affects all candidates alike.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ from .profile import recorded
 from .queues import Stock
 from .scenario import Scenario
 from .session import Session, Tools
-from .summary import knee_of, point_of
-from .without_http import clients_beside
+from .summary import point_of, saturation_point_of
+from .without_http import clients_without_http
 
 PART = 1 / 3
-"""Of what the slowest candidate can do in a closed loop: the rate of the open loop. Requests that
-come one by one cost more than those that come in bursts, so the knee is below saturation."""
+"""The rate of the open loop, as a part of the slowest candidate's maximum throughput. Requests that
+come one by one cost more than bursts, so an open loop cannot reach the maximum throughput."""
 
 SWEEP = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
-"""Parts of what a candidate can do, that its sweep offers."""
+"""Rates of a sweep, as parts of the candidate's maximum throughput."""
 
 HALF_TIMES = 3
-"""At half of a knee a load is so many times as long: in one second one stall is the whole p99."""
+"""The load at half of the saturation point is this many times as long: in one second a single stall
+decides the p99."""
 
 RECOVERY_TIME = 6.0
 PROFILE_TIME = 5.0
 
 
 PROBLEMS = (RuntimeError, LoadError, OSError, subprocess.CalledProcessError)
-"""What a process that does not start, or ends, makes of a session."""
+"""Errors of a session when a process does not start or exits."""
 
 
 class Options(Struct, frozen=True):
-    """``rate``: of the open loop; 0 for a third of what the slowest candidate can do."""
+    """``rate``: of the open loop; 0: a third of the slowest candidate's maximum throughput."""
 
     seconds: float
     warm_up: float
@@ -63,19 +64,18 @@ class Options(Struct, frozen=True):
 
 
 class Display(Protocol):
-    """Who shows what is going on."""
+    """Shows the progress of a run."""
 
     def begin(self, repetition: int, scenario: Scenario, candidate: Candidate, what: str) -> None:
         """A load starts."""
 
     def end(self, run: Run) -> None:
-        """It is over."""
+        """The load is over."""
 
 
 class Campaign:
-    """``runs`` and ``lives`` grow while it goes on; an interrupted one has what was complete.
-
-    ``problems``: of what could not be run; the rest goes on.
+    """``runs`` and ``lives`` grow during the run; after an interruption they have all that was
+    complete. ``problems``: what could not be measured; the run continues after each.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Campaign:
         options: Options,
         display: Display,
     ) -> None:
-        """``urls``: of the broker, for each candidate a virtual host of its own."""
+        """``urls``: URLs of the broker by candidate; each has its own virtual host."""
         self.runs: list[Run] = []
         self.lives: list[Life] = []
         self.problems: list[str] = []
@@ -107,7 +107,7 @@ class Campaign:
                     self._measure_direct(repetition, scenario)
 
     def _visit(self, repetition: int, scenario: Scenario) -> None:
-        """One repetition of one scenario."""
+        """Measure one repetition of one scenario."""
         candidates = [each for each in self._candidates if each.takes_part(scenario)]
         try:
             with ExitStack() as stack:
@@ -127,7 +127,7 @@ class Campaign:
         candidates: Sequence[Candidate],
         stack: ExitStack,
     ) -> Iterator[Session]:
-        """Of every candidate that starts."""
+        """One for each candidate that starts."""
         for candidate in candidates:
             try:
                 yield stack.enter_context(self._session(repetition, scenario, candidate))
@@ -140,7 +140,7 @@ class Campaign:
     ) -> Generator[Session]:
         url = self._urls[candidate.name]
         stock = None
-        if scenario.uses_broker and not (candidate.is_floor and scenario.kind == "requests"):
+        if scenario.uses_broker and not (candidate.is_baseline and scenario.kind == "requests"):
             stock = Stock(scenario, url)
             stock.set_up()
             if scenario.kind != "agents":
@@ -151,7 +151,7 @@ class Campaign:
             session = Session(scenario, candidate, repetition, stock, process, self._tools)
             yield session
         self.lives.append(
-            Life(scenario.name, candidate.name, repetition, process.start, session.account())
+            Life(scenario.name, candidate.name, repetition, process.start, session.accounting())
         )
 
     def _load_requests(self, scenario: Scenario, sessions: Sequence[Session]) -> None:
@@ -172,14 +172,14 @@ class Campaign:
         if options.uses_k6:
             for session in sessions:
                 self._begin(session, f"k6, {rate:.0f}/s")
-                self._note(session.ask_k6(rate, max(1.0, options.seconds)))
+                self._note(session.offer_with_k6(rate, max(1.0, options.seconds)))
         if options.profile is not None and not sessions[0].repetition:
             for session in sessions:
-                if not session.candidate.is_floor:
+                if not session.candidate.is_baseline:
                     self._profile(session, options.profile)
 
     def _note_valid(self, load: Callable[[], Run]) -> None:
-        """A run that is refused is tried once again."""
+        """A run that is refused is repeated once."""
         run = load()
         self._note(load() if run.refused else run)
 
@@ -196,13 +196,13 @@ class Campaign:
         runs = session.offer_steps(steps, "sweep")
         for run in runs:
             self._note(run)
-        knee = knee_of([point_of([run]) for run in runs])
-        if knee is not None:
+        saturation_point = saturation_point_of([point_of([run]) for run in runs])
+        if saturation_point is not None:
             if session.candidate.name == GATEWAY:
-                self._rates[session.scenario.name] = knee / 2
-            self._begin(session, f"half of the knee, {knee / 2:.0f}/s")
+                self._rates[session.scenario.name] = saturation_point / 2
+            self._begin(session, f"half of the saturation point, {saturation_point / 2:.0f}/s")
             seconds = self._options.half_seconds
-            self._note_valid(partial(session.offer, knee / 2, seconds, "half"))
+            self._note_valid(partial(session.offer, saturation_point / 2, seconds, "half"))
 
     def _load_otherwise(self, session: Session) -> None:
         scenario, seconds = session.scenario, self._options.seconds
@@ -212,21 +212,21 @@ class Campaign:
             session.wait_for_messages(rate, self._options.warm_up)
             self._note(session.wait_for_messages(rate, max(1.0, seconds)))
         elif scenario.kind == "agents":
-            self._note(session.work_off(seconds))
+            self._note(session.empty_queue(seconds))
         else:
             session.warm_up(self._options.warm_up)
             self._note(session.drop_connections(rate, max(RECOVERY_TIME, seconds)))
 
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
-        """What the broker does without HTTP, at the rate that the gateway had; in a sweep at half
-        of its knee, as long."""
-        url = next(self._urls[each.name] for each in self._candidates if not each.is_floor)
+        """Measure clients without HTTP at the gateway's rate: in a sweep half of its saturation
+        point, and as long."""
+        url = next(self._urls[each.name] for each in self._candidates if not each.is_baseline)
         options = self._options
         rate = self._rates.get(scenario.name) or options.rate or scenario.rate
-        if not rate:  # nobody has answered anything
+        if not rate:  # no candidate has responded
             return
         seconds = options.half_seconds if options.is_sweep else options.seconds
-        for name, measure in clients_beside(scenario, options.is_sweep):
+        for name, measure in clients_without_http(scenario, options.is_sweep):
             candidate = Candidate(name, name, "")
             self._display.begin(repetition, scenario, candidate, "without HTTP")
             stock = Stock(scenario, url)
@@ -239,7 +239,7 @@ class Campaign:
                 self._note(replace(run, mode="half") if options.is_sweep else run)
 
     def _profile(self, session: Session, folder: Path) -> None:
-        """A flame graph of a load that is not counted: to be looked at costs time."""
+        """Write a flame graph of a load that is not counted, because the profiler needs CPU."""
         seconds = max(PROFILE_TIME, self._options.seconds)
         path = folder / f"{session.scenario.name}-{session.candidate.name}.svg"
         self._begin(session, "profile")
@@ -262,6 +262,6 @@ def load_count(
     for scenario in scenarios:
         loads = of_requests if scenario.kind == "requests" else 1
         count += loads * sum(each.takes_part(scenario) for each in candidates)
-        beside = clients_beside(scenario, options.is_sweep)
-        count += len(beside) if options.has_direct else 0
+        clients = clients_without_http(scenario, options.is_sweep)
+        count += len(clients) if options.has_direct else 0
     return count * options.repetitions

@@ -1,4 +1,4 @@
-"""What is measured, as processes: the gateway on its servers, the floor on each of them, peers."""
+"""Candidates, as processes: the gateway and the baseline on each server, and other gateways."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ STOP_TIME = 15.0
 
 
 class Candidate(Struct, frozen=True):
-    """``command`` and the values of ``environ`` may name {python}, {config}, {port} and {bytes}.
+    """What is measured. ``command`` and the values of ``environ`` may contain {python}, {config},
+    {port} and {bytes}.
 
-    ``floor``: the candidate that it is compared with; "" for a floor itself, which takes part in
-    scenarios of its ``kind``.
+    ``baseline``: the candidate that this one is compared with. A baseline itself has "", and
+    takes part in scenarios of its ``kind``.
     """
 
     name: str
     title: str
     command: str
-    floor: str = ""
+    baseline: str = ""
     environ: dict[str, str] = {}
     kind: Kind = "requests"
 
     @property
-    def is_floor(self) -> bool:
-        return not self.floor
+    def is_baseline(self) -> bool:
+        return not self.baseline
 
     def takes_part(self, scenario: Scenario) -> bool:
-        return not self.is_floor or self.kind == scenario.kind
+        return not self.is_baseline or self.kind == scenario.kind
 
 
-_HYPERCORN = "{python} -m hypercorn bench.floor:app --bind 127.0.0.1:{port} --log-level warning"
+_HYPERCORN = "{python} -m hypercorn bench.baseline:app --bind 127.0.0.1:{port} --log-level warning"
 _GRANIAN = (
     "{python} -m granian --interface asgi --loop uvloop --host 127.0.0.1 --port {port} "
     "--log-level warning"
@@ -57,12 +58,12 @@ _GRANIAN = (
 SERVERS: dict[str, tuple[Candidate, Candidate]] = {
     "uvicorn": (
         Candidate(
-            GATEWAY, "gateway", "{python} -m gateway run -c {config} --server uvicorn", "floor"
+            GATEWAY, "gateway", "{python} -m gateway run -c {config} --server uvicorn", "baseline"
         ),
         Candidate(
-            "floor",
-            "floor: uvicorn",
-            "{python} -m uvicorn bench.floor:app --http httptools --loop uvloop --no-access-log "
+            "baseline",
+            "baseline: uvicorn",
+            "{python} -m uvicorn bench.baseline:app --http httptools --loop uvloop --no-access-log "
             "--log-level warning --host 127.0.0.1 --port {port}",
         ),
     ),
@@ -71,11 +72,11 @@ SERVERS: dict[str, tuple[Candidate, Candidate]] = {
             "gateway-hypercorn",
             "gateway on hypercorn",
             "{python} -m gateway run -c {config} --server hypercorn",
-            "floor-hypercorn",
+            "baseline-hypercorn",
         ),
         Candidate(
-            "floor-hypercorn",
-            "floor: hypercorn",
+            "baseline-hypercorn",
+            "baseline: hypercorn",
             _HYPERCORN + " --worker-class uvloop",
         ),
     ),
@@ -84,11 +85,11 @@ SERVERS: dict[str, tuple[Candidate, Candidate]] = {
             "gateway-trio",
             "gateway on hypercorn, Trio",
             "{python} -m gateway run -c {config} --async-library trio",
-            "floor-trio",
+            "baseline-trio",
         ),
         Candidate(
-            "floor-trio",
-            "floor: hypercorn, Trio",
+            "baseline-trio",
+            "baseline: hypercorn, Trio",
             _HYPERCORN + " --worker-class trio",
         ),
     ),
@@ -97,16 +98,19 @@ SERVERS: dict[str, tuple[Candidate, Candidate]] = {
             "gateway-granian",
             "gateway on granian",
             _GRANIAN + " examples.asgi:app",
-            "floor-granian",
+            "baseline-granian",
             {"GATEWAY_CONFIG": "{config}"},
         ),
-        Candidate("floor-granian", "floor: granian", _GRANIAN + " bench.floor:app"),
+        Candidate("baseline-granian", "baseline: granian", _GRANIAN + " bench.baseline:app"),
     ),
 }
-"""The gateway and its floor on each server."""
+"""By server: the gateway, and its baseline."""
 
-BY_HAND = Candidate(
-    "by-hand", "by hand on aiormq", "{python} -m bench.by_hand {config}", kind="agents"
+HAND_WRITTEN = Candidate(
+    "hand-written",
+    "hand-written on aiormq",
+    "{python} -m bench.hand_written {config}",
+    kind="agents",
 )
 
 
@@ -115,14 +119,15 @@ def available_servers() -> list[str]:
 
 
 def peer(name: str, path: str) -> Candidate:
-    """A gateway with KrakenD's command line."""
+    """Another gateway, which must have KrakenD's command line."""
     command = f"{shlex.quote(path)} run -c {{config}}"
-    return Candidate(name, name, command, "floor", {"USAGE_DISABLE": "1"})
+    return Candidate(name, name, command, "baseline", {"USAGE_DISABLE": "1"})
 
 
 class Running(Struct, frozen=True):
-    """``start``: seconds from the command to the first good answer. ``received``: numbers in that
-    answer; ``confirmed``: the number that was published by it; ``attempts`` took so many."""
+    """``start``: seconds from the command to the first good response. ``received``: numbers in that
+    response. ``confirmed``: numbers that its request published. ``attempts``: requests that were
+    sent until then."""
 
     pid: int
     port: int
@@ -136,9 +141,9 @@ class Running(Struct, frozen=True):
 def running(
     candidate: Candidate, scenario: Scenario, broker_url: str, http_url: str, folder: Path
 ) -> Generator[Running]:
-    """Start it and wait for its first good answer to the scenario's own request.
+    """Start the candidate and wait for its first good response to a request of the scenario.
 
-    Raises RuntimeError, with what it wrote, when it gives none.
+    Raises RuntimeError, with the candidate's output, when there is none in time.
     """
     port = free_port()
     config = folder / f"{scenario.name}-{candidate.name}-{port}.json"
@@ -147,7 +152,7 @@ def running(
         "python": sys.executable,
         "config": str(config),
         "port": str(port),
-        "bytes": str(scenario.answer_bytes),
+        "bytes": str(scenario.response_bytes),
     }
     words = [word.format(**values) for word in shlex.split(candidate.command)]
     environ = {name: value.format(**values) for name, value in candidate.environ.items()}
@@ -159,10 +164,10 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "FLOOR_BYTES": values["bytes"], **environ},
+            env={**os.environ, "BASELINE_BYTES": values["bytes"], **environ},
         )
     try:
-        yield _first_answer(scenario, process, port, began, log)
+        yield _first_response(scenario, process, port, began, log)
     finally:
         process.terminate()
         try:
@@ -172,7 +177,7 @@ def running(
             process.wait()
 
 
-def _first_answer(
+def _first_response(
     scenario: Scenario, process: subprocess.Popen[bytes], port: int, began: float, log: Path
 ) -> Running:
     call = scenario.calls[0] if scenario.kind in ("requests", "recovery") else HEALTH
@@ -191,28 +196,28 @@ def _first_answer(
                 attempts,
             )
         time.sleep(0.01)
-    raise RuntimeError(f"{process.args!r} gave no answer:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"{process.args!r} did not respond:\n{log.read_text()[-3000:]}")
 
 
 HEALTH = Call(path="/__health")
 
 
 def _ask(port: int, call: Call, number: int) -> bytes | None:
-    """The answer's body; None when there is no good answer."""
+    """The body of a response with status 200; None for any other outcome."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     document = message(0, number, call.body_bytes) if call.body_bytes else None
     headers = {"Content-Type": "application/json", **call.headers}
     try:
         connection.request(call.method, call.path, document, headers)
-        answer = connection.getresponse()
-        body = answer.read()
+        response = connection.getresponse()
+        body = response.read()
     except (OSError, HTTPException):
         return None
     finally:
         connection.close()
-    return body if answer.status == 200 else None
+    return body if response.status == 200 else None
 
 
 def chosen(servers: Sequence[str], peers: Sequence[Candidate]) -> list[Candidate]:
-    """Floors and gateways of the servers, then the peers."""
+    """Baselines and gateways of the servers, then the peers."""
     return [candidate for name in servers for candidate in SERVERS[name][::-1]] + list(peers)

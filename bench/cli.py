@@ -1,6 +1,6 @@
-"""Measure the gateway beside its floor, and say so. Without options: under three minutes.
+"""Measure the gateway and its baseline, and write a report. Without options it takes three minutes.
 
-Ends with 0, with 3 when --compare found a regression, with 1 when something could not be measured.
+Exit status: 0, 3 when --compare found a regression, 1 when something could not be measured.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gateway.demo.broker import Broker, open_broker
 
 from .backend import open_backend
 from .campaign import Campaign, Options, load_count
-from .candidates import BY_HAND, Candidate, available_servers, chosen, peer
+from .candidates import HAND_WRITTEN, Candidate, available_servers, chosen, peer
 from .compare import changes, regressions
-from .document import TAP, Document, Named, read, write
+from .document import RAW_AMQP, Document, Named, read, write
 from .load.own import LoadError, open_generator
 from .machine import peer_version, this_machine
 from .report.html import page
@@ -36,13 +36,13 @@ RESULTS = Path(__file__).parent / "results"
 REGRESSION = 3
 
 SWEPT = ("consume-1", "publish", "publish-transient")
-"""What a sweep is of, unless it is said."""
+"""Scenarios of a sweep when none is named."""
 
-DIRECT_NAMES = [Named("aiormq", "aiormq, no HTTP"), Named(TAP, "tap, no HTTP")]
+DIRECT_NAMES = [Named("aiormq", "aiormq, no HTTP"), Named(RAW_AMQP, "raw AMQP, no HTTP")]
 
 
 class UsageError(Exception):
-    """Options that do not go together."""
+    """Options that cannot be combined, or a name that does not exist."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted before anything was measured", file=sys.stderr)
+        print("interrupted before the first measurement", file=sys.stderr)
         return 1
     found = changes(old, document) if old is not None else []
     path = _path(options)
@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{path.with_suffix('.html')}")
     if old is not None:
         print(
-            f"compared with {options.compare}: {len(regressions(found))} worse, {len(found)} in all"
+            f"compared with {options.compare}: {len(found)} changes, "
+            f"{len(regressions(found))} of them worse"
         )
     if regressions(found):
         return REGRESSION
@@ -79,16 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Document:
-    """Raises :class:`UsageError`, and what the parts raise."""
+    """Raises :class:`UsageError`, LoadError, RuntimeError and OSError."""
     if options.sweep and (options.k6 or options.profile):
-        raise UsageError("a sweep has neither a second opinion nor flame graphs")
+        raise UsageError("--sweep cannot be combined with --k6 or --profile")
     scenarios = _scenarios(options)
     peers = [peer(*each.split("=", 1)) for each in options.peer]
     candidates = chosen(_servers(options), peers)
-    if options.url and sum(not each.is_floor for each in candidates) > 1:
-        raise UsageError("a broker by --url has one virtual host: measure one candidate there")
+    if options.url and sum(not each.is_baseline for each in candidates) > 1:
+        raise UsageError("--url names one virtual host: only one candidate can be measured there")
     if not options.url:
-        candidates = [BY_HAND] * any(map(BY_HAND.takes_part, scenarios)) + candidates
+        candidates = [HAND_WRITTEN] * any(map(HAND_WRITTEN.takes_part, scenarios)) + candidates
     own = Options(
         seconds=options.seconds,
         warm_up=options.warm_up,
@@ -112,7 +113,7 @@ def measure(options: argparse.Namespace) -> Document:
             folder,
             use_wrk=options.load == "wrk",
             jitter=options.jitter,
-            tell=bar.told,
+            on_progress=bar.on_progress,
         )
         machine = this_machine(broker)
         for each in options.peer:
@@ -124,7 +125,7 @@ def measure(options: argparse.Namespace) -> Document:
         try:
             campaign.run()
         except KeyboardInterrupt:
-            notes.append("interrupted: what was complete by then")
+            notes.append("This run was interrupted: only complete measurements are included.")
     notes += campaign.problems
     named = {run.candidate for run in campaign.runs if run.mode != "half"}
     direct = [each for each in DIRECT_NAMES if each.name in named]
@@ -135,8 +136,10 @@ def measure(options: argparse.Namespace) -> Document:
         machine=machine,
         seconds=own.seconds,
         repetitions=own.repetitions,
-        scenarios=[Named(each.name, each.title, each.floor, each.is_default) for each in scenarios],
-        candidates=[Named(each.name, each.title, each.floor) for each in candidates] + direct,
+        scenarios=[
+            Named(each.name, each.title, each.baseline, each.is_default) for each in scenarios
+        ],
+        candidates=[Named(each.name, each.title, each.baseline) for each in candidates] + direct,
         runs=campaign.runs,
         lives=campaign.lives,
         notes=notes,
@@ -147,7 +150,7 @@ def _scenarios(options: argparse.Namespace) -> list[Scenario]:
     every = all_scenarios()
     unknown = set(options.scenario) - every.keys()
     if unknown:
-        raise UsageError(f"no such scenario: {', '.join(sorted(unknown))} (see --list)")
+        raise UsageError(f"unknown scenario: {', '.join(sorted(unknown))} (see --list)")
     if options.scenario:
         return [every[name] for name in every if name in options.scenario]
     if options.sweep:
@@ -172,13 +175,13 @@ def _urls(
     if broker is None:
         return {each.name: url or "" for each in candidates}
     return {
-        each.name: broker.url if each.is_floor else broker.add_vhost(f"bench-{each.name}")
+        each.name: broker.url if each.is_baseline else broker.add_vhost(f"bench-{each.name}")
         for each in candidates
     }
 
 
 def _path(options: argparse.Namespace) -> Path:
-    """Of the JSON document; its page lies beside it."""
+    """Path of the JSON document; the HTML report has the same name."""
     if options.output:
         return Path(options.output).with_suffix(".json")
     if options.read:
@@ -195,15 +198,26 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what is measured")
-    what.add_argument("--scenario", action="append", default=[], metavar="NAME", help="repeat it")
-    what.add_argument("--all", action="store_true", help="every scenario; default: those with a *")
-    what.add_argument("--list", action="store_true", help="name the scenarios and end")
+    what.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure this scenario; may be repeated",
+    )
+    what.add_argument(
+        "--all",
+        action="store_true",
+        help="measure every scenario (default: those with a * in --list)",
+    )
+    what.add_argument("--list", action="store_true", help="list the scenarios and exit")
     what.add_argument(
         "--server",
         action="append",
         default=[],
         choices=["uvicorn", "hypercorn", "trio", "granian", "all"],
-        help="a column of its own for each, with its floor; default: uvicorn",
+        help="measure the gateway on this server, and its baseline; may be repeated "
+        "(default: uvicorn)",
     )
     what.add_argument(
         "--peer",
@@ -211,35 +225,82 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=PATH",
         type=_named_path,
-        help="a gateway with KrakenD's command line, on the very same configuration",
+        help="measure another gateway on the same configuration; it must have KrakenD's command "
+        "line; may be repeated",
     )
-    what.add_argument("--url", metavar="AMQP", help="a broker to use; default: a private node")
-    what.add_argument("--no-direct", action="store_true", help="no clients without HTTP")
+    what.add_argument(
+        "--url", metavar="AMQP", help="URL of the broker (default: a private RabbitMQ node)"
+    )
+    what.add_argument(
+        "--no-direct", action="store_true", help="do not measure AMQP clients without HTTP"
+    )
 
-    how = parser.add_argument_group("how")
-    how.add_argument("--seconds", type=_positive, default=1.0, help="of each load (default: 1)")
-    how.add_argument("--warm-up", type=_positive, default=0.3, metavar="SECONDS")
-    how.add_argument("--repetitions", type=_count, default=3, metavar="N", help="default: 3")
+    how = parser.add_argument_group("how it is measured")
+    how.add_argument(
+        "--seconds", type=_positive, default=1.0, help="length of each load (default: 1)"
+    )
+    how.add_argument(
+        "--warm-up",
+        type=_positive,
+        default=0.3,
+        metavar="SECONDS",
+        help="length of the load before the first measurement (default: 0.3)",
+    )
+    how.add_argument(
+        "--repetitions",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="how often each scenario is measured (default: 3)",
+    )
     how.add_argument(
         "--rate",
         type=_positive,
         default=0.0,
-        help="of the open loop; default: a third of saturation",
+        help="requests a second of the open loop (default: a third of the maximum throughput)",
     )
-    how.add_argument("--jitter", choices=["poisson", "uniform", "none"], default="poisson")
     how.add_argument(
-        "--load", choices=["wrk", "own"], default="wrk", help="for saturation; wrk when there"
+        "--jitter",
+        choices=["poisson", "uniform", "none"],
+        default="poisson",
+        help="times between the requests of the open loop (default: poisson)",
     )
-    how.add_argument("--sweep", action="store_true", help="rates in steps, up to the knee")
-    how.add_argument("--k6", action="store_true", help="a second opinion on the open loop")
-    how.add_argument("--profile", action="store_true", help="flame graphs beside the report")
+    how.add_argument(
+        "--load",
+        choices=["wrk", "own"],
+        default="wrk",
+        help="generator for the maximum throughput (default: wrk when it is installed)",
+    )
+    how.add_argument(
+        "--sweep",
+        action="store_true",
+        help="measure latency by rate, up to the saturation point and at half of it",
+    )
+    how.add_argument(
+        "--k6", action="store_true", help="measure the open loop by k6 as well, to confirm it"
+    )
+    how.add_argument(
+        "--profile", action="store_true", help="write a flame graph of each gateway, by py-spy"
+    )
 
-    result = parser.add_argument_group("what becomes of it")
-    result.add_argument("--output", metavar="FILE", help="the JSON document; FILE.html beside it")
-    result.add_argument("--record", action="store_true", help="as the result of this release")
-    result.add_argument("--compare", type=Path, metavar="OLD.json", help="3 on a regression")
+    result = parser.add_argument_group("results")
     result.add_argument(
-        "--read", type=Path, metavar="FILE.json", help="measure nothing: show, compare this one"
+        "--output", metavar="FILE", help="write FILE.json and FILE.html (default: in results/local)"
+    )
+    result.add_argument(
+        "--record", action="store_true", help="write the result of this version (in results)"
+    )
+    result.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD.json",
+        help="compare with an earlier result; the exit status is 3 on a regression",
+    )
+    result.add_argument(
+        "--read",
+        type=Path,
+        metavar="FILE.json",
+        help="show this result, and write its HTML report, without measuring",
     )
     return parser
 
@@ -247,19 +308,19 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError("more than 0")
+        raise argparse.ArgumentTypeError("must be more than 0")
     return number
 
 
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number
 
 
 def _named_path(text: str) -> str:
     name, separator, path = text.partition("=")
     if not (name and separator and path):
-        raise argparse.ArgumentTypeError("NAME=PATH")
+        raise argparse.ArgumentTypeError("must be NAME=PATH")
     return text

@@ -1,4 +1,4 @@
-"""Better or worse than an earlier run? Only what is beyond the noise of both counts. Pure."""
+"""Compare a run with an earlier one; a difference within the noise is no change. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from .document import Document
-from .summary import Cell, Spread, cells, floors_of
+from .summary import Cell, Spread, baselines_of, cells
 
 WORTH_MENTIONING = {"cpu": 0.05, "rate": 0.05, "p50": 0.15, "p99": 0.25, "start": 0.25}
-"""The least change of a median that is told, as a part of it; percentiles are noisier than CPU."""
+"""The smallest change of a median that is reported, as a part of it. Percentiles vary more than
+CPU."""
 
 SMALLEST = {"p50": 0.2, "p99": 1.0, "start": 0.05}
-"""Nor is a change of less than so many ms (of the start: s), whatever part it is."""
+"""The smallest change that is reported, in ms (``start``: in seconds)."""
 
 RATES_ALIKE = 0.25
-"""Part by which rates of an open loop may differ where its latencies are compared."""
+"""Latencies of an open loop are compared only when their rates differ by at most this part."""
 
 
 class Change(Struct, frozen=True):
-    """``metric`` of a cell; ``ratio``: new by old, of the floor's where there is one."""
+    """``ratio``: ``new`` divided by ``old``. Where there is a baseline, ``old`` is multiplied by
+    the change of the baseline."""
 
     scenario: str
     candidate: str
@@ -39,19 +41,19 @@ class Change(Struct, frozen=True):
 
 
 def changes(old: Document, new: Document) -> list[Change]:
-    """Every change beyond the noise, of cells that both have."""
+    """Every change beyond the noise, of cells that both documents have."""
     before = {(cell.scenario, cell.candidate): cell for cell in cells(old)}
     after = {(cell.scenario, cell.candidate): cell for cell in cells(new)}
-    floors = floors_of(new)
+    baselines = baselines_of(new)
     return [
         change
         for (scenario, candidate), cell in after.items()
-        if (scenario, candidate) in before and floors[scenario, candidate]
+        if (scenario, candidate) in before and baselines[scenario, candidate]
         for change in _of_cell(
             before[scenario, candidate],
             cell,
-            before.get((scenario, floors[scenario, candidate])),
-            after.get((scenario, floors[scenario, candidate])),
+            before.get((scenario, baselines[scenario, candidate])),
+            after.get((scenario, baselines[scenario, candidate])),
         )
     ]
 
@@ -61,10 +63,10 @@ def regressions(found: Sequence[Change]) -> list[Change]:
 
 
 def _of_cell(
-    old: Cell, new: Cell, old_floor: Cell | None, new_floor: Cell | None
+    old: Cell, new: Cell, old_baseline: Cell | None, new_baseline: Cell | None
 ) -> Iterator[Change]:
-    """Of a dropped connection messages may come twice: what was answered and could not be
-    acknowledged any more."""
+    """After a dropped connection a message may come twice: its response was sent, and it could not
+    be acknowledged any more. So duplicates of ``recovery`` are not compared."""
     for metric in WORTH_MENTIONING:
         earlier, later = _spread(old, metric), _spread(new, metric)
         if earlier is None or later is None:
@@ -72,8 +74,8 @@ def _of_cell(
         if metric in ("p50", "p99") and not _is_alike(old.offered, new.offered):
             continue
         scale = 1.0
-        if metric in ("cpu", "rate") and old_floor is not None and new_floor is not None:
-            scale = _machine(_spread(old_floor, metric), _spread(new_floor, metric))
+        if metric in ("cpu", "rate") and old_baseline is not None and new_baseline is not None:
+            scale = _machine(_spread(old_baseline, metric), _spread(new_baseline, metric))
         change = _change(old, metric, earlier, later, scale)
         if change is not None:
             yield change
@@ -92,7 +94,7 @@ def _of_cell(
 
 
 def _is_alike(old: float, new: float) -> bool:
-    """Latencies at other rates are of other loads."""
+    """Latencies at different rates cannot be compared."""
     return abs(new - old) <= RATES_ALIKE * old
 
 
@@ -105,22 +107,22 @@ def _spread(cell: Cell, metric: str) -> Spread | None:
 
 
 def _messages(cell: Cell, metric: str) -> int:
-    count: int = getattr(cell.account, metric) if cell.account else 0
+    count: int = getattr(cell.accounting, metric) if cell.accounting else 0
     return count
 
 
 def _machine(old: Spread | None, new: Spread | None) -> float:
-    """How much more the floor shows now: another machine, or another load on it."""
+    """The change of the baseline: its cause is not the gateway, but perhaps another machine."""
     if old is None or new is None or not old.median:
         return 1.0
     return new.median / old.median
 
 
 def _change(cell: Cell, metric: str, old: Spread, new: Spread, scale: float) -> Change | None:
-    """None when the ranges overlap or the medians differ too little. ``old`` counts times
+    """None when the ranges overlap or the medians differ too little. ``old`` is multiplied by
     ``scale``."""
-    least, middle, most = old.least * scale, old.median * scale, old.most * scale
-    overlaps = new.least <= most and least <= new.most
+    low, middle, high = old.low * scale, old.median * scale, old.high * scale
+    overlaps = new.low <= high and low <= new.high
     difference = abs(new.median - middle)
     smallest = max(SMALLEST.get(metric, 0.0), WORTH_MENTIONING[metric] * middle)
     if overlaps or difference < smallest or not middle:

@@ -1,6 +1,6 @@
-"""The broker's limit: a queue without HTTP, by aiormq as it comes and by the gateway's tap.
+"""The broker's limit: a queue without HTTP, by plain aiormq and by the gateway's own AMQP client.
 
-python -m bench.direct tap consume URL QUEUE SECONDS
+python -m bench.direct raw-amqp consume URL QUEUE SECONDS
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from .scenario import EXCHANGE
 
 PREFETCH = 100
 IN_FLIGHT = 64
-"""Unconfirmed messages at a time: as many as the gateway has connections."""
+"""Unconfirmed messages at a time: as many as there are HTTP connections to the gateway."""
 
 BATCH = 16
-"""Deliveries that the tap acknowledges together, about as many as the gateway does."""
+"""Deliveries that are acknowledged together, about as many as the gateway does."""
 
 PERSISTENT = Basic.Properties(content_type="application/json", delivery_mode=2)
 
 
 class Direct(Struct, frozen=True):
-    """What came through in ``seconds``, and the CPU seconds that it took the client."""
+    """``messages``: count of those consumed or published in ``seconds``. ``cpu``: seconds of the
+    client."""
 
     messages: int
     seconds: float
@@ -82,7 +83,7 @@ async def publish_aiormq(url: str, queue: str, seconds: float) -> int:
 
 
 class _Taking:
-    """Acknowledges what is delivered, in batches."""
+    """Acknowledges deliveries in batches."""
 
     def __init__(self, channel: int, write: Callable[[bytes], None]) -> None:
         self.taken = self._acknowledged = 0
@@ -97,13 +98,13 @@ class _Taking:
             self._write(codec.ack(self._channel, self.taken, multiple=True))
 
     def fetched_nothing(self) -> None:
-        """Nobody fetches."""
+        """This client does not use basic.get."""
 
     def closed(self, closing: codec.ChannelClose) -> None:
         """The run ends with its connection."""
 
 
-async def consume_tap(url: str, queue: str, seconds: float) -> int:
+async def consume_raw(url: str, queue: str, seconds: float) -> int:
     async with opened_channel(url) as (connection, channel):
         taking = _Taking(channel.number, connection.tap.write)
         connection.tap.receiver.sinks[channel.number] = taking
@@ -114,8 +115,8 @@ async def consume_tap(url: str, queue: str, seconds: float) -> int:
         return taking.taken
 
 
-async def publish_tap(url: str, queue: str, seconds: float) -> int:
-    """Keeps :data:`IN_FLIGHT` messages unconfirmed."""
+async def publish_raw(url: str, queue: str, seconds: float) -> int:
+    """Keep :data:`IN_FLIGHT` messages unconfirmed."""
     published = confirmed = 0
     is_over = asyncio.Event()
     end = time.monotonic() + seconds
@@ -126,7 +127,7 @@ async def publish_tap(url: str, queue: str, seconds: float) -> int:
             publishing.publish(PUBLISHED + published)
             published += 1
 
-    def heard(over: Sequence[int], is_ack: bool) -> None:
+    def on_confirm(over: Sequence[int], is_ack: bool) -> None:
         nonlocal confirmed
         confirmed += len(over)
         if time.monotonic() >= end:
@@ -134,7 +135,7 @@ async def publish_tap(url: str, queue: str, seconds: float) -> int:
         else:
             publish(len(over))
 
-    async with open_publishing(url, queue, 2, heard) as publishing:
+    async with open_publishing(url, queue, 2, on_confirm) as publishing:
         publish(IN_FLIGHT)
         await is_over.wait()
         return confirmed
@@ -144,8 +145,8 @@ Client = Callable[[str, str, float], Awaitable[int]]
 CLIENTS: dict[tuple[str, str], Client] = {
     ("aiormq", "consume"): consume_aiormq,
     ("aiormq", "publish"): publish_aiormq,
-    ("tap", "consume"): consume_tap,
-    ("tap", "publish"): publish_tap,
+    ("raw-amqp", "consume"): consume_raw,
+    ("raw-amqp", "publish"): publish_raw,
 }
 
 

@@ -1,6 +1,6 @@
-"""The figures of a run as a document: docs/performance.md describes it for machines.
+"""The JSON document with all figures of a run; docs/performance.md describes its fields.
 
-Runs are raw; what is said about several of them is computed (``summary.py``).
+It has each single measurement. Medians and ratios are computed from it (``summary.py``).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Literal
 from msgspec import Struct, json
 from msgspec.structs import replace
 
-from .account import Account
+from .accounting import Accounting
 from .load.histogram import Percentiles, percentiles
 from .load.plan import StepResult
 from .load.validity import LATE, LATE_FOR_GAPS, failures, refusal
 from .machine import Machine
 
-SCHEMA = 1
+SCHEMA = 2
 GATEWAY = "gateway"
 """The candidate that is the gateway on its default server."""
-TAP = "tap"
-"""The candidate that is the gateway's own client of the broker, without HTTP."""
+RAW_AMQP = "raw-amqp"
+"""The gateway's own AMQP client without HTTP, as a candidate."""
 
 Mode = Literal["closed", "open", "sweep", "half", "waiting", "agents", "recovery", "direct", "k6"]
 
@@ -29,15 +29,17 @@ Mode = Literal["closed", "open", "sweep", "half", "waiting", "agents", "recovery
 class Run(Struct, frozen=True):
     """One measurement of one candidate.
 
-    ``mode``: "half" is a further step of a sweep, at half of its knee. ``rate``: answers (or
-    messages) a second; ``offered``: what was asked for, 0 for as many as
-    there can be. ``statuses``: 0 is for no answer. ``latency``: milliseconds; of the open loop
-    they count from the intended start; ``histogram``: the same, every value. ``cpu`` and
-    ``broker_cpu``: microseconds of all cores per request, of the candidate's process tree and of
-    the broker.
-    ``resident``: bytes at the end. ``lateness``: of the generator, milliseconds at p99;
-    ``generator_cpu``: its share of a core. ``refused``: why these figures are not the
-    candidate's; "" for a valid run. ``longest_gap``: seconds between two successes.
+    - ``mode``: "half" is a further step of a sweep, at half of the saturation point.
+    - ``rate``: responses (or messages) a second. ``offered``: requests a second that should have
+      been sent; 0 for as many as possible.
+    - ``statuses``: count by status; 0 for requests without a response.
+    - ``latency``: milliseconds, in an open loop from the intended start. ``histogram``: all values.
+    - ``cpu``, ``broker_cpu``: microseconds of all cores per request, of the candidate's process
+      tree and of the broker.
+    - ``resident``: bytes at the end.
+    - ``lateness``: of the generator, milliseconds at p99. ``generator_cpu``: its share of a core.
+    - ``longest_gap``: seconds between two successful responses.
+    - ``refused``: why this run is not counted; "" for a valid run.
     """
 
     scenario: str
@@ -66,7 +68,7 @@ class Run(Struct, frozen=True):
 
 
 def with_step(run: Run, step: StepResult, requests: int) -> Run:
-    """A run with what its generator has told. ``requests``: what its CPU went into."""
+    """The run with the figures of its generator. ``requests``: how many the CPU was used for."""
     lateness = percentiles(step.lateness)
     per_request = max(1, run.rate * run.seconds) / max(1, requests)
     return replace(
@@ -86,30 +88,30 @@ def with_step(run: Run, step: StepResult, requests: int) -> Run:
 class Life(Struct, frozen=True):
     """A candidate's process in one repetition of a scenario.
 
-    ``start``: seconds from the command to the first good answer. ``account``: every message of
-    all its runs; None where there are none.
+    ``start``: seconds from the command to the first good response. ``accounting``: of the messages
+    of all its runs; None for a scenario without messages.
     """
 
     scenario: str
     candidate: str
     repetition: int
     start: float
-    account: Account | None = None
+    accounting: Accounting | None = None
 
 
 class Named(Struct, frozen=True):
-    """What a report says about a scenario or a candidate. ``floor``: the candidate that it is
-    compared with; "" for none. That of a scenario comes before those of its candidates.
-    ``is_default``: a scenario that is run when none is named."""
+    """A scenario or a candidate in a report. ``baseline``: the candidate that figures are compared
+    with; "" for none. The baseline of a scenario has priority over those of the candidates.
+    ``is_default``: whether a scenario is measured when none is named."""
 
     name: str
     title: str
-    floor: str = ""
+    baseline: str = ""
     is_default: bool = False
 
 
 class Document(Struct, frozen=True):
-    """``started``: ISO 8601, UTC. ``notes``: what the reader should know about this run."""
+    """``started``: ISO 8601, UTC. ``notes``: what could not be measured."""
 
     started: str
     version: str
@@ -131,8 +133,8 @@ def write(document: Document, path: Path) -> None:
 
 
 def read(path: Path) -> Document:
-    """Raises OSError, or ValueError when it is no such document."""
+    """Raises OSError, or ValueError when the file is not a document of this schema."""
     document = json.decode(path.read_bytes(), type=Document)
     if document.schema != SCHEMA:
-        raise ValueError(f"{path}: schema {document.schema}, this is for {SCHEMA}")
+        raise ValueError(f"{path}: expected schema {SCHEMA}, found schema {document.schema}")
     return document

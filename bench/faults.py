@@ -1,4 +1,4 @@
-"""Numbered messages, clients that ask for them, and an account of where each one is.
+"""Consume numbered messages over HTTP while things break: is every message accounted for?
 
 python -m bench.faults close --rate 500 --seconds 12
 """
@@ -33,10 +33,13 @@ LARGE_BODY = b'{"large":"%b"}' % (b"x" * 6_000_000)
 """More than the buffers of a socket hold, with the kernel's usual limits."""
 
 
-class Account(Struct):
-    """What became of ``published`` messages. ``received``: how often each number was answered
-    with 200; ``remaining``: in the queue at the end; ``longest_gap``: seconds between answers;
-    ``large_lost``: large messages that nobody read and that are not in their queue any more."""
+class FaultResult(Struct):
+    """What became of ``published`` messages.
+
+    ``received``: how often each number was in a 200 response. ``remaining``: numbers in the queue
+    at the end. ``longest_gap``: seconds between responses. ``large_lost``: large messages that no
+    client read and that are not in their queue any more.
+    """
 
     published: int
     received: Counter[int]
@@ -65,11 +68,11 @@ class Account(Struct):
 
 
 class Clients:
-    """Asks at a fixed rate over kept connections, and hands every answer to ``note``: the number
-    of the request, status, body.
+    """Sends requests at a fixed rate over kept connections, and passes every response to ``note``:
+    the number of the request, status, body.
 
-    ``request``: the bytes of the request with that number. One that ends without an answer counts
-    as status 0.
+    ``request``: returns the bytes of the request with that number. A connection that ends before
+    the response counts as status 0.
     """
 
     def __init__(
@@ -86,16 +89,16 @@ class Clients:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._last = time.monotonic()
 
-    async def ask_for(self, seconds: float, rate: float) -> None:
+    async def send_requests(self, seconds: float, rate: float) -> None:
         async with asyncio.TaskGroup() as requests:
             began = self._last = time.monotonic()
             for number in range(int(seconds * rate)):
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-                requests.create_task(self._ask(number))
+                requests.create_task(self._send_request(number))
         for _, writer in self._idle:
             writer.close()
 
-    async def _ask(self, number: int) -> None:
+    async def _send_request(self, number: int) -> None:
         try:
             status, body = await self._exchange(self._request(number))
         except (OSError, asyncio.IncompleteReadError):
@@ -114,20 +117,20 @@ class Clients:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            headers = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = 0
-            for line in head.split(b"\r\n"):
+            for line in headers.split(b"\r\n"):
                 if line.startswith(b"content-length:"):
                     length = int(line.split(b":")[1])
             body = await reader.readexactly(length)
         except BaseException:
             writer.close()
             raise
-        if b"connection: close" in head:
+        if b"connection: close" in headers:
             writer.close()
         else:
             self._idle.append((reader, writer))
-        return int(head.split()[1]), body
+        return int(headers.split()[1]), body
 
 
 def numbered(number: int) -> bytes:
@@ -135,7 +138,7 @@ def numbered(number: int) -> bytes:
 
 
 async def drain(url: str, queue: str) -> list[bytes]:
-    """Take what is left in a queue, in its order."""
+    """Take all messages that are left in a queue, in their order."""
     bodies = []
     async with aiormq.connect(url) as connection:
         channel = await connection.channel()
@@ -151,27 +154,28 @@ async def drain(url: str, queue: str) -> list[bytes]:
 
 
 def hang_up(port: int, path: str, number: int, seconds: float) -> Counter[int]:
-    """``number`` clients that ask, wait, and close without reading; half of them by reset.
+    """``number`` clients that send a request, wait, and close without reading; half of them by
+    reset.
 
-    An answer that lay complete in a client's own buffer counts as received: nobody but the
-    client itself can know that it was never read. It looks when it has ended the connection:
-    whatever comes in then is answered with a reset, and what was there before is still there.
+    A response that is complete in a client's own buffer counts as received, because only the client
+    can know that it was never read. The buffer is read after the connection was shut down: later
+    data is rejected with a reset, and earlier data is still there.
     """
     received: Counter[int] = Counter()
     for first in range(0, number, 20):
-        clients = [_ask_and_wait(port, path, each % 2) for each in range(min(20, number - first))]
+        clients = [_send_only(port, path, each % 2) for each in range(min(20, number - first))]
         time.sleep(seconds)
         for client in clients:
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
-                answer = client.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-                if b"\r\n\r\n{" in answer and answer.endswith(b"}"):
-                    received[json.loads(answer.split(b"\r\n\r\n")[1])["n"]] += 1
+                response = client.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                if b"\r\n\r\n{" in response and response.endswith(b"}"):
+                    received[json.loads(response.split(b"\r\n\r\n")[1])["n"]] += 1
             client.close()
     return received
 
 
-def _ask_and_wait(port: int, path: str, is_reset: int) -> socket.socket:
+def _send_only(port: int, path: str, is_reset: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port))
     if is_reset:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,7 +184,7 @@ def _ask_and_wait(port: int, path: str, is_reset: int) -> socket.socket:
 
 
 async def read_slowly(port: int, path: str, seconds: float) -> None:
-    """Ask, then read one byte a second, then go."""
+    """Send a request, read one byte a second, then close."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client.setblocking(False)
@@ -195,7 +199,7 @@ async def read_slowly(port: int, path: str, seconds: float) -> None:
 
 
 class Stage(Struct):
-    """Where a fault happens. ``received``: how often a client got each number."""
+    """The processes that a fault affects. ``received``: how often clients received each number."""
 
     broker: Broker
     gateway: GatewayProcess
@@ -211,7 +215,7 @@ Fault = Callable[[Stage], Awaitable[None]]
 
 
 async def close_connections(stage: Stage) -> None:
-    """The broker closes every connection, three times."""
+    """The broker closes every connection, three times in a row."""
     for _ in range(3):
         await asyncio.to_thread(
             stage.broker.ctl, "close_all_connections", "--vhost", stage.vhost, "test"
@@ -220,39 +224,39 @@ async def close_connections(stage: Stage) -> None:
 
 
 async def restart_gateway(stage: Stage) -> None:
-    """SIGTERM, and a new start on the same port."""
+    """SIGTERM, then a new start on the same port."""
     await asyncio.to_thread(stage.gateway.stop)
     await asyncio.to_thread(stage.gateway.start)
 
 
 async def kill_gateway(stage: Stage) -> None:
-    """SIGKILL, and a new start on the same port."""
+    """SIGKILL, then a new start on the same port."""
     await asyncio.to_thread(stage.gateway.kill)
     await asyncio.to_thread(stage.gateway.start)
 
 
 async def restart_broker(stage: Stage) -> None:
-    """The broker's application stops for a while."""
+    """The broker's application stops and starts again."""
     await asyncio.to_thread(stage.broker.ctl, "stop_app")
     await asyncio.to_thread(stage.broker.ctl, "start_app")
 
 
 async def raise_memory_alarm(stage: Stage) -> None:
-    """A memory alarm blocks who publishes, not who consumes."""
+    """A memory alarm blocks connections that publish, not those that consume."""
     await asyncio.to_thread(stage.broker.ctl, "set_vm_memory_high_watermark", "0.0000001")
     await asyncio.sleep(1.5)
     await asyncio.to_thread(stage.broker.ctl, "set_vm_memory_high_watermark", "0.4")
 
 
 async def clients_hang_up(stage: Stage) -> None:
-    """500 clients that hang up, some at once and some later."""
+    """500 clients disconnect, some at once and some later."""
     for seconds in (0.0, 0.0005, 0.001, 0.002, 0.01):
         port = stage.gateway.port
         stage.received += await asyncio.to_thread(hang_up, port, "/numbers", 100, seconds)
 
 
 async def clients_read_slowly(stage: Stage) -> None:
-    """Clients that read one byte a second of answers that no socket buffer holds, then go."""
+    """Clients read one byte a second of responses larger than any socket buffer, then close."""
     port = stage.gateway.port
     await asyncio.gather(*(read_slowly(port, "/large", 3) for _ in range(LARGE)))
 
@@ -277,8 +281,8 @@ def run_fault(
     seconds: float,
     timeout: str,
     flags: Sequence[str] = (),
-) -> Account:
-    """Publish numbers, ask for them at ``rate``, let the fault happen after one second."""
+) -> FaultResult:
+    """Publish numbers, request them at ``rate``, and let the fault happen after one second."""
     published = int(rate * seconds) + 2000
     asyncio.run(fill(url, QUEUE, published, numbered, delivery_mode=2))
     large = LARGE if name == "slow" else 0
@@ -299,12 +303,12 @@ def run_fault(
 
         async def go() -> None:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(clients.ask_for(seconds, rate))
+                tasks.create_task(clients.send_requests(seconds, rate))
                 await asyncio.sleep(1)
                 await FAULTS[name](stage)
 
         asyncio.run(go())
-    return Account(
+    return FaultResult(
         published,
         stage.received,
         clients.statuses,
@@ -317,15 +321,17 @@ def run_fault(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("fault", nargs="*", help=f"default: all of {', '.join(FAULTS)}")
-    parser.add_argument("--rate", type=float, default=500)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--timeout", default="10s", help="of the endpoint")
-    parser.add_argument("--flags", default="", help="for gateway run, e.g. '--server hypercorn'")
+    parser.add_argument("--rate", type=float, default=500, help="requests a second (default: 500)")
+    parser.add_argument("--seconds", type=float, default=10, help="for each fault (default: 10)")
+    parser.add_argument("--timeout", default="10s", help="timeout of the endpoint (default: 10s)")
+    parser.add_argument(
+        "--flags", default="", help="flags for gateway run, such as '--server hypercorn'"
+    )
     options = parser.parse_args()
     with open_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in options.fault or FAULTS:
             url = broker.add_vhost(f"fault-{name}")
-            account = run_fault(
+            result = run_fault(
                 name,
                 broker,
                 url,
@@ -335,7 +341,7 @@ def main() -> None:
                 options.timeout,
                 options.flags.split(),
             )
-            print(f"{name:8}{account}", flush=True)
+            print(f"{name:8}{result}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fills queues fast, and empties them fast: whole frames joined by hand, many in one write."""
+"""Fills queues quickly: frames of many messages in one write, without confirms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.amqp.wire import codec
 BATCH = 500
 BATCH_BYTES = 1_000_000
 FRAME_MAX = 131_072
-"""Bytes of a frame, as brokers have it by default."""
+"""Bytes of a frame, RabbitMQ's default."""
 
 
 class _Factory(TransportFactory):
@@ -29,12 +29,12 @@ class _Factory(TransportFactory):
 
 
 def properties(delivery_mode: int) -> bytes:
-    """Of a JSON message, as flags and values: content type, delivery mode (2: persistent)."""
+    """Properties of a JSON message on the wire: content type, delivery mode (2: persistent)."""
     return b"\x90\x00\x10application/json%c" % delivery_mode
 
 
 class Filler:
-    """Publishes on one channel without confirms. ``channel``: aiormq's, for everything else."""
+    """Publishes on one channel without confirms. ``channel``: for all other methods of AMQP."""
 
     def __init__(
         self, channel: aiormq.abc.AbstractChannel, writer: asyncio.StreamWriter, delivery_mode: int
@@ -44,7 +44,7 @@ class Filler:
         self._properties = properties(delivery_mode)
 
     def put(self, exchange: str, routing_key: str, bodies: Iterable[bytes]) -> None:
-        """Write them now; see :meth:`drained`."""
+        """Write the messages to the socket's buffer; :meth:`drained` waits until it has room."""
         number = self.channel.number
         method = codec.publish_method(number, exchange.encode(), routing_key.encode(), False)
         pieces: list[bytes | memoryview] = []
@@ -57,7 +57,7 @@ class Filler:
         self._writer.writelines(pieces)
 
     async def drained(self) -> None:
-        """Wait until the socket takes more."""
+        """Wait until the socket's buffer has room."""
         await self._writer.drain()
 
 
@@ -72,9 +72,9 @@ async def open_filler(url: str, delivery_mode: int = 1) -> AsyncGenerator[Filler
 async def top_up(
     filler: Filler, queue: str, first: int, number: int, body: Callable[[int], bytes]
 ) -> None:
-    """Put the messages ``first`` to ``first + number - 1`` into the queue.
+    """Publish the messages ``first`` to ``first + number - 1`` to the queue.
 
-    Returns when the broker has read them all.
+    Returns when the broker has read all of them.
     """
     if not number:
         return
@@ -86,7 +86,7 @@ async def top_up(
 
 
 async def ready(channel: aiormq.abc.AbstractChannel, queue: str) -> int:
-    """How many messages of the queue wait in it, not counting those with a consumer."""
+    """How many messages are ready in the queue: those without the unacknowledged ones."""
     declared = await channel.queue_declare(queue, passive=True)
     return declared.message_count or 0
 
@@ -94,7 +94,7 @@ async def ready(channel: aiormq.abc.AbstractChannel, queue: str) -> int:
 async def fill(
     url: str, queue: str, number: int, body: Callable[[int], bytes], delivery_mode: int = 1
 ) -> None:
-    """Declare ``queue`` (durable), empty it, put ``number`` messages into it."""
+    """Declare ``queue`` (durable), empty it, and publish ``number`` messages to it."""
     async with open_filler(url, delivery_mode) as filler:
         channel = filler.channel
         await channel.queue_declare(queue, durable=True)

@@ -1,7 +1,8 @@
-"""The other side of queues in operation: puts in what a load takes, reads what it publishes.
+"""Keeps queues in a steady state during a load: publishes as many messages as the load consumes,
+and consumes what the load publishes.
 
-python -m bench.flow: a plan comes in by standard input, in a line; "ready" goes out, and an empty
-line in begins. The end of the input is the end; what became of the messages goes out.
+python -m bench.flow: reads a plan from standard input, one line, and writes "ready". An empty line
+starts the flow. At the end of the input it writes the result and exits.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from .messages import message
 from .reading import opened_channel, reading
 
 TICK = 0.004
-"""Seconds between two small batches."""
+"""Seconds between two batches."""
 
 
 class Feed(Struct, frozen=True):
-    """``queue`` is given messages of ``body_bytes`` with the numbers from ``first`` on.
-    ``series``: as in :func:`bench.messages.message`."""
+    """``queue`` receives messages of ``body_bytes`` with numbers from ``first`` on.
+    ``series``: the queue's index, see :func:`bench.messages.message`."""
 
     queue: str
     series: int
@@ -38,7 +39,7 @@ class Feed(Struct, frozen=True):
 
 
 class FlowPlan(Struct, frozen=True):
-    """``steps``: messages a second for each queue of ``feeds``. ``reads``: queues that are read
+    """``steps``: messages a second for each queue of ``feeds``. ``reads``: queues that are consumed
     as fast as they fill."""
 
     url: str
@@ -48,8 +49,9 @@ class FlowPlan(Struct, frozen=True):
 
 
 class Flowed(Struct, frozen=True):
-    """``fed``: messages that each queue was given. ``behind``: in each step, how many were due at
-    most and not there yet. ``read``: numbers that were read, each acknowledged."""
+    """``fed``: messages that each queue received. ``behind``: by step, the largest number of
+    messages that were due and not yet published. ``read``: numbers that were consumed and
+    acknowledged."""
 
     fed: int
     behind: list[int]
@@ -57,7 +59,7 @@ class Flowed(Struct, frozen=True):
 
 
 def step_at(steps: Sequence[Step], elapsed: float) -> int:
-    """Which step it is; the last one when all are over."""
+    """Index of the current step; of the last one when all are over."""
     for index, step in enumerate(steps):
         elapsed -= step.seconds
         if elapsed < 0:
@@ -66,7 +68,7 @@ def step_at(steps: Sequence[Step], elapsed: float) -> int:
 
 
 def due(steps: Sequence[Step], elapsed: float) -> int:
-    """Messages that should have been put in so many seconds after the beginning."""
+    """Messages that should have been published ``elapsed`` seconds after the start."""
     total = 0.0
     for step in steps:
         total += step.rate * min(max(elapsed, 0.0), step.seconds)
@@ -75,7 +77,7 @@ def due(steps: Sequence[Step], elapsed: float) -> int:
 
 
 class Feeder:
-    """Puts the same number of messages into each of ``feeds``, until it ``is_over``."""
+    """Publishes the same number of messages to each of ``feeds`` until it ``is_over``."""
 
     def __init__(self, filler: Filler, feeds: Sequence[Feed], steps: Sequence[Step]) -> None:
         self.fed = 0
@@ -87,7 +89,7 @@ class Feeder:
         self._bodies = [partial(message, feed.series, size=feed.body_bytes) for feed in feeds]
 
     async def feed(self) -> None:
-        """Returns when the broker has put all of it into the queues."""
+        """Returns when the broker has put all messages into the queues."""
         began = time.monotonic()
         while not self.is_over:
             elapsed = time.monotonic() - began
@@ -106,7 +108,7 @@ class Feeder:
 
 
 async def flow(plan: FlowPlan, lines: asyncio.StreamReader) -> Flowed:
-    """From "ready" to the end of ``lines``."""
+    """Run the plan, from "ready" to the end of ``lines``."""
     async with AsyncExitStack() as stack:
         filler = await stack.enter_async_context(open_filler(plan.url))
         connection, channel = await stack.enter_async_context(opened_channel(plan.url))
@@ -131,34 +133,34 @@ async def _serve() -> Flowed:
 
 def main() -> None:
     flowed = uvloop.run(_serve())
-    # Not sys.stdout, which PYTHONUNBUFFERED may have made one that writes only a part.
+    # Not sys.stdout: with PYTHONUNBUFFERED one write may write only a part.
     with open(1, "wb", closefd=False) as output:
         output.write(json.encode(flowed))
 
 
 class Flow:
-    """The process, seen from the harness."""
+    """The harness's side of the process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def prepare(self, plan: FlowPlan) -> None:
-        """Returns when it can begin, and queues that are read are being read."""
+        """Returns when the process is ready and already consumes from the queues of ``reads``."""
         self._write(json.encode(plan) + b"\n")
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
-            raise LoadError(f"the flow ended with {self._process.wait()}")
+            raise LoadError(f"the process of the flow exited with {self._process.wait()}")
 
     def begin(self) -> None:
-        """The load begins. A process that is gone is told by :meth:`end`."""
+        """Call this when the load begins. :meth:`end` raises when the process has exited."""
         with suppress(BrokenPipeError):
             self._write(b"\n")
 
     def end(self) -> Flowed:
-        """The load is over."""
+        """Call this when the load is over. Raises :class:`LoadError`."""
         output, _ = self._process.communicate()
         if self._process.returncode:
-            raise LoadError(f"the flow ended with {self._process.returncode}")
+            raise LoadError(f"the process of the flow exited with {self._process.returncode}")
         return json.decode(output, type=Flowed)
 
     def _write(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Where it was measured: the machine, and the versions of what took part."""
+"""The machine of a run, and the versions of the software on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("uvicorn", "hypercorn", "granian", "uvloop", "httptools", "anyio", "
 
 
 class Machine(Struct, frozen=True):
-    """``memory``: bytes. ``load``: of the last minute, at the start. ``versions``: by name."""
+    """``memory``: bytes. ``load``: average of the minute before the run. ``versions``: by name."""
 
     processor: str
     cores: int
@@ -49,7 +49,7 @@ def this_machine(broker: Broker | None) -> Machine:
 
 
 def peer_version(path: str) -> str:
-    """What ``PATH version`` says, in one line; "" when it says nothing."""
+    """The output of ``PATH version`` in one line; "" when there is none."""
     return " ".join(_output(path, "version").split())[:100]
 
 

@@ -1,4 +1,4 @@
-"""Numbered JSON messages: whoever reads one knows which it was, wherever it has been."""
+"""Numbered JSON messages: the number identifies a message in a queue, a request or a response."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 NUMBER = re.compile(rb'"id_\d+":\s?(\d+)')
 SMALL = 130
-"""Bytes of an ordinary message."""
+"""Bytes of a message where the scenario does not say more."""
 
 SERIES = 1_000_000_000
 """Numbers of queue ``n`` begin at ``(n + 1) * SERIES``: each number occurs once in a run."""
 
 PUBLISHED = 900 * SERIES
-"""Numbers of published messages begin here; all of them have as many digits."""
+"""Numbers of published messages begin here; all have the same number of digits."""
 
 _SLOT = b"%d" % PUBLISHED
 
@@ -23,7 +23,7 @@ def first_number(queue: int) -> int:
 
 
 def message(queue: int, number: int, size: int = SMALL) -> bytes:
-    """A document of about ``size`` bytes, 130 at least; keys of different queues differ."""
+    """A JSON document of about ``size`` bytes, at least 130. Each queue has its own keys."""
     body = (
         b'{"id_%d":%d,"name_%d":"widget","price_%d":12.5,"tags_%d":["a","b","c"],'
         b'"customer_%d":{"id":77,"name":"Jane Doe","mail":"jane@example.com"}}'
@@ -34,11 +34,11 @@ def message(queue: int, number: int, size: int = SMALL) -> bytes:
 
 
 def template(size: int = SMALL) -> tuple[bytes, bytes]:
-    """What stands before and behind the number in a message to publish (:data:`PUBLISHED`)."""
-    head, tail = message(0, PUBLISHED, size).split(_SLOT)
-    return head, tail
+    """The bytes before and after the number of a message to publish (:data:`PUBLISHED`)."""
+    before, after = message(0, PUBLISHED, size).split(_SLOT)
+    return before, after
 
 
 def numbers_in(bodies: Iterable[bytes]) -> list[int]:
-    """Every number in them, in their order."""
+    """Every number in ``bodies``, in order."""
     return [int(number) for body in bodies for number in NUMBER.findall(body)]

@@ -1,4 +1,4 @@
-"""The gateway as users run it: a process on a free port."""
+"""The gateway as users run it: a process on a free port; and small configurations for it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import httpx
 from gateway.demo.broker import free_port
 
 TLS = ssl.create_default_context()
-"""For every httpx client of the tests: one that makes its own context blocks its event loop for
-30 ms, and with it the proxies and services that live there."""
+"""One TLS context for all httpx clients of the tests. Making one blocks the event loop for 30 ms,
+and with it the proxies and services that run there."""
 
 
 class GatewayProcess:
-    """``url``: where it listens; ``log``: what it has written so far.
+    """``url``: of the gateway. ``log``: its output so far.
 
-    ``port``: 0 chooses a free one. ``cwd``: the folder that the gateway runs in.
+    ``port``: 0 chooses a free one. ``cwd``: the working directory of the gateway.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class GatewayProcess:
             self.wait_for("/__health")
 
     def wait_for(self, path: str, status: int = 200, seconds: float = 50) -> None:
-        """Wait until ``path`` answers with ``status``."""
+        """Wait until the response of ``path`` has ``status``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -80,17 +80,17 @@ class GatewayProcess:
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-        raise AssertionError(f"{path} did not answer {status}:\n{self.log}")
+        raise AssertionError(f"{path} did not respond with {status}:\n{self.log}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
-        """Send the signal, wait for the end; the exit status."""
+        """Send the signal and wait for the exit. Returns the exit status."""
         if self._process is None:
             return 0
         self._process.send_signal(number)
         return self.wait(seconds)
 
     def wait(self, seconds: float = 20) -> int:
-        """Wait for the end; the exit status."""
+        """Wait for the exit. Returns the exit status."""
         process, self._process = self._process, None
         assert process is not None
         try:
@@ -100,7 +100,7 @@ class GatewayProcess:
             process.wait()
 
     def kill(self) -> None:
-        """SIGKILL: no goodbye."""
+        """Send SIGKILL: the gateway cannot close anything."""
         self.stop(signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""A flame graph of a process while it works, by py-spy: it needs no change of the process."""
+"""A flame graph of a running process, made by py-spy from outside."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from .load.own import LoadError
 
 SAMPLES = 500
-"""A second."""
+"""Samples a second."""
 
 
 @contextmanager
 def recorded(pid: int, seconds: float, path: Path) -> Generator[None]:
-    """Look at the process and its children for ``seconds``, from the beginning of the block.
+    """Sample the process and its children for ``seconds``, from the beginning of the block.
 
-    Raises :class:`LoadError` when that is not allowed (ptrace needs root, or a parent).
+    Raises :class:`LoadError` when it is not permitted: ptrace needs root or a child process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
@@ -38,8 +38,8 @@ def recorded(pid: int, seconds: float, path: Path) -> Generator[None]:
 
 
 def _find() -> str:
-    beside = Path(sys.executable).parent / "py-spy"
-    found = str(beside) if beside.exists() else shutil.which("py-spy")
+    in_venv = Path(sys.executable).parent / "py-spy"
+    found = str(in_venv) if in_venv.exists() else shutil.which("py-spy")
     if found is None:
         raise LoadError("py-spy is not installed: pip install py-spy")
     return found

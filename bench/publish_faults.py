@@ -1,4 +1,4 @@
-"""Numbered messages published over HTTP while things break: is every 200 in the queue?
+"""Publish numbered messages over HTTP while things break: is every message with a 200 in the queue?
 
 python -m bench.publish_faults close --rate 1000 --seconds 12
 """
@@ -21,14 +21,14 @@ from .faults import FAULTS, QUEUE, Clients, Stage, drain, numbered
 from .process import configuration, endpoint, producer, running
 
 LIMIT = 500
-"""Messages that the queue takes in the case "full"; RabbitMQ refuses the others."""
+"""Length limit of the queue in the case "full"; RabbitMQ rejects further messages."""
 
 CASES = ("close", "broker", "alarm", "term", "kill", "full")
 
 
-class Account(Struct):
-    """``confirmed``: numbers answered with 200. ``queued``: how often each number is in the queue.
-    ``longest_gap``: seconds between two 200s."""
+class PublishFaultResult(Struct):
+    """``confirmed``: numbers with a 200 response. ``queued``: how often each number is in the
+    queue. ``longest_gap``: seconds between two 200 responses."""
 
     confirmed: set[int]
     queued: Counter[int]
@@ -45,7 +45,7 @@ class Account(Struct):
 
     @property
     def unannounced(self) -> int:
-        """In the queue, though no 200 says so: outcome unknown to the client."""
+        """In the queue without a 200 response: the client does not know the outcome."""
         return len(self.queued.keys() - self.confirmed)
 
     def __str__(self) -> str:
@@ -58,8 +58,8 @@ class Account(Struct):
 
 def post(number: int) -> bytes:
     body = numbered(number)
-    head = b"POST /numbers HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    return head + body
+    headers = b"POST /numbers HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return headers + body
 
 
 def run_case(
@@ -71,8 +71,8 @@ def run_case(
     seconds: float,
     timeout: str,
     flags: Sequence[str] = (),
-) -> Account:
-    """Publish numbers at ``rate``; the fault of that name happens after one second."""
+) -> PublishFaultResult:
+    """Publish numbers at ``rate``; the fault happens after one second."""
     full = {"x-max-length": LIMIT, "x-overflow": "reject-publish"} if name == "full" else {}
     backend = producer(url, "ex", name=QUEUE, arguments=full)
     config = configuration(endpoint("/numbers", backend, method="POST", timeout=timeout))
@@ -89,28 +89,32 @@ def run_case(
 
         async def go() -> None:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(clients.ask_for(seconds, rate))
+                tasks.create_task(clients.send_requests(seconds, rate))
                 await asyncio.sleep(1)
                 if name in FAULTS:
                     await FAULTS[name](stage)
 
         asyncio.run(go())
     queued = Counter(json.loads(body)["n"] for body in asyncio.run(drain(url, QUEUE)))
-    return Account(confirmed, queued, clients.statuses, clients.longest_gap)
+    return PublishFaultResult(confirmed, queued, clients.statuses, clients.longest_gap)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.publish_faults", description=__doc__)
     parser.add_argument("case", nargs="*", help=f"default: all of {', '.join(CASES)}")
-    parser.add_argument("--rate", type=float, default=1000)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--timeout", default="10s", help="of the endpoint")
-    parser.add_argument("--flags", default="", help="for gateway run, e.g. '--server hypercorn'")
+    parser.add_argument(
+        "--rate", type=float, default=1000, help="messages a second (default: 1000)"
+    )
+    parser.add_argument("--seconds", type=float, default=10, help="for each case (default: 10)")
+    parser.add_argument("--timeout", default="10s", help="timeout of the endpoint (default: 10s)")
+    parser.add_argument(
+        "--flags", default="", help="flags for gateway run, such as '--server hypercorn'"
+    )
     options = parser.parse_args()
     with open_broker() as broker, tempfile.TemporaryDirectory() as folder:
         for name in options.case or CASES:
             url = broker.add_vhost(f"fault-{name}")
-            account = run_case(
+            result = run_case(
                 name,
                 broker,
                 url,
@@ -120,7 +124,7 @@ def main() -> None:
                 options.timeout,
                 options.flags.split(),
             )
-            print(f"{name:8}{account}", flush=True)
+            print(f"{name:8}{result}", flush=True)
 
 
 if __name__ == "__main__":

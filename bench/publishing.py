@@ -1,4 +1,4 @@
-"""Publishes through the gateway's tap, without HTTP."""
+"""Publishes with the gateway's own AMQP client, without HTTP."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from .messages import message
 from .reading import opened_channel
 from .scenario import EXCHANGE
 
-Heard = Callable[[Sequence[int], bool], object]
-"""Which publications, counted from 0, the broker has spoken of; whether it has them."""
+OnConfirm = Callable[[Sequence[int], bool], object]
+"""Called with the publications, counted from 0, that the broker has confirmed, and whether each is
+acknowledged (True) or rejected."""
 
 
 class Publishing:
-    """The Confirms of its channel, on which nobody else publishes."""
+    """Publishes on one channel and receives its confirms. Nothing else may publish on it."""
 
     def __init__(
-        self, channel: int, tap: Tap, routing_key: str, delivery_mode: int, heard: Heard
+        self, channel: int, tap: Tap, routing_key: str, delivery_mode: int, on_confirm: OnConfirm
     ) -> None:
         self._channel = channel
         self._tap = tap
-        self._heard = heard
+        self._heard = on_confirm
         self._method = codec.publish_method(channel, EXCHANGE.encode(), routing_key.encode(), False)
         self._properties = properties(delivery_mode)
         self._last = 0
         self._unconfirmed: dict[int, None] = {}
 
     def publish(self, number: int) -> None:
-        """The message of that number."""
+        """Publish the message with that number."""
         frames = codec.publish_content(
             self._channel, self._method, self._properties, message(0, number), FRAME_MAX
         )
@@ -51,21 +52,23 @@ class Publishing:
         self._heard([each - 1 for each in over], is_ack)
 
     def returned(self, properties: bytes, reason: str) -> None:
-        """Nothing is mandatory."""
+        """No message is mandatory, so none is returned."""
 
     def processed(self) -> None:
-        """Nothing is asked."""
+        """Nothing waits for this."""
 
     def closed(self, closing: ChannelClose) -> None:
-        """The measurement fails."""
+        """The measurement fails: no more confirms come."""
 
 
 @asynccontextmanager
 async def open_publishing(
-    url: str, routing_key: str, delivery_mode: int, heard: Heard
+    url: str, routing_key: str, delivery_mode: int, on_confirm: OnConfirm
 ) -> AsyncGenerator[Publishing]:
     async with opened_channel(url) as (connection, channel):
         await channel.rpc(Confirm.Select())
-        publishing = Publishing(channel.number, connection.tap, routing_key, delivery_mode, heard)
+        publishing = Publishing(
+            channel.number, connection.tap, routing_key, delivery_mode, on_confirm
+        )
         connection.tap.receiver.confirms[channel.number] = publishing
         yield publishing

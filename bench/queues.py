@@ -1,5 +1,4 @@
-"""What a scenario needs on the broker: made, kept full or in operation, and looked through
-afterwards."""
+"""The queues of a scenario: declared, kept full or in a steady state, and read after the run."""
 
 from __future__ import annotations
 
@@ -18,23 +17,23 @@ from .reading import opened_channel, reading
 from .scenario import EXCHANGE, Scenario
 
 FULL_ENOUGH = 400_000
-"""Messages of one filling at most: a broker that stores more slows down."""
+"""The most messages of one queue: a broker with more of them becomes slower."""
 
 FULL_ENOUGH_BYTES = 2_000_000_000
 
 RESERVE = 2000
-"""Messages that wait in each full queue when a load begins that is fed as it takes."""
+"""Messages in each full queue when a load on steady-state queues begins."""
 
 RESERVE_BYTES = 64_000_000
 
 SETTLED = 10.0
-"""Seconds in which a broker has noticed that a consumer is gone."""
+"""Seconds in which the broker must have noticed that a consumer is gone."""
 
 
 class Stock:
     """The queues of a scenario in one virtual host.
 
-    ``filled``: how many messages each full queue was given; their numbers follow on each other.
+    ``filled``: how many messages each full queue has received; their numbers are consecutive.
     """
 
     def __init__(self, scenario: Scenario, url: str) -> None:
@@ -48,7 +47,7 @@ class Stock:
         self._read: list[int] = []
 
     def set_up(self) -> None:
-        """Declare and bind everything, empty."""
+        """Declare and bind empty queues."""
         asyncio.run(self._set_up())
 
     async def _set_up(self) -> None:
@@ -61,13 +60,13 @@ class Stock:
                 await channel.queue_bind(queue.name, EXCHANGE, queue.routing_key or queue.name)
 
     def top_up(self, requests: int) -> None:
-        """Put in messages for so many requests more than are there."""
+        """Fill the queues until there are messages for ``requests``."""
         if self.full:
             asyncio.run(self._top_up(requests * self.scenario.takes // len(self.full)))
 
     def lengthen(self, requests: int) -> None:
-        """As :meth:`top_up`, on top of the scenario's backlog, which published messages find in
-        their queue as well."""
+        """Like :meth:`top_up`, in addition to the scenario's backlog. The queue of published
+        messages receives the backlog as well."""
         backlog = self.scenario.backlog
         if self.full:
             taken = requests * self.scenario.takes // len(self.full)
@@ -76,7 +75,7 @@ class Stock:
             asyncio.run(self._put_backlog(backlog))
 
     async def _top_up(self, each: int) -> None:
-        """Until there are ``each`` in every full queue."""
+        """Until there are ``each`` messages in every full queue."""
         async with open_filler(self.url) as filler:
             present = await ready(filler.channel, self.full[0].name)
             bound = min(FULL_ENOUGH, FULL_ENOUGH_BYTES // self._largest)
@@ -99,12 +98,11 @@ class Stock:
         self._backlog += missing
 
     @contextmanager
-    def in_operation(self, steps: Sequence[Step]) -> Generator[Callable[[], None]]:
-        """Queues as they are in operation while a load of ``steps`` is on.
+    def in_steady_state(self, steps: Sequence[Step]) -> Generator[Callable[[], None]]:
+        """Keep the queues in a steady state during a load of ``steps``.
 
-        From the full ones everything is taken but a reserve; they are fed at the rate at which
-        messages are taken. What is published is read at once. Yields what is to be called when
-        the load begins.
+        Full queues are first reduced to a reserve, then fed at the rate at which the load consumes.
+        What is published is consumed at once. Yields a function to call when the load begins.
         """
         with open_flow() as flow:
             asyncio.run(self._shorten())
@@ -116,9 +114,9 @@ class Stock:
         self._behind = flowed.behind
 
     def shortage(self, step: int) -> str:
-        """Why queues were not in operation in that step of the last load; "" when they were."""
+        """Why queues were not in a steady state in a step of the last load; "" when they were."""
         behind = self._behind[step] if self._behind else 0
-        return f"queues were refilled {behind} messages late" if behind > self._reserve / 2 else ""
+        return f"queues were fed {behind} messages late" if behind > self._reserve / 2 else ""
 
     def _flow_plan(self, steps: Sequence[Step]) -> FlowPlan:
         scenario = self.scenario
@@ -150,7 +148,7 @@ class Stock:
         return max((queue.body_bytes for queue in self.full), default=1)
 
     def numbers(self) -> set[int]:
-        """Every number that was put in."""
+        """Every number that was filled in."""
         return {
             first_number(index) + number
             for index in range(len(self.full))
@@ -158,12 +156,12 @@ class Stock:
         }
 
     def remaining(self) -> list[int]:
-        """The numbers that were put in and that no candidate took. Empties the queues."""
+        """The numbers that were filled in and that no candidate consumed. Empties the queues."""
         taken, self._taken = self._taken, []
         return taken + (drain(self.url, [queue.name for queue in self.full]) if self.full else [])
 
     def published(self) -> list[int]:
-        """The numbers that were published, read meanwhile or now. Empties the queue."""
+        """The numbers that came into the queue of published messages. Empties the queue."""
         read, self._read = self._read, []
         target = self.scenario.target
         return read + (drain(self.url, [target]) if target else [])
@@ -181,12 +179,12 @@ class Stock:
 
 
 def drain(url: str, queues: Sequence[str]) -> list[int]:
-    """Take all that is in queues that nobody else consumes any more: the numbers."""
+    """Consume all messages of queues that no candidate consumes any more. Returns the numbers."""
     return asyncio.run(_drain(url, queues, is_alone=True))
 
 
 async def _drain(url: str, queues: Sequence[str], is_alone: bool = False) -> list[int]:
-    """``is_alone``: nobody else holds messages of them; wait until that is so."""
+    """``is_alone``: first wait until the queues have no other consumer."""
     async with opened_channel(url) as (connection, channel):
         if is_alone:
             await _wait_alone(channel, queues)

@@ -1,4 +1,4 @@
-"""Reads queues: what was read has been acknowledged, and everything else is still in its queue."""
+"""Consumes queues: what was read is acknowledged, and all other messages stay in their queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 100
 
 
 class Reading:
-    """A sink of the tap. ``numbers``: of all messages that were read."""
+    """Receives deliveries. ``numbers``: of all messages that were read."""
 
     def __init__(self, channel: int, tap: Tap) -> None:
         self.numbers: list[int] = []
@@ -43,13 +43,13 @@ class Reading:
             self._acknowledge()
 
     def fetched_nothing(self) -> None:
-        """Nobody fetches."""
+        """This client does not use basic.get."""
 
     def closed(self, closing: codec.ChannelClose) -> None:
         """The run ends with its connection."""
 
     def end(self) -> None:
-        """Acknowledge what was read. What comes from now on is not: it goes back to its queue."""
+        """Acknowledge what was read. Later deliveries are ignored and go back to their queue."""
         self._is_over = True
         if self._last > self._acknowledged:
             self._acknowledge()
@@ -71,7 +71,7 @@ async def opened_channel(url: str) -> AsyncGenerator[tuple[BrokerConnection, Cha
 async def reading(
     connection: BrokerConnection, channel: Channel, queues: Sequence[str]
 ) -> AsyncGenerator[Reading]:
-    """Read the queues while the block lasts; close the channel behind it."""
+    """Read the queues during the block; close the channel after it."""
     sink = Reading(channel.number, connection.tap)
     connection.tap.receiver.sinks[channel.number] = sink
     await channel.basic_qos(prefetch_count=PREFETCH)

@@ -1,4 +1,4 @@
-"""The calls of a scenario as bytes on the wire."""
+"""The calls of a scenario as bytes of HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .scenario import Call
 
 
 def request_of(call: Call) -> Request:
-    head = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in call.headers.items())
+    headers = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\n"
+    headers += "".join(f"{name}: {value}\r\n" for name, value in call.headers.items())
     if not call.body_bytes:
-        return Request(f"{head}\r\n".encode(), weight=call.weight)
+        return Request(f"{headers}\r\n".encode(), weight=call.weight)
     before, after = template(call.body_bytes)
     length = len(before) + 12 + len(after)
-    head += f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    return Request(head.encode() + before, after, is_numbered=True, weight=call.weight)
+    headers += f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    return Request(headers.encode() + before, after, is_numbered=True, weight=call.weight)

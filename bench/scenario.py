@@ -1,7 +1,4 @@
-"""What a scenario is: a configuration, what stands on the broker, and what clients ask.
-
-Each file of ``bench/scenarios`` holds one, as data.
-"""
+"""What a scenario is: a configuration, the queues on the broker, and the requests of clients."""
 
 from __future__ import annotations
 
@@ -14,28 +11,29 @@ from .messages import SMALL
 
 BROKER = "{broker}"
 HTTP = "{http}"
-"""Stand in ``host`` for the URLs of the broker and of the HTTP backend."""
+"""Placeholders in ``host`` for the URLs of the broker and of the HTTP backend."""
 
 EXCHANGE = "ex"
-"""The topic exchange that ``bench.process`` names in its backends; queues are bound by name."""
+"""The topic exchange of all backends; queues are bound with their name."""
 
 Kind = Literal["requests", "waiting", "agents", "recovery"]
 """What is measured.
 
-``requests``: throughput, then latency at a third of it. ``waiting``: clients wait on an empty
-queue; the time from publishing a message to its answer. ``agents``: how fast full queues are
-worked off. ``recovery``: requests at a low rate while the broker closes every connection.
+- ``requests``: maximum throughput, then latency at a third of it.
+- ``waiting``: clients wait on an empty queue; the time from publishing a message to its response.
+- ``agents``: how fast agents empty full queues.
+- ``recovery``: requests at a low rate while the broker closes every connection.
 """
 
-FLOORS: dict[Kind, str] = {"waiting": "tap", "agents": "by-hand"}
-"""Candidates with which others are compared where an application that does nothing on the same
-server says nothing. ``recovery`` has none: how soon one connects again is a decision, no cost."""
+BASELINES: dict[Kind, str] = {"waiting": "raw-amqp", "agents": "hand-written"}
+"""Baselines of the kinds for which a minimal ASGI application is no measure. ``recovery`` is
+compared with nothing in particular: how soon a client reconnects is a decision, not a cost."""
 
 
 class Queue(Struct, frozen=True):
-    """``is_full``: kept full of numbered messages of ``body_bytes`` while there is load.
+    """``is_full``: kept full of numbered messages of ``body_bytes`` during a load.
 
-    ``routing_key``: bound with it to :data:`EXCHANGE`; "" for the queue's own name.
+    ``routing_key``: of its binding to :data:`EXCHANGE`; "" for the queue's name.
     """
 
     name: str
@@ -46,9 +44,8 @@ class Queue(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """A request of the mix. ``body_bytes``: of a numbered JSON document; 0 for no body.
-
-    ``headers``: beside what every request has.
+    """A kind of request. ``weight``: its share of all requests. ``body_bytes``: size of its
+    numbered JSON document; 0 for no body. ``headers``: in addition to those of every request.
     """
 
     method: str = "GET"
@@ -59,13 +56,15 @@ class Call(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True):
-    """``title``: what readers of the report see.
+    """``title``: its name in the report.
 
-    ``connections``: of the closed loop, and those that wait. ``rate``: requests a second of the
-    open loop; 0 for a third of what the slowest candidate can do. ``takes``: messages per request
-    that takes any. ``backlog``: while an open loop runs, so many messages wait in each queue, and
-    nobody is on its other side; 0 for queues in operation: those that are consumed are fed at the
-    same rate, and what is published is read.
+    - ``connections``: HTTP connections of the closed loop, and of clients that wait.
+    - ``rate``: requests a second of the open loop; 0: a third of the slowest candidate's maximum
+      throughput.
+    - ``takes``: messages that a consuming request takes.
+    - ``backlog``: messages in each queue while an open loop runs; the queue has no other publisher
+      or consumer. 0: queues are in a steady state: those that are consumed are fed at the same
+      rate, and what is published is consumed.
     """
 
     name: str
@@ -81,12 +80,12 @@ class Scenario(Struct, frozen=True):
     rate: float = 0.0
     takes: int = 1
     backlog: int = 0
-    answer_bytes: int = SMALL
+    response_bytes: int = SMALL
 
     @property
-    def floor(self) -> str:
-        """Of all candidates; "" when each has its own."""
-        return FLOORS.get(self.kind, "")
+    def baseline(self) -> str:
+        """The baseline of all candidates; "" when each has its own."""
+        return BASELINES.get(self.kind, "")
 
     @property
     def uses_broker(self) -> bool:
@@ -98,23 +97,23 @@ class Scenario(Struct, frozen=True):
 
     @property
     def taking_part(self) -> float:
-        """Of its requests: those that publish nothing."""
-        taking = sum(call.weight for call in self.calls if not call.body_bytes)
-        return taking / sum(call.weight for call in self.calls)
+        """The part of its requests that consume."""
+        consuming = sum(call.weight for call in self.calls if not call.body_bytes)
+        return consuming / sum(call.weight for call in self.calls)
 
     @property
-    def is_in_operation(self) -> bool:
-        """While an open loop runs. Of ``recovery`` the queues hold what its low rate takes: whoever
-        feeds them would lose its own connection."""
+    def is_in_steady_state(self) -> bool:
+        """While an open loop runs. Queues of ``recovery`` are filled beforehand, because the
+        feeding connection would be closed as well."""
         return self.kind == "requests" and self.uses_broker and not self.backlog
 
     @property
     def target(self) -> str:
-        """The queue where published messages end; "" when there is none."""
+        """The queue that receives published messages; "" when there is none."""
         return next((queue.name for queue in self.queues if not queue.is_full), "")
 
     def config(self, broker_url: str, http_url: str, port: int) -> dict[str, Any]:
-        """A KrakenD configuration that KrakenD runs as well."""
+        """The configuration, which KrakenD accepts as well."""
         document = {
             "version": 3,
             "port": port,

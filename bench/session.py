@@ -1,6 +1,6 @@
-"""One candidate with one scenario, from its start to the account of its messages.
+"""One candidate with one scenario, from its start to the accounting of its messages.
 
-A session is started, loaded in one way after the other, and closed; each load is a run.
+Each load is one run.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from gateway.demo.broker import Broker
 
-from .account import UNTOLD, Account
+from .accounting import SHARED_NUMBER, Accounting
 from .backend import Backend
 from .candidates import Candidate, Running
 from .document import Mode, Run, with_step
 from .load.k6 import run_k6
-from .load.own import OwnGenerator, Tell, nobody, nothing
+from .load.own import OnProgress, OwnGenerator, do_nothing, ignore
 from .load.plan import Jitter, LoadResult, Plan, Step, StepResult
 from .load.validity import failing
 from .load.wrk import is_present, run_wrk
@@ -34,23 +34,24 @@ from .scenario import EXCHANGE, Scenario
 from .tally import Tally
 
 SURPLUS = 2.5
-"""Queues get so many times the messages that the rate seen before would take: a cold start is
-slow."""
+"""Queues are filled for this many times the last measured rate, because a candidate is slow at
+first."""
 
 FIRST_GUESS = 20_000
-"""Requests a second that nobody exceeds before anything is known; merges are slower."""
+"""Requests a second that no candidate exceeds during its warm-up; merging backends is slower."""
 
 OPEN_CONNECTIONS = 128
-"""Of the open loop: more than a server that keeps up ever needs at once."""
+"""HTTP connections of the open loop: more than a server needs below its saturation point."""
 
 STALL = 60.0
-"""Seconds in which agents must have worked off what there is."""
+"""Seconds in which agents must have emptied a queue."""
 
 UNWATCHED = nullcontext()
 
 
 class Tools(Struct, frozen=True):
-    """What every session of a run shares. ``generator``: our own. ``use_wrk``: for saturation."""
+    """What all sessions of a run share. ``use_wrk``: for maximum throughput, instead of
+    ``generator``."""
 
     generator: OwnGenerator
     backend: Backend
@@ -58,11 +59,11 @@ class Tools(Struct, frozen=True):
     folder: Path
     use_wrk: bool
     jitter: Jitter = "poisson"
-    tell: Tell = nobody
+    on_progress: OnProgress = ignore
 
 
 class Session:
-    """``rate``: requests a second that were seen last, to know how full queues must be."""
+    """``rate``: the last measured requests a second; it decides how many messages are filled in."""
 
     def __init__(
         self,
@@ -85,23 +86,24 @@ class Session:
         self._tally = Tally(process.received, process.confirmed)
         self._next_number = PUBLISHED + process.attempts
 
-    # Ways to load it.
+    # Loads.
 
     def warm_up(self, seconds: float) -> None:
-        """A short closed loop that nobody looks at."""
+        """A short closed loop whose figures are not used."""
         self._fill(self._guess * seconds)
         result = self._generate(self._plan(mode="closed", seconds=seconds))
-        self.rate = result.steps[0].answered_in_time / seconds
+        self.rate = result.steps[0].responded_in_time / seconds
 
-    def saturate(self, seconds: float, beside: AbstractContextManager[None] = UNWATCHED) -> Run:
-        """As many requests as it can answer. ``wrk`` when there is one, and one kind of request.
+    def saturate(self, seconds: float, meanwhile: AbstractContextManager[None] = UNWATCHED) -> Run:
+        """Measure the maximum throughput: as many requests as the candidate can respond to. wrk is
+        used when it is installed and the scenario has one kind of request.
 
-        ``beside``: entered when the queues are full.
+        ``meanwhile``: entered when the queues are full.
         """
         by_wrk = self._tools.use_wrk and is_present() and len(self._requests) == 1
-        seconds = math.ceil(seconds) if by_wrk else seconds  # wrk knows no others
+        seconds = math.ceil(seconds) if by_wrk else seconds  # wrk takes whole seconds only
         self._fill(max(self.rate * self._surplus, self._guess) * seconds)
-        with beside:
+        with meanwhile:
             saturate = self._saturate_with_wrk if by_wrk else self._saturate_with_ours
             return self._checked(saturate(seconds))
 
@@ -112,24 +114,24 @@ class Session:
 
     def _saturate_with_wrk(self, seconds: float) -> Run:
         before = self._read_meter()
-        answers, took, statuses, _ = run_wrk(
+        responses, took, statuses, _ = run_wrk(
             self.process.port,
             self._requests,
-            UNTOLD,
+            SHARED_NUMBER,
             self.scenario.connections,
             seconds,
             self._tools.folder,
         )
-        self._tally.uncounted += statuses[200]
-        self._tally.doubtful += self.scenario.connections
-        return self._of_answers("closed", "wrk", answers, took, statuses, before)
+        self._tally.unidentified += statuses[200]
+        self._tally.possibly_taken += self.scenario.connections
+        return self._of_answers("closed", "wrk", responses, took, statuses, before)
 
     def offer(self, rate: float, seconds: float, mode: Mode = "open") -> Run:
-        """Requests at a fixed rate, whatever comes of them."""
+        """Send requests at a fixed rate, whether earlier ones have a response or not."""
         return self.offer_steps([Step(rate, seconds)], mode)[0]
 
     def offer_steps(self, steps: list[Step], mode: Mode) -> list[Run]:
-        """One run for each step; CPU is that of all of them."""
+        """One run for each step. CPU per request is the average of all steps."""
         plan = self._plan(mode="open", steps=steps, connections=self._open_connections)
         with self._stocked(steps) as begin:
             before = self._read_meter()
@@ -139,7 +141,8 @@ class Session:
         return [self._unless_short(run, index) for index, run in enumerate(runs)]
 
     def wait_for_messages(self, rate: float, seconds: float) -> Run:
-        """Messages at a fixed rate for clients that wait: from publishing to the answer."""
+        """Publish messages at a fixed rate for clients that wait. Latency is from publishing to the
+        response."""
         assert self._stock is not None
         queue = self._stock.scenario.target
         before = self._read_meter()
@@ -156,7 +159,7 @@ class Session:
         return self._of_step("waiting", step, before)
 
     def drop_connections(self, rate: float, seconds: float) -> Run:
-        """As :meth:`offer`, while the broker closes every connection in the middle."""
+        """Like :meth:`offer`; the broker closes every connection in the middle of it."""
         broker, stock = self._tools.broker, self._stock
         assert broker is not None
         assert stock is not None
@@ -170,16 +173,17 @@ class Session:
         finally:
             closing.join()
 
-    def work_off(self, seconds: float) -> Run:
-        """How fast agents empty a full queue; a first portion tells how much ``seconds`` are."""
-        self._work_off(500)
-        self._work_off(max(500, round(self.rate * seconds / 4)))
-        return self._work_off(max(500, round(self.rate * seconds)))
+    def empty_queue(self, seconds: float) -> Run:
+        """Measure how fast agents empty a full queue. Two smaller portions show how many messages
+        they need for ``seconds``."""
+        self._empty(500)
+        self._empty(max(500, round(self.rate * seconds / 4)))
+        return self._empty(max(500, round(self.rate * seconds)))
 
-    def _work_off(self, messages: int) -> Run:
+    def _empty(self, messages: int) -> Run:
         stock = self._stock
         assert stock is not None
-        done = self._worked_off(stock)
+        done = self._counter(stock)
         expected = done() + messages
         before, began = self._read_meter(), time.monotonic()
         stock.top_up(messages)
@@ -193,39 +197,45 @@ class Session:
         statuses = {200: messages - missing, **({0: missing} if missing > 0 else {})}
         return self._of_answers("agents", "own", messages - missing, took, statuses, before)
 
-    def _worked_off(self, stock: Stock) -> Callable[[], int]:
+    def _counter(self, stock: Stock) -> Callable[[], int]:
+        """Returns how many messages the agents have passed on."""
         target = self.scenario.target
         return (lambda: stock.count(target)) if target else self._tools.backend.count
 
-    def ask_k6(self, rate: float, seconds: float) -> Run:
-        """A second opinion on :meth:`offer`."""
+    def offer_with_k6(self, rate: float, seconds: float) -> Run:
+        """Like :meth:`offer`, by k6: to confirm the figures of our own generator."""
         with self._stocked([Step(rate, seconds)]) as begin:
             before = self._read_meter()
             begin()
             opinion = run_k6(
-                self.process.port, self.scenario.calls, UNTOLD, rate, seconds, self._tools.folder
+                self.process.port,
+                self.scenario.calls,
+                SHARED_NUMBER,
+                rate,
+                seconds,
+                self._tools.folder,
             )
-            answered = opinion.requests - opinion.failed
-            self._tally.uncounted += answered
+            responded = opinion.requests - opinion.failed
+            self._tally.unidentified += responded
             run = self._of_answers(
                 "k6",
                 "k6",
                 opinion.requests,
                 seconds,
-                {200: answered, **({0: opinion.failed} if opinion.failed else {})},
+                {200: responded, **({0: opinion.failed} if opinion.failed else {})},
                 before,
             )
         dropped = f"k6 dropped {opinion.dropped} requests" if opinion.dropped else run.refused
         run = replace(run, offered=rate, latency=opinion.latency, refused=dropped)
         return self._unless_short(run)
 
-    def account(self) -> Account | None:
-        """Of all numbered messages; call it when the process has ended."""
+    def accounting(self) -> Accounting | None:
+        """The accounting of all numbered messages; call this after the process has exited."""
         if self._stock is None:
             return None
-        return self._tally.account(self.scenario, self._stock)
+        return self._tally.accounting(self.scenario, self._stock)
 
-    # Between the two.
+    # Helpers of the loads.
 
     @property
     def _guess(self) -> float:
@@ -247,9 +257,9 @@ class Session:
         }
         return Plan(**values)  # type: ignore[arg-type]
 
-    def _generate(self, plan: Plan, begin: Callable[[], object] = nothing) -> LoadResult:
-        """``begin`` is called when the load begins."""
-        result = self._tools.generator.run(plan, self._tools.tell, begin)
+    def _generate(self, plan: Plan, on_begin: Callable[[], object] = do_nothing) -> LoadResult:
+        """``on_begin`` is called when the load begins."""
+        result = self._tools.generator.run(plan, self._tools.on_progress, on_begin)
         self._next_number += sum(step.requests for step in result.steps)
         self._tally.received += result.received
         self._tally.confirmed += result.confirmed
@@ -261,20 +271,20 @@ class Session:
 
     @contextmanager
     def _stocked(self, steps: Sequence[Step]) -> Generator[Callable[[], object]]:
-        """Queues as the scenario wants them while an open loop of ``steps`` is on. Yields what is
-        to be called when it begins."""
+        """Keep the queues as the scenario requires during an open loop of ``steps``. Yields a
+        function to call when the load begins."""
         stock = self._stock
-        if stock is not None and self.scenario.is_in_operation:
-            with stock.in_operation(steps) as begin:
+        if stock is not None and self.scenario.is_in_steady_state:
+            with stock.in_steady_state(steps) as begin:
                 yield begin
             return
         if stock is not None:
             requests = sum(step.rate * step.seconds for step in steps)
             stock.lengthen(math.ceil(requests * 1.05 + 100))
-        yield nothing
+        yield do_nothing
 
     def _unless_short(self, run: Run, step: int = 0) -> Run:
-        """Refused when queues were not fed as they should have been."""
+        """The run is refused when its queues were fed too late."""
         if self._stock is None or run.refused:
             return run
         return replace(run, refused=self._stock.shortage(step))
@@ -283,9 +293,9 @@ class Session:
         return read_meter(self.process.pid, self._tools.broker)
 
     def _of_step(self, mode: Mode, step: StepResult, before: Meter, requests: int = 0) -> Run:
-        """``requests``: what the CPU went into, when it is not this step alone."""
+        """``requests``: how many the CPU was used for, if not for those of this step alone."""
         run = self._of_answers(
-            mode, "own", step.answered_in_time, step.seconds, step.statuses, before
+            mode, "own", step.responded_in_time, step.seconds, step.statuses, before
         )
         return with_step(run, step, requests or step.requests)
 
@@ -293,7 +303,7 @@ class Session:
         self,
         mode: Mode,
         tool: str,
-        answers: int,
+        responses: int,
         seconds: float,
         statuses: dict[int, int],
         before: Meter,
@@ -307,17 +317,17 @@ class Session:
             tool=tool,
             seconds=seconds,
             requests=sum(statuses.values()),
-            rate=answers / seconds,
+            rate=responses / seconds,
             statuses=statuses,
-            cpu=spent.candidate / max(1, answers) * 1e6,
-            broker_cpu=spent.broker / max(1, answers) * 1e6 if self._stock is not None else None,
+            cpu=spent.candidate / max(1, responses) * 1e6,
+            broker_cpu=spent.broker / max(1, responses) * 1e6 if self._stock is not None else None,
             resident=resident_bytes(self.process.pid),
             refused=failing(statuses) if mode in ("closed", "open", "half", "k6") else "",
         )
 
     def _checked(self, run: Run) -> Run:
-        """A queue that ran empty measures how long clients wait for nothing; the next time it
-        gets more."""
+        """A run with an empty queue is refused, because clients waited; the next one gets more
+        messages."""
         if self._stock is not None and self._stock.full and not self._stock.least():
             self._surplus *= SURPLUS
             return replace(run, refused="a queue ran empty")

@@ -1,4 +1,4 @@
-"""What is said about several runs of one candidate with one scenario. Pure."""
+"""Medians and ratios of several runs of one candidate with one scenario. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from statistics import median
 
 from msgspec import Struct
 
-from .account import Account, together
-from .document import GATEWAY, TAP, Document, Named, Run
+from .accounting import Accounting, combined
+from .document import GATEWAY, RAW_AMQP, Document, Named, Run
 from .load.histogram import curve
 
 THROUGHPUT = ("closed", "agents", "direct")
 LATENCY = ("open", "waiting", "recovery")
 
-KEPT_UP = 0.97
-"""Part of the offered rate that is achieved by who keeps up: the ends of a step are blurred."""
+SUSTAINED = 0.97
+"""A rate is sustained when at least this part of it is achieved: the last responses of a step may
+come after its end."""
 
-KNEE_TIMES, KNEE_MS = 10.0, 10.0
-"""Beyond the knee p99 is more than so many times the lowest one, and so many ms."""
+SATURATED_P99_TIMES, SATURATED_P99_MS = 10.0, 10.0
+"""Above the saturation point p99 is more than this many times the lowest p99, and this many ms."""
 
-KNEE_MEDIAN_TIMES, KNEE_MEDIAN_MS = 3.0, 1.0
-"""The same of the median, which stalls of the machine hardly move: most of the time is waiting."""
+SATURATED_P50_TIMES, SATURATED_P50_MS = 3.0, 1.0
+"""The same for the median, which short stalls of the machine hardly change."""
 
 
 class Spread(Struct, frozen=True):
-    """Of several repetitions."""
+    """The lowest, median and highest value of several repetitions."""
 
-    least: float
+    low: float
     median: float
-    most: float
+    high: float
 
     @property
     def noise(self) -> float:
-        """Half of the way from least to most, as a part of the median."""
-        return (self.most - self.least) / 2 / self.median if self.median else 0.0
+        """Half of the range, as a part of the median."""
+        return (self.high - self.low) / 2 / self.median if self.median else 0.0
 
 
 class Latencies(Struct, frozen=True):
@@ -49,13 +50,16 @@ class Latencies(Struct, frozen=True):
 
 
 class Cell(Struct, frozen=True):
-    """A candidate with a scenario. Only valid runs count; ``refused`` says why others do not.
+    """A candidate with a scenario. Only valid runs are included; ``refused`` has the reasons of the
+    others.
 
-    ``cpu``: microseconds per request where as many as possible were answered, else at a fixed
-    rate; ``steady_cpu``: at the fixed rate. ``offered``, ``achieved``: requests a second while
-    latency was measured. ``curve``: percentile and milliseconds of all valid runs together.
-    ``gap``: the longest without a good answer, seconds (recovery). Ratios: times the floor, each
-    repetition beside its own, which ran within seconds; what drifts on a machine is in both.
+    - ``cpu``: microseconds per request at maximum throughput; at a fixed rate for scenarios that
+      have no such run. ``steady_cpu``: at the fixed rate.
+    - ``offered``, ``achieved``: requests a second while latency was measured.
+    - ``curve``: percentile and milliseconds of all valid runs together.
+    - ``gap``: the longest time without a successful response, seconds (recovery).
+    - Ratios: multiples of the baseline. Each repetition is compared with the baseline of the same
+      repetition, so that a change of the machine is in both.
     """
 
     scenario: str
@@ -68,7 +72,7 @@ class Cell(Struct, frozen=True):
     broker_cpu: Spread | None
     resident: int
     start: Spread | None
-    account: Account | None
+    accounting: Accounting | None
     failures: dict[int, int]
     refused: list[str]
     curve: list[tuple[float, float]]
@@ -95,32 +99,33 @@ class SweepPoint(Struct, frozen=True):
 
 
 class Sweep(Struct, frozen=True):
-    """``knee``: the highest rate that the candidate keeps up with; None when it is not seen.
-    ``half``: what was measured at half of the knee of each repetition. ``beside``: what the
-    broker takes there to confirm, beside a floor that answers as many requests."""
+    """``saturation_point``: the highest rate that the candidate sustains; None when there is none.
+
+    ``half``: the measurement at half of the saturation point of each repetition. ``confirm``: the
+    broker's time to confirm at that rate, while the baseline responds to as many requests."""
 
     scenario: str
     candidate: str
     points: list[SweepPoint]
-    knee: float | None
+    saturation_point: float | None
     half: SweepPoint | None
-    beside: SweepPoint | None
+    confirm: SweepPoint | None
 
 
 def cells(document: Document) -> list[Cell]:
     """In the order of scenarios and candidates."""
-    floors = floors_of(document)
+    baselines = baselines_of(document)
     return [
         cell
         for scenario in document.scenarios
         for candidate in document.candidates
-        if (cell := _cell(document, scenario.name, candidate.name, floors)) is not None
+        if (cell := _cell(document, scenario.name, candidate.name, baselines)) is not None
     ]
 
 
 def unmeasured(document: Document) -> list[tuple[str, str, str]]:
-    """Scenario, candidate and mode of which every run was refused. Some steps of a sweep always
-    are."""
+    """Scenario, candidate and mode for which every run was refused; without sweeps, of which some
+    steps always are."""
     counts: dict[tuple[str, str, str], bool] = {}
     for run in document.runs:
         if run.mode not in ("sweep", "k6"):
@@ -129,17 +134,18 @@ def unmeasured(document: Document) -> list[tuple[str, str, str]]:
     return [key for key, is_counted in counts.items() if not is_counted]
 
 
-def floors_of(document: Document) -> dict[tuple[str, str], str]:
-    """By scenario and candidate, with whom that is compared; "" for nobody."""
+def baselines_of(document: Document) -> dict[tuple[str, str], str]:
+    """By scenario and candidate: the baseline of that candidate; "" for none."""
     return {
-        (scenario.name, candidate.name): candidate.floor and (scenario.floor or candidate.floor)
+        (scenario.name, candidate.name): candidate.baseline
+        and (scenario.baseline or candidate.baseline)
         for scenario in document.scenarios
         for candidate in document.candidates
     }
 
 
 def _cell(
-    document: Document, scenario: str, candidate: str, floors: dict[tuple[str, str], str]
+    document: Document, scenario: str, candidate: str, baselines: dict[tuple[str, str], str]
 ) -> Cell | None:
     runs = _runs_of(document, scenario, candidate)
     if not runs:
@@ -149,9 +155,9 @@ def _cell(
     ]
     fast, steady = _fast(runs), _steady(runs)
     fastest = fast if any(run.mode in THROUGHPUT for run in runs) else steady
-    beside = _runs_of(document, scenario, floors[scenario, candidate])
+    baseline = _runs_of(document, scenario, baselines[scenario, candidate])
     broker = [run.broker_cpu for run in fastest if run.broker_cpu is not None]
-    accounts = [life.account for life in lives if life.account is not None]
+    accountings = [life.accounting for life in lives if life.accounting is not None]
     return Cell(
         scenario=scenario,
         candidate=candidate,
@@ -163,15 +169,15 @@ def _cell(
         broker_cpu=spread(broker),
         resident=max(run.resident for run in runs),
         start=spread(life.start for life in lives),
-        account=together(accounts),
+        accounting=combined(accountings),
         failures=_failures(run for run in runs if run.mode != "sweep"),
         refused=[f"{run.mode}: {run.refused}" for run in runs if run.refused],
         curve=curve([run.histogram for run in steady]),
         gap=spread(run.longest_gap for run in steady if run.mode == "recovery"),
         steady_cpu=_cpu(steady),
-        cpu_ratio=_ratio(fast, _fast(beside), _cpu_of),
-        steady_cpu_ratio=_ratio(steady, _steady(beside), _cpu_of),
-        p99_ratio=_ratio(steady, _steady(beside), _p99_of),
+        cpu_ratio=_ratio(fast, _fast(baseline), _cpu_of),
+        steady_cpu_ratio=_ratio(steady, _steady(baseline), _cpu_of),
+        p99_ratio=_ratio(steady, _steady(baseline), _p99_of),
     )
 
 
@@ -192,12 +198,14 @@ def _steady(runs: Sequence[Run]) -> list[Run]:
 
 
 def _ratio(
-    runs: Sequence[Run], beside: Sequence[Run], figure: Callable[[Run], float]
+    runs: Sequence[Run], baseline: Sequence[Run], figure: Callable[[Run], float]
 ) -> Spread | None:
-    """``figure`` 0 is for not measured."""
-    floors = {run.repetition: figure(run) for run in beside}
+    """A ``figure`` of 0 was not measured."""
+    baselines = {run.repetition: figure(run) for run in baseline}
     return spread(
-        figure(run) / floor for run in runs if (floor := floors.get(run.repetition)) and figure(run)
+        figure(run) / other
+        for run in runs
+        if (other := baselines.get(run.repetition)) and figure(run)
     )
 
 
@@ -210,12 +218,12 @@ def _p99_of(run: Run) -> float:
 
 
 def _cpu(runs: Iterable[Run]) -> Spread | None:
-    """0 is for not measured."""
+    """A value of 0 was not measured."""
     return spread(run.cpu for run in runs if run.cpu)
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """None of no values."""
+    """None when there are no values."""
     each = list(values)
     return Spread(min(each), median(each), max(each)) if each else None
 
@@ -254,8 +262,8 @@ def _sweep(document: Document, scenario: str, candidate: Named) -> Sweep | None:
         return None
     points = [point_of(steps) for steps in zip(*by_repetition.values(), strict=True)]
     half = _half(document, scenario, candidate.name)
-    beside = _half(document, scenario, TAP) if candidate.name == GATEWAY else None
-    return Sweep(scenario, candidate.name, points, knee_of(points), half, beside)
+    confirm = _half(document, scenario, RAW_AMQP) if candidate.name == GATEWAY else None
+    return Sweep(scenario, candidate.name, points, saturation_point_of(points), half, confirm)
 
 
 def _half(document: Document, scenario: str, candidate: str) -> SweepPoint | None:
@@ -269,8 +277,8 @@ def _half(document: Document, scenario: str, candidate: str) -> SweepPoint | Non
 
 
 def point_of(steps: Sequence[Run]) -> SweepPoint:
-    """The same step of several repetitions, one at least. What was refused counts only where
-    most of them were."""
+    """The same step of several repetitions, at least one. Refused runs are left out, unless most of
+    them were refused."""
     is_valid = sum(not run.refused for run in steps) * 2 > len(steps)
     steps = [run for run in steps if not (is_valid and run.refused)]
     latencies = [run.latency for run in steps if run.latency is not None]
@@ -285,26 +293,26 @@ def point_of(steps: Sequence[Run]) -> SweepPoint:
 
 
 def _good_rate(run: Run) -> float:
-    """Of its answers, those that were asked for: who refuses work does not keep up with it."""
-    answered = run.requests - run.statuses.get(0, 0)
-    return run.rate * (run.requests - run.failures) / answered if answered else 0.0
+    """Successful responses a second. A candidate that rejects requests does not sustain a rate."""
+    responded = run.requests - run.statuses.get(0, 0)
+    return run.rate * (run.requests - run.failures) / responded if responded else 0.0
 
 
-def knee_of(points: Sequence[SweepPoint]) -> float | None:
-    """The last rate before the first that was not kept up with. One step whose latency alone is
-    beyond a bound is a stall, two in a row are not."""
+def saturation_point_of(points: Sequence[SweepPoint]) -> float | None:
+    """The last rate before the first that is not sustained. A single step whose latency is above a
+    limit is a stall of the machine; two in a row are not."""
     valid = [point for point in points if point.is_valid]
     if not valid:
         return None
-    most_p50 = max(KNEE_MEDIAN_MS, KNEE_MEDIAN_TIMES * min(point.p50 for point in valid))
-    most_p99 = max(KNEE_MS, KNEE_TIMES * min(point.p99 for point in valid))
-    knee = None
+    most_p50 = max(SATURATED_P50_MS, SATURATED_P50_TIMES * min(point.p50 for point in valid))
+    most_p99 = max(SATURATED_P99_MS, SATURATED_P99_TIMES * min(point.p99 for point in valid))
+    saturation_point = None
     was_late = False
     for point in valid:
         is_late = point.p50 > most_p50 or point.p99 > most_p99
-        if point.achieved < KEPT_UP * point.offered or (is_late and was_late):
+        if point.achieved < SUSTAINED * point.offered or (is_late and was_late):
             break
         if not is_late:
-            knee = point.offered
+            saturation_point = point.offered
         was_late = is_late
-    return knee
+    return saturation_point

@@ -1,4 +1,4 @@
-"""The broker's limit: what clients that speak AMQP get of a scenario's queues."""
+"""The broker's limit: AMQP clients without HTTP on a scenario's queues."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from .candidates import SERVERS, running
 from .direct import BATCH, Direct
-from .document import TAP, Mode, Run, with_step
-from .load.own import nobody, nothing, open_generator
+from .document import RAW_AMQP, Mode, Run, with_step
+from .load.own import do_nothing, ignore, open_generator
 from .load.plan import Plan, Step, StepResult
 from .load.validity import failing, refusal
 from .measure import cpu_seconds
@@ -28,39 +28,39 @@ from .scenario import EXCHANGE, Scenario
 from .session import OPEN_CONNECTIONS, UNWATCHED, Tools
 
 LIMITS = {"consume-1": "consume", "publish": "publish"}
-"""Scenarios beside which clients are run, and what they do."""
+"""Scenarios for which AMQP clients measure the maximum throughput, and what they do."""
 
 CONFIRMED = {"publish": 2, "publish-transient": 1}
-"""Scenarios beside which the broker's confirms are measured, and the delivery mode."""
+"""Scenarios for which the broker's time to confirm is measured, and the delivery mode."""
 
 MARGIN = 1.0
-"""Seconds that a floor answers longer than what is measured beside it."""
+"""Seconds that the baseline responds longer than the confirms are measured."""
 
-CLIENTS = {"aiormq": 40_000, TAP: 120_000}
-"""And more messages a second than each takes."""
+CLIENTS = {"aiormq": 40_000, RAW_AMQP: 120_000}
+"""AMQP clients, and more messages a second than each can consume."""
 
 
 Measure = Callable[[Stock, int, float, float, Tools], Run]
 """Queues, repetition, messages a second, seconds, tools."""
 
 
-def clients_beside(scenario: Scenario, is_sweep: bool = False) -> list[tuple[str, Measure]]:
-    """Who does without HTTP what the candidates of a scenario do, and how it is measured; beside
-    a sweep at its rate alone."""
+def clients_without_http(scenario: Scenario, is_sweep: bool = False) -> list[tuple[str, Measure]]:
+    """Clients that do without HTTP what the candidates of a scenario do, and how each is measured.
+    In a sweep only the time to confirm is measured."""
     is_confirmed = scenario.name in CONFIRMED
     if is_sweep:
-        return [(TAP, confirm_beside_floor)] if is_confirmed else []
+        return [(RAW_AMQP, confirm_with_baseline)] if is_confirmed else []
     if scenario.kind == "waiting":
-        return [(TAP, deliver)]
+        return [(RAW_AMQP, deliver)]
     clients = CLIENTS if scenario.name in LIMITS else ()
-    at_rate = [(TAP, confirm)] if is_confirmed else []
+    at_rate = [(RAW_AMQP, confirm)] if is_confirmed else []
     return [*((name, partial(run_client, name)) for name in clients), *at_rate]
 
 
 def run_client(
     name: str, stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools
 ) -> Run:
-    """As many messages as it can take, or publish, whatever ``rate`` is; see ``direct.py``."""
+    """Consume or publish as many messages as possible, whatever ``rate`` is; see ``direct.py``."""
     scenario, broker = stock.scenario, tools.broker
     if stock.full:
         stock.top_up(round(CLIENTS[name] * seconds))
@@ -93,9 +93,9 @@ def run_client(
 
 
 def deliver(stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools) -> Run:
-    """From publishing a message to its delivery: the floor of clients that wait for it."""
+    """From publishing a message to its delivery: the baseline of clients that wait for it."""
     step = Step(rate, max(1.0, seconds))
-    return _publish(stock, repetition, "waiting", "tap", step, tools, nothing)
+    return _publish(stock, repetition, "waiting", "deliver", step, tools, do_nothing)
 
 
 def confirm(
@@ -104,40 +104,40 @@ def confirm(
     rate: float,
     seconds: float,
     tools: Tools,
-    beside: AbstractContextManager[None] = UNWATCHED,
+    meanwhile: AbstractContextManager[None] = UNWATCHED,
 ) -> Run:
-    """From publishing a message to the broker's confirm: its part of what a request takes.
+    """From publishing a message to the broker's confirm: the broker's part of a request's latency.
 
-    ``beside``: entered when the queue is in operation.
+    ``meanwhile``: entered when the queue is in a steady state.
     """
     step = Step(rate, seconds)
-    with stock.in_operation([step]) as begin, beside:
+    with stock.in_steady_state([step]) as begin, meanwhile:
         run = _publish(stock, repetition, "open", "confirm", step, tools, begin)
     return run if run.refused else replace(run, refused=stock.shortage(0))
 
 
-def confirm_beside_floor(
+def confirm_with_baseline(
     stock: Stock, repetition: int, rate: float, seconds: float, tools: Tools
 ) -> Run:
-    """As :func:`confirm`, while the floor answers as many requests: both parts of a publish on
-    the same machine, with no gateway that puts them together."""
-    floor: list[StepResult] = []
+    """Like :func:`confirm`, while the baseline responds to as many requests: both parts of a
+    publish on the same machine, without a gateway."""
+    baseline: list[StepResult] = []
     step = Step(rate, seconds + MARGIN)
-    answering = _floor_answering(stock.scenario, step, tools, floor.append)
-    run = confirm(stock, repetition, rate, seconds, tools, answering)
-    problem = refusal(floor[0]) or failing(floor[0].statuses)
-    return replace(run, refused=f"the floor: {problem}") if problem and not run.refused else run
+    responding = _baseline_responding(stock.scenario, step, tools, baseline.append)
+    run = confirm(stock, repetition, rate, seconds, tools, responding)
+    problem = refusal(baseline[0]) or failing(baseline[0].statuses)
+    return replace(run, refused=f"the baseline: {problem}") if problem and not run.refused else run
 
 
 @contextmanager
-def _floor_answering(
-    scenario: Scenario, step: Step, tools: Tools, tell: Callable[[StepResult], object]
+def _baseline_responding(
+    scenario: Scenario, step: Step, tools: Tools, report: Callable[[StepResult], object]
 ) -> Generator[None]:
-    """It answers from before until after what is done meanwhile, if that is quicker than the
-    step; then it is told."""
-    _, floor = SERVERS["uvicorn"]
+    """The baseline responds from before the block until after it, if the block is shorter than the
+    step. ``report`` is then called with its result."""
+    _, baseline = SERVERS["uvicorn"]
     with (
-        running(floor, scenario, "", "", tools.folder) as process,
+        running(baseline, scenario, "", "", tools.folder) as process,
         open_generator() as generator,
         ThreadPoolExecutor(1) as executor,
     ):
@@ -151,23 +151,23 @@ def _floor_answering(
             first_number=PUBLISHED,
         )
         begun = Event()
-        answering = executor.submit(generator.run, plan, nobody, begun.set)
-        answering.add_done_callback(lambda _: begun.set())  # also when there is no server
+        responding = executor.submit(generator.run, plan, ignore, begun.set)
+        responding.add_done_callback(lambda _: begun.set())  # also when there is no server
         begun.wait()
         yield
-        tell(answering.result().steps[0])
+        report(responding.result().steps[0])
 
 
 def _publish(
     stock: Stock,
     repetition: int,
     mode: Mode,
-    ends: Literal["tap", "confirm"],
+    ends: Literal["deliver", "confirm"],
     step: Step,
     tools: Tools,
     begin: Callable[[], object],
 ) -> Run:
-    """By the generator, whose CPU is not told."""
+    """Publish with the generator. Its own CPU is not in the run."""
     scenario = stock.scenario
     target = next(queue for queue in scenario.queues if queue.name == scenario.target)
     plan = Plan(
@@ -181,17 +181,17 @@ def _publish(
         publish=(stock.url, EXCHANGE, target.routing_key or target.name),
         delivery_mode=CONFIRMED.get(scenario.name, 2),
     )
-    result = tools.generator.run(plan, tools.tell, begin)
+    result = tools.generator.run(plan, tools.on_progress, begin)
     found = result.steps[0]
     run = Run(
         scenario=scenario.name,
-        candidate=TAP,
+        candidate=RAW_AMQP,
         repetition=repetition,
         mode=mode,
         tool="own",
         seconds=found.seconds,
         requests=found.requests,
-        rate=found.answered_in_time / found.seconds,
+        rate=found.responded_in_time / found.seconds,
         statuses=found.statuses,
     )
     return with_step(run, found, found.requests)

@@ -1,1 +1,1 @@
-"""Load generators: our own (open and closed loop, a process of its own), wrk, k6."""
+"""Load generators: our own (open and closed loop, a separate process), wrk, k6."""

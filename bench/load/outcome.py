@@ -1,4 +1,4 @@
-"""From the moments of a load to its figures. Pure, and after the load."""
+"""Computes the figures of a load from its recorded moments, after the load. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from .askers import ClosedLoop, OpenLoop, Timetable
 from .histogram import encoded
+from .loops import ClosedLoop, OpenLoop, Timetable
 from .plan import Plan, StepResult
 
 
 def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[StepResult]:
-    """One for each step of the plan."""
+    """One result for each step of the plan."""
     results = []
     begin, first = load.began, 0
     in_time = sorted(moment for moment in load.done if moment)
@@ -20,7 +20,7 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
     for step, offsets, cpu in zip(load.plan.steps, times, spent, strict=False):
         tickets = range(first, first + len(offsets))
         intended = [load.began + offset for offset in offsets]
-        answered = [
+        responded = [
             load.done[ticket] - start
             for ticket, start in zip(tickets, intended, strict=True)
             if load.done[ticket]
@@ -36,9 +36,9 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
                 offered=len(offsets) / step.seconds,
                 seconds=step.seconds,
                 requests=len(offsets),
-                answered_in_time=sum(begin <= moment < end for moment in in_time),
+                responded_in_time=sum(begin <= moment < end for moment in in_time),
                 statuses=dict(Counter(load.statuses[ticket] for ticket in tickets)),
-                latency=encoded(answered),
+                latency=encoded(responded),
                 lateness=encoded(late),
                 longest_gap=longest_gap(
                     (load.done[ticket] for ticket in tickets if _is_success(load, ticket)),
@@ -57,13 +57,13 @@ def _is_success(load: Timetable, ticket: int) -> bool:
 
 
 def longest_gap(moments: Iterable[float], begin: float, end: float) -> float:
-    """Seconds between two of them, the beginning, and the end."""
+    """The longest time in seconds without one of ``moments``, from ``begin`` to ``end``."""
     ordered = [begin, *sorted(moments), end]
     return max(later - earlier for earlier, later in pairwise(ordered))
 
 
 def confirmed_numbers(load: OpenLoop) -> list[int]:
-    """Numbers of requests that carried one and were answered with 2xx."""
+    """Numbers of requests that have one and whose response is a 2xx."""
     requests = load.plan.requests
     return [
         load.plan.first_number + ticket
@@ -80,7 +80,7 @@ def closed_result(load: ClosedLoop, plan: Plan) -> StepResult:
         offered=0.0,
         seconds=plan.seconds,
         requests=sum(statuses.values()),
-        answered_in_time=sum(moment < load.end for moment in load.moments),
+        responded_in_time=sum(moment < load.end for moment in load.moments),
         statuses=statuses,
         latency=encoded(load.latencies),
         lateness=encoded(()),

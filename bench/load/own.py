@@ -1,4 +1,4 @@
-"""Our own generator, as its caller sees it: one process for many plans, one at a time."""
+"""Our own generator, on the harness's side: one process runs many plans, one at a time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .plan import Failure, LoadResult, Plan, Progress
 
 COMMAND = (sys.executable, "-m", "bench.load.generator")
 
-Tell = Callable[[Progress], object]
+OnProgress = Callable[[Progress], object]
 
 
 class LoadError(Exception):
-    """A generator could not do its work."""
+    """A generator failed."""
 
 
-def nobody(progress: Progress) -> None:
-    """Nobody wants to hear."""
+def ignore(progress: Progress) -> None:
+    """Progress is not reported."""
 
 
-def nothing() -> None:
-    """Nothing else begins."""
+def do_nothing() -> None:
+    """Nothing else begins with the load."""
 
 
 class OwnGenerator:
@@ -35,12 +35,12 @@ class OwnGenerator:
         self._process = process
 
     def run(
-        self, plan: Plan, tell: Tell = nobody, begin: Callable[[], object] = nothing
+        self,
+        plan: Plan,
+        on_progress: OnProgress = ignore,
+        on_begin: Callable[[], object] = do_nothing,
     ) -> LoadResult:
-        """Put the load on; ``tell`` hears of its progress, ``begin`` is called when it begins.
-
-        Raises :class:`LoadError`.
-        """
+        """Run the plan. ``on_begin`` is called when the load begins. Raises :class:`LoadError`."""
         has_begun = False
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -54,9 +54,9 @@ class OwnGenerator:
                 raise LoadError(message.problem)
             if not has_begun:
                 has_begun = True
-                begin()
-            tell(message)
-        raise LoadError(f"the generator ended with {self._process.wait()}")
+                on_begin()
+            on_progress(message)
+        raise LoadError(f"the generator exited with {self._process.wait()}")
 
 
 @contextmanager

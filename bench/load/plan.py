@@ -1,4 +1,4 @@
-"""What a generator is told, and what it tells: the two messages between it and the harness."""
+"""The messages between the harness and the generator: plans, progress and results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Mode = Literal["open", "closed", "waiting", "tap", "confirm"]
+Mode = Literal["open", "closed", "waiting", "deliver", "confirm"]
 Jitter = Literal["none", "uniform", "poisson"]
 
 
@@ -18,24 +18,31 @@ class Step(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """Bytes on the wire: ``head``, the number when it is ``numbered``, ``tail``."""
+    """The bytes of a request. One that ``is_numbered`` has its number between the two parts."""
 
-    head: bytes
-    tail: bytes = b""
+    before_number: bytes
+    after_number: bytes = b""
     is_numbered: bool = False
     weight: int = 1
 
+    def as_bytes(self, number: int) -> bytes:
+        if self.is_numbered:
+            return b"%b%d%b" % (self.before_number, number, self.after_number)
+        return self.before_number
+
 
 class Plan(Struct, frozen=True):
-    """``steps``: of the open loop and of ``waiting``; ``seconds``: of the closed loop.
+    """What the generator does.
 
-    ``connections``: opened before the start. The open loop opens no others: a request that finds
-    all of them busy waits, and its latency counts from when it should have started.
-    ``collects``: the numbers in answers are wanted. ``patience``: seconds for answers that are
-    missing when the last request is sent. ``publish``: for ``waiting``, ``tap`` and ``confirm``,
-    broker URL, exchange and routing key of what is published at the rate of ``steps``. ``tap``:
-    nobody asks; the messages are consumed from the queue that is called as the key. ``confirm``:
-    nobody asks, either; the answer is the broker's confirm of a message of ``delivery_mode``.
+    - ``steps``: of all modes but "closed". ``seconds``: of mode "closed".
+    - ``connections``: opened before the start. The open loop opens no others: when all of them are
+      busy a request waits, and its latency counts from its intended start.
+    - ``collects``: whether the result has the numbers in responses.
+    - ``patience``: seconds to wait for missing responses after the last request.
+    - ``publish``: broker URL, exchange and routing key of the messages that the modes "waiting",
+      "deliver" and "confirm" publish at the rate of ``steps``. "waiting": HTTP clients wait for the
+      messages. "deliver": an AMQP client consumes them from the queue that is named like the key.
+      "confirm": latency is the broker's time to confirm a message of ``delivery_mode``.
     """
 
     port: int
@@ -55,21 +62,23 @@ class Plan(Struct, frozen=True):
 
 
 class StepResult(Struct, frozen=True):
-    """What came of one step. ``offered``: requests a second that the plan asked for; 0 in a
-    closed loop.
+    """The result of one step.
 
-    ``statuses``: answers by status; 0 for none (broken connection, or still missing at the end).
-    ``latency``, ``lateness``: histograms in microseconds, encoded; the latency of the open loop
-    counts from the intended start, and only answers are in it. ``longest_gap``: seconds between
-    two successful answers. ``cpu_share``: of one core, that the generator used while the step
-    lasted. ``requests`` that should have started in these ``seconds``, and
-    ``answered_in_time``: how many answers came while the step lasted.
+    - ``offered``: requests a second of the plan; 0 in a closed loop.
+    - ``requests``: how many should have started in these ``seconds``. ``responded_in_time``: how
+      many responses came during the step.
+    - ``statuses``: count by status; 0 for no response (the connection broke, or the response was
+      missing at the end).
+    - ``latency``, ``lateness``: encoded histograms in microseconds. The latency of the open loop
+      counts from the intended start. Requests without a response are not in it.
+    - ``longest_gap``: seconds between two successful responses.
+    - ``cpu_share``: part of one core that the generator used during the step.
     """
 
     offered: float
     seconds: float
     requests: int
-    answered_in_time: int
+    responded_in_time: int
     statuses: dict[int, int]
     latency: str
     lateness: str
@@ -78,8 +87,8 @@ class StepResult(Struct, frozen=True):
 
 
 class LoadResult(Struct, frozen=True, tag=True):
-    """``received``: numbers found in answers with a status 2xx; ``confirmed``: numbers sent in
-    requests answered so."""
+    """``received``: numbers in 2xx responses. ``confirmed``: numbers in requests with such a
+    response."""
 
     steps: list[StepResult]
     received: list[int] = []
@@ -87,14 +96,13 @@ class LoadResult(Struct, frozen=True, tag=True):
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """Told when the load begins, then a few times a second: answers so far, and those that
-    failed."""
+    """Written when the load begins, then a few times a second: responses so far, and failures."""
 
-    answered: int
+    responded: int
     failed: int
 
 
 class Failure(Struct, frozen=True, tag=True):
-    """There was no server to put load on."""
+    """There was no server."""
 
     problem: str

@@ -1,4 +1,4 @@
-"""When requests should start. Pure."""
+"""When requests should start. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .plan import Jitter, Request, Step
 def start_times(steps: Sequence[Step], jitter: Jitter, seed: int) -> list[list[float]]:
     """For each step the intended starts, in seconds from the beginning of the first step.
 
-    Each step has exactly ``rate * seconds`` of them. "none": evenly spaced; "uniform": each
-    somewhere within its own interval; "poisson": independent of each other, as requests of many
-    clients are (given their number, arrivals of a Poisson process are uniform over the step).
+    Each step has exactly ``rate * seconds`` starts. "none": evenly spaced. "uniform": each at a
+    random moment of its own interval. "poisson": independent of each other, like requests of many
+    clients (for a given number of arrivals, a Poisson process is uniform over the step).
     """
     random = Random(seed)
     times: list[list[float]] = []
@@ -33,7 +33,7 @@ def start_times(steps: Sequence[Step], jitter: Jitter, seed: int) -> list[list[f
 
 
 def mixed(requests: Sequence[Request], number: int, seed: int) -> list[int]:
-    """Which request each of ``number`` is: an index, drawn by weight."""
+    """The index of the request for each of ``number`` starts, at random by weight."""
     if len(requests) == 1:
         return [0] * number
     weights = [request.weight for request in requests]

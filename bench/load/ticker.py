@@ -1,4 +1,8 @@
-"""A timer of Linux (timerfd) for an event loop: loops round their own to milliseconds."""
+"""A timer of Linux (timerfd) for an event loop, whose own timers are rounded to milliseconds.
+
+From Python 3.13 the standard library has os.timerfd_create and os.timerfd_settime_ns. They replace
+the calls by ctypes when the project no longer supports Python 3.11 and 3.12.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ class _Timer(ctypes.Structure):
 
 
 class Ticker:
-    """Calls ``fire`` at moments of ``time.monotonic``; one at a time."""
+    """Calls ``fire`` at a moment of ``time.monotonic``. It has one moment at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
         self._fd = _libc.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
@@ -35,7 +39,7 @@ class Ticker:
         loop.add_reader(self._fd, self._read)
 
     def set(self, moment: float) -> None:
-        """Fire then; at once when it is over."""
+        """Call ``fire`` at ``moment``, or at once when that is in the past."""
         moment = max(moment, time.monotonic() + 1e-6)
         value = self._timer.value
         value.seconds = int(moment)

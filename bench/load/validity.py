@@ -1,4 +1,4 @@
-"""Was it the server that was measured, or the generator? Pure."""
+"""Decides whether a figure is the server's, or the generator distorted it. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,36 +8,35 @@ from .histogram import percentiles
 from .plan import StepResult
 
 BUSY = 0.9
-"""Share of a core from which on a generator of one process is the bottleneck."""
+"""Share of a core above which the generator, one process, is the bottleneck."""
 
 LATE = 1.0
-"""Milliseconds by which 99 of 100 requests may start too late in any case."""
+"""The generator's lateness at p99, in milliseconds, that is always accepted."""
 
 LATE_PART = 0.25
-"""Part of the measured p99 that the generator's own p99 may be beyond that."""
-
+"""A higher lateness at p99 is accepted up to this part of the measured p99."""
 
 LATE_FOR_GAPS = 50.0
-"""The same where gaps of whole tenths of a second are looked for."""
+"""Like :data:`LATE`, for runs that measure gaps of tenths of a second."""
 
 FAILING = 0.01
-"""Part of the requests that may fail: an error is answered sooner than what was asked for."""
+"""Part of the requests that may fail. An error needs less work than a successful response."""
 
 
 def failures(statuses: Mapping[int, int]) -> int:
-    """How many of the answers by status (0: none) are none that was asked for."""
+    """How many requests have no 2xx response; ``statuses``: count by status."""
     return sum(number for status, number in statuses.items() if not 200 <= status < 300)
 
 
 def failing(statuses: Mapping[int, int]) -> str:
-    """Why answers by status say nothing of what was asked for; "" when they do."""
+    """Why a run with these statuses does not count; "" when it does."""
     requests, failed = sum(statuses.values()), failures(statuses)
     return f"{failed} of {requests} requests failed" if failed > FAILING * requests else ""
 
 
 def refusal(step: StepResult, late: float = LATE) -> str:
-    """Why the figures of a step are the generator's and not the server's; "" when they are
-    the server's. ``late``: as :data:`LATE`."""
+    """Why the generator distorted the figures of a step; "" when it did not. ``late``: see
+    :data:`LATE`."""
     if step.cpu_share > BUSY:
         return f"the generator used {step.cpu_share:.0%} of a core"
     if not step.offered:

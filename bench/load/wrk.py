@@ -1,4 +1,4 @@
-"""wrk, a closed loop that costs much less than ours: for saturation on the server's few cores."""
+"""wrk: a closed loop that needs much less CPU than ours, to measure the maximum throughput."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def is_present() -> bool:
 def run_wrk(
     port: int, requests: list[Request], number: int, connections: int, seconds: float, folder: Path
 ) -> tuple[int, float, dict[int, int], str]:
-    """Answers, seconds, how many of them by status (0: broken or bad; wrk tells no more), and
-    its own words. Every numbered request carries ``number``. Raises :class:`LoadError`."""
+    """Count of responses, seconds, count by status (0: failed; wrk does not say how), and wrk's
+    output. Every numbered request has the same ``number``. Raises :class:`LoadError`."""
     script = folder / "requests.lua"
     script.write_bytes(lua(requests, number))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"]
@@ -48,26 +48,22 @@ def parsed(text: str) -> tuple[int, float, dict[int, int]]:
     total = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", text)
     if total is None:
         raise LoadError(f"wrk: {text}")
-    answers, seconds = int(total[1]), float(total[2]) * MILLISECONDS[total[3]] / 1e3
+    responses, seconds = int(total[1]), float(total[2]) * MILLISECONDS[total[3]] / 1e3
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     broken = re.search(
         r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
     )
     failed = int(bad[1]) if bad else 0
-    unanswered = sum(map(int, broken.groups())) if broken else 0
-    statuses = {200: answers - failed}
-    if failed + unanswered:
-        statuses[0] = failed + unanswered
-    return answers, seconds, statuses
+    no_response = sum(map(int, broken.groups())) if broken else 0
+    statuses = {200: responses - failed}
+    if failed + no_response:
+        statuses[0] = failed + no_response
+    return responses, seconds, statuses
 
 
 def lua(requests: list[Request], number: int) -> bytes:
-    """The script; each request as often as it weighs."""
-    texts = [
-        _quoted(b"%b%d%b" % (each.head, number, each.tail) if each.is_numbered else each.head)
-        for each in requests
-        for _ in range(each.weight)
-    ]
+    """The script. Each request is in it as often as its weight."""
+    texts = [_quoted(each.as_bytes(number)) for each in requests for _ in range(each.weight)]
     return SCRIPT.encode() % b",".join(texts)
 
 

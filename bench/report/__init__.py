@@ -1,1 +1,1 @@
-"""What people look at: a table in the terminal, a page in the browser."""
+"""The report: tables in the terminal, and an HTML page."""

@@ -1,4 +1,4 @@
-"""The charts of the page: what is drawn, and on which scale."""
+"""The charts of the HTML report: their values and scales."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from msgspec import Struct
 from ..document import Document
 from ..summary import Cell, Sweep, SweepPoint, sweeps
 from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
-from .words import kept_up, number, times
+from .words import number, sweep_summary, times
 
 
 class Card(Struct, frozen=True):
-    """``lines``: below the title. ``chart``: SVG; "" when there are no valid figures."""
+    """A chart with a title. ``lines``: text below the title. ``chart``: SVG; "" when there are no
+    valid figures."""
 
     title: str
     lines: list[str]
@@ -36,7 +37,7 @@ def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> st
             groups.append((scenario.title, shown))
     if not groups:
         return ""
-    return bar_chart(groups, "CPU per request, times the floor", "×1: the floor")
+    return bar_chart(groups, "CPU per request, times the baseline", "×1: baseline")
 
 
 def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
@@ -44,8 +45,8 @@ def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
     if ratio is None or cell.cpu is None:
         return None
     text = f"{times(ratio)} · {number(cell.cpu.median)} µs"
-    hint = f"{title}: {text} ({number(cell.cpu.least)}–{number(cell.cpu.most)})"
-    return Bar(title, kind, ratio.median, ratio.least, ratio.most, text, hint)
+    hint = f"{title}: {text} ({number(cell.cpu.low)}–{number(cell.cpu.high)})"
+    return Bar(title, kind, ratio.median, ratio.low, ratio.high, text, hint)
 
 
 def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> list[Card]:
@@ -80,7 +81,7 @@ def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) 
 
 
 def _nines(percentile: float) -> float:
-    """0 for 0 %, 1 for 90 %, 2 for 99 %."""
+    """0 for 0 %, 1 for 90 %, 2 for 99 %: the axis gives each further nine the same space."""
     return -math.log10(max(1e-7, 1 - percentile / 100))
 
 
@@ -103,7 +104,7 @@ def sweep_cards(document: Document, kinds: dict[str, str]) -> list[Card]:
     return [
         Card(
             scenario.title,
-            [f"{titles[sweep.candidate]} {kept_up(sweep)}" for sweep in of_scenario],
+            [f"{titles[sweep.candidate]} {sweep_summary(sweep)}" for sweep in of_scenario],
             _sweep_chart(of_scenario, titles, kinds, values),
         )
         for scenario in document.scenarios
@@ -134,8 +135,8 @@ def _sweep_chart(
                 for point in _valid(sweep)
             ]
             lines.append(Line(title, kind + suffix, points))
-        if sweep.knee and "floor" not in kind:
-            marks.append((sweep.knee, number(sweep.knee)))
+        if sweep.saturation_point and "baseline" not in kind:
+            marks.append((sweep.saturation_point, number(sweep.saturation_point)))
     rates = [rate for line in lines for rate, _, _ in line.points]
     if not rates:
         return ""

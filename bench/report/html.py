@@ -1,4 +1,4 @@
-"""The result as one page: no script, no network, light and dark."""
+"""The result as one HTML page without scripts and without anything from the network."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def page(document: Document, found: Sequence[Change] = ()) -> str:
 
 
 def colours(document: Document) -> dict[str, str]:
-    """CSS classes for each candidate. Floors are grey; those of single scenarios, and clients
-    without HTTP, are dotted."""
-    floors = {each.floor for each in document.candidates}
-    measured = [each.name for each in document.candidates if each.floor]
+    """CSS classes of each candidate. Baselines are grey; those of single scenarios, and clients
+    without HTTP, have dotted lines."""
+    baselines = {each.baseline for each in document.candidates}
+    measured = [each.name for each in document.candidates if each.baseline]
     return {
         **{name: f"c{index % COLOURS}" for index, name in enumerate(measured)},
         **{
-            each.name: "floor" if each.name in floors else "floor beside"
+            each.name: "baseline" if each.name in baselines else "baseline other"
             for each in document.candidates
-            if not each.floor
+            if not each.baseline
         },
     }
 
@@ -75,9 +75,9 @@ def _facts(document: Document) -> dict[str, str]:
 
 
 def _tiles(document: Document, every: Sequence[Cell]) -> list[Cell]:
-    """Of the gateway: default scenarios before others, those with messages before others."""
-    scenarios = {each.name: each for each in document.scenarios if not each.floor}
-    own = next((each.name for each in document.candidates if each.floor), "")
+    """Cells of the gateway. Default scenarios come first, and among them those with messages."""
+    scenarios = {each.name: each for each in document.scenarios if not each.baseline}
+    own = next((each.name for each in document.candidates if each.baseline), "")
     shown = [
         cell
         for cell in every
@@ -85,5 +85,5 @@ def _tiles(document: Document, every: Sequence[Cell]) -> list[Cell]:
     ]
     return sorted(
         shown,
-        key=lambda cell: (not scenarios[cell.scenario].is_default, cell.account is None),
+        key=lambda cell: (not scenarios[cell.scenario].is_default, cell.accounting is None),
     )[:TILES]

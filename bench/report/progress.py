@@ -1,4 +1,4 @@
-"""What is going on, while it goes on: a bar and live rates, or plain lines where nobody looks."""
+"""Progress of a run: a bar with live rates in a terminal, else one line for each load."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..candidates import Candidate
 from ..document import Run
-from ..load.plan import Progress as Told
+from ..load.plan import Progress as LoadProgress
 from ..scenario import Scenario
 from .words import number
 
 
 class Bar:
-    """A :class:`bench.campaign.Display`; :meth:`told` hears of the generator's progress."""
+    """A :class:`bench.campaign.Display`. :meth:`on_progress` receives the generator's progress."""
 
     def __init__(self, progress: Progress, loads: int) -> None:
         self._progress = progress
@@ -31,11 +31,11 @@ class Bar:
         self._what = f"{repetition + 1}: {scenario.title} · {candidate.name} · {what}"
         self._progress.update(self._task, description=self._what, live="")
 
-    def told(self, progress: Told) -> None:
+    def on_progress(self, progress: LoadProgress) -> None:
         now = time.monotonic()
         since, before = self._last
-        rate = (progress.answered - before) / max(1e-3, now - since)
-        self._last = (now, progress.answered)
+        rate = (progress.responded - before) / max(1e-3, now - since)
+        self._last = (now, progress.responded)
         failed = f", {progress.failed} failed" if progress.failed else ""
         self._progress.update(self._task, live=f"{number(rate)}/s{failed}")
 

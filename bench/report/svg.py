@@ -1,6 +1,6 @@
-"""Charts as inline SVG: lines and horizontal bars. Colours are the page's (CSS classes).
+"""Charts as inline SVG: lines and horizontal bars. Colours are classes of page.css.
 
-Numbers in, text out; no library, because two kinds of chart are less than any of them.
+No library: two kinds of chart are less code than the use of one would be.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from msgspec import Struct
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 34
 HEADING = 14
 BAR, GAP = 14, 3
-"""Pixels: a bar, and between bars of one group."""
+"""Pixels: the label at the top, a bar, and the space between bars of one group."""
 CHARACTER = 6.6
-"""Pixels, of a name beside a bar."""
+"""Pixels of a character in the name of a group."""
 
 
 class Scale(Struct, frozen=True):
-    """Values to pixels. ``ticks``: value and label."""
+    """Converts values to pixels. ``ticks``: value and label."""
 
     place: Callable[[float], float]
     ticks: list[tuple[float, str]]
 
 
 class Line(Struct, frozen=True):
-    """``kind``: CSS class. ``points``: x, y, and what a pointer on it is told."""
+    """``kind``: CSS class. ``points``: x, y, and the tooltip."""
 
     label: str
     kind: str
@@ -35,7 +35,7 @@ class Line(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """``low`` and ``high``: the whisker. ``text``: behind the bar."""
+    """``low`` and ``high``: the whisker. ``text``: after the bar. ``hint``: the tooltip."""
 
     label: str
     kind: str
@@ -89,7 +89,7 @@ def line_chart(
     height: int = 240,
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """``x``, ``y``: a scale for begin and end in pixels. ``marks``: vertical lines with a word."""
+    """``x``, ``y``: return the scale between two pixels. ``marks``: vertical lines with a label."""
     right, bottom = width - RIGHT, height - BOTTOM
     across, upward = x(LEFT, right), y(bottom, TOP)
     parts = [_frame(across, upward, right, bottom)]

@@ -1,4 +1,4 @@
-"""The result as a table in a terminal."""
+"""The result as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .words import (
     NOTHING,
     busy,
     failures,
-    kept_up,
     messages,
     middle,
     number,
     offered,
     refusals,
+    sweep_summary,
     times,
     with_range,
 )
 
 WIDTH = 140
-"""Characters of a line where nobody has a terminal."""
+"""Characters of a line when the output is not a terminal."""
 
 COSTS = (
-    "CPU/floor",
+    "CPU/baseline",
     "CPU µs/request",
     "requests/s",
     "broker CPU µs",
@@ -37,7 +37,17 @@ COSTS = (
     "failed",
     "lost/duplicated",
 )
-TIMES = ("p99/floor", "CPU/floor", "CPU µs", "rate /s", "p50 ms", "p90", "p99", "p99.9", "max")
+TIMES = (
+    "p99/baseline",
+    "CPU/baseline",
+    "CPU µs",
+    "rate /s",
+    "p50 ms",
+    "p90",
+    "p99",
+    "p99.9",
+    "max",
+)
 
 
 def show(document: Document, found: Sequence[Change] = ()) -> None:
@@ -49,7 +59,9 @@ def show(document: Document, found: Sequence[Change] = ()) -> None:
     if any(cell.latency is not None for cell in cells(document)):
         console.print(_table(document, TIMES, _times))
     for sweep in sweeps(document):
-        console.print(f"\n{sweep.scenario}, {sweep.candidate}: {kept_up(sweep)}", markup=False)
+        console.print(
+            f"\n{sweep.scenario}, {sweep.candidate}: {sweep_summary(sweep)}", markup=False
+        )
         console.print(_sweep_table(sweep))
     for run in document.runs:
         if run.mode == "k6" and run.latency is not None:
@@ -68,7 +80,7 @@ def show(document: Document, found: Sequence[Change] = ()) -> None:
 
 
 def _table(document: Document, heads: Sequence[str], columns: Callable[[Cell], list[str]]) -> Table:
-    """A row for each cell that ``columns`` says something about."""
+    """One row for each cell for which ``columns`` has a value."""
     titles = {candidate.name: candidate.title for candidate in document.candidates}
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     table.add_column("scenario", no_wrap=True)
@@ -89,7 +101,7 @@ def _table(document: Document, heads: Sequence[str], columns: Callable[[Cell], l
 
 
 def _costs(cell: Cell) -> list[str]:
-    account = messages(cell.account)
+    accounting = messages(cell.accounting)
     return [
         times(cell.cpu_ratio),
         with_range(cell.cpu),
@@ -97,7 +109,9 @@ def _costs(cell: Cell) -> list[str]:
         middle(cell.broker_cpu),
         f"{cell.resident / 2**20:.0f}" if cell.resident else NOTHING,
         failures(cell),
-        account if cell.account is None or cell.account.is_clean else f"[red]{account}[/]",
+        accounting
+        if cell.accounting is None or cell.accounting.is_clean
+        else f"[red]{accounting}[/]",
     ]
 
 

@@ -1,10 +1,10 @@
-"""Figures as text, the same in the terminal and in the page. Pure."""
+"""Figures as text, the same in the terminal and in the HTML report. Pure functions."""
 
 from __future__ import annotations
 
-from ..account import Account
+from ..accounting import Accounting
 from ..machine import Machine
-from ..summary import KEPT_UP, Cell, Spread, Sweep
+from ..summary import SUSTAINED, Cell, Spread, Sweep
 
 NOTHING = "–"
 NOT_COUNTED = "not counted"
@@ -14,7 +14,7 @@ BUSY = 0.5
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """At least three significant digits."""
     if not value:
         return "0"
     if value >= 1000:
@@ -25,12 +25,12 @@ def number(value: float) -> str:
 
 
 def with_range(spread: Spread | None) -> str:
-    """The median, in brackets the least and the most."""
+    """The median, and the range in brackets."""
     if spread is None:
         return NOTHING
-    if spread.least == spread.most:
+    if spread.low == spread.high:
         return number(spread.median)
-    return f"{number(spread.median)} ({number(spread.least)}–{number(spread.most)})"
+    return f"{number(spread.median)} ({number(spread.low)}–{number(spread.high)})"
 
 
 def middle(spread: Spread | None) -> str:
@@ -42,32 +42,32 @@ def times(ratio: Spread | None) -> str:
 
 
 def offered(cell: Cell) -> str:
-    """The rate of the open loop; what was achieved as well, when that is less."""
+    """The rate of the open loop, and the achieved rate when that is lower."""
     if not cell.offered:
         return NOTHING
-    if cell.achieved < KEPT_UP * cell.offered:
+    if cell.achieved < SUSTAINED * cell.offered:
         return f"{number(cell.achieved)} of {number(cell.offered)}"
     return number(cell.offered)
 
 
-def kept_up(sweep: Sweep) -> str:
-    """What a sweep comes to."""
-    if not sweep.knee:
-        return "no knee seen"
-    text = f"keeps up with {number(sweep.knee)}/s"
+def sweep_summary(sweep: Sweep) -> str:
+    """The result of a sweep in one line."""
+    if not sweep.saturation_point:
+        return "no saturation point found"
+    text = f"sustains {number(sweep.saturation_point)}/s"
     half = sweep.half
     if half is None:
         return text
     doubt = "" if half.is_valid else f" ({NOT_COUNTED})"
     text += f"; p99 at half of it ({number(half.offered)}/s) {number(half.p99)} ms{doubt}"
-    beside = sweep.beside
-    if beside is None or not beside.is_valid:
+    confirm = sweep.confirm
+    if confirm is None or not confirm.is_valid:
         return text
-    return f"{text}; the broker's confirm beside the floor {number(beside.p99)} ms"
+    return f"{text}; of the broker's confirm {number(confirm.p99)} ms, measured with the baseline"
 
 
 def failures(cell: Cell) -> str:
-    """ "none" for no answer at all."""
+    """Failed requests by status; "none" for requests without a response."""
     if not cell.failures:
         return "0"
     return ", ".join(
@@ -75,17 +75,17 @@ def failures(cell: Cell) -> str:
     )
 
 
-def messages(account: Account | None) -> str:
-    """Lost and duplicated, of how many."""
-    if account is None:
+def messages(accounting: Accounting | None) -> str:
+    """Lost and duplicated messages."""
+    if accounting is None:
         return NOTHING
-    if account.is_clean:
-        return f"0 of {number(account.numbered)}"
-    return f"{account.lost} lost, {account.duplicated} twice"
+    if accounting.is_clean:
+        return f"0 of {number(accounting.numbered)}"
+    return f"{accounting.lost} lost, {accounting.duplicated} duplicated"
 
 
 def refusals(cell: Cell) -> str:
-    """Each reason once."""
+    """Why runs are not counted; each reason once."""
     return "; ".join(dict.fromkeys(cell.refused))
 
 

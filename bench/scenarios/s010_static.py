@@ -7,7 +7,7 @@ from ..scenario import HTTP, Call, Scenario
 
 SCENARIO = Scenario(
     name="static",
-    title="static answer (health)",
+    title="static response (health)",
     endpoints=(endpoint("/unused", {"host": [HTTP], "url_pattern": "/a"}),),
     calls=(Call(path="/__health"),),
     is_default=True,

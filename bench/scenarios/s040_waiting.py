@@ -7,7 +7,7 @@ from ..scenario import BROKER, Queue, Scenario
 
 SCENARIO = Scenario(
     name="waiting",
-    title="empty queue: publish to answer",
+    title="empty queue: publish to response",
     endpoints=(endpoint("/", consumer(BROKER, "bench-0")),),
     queues=(Queue("bench-0", is_full=False),),
     kind="waiting",

@@ -12,5 +12,5 @@ SCENARIO = Scenario(
     title="consume, 10 KiB bodies",
     endpoints=(endpoint("/", consumer(BROKER, "bench-0")),),
     queues=(Queue("bench-0", body_bytes=SIZE),),
-    answer_bytes=SIZE,
+    response_bytes=SIZE,
 )

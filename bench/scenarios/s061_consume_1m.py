@@ -12,6 +12,6 @@ SCENARIO = Scenario(
     title="consume, 1 MiB bodies",
     endpoints=(endpoint("/", consumer(BROKER, "bench-0")),),
     queues=(Queue("bench-0", body_bytes=SIZE),),
-    answer_bytes=SIZE,
+    response_bytes=SIZE,
     connections=8,
 )

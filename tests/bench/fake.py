@@ -13,12 +13,12 @@ from bench.load.plan import LoadResult, Plan, Progress, Request
 GET = Request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
 Delay = Callable[[int], float]
-"""Seconds before the answer to the request with that number, in the order they come."""
+"""Seconds before the response to a request; requests are numbered in the order they come."""
 
 
 @asynccontextmanager
 async def serving(delay: Delay, body: Callable[[int], bytes]) -> AsyncGenerator[int]:
-    """Yields the port. A negative delay closes the connection without an answer."""
+    """Yields the port. A negative delay closes the connection without a response."""
     numbers: Iterator[int] = count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,12 +45,12 @@ async def serving(delay: Delay, body: Callable[[int], bytes]) -> AsyncGenerator[
 def load(
     delay: Delay, body: Callable[[int], bytes] = lambda number: b"{}", **plan: object
 ) -> tuple[LoadResult, list[Progress]]:
-    """What our generator says of such a server, and what it told meanwhile."""
-    told: list[Progress] = []
+    """The result of our generator with such a server, and its progress."""
+    progress: list[Progress] = []
 
     async def run() -> LoadResult:
         async with serving(delay, body) as port:
             values = {"port": port, "requests": [GET], "jitter": "none", **plan}
-            return await generate(Plan(**values), told.append)  # type: ignore[arg-type]
+            return await generate(Plan(**values), progress.append)  # type: ignore[arg-type]
 
-    return asyncio.run(run()), told
+    return asyncio.run(run()), progress

@@ -9,23 +9,23 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from bench.account import Account
+from bench.accounting import Accounting
 from bench.cli import main
 from bench.compare import changes
 from bench.document import Document, Life, Mode, Named, Run, read, write
 from bench.load.histogram import Percentiles, encoded, percentiles
 from bench.machine import Machine
-from bench.report.words import kept_up
-from bench.summary import SweepPoint, cells, knee_of, point_of, sweeps, unmeasured
+from bench.report.words import sweep_summary
+from bench.summary import SweepPoint, cells, point_of, saturation_point_of, sweeps, unmeasured
 
 
 def document(
     cpu: Sequence[float],
-    floor: Sequence[float] = (20, 21, 20),
+    baseline: Sequence[float] = (20, 21, 20),
     p99: float = 0.004,
     lost: int = 0,
 ) -> Document:
-    """Three repetitions of one scenario: saturation and the open loop, with its floor."""
+    """Three repetitions of one scenario: saturation and the open loop, with its baseline."""
     histogram = encoded([0.001] * 98 + [p99] * 2)
 
     def runs(candidate: str, values: Sequence[float]) -> list[Run]:
@@ -57,9 +57,9 @@ def document(
         seconds=1.0,
         repetitions=3,
         scenarios=[Named("consume-1", "consume, 1 queue")],
-        candidates=[Named("floor", "floor"), Named("gateway", "gateway", "floor")],
-        runs=runs("floor", floor) + runs("gateway", cpu),
-        lives=[Life("consume-1", "gateway", 0, 0.3, Account(100, lost, 0))],
+        candidates=[Named("baseline", "baseline"), Named("gateway", "gateway", "baseline")],
+        runs=runs("baseline", baseline) + runs("gateway", cpu),
+        lives=[Life("consume-1", "gateway", 0, 0.3, Accounting(100, lost, 0))],
     )
 
 
@@ -81,11 +81,11 @@ def compared(tmp_path: Path, new: Document, old: Document = OLD) -> int:
         (document([25, 26, 27]), 0),
         (document([30, 31, 32], lost=1), 3),
         (document([30, 31, 32], p99=0.02), 3),
-        (document([60, 62, 64], floor=[40, 42, 40]), 0),
+        (document([60, 62, 64], baseline=[40, 42, 40]), 0),
     ],
     ids=["same", "noise", "slower", "faster", "lost", "stalls", "half as fast a machine"],
 )
-def test_the_exit_status_tells_a_regression(tmp_path: Path, new: Document, status: int) -> None:
+def test_the_exit_status_shows_a_regression(tmp_path: Path, new: Document, status: int) -> None:
     assert compared(tmp_path, new) == status
 
 
@@ -139,7 +139,7 @@ def test_a_refused_run_does_not_count() -> None:
     assert set(cell.refused) == {"open: late"}
 
 
-def test_what_was_never_counted_is_told_and_nothing_stands_in_its_place(tmp_path: Path) -> None:
+def test_what_was_never_counted_is_reported_and_has_no_substitute(tmp_path: Path) -> None:
     def refused(run: Run) -> bool:
         return run.candidate == "gateway" and run.mode == "closed"
 
@@ -158,7 +158,7 @@ def test_latencies_at_other_rates_are_not_compared() -> None:
     assert changes(OLD, replace(slow, runs=runs)) == []
 
 
-def test_of_a_step_only_what_counts_is_looked_at() -> None:
+def test_only_valid_runs_of_a_step_are_used() -> None:
     def step(rate: float, refused: str = "", failed: int = 0) -> Run:
         statuses = {200: 100 - failed, 503: failed}
         return replace(OLD.runs[1], rate=rate, refused=refused, statuses=statuses)
@@ -169,24 +169,24 @@ def test_of_a_step_only_what_counts_is_looked_at() -> None:
     assert point_of([step(100, failed=40)]).achieved == 60
 
 
-def test_the_knee_is_the_last_rate_that_is_kept_up_with() -> None:
+def test_the_saturation_point_is_the_last_rate_that_is_sustained() -> None:
     def point(offered: float, achieved: float, p99: float, p50: float = 0.5) -> SweepPoint:
         return SweepPoint(offered, achieved, p50, p99, p99, is_valid=True)
 
     points = [point(100, 100, 1), point(200, 199, 2), point(300, 280, 3), point(400, 399, 2)]
-    assert knee_of(points) == 200
-    assert knee_of([point(100, 100, 1), point(200, 200, 50)]) == 100
+    assert saturation_point_of(points) == 200
+    assert saturation_point_of([point(100, 100, 1), point(200, 200, 50)]) == 100
     late = [point(400, 400, 50), point(500, 500, 50), point(600, 600, 2)]
     stalled = [point(100, 100, 30), point(200, 200, 2), point(300, 300, 3)]
-    assert knee_of([*stalled, *late]) == 300
-    assert knee_of([]) is None
+    assert saturation_point_of([*stalled, *late]) == 300
+    assert saturation_point_of([]) is None
     crowded = [point(100, 100, 5, 0.6), point(200, 200, 5, 1.7), point(300, 300, 9, 1.9)]
-    assert knee_of([*crowded, point(400, 400, 9, 2.4)]) == 200
-    assert knee_of([point(100, 100, 1, 0.1), point(200, 200, 2, 0.9)]) == 200
+    assert saturation_point_of([*crowded, point(400, 400, 9, 2.4)]) == 200
+    assert saturation_point_of([point(100, 100, 1, 0.1), point(200, 200, 2, 0.9)]) == 200
 
 
-def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> None:
-    """Two repetitions with other knees; at half of the second one the generator was late."""
+def test_half_of_the_saturation_point_is_measured_and_not_taken_from_a_step() -> None:
+    """Two repetitions with different saturation points; the generator was late in the second."""
 
     def step(offered: float, repetition: int, mode: Mode, p99: float, refused: str = "") -> Run:
         run = replace(OLD.runs[1], candidate="gateway", mode=mode, repetition=repetition)
@@ -199,22 +199,24 @@ def test_half_of_the_knee_is_what_was_measured_there_and_no_step_beside_it() -> 
         step(200, 1, "half", 9.0, refused="late"),
     ]
     (sweep,) = sweeps(replace(OLD, runs=runs))
-    assert sweep.knee == 350
+    assert sweep.saturation_point == 350
     assert sweep.half is not None
-    assert kept_up(sweep) == "keeps up with 350/s; p99 at half of it (150/s) 1.50 ms"
-    beside = replace(step(150, 0, "half", 1.0), candidate="tap")
-    (sweep,) = sweeps(replace(OLD, runs=[*runs, beside]))
-    assert kept_up(sweep).endswith("1.50 ms; the broker's confirm beside the floor 1.00 ms")
+    assert sweep_summary(sweep) == "sustains 350/s; p99 at half of it (150/s) 1.50 ms"
+    confirm = replace(step(150, 0, "half", 1.0), candidate="raw-amqp")
+    (sweep,) = sweeps(replace(OLD, runs=[*runs, confirm]))
+    assert sweep_summary(sweep).endswith(
+        "1.50 ms; of the broker's confirm 1.00 ms, measured with the baseline"
+    )
     (sweep,) = sweeps(replace(OLD, runs=[*runs[:-2], runs[-1]]))
-    assert kept_up(sweep).endswith("(200/s) 9.00 ms (not counted)")
+    assert sweep_summary(sweep).endswith("(200/s) 9.00 ms (not counted)")
     (sweep,) = sweeps(replace(OLD, runs=runs[:-2]))
-    assert kept_up(sweep) == "keeps up with 350/s"
+    assert sweep_summary(sweep) == "sustains 350/s"
 
 
 def test_cpu_at_a_fixed_rate_is_a_figure_of_its_own() -> None:
     runs = [replace(run, cpu=run.cpu * (2 if run.mode == "open" else 1)) for run in OLD.runs]
-    floor, cell = cells(replace(OLD, runs=runs))
-    assert floor.steady_cpu_ratio is None
+    baseline, cell = cells(replace(OLD, runs=runs))
+    assert baseline.steady_cpu_ratio is None
     assert cell.cpu is not None
     assert cell.steady_cpu is not None
     assert (cell.cpu.median, cell.steady_cpu.median) == (31, 62)
@@ -222,31 +224,31 @@ def test_cpu_at_a_fixed_rate_is_a_figure_of_its_own() -> None:
     assert cell.steady_cpu_ratio.median == pytest.approx(60 / 40)
 
 
-def test_a_repetition_is_compared_with_the_floor_of_its_own() -> None:
-    """The machine is twice as slow in the second one, and the third has no floor."""
+def test_a_repetition_is_compared_with_the_baseline_of_its_own() -> None:
+    """The machine is twice as slow in the second one, and the third has no baseline."""
     slow = [
         replace(run, cpu=run.cpu * 2) if run.repetition == 1 else run
         for run in OLD.runs
-        if (run.candidate, run.repetition) != ("floor", 2)
+        if (run.candidate, run.repetition) != ("baseline", 2)
     ]
     _, cell = cells(replace(OLD, runs=slow))
     (_, unhurried) = cells(replace(OLD, runs=[run for run in OLD.runs if run.repetition < 2]))
     assert cell.cpu_ratio == unhurried.cpu_ratio
     assert cell.cpu_ratio is not None
-    assert cell.cpu_ratio.least < cell.cpu_ratio.most
+    assert cell.cpu_ratio.low < cell.cpu_ratio.high
 
 
-def test_the_floor_of_a_scenario_comes_before_those_of_its_candidates() -> None:
+def test_the_baseline_of_a_scenario_comes_before_those_of_its_candidates() -> None:
     """And CPU that was not measured is no figure."""
-    by_hand = [replace(run, candidate="by-hand", cpu=10.0) for run in OLD.runs[:6]]
+    hand_written = [replace(run, candidate="hand-written", cpu=10.0) for run in OLD.runs[:6]]
     new = replace(
         OLD,
-        scenarios=[Named("consume-1", "consume", "by-hand")],
-        candidates=[*OLD.candidates, Named("by-hand", "by hand")],
-        runs=OLD.runs + by_hand,
+        scenarios=[Named("consume-1", "consume", "hand-written")],
+        candidates=[*OLD.candidates, Named("hand-written", "hand-written")],
+        runs=OLD.runs + hand_written,
     )
     ratio = cells(new)[1].cpu_ratio
     assert ratio is not None
     assert ratio.median == pytest.approx(31 / 10)
-    unknown = replace(new, runs=OLD.runs + [replace(run, cpu=0.0) for run in by_hand])
+    unknown = replace(new, runs=OLD.runs + [replace(run, cpu=0.0) for run in hand_written])
     assert cells(unknown)[1].cpu_ratio is None

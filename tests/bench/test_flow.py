@@ -1,4 +1,4 @@
-"""Queues in operation: what is fed and read is accounted for, and the rates are held."""
+"""Steady-state queues: every message that is fed or read is accounted for, at the planned rates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from pamqp.commands import Basic
 
-from bench.account import Account, consumed, published
+from bench.accounting import Accounting, consumed, published
 from bench.fill import open_filler
 from bench.flow import Feed, FlowPlan, due, open_flow, step_at
 from bench.load.own import LoadError
@@ -82,7 +82,7 @@ def test_each_queue_is_given_every_number_once_and_not_before_its_time(vhost_url
 
 def test_a_load_that_does_not_begin_is_not_fed(vhost_url: str) -> None:
     stock = stock_of("consume-1", vhost_url)
-    with stock.in_operation(STEPS):
+    with stock.in_steady_state(STEPS):
         assert stock.count("bench-0") == RESERVE
     assert stock.filled == RESERVE
 
@@ -90,31 +90,31 @@ def test_a_load_that_does_not_begin_is_not_fed(vhost_url: str) -> None:
 def test_a_long_queue_is_shortened_and_what_was_taken_of_it_is_not_lost(vhost_url: str) -> None:
     stock = stock_of("consume-1", vhost_url)
     stock.top_up(RESERVE * 2)
-    with stock.in_operation(STEPS):
+    with stock.in_steady_state(STEPS):
         assert stock.count("bench-0") == RESERVE
-        answered = take(vhost_url, "bench-0", 10)
-    assert consumed(stock.numbers(), answered, stock.remaining()) == Account(3 * RESERVE, 0, 0)
+        responded = take(vhost_url, "bench-0", 10)
+    assert consumed(stock.numbers(), responded, stock.remaining()) == Accounting(3 * RESERVE, 0, 0)
 
 
-@pytest.mark.parametrize(("answered", "lost", "duplicated"), [(10, 0, 0), (9, 1, 0), (11, 0, 1)])
+@pytest.mark.parametrize(("responded", "lost", "duplicated"), [(10, 0, 0), (9, 1, 0), (11, 0, 1)])
 def test_a_message_that_a_candidate_loses_of_a_fed_queue_is_caught(
-    vhost_url: str, answered: int, lost: int, duplicated: int
+    vhost_url: str, responded: int, lost: int, duplicated: int
 ) -> None:
-    """It takes ten and answers nine; or it answers one twice."""
+    """It takes ten messages and responds with nine of them, or with one of them twice."""
     stock = stock_of("consume-1", vhost_url)
-    with stock.in_operation(STEPS) as begin:
+    with stock.in_steady_state(STEPS) as begin:
         begin()
         wait_until(lambda: stock.count("bench-0") == RESERVE + EXPECTED)
         taken = take(vhost_url, "bench-0", 10)
-    received = (taken * 2)[:answered]
-    account = consumed(stock.numbers(), received, stock.remaining())
-    assert account == Account(RESERVE + EXPECTED, lost, duplicated)
+    received = (taken * 2)[:responded]
+    accounting = consumed(stock.numbers(), received, stock.remaining())
+    assert accounting == Accounting(RESERVE + EXPECTED, lost, duplicated)
 
 
 def test_fed_messages_are_as_many_as_a_mix_takes(vhost_url: str) -> None:
     """Half of its requests publish."""
     stock = stock_of("mixed", vhost_url)
-    with stock.in_operation(STEPS) as begin:
+    with stock.in_steady_state(STEPS) as begin:
         begin()
         wait_until(lambda: stock.count("bench-0") == RESERVE + EXPECTED / 2)
     assert stock.filled == RESERVE + EXPECTED / 2
@@ -126,39 +126,39 @@ def test_what_is_published_is_read_at_once_and_counts_as_if_it_were_there(vhost_
         range(PUBLISHED + each, PUBLISHED + each + 150) for each in (0, 150, 300)
     )
     publish(vhost_url, "q", before)
-    with stock.in_operation(STEPS) as begin:
+    with stock.in_steady_state(STEPS) as begin:
         assert stock.count("q") == 0
         begin()
         publish(vhost_url, "q", meanwhile)
         wait_until(lambda: stock.count("q") == 0)
     publish(vhost_url, "q", after)
     confirmed = [*before, *meanwhile, *after]
-    assert published(confirmed, stock.published()) == Account(450, 0, 0)
+    assert published(confirmed, stock.published()) == Accounting(450, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("extra", "expected"),
-    [(range(0), Account(151, lost=1, duplicated=0)), (range(149, 151), Account(151, 0, 1))],
+    [(range(0), Accounting(151, lost=1, duplicated=0)), (range(149, 151), Accounting(151, 0, 1))],
     ids=["one is missing", "one came twice"],
 )
-def test_a_confirmed_message_that_nobody_could_read_is_caught(
-    vhost_url: str, extra: range, expected: Account
+def test_a_confirmed_message_that_was_not_in_the_queue_is_caught(
+    vhost_url: str, extra: range, expected: Accounting
 ) -> None:
     stock = stock_of("publish", vhost_url)
-    with stock.in_operation(STEPS) as begin:
+    with stock.in_steady_state(STEPS) as begin:
         begin()
         for numbers in (range(150), extra):
             publish(vhost_url, "q", numbers)
     assert published(range(151), stock.published()) == expected
 
 
-def test_a_load_whose_queues_are_refilled_too_late_is_told(vhost_url: str) -> None:
+def test_a_load_whose_queues_are_fed_too_late_is_reported(vhost_url: str) -> None:
     stock = stock_of("consume-1", vhost_url)
-    with stock.in_operation([Step(1_000_000, 0.01)]) as begin:
+    with stock.in_steady_state([Step(1_000_000, 0.01)]) as begin:
         begin()
         wait_until(lambda: stock.count("bench-0") == RESERVE + 10_000)
     assert "late" in stock.shortage(0)
-    with stock.in_operation([Step(100, 0.01)]) as begin:
+    with stock.in_steady_state([Step(100, 0.01)]) as begin:
         begin()
     assert stock.shortage(0) == ""
 
@@ -168,7 +168,7 @@ def test_a_feeder_that_loses_its_connection_fails_the_load(
 ) -> None:
     stock = stock_of("consume-1", vhost_url)
     with pytest.raises(LoadError):
-        with stock.in_operation([Step(100, 60)]) as begin:
+        with stock.in_steady_state([Step(100, 60)]) as begin:
             begin()
             wait_until(lambda: stock.count("bench-0") > RESERVE)
             vhost = vhost_url.rsplit("/", 1)[1]

@@ -1,4 +1,4 @@
-"""The generator tells the truth about servers whose latency is known.
+"""The generator measures servers correctly whose latency is known.
 
 A busy machine makes every latency longer and none shorter: bounds are lower ones.
 """
@@ -24,7 +24,7 @@ STALL = 0.5
 
 
 def longer_than(step: StepResult, seconds: float) -> int:
-    """How many answers took longer."""
+    """How many responses took longer."""
     histogram = added([step.latency])
     each = histogram.get_recorded_iterator()
     return sum(
@@ -32,7 +32,7 @@ def longer_than(step: StepResult, seconds: float) -> int:
     )
 
 
-def test_every_tenth_answer_is_slow_and_is_seen_so() -> None:
+def test_every_tenth_response_is_slow_and_is_measured_so() -> None:
     result, _ = load(
         lambda number: 0.2 if number % 10 == 9 else 0.0,
         mode="open",
@@ -51,7 +51,7 @@ def test_a_stall_is_felt_by_every_request_that_was_due_meanwhile() -> None:
     began: list[float] = []
 
     def stalled(number: int) -> float:
-        """The whole server stands still for half a second, a quarter second after its start."""
+        """The whole server stalls for half a second, a quarter second after its start."""
         now = time.monotonic()
         began.append(now)
         into = now - began[0] - 0.25
@@ -68,8 +68,8 @@ def test_a_stall_is_felt_by_every_request_that_was_due_meanwhile() -> None:
     assert longer_than(closed.steps[0], 0.3) >= 4
 
 
-def test_a_generator_that_stands_still_is_refused() -> None:
-    """The fake server sleeps on the loop of the generator: both stand still."""
+def test_a_generator_that_stalls_is_refused() -> None:
+    """The fake server blocks the event loop of the generator: both stall."""
 
     def sleep(number: int) -> float:
         if number == 10:
@@ -108,11 +108,11 @@ def test_each_step_has_the_cpu_that_was_used_in_it() -> None:
         ({}, ""),
     ],
 )
-def test_who_fails_is_not_measured(statuses: dict[int, int], problem: str) -> None:
+def test_a_server_that_fails_is_not_measured(statuses: dict[int, int], problem: str) -> None:
     assert failing(statuses) == problem
 
 
-def test_answers_that_never_come_are_counted() -> None:
+def test_responses_that_never_come_are_counted() -> None:
     result, _ = load(
         lambda number: 60.0 if number == 3 else -1.0 if number == 5 else 0.0,
         mode="open",
@@ -123,13 +123,13 @@ def test_answers_that_never_come_are_counted() -> None:
 
 
 def test_each_step_is_a_result_of_its_own() -> None:
-    result, told = load(
+    result, progress = load(
         lambda number: 0.0, mode="open", steps=[Step(50, 0.3), Step(100, 0.3)], jitter="poisson"
     )
     assert [step.requests for step in result.steps] == [15, 30]
     assert [step.offered for step in result.steps] == [50, 100]
-    assert told
-    assert told[-1].failed == 0
+    assert progress
+    assert progress[-1].failed == 0
 
 
 def test_a_closed_loop_keeps_every_connection_busy() -> None:
@@ -140,14 +140,14 @@ def test_a_closed_loop_keeps_every_connection_busy() -> None:
     assert longer_than(step, 0.049) == step.requests
 
 
-def test_a_longest_gap_between_answers_is_known() -> None:
+def test_the_longest_gap_between_responses_is_known() -> None:
     result, _ = load(
         lambda number: 0.4 if 10 <= number < 50 else 0.0, mode="open", steps=[Step(100, 0.6)]
     )
     assert result.steps[0].longest_gap >= 0.3
 
 
-def test_numbers_in_answers_and_in_requests_are_told() -> None:
+def test_numbers_in_responses_and_in_requests_are_reported() -> None:
     result, _ = load(
         lambda number: 0.0,
         lambda number: b'{"id_0":%d}' % (1000 + number),

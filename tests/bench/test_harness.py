@@ -9,7 +9,7 @@ import pytest
 
 from bench.backend import open_backend
 from bench.campaign import SWEEP
-from bench.candidates import BY_HAND, running
+from bench.candidates import HAND_WRITTEN, running
 from bench.cli import main
 from bench.document import Document, Run, read
 from bench.fill import fill
@@ -40,7 +40,7 @@ def test_names_are_unique_and_some_are_the_default() -> None:
     assert 0 < sum(each.is_default for each in scenarios.values()) < len(scenarios)
 
 
-def test_a_stock_is_filled_and_looked_through(vhost_url: str) -> None:
+def test_a_stock_is_filled_and_read(vhost_url: str) -> None:
     stock = Stock(all_scenarios()["consume-10"], vhost_url)
     stock.set_up()
     stock.top_up(5)
@@ -57,7 +57,7 @@ def test_large_messages_are_drained_whole(vhost_url: str) -> None:
 
 def measured(*options: str, path: Path) -> Document:
     """What the benchmark writes. On a busy machine its generator may be late: such a figure is not
-    counted, and the exit status tells."""
+    counted, and the exit status is 1."""
     status = main([*options, "--output", str(path)])
     document = read(path)
     assert document.notes == []
@@ -73,24 +73,25 @@ def test_consuming_and_publishing_are_measured_and_accounted_for(
     document = measured(*scenarios, *QUICK, "--url", vhost_url, path=path)
     assert {run.mode for run in document.runs} == {"closed", "open", "waiting", "agents"}
     assert all(run.failures == 0 for run in document.runs)
-    assert {run.candidate for run in document.runs if run.mode == "waiting"} == {"gateway", "tap"}
-    accounts = [life.account for life in document.lives if life.candidate == "gateway"]
-    assert len(accounts) == 3
-    assert all(account is not None and account.is_clean for account in accounts)
-    assert all(account is not None and account.numbered > 100 for account in accounts)
+    assert {run.candidate for run in document.runs if run.mode == "waiting"} == {
+        "gateway",
+        "raw-amqp",
+    }
+    accountings = [life.accounting for life in document.lives if life.candidate == "gateway"]
+    assert len(accountings) == 3
+    assert all(accounting is not None and accounting.is_clean for accounting in accountings)
+    assert all(accounting is not None and accounting.numbered > 100 for accounting in accountings)
     assert "gateway" in capsys.readouterr().out
     assert path.with_suffix(".html").exists()
 
 
-def test_what_the_broker_takes_to_confirm_is_measured_beside(
-    vhost_url: str, tmp_path: Path
-) -> None:
+def test_the_time_of_the_broker_to_confirm_is_measured(vhost_url: str, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     runs = measured("--scenario", "publish", *QUICK, "--url", vhost_url, path=path).runs
-    assert {run.mode for run in runs if run.candidate == "tap"} == {"direct", "open"}
+    assert {run.mode for run in runs if run.candidate == "raw-amqp"} == {"direct", "open"}
     of_gateway, of_broker = (
         next(run for run in runs if (run.candidate, run.mode) == (name, "open"))
-        for name in ("gateway", "tap")
+        for name in ("gateway", "raw-amqp")
     )
     assert of_broker.offered == of_gateway.offered
     assert of_broker.statuses == {200: of_broker.requests}
@@ -98,7 +99,7 @@ def test_what_the_broker_takes_to_confirm_is_measured_beside(
 
 
 @pytest.mark.parametrize("name", ["consume-1", "publish-transient"])
-def test_a_sweep_measures_half_of_each_knee_that_it_sees(
+def test_a_sweep_measures_half_of_each_saturation_point_that_it_finds(
     vhost_url: str, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "result.json"
@@ -108,34 +109,38 @@ def test_a_sweep_measures_half_of_each_knee_that_it_sees(
     found = sweeps(document)
     assert [len(sweep.points) for sweep in found] == [len(SWEEP)] * 2
     for sweep in found:
-        assert (sweep.half is None) == (sweep.knee is None)
-        if sweep.half is not None and sweep.knee is not None:
-            assert sweep.half.offered == pytest.approx(sweep.knee / 2, abs=10)
+        assert (sweep.half is None) == (sweep.saturation_point is None)
+        if sweep.half is not None and sweep.saturation_point is not None:
+            assert sweep.half.offered == pytest.approx(sweep.saturation_point / 2, abs=10)
         is_gateway = sweep.candidate == "gateway"
-        has_confirms = name == "publish-transient" and is_gateway and sweep.knee is not None
-        assert (sweep.beside is not None) == has_confirms
-        if sweep.beside is not None and sweep.half is not None:
-            assert sweep.beside.offered == sweep.half.offered
-    accounts = [life.account for life in document.lives if life.account is not None]
-    assert [account.is_clean for account in accounts] == [True]
+        has_confirms = (
+            name == "publish-transient" and is_gateway and sweep.saturation_point is not None
+        )
+        assert (sweep.confirm is not None) == has_confirms
+        if sweep.confirm is not None and sweep.half is not None:
+            assert sweep.confirm.offered == sweep.half.offered
+    accountings = [life.accounting for life in document.lives if life.accounting is not None]
+    assert [accounting.is_clean for accounting in accountings] == [True]
 
 
 @pytest.mark.parametrize("name", ["agent-http", "agent-producer"])
-def test_agents_by_hand_move_every_message_once(vhost_url: str, tmp_path: Path, name: str) -> None:
+def test_hand_written_agents_move_each_message_once(
+    vhost_url: str, tmp_path: Path, name: str
+) -> None:
     scenario = all_scenarios()[name]
     stock = Stock(scenario, vhost_url)
     stock.set_up()
     with open_backend() as backend, open_generator() as generator:
         tools = Tools(generator, backend, None, tmp_path, use_wrk=False)
-        with running(BY_HAND, scenario, vhost_url, backend.url, tmp_path) as process:
-            session = Session(scenario, BY_HAND, 0, stock, process, tools)
-            run = session.work_off(0.1)
+        with running(HAND_WRITTEN, scenario, vhost_url, backend.url, tmp_path) as process:
+            session = Session(scenario, HAND_WRITTEN, 0, stock, process, tools)
+            run = session.empty_queue(0.1)
         assert run.failures == 0
         assert run.cpu > 0
-        account = session.account()
-    assert account is not None
-    assert account.is_clean
-    assert account.numbered >= 1500
+        accounting = session.accounting()
+    assert accounting is not None
+    assert accounting.is_clean
+    assert accounting.numbered >= 1500
 
 
 def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
@@ -145,7 +150,7 @@ def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
     config = ["--scenario", "static", "--peer", "broken=/bin/false", *QUICK]
     assert main([*config, "--output", str(path), "--no-direct"]) == 1
     document = read(path)
-    assert {run.candidate for run in document.runs} == {"floor", "gateway"}
+    assert {run.candidate for run in document.runs} == {"baseline", "gateway"}
     (note,) = document.notes
     assert note.startswith("static, broken: ")
 
@@ -156,13 +161,15 @@ def test_a_client_without_http_that_fails_is_a_note_and_the_others_go_on(
     def fail(*args: object) -> Run:
         raise RuntimeError("no more")
 
-    monkeypatch.setattr("bench.campaign.clients_beside", lambda *args: [("tap", fail)] * 2)
+    monkeypatch.setattr(
+        "bench.campaign.clients_without_http", lambda *args: [("raw-amqp", fail)] * 2
+    )
     path = tmp_path / "result.json"
     options = ["--url", vhost_url, "--output", str(path)]
     assert main(["--scenario", "publish", *QUICK, *options]) == 1
     document = read(path)
-    assert document.notes == ["publish, tap: no more"] * 2
-    assert {run.candidate for run in document.runs} == {"floor", "gateway"}
+    assert document.notes == ["publish, raw-amqp: no more"] * 2
+    assert {run.candidate for run in document.runs} == {"baseline", "gateway"}
 
 
 def test_options_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,11 @@
-"""What other generators say is read as they mean it."""
+"""The output of other generators is read correctly."""
 
 from __future__ import annotations
 
 import pytest
 
+from bench.load import k6
 from bench.load.histogram import Percentiles
-from bench.load.k6 import opinion
 from bench.load.own import LoadError
 from bench.load.plan import Request
 from bench.load.wrk import lua, parsed
@@ -19,7 +19,7 @@ Requests/sec:  45000.00
 """
 
 
-def test_wrk_tells_good_and_other_answers() -> None:
+def test_wrk_reports_good_and_other_responses() -> None:
     assert parsed(WRK) == (90450, 2.01, {200: 90446, 0: 7})
 
 
@@ -33,9 +33,9 @@ def test_requests_reach_lua_as_they_are() -> None:
     assert b'{"GET / \\r\\n","GET / \\r\\n","{\\"n\\":7}"}' in script
 
 
-def test_k6_tells_what_it_dropped() -> None:
+def test_k6_reports_what_it_dropped() -> None:
     values = {"med": 1, "p(90)": 2, "p(99)": 3, "p(99.9)": 4, "max": 5}
-    found = opinion(
+    found = k6.parsed(
         {
             "http_req_duration": values,
             "http_req_failed": {"passes": 6},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.faults import FAULTS, Account, run_fault
+from bench.faults import FAULTS, FaultResult, run_fault
 from gateway.demo.broker import Broker
 
 ANSWERED_THROUGHOUT = {"close", "broker", "alarm", "hangup", "slow"}
@@ -34,15 +34,15 @@ def test_nothing_is_lost(
 ) -> None:
     seconds = 12 if fault == "broker" else 5
     flags = HYPERCORN.get(server, ())
-    account = run_fault(fault, broker, vhost_url, tmp_path, 200, seconds, "15s", flags)
-    print(account)
-    assert account.lost == []
-    assert account.large_lost == 0
-    assert set(account.statuses) <= ({200} if fault in ANSWERED_THROUGHOUT else {0, 200, 503})
-    assert sum(account.received.values()) > 100
+    result = run_fault(fault, broker, vhost_url, tmp_path, 200, seconds, "15s", flags)
+    print(result)
+    assert result.lost == []
+    assert result.large_lost == 0
+    assert set(result.statuses) <= ({200} if fault in ANSWERED_THROUGHOUT else {0, 200, 503})
+    assert sum(result.received.values()) > 100
 
 
-def test_the_account_sees_a_lost_message() -> None:
-    account = Account(4, Counter({0: 1, 2: 2}), Counter({200: 3}), [0], 0.1, 0)
-    assert account.lost == [1, 3]
-    assert account.duplicates == 2
+def test_the_result_shows_a_lost_message() -> None:
+    result = FaultResult(4, Counter({0: 1, 2: 2}), Counter({200: 3}), [0], 0.1, 0)
+    assert result.lost == [1, 3]
+    assert result.duplicates == 2

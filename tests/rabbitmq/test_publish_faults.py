@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.publish_faults import CASES, LIMIT, Account, run_case
+from bench.publish_faults import CASES, LIMIT, PublishFaultResult, run_case
 from gateway.demo.broker import Broker
 
 ANSWERED_THROUGHOUT = {"close", "broker"}
@@ -28,18 +28,18 @@ def test_every_200_is_in_the_queue(
 ) -> None:
     seconds = 12 if case == "broker" else 5
     flags = HYPERCORN.get(server, ())
-    account = run_case(case, broker, vhost_url, tmp_path, 200, seconds, "15s", flags)
-    print(account)
-    assert account.lost == []
-    assert set(account.statuses) <= ({200} if case in ANSWERED_THROUGHOUT else {0, 200, 503, 504})
-    assert len(account.confirmed) >= 200
+    result = run_case(case, broker, vhost_url, tmp_path, 200, seconds, "15s", flags)
+    print(result)
+    assert result.lost == []
+    assert set(result.statuses) <= ({200} if case in ANSWERED_THROUGHOUT else {0, 200, 503, 504})
+    assert len(result.confirmed) >= 200
     if case == "full":
-        assert len(account.confirmed) == LIMIT
-        assert account.unannounced == 0
+        assert len(result.confirmed) == LIMIT
+        assert result.unannounced == 0
 
 
-def test_the_account_sees_a_lost_message() -> None:
-    account = Account({1, 2, 3}, Counter({1: 1, 3: 2, 4: 1}), Counter({200: 3}), 0.1)
-    assert account.lost == [2]
-    assert account.duplicates == 1
-    assert account.unannounced == 1
+def test_the_result_shows_a_lost_message() -> None:
+    result = PublishFaultResult({1, 2, 3}, Counter({1: 1, 3: 2, 4: 1}), Counter({200: 3}), 0.1)
+    assert result.lost == [2]
+    assert result.duplicates == 1
+    assert result.unannounced == 1

@@ -1,6 +1,6 @@
-"""The floor: the least an ASGI application can do, on the same server.
+"""The baseline: a minimal ASGI application, which runs on the same server as the gateway.
 
-It answers with FLOOR_BYTES bytes, and reads the body of whoever sends one.
+It reads the body of a request that has one, and responds with BASELINE_BYTES bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from .messages import SMALL, message
 
-BODY = message(0, 1_000_000_000, int(os.environ.get("FLOOR_BYTES", SMALL)))
+BODY = message(0, 1_000_000_000, int(os.environ.get("BASELINE_BYTES", SMALL)))
 HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", b"%d" % len(BODY)),

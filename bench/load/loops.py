@@ -1,7 +1,7 @@
-"""The ways to put load on a server, on the connections of one process.
+"""Open loop, closed loop and other loads, on the connections of one process.
 
-What happens in a request's time is kept to a few assignments; everything else is computed when
-the load is over (``outcome.py``).
+During a request only its moments are recorded; figures are computed after the load
+(``outcome.py``).
 """
 
 from __future__ import annotations
@@ -17,28 +17,22 @@ from typing import TYPE_CHECKING
 
 from ..messages import NUMBER
 from .connection import IDLE, KEPT, Connection
-from .plan import Plan, Request
+from .plan import Plan
 from .schedule import mixed
 from .ticker import Ticker
 
-if TYPE_CHECKING:  # the generator loads no gateway
+if TYPE_CHECKING:  # the generator does not import the gateway
     from gateway.amqp.wire.delivery_fast_path import Message
 
 RECONNECT = 0.02
-"""Seconds before a connection that could not be opened is tried again."""
-
-
-def as_bytes(request: Request, number: int) -> bytes:
-    """A request on the wire."""
-    if request.is_numbered:
-        return b"%b%d%b" % (request.head, number, request.tail)
-    return request.head
+"""Seconds between two attempts to open a connection."""
 
 
 class Load(ABC):
-    """Connections, and what all ways have in common. ``over`` is set when nothing is missing.
+    """The connections, and what all loads have in common.
 
-    ``cpu``: seconds of this process when the load began, and when each step was over.
+    ``over`` is set when no response is missing. ``cpu``: seconds of this process when the load
+    began and at the end of each step. A ``ticket`` is the index of a request.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -46,7 +40,7 @@ class Load(ABC):
         self.collects = plan.collects
         self.over = asyncio.Event()
         self.found: list[bytes] = []
-        self.answers = 0
+        self.responses = 0
         self.failures = 0
         self.cpu: list[float] = []
         self._open: set[Connection] = set()
@@ -64,10 +58,10 @@ class Load(ABC):
         for connection in self._open:
             if connection.transport is not None:
                 connection.transport.abort()
-        self._read_cpu()  # of a step whose last answer came before its end
+        self._read_cpu()  # of a step whose last response came before its end
 
     def _watch_cpu(self, ends: Iterable[float]) -> None:
-        """From now on; ``ends``: of each step, in seconds."""
+        """Read the CPU now and at the end of each step, ``ends`` seconds from now."""
         self._read_cpu()
         for end in ends:
             self._loop.call_later(end, self._read_cpu)
@@ -85,7 +79,7 @@ class Load(ABC):
         self._open.discard(connection)
         if ticket != IDLE:
             self.failures += 1
-            self.unanswered(ticket)
+            self.no_response(ticket)
         if not self.over.is_set():
             task = self._loop.create_task(self._reconnect())
             self._reconnecting.add(task)
@@ -102,9 +96,9 @@ class Load(ABC):
                 self.idle(connection)
                 return
 
-    def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
+    def responded(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
         now = time.monotonic()
-        self.answers += 1
+        self.responses += 1
         if 200 <= status < 300:
             if body:
                 self.found += NUMBER.findall(body, 0, KEPT)
@@ -116,25 +110,26 @@ class Load(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Every connection is open."""
+        """Called when every connection is open."""
 
     @abstractmethod
     def idle(self, connection: Connection) -> None:
-        """The connection is free."""
+        """Called when the connection has no request."""
 
     @abstractmethod
     def note(self, ticket: int, status: int, now: float) -> None:
-        """An answer is here."""
+        """Called with each response."""
 
     @abstractmethod
-    def unanswered(self, ticket: int) -> None:
-        """There will be no answer."""
+    def no_response(self, ticket: int) -> None:
+        """Called when a connection has ended before its response."""
 
 
 class Timetable(Load):
-    """Something happens at each of ``times`` (seconds after ``began``), whatever the server does.
+    """Something starts at each of ``times`` (seconds after ``began``), whatever the server does.
 
-    ``fired``, ``done``: moments (time.monotonic), 0.0 for never; ``statuses``: 0 for no answer.
+    ``fired``, ``done``: moments of start and response (time.monotonic), 0.0 for never.
+    ``statuses``: 0 for no response.
     """
 
     def __init__(self, plan: Plan, times: Sequence[float]) -> None:
@@ -176,14 +171,14 @@ class Timetable(Load):
 
     @abstractmethod
     def start(self, ticket: int) -> None:
-        """It is time."""
+        """Called when it is time for this request."""
 
     def note(self, ticket: int, status: int, now: float) -> None:
         self.done[ticket] = now
         self.statuses[ticket] = status
         self.one_less()
 
-    def unanswered(self, ticket: int) -> None:
+    def no_response(self, ticket: int) -> None:
         self.one_less()
 
     def one_less(self) -> None:
@@ -193,7 +188,7 @@ class Timetable(Load):
 
 
 class OpenLoop(Timetable):
-    """Requests start when it is their time, as those of clients who know nothing of each other."""
+    """Requests start at their time, like those of independent clients."""
 
     def __init__(self, plan: Plan, times: Sequence[float]) -> None:
         super().__init__(plan, times)
@@ -221,11 +216,11 @@ class OpenLoop(Timetable):
 
     def _send(self, connection: Connection, ticket: int) -> None:
         request = self.plan.requests[self.which[ticket]]
-        connection.send(ticket, as_bytes(request, self.plan.first_number + ticket))
+        connection.send(ticket, request.as_bytes(self.plan.first_number + ticket))
 
 
 class Published(Timetable):
-    """At each of ``times`` a message is published. ``done``: when it has come to a client."""
+    """At each of ``times`` a message is published. ``done``: when a client received it."""
 
     def __init__(
         self, plan: Plan, times: Sequence[float], publish: Callable[[int], object]
@@ -236,46 +231,46 @@ class Published(Timetable):
     def start(self, ticket: int) -> None:
         self._publish(self.plan.first_number + ticket)
 
-    def came(self, body: bytes, status: int) -> None:
-        """A client has it, and perhaps others with it."""
+    def received(self, body: bytes, status: int) -> None:
+        """Called with each body that a client received; it may contain several messages."""
         now = time.monotonic()
         for number in NUMBER.findall(body, 0, KEPT):
             self.found.append(number)
             ticket = int(number) - self.plan.first_number
             if 0 <= ticket < len(self.done) and not self.done[ticket]:
-                self.answers += 1
+                self.responses += 1
                 self.note(ticket, status, now)
 
 
 class Waiting(Published):
-    """Every connection always asks; one of them gets the message."""
+    """Every connection always has a request that waits; one of them gets the message."""
 
     def __init__(
         self, plan: Plan, times: Sequence[float], publish: Callable[[int], object]
     ) -> None:
         super().__init__(plan, times, publish)
-        self._ask = plan.requests[0].head
+        self._request = plan.requests[0].before_number
 
     def begin(self) -> None:
         for connection in tuple(self._open):
-            connection.send(0, self._ask)
+            connection.send(0, self._request)
         super().begin()
 
-    def answered(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
-        self.came(body, status)
+    def responded(self, connection: Connection, ticket: int, status: int, body: bytes) -> None:
+        self.received(body, status)
         if connection.is_open:
             self.idle(connection)
 
-    def unanswered(self, ticket: int) -> None:
-        """The message may come in another answer."""
+    def no_response(self, ticket: int) -> None:
+        """The message may come in another connection's response."""
 
     def idle(self, connection: Connection) -> None:
         if not self.over.is_set():
-            connection.send(0, self._ask)
+            connection.send(0, self._request)
 
 
 class Delivered(Published):
-    """Nobody asks: a sink of the gateway's tap, to which the broker delivers the message."""
+    """There are no requests: the broker delivers messages to the gateway's own AMQP client."""
 
     def __init__(
         self,
@@ -289,11 +284,11 @@ class Delivered(Published):
 
     def delivered(self, messages: Sequence[Message]) -> None:
         for tag, *_, body in messages:
-            self.came(body, 200)
+            self.received(body, 200)
             self._acknowledge(tag)
 
     def fetched_nothing(self) -> None:
-        """Nobody fetches."""
+        """This client does not use basic.get."""
 
     def closed(self, closing: object) -> None:
         """The run ends with its connection."""
@@ -303,18 +298,18 @@ class Delivered(Published):
 
 
 class Confirmed(Timetable):
-    """At each of ``times`` a message is published. ``done``: when the broker has confirmed it."""
+    """At each of ``times`` a message is published. ``done``: when the broker confirmed it."""
 
     publish: Callable[[int], object]
 
     def start(self, ticket: int) -> None:
         self.publish(self.plan.first_number + ticket)
 
-    def heard(self, tickets: Sequence[int], is_ack: bool) -> None:
-        """The broker has spoken of them."""
+    def on_confirm(self, tickets: Sequence[int], is_ack: bool) -> None:
+        """Called with the messages that the broker has confirmed or rejected."""
         now = time.monotonic()
         for ticket in tickets:
-            self.answers += 1
+            self.responses += 1
             self.failures += not is_ack
             self.note(ticket, 200 if is_ack else 503, now)
 
@@ -323,8 +318,8 @@ class Confirmed(Timetable):
 
 
 class ClosedLoop(Load):
-    """Each connection sends its next request when the last one is answered: the most a server
-    can do, and no measure of latency (what a stalled server is not asked for is not missed)."""
+    """Each connection sends its next request after the last response: the maximum throughput of a
+    server. Its latencies are too low, because a stalled server receives no requests."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -355,7 +350,7 @@ class ClosedLoop(Load):
         self._ticket += 1
         request = self.plan.requests[self._which[ticket & 0xFFFF]]
         self._sent_at[ticket] = now, request.is_numbered
-        connection.send(ticket, as_bytes(request, self.plan.first_number + ticket))
+        connection.send(ticket, request.as_bytes(self.plan.first_number + ticket))
 
     def note(self, ticket: int, status: int, now: float) -> None:
         sent_at, is_numbered = self._sent_at.pop(ticket)
@@ -365,7 +360,7 @@ class ClosedLoop(Load):
         if is_numbered and 200 <= status < 300:
             self.confirmed.append(self.plan.first_number + ticket)
 
-    def unanswered(self, ticket: int) -> None:
+    def no_response(self, ticket: int) -> None:
         del self._sent_at[ticket]
         self.statuses[0] = self.statuses.get(0, 0) + 1
 

@@ -1,7 +1,7 @@
-"""The floor of agents: the same loop by hand, on aiormq and asyncio's own streams.
+"""The hand-written baseline of agents: the same loop on aiormq and asyncio's streams.
 
-python -m bench.by_hand CONFIG: the agent of a scenario's configuration. It answers every request
-on its port, so that one can see that it runs.
+python -m bench.hand_written CONFIG: runs the agent of a scenario's configuration. It responds with
+200 to every request on its port, which shows that it runs.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .direct import PERSISTENT
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 HandOn = Callable[[bytes], Awaitable[object]]
-"""Returns when the message has arrived."""
+"""Returns when the other side has the message."""
 
 
 async def http_client(url: str) -> HandOn:
-    """Messages become requests on a connection of their own."""
+    """Send messages as requests on one connection."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
-    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    headers = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
+    headers += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
     async def hand_on(body: bytes) -> None:
-        writer.write(head % len(body) + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if not answer.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(answer.decode())
-        length = LENGTH.search(answer)
+        writer.write(headers % len(body) + body)
+        response = await reader.readuntil(b"\r\n\r\n")
+        if not response.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(response.decode())
+        length = LENGTH.search(response)
         await reader.readexactly(int(length[1]) if length else 0)
 
     return hand_on
 
 
 async def producer(connection: AbstractConnection, settings: dict[str, Any]) -> HandOn:
-    """Messages are published, and confirmed."""
+    """Publish messages and wait for the broker's confirm."""
     channel = await connection.channel()
     exchange, routing_key = settings["exchange"], settings["routing_key"]
 
@@ -70,7 +70,7 @@ async def work(deliveries: asyncio.Queue[DeliveredMessage], hand_on: HandOn) -> 
         deliveries.task_done()
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
     writer.close()
@@ -93,9 +93,9 @@ async def run(config: dict[str, Any]) -> None:
         channel = await connection.channel()
         await channel.basic_qos(prefetch_count=settings["prefetch_count"])
         consumer = await channel.basic_consume(settings["name"], deliveries.put)
-        async with await asyncio.start_server(answer, "127.0.0.1", config["port"]):
+        async with await asyncio.start_server(respond, "127.0.0.1", config["port"]):
             await stop.wait()
-        # RabbitMQ would deliver again what is not acknowledged.
+        # RabbitMQ would deliver messages again that are not acknowledged.
         await channel.basic_cancel(str(consumer.consumer_tag))
         await deliveries.join()
         for task in working:
