@@ -93,11 +93,13 @@ class Scenario(Struct, frozen=True):
 
     @property
     def publishes(self) -> bool:
-        return any(call.body_bytes for call in self.calls)
+        return bool(self.target) and any(call.body_bytes for call in self.calls)
 
     @property
     def taking_part(self) -> float:
         """The part of its requests that consume."""
+        if not self.publishes:
+            return 1.0
         consuming = sum(call.weight for call in self.calls if not call.body_bytes)
         return consuming / sum(call.weight for call in self.calls)
 
