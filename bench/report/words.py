@@ -63,7 +63,7 @@ def sweep_summary(sweep: Sweep) -> str:
     confirm = sweep.confirm
     if confirm is None or not confirm.is_valid:
         return text
-    return f"{text}; of the broker's confirm {number(confirm.p99)} ms, measured with the baseline"
+    return f"{text}; p99 of the broker's confirm at that rate {number(confirm.p99)} ms"
 
 
 def failures(cell: Cell) -> str:
