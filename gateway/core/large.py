@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from msgspec import Raw
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..config.proxy import NAMESPACE, FlatmapOperation, proxy_settings
 from ..config.structs import Backend
-from ..encoding import DecodeError, Document, decode_json, encode_json
+from ..encoding import DecodeError, Document, Value, decode_json, encode_json
 from ..encoding.flatmap import build_flatmap
 from ..encoding.manipulation import build_manipulation, build_reading
 from .component import Assembly
@@ -48,7 +48,7 @@ def most_at_once(backend: Backend, assembly: Assembly) -> int:
     return min(most, assembly.max_inline_bytes(backend))
 
 
-def size_of(data: Document | None) -> int:
+def size_of(data: Mapping[str, Value] | None) -> int:
     """Bytes of JSON text in a document; what is decoded counts for nothing: it was small."""
     return sum([len(memoryview(value)) for value in (data or {}).values() if type(value) is Raw])
 

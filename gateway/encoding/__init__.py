@@ -1,8 +1,12 @@
-"""Bytes to documents and back, as tables of functions. Pure."""
+"""Bytes to documents and back, as tables of functions. Pure.
+
+The rules are those of KrakenD's encodings. What a backend does with a document is in
+``manipulation.py``.
+"""
 
 from __future__ import annotations
 
-from .document import Decode, DecodeError, Document, reason_of, unwrap, unwrap_all
+from .document import Decode, DecodeError, Document, Value, reason_of, unwrap, unwrap_all
 from .feed import decode_rss
 from .text_json import (
     decode_collection,
@@ -19,6 +23,7 @@ __all__ = [
     "Decode",
     "DecodeError",
     "Document",
+    "Value",
     "build_decoder",
     "decode_collection",
     "decode_json",
@@ -39,12 +44,12 @@ __all__ = [
 
 
 def decode_string(body: bytes) -> Document | None:
-    """Text, under the key ``content``."""
+    """The body as a string under the key ``content``. Invalid UTF-8 becomes U+FFFD."""
     return {"content": body.decode(errors="replace")}
 
 
 def decode_nothing(body: bytes) -> Document | None:
-    """``no-op``: nobody looks inside."""
+    """``no-op``: the body is passed on as bytes, so its document is empty."""
     return {}
 
 
@@ -56,7 +61,7 @@ DECODERS: dict[str, tuple[Decode, Decode]] = {
     "string": (decode_string, decode_string),
     "no-op": (decode_nothing, decode_nothing),
 }
-"""For each encoding: how an answer is decoded, and how with ``is_collection``."""
+"""For each encoding: the decoder of a body, and the one with ``is_collection``."""
 
 
 def build_decoder(encoding: str, is_collection: bool) -> Decode:

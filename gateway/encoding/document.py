@@ -1,48 +1,49 @@
 """Documents as they go through the gateway, whatever encoding they came in. Pure.
 
-They are decoded as shallowly as can be: the values of an object stay JSON text
-(:class:`msgspec.Raw`), so numbers keep their digits and nothing is decoded that is only passed on.
+A document is decoded as shallowly as possible: the values of an object stay undecoded JSON
+(:class:`msgspec.Raw`). Numbers keep their digits, and what is only passed on is never decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from json import JSONDecoder
-from typing import Any, TypeAlias
+from typing import TypeAlias, overload
 
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from ..errors import GatewayError
 
-Document: TypeAlias = dict[str, Any]
+Value: TypeAlias = "Mapping[str, Value] | Sequence[Value] | Raw | str | int | float | bool | None"
+Document: TypeAlias = dict[str, Value]
 Decode: TypeAlias = Callable[[bytes], Document | None]
-"""None: there is no document (nothing, or JSON's null). Raises :class:`DecodeError`."""
+"""None: the body is empty, or JSON's null. Raises :class:`DecodeError`."""
 
 TOO_DEEP = "nested too deeply"
 
-decode_object = Decoder(dict[str, Raw] | None).decode
-decode_array = Decoder(list[Raw] | None).decode
-# Numbers stay text: they keep their digits, and Python refuses integers of more than 4300.
-_decode_all = JSONDecoder(parse_int=str, parse_float=str).decode
+decode_object: Callable[[bytes | Raw], Document | None] = Decoder(dict[str, Raw] | None).decode
+decode_array: Callable[[bytes | Raw], list[Value] | None] = Decoder(list[Raw] | None).decode
+# Numbers become strings: they keep their digits, and Python refuses integers of more than 4300.
+_decode_all: Callable[[str], Value] = JSONDecoder(parse_int=str, parse_float=str).decode
 
 
 class DecodeError(ValueError):
-    """The bytes do not have the encoding that was announced."""
+    """The bytes are not valid in the encoding that the configuration names."""
 
 
 def reason_of(error: Exception) -> str:
-    """Why bytes cannot be decoded; ``error``: whatever their decoder raised."""
+    """Why bytes cannot be decoded. ``error``: what their decoder raised."""
     if isinstance(error, DecodeError | GatewayError):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
-def unwrap(value: Any) -> Any:
-    """A JSON text as a document one level deep; any other value as it is.
+def unwrap(value: Value) -> Value:
+    """Undecoded JSON, decoded by one level; any other value as it is.
 
-    Numbers, and whatever else is neither object nor array, stay text. Raises
-    :class:`DecodeError` when it is nested too deeply.
+    A scalar (number, string, true, false, null) stays undecoded. Raises :class:`DecodeError` when
+    the value is nested too deeply.
     """
     if not isinstance(value, Raw):
         return value
@@ -55,10 +56,18 @@ def unwrap(value: Any) -> Any:
         raise DecodeError(TOO_DEEP) from error
 
 
-def unwrap_all(value: Any) -> Any:
-    """A document without any JSON text left in it; its numbers are text then.
+@overload
+def unwrap_all(value: Document) -> Document: ...
 
-    Raises RecursionError when it is nested too deeply.
+
+@overload
+def unwrap_all(value: Value) -> Value: ...
+
+
+def unwrap_all(value: Value) -> Value:
+    """A value with all of its undecoded JSON decoded. The numbers of that JSON become strings.
+
+    Raises RecursionError when the value is nested too deeply.
     """
     if isinstance(value, Raw):
         return _decode_all(bytes(value).decode())

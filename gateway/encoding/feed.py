@@ -1,7 +1,7 @@
 """RSS and Atom feeds as documents of the shape KrakenD gives them (mmcdole/gofeed). Pure.
 
-The tables say which element becomes which key. What a feed does not have is left out of its
-items; of the feed itself some keys are always there. A feed must be well-formed XML.
+The tables say which element becomes which key. An item has only the keys that the feed has
+elements for; the feed itself always has the same keys. A feed must be well-formed XML.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-from .document import TOO_DEEP, DecodeError, Document
+from .document import TOO_DEEP, DecodeError, Document, Value
 from .text_xml import MAX_DEPTH, parse_xml
 
 _SEPARATOR = " "
@@ -29,8 +28,8 @@ _PREFIXES = {
     "http://wellformedweb.org/commentapi/": "wfw",
     "http://www.w3.org/2005/atom": "atom",
 }
-"""Names of the extensions, by their namespace in lower case and without a slash at its end where
-both are in use; any other namespace is its own name."""
+"""The name of each extension, by its namespace in lower case, without the "/" at the end where
+feeds use both forms. Any other namespace is its own name."""
 
 _RSS = frozenset(
     {
@@ -40,11 +39,11 @@ _RSS = frozenset(
         "http://backend.userland.com/rss2",
     }
 )
-"""What is no extension."""
+"""Namespaces of the feed's own format: they are not extensions."""
 
 _PERSONS = (
     re.compile(r"(?P<email>[^@]+@[^\s]+)\s+\((?P<name>[^@]+)\)"),
-    # Its end is looked at first: where it fits, the last "(" before the "@" does, too.
+    # The end is matched first: if it matches, the last "(" before the "@" matches, too.
     re.compile(r"(?=[^@]+@[^)]+\)\Z)(?P<name>[^@]+)\s\((?P<email>[^@]+@[^)]+)\)"),
     re.compile(r"(?P<name>[^@()]+)"),
     re.compile(r"(?P<email>[^@()]+@[^@()]+)"),
@@ -52,7 +51,7 @@ _PERSONS = (
 
 
 class _FeedElement:
-    """An element: its namespace ("" for that of the root), its name, what is in it."""
+    """An element: its namespace ("" for that of the root), its name and its content."""
 
     __slots__ = ("attributes", "children", "name", "pieces", "space", "text")
 
@@ -74,7 +73,7 @@ class _FeedElement:
         return [each for each in self.children if each.key == key and not _extension(each)]
 
     def first(self, key: str) -> str:
-        """The text of the last such child: a later one wins."""
+        """The text of the last child of that name."""
         found = self.plain(key)
         return found[-1].text if found else ""
 
@@ -147,7 +146,7 @@ RSS_ITEM = frozenset(
     {"title", "description", "link", "author", "comments", "pubdate", "source", "enclosure"}
     | {"guid", "category", "encoded"}
 )
-"""What an item of RSS has; other elements are its ``custom``."""
+"""The elements of an RSS item. Other elements go into its ``custom``."""
 
 
 def _rss_item(item: _FeedElement) -> Document:
@@ -239,7 +238,7 @@ FORMATS: dict[str, Callable[[_FeedElement], Document]] = {
 """By the name of the root element."""
 
 
-def _present(**fields: Any) -> Document:
+def _present(**fields: Value) -> Document:
     return {key: value for key, value in fields.items() if value}
 
 
@@ -263,7 +262,7 @@ def _atom_person(element: _FeedElement) -> Document:
 
 
 def _date(text: str) -> str | None:
-    """By RFC 2822 or ISO 8601, in UTC as RFC 3339; None when it is neither."""
+    """A date in RFC 2822 or ISO 8601 as RFC 3339 in UTC. None for any other text."""
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             date = parse(text)
@@ -279,7 +278,7 @@ def _is_content(element: _FeedElement) -> bool:
 
 
 def _extension(element: _FeedElement) -> str:
-    """The name of the extension an element belongs to; "" for the feed's own format."""
+    """The name of the extension that an element belongs to; "" for the feed's own format."""
     space = element.space.lower()
     if element.space in _RSS or _is_content(element):
         return ""
@@ -325,7 +324,7 @@ ITUNES = frozenset(
 
 
 def _dublin_core(element: _FeedElement) -> dict[str, list[str]]:
-    """Each text of each of its elements."""
+    """The texts of each Dublin Core element."""
     found: dict[str, list[str]] = {}
     for each in element.children:
         if _extension(each) == "dc" and each.name in DUBLIN_CORE:
@@ -334,7 +333,7 @@ def _dublin_core(element: _FeedElement) -> dict[str, list[str]]:
 
 
 def _itunes(element: _FeedElement) -> dict[str, str]:
-    """The first text of each of its elements; the image is its address."""
+    """The first text of each iTunes element; of the image its address."""
     found: dict[str, str] = {}
     for each in element.children:
         if _extension(each) != "itunes":

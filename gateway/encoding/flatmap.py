@@ -1,8 +1,8 @@
 """``flatmap_filter``: move, append and del on paths with wildcards, by KrakenD's rules. Pure.
 
-A document is a tree of labelled nodes; the elements of an array have their first numbers as
-labels and keep them when others go. Only nodes that a path goes through are opened: everything
-else stays undecoded JSON. (krakend/flatmap, tree)
+A document is a tree of labelled nodes. The label of an array's element is its first index; it stays
+the same when other elements are removed. Only the nodes on a path are decoded; everything else
+stays undecoded JSON. (krakend/flatmap, tree)
 """
 
 from __future__ import annotations
@@ -12,38 +12,37 @@ from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
 from ..config.proxy import FlatmapOperation
-from . import unwrap
+from .document import Document, Value, unwrap
 
-Document: TypeAlias = dict[str, Any]
 Flatmap: TypeAlias = Callable[[Document], Document | None]
 Path: TypeAlias = Sequence[str]
 
-ANY = "*"
+WILDCARD = "*"
 
 
-class _Opened:
-    """A value that is opened when something goes into it.
+class _LazyNode:
+    """A value of the document, decoded when a path enters it.
 
-    ``edges``: label -> node; None while it is closed. ``value``: what it is while it has no edges;
-    what was full and is empty now is nothing (JSON's null).
+    ``edges``: label -> node; None until the value is decoded. ``value``: of a node without edges.
+    An object or an array that loses its last element becomes null.
     """
 
     __slots__ = ("edges", "is_array", "value")
 
-    def __init__(self, value: Any = None) -> None:
+    def __init__(self, value: Value = None) -> None:
         self.value = value
-        self.edges: dict[str, _Opened] | None = None
+        self.edges: dict[str, _LazyNode] | None = None
         self.is_array = False
 
-    def open(self) -> dict[str, _Opened]:
+    def open(self) -> dict[str, _LazyNode]:
         if self.edges is None:
             value = unwrap(self.value)
             self.edges = {}
             if isinstance(value, dict):
-                self.edges = {label: _Opened(each) for label, each in value.items()}
+                self.edges = {label: _LazyNode(each) for label, each in value.items()}
             elif isinstance(value, list):
                 self.is_array = True
-                self.edges = {str(number): _Opened(each) for number, each in enumerate(value)}
+                self.edges = {str(number): _LazyNode(each) for number, each in enumerate(value)}
             self.value = None if self.edges else value
         return self.edges
 
@@ -55,11 +54,12 @@ class _Opened:
             return [node.close() for node in self.edges.values()]
         return {label: node.close() for label, node in self.edges.items()}
 
-    def child(self, label: str) -> _Opened | None:
+    def child(self, label: str) -> _LazyNode | None:
         return self.open().get(label)
 
-    def put(self, label: str, node: _Opened) -> None:
-        """At the end. An object's key is replaced; an array never loses an element by it."""
+    def put(self, label: str, node: _LazyNode) -> None:
+        """Add the node at the end. In an object it replaces the node of that label; in an array it
+        gets a free label, so that no element is lost."""
         edges = self.open()
         if label in edges and self.is_array:
             label = next(free for free in map(str, count(len(edges))) if free not in edges)
@@ -67,7 +67,7 @@ class _Opened:
         edges[label] = node
 
     def relabel(self, old: str, new: str) -> None:
-        """In its place."""
+        """Rename a label; its node keeps its position."""
         edges = self.open()
         if old == new or (new in edges and self.is_array):
             return
@@ -76,24 +76,24 @@ class _Opened:
 
 
 class _Found(NamedTuple):
-    """A node, and the labels that lead to it."""
+    """A node, and the labels on the path to it."""
 
-    node: _Opened
+    node: _LazyNode
     path: tuple[str, ...]
 
 
 def build_flatmap(operations: Iterable[FlatmapOperation]) -> Flatmap | None:
-    """All operations in their order as one function; None when there is nothing to do.
+    """All operations, in their order, as one function; None when no operation has an effect.
 
-    The function leaves its argument as it is; it answers None when nothing is left, and raises
-    :class:`gateway.encoding.DecodeError` where a document is nested too deeply.
+    The function does not change its argument. It returns None when nothing is left, and raises
+    :class:`gateway.encoding.DecodeError` when a document is nested too deeply.
     """
     steps = [step for operation in operations for step in _steps(operation)]
     if not steps:
         return None
 
     def flatmap(data: Document) -> Document | None:
-        root = _Opened(data)
+        root = _LazyNode(data)
         for step in steps:
             step(root)
         document: Document | None = root.close()
@@ -103,7 +103,7 @@ def build_flatmap(operations: Iterable[FlatmapOperation]) -> Flatmap | None:
 
 
 def problem(operation: FlatmapOperation) -> str:
-    """Why an operation does nothing; empty when it does something."""
+    """Why an operation has no effect; empty when it has one."""
     if operation.type not in OPERATIONS:
         return f'unknown type "{operation.type}"; there are: {", ".join(OPERATIONS)}'
     if operation.type != "del" and len(operation.args) < 2:
@@ -111,27 +111,27 @@ def problem(operation: FlatmapOperation) -> str:
     return ""
 
 
-def _steps(operation: FlatmapOperation) -> Iterator[Callable[[_Opened], None]]:
+def _steps(operation: FlatmapOperation) -> Iterator[Callable[[_LazyNode], None]]:
     if not problem(operation):
         yield from OPERATIONS[operation.type]([arg.split(".") for arg in operation.args])
 
 
-def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
-    """What stands under the last label of ``source`` gets a new place by the length of ``target``:
+def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_LazyNode], None]]:
+    """Moves the nodes at ``source``. The length of ``target`` decides where to.
 
-    as long: only the last label changes; longer: it goes down, from where it stands; shorter:
-    it goes up, counted from the root.
+    As long as ``source``: only the last label changes. Longer: the node moves down, from its own
+    parent. Shorter: it moves up, to a path from the root.
     """
     source, target = paths[:2]
     parents, last = source[:-1], source[-1]
     levels = len(target) - len(source)
 
-    def relabel(root: _Opened) -> None:
+    def relabel(root: _LazyNode) -> None:
         for found in _find(root, parents):
             if last in found.node.open():
                 found.node.relabel(last, target[-1])
 
-    def move(root: _Opened) -> None:
+    def move(root: _LazyNode) -> None:
         moved = [
             (found, found.node.open().pop(last))
             for found in _find(root, parents)
@@ -147,83 +147,83 @@ def _moving(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
     yield relabel if levels == 0 else move
 
 
-def _appending(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
-    """The elements of the first array go behind those of the second; both must be there."""
+def _appending(paths: Sequence[Path]) -> Iterator[Callable[[_LazyNode], None]]:
+    """Appends the elements of the first array to the second. Both arrays must exist."""
     source, target = paths[:2]
 
-    def append(root: _Opened) -> None:
+    def append(root: _LazyNode) -> None:
         added, kept = _get(root, source), _get(root, target)
         if isinstance(added, list) and isinstance(kept, list):
             parent = _descend(root, target[:-1])
-            parent.open()[target[-1]] = _Opened([*kept, *added])
+            parent.open()[target[-1]] = _LazyNode([*kept, *added])
             _delete(root, source)
 
     yield append
 
 
-def _deleting(paths: Sequence[Path]) -> Iterator[Callable[[_Opened], None]]:
+def _deleting(paths: Sequence[Path]) -> Iterator[Callable[[_LazyNode], None]]:
     for path in paths:
         yield lambda root, path=path: _delete(root, path)  # type: ignore[misc]
 
 
-OPERATIONS: dict[str, Callable[[Sequence[Path]], Iterator[Callable[[_Opened], None]]]] = {
+OPERATIONS: dict[str, Callable[[Sequence[Path]], Iterator[Callable[[_LazyNode], None]]]] = {
     "move": _moving,
     "append": _appending,
     "del": _deleting,
 }
 
 
-def _find(root: _Opened, path: Path) -> list[_Found]:
-    """Every node a path leads to."""
+def _find(root: _LazyNode, path: Path) -> list[_Found]:
+    """Every node that the path matches."""
     found = [_Found(root, ())]
     for step in path:
         found = [
             _Found(node, (*each.path, label))
             for each in found
             for label, node in each.node.open().items()
-            if step in (ANY, label)
+            if step in (WILDCARD, label)
         ]
     return found
 
 
-def _descend(node: _Opened, path: Path) -> _Opened:
-    """The node below, made where there is none."""
+def _descend(node: _LazyNode, path: Path) -> _LazyNode:
+    """The node at a path below ``node``. Missing nodes are created."""
     for label in path:
         below = node.child(label)
         if below is None:
-            below = _Opened()
+            below = _LazyNode()
             node.put(label, below)
         node = below
     return node
 
 
-def _climb(root: _Opened, path: Path, origin: Path) -> _Opened:
-    """The node under ``path``, as far as there is one; a wildcard is the label it came from."""
+def _climb(root: _LazyNode, path: Path, origin: Path) -> _LazyNode:
+    """The deepest node that exists on ``path``. A wildcard is the label in ``origin`` there."""
     node = root
     for step, label in zip(path, origin, strict=False):
-        below = node.child(label if step == ANY else step)
+        below = node.child(label if step == WILDCARD else step)
         if below is None:
             break
         node = below
     return node
 
 
-def _get(node: _Opened, path: Path) -> Any:
-    """What stands under a path, decoded one level; None when there is nothing."""
+def _get(node: _LazyNode, path: Path) -> Value:
+    """The value at a path, decoded by one level; None when there is none."""
     if not path:
         return unwrap(node.close())
-    if path[0] == ANY:
+    if path[0] == WILDCARD:
         below = node.open()
         return [_get(each, path[1:]) for each in below.values()] if below else None
     child = node.child(path[0])
     return None if child is None else _get(child, path[1:])
 
 
-def _delete(root: _Opened, path: Path) -> None:
+def _delete(root: _LazyNode, path: Path) -> None:
     *parents, last = path
     for found in _find(root, parents):
         edges = found.node.open()
-        if last == ANY:
+        if last == WILDCARD:
             edges.clear()
         else:
             edges.pop(last, None)

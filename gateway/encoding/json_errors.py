@@ -1,6 +1,6 @@
-"""Why a JSON text is refused, in the words of Go's decoder, which clients of KrakenD know. Pure.
+"""Why JSON is refused, in the words of Go's decoder, which clients of KrakenD know. Pure.
 
-For failures only: it reads again, slowly, what the decoder has refused. (Go, encoding/json)
+For failures only: it slowly reads again what the decoder has refused. (Go, encoding/json)
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 MAX_EXPLAINED = 16 * 1024
-"""Bytes; 10 ms at most. A longer text keeps the words of the decoder."""
+"""Bytes: 10 ms at most. The error message of longer JSON is that of the decoder."""
 
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -21,14 +21,14 @@ _TAKEN = {"map[string]interface {}": "object", "[]interface {}": "array"}
 _SHORT = {7: r"\a", 8: r"\b", 9: r"\t", 10: r"\n", 11: r"\v", 12: r"\f", 13: r"\r"}
 
 
-class _Unreadable(Exception):
-    """The text is what Go says of it."""
+class _SyntaxProblem(Exception):
+    """Its text is Go's error message."""
 
 
 def explain(body: bytes, wanted: str) -> str:
-    """Why the first value of ``body`` is refused; empty when Go would take it.
+    """Why Go refuses the first value of ``body``; empty when Go accepts it.
 
-    ``wanted``: Go's name for what it is read into, empty for anything.
+    ``wanted``: the Go type that the value is decoded into; empty for any.
     """
     if len(body) > MAX_EXPLAINED:
         return ""
@@ -39,7 +39,7 @@ def explain(body: bytes, wanted: str) -> str:
         _ErrorFinder(body, begin).read()
     except IndexError:
         return "unexpected EOF"
-    except _Unreadable as error:
+    except _SyntaxProblem as error:
         return str(error)
     kind = _KINDS.get(body[begin : begin + 1], "number")
     if kind == _TAKEN.get(wanted, kind):
@@ -48,7 +48,7 @@ def explain(body: bytes, wanted: str) -> str:
 
 
 class _ErrorFinder:
-    """Goes over one value. An IndexError: the text ends within it."""
+    """Reads one value. Raises IndexError when the body ends within the value."""
 
     def __init__(self, body: bytes, at: int) -> None:
         self._body = body
@@ -79,7 +79,7 @@ class _ErrorFinder:
             self._begin(char)
 
     def _begin(self, char: bytes) -> None:
-        """A value that begins with ``char``; of an object or an array only the beginning."""
+        """Read a value that begins with ``char``; of an object or an array only its beginning."""
         if char in _ENDS:
             self._open.append(char)
             self._is_first = True
@@ -146,7 +146,7 @@ class _ErrorFinder:
         self._at = _DIGITS.match(self._body, self._at).end()  # type: ignore[union-attr]
 
     def _next(self) -> bytes:
-        """The next character that is no blank."""
+        """The next character that is not a blank."""
         self._at = _BLANKS.match(self._body, self._at).end()  # type: ignore[union-attr]
         return self._take()
 
@@ -155,12 +155,12 @@ class _ErrorFinder:
         self._at += 1
         return char
 
-    def _wrong(self, where: str) -> _Unreadable:
-        return _Unreadable(f"invalid character {_quoted(self._body[self._at - 1])} {where}")
+    def _wrong(self, where: str) -> _SyntaxProblem:
+        return _SyntaxProblem(f"invalid character {_quoted(self._body[self._at - 1])} {where}")
 
 
 def _quoted(byte: int) -> str:
-    """A byte as Go shows it: as the character of that number."""
+    """A byte as Go prints it: as the character of that number."""
     if byte == 0x27:
         return r"'\''"
     if byte == 0x5C:

@@ -1,9 +1,9 @@
 """``encoding``, ``target``, ``allow``, ``deny``, ``mapping``, ``group``: KrakenD's order. Pure.
 
-Where a backend has a ``flatmap_filter``, it stands in the place of allow, deny and mapping.
+A backend's ``flatmap_filter`` replaces its allow, deny and mapping.
 
-Documents may hold undecoded JSON; a value is decoded one level where a rule goes into it, and
-nothing reaches into arrays. (lura, proxy/formatter.go)
+Documents may have undecoded JSON in them: a value is decoded by one level when a rule enters it.
+No rule enters an array. (lura, proxy/formatter.go)
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from typing import Any, TypeAlias
 
 from ..config.proxy import proxy_settings
 from ..config.structs import Backend
-from . import build_decoder, unwrap
+from . import build_decoder
+from .document import Decode, Document, unwrap
 from .flatmap import build_flatmap
 
-Document: TypeAlias = dict[str, Any]
 Manipulation: TypeAlias = Callable[[Document], Document | None]
-"""None: there is nothing left, not even an object."""
+"""None: nothing is left, not even an empty object."""
 
 Step: TypeAlias = Callable[[Document], Document]
-Reading: TypeAlias = Callable[[bytes], Document | None]
+Reading: TypeAlias = Decode
+"""The body of a response -> the document that its backend contributes; None: no document."""
 Tree: TypeAlias = dict[str, "Tree | None"]
 """Dotted paths as nested keys; None is the end of a path."""
 
 
 def build_manipulation(backend: Backend) -> Manipulation | None:
-    """What the backend's keys ask for, as one function; None when they ask for nothing.
+    """The backend's keys as one function; None when none of them is set.
 
-    The function leaves its argument as it is, and raises :class:`gateway.encoding.DecodeError`
-    where a document is nested too deeply to be looked into.
+    The function does not change its argument. It raises :class:`gateway.encoding.DecodeError` when
+    a document is nested too deeply.
     """
-    steps: list[Callable[[Any], Any]] = []
+    steps: list[Callable[[Any], Document | None]] = []
     if backend.target:
         steps.append(_targeting(backend.target.split(".")))
     flatmap = build_flatmap(proxy_settings(backend).flatmap_filter)
@@ -42,10 +43,11 @@ def build_manipulation(backend: Backend) -> Manipulation | None:
     if len(steps) < 2:
         return steps[0] if steps else None
 
-    def manipulate(data: Any) -> Any:
+    def manipulate(data: Document) -> Document | None:
+        result: Document | None = data
         for step in steps:
-            data = step(data)
-        return data
+            result = step(result)
+        return result
 
     return manipulate
 
@@ -54,17 +56,14 @@ def _filters(backend: Backend) -> Iterator[Step]:
     if backend.allow:
         yield _allowing(_tree(backend.allow))
     elif backend.deny:
-        # The parents last: a key that is denied whole stays so.
+        # Parents last: a key that is denied as a whole stays denied.
         yield _denying(_tree(sorted(backend.deny, key=len, reverse=True)))
     if backend.mapping:
         yield _mapping(backend.mapping)
 
 
 def build_reading(backend: Backend) -> Reading:
-    """From the bytes of an answer to the document a backend contributes; None: to none.
-
-    Raises :class:`gateway.encoding.DecodeError`.
-    """
+    """Decodes and manipulates. The function raises :class:`gateway.encoding.DecodeError`."""
     decode = build_decoder(backend.encoding, backend.is_collection)
     manipulate = build_manipulation(backend)
     nothing = manipulate_nothing(backend)
@@ -79,7 +78,7 @@ def build_reading(backend: Backend) -> Reading:
 
 
 def manipulate_nothing(backend: Backend) -> Document | None:
-    """What becomes of no document at all."""
+    """What a response without a document contributes."""
     nothing: Document | None = {} if backend.target else None
     return {backend.group: nothing} if backend.group else nothing
 
@@ -97,7 +96,7 @@ def _targeting(path: Sequence[str]) -> Step:
 
 
 def _tree(paths: Sequence[str]) -> Tree:
-    """A later path wins over an earlier one that it contradicts."""
+    """The tree of dotted paths. Where two paths contradict each other, the later one counts."""
     root: Tree = {}
     for path in paths:
         *parents, last = path.split(".")
@@ -151,9 +150,9 @@ def _without(data: Document, tree: Tree) -> Document:
 
 
 def _mapping(names: dict[str, str]) -> Step:
-    """All keys change their names at once: two may swap. A renamed key beats one that is there."""
-    # Only what stands before the first dot of a new name counts. KrakenD loses a key that is
-    # mapped to itself; here it stays.
+    """All keys are renamed at once: two keys may swap. A renamed key replaces an existing one."""
+    # A new name ends at its first dot, as in KrakenD. KrakenD loses a key that is mapped to itself;
+    # here it stays.
     renames = [(old, new.split(".")[0]) for old, new in names.items()]
 
     def rename(data: Document) -> Document:

@@ -1,27 +1,27 @@
 """XML to documents and back, by the rules of KrakenD (clbanning/mxj). Pure.
 
-An attribute ``id`` is the key ``-id``, text beside attributes or elements the key ``#text``,
-repeated elements are an array; prefixes go, every value is text. The parser is expat, the one
-below Python's own: it refuses nothing by itself, so declarations are refused here.
+An attribute ``id`` is the key ``-id``. Text next to attributes or elements is the key ``#text``.
+Repeated elements are an array. Prefixes are removed, and every value is a string. The parser is
+expat, which Python's own modules use. It allows all declarations, so this module refuses them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 from xml.parsers import expat
 
-from .document import TOO_DEEP, DecodeError, Document, unwrap_all
+from .document import TOO_DEEP, DecodeError, Document, Value, unwrap_all
 
 MAX_DEPTH = 200
-"""Of elements: what is decoded here must be encoded again, and that recurses."""
+"""Levels of elements. A decoded document is encoded again later, and the encoder recurses."""
 
 MAX_NAMESPACE = 256
-"""Characters: each element carries the name of its namespace."""
+"""Characters of a namespace's name: each element carries it."""
 
 ROOT = "doc"
-"""Where a document has not exactly one key."""
+"""The root element of a document that does not have exactly one key."""
 
 ATTRIBUTE, TEXT = "-", "#text"
 _BLANKS = "\t\r\b\n "
@@ -34,11 +34,12 @@ _FIRST = (
 )
 _LATER = r"\-.0-9\xb7\u0300-\u036f\u203f\u2040"
 _NO_NAME = re.compile(f"[^{_FIRST}{_LATER}]|^(?=[{_LATER}])")
-"""What no name has, and the place before what none begins with (XML 1.0, 2.3)."""
+"""Characters that no name may have, and the position before one that no name may begin with.
+(XML 1.0, 2.3)"""
 
 
 def decode_xml(body: bytes) -> Document | None:
-    """The root element under its name. Text before and behind it is ignored."""
+    """The root element under its name. Text before and after it is ignored."""
     reader = _DocumentBuilder()
     parse_xml(body, reader)
     if reader.document is None:
@@ -47,12 +48,12 @@ def decode_xml(body: bytes) -> Document | None:
 
 
 def decode_xml_collection(body: bytes) -> Document | None:
-    """The same under the key ``collection``: it is no array for that."""
+    """The same document under the key ``collection``. It does not become an array."""
     return {"collection": decode_xml(body)}
 
 
 class _OpenElement:
-    """One that is open: its keys, and the first text before any of them."""
+    """An element whose end was not read yet: its keys, and the text before the first of them."""
 
     __slots__ = ("fields", "name", "text")
 
@@ -67,16 +68,16 @@ class _OpenElement:
         elif text:
             self.text = text
 
-    def add(self, name: str, value: Any) -> None:
-        there = self.fields.get(name)
-        if there is None:
+    def add(self, name: str, value: Value) -> None:
+        existing = self.fields.get(name)
+        if existing is None:
             self.fields[name] = value
-        elif isinstance(there, list):
-            there.append(value)
+        elif isinstance(existing, list):
+            existing.append(value)
         else:
-            self.fields[name] = [there, value]
+            self.fields[name] = [existing, value]
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         if not self.fields:
             return self.text
         if self.text:
@@ -85,11 +86,11 @@ class _OpenElement:
 
 
 class XmlReader(Protocol):
-    """Who builds something while expat parses."""
+    """Builds a result from the calls of expat."""
 
     @property
     def is_complete(self) -> bool:
-        """The root element has ended."""
+        """Whether the end of the root element was read."""
         ...
 
     def start(self, name: str, attributes: Sequence[str]) -> None:
@@ -98,11 +99,11 @@ class XmlReader(Protocol):
     def end(self, name: str) -> None: ...
 
     def text(self, text: str) -> None:
-        """A piece of it: more may follow."""
+        """A piece of text: more may follow."""
 
 
 class _DocumentBuilder:
-    """Builds the document."""
+    """Builds the document of :func:`decode_xml`."""
 
     def __init__(self) -> None:
         self.document: Document | None = None
@@ -148,8 +149,8 @@ def parse_xml(body: bytes, reader: XmlReader, separator: str | None = None) -> N
     """Call ``reader``'s start, end and text; ``separator``: names are "URI separator name".
 
     Stops at the end of the root element. Raises :class:`DecodeError`, also for declarations of
-    entities and of attributes, and for a long name of a namespace: each use of one repeats it, so
-    that a few lines can stand for gigabytes.
+    entities and of attributes, and for a long name of a namespace: each use repeats them, so that a
+    few lines of XML could become gigabytes.
     """
     start = body.find(b"<")
     if start > 0 and not body.startswith(_WIDE):
@@ -189,10 +190,10 @@ def _check_namespace(prefix: str | None, space: str | None) -> None:
 
 
 def encode_xml(data: Document | None) -> bytes:
-    """One key is the root element, several stand in ``<doc>``; keys are sorted.
+    """A single key is the root element; several keys are put into ``<doc>``. Keys are sorted.
 
-    What cannot stand in XML is replaced: in names by "_", in text by U+FFFD. Raises
-    RecursionError when it is nested too deeply.
+    Characters that XML does not allow are replaced: in names by "_", in text by U+FFFD. Raises
+    RecursionError when the document is nested too deeply.
     """
     document = unwrap_all(data or {})
     if len(document) == 1 and not _has_bare_items(*document.values()):
@@ -204,14 +205,14 @@ def encode_xml(data: Document | None) -> bytes:
     return "".join(pieces).encode()
 
 
-def _has_bare_items(value: Any) -> bool:
+def _has_bare_items(value: Value) -> bool:
     return isinstance(value, list) and not all(isinstance(each, dict) for each in value)
 
 
 Write: TypeAlias = Callable[[str], object]
 
 
-def _write(name: str, value: Any, write: Write) -> None:
+def _write(name: str, value: Value, write: Write) -> None:
     if isinstance(value, list) and value:
         for each in value:
             _write(name, each, write)
@@ -252,7 +253,7 @@ def _write_fields(tag: str, fields: Document, write: Write) -> None:
     write(f"</{tag}>")
 
 
-def _as_text(value: str | float) -> str:
+def _as_text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return _NO_XML.sub("\ufffd", str(value)).translate(_ESCAPES)

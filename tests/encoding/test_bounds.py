@@ -91,7 +91,7 @@ PIECES = st.lists(
 
 @pytest.mark.parametrize(("encoding", "number"), DECODE)
 @given(piece=PIECES, times=st.integers(1, 400), begin=PIECES, end=PIECES)
-def test_whatever_is_repeated_is_decoded_or_refused_in_time(
+def test_a_body_of_repeated_pieces_is_decoded_or_refused_in_time(
     encoding: str, number: int, piece: bytes, times: int, begin: bytes, end: bytes
 ) -> None:
     result = outcome(DECODERS[encoding][number], begin + piece * times + end)
@@ -163,6 +163,5 @@ def test_lone_surrogates_are_replaced_and_pairs_are_kept(body: bytes) -> None:
     ],
 )
 def test_a_person_is_a_name_an_address_or_both(text: bytes, person: dict[str, str]) -> None:
-    document = decode_rss(feed(b"<author>%b</author>" % text))
-    assert document is not None
+    document: Any = decode_rss(feed(b"<author>%b</author>" % text))
     assert document["items"][0].get("author", {}) == person

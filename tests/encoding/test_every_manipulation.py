@@ -104,7 +104,7 @@ def backend(settings: dict[str, Any]) -> Backend:
 
 
 @pytest.mark.parametrize("seed", range(DOCUMENTS // PER_TEST))
-def test_documents_become_what_the_obvious_version_makes_of_them(seed: int) -> None:
+def test_manipulated_documents_are_equal_to_those_of_the_reference(seed: int) -> None:
     generator = Generator(seed)
     for _ in range(PER_TEST):
         settings = generator.settings()
@@ -115,7 +115,7 @@ def test_documents_become_what_the_obvious_version_makes_of_them(seed: int) -> N
         assert found == expected, (body, settings)
 
 
-def test_merged_documents_are_what_the_obvious_version_makes_of_them() -> None:
+def test_merged_documents_are_equal_to_those_of_the_reference() -> None:
     generator = Generator(-1)
     for _ in range(PER_TEST):
         parts: list[Response] = []

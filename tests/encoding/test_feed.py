@@ -41,7 +41,7 @@ def item(inside: str) -> Any:
     return found
 
 
-def test_a_feed_without_anything_has_its_keys() -> None:
+def test_an_empty_feed_has_all_keys() -> None:
     assert rss("") == EMPTY
     assert decode_rss(b"<rss/>") == EMPTY
 
@@ -119,7 +119,7 @@ def test_channel_and_items_of_rss() -> None:
         ),
     ],
 )
-def test_an_item_has_what_its_elements_say(inside: str, expected: Any) -> None:
+def test_an_item_has_the_keys_of_its_elements(inside: str, expected: Any) -> None:
     assert item(inside) == expected
 
 
@@ -141,7 +141,7 @@ def test_the_link_of_another_format_is_not_the_link_of_an_item() -> None:
     assert "links" not in item('<atom:link href="x" rel="self"/>')
 
 
-def test_items_of_rdf_stand_beside_their_channel() -> None:
+def test_items_of_rdf_are_next_to_their_channel() -> None:
     found = decode_rss(
         b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
         b'xmlns="http://purl.org/rss/1.0/"><channel><title>T</title></channel>'
@@ -198,12 +198,12 @@ def test_atom() -> None:
         b"<rss>" + b"<a>" * 600 + b"</a>" * 600 + b"</rss>",
     ],
 )
-def test_what_is_no_feed_is_an_error(body: bytes) -> None:
+def test_a_body_that_is_not_a_feed_is_an_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_rss(body)
 
 
-def test_is_collection_means_nothing_to_a_feed() -> None:
+def test_is_collection_has_no_effect_on_a_feed() -> None:
     assert build_decoder("rss", True) is decode_rss
 
 

@@ -95,15 +95,15 @@ GONE = NotImplemented
         (["del *"], None),
     ],
 )
-def test_document_is_what_krakend_makes_of_it(operations: list[str], expected: Any) -> None:
+def test_the_document_is_equal_to_krakends(operations: list[str], expected: Any) -> None:
     assert after(DOCUMENT, *operations) == expected
 
 
-def test_elements_keep_their_first_numbers_when_others_go() -> None:
+def test_elements_keep_their_first_index_when_others_are_removed() -> None:
     assert after({"l": ["a", "b", "c"]}, "del l.0", "del l.1") == {"l": ["c"]}
 
 
-def test_numbers_keep_their_text_and_nothing_else_is_opened() -> None:
+def test_numbers_keep_their_digits_and_nothing_else_is_decoded() -> None:
     flatmap = build_flatmap([operation("move a.x b")])
     document = decode_json(b'{"a":{"x":1.0,"y":1e5},"rest":[1.50]}')
     assert flatmap is not None
@@ -114,7 +114,7 @@ def test_numbers_keep_their_text_and_nothing_else_is_opened() -> None:
     assert isinstance(moved["rest"], Raw)
 
 
-def test_the_document_given_is_left_as_it_is() -> None:
+def test_the_argument_is_not_changed() -> None:
     flatmap = build_flatmap([operation("append b a"), operation("move o.x x")])
     document: dict[str, Any] = {"a": [1], "b": [2], "o": {"x": 1}}
     assert flatmap is not None
@@ -122,7 +122,7 @@ def test_the_document_given_is_left_as_it_is() -> None:
     assert document == {"a": [1], "b": [2], "o": {"x": 1}}
 
 
-def test_a_path_into_deep_nesting_is_an_error_of_the_document() -> None:
+def test_a_path_into_deep_nesting_raises_decode_error() -> None:
     flatmap = build_flatmap([operation("del a.b")])
     assert flatmap is not None
     with pytest.raises(DecodeError):
@@ -139,11 +139,11 @@ def test_a_path_into_deep_nesting_is_an_error_of_the_document() -> None:
         ("move a b", ""),
     ],
 )
-def test_an_operation_that_can_do_nothing_says_why(text: str, why: str) -> None:
+def test_an_operation_without_effect_has_a_reason(text: str, why: str) -> None:
     assert problem(operation(text)).startswith(why)
     assert bool(problem(operation(text))) == bool(why)
 
 
-def test_operations_that_can_do_nothing_are_no_function() -> None:
+def test_operations_without_effect_are_no_function() -> None:
     assert build_flatmap([]) is None
     assert build_flatmap([operation("copy a b"), operation("move a"), operation("del")]) is None

@@ -58,7 +58,7 @@ def test_a_collection_and_any_document_are_refused_in_the_words_of_go() -> None:
         decode_safejson(b"x")
 
 
-def test_a_long_text_keeps_the_words_of_the_decoder() -> None:
+def test_a_long_body_keeps_the_message_of_the_decoder() -> None:
     assert explain(b"[" * MAX_EXPLAINED + b"x", OBJECT) == ""
     with pytest.raises(DecodeError, match=r"."):
         decode_json(b"[" * MAX_EXPLAINED + b"x")
@@ -69,7 +69,7 @@ def test_no_bytes_make_an_explanation_raise(body: bytes) -> None:
     assert isinstance(explain(body, OBJECT), str)
 
 
-def test_a_deeply_nested_text_is_explained_all_the_same() -> None:
+def test_a_deeply_nested_body_is_explained() -> None:
     assert explain(b"[" * 5000 + b"x", OBJECT) == (
         "invalid character 'x' looking for beginning of value"
     )

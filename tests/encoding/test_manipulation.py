@@ -91,7 +91,7 @@ def test_nothing_configured_is_no_function() -> None:
         ({"target": "nosuch", "group": "g"}, {"g": {}}),
     ],
 )
-def test_document_is_what_krakend_makes_of_it(keys: dict[str, Any], expected: Any) -> None:
+def test_the_document_is_equal_to_krakends(keys: dict[str, Any], expected: Any) -> None:
     assert manipulated(DOCUMENT, **keys) == expected
 
 
@@ -123,7 +123,7 @@ def test_no_document_stays_none_but_for_target_and_group(backend: Backend, expec
     assert manipulate_nothing(backend) == expected
 
 
-def test_numbers_keep_their_text_where_a_rule_goes_in() -> None:
+def test_numbers_keep_their_digits_where_a_rule_enters() -> None:
     manipulate = build_manipulation(Backend(allow=("a.b",)))
     document = decode_json(b'{"a":{"b":1.50,"c":2}}')
     assert manipulate is not None
@@ -131,7 +131,7 @@ def test_numbers_keep_their_text_where_a_rule_goes_in() -> None:
     assert encode_json(manipulate(document)) == b'{"a":{"b":1.50}}'
 
 
-def test_a_rule_that_goes_into_deep_nesting_is_an_error_of_the_document() -> None:
+def test_a_rule_that_enters_deep_nesting_raises_decode_error() -> None:
     manipulate = build_manipulation(Backend(target="a"))
     assert manipulate is not None
     with pytest.raises(DecodeError):
@@ -159,7 +159,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
 
 
 @given(documents, st.lists(paths, min_size=1, max_size=3, unique=True))
-def test_allow_keeps_exactly_what_stands_at_or_below_a_path(
+def test_allow_keeps_exactly_the_values_at_and_below_a_path(
     document: dict[str, Any], allow: list[str]
 ) -> None:
     split = [tuple(path.split(".")) for path in allow]
@@ -180,7 +180,7 @@ def test_allow_keeps_exactly_what_stands_at_or_below_a_path(
 
 
 @given(documents, st.lists(paths, min_size=1, max_size=3, unique=True))
-def test_deny_takes_out_exactly_what_stands_at_or_below_a_path(
+def test_deny_removes_exactly_the_values_at_and_below_a_path(
     document: dict[str, Any], deny: list[str]
 ) -> None:
     expected = deepcopy(document)
@@ -195,7 +195,7 @@ def test_deny_takes_out_exactly_what_stands_at_or_below_a_path(
 
 
 @given(documents, paths, st.dictionaries(keys, keys, max_size=3))
-def test_the_document_given_is_left_as_it_is(
+def test_the_argument_is_not_changed(
     document: dict[str, Any], path: str, mapping: dict[str, str]
 ) -> None:
     before = deepcopy(document)

@@ -38,7 +38,7 @@ values = st.recursive(
 objects = st.dictionaries(st.text(), values, max_size=6)
 
 
-def told(document: Any) -> Any:
+def decoded_all(document: Any) -> Any:
     """What a client reads."""
     return json.loads(encode_json(document))
 
@@ -46,17 +46,17 @@ def told(document: Any) -> Any:
 @given(objects, st.booleans())
 def test_decoded_object_is_encoded_as_the_same_document(value: Any, as_ascii: bool) -> None:
     body = json.dumps(value, ensure_ascii=as_ascii).encode(errors="replace")
-    assert told(decode_json(body)) == json.loads(body)
+    assert decoded_all(decode_json(body)) == json.loads(body)
 
 
 @given(st.lists(values, max_size=6))
-def test_decoded_collection_holds_the_same_values(value: Any) -> None:
+def test_decoded_collection_has_the_same_values(value: Any) -> None:
     body = json.dumps(value).encode()
-    assert told(decode_collection(body)) == {"collection": json.loads(body)}
+    assert decoded_all(decode_collection(body)) == {"collection": json.loads(body)}
 
 
 @given(st.sampled_from(BACKEND_ENCODINGS), st.booleans(), st.binary() | objects.map(encode_json))
-def test_no_bytes_make_a_decoder_raise_anything_else_or_answer_invalid_json(
+def test_no_bytes_make_a_decoder_raise_anything_else_or_return_invalid_json(
     encoding: str, is_collection: bool, body: bytes
 ) -> None:
     decode = build_decoder(encoding, is_collection)
@@ -72,20 +72,20 @@ def test_no_bytes_make_a_decoder_raise_anything_else_or_answer_invalid_json(
             document = decode(changed)
         except DecodeError:
             continue
-        told(document)
+        decoded_all(document)
 
 
-def test_numbers_keep_their_text() -> None:
+def test_numbers_keep_their_digits() -> None:
     body = b'{"big":12345678901234567890123,"e":1e3,"f":1.10,"z":-0}'
     assert encode_json(decode_json(body)) == body
 
 
-def test_of_two_equal_keys_the_last_counts() -> None:
-    assert told(decode_json(b'{"a":1,"a":2}')) == {"a": 2}
+def test_the_last_of_two_equal_keys_is_used() -> None:
+    assert decoded_all(decode_json(b'{"a":1,"a":2}')) == {"a": 2}
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t ", b"null", b" null "])
-def test_nothing_and_null_are_no_document(body: bytes) -> None:
+def test_an_empty_body_and_null_are_no_document(body: bytes) -> None:
     assert decode_json(body) is None
 
 
@@ -106,18 +106,18 @@ def test_nothing_and_null_are_no_document(body: bytes) -> None:
         b"\x0b",
     ],
 )
-def test_what_is_no_json_object_is_an_error(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_an_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_json(body)
 
 
 @pytest.mark.parametrize("behind", [b" trailing", b'{"b":2}', b"}", b"\x00", b"\xff"])
-def test_text_behind_the_document_is_ignored(behind: bytes) -> None:
-    assert told(decode_json(b' {"a":1}' + behind)) == {"a": 1}
-    assert told(decode_collection(b"[1]" + behind)) == {"collection": [1]}
+def test_bytes_after_the_document_are_ignored(behind: bytes) -> None:
+    assert decoded_all(decode_json(b' {"a":1}' + behind)) == {"a": 1}
+    assert decoded_all(decode_collection(b"[1]" + behind)) == {"collection": [1]}
 
 
-def test_text_behind_a_number_of_many_digits_is_ignored() -> None:
+def test_bytes_after_a_number_of_many_digits_are_ignored() -> None:
     digits = b"1" * 5000
     decoded = decode_json(b'{"a":%b} more' % digits)
     assert encode_json(decoded) == b'{"a":%b}' % digits
@@ -136,16 +136,16 @@ def test_text_behind_a_number_of_many_digits_is_ignored() -> None:
         ('{"a":"é€"}'.encode(), "é€"),
     ],
 )
-def test_what_is_no_unicode_is_replaced(body: bytes, text: str) -> None:
-    assert told(decode_json(body)) == {"a": text}
+def test_bytes_that_are_not_unicode_are_replaced(body: bytes, text: str) -> None:
+    assert decoded_all(decode_json(body)) == {"a": text}
 
 
-def test_a_key_that_is_no_unicode_is_replaced() -> None:
-    assert told(decode_json(b'{"\\ud800":1,"\xff":2}')) == {"\ufffd": 2}
+def test_a_key_that_is_not_unicode_is_replaced() -> None:
+    assert decoded_all(decode_json(b'{"\\ud800":1,"\xff":2}')) == {"\ufffd": 2}
 
 
 @pytest.mark.parametrize("depth", [1_100, 100_000])
-def test_deep_nesting_is_an_error_of_the_document(depth: int) -> None:
+def test_deep_nesting_raises_decode_error(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for decode in (decode_json, decode_safejson, decode_collection):
         with pytest.raises(DecodeError):
@@ -154,12 +154,12 @@ def test_deep_nesting_is_an_error_of_the_document(depth: int) -> None:
             decode(b'{"a":%b} behind' % nested)
 
 
-def test_deep_nesting_is_an_error_when_it_is_looked_into_too() -> None:
+def test_deep_nesting_raises_decode_error_when_it_is_unwrapped() -> None:
     with pytest.raises(DecodeError):
         unwrap(Raw(b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}"))
 
 
-def test_collection_takes_nothing_but_arrays() -> None:
+def test_collection_accepts_only_arrays() -> None:
     assert decode_collection(b"") is None
     assert decode_collection(b"null") == {"collection": None}
     with pytest.raises(DecodeError):
@@ -178,11 +178,11 @@ def test_collection_takes_nothing_but_arrays() -> None:
         (b'"text"', {"content": "text"}),
     ],
 )
-def test_safejson_takes_any_json(body: bytes, document: Any) -> None:
-    assert told(decode_safejson(body)) == document
+def test_safejson_accepts_any_json(body: bytes, document: Any) -> None:
+    assert decoded_all(decode_safejson(body)) == document
 
 
-def test_safejson_numbers_keep_their_text() -> None:
+def test_safejson_numbers_keep_their_digits() -> None:
     assert encode_json(decode_safejson(b"12.50")) == b'{"content":12.50}'
 
 
@@ -191,11 +191,11 @@ def test_string_is_the_content() -> None:
     assert decode_string(b"") == {"content": ""}
 
 
-def test_no_op_looks_at_nothing() -> None:
+def test_no_op_decodes_nothing() -> None:
     assert decode_nothing(b"\xff{") == {}
 
 
-def test_is_collection_counts_for_json_only() -> None:
+def test_is_collection_has_an_effect_on_json_only() -> None:
     assert build_decoder("json", True) is decode_collection
     assert build_decoder("nobody-knows-it", True) is decode_collection
     assert build_decoder("nobody-knows-it", False) is decode_json
@@ -203,7 +203,7 @@ def test_is_collection_counts_for_json_only() -> None:
     assert build_decoder("string", True) is decode_string
 
 
-def test_unwrap_goes_one_level_into_objects_and_arrays() -> None:
+def test_unwrap_decodes_one_level_of_objects_and_arrays() -> None:
     assert unwrap(Raw(b'{"a":{"b":1.0}}')) == {"a": Raw(b'{"b":1.0}')}
     assert unwrap(Raw(b"[1.0]")) == [Raw(b"1.0")]
     assert unwrap(Raw(b"1.0")) == Raw(b"1.0")
@@ -211,7 +211,7 @@ def test_unwrap_goes_one_level_into_objects_and_arrays() -> None:
 
 
 @given(st.binary() | values.map(lambda value: json.dumps(value).encode()))
-def test_a_value_is_decoded_whole_or_refused(body: bytes) -> None:
+def test_a_value_is_decoded_completely_or_refused(body: bytes) -> None:
     try:
         value = decode_value(body)
     except DecodeError:
@@ -221,7 +221,7 @@ def test_a_value_is_decoded_whole_or_refused(body: bytes) -> None:
 
 
 @given(objects)
-def test_a_shallow_document_holds_the_value(value: Any) -> None:
+def test_a_shallow_document_has_the_value(value: Any) -> None:
     body = json.dumps(value).encode()
     assert to_value(decode_json(body)) == decode_value(body)
 
@@ -229,12 +229,12 @@ def test_a_shallow_document_holds_the_value(value: Any) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{}{}", b"{} x", b"1e400", b"1" * 5000, b"nope", b"[" * 9999, b"\xef\xbb\xbf{}"]
 )
-def test_what_is_not_exactly_one_document_has_no_value(body: bytes) -> None:
+def test_a_body_of_none_or_several_documents_has_no_value(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_value(body)
 
 
-def test_invalid_text_in_a_value_is_replaced() -> None:
+def test_invalid_unicode_in_a_value_is_replaced() -> None:
     assert decode_value(b'["\xff", "\\ud800", "\\ud83d\\ude00"]') == [
         "\ufffd",
         "\ufffd",

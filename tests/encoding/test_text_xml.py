@@ -39,17 +39,17 @@ from gateway.encoding import DecodeError, build_decoder, decode_xml, encode_json
         ("before it<r>1</r>", {"r": "1"}),
     ],
 )
-def test_document_is_what_krakend_makes_of_it(text: str, document: Any) -> None:
+def test_the_document_is_equal_to_krakends(text: str, document: Any) -> None:
     assert decode_xml(text.encode()) == document
 
 
-def test_other_encodings_are_read_as_the_declaration_or_the_mark_says() -> None:
+def test_the_declaration_or_the_byte_order_mark_says_the_encoding() -> None:
     latin = b"<?xml version='1.0' encoding='ISO-8859-1'?><r>\xe9</r>"
     assert decode_xml(latin) == {"r": "é"}
     assert decode_xml("<r>é</r>".encode("utf-16")) == {"r": "é"}
 
 
-def test_long_text_stays_whole() -> None:
+def test_long_text_is_kept() -> None:
     text = "é" * 100_000
     assert decode_xml(f"<r>{text}</r>".encode()) == {"r": text}
 
@@ -69,7 +69,7 @@ def test_long_text_stays_whole() -> None:
         b"<a>" * 201 + b"</a>" * 201,
     ],
 )
-def test_what_is_no_xml_is_an_error(body: bytes) -> None:
+def test_a_body_that_is_not_xml_is_an_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_xml(body)
 
@@ -95,11 +95,11 @@ def test_declared_entities_are_refused(text: str) -> None:
         decode_xml(text.encode())
 
 
-def test_a_collection_is_the_document_under_that_key() -> None:
+def test_is_collection_puts_the_document_under_the_key_collection() -> None:
     assert build_decoder("xml", True)(b"<r><i>1</i></r>") == {"collection": {"r": {"i": "1"}}}
 
 
-def test_what_was_decoded_at_the_deepest_can_be_encoded() -> None:
+def test_a_document_of_the_largest_depth_can_be_encoded() -> None:
     document = decode_xml(b"<a>" * 200 + b"</a>" * 200)
     assert encode_json(document)
     assert encode_xml(document)
@@ -139,7 +139,7 @@ def test_document_is_written_as_krakend_writes_it(document: Any, text: str) -> N
     assert encode_xml(document).decode() == text
 
 
-def test_numbers_keep_their_text_in_xml() -> None:
+def test_numbers_keep_their_digits_in_xml() -> None:
     assert encode_xml({"a": Raw(b"1.50"), "b": Raw(b"1e5")}) == b"<doc><a>1.50</a><b>1e5</b></doc>"
 
 
@@ -152,7 +152,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(names, values, min_size=2, max_size=4))
-def test_whatever_a_document_holds_is_written_as_well_formed_xml(document: Any) -> None:
+def test_every_document_is_written_as_well_formed_xml(document: Any) -> None:
     Tree.fromstring(encode_xml({"root": document}))
 
 

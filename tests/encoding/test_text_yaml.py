@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.encoding import encode_yaml
+from gateway.encoding import Document, encode_yaml
 from gateway.encoding.text_yaml import _Dumper
 
 
@@ -40,7 +40,7 @@ def test_document_is_written_as_krakend_writes_it(document: Any, text: str | Non
 
 
 def test_numbers_of_json_keep_their_text_in_quotes() -> None:
-    document = {"a": Raw(b'{"x":1.50,"y":[1e5,-0]}'), "b": Raw(b"1" * 5_000)}
+    document: Document = {"a": Raw(b'{"x":1.50,"y":[1e5,-0]}'), "b": Raw(b"1" * 5_000)}
     assert yaml.safe_load(encode_yaml(document)) == {
         "a": {"x": "1.50", "y": ["1e5", "-0"]},
         "b": "1" * 5_000,
