@@ -15,7 +15,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
 from gateway.app.catalog import CATALOG
-from gateway.config.extra import LEVELS
+from gateway.config.extra_config import LEVELS
 from gateway.config.structs import Seconds, own_keys, without_own
 from gateway.core.component import Catalog, Component
 

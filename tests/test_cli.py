@@ -49,7 +49,7 @@ def test_check_refuses_with_one_line_for_each_problem(
     path.write_text(json.dumps({"version": 2, "port": "x"}))
     assert main(["check", "-c", str(path)]) == 1
     port, version = capsys.readouterr().out.splitlines()
-    assert port == f'error: {path}: $.port: expected a whole number, found the text "x"'
+    assert port == f'error: {path}: $.port: expected a whole number, found the string "x"'
     assert version.startswith(f"error: {path}: $.version: expected 3, found the number 2: ")
 
 
@@ -74,7 +74,7 @@ def write(tmp_path: Path) -> Callable[..., str]:
     return written
 
 
-def test_where_nothing_is_wrong_check_says_nothing(
+def test_check_prints_no_finding_for_a_good_file(
     write: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "-c", write(consumer("/a"))]) == 0
@@ -93,9 +93,9 @@ def test_check_prints_hints_and_run_does_not(
     assert last == "Syntax OK!"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["run", "-c", file, "-p", str(taken.getsockname()[1])]) == 1
-    told = [record for record in caplog.records if record.name == "gateway.config"]
-    assert [record.levelname for record in told] == ["WARNING"]
-    assert "auto_ack" in told[0].getMessage()
+    logged = [record for record in caplog.records if record.name == "gateway.config"]
+    assert [record.levelname for record in logged] == ["WARNING"]
+    assert "auto_ack" in logged[0].getMessage()
 
 
 def test_a_finding_names_the_file_the_path_and_the_endpoint(
@@ -122,7 +122,7 @@ def test_equal_findings_are_one_line(
     )
 
 
-def test_errors_and_remarks_on_other_endpoints_come_together(
+def test_errors_and_warnings_of_several_endpoints_are_printed_together(
     write: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(
@@ -130,7 +130,7 @@ def test_errors_and_remarks_on_other_endpoints_come_together(
     )
     assert main(["check", "-c", file]) == 1
     where = '.backend[0].extra_config["backend/amqp/consumer"]'
-    truth = 'expected true or false, found the text "perhaps"'
+    truth = 'expected true or false, found the string "perhaps"'
     once = "auto_ack: at most once; a client that goes away takes its message with it"
     found = [line.replace(f"{file}: ", "") for line in capsys.readouterr().out.splitlines()]
     assert found == [
@@ -213,12 +213,12 @@ def test_a_flag_with_a_wrong_value_is_an_error_of_the_command_line(
 @pytest.mark.parametrize(
     ("name", "reason"), [("", "Is a directory"), ("missing.json", "No such file or directory")]
 )
-def test_a_configuration_that_is_no_file_is_an_error(
+def test_a_configuration_that_is_not_a_file_is_an_error(
     tmp_path: Path, command: str, name: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "-c", str(tmp_path / name)]) == 1
-    told = capsys.readouterr()
-    assert f"cannot read {tmp_path / name}: {reason}" in told.out + told.err
+    output = capsys.readouterr()
+    assert f"cannot read {tmp_path / name}: {reason}" in output.out + output.err
 
 
 def test_rules_to_ignore_come_from_a_text_file(
@@ -230,7 +230,7 @@ def test_rules_to_ignore_come_from_a_text_file(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_server_that_cannot_do_what_is_asked_for_is_an_error_before_workers_start(
+def test_a_server_that_does_not_fit_the_configuration_is_an_error_before_workers_start(
     tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "http2.json"

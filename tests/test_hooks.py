@@ -16,7 +16,7 @@ from gateway.hooks import GatewayError, Headers, Request, Response
 from tests.watchdog import watched
 
 
-def test_headers_are_found_whatever_their_case() -> None:
+def test_headers_are_found_in_any_letter_case() -> None:
     headers = Headers([(b"x-one", b"1"), (b"x-two", b"2"), (b"x-one", b"3")])
     assert headers["X-ONE"] == "1"
     assert headers.get_all("x-One") == ["1", "3"]
@@ -24,7 +24,7 @@ def test_headers_are_found_whatever_their_case() -> None:
     assert (list(headers), len(headers)) == (["x-one", "x-two"], 2)
 
 
-def test_setting_a_header_replaces_all_of_its_values_and_adding_none() -> None:
+def test_setting_a_header_replaces_all_of_its_values_and_add_keeps_them() -> None:
     headers = Headers([(b"x-one", b"1"), (b"x-one", b"2")])
     headers["X-One"] = "3"
     headers.add("X-One", "4")
@@ -39,7 +39,7 @@ def test_setting_a_header_replaces_all_of_its_values_and_adding_none() -> None:
     ("name", "value"),
     [("a b", "1"), ("", "1"), ("a:", "1"), ("a", "1\r\nb: 2"), ("a", "\0"), ("a", "€")],
 )
-def test_what_cannot_be_in_a_header_is_refused(name: str, value: str) -> None:
+def test_a_value_that_no_header_can_have_is_refused(name: str, value: str) -> None:
     headers = Headers([])
     with pytest.raises(ValueError):  # noqa: PT011 - Unicode's is one of them
         headers[name] = value
@@ -49,7 +49,7 @@ def test_what_cannot_be_in_a_header_is_refused(name: str, value: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_no_header_can_begin_a_line_of_its_own(name: str, value: str) -> None:
+def test_no_header_can_contain_a_line_break(name: str, value: str) -> None:
     pairs: list[tuple[bytes, bytes]] = []
     try:
         Headers(pairs)[name] = value
@@ -60,7 +60,7 @@ def test_no_header_can_begin_a_line_of_its_own(name: str, value: str) -> None:
         assert not {b"\r", b"\n", b"\0"} & {bytes([byte]) for byte in b"".join(pair)}
 
 
-def test_a_document_is_decoded_and_the_answer_it_came_from_stays() -> None:
+def test_a_document_is_decoded_and_the_original_response_is_not_changed() -> None:
     shared = {"a": Raw(b'{"b":[1,2.5]}'), "c": {"d": "e"}}
     view = Response.of(ProxyResponse(shared))
     assert view.data == {"a": {"b": [1, 2.5]}, "c": {"d": "e"}}
@@ -70,7 +70,7 @@ def test_a_document_is_decoded_and_the_answer_it_came_from_stays() -> None:
     assert shared == {"a": Raw(b'{"b":[1,2.5]}'), "c": {"d": "e"}}
 
 
-def test_a_document_that_nobody_looks_at_is_not_decoded() -> None:
+def test_a_document_that_no_hook_reads_is_not_decoded() -> None:
     data = {"a": Raw(b"1.50")}
     view = Response.of(ProxyResponse(data))
     view.headers["x-one"] = "1"
@@ -85,7 +85,7 @@ def test_a_document_too_deep_for_python_is_a_failure() -> None:
         _ = Response.of(ProxyResponse({"a": deep})).data
 
 
-def test_an_answer_keeps_what_it_holds() -> None:
+def test_a_response_keeps_its_messages() -> None:
     class Message:
         def acknowledge(self) -> None: ...
         def park(self) -> None: ...
@@ -101,7 +101,7 @@ def test_an_answer_keeps_what_it_holds() -> None:
     assert (finished.data, finished.is_complete) == ({"a": 1}, True)
 
 
-def test_an_answer_of_a_hook() -> None:
+def test_a_response_of_a_hook() -> None:
     made = Response({"a": 1}, status=404, headers={"X-One": "1"}).finished()
     assert (made.data, made.status, list(made.headers)) == ({"a": 1}, 404, [(b"x-one", b"1")])
     assert Response(body=b"as it is").finished().body == b"as it is"
@@ -114,7 +114,7 @@ def wrong() -> Iterator[tuple[str, object]]:
 
 
 @pytest.mark.parametrize(("name", "value"), list(wrong()))
-def test_what_can_be_no_answer_is_refused(name: str, value: object) -> None:
+def test_an_invalid_response_of_a_hook_is_refused(name: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         setattr(Response(), name, value)
 
@@ -154,7 +154,7 @@ def test_a_document_is_decoded_in_time_or_refused(fits: bytes, is_too_large: byt
         _ = view.data
 
 
-def test_all_parts_of_a_document_count_and_one_that_is_not_asked_for_does_not() -> None:
+def test_the_bound_counts_all_parts_of_a_document_that_is_read() -> None:
     half = b"[" + b"1," * 20_100 + b"1]"
     assert Response.of(ProxyResponse({"a": Raw(half)})).data
     answer = ProxyResponse({"a": Raw(half), "b": Raw(half)})

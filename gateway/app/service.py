@@ -25,7 +25,7 @@ from ..telemetry.logs import get_logger
 from .agent import AgentRunner
 from .build import build_agent_endpoint, build_pipe, build_source
 from .catalog import CATALOG
-from .check import with_remarks
+from .check import with_check_findings
 
 log = get_logger("gateway.config")
 
@@ -101,7 +101,7 @@ def load(
     secrets, by default that of the process. Raises :class:`ConfigError` with every error of the
     file.
     """
-    loaded = with_remarks(survey(config, catalog, environ), catalog)
+    loaded = with_check_findings(survey(config, catalog, environ), catalog)
     if any(each.severity == "error" for each in loaded.all_findings):
         raise ConfigError(loaded.all_findings)
     return loaded

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+from ..config.go_names import parameter_of
 from ..config.structs import Backend, Endpoint, Service
-from ..config.texts import parameter_of
 from ..core.forwarding import build_forward_headers, build_forward_query, canonical_name
 from ..core.proxy import Request
 

@@ -1,1 +1,1 @@
-"""KrakenD's configuration: from a file to frozen Structs, with every problem told at once."""
+"""KrakenD's configuration: from a file to frozen Structs, with every problem at once."""

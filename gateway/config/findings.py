@@ -1,7 +1,7 @@
-"""What is to be said about a configuration: one line each, with the file and the JSON path.
+"""Findings about a configuration: one line each, with the file and the JSON path.
 
-An error stops the start. A warning names what is probably not meant. A hint names what is right and
-good to know: ``run`` does not print it.
+An error stops the start. A warning is about something that is probably not meant. A hint is about
+something that is right and good to know; ``run`` does not print it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _PART = re.compile(r"\$\.(endpoints|async_agent)\[(\d+)\]")
 
 
 class Finding(Struct, frozen=True):
-    """``path``: as in ``$.endpoints[0].backend[1].host``. ``text`` carries no credentials.
+    """``path``: such as ``$.endpoints[0].backend[1].host``. ``text``: without credentials.
 
-    ``name``: of the endpoint or agent that the path leads into; ``file``: the configuration.
+    ``name``: of the endpoint or agent that the path belongs to. ``file``: the configuration.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Finding(Struct, frozen=True):
         return f"{self.severity}: {self.line()}"
 
     def line(self, others: int = 0) -> str:
-        """Without the severity; ``others``: how many places have the same finding."""
+        """The line without the severity. ``others``: how many more places have the finding."""
         path = "" if self.file and self.path == "$" else self.path
         where = ": ".join(filter(None, (self.file, self.name, path)))
         more = f" (and {others} more)" if others else ""
@@ -50,7 +50,7 @@ class Finding(Struct, frozen=True):
 
 
 class ConfigError(GatewayError):
-    """A configuration that cannot be used. ``findings``: all of it, warnings and hints included."""
+    """The configuration cannot be used. ``findings``: all findings, also warnings and hints."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
@@ -58,8 +58,8 @@ class ConfigError(GatewayError):
 
 
 def lines(findings: Iterable[Finding], severities: Sequence[Severity]) -> Iterator[str]:
-    """A line for each finding, the most severe ones first. What is true of several places is one
-    line, with the first place and the number of the others.
+    """A line for each finding, the most severe ones first. A finding of several places is one line,
+    with the first place and the number of the others.
     """
     groups: dict[tuple[Severity, str, str], list[Finding]] = {}
     for each in findings:
@@ -72,16 +72,17 @@ def lines(findings: Iterable[Finding], severities: Sequence[Severity]) -> Iterat
 
 
 def part_of(path: str) -> str:
-    """The path of the endpoint or agent that a path leads into; else "$"."""
+    """The path of the endpoint or agent that a path belongs to; "$" when there is none."""
     found = _PART.match(path)
     return found[0] if found else "$"
 
 
 class Places(Struct, frozen=True):
-    """Where the parts of a service are in its file, which also has parts that were left out.
+    """The positions of endpoints and agents in the file. The service has other positions when some
+    of them were left out.
 
-    ``endpoints``, ``async_agent``: positions in the file, by those in the service. ``names``: of
-    endpoints and agents, by their paths in the file.
+    ``endpoints``, ``async_agent``: the position in the file, by the position in the service.
+    ``names``: of endpoints and agents, by their paths in the file.
     """
 
     file: str = ""
@@ -90,13 +91,13 @@ class Places(Struct, frozen=True):
     names: dict[str, str] = {}
 
     def of_service(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """Findings whose paths have positions in the service, as findings in the file."""
+        """Findings with positions in the service become findings with positions in the file."""
         for each in findings:
             path, text = self.in_file(each.path), self.in_file(each.text)
             yield self.named(Finding(path, each.severity, on_one_line(text)))
 
     def in_file(self, text: str) -> str:
-        """A text in which paths of the service become those of the file."""
+        """``text`` with the paths of the service replaced by those of the file."""
 
         def replaced(found: re.Match[str]) -> str:
             positions: tuple[int, ...] = getattr(self, found[1])
@@ -111,14 +112,14 @@ class Places(Struct, frozen=True):
         return f"{name}: {path}" if name else path
 
     def named(self, finding: Finding) -> Finding:
-        """With the file, and the name of the endpoint or agent."""
+        """The finding with the file and the name of its endpoint or agent."""
         if finding.path != "$" and not finding.path.startswith("$."):
             return finding  # of a template or of the environment
         return replace(finding, name=self.names.get(part_of(finding.path), ""), file=self.file)
 
 
 class Findings:
-    """Collects them while a document is read."""
+    """Collects findings while a document is read."""
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
@@ -150,7 +151,7 @@ class Findings:
 
 
 def on_one_line(text: str) -> str:
-    """Printable, and without the login of a URL, also of one written badly ("amqp:me:secret@")."""
+    """Printable, and without the login of a URL, also of a malformed one ("amqp:me:secret@")."""
     without = _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
     return escape(without)
 
@@ -168,5 +169,5 @@ def key_path(path: str, key: str) -> str:
 
 
 def inner_path(path: str, inner: str) -> str:
-    """The path of something below ``path``: ``inner`` as in ``a.b``, ``[0].a``, or empty."""
+    """The path of ``inner`` below ``path``; ``inner``: such as ``a.b`` or ``[0].a``, or empty."""
     return path + inner if not inner or inner[0] == "[" else f"{path}.{inner}"

@@ -5,21 +5,22 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import msgspec
 from msgspec import Struct
 
 from . import rules
-from .extra import ExtraConfig, Row, Rows
+from .extra_config import ExtraConfig, Row, Rows
 from .findings import ConfigError, Finding, Findings, Places, key_path
-from .keys import build_explain
+from .json_types import JsonObject
 from .paths import parameters
-from .read import Document, file_of, read_document
+from .read import file_of, read_document
 from .secrets import substitute, substitute_in
+from .struct_walker import Fields, StructWalker
 from .structs import Service
+from .unknown_keys import build_explain
 from .unsupported import IGNORE, INSTEAD, LEGACY, plugin_names
-from .walk import Walker
 
 ENVIRONMENT_PREFIX = "KRAKEND_"
 REDIS_SECRETS = ("address", "user_name", "password")
@@ -28,21 +29,21 @@ REDIS_SECRETS = ("address", "user_name", "password")
 class Loaded(Struct, frozen=True):
     """A configuration, what the loader found, and where its parts are in the file.
 
-    ``remarks``: what :func:`gateway.app.check.check` has found.
+    ``check_findings``: those of :func:`gateway.app.check.check`.
     """
 
     service: Service
     findings: tuple[Finding, ...]
     places: Places = Places()
-    remarks: tuple[Finding, ...] = ()
+    check_findings: tuple[Finding, ...] = ()
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
-        return (*self.findings, *self.remarks)
+        return (*self.findings, *self.check_findings)
 
 
 def load(
-    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    source: str | os.PathLike[str] | bytes | Mapping[str, object],
     catalog: Rows,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
@@ -58,13 +59,13 @@ def load(
 
 
 def survey(
-    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    source: str | os.PathLike[str] | bytes | Mapping[str, object],
     catalog: Rows,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """As :func:`load`; with errors the service is what is left without the faulty settings.
+    """As :func:`load`, but errors are findings only: the service is then without faulty settings.
 
-    Raises :class:`ConfigError` for what cannot be read at all.
+    Raises :class:`ConfigError` for a document that cannot be read at all.
     """
     environ = os.environ if environ is None else environ
     file = file_of(source)
@@ -81,17 +82,18 @@ def survey(
     return Loaded(service, tuple(map(places.named, findings)), places)
 
 
-def _converted(document: Document, findings: Findings) -> Service:
+def _converted(root: Fields, findings: Findings) -> Service:
     try:
-        return msgspec.convert(document, Service)
+        return msgspec.convert(root, Service)
     except msgspec.ValidationError as error:
         if not findings.has_errors:
             findings.error("$", str(error))
         return Service()
 
 
-def _overridden(document: Document, environ: Mapping[str, str], findings: Findings) -> Document:
-    """``KRAKEND_PORT=8081`` replaces the root's ``port``; of a list the value is the only item."""
+def _overridden(document: JsonObject, environ: Mapping[str, str], findings: Findings) -> JsonObject:
+    """The document with ``KRAKEND_PORT=8081`` as its ``port``. For a list the value is the only
+    item."""
     hints = get_type_hints(Service)
     simple = (str, int, float, bool, tuple[str, ...])
     document = dict(document)
@@ -99,7 +101,7 @@ def _overridden(document: Document, environ: Mapping[str, str], findings: Findin
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name.startswith(ENVIRONMENT_PREFIX) and hints.get(key) in simple:
             probe = Findings()
-            converted = Walker(probe, is_core=True).struct({key: value}, Service, "$") or {}
+            converted = StructWalker(probe, is_core=True).struct({key: value}, Service, "$") or {}
             if probe.has_errors:
                 findings.error(f"${name}", f'not a value for "{key}"')
             else:
@@ -115,7 +117,7 @@ class _ConfigLoader:
         self._findings = findings
         self._catalog = catalog
         explain = build_explain({*LEGACY, *INSTEAD, *_names(self._catalog)})
-        self._walker = Walker(findings, is_core=True, explain=explain)
+        self._walker = StructWalker(findings, is_core=True, explain=explain)
         self._is_rest = True
         self._environ = environ
         self._backends = _names(row for row in self._catalog if row.knows("source"))
@@ -125,18 +127,18 @@ class _ConfigLoader:
         self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}
 
     def places(self, file: str) -> Places:
-        """Where the parts of the service are that was read."""
+        """Where the endpoints and agents of the service are in the file."""
         kept = self._kept
         return Places(file, tuple(kept["endpoints"]), tuple(kept["async_agent"]), self._names)
 
-    def service(self, document: Document) -> Document:
+    def service(self, document: JsonObject) -> Fields:
         findings = self._findings
         root = self._walker.struct(document, Service, "$") or {}
         if root.get("version") != 3 and not findings.has_error_at("$.version"):
             findings.error("$.version", rules.wrong_version(document.get("version")))
         self._check_address(root)
         rules.check_tls(root.get("tls"), "$.tls", findings)
-        self._extra = ExtraConfig(self._catalog, findings, _dispensable(root))
+        self._extra = ExtraConfig(self._catalog, findings, _ignored_plugins(root))
         self._is_rest = not root.get("disable_rest")
         root["host"] = self._root_hosts(root.get("host", ()))
         root["endpoints"] = self._parts("endpoints", root, self._endpoint)
@@ -148,35 +150,37 @@ class _ConfigLoader:
     def _parts(
         self,
         key: str,
-        root: Document,
-        build: Callable[[Document, Document, int], Document | None],
-    ) -> list[Document]:
-        """The endpoints or the agents that are not left out."""
+        root: Fields,
+        build: Callable[[Fields, Fields, int], Fields | None],
+    ) -> list[Fields]:
+        """The endpoints or the agents, without those that are left out."""
         parts = []
-        for number, raw in _objects(root.get(key, ())):
-            if (part := build(raw, root, number)) is not None:
-                self._kept[key].append(number)
+        for position, raw in _objects(root.get(key, ())):
+            if (part := build(raw, root, position)) is not None:
+                self._kept[key].append(position)
                 parts.append(part)
         return parts
 
     def _root_hosts(self, hosts: Sequence[str]) -> list[str]:
-        """Brokers may stand here too; KrakenD's sanitizer refuses them."""
+        """The hosts of the root. URLs of brokers, which the sanitizer refuses, stay unchanged."""
         filled = self._hosts(hosts, "$.host")
         return [rules.sanitized(host) or host for host in filled]
 
-    def _check_address(self, root: Document) -> None:
+    def _check_address(self, root: Fields) -> None:
         if not 0 <= root.get("port", 8080) <= 65535:
             self._findings.error("$.port", f"expected 0 to 65535, found {root['port']}")
         try:
             if root.get("listen_ip"):
                 ipaddress.ip_address(root["listen_ip"])
         except ValueError:
-            self._findings.error("$.listen_ip", f'expected an address, found "{root["listen_ip"]}"')
+            self._findings.error(
+                "$.listen_ip", f'expected an IP address, found "{root["listen_ip"]}"'
+            )
 
-    def _agent(self, raw: Document, root: Document, number: int) -> Document | None:
-        """None for one that nobody can feed: KrakenD leaves it out."""
-        path = f"$.async_agent[{number}]"
-        agent = {"name": f"AsyncAgent-{number + 1:02}", **raw}
+    def _agent(self, raw: Fields, root: Fields, position: int) -> Fields | None:
+        """None for an agent without a source of messages: KrakenD ignores it."""
+        path = f"$.async_agent[{position}]"
+        agent = {"name": f"AsyncAgent-{position + 1:02}", **raw}
         self._names[path] = f"agent {agent['name']}"
         consumer = {"timeout": root.get("timeout", 2.0), **raw.get("consumer", {})}
         agent["consumer"] = {**consumer, "workers": max(1, consumer.get("workers", 1))}
@@ -184,7 +188,7 @@ class _ConfigLoader:
         sources = [name for name in extra if name in self._sources]
         if not sources:
             known = ", ".join(sorted(set(self._sources.values())))
-            text = f"nothing that messages come from: left out; there is: {known}"
+            text = f"no source of messages: the agent is left out; the sources are: {known}"
             self._findings.warning(f"{path}.extra_config", text)
         self._check_only_one(sources, self._sources, f"{path}.extra_config")
         if not raw.get("backend"):
@@ -193,8 +197,8 @@ class _ConfigLoader:
         method = settings.get("method") if isinstance(settings, dict) else None
         pipe = {"method": str(method or "GET"), "output_encoding": "json"}
         agent["backend"] = [
-            self._backend(backend, pipe, root, f"{path}.backend[{place}]")
-            for place, backend in _objects(raw.get("backend", ()))
+            self._backend(backend, pipe, root, f"{path}.backend[{position}]")
+            for position, backend in _objects(raw.get("backend", ()))
         ]
         agent["extra_config"] = self._extra.decode(extra, "agent", f"{path}.extra_config")
         return agent if sources else None
@@ -202,10 +206,10 @@ class _ConfigLoader:
     def _check_only_one(self, names: Iterable[str], known: Mapping[str, str], path: str) -> None:
         meant = sorted({known[name] for name in names})
         if len(meant) > 1:
-            self._findings.error(path, f"one of {', '.join(meant)} only")
+            self._findings.error(path, f"only one of {', '.join(meant)} is possible")
 
-    def _with_secrets(self, extra: Document, path: str) -> Document:
-        """An agent's broker stands in its settings."""
+    def _with_secrets(self, extra: Fields, path: str) -> Fields:
+        """The settings of an agent with the placeholders in the URL of its broker replaced."""
         filled = dict(extra)
         for name in self._sources:
             settings = extra.get(name)
@@ -216,19 +220,19 @@ class _ConfigLoader:
                 rules.check_broker(host, where, self._findings)
         return filled
 
-    def _with_redis_secrets(self, extra: Document) -> Document:
+    def _with_redis_secrets(self, extra: Fields) -> Fields:
         redis = extra.get("redis")
         if not isinstance(redis, Mapping) or not isinstance(redis.get("connection_pools"), list):
             return extra
         path = "$.extra_config.redis.connection_pools"
         pools = [
-            substitute_in(pool, REDIS_SECRETS, self._environ, f"{path}[{place}]", self._findings)
-            for place, pool in enumerate(redis["connection_pools"])
+            substitute_in(pool, REDIS_SECRETS, self._environ, f"{path}[{position}]", self._findings)
+            for position, pool in enumerate(redis["connection_pools"])
         ]
         return {**extra, "redis": {**redis, "connection_pools": pools}}
 
-    def _endpoint(self, raw: Document, root: Document, number: int) -> Document | None:
-        findings, path = self._findings, f"$.endpoints[{number}]"
+    def _endpoint(self, raw: Fields, root: Fields, position: int) -> Fields | None:
+        findings, path = self._findings, f"$.endpoints[{position}]"
         endpoint = {
             "timeout": root.get("timeout", 2.0),
             "cache_ttl": root.get("cache_ttl", 0.0),
@@ -257,25 +261,26 @@ class _ConfigLoader:
         )
         self._check_backends(endpoint, path)
         endpoint["backend"] = [
-            self._backend(backend, endpoint, root, f"{path}.backend[{place}]")
-            for place, backend in _objects(endpoint.get("backend", ()))
+            self._backend(backend, endpoint, root, f"{path}.backend[{position}]")
+            for position, backend in _objects(endpoint.get("backend", ()))
         ]
         extra = endpoint.get("extra_config", {})
         endpoint["extra_config"] = self._extra.decode(extra, "endpoint", f"{path}.extra_config")
         return None if rules.has_only_shadows(endpoint["backend"], path, findings) else endpoint
 
-    def _check_backends(self, endpoint: Document, path: str) -> None:
+    def _check_backends(self, endpoint: Fields, path: str) -> None:
         backends = endpoint.get("backend", ())
         if not backends:
             self._findings.error(f"{path}.backend", "expected at least one backend")
         if endpoint["output_encoding"] == "no-op" and len(backends) > 1:
             self._findings.error(
-                f"{path}.output_encoding", f'"no-op" takes one backend, found {len(backends)}'
+                f"{path}.output_encoding",
+                f'"no-op" needs exactly one backend, found {len(backends)}',
             )
         if endpoint["timeout"] <= 0:
             self._findings.warning(f"{path}.timeout", "every request will fail at once")
 
-    def _backend(self, raw: Document, endpoint: Document, root: Document, path: str) -> Document:
+    def _backend(self, raw: Fields, endpoint: Fields, root: Fields, path: str) -> Fields:
         findings = self._findings
         backend = {"method": endpoint["method"], "encoding": "json", **raw}
         extra = backend.get("extra_config", {})
@@ -292,34 +297,34 @@ class _ConfigLoader:
         return backend
 
     def _check_parameters(self, url_pattern: str, endpoint: str | None, path: str) -> None:
-        """Every placeholder is one of the endpoint's; KrakenD does not look at those of agents."""
-        say = self._findings.warning if endpoint is None else self._findings.error
+        """Every placeholder must be one of the endpoint. KrakenD does not check those of agents."""
+        report = self._findings.warning if endpoint is None else self._findings.error
         for text in rules.undefined(parameters(endpoint or "", self._is_rest), url_pattern):
-            say(f"{path}.url_pattern", text)
+            report(f"{path}.url_pattern", text)
 
     def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:
         return [
-            substitute(host, self._environ, f"{path}[{place}]", self._findings)
-            for place, host in enumerate(hosts)
+            substitute(host, self._environ, f"{path}[{position}]", self._findings)
+            for position, host in enumerate(hosts)
         ]
 
 
-def _dispensable(root: Document) -> tuple[str, ...]:
-    """The plugins that ``gateway`` at the root names."""
+def _ignored_plugins(root: Fields) -> tuple[str, ...]:
+    """The plugins in ``ignore_plugins`` of ``gateway`` at the root."""
     gateway = root.get("extra_config", {}).get("gateway")
     names = gateway.get(IGNORE) if isinstance(gateway, Mapping) else None
     return plugin_names({"name": names})
 
 
 def _names(rows: Iterable[Row]) -> dict[str, str]:
-    """Every name of theirs, and the current one that it means."""
+    """Every name of these rows, and the current name for it."""
     return {name: row.namespace for row in rows for name in (row.namespace, *row.aliases)}
 
 
-def _objects(items: Sequence[Document | None]) -> Iterator[tuple[int, Document]]:
-    """With their places, those that are objects; the others are findings already."""
-    return ((place, item) for place, item in enumerate(items) if item is not None)
+def _objects(items: Sequence[Fields | None]) -> Iterator[tuple[int, Fields]]:
+    """The objects with their positions. Items that are not objects are findings already."""
+    return ((position, item) for position, item in enumerate(items) if item is not None)
 
 
-def _kept(items: Iterable[Document | None]) -> list[Document]:
+def _kept(items: Iterable[Fields | None]) -> list[Fields]:
     return [item for item in items if item is not None]

@@ -1,4 +1,4 @@
-"""The only reader of disk: a file or its content as a plain document."""
+"""Reads a configuration as a plain document: a file, its content, or an object. Knows no keys."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
 
 from .files import cannot_read
 from .findings import ConfigError, Finding, Findings, key_path, on_one_line
+from .json_types import Json, JsonObject
 from .read_yaml import load_yaml
-from .walk import show
-
-Document = dict[str, Any]
+from .struct_walker import describe
 
 
 def read_document(
-    source: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    source: str | os.PathLike[str] | bytes | Mapping[str, object],
     environ: Mapping[str, str],
     findings: Findings,
-) -> Document:
-    """A document from a path (by its suffix: JSON, YAML, TOML), from bytes, or as it is.
+) -> JsonObject:
+    """A document from a path (its suffix says JSON, YAML or TOML), from bytes of JSON, or from an
+    object.
 
-    With ``FC_ENABLE`` in the environment a file is a template. A text that begins with "{" is JSON,
-    not a path. Raises :class:`ConfigError`.
+    With ``FC_ENABLE`` in the environment a file is a template. A string that begins with "{" is
+    JSON, not a path. Raises :class:`ConfigError`.
     """
     if isinstance(source, Mapping):
         return _as_document(lambda: _plain(source))
@@ -41,7 +40,7 @@ def read_document(
     path = Path(source)
     if not environ.get("FC_ENABLE"):
         return decode(read_file(path), path.suffix, findings)
-    from .template.flexible import render  # it brings Jinja
+    from .template.flexible import render  # imports Jinja
 
     try:
         return decode(*render(path, environ, findings), findings)
@@ -49,8 +48,8 @@ def read_document(
         raise ConfigError(map(_of_rendered, error.findings)) from error
 
 
-def file_of(source: str | os.PathLike[str] | bytes | Mapping[str, Any]) -> str:
-    """The path of the file; empty for the content of one."""
+def file_of(source: str | os.PathLike[str] | bytes | Mapping[str, object]) -> str:
+    """The path of the file; empty when ``source`` is not a path."""
     if isinstance(source, bytes | Mapping) or (isinstance(source, str) and _is_json(source)):
         return ""
     return os.fspath(source)
@@ -67,29 +66,29 @@ def read_file(path: Path) -> bytes:
         raise unreadable(cannot_read(path, error)) from error
 
 
-def decode(content: bytes, suffix: str, findings: Findings) -> Document:
-    """The document; of a JSON file ``findings`` gets what stands twice."""
+def decode(content: bytes, suffix: str, findings: Findings) -> JsonObject:
+    """The document. ``findings`` gets the keys that occur twice in a JSON object."""
     reader = READERS.get(suffix.lower().lstrip("."))
     if reader is not None:
         return _as_document(lambda: _plain(reader(content)))
     document = _as_document(lambda: _read_json(content))
     for path in repeated_keys(content):
-        findings.warning(path, "stands twice in its object: the last one counts")
+        findings.warning(path, "occurs twice in its object: the last value is used")
     return document
 
 
-def _as_document(read: Callable[[], object]) -> Document:
+def _as_document(read: Callable[[], Json]) -> JsonObject:
     try:
         document = read()
     except RecursionError as error:
         raise unreadable("nested too deeply") from error
     if not isinstance(document, dict):
-        raise unreadable(f"expected an object, found {show(document)}")
+        raise unreadable(f"expected an object, found {describe(document)}")
     return document
 
 
-def _plain(value: object) -> object:
-    """What JSON could say: keys are text, and so are dates."""
+def _plain(value: object) -> Json:
+    """The value as JSON could have it: keys and dates are strings."""
     if isinstance(value, Mapping):
         return {str(_plain(key)): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -99,9 +98,10 @@ def _plain(value: object) -> object:
     return str(value).encode(errors="replace").decode()
 
 
-def _read_json(content: bytes) -> object:
+def _read_json(content: bytes) -> Json:
     try:
-        return msgspec.json.decode(content)
+        document: Json = msgspec.json.decode(content)
+        return document
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise unreadable(_why_not_json(content, error)) from error
 
@@ -114,18 +114,18 @@ def _why_not_json(content: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     text = _with_position(str(error), content)
-    for theirs, ours in (
-        ("Input data was truncated", "it ends too early"),
+    for old, new in (
+        ("Input data was truncated", "the document ends too early"),
         ("JSON is malformed: ", ""),
     ):
-        text = text.replace(theirs, ours)
+        text = text.replace(old, new)
     has_comment = re.search(rb"^\s*(//|/\*|#)", content, re.MULTILINE)
     comment = '; JSON has no comments: use a key such as "@comment"' if has_comment else ""
     return f"not JSON: {text}{comment}"
 
 
 def repeated_keys(content: bytes) -> Iterator[str]:
-    """The paths of keys that an object of a JSON document has already."""
+    """The paths of keys that occur twice in an object of a JSON document."""
     try:
         document = json.loads(content, object_pairs_hook=_Pairs)
     except ValueError:
@@ -133,8 +133,8 @@ def repeated_keys(content: bytes) -> Iterator[str]:
     return _repeated(document, "$")
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """An object as it is written."""
+class _Pairs(list[tuple[str, object]]):
+    """An object with its keys as they are written, also those that occur twice."""
 
 
 def _repeated(value: object, path: str) -> Iterator[str]:
@@ -181,14 +181,14 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "yml": _read_yaml,
     "toml": _read_toml,
 }
-"""By suffix; whatever has another one is JSON, as for KrakenD."""
+"""By suffix. A file with any other suffix is JSON, as in KrakenD."""
 
 
 def _of_rendered(finding: Finding) -> Finding:
-    """A syntax error in what a template came to."""
+    """A syntax error in the text that a template rendered."""
     if finding.path != "$":
         return finding
-    text = f"{finding.text}, of what the template came to (FC_OUT=FILE saves it)"
+    text = f"{finding.text}, in the rendered template (FC_OUT=FILE saves it)"
     return Finding("$", finding.severity, text)
 
 

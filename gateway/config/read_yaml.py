@@ -1,15 +1,14 @@
-"""YAML as KrakenD reads it (go-yaml v3): "on" and "12:30" are text, a key stands once."""
+"""YAML as KrakenD reads it (go-yaml v3): "on" and "12:30" are strings, no key occurs twice."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
-from yaml.nodes import MappingNode, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode
 
-from .coercion import parse_integer
+from .weak_typing import parse_integer
 
 TAG = "tag:yaml.org,2002:"
 
@@ -23,25 +22,26 @@ PLAIN = {
     ),
     "merge": (r"<<", "<"),
 }
-"""What is not text without quotes: a pattern, and how it can begin. (go-yaml, resolve.go)"""
+"""Unquoted values that are not strings, by type: a pattern, and its possible first characters.
+(go-yaml, resolve.go)"""
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """Dates are text: no key of a configuration is one."""
+    """Dates are strings: no key of a configuration is a date."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
-    def compose_mapping_node(self, anchor: Any) -> MappingNode:
+    def compose_mapping_node(self, anchor: dict[str, Node]) -> MappingNode:
         node: MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if isinstance(key, ScalarNode) and key.tag != TAG + "merge":
                 if key.value in seen:
-                    raise ConstructorError(None, None, "a key stands twice", key.start_mark)
+                    raise ConstructorError(None, None, "a key occurs twice", key.start_mark)
                 seen.add(key.value)
         return node
 
-    def construct_number(self, node: ScalarNode) -> Any:
+    def construct_number(self, node: ScalarNode) -> int | float:
         text = str(self.construct_scalar(node))
         try:
             return parse_integer(text) if node.tag == TAG + "int" else _float(text)
@@ -66,7 +66,7 @@ for name in ("timestamp", "binary"):
 
 def load_yaml(content: bytes) -> object:
     """The document. Raises ``yaml.YAMLError``."""
-    try:  # with a subclass of the safe loader
+    try:  # the loader is a subclass of the safe loader
         return yaml.load(content, Loader=_YamlLoader)  # noqa: S506
     except KeyError as error:  # an explicit !!bool of something else
-        raise yaml.YAMLError(f"not a value of its tag: {error}") from error
+        raise yaml.YAMLError(f"the value does not fit its tag: {error}") from error

@@ -1,11 +1,10 @@
-"""``${NAME}`` and ``${file:PATH}`` in URLs: what must not stand in a file."""
+"""``${NAME}`` and ``${file:PATH}`` in URLs: passwords that do not belong in a file."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from .findings import Findings
@@ -14,9 +13,9 @@ _PLACE = re.compile(r"\$\{([^{}]+)\}")
 
 
 def substitute(text: str, environ: Mapping[str, str], path: str, findings: Findings) -> str:
-    """``text`` with every placeholder replaced; what cannot be found is a finding.
+    """``text`` with every placeholder replaced. A placeholder without a value is a finding.
 
-    Before the "@" of a URL a value is percent-encoded: a password may hold any character.
+    Before the "@" of a URL the value is percent-encoded, so a password may have any character.
     """
     login_ends = text.rfind("@")
 
@@ -32,9 +31,9 @@ def substitute(text: str, environ: Mapping[str, str], path: str, findings: Findi
 
 
 def substitute_in(
-    fields: Any, names: Container[str], environ: Mapping[str, str], path: str, findings: Findings
-) -> Any:
-    """An object with every placeholder replaced in its texts of these names."""
+    fields: object, names: Container[str], environ: Mapping[str, str], path: str, findings: Findings
+) -> object:
+    """An object with the placeholders in the strings of these names replaced."""
     if not isinstance(fields, Mapping):
         return fields
     return {

@@ -1,4 +1,4 @@
-"""Names that are not known: which one was meant, and which ones there are. Pure."""
+"""Messages about unknown names: the name that was probably meant, and the known names. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like ``name``; None: none is."""
+    """The known name that is most similar to ``name``. None when no name is similar."""
     by_lower = {each.lower(): each for each in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[found[0]] if found else None
 
 
 def likeness(name: str, other: str) -> float:
-    """From 0 to 1."""
+    """How similar two names are, from 0 to 1."""
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to append to a message; empty when no name is like it."""
+    """The end of a message. Empty when no known name is similar."""
     close = closest(name, known)
     return f'; did you mean "{close}"?' if close else ""
 

@@ -1,4 +1,4 @@
-"""The only place that knows "2s": durations in Go's notation as seconds. Pure."""
+"""Durations in Go's notation ("2s") as seconds. Pure. No other module parses them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = {
     "h": 3600.0,
 }
 MAX_DURATION = 2**63 / 1e9
-"""Seconds that Go's 64 bits of nanoseconds hold: 292 years."""
+"""Seconds: the largest duration in Go's 64 bits of nanoseconds, 292 years."""
 
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 

@@ -1,28 +1,26 @@
-"""KrakenD's namespaces that are not here, of both editions, and what to use instead. Pure.
-
-A namespace that a row of the catalogue knows is never looked up here.
+"""Namespaces of KrakenD's two editions that this gateway does not support, and what to use instead.
+Pure. A namespace that is in the catalogue is never looked up here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-DOORS = ("auth/", "validation/", "security/http", "security/bot-detector", "security/policies")
-"""Without these a request would pass that should not: not to have one stops the start."""
+SECURITY = ("auth/", "validation/", "security/http", "security/bot-detector", "security/policies")
+"""Without these settings a request could pass that must not. A missing one stops the start."""
 
 OUTGOING = ("auth/aws-sigv4", "auth/gcp", "auth/ntlm")
-"""What shows the gateway to a backend: without it the backend refuses."""
+"""Credentials of the gateway for a backend. Without them the backend refuses the request."""
 
-UNREAD = frozenset({"auth/jwk-client"})
-"""KrakenD's documentation has it, and no edition reads it: it guards nothing."""
+WITHOUT_EFFECT = frozenset({"auth/jwk-client"})
+"""KrakenD's documentation has it, but no edition of KrakenD reads it."""
 
 PLUGINS = ("plugin/http-server", "plugin/req-resp-modifier", "plugin/middleware")
-"""Plugins of these kinds may refuse requests."""
+"""Kinds of Go plugins that may refuse requests."""
 AGGREGATOR = "jwk-aggregator"
-"""The plugin whose work the gateway does, of ``plugin/http-server`` at the root."""
+"""The plugin of ``plugin/http-server`` at the root that the gateway implements itself."""
 IGNORE = "ignore_plugins"
-"""The key of ``gateway`` at the root that names the plugins that are dispensable."""
+"""The key of ``gateway`` at the root: names of plugins that the configuration may run without."""
 
 LEGACY: Mapping[str, str] = {
     "github_com/devopsfaith/krakend/transport/http/server/handler": "plugin/http-server",
@@ -56,20 +54,20 @@ LEGACY: Mapping[str, str] = {
 }
 """Old names and what they mean today. (krakend-ce, cmd/krakend-ce/main.go)"""
 
-OF_VERSION_1 = {
+VERSION_1_NAMES = {
     "github.com/devopsfaith/krakend-ratelimit/juju/router": "qos/ratelimit/router",
     "github.com/devopsfaith/krakend-ratelimit/juju/proxy": "qos/ratelimit/proxy",
 }
-"""Names that KrakenD 2 does not read, and what they were."""
+"""Names of KrakenD 1, which KrakenD 2 does not read, and the namespaces that they are today."""
 
-PLAIN_HTTP = "the backend is asked over plain HTTP; "
-NO_PLUGINS = "Go plugins cannot be loaded; write it in Python (gateway/python)"
-LOGS = "the log goes to the standard error, and from there to where you send it"
+PLAIN_HTTP = "the backend is called over plain HTTP; "
+NO_PLUGINS = "write it in Python (gateway/python)"
+LOGS = "the log is written to standard error; collect it from there"
 
 INSTEAD: Mapping[str, str] = {
     "documentation/": "",
     "ai/": "use an HTTP backend",
-    "async/kafka": "RabbitMQ is what is spoken: async/amqp",
+    "async/kafka": "the only broker is RabbitMQ: async/amqp",
     "auth/aws-sigv4": "use a proxy that signs, such as aws-sigv4-proxy",
     "auth/gcp": "use auth/client-credentials",
     "auth/jwk-client": "KrakenD does not read it; shared_cache_duration is a key of auth/validator",
@@ -84,34 +82,35 @@ INSTEAD: Mapping[str, str] = {
     "backend/static-filesystem": PLAIN_HTTP + "use a web server",
     "governance/": "use qos/ratelimit/router or qos/ratelimit/proxy",
     "grpc": "use a proxy from gRPC to REST",
-    "messaging/": "RabbitMQ is what is spoken: backend/amqp/consumer, backend/amqp/producer",
+    "messaging/": "the only broker is RabbitMQ: backend/amqp/consumer, backend/amqp/producer",
     "modifier/request-body-extractor": "use gateway/python",
     "modifier/response-body": "use allow, deny, mapping and flatmap_filter, or gateway/python",
     "modifier/response-headers": "use modifier/martian",
-    "plugin/": NO_PLUGINS,
+    "plugin/": "Go plugins cannot be loaded; " + NO_PLUGINS,
     "qos/circuit-breaker/http": "use qos/circuit-breaker",
     "qos/tiered": "use qos/ratelimit/tiered",
     "security/policies": "use validation/cel",
     "server/static-filesystem": "use a web server",
     "server/virtualhost": "run a gateway for each host",
-    "telemetry/": "there are no metrics and no traces; /__health and /__ready tell of the gateway",
+    "telemetry/": "there are no metrics and no traces; use /__health and /__ready",
     "telemetry/gelf": LOGS,
     "telemetry/logging": LOGS,
     "telemetry/logstash": LOGS,
     "websocket": "clients can wait for messages (wait of backend/amqp/consumer)",
     "workflow": "use proxy.sequential",
 }
-"""By the beginning of a name, the longest counts; nothing to say of what is for other tools."""
+"""What to use instead, by the beginning of a name; the longest beginning counts. Empty: the
+namespace is for other tools, so nothing is reported."""
 
 
 def instead(name: str) -> str | None:
-    """What to use; None for a name that KrakenD does not know either."""
+    """What to use instead. None for a name that KrakenD does not know either."""
     fits = [each for each in INSTEAD if name == each or name.startswith(each.rstrip("/") + "/")]
     return INSTEAD[max(fits, key=len)] if fits else None
 
 
-def plugin_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The plugins that are on."""
+def plugin_names(settings: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the plugins that ``settings`` enables."""
     names = settings.get("name", ())
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list | tuple):
@@ -119,6 +118,7 @@ def plugin_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-def is_door(name: str) -> bool:
-    """Whether a request would pass that should not."""
-    return name.startswith(DOORS) and not name.startswith(OUTGOING) and name not in UNREAD
+def is_security(name: str) -> bool:
+    """Whether requests could pass that must not when this namespace is ignored."""
+    is_outgoing = name.startswith(OUTGOING)
+    return name.startswith(SECURITY) and not is_outgoing and name not in WITHOUT_EFFECT

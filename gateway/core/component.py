@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
-from ..config.extra import Level
+from ..config.extra_config import Level
 from ..config.findings import Finding, inner_path
 from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_keys
 from .asgi import ASGIApp, Handler

@@ -14,8 +14,8 @@ from msgspec import Raw, defstruct
 from msgspec.json import Decoder
 from msgspec.json import decode as decode_json
 
+from ..config.go_names import strings_of
 from ..config.structs import Backend
-from ..config.texts import texts_of
 from ..encoding import DecodeError, unwrap
 from ..encoding.document import TOO_DEEP
 from ..errors import GatewayError
@@ -58,7 +58,7 @@ def references(url_pattern: str) -> Iterator[Reference]:
 def references_in_settings(backend: Backend) -> Iterator[Reference]:
     """What the settings of a backend ask of earlier answers: ``{resp0_x}`` anywhere, or a text that
     is no more than the name, as a producer's ``routing_key`` may be."""
-    for text in texts_of(backend.extra_config):
+    for text in strings_of(backend.extra_config):
         yield from _references(_PROPAGATED, _IN_SETTINGS.findall(text))
 
 

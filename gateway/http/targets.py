@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from ..config.texts import parameter_of
+from ..config.go_names import parameter_of
 from ..errors import BackendFailure
 
 PORTS = {"http": 80, "https": 443}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+from ..config.go_names import canonical_header
 from ..config.structs import GatewaySettings
-from ..config.texts import canonical_header
 from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body

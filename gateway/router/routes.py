@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+from ..config.go_names import parameter_of
 from ..config.paths import split_path
-from ..config.texts import parameter_of
 
 H = TypeVar("H")
 Params = dict[str, str]

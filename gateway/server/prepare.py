@@ -11,7 +11,7 @@ from typing import NamedTuple
 import anyio
 
 from ..app.catalog import CATALOG
-from ..app.check import with_remarks
+from ..app.check import with_check_findings
 from ..app.service import try_build
 from ..config.findings import ConfigError, Finding
 from ..config.load import Loaded, survey
@@ -30,7 +30,7 @@ def prepare(
 
     Raises :class:`ConfigError` with every problem, and with all that is to be said besides.
     """
-    loaded = with_remarks(survey(path, CATALOG, environ), CATALOG)
+    loaded = with_check_findings(survey(path, CATALOG, environ), CATALOG)
     findings = [*loaded.all_findings]
     try:
         settings = serve_settings(loaded.service, server)

@@ -97,7 +97,7 @@ async def until(condition: Callable[[], object]) -> None:
             await sleep(0.005)
 
 
-async def test_every_message_is_done_once_by_as_many_workers_as_wanted() -> None:
+async def test_every_message_is_processed_once_by_the_configured_number_of_workers() -> None:
     source, pipe = Source(30), Pipe()
     async with runner(source, pipe, workers=3).opened():
         await until(lambda: source.ends() == ["done"] * 30)
@@ -105,20 +105,20 @@ async def test_every_message_is_done_once_by_as_many_workers_as_wanted() -> None
     assert pipe.peak == 3
 
 
-async def test_a_failed_message_is_waited_for_when_the_source_says_so() -> None:
+async def test_a_failed_message_is_retried_by_its_worker_when_the_source_says_so() -> None:
     source, pipe = Source(4, pause=0.01), Pipe(lambda number: 2 if number == 1 else 0)
     async with runner(source, pipe).opened():
         await until(lambda: source.ends() == ["done"] * 4)
     assert pipe.asked == [0, 1, 1, 1, 2, 3]
 
 
-async def test_a_failed_message_that_is_set_aside_holds_up_nobody() -> None:
+async def test_a_failed_message_that_is_parked_delays_no_other_message() -> None:
     source, pipe = Source(4), Pipe(lambda number: 1 if number == 1 else 0)
     async with runner(source, pipe).opened():
         await until(lambda: source.ends() == ["done", "set aside", "done", "done"])
 
 
-async def test_a_crash_concerns_one_message() -> None:
+async def test_an_unexpected_error_concerns_one_message_only() -> None:
     class Crashing(Pipe):
         async def __call__(self, request: Request) -> Response:
             if request.path == "/1":
@@ -130,7 +130,7 @@ async def test_a_crash_concerns_one_message() -> None:
         await until(lambda: source.ends() == ["done", "set aside", "done"])
 
 
-async def test_a_message_that_cannot_even_be_given_up_ends_no_worker() -> None:
+async def test_an_error_while_a_message_is_rejected_ends_no_worker() -> None:
     class Odd(Job):
         async def failed(self) -> float | None:
             raise ZeroDivisionError
@@ -141,7 +141,7 @@ async def test_a_message_that_cannot_even_be_given_up_ends_no_worker() -> None:
         await until(lambda: source.ends() == ["done", "set aside", "done"])
 
 
-async def test_a_part_that_failed_is_a_failure_of_the_message() -> None:
+async def test_a_failed_backend_is_a_failure_of_the_message() -> None:
     class Partial(Pipe):
         async def __call__(self, request: Request) -> Response:
             return Response({"a": 1}, PARTS_FAILED)
@@ -151,7 +151,7 @@ async def test_a_part_that_failed_is_a_failure_of_the_message() -> None:
         await until(lambda: source.ends() == ["set aside"])
 
 
-async def test_at_a_stop_the_running_ones_end_and_no_further_ones_begin() -> None:
+async def test_at_a_stop_running_messages_finish_and_no_further_ones_start() -> None:
     source, pipe = Source(1000), Pipe()
     agent = runner(source, pipe, workers=2)
     async with agent.opened():
@@ -161,7 +161,7 @@ async def test_at_a_stop_the_running_ones_end_and_no_further_ones_begin() -> Non
     assert source.ends() == ["done"] * begun + [""] * (1000 - begun)
 
 
-async def test_what_does_not_end_in_time_goes_back() -> None:
+async def test_a_message_that_is_not_finished_in_time_goes_back() -> None:
     class Endless(Pipe):
         async def __call__(self, request: Request) -> Response:
             await sleep_forever()
@@ -182,7 +182,7 @@ async def test_a_pause_before_a_next_try_ends_with_the_stop() -> None:
     assert source.ends() == ["given back"]
 
 
-def test_a_rate_is_a_burst_and_then_a_place_every_so_often() -> None:
+def test_a_rate_allows_a_burst_and_then_one_message_per_interval() -> None:
     rate = RateLimit(2)
     assert [rate.reserve(100) for _ in range(4)] == [0, 0, 0.5, 1.0]
     assert rate.reserve(101) == 0.5
@@ -192,7 +192,7 @@ def test_a_rate_is_a_burst_and_then_a_place_every_so_often() -> None:
     assert [slow.reserve(1000) for _ in range(2)] == [0, 2]
 
 
-async def test_workers_wait_for_their_places() -> None:
+async def test_workers_wait_for_the_rate_limit() -> None:
     source, pipe = Source(10), Pipe()
     async with runner(source, pipe, workers=10, max_rate=0.001).opened():
         await until(lambda: source.jobs[0].end)

@@ -51,7 +51,7 @@ class Backends:
                 self.shadowed.set()
             if word.startswith("/tell/"):
                 name = word.removeprefix("/tell/{resp").removesuffix("}")
-                return Response({"told": request.params["Resp" + name]})
+                return Response({"value": request.params["Resp" + name]})
             data = read(json.dumps(dict(parse_qsl(word[1:]))).encode())
             return Response(data, INCOMPLETE if data is None else COMPLETE)
 
@@ -106,13 +106,13 @@ async def test_several_backends_are_merged() -> None:
     assert (response.data or {}).keys() == {"a", "g"}
 
 
-async def test_a_sequence_fills_later_paths() -> None:
+async def test_a_sequence_fills_placeholders_of_later_paths() -> None:
     response = await ask(
         backend("/id=7", mapping={"id": "key"}),
         backend("/tell/{resp0_key}"),
         proxy={"sequential": True},
     )
-    assert (response.data or {})["told"] == "7"
+    assert (response.data or {})["value"] == "7"
     assert response.is_complete
 
 
@@ -122,7 +122,7 @@ async def test_propagated_values_reach_backends_that_do_not_name_them() -> None:
         backend("/tell/{resp0_id}"),
         proxy={"sequential": True, "sequential_propagated_params": ["resp0_id"]},
     )
-    assert (response.data or {})["told"] == "7"
+    assert (response.data or {})["value"] == "7"
 
 
 async def test_operations_of_the_endpoint_work_on_the_merge_and_static_data_on_both() -> None:
@@ -155,7 +155,7 @@ async def test_static_data_is_not_for_no_op() -> None:
         )
 
 
-async def test_a_shadow_is_asked_and_counts_for_nothing() -> None:
+async def test_a_shadow_is_called_and_its_response_is_ignored() -> None:
     known = Backends()
     shadow = backend("/shadow", proxy={"shadow": True})
     response = await ask(shadow, backend("/a=1"), backends_are=known)
@@ -164,17 +164,17 @@ async def test_a_shadow_is_asked_and_counts_for_nothing() -> None:
     assert sorted(known.asked) == ["/a=1", "/shadow"]
 
 
-async def test_numbers_of_answers_do_not_count_shadows() -> None:
+async def test_numbers_of_responses_do_not_count_shadows() -> None:
     response = await ask(
         backend("/shadow", proxy={"shadow": True}),
         backend("/id=7"),
         backend("/tell/{resp0_id}"),
         proxy={"sequential": True},
     )
-    assert (response.data or {})["told"] == "7"
+    assert (response.data or {})["value"] == "7"
 
 
-async def test_concurrent_calls_ask_each_backend_several_times() -> None:
+async def test_concurrent_calls_call_each_backend_several_times() -> None:
     known = Backends()
     response = await ask(backend("/a=1"), backend("/fails"), concurrent_calls=3, backends_are=known)
     assert (response.data or {}).keys() == {"a"}
@@ -182,7 +182,7 @@ async def test_concurrent_calls_ask_each_backend_several_times() -> None:
 
 
 @pytest.mark.parametrize("keys", [{}, {"concurrent_calls": 2}, {"proxy": {"sequential": True}}])
-async def test_every_way_of_asking_has_its_deadline(keys: dict[str, Any]) -> None:
+async def test_every_kind_of_pipe_has_its_deadline(keys: dict[str, Any]) -> None:
     with pytest.raises(GatewayError, match=r"^context deadline exceeded"):
         await ask(backend("/never"), backend("/never"), timeout="50ms", **keys)
 
@@ -202,7 +202,7 @@ async def test_the_body_is_read_when_any_backend_needs_it() -> None:
 
 
 @pytest.mark.parametrize("is_sequential", [False, True])
-async def test_a_failed_part_of_an_answer_is_a_line_of_the_log(
+async def test_a_failed_part_of_a_response_is_logged(
     is_sequential: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = await ask(backend("/a=1"), backend("/fails"), proxy={"sequential": is_sequential})
@@ -210,12 +210,12 @@ async def test_a_failed_part_of_an_answer_is_a_line_of_the_log(
     assert caplog.messages == ["GET /a: 500: backend[1]: no"]
 
 
-async def test_a_part_that_is_late_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_part_that_is_late_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     await ask(backend("/never"), backend("/a=1"), timeout="100ms")
     assert caplog.messages == ["GET /a: 500: backend[0]: context deadline exceeded"]
 
 
-async def test_a_failure_that_static_data_hides_is_a_line_of_the_log(
+async def test_a_failure_that_static_data_hides_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     response = await ask(backend("/fails"), proxy={"static": {"data": {"b": 2}}})
@@ -223,7 +223,7 @@ async def test_a_failure_that_static_data_hides_is_a_line_of_the_log(
     assert caplog.messages == ["GET /a: 500: no"]
 
 
-async def test_an_answer_without_failures_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_response_without_failures_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0, "gateway.requests")
     await ask(backend("/a=1"), backend("/b=2"))
     await ask(backend("/a=1"), backend("/b=2"), proxy={"sequential": True})

@@ -95,14 +95,14 @@ def document(**settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("builder", ORDERS)
-def test_each_order_has_every_component_that_is_asked_in_it_once(builder: str) -> None:
+def test_each_order_has_every_component_of_its_kind_once(builder: str) -> None:
     asked = [row for row in CATALOG if getattr(row, builder) is not None]
     found = [row for row in ORDERS[builder] if getattr(row, builder) is not None]
     assert {row.namespace for row in asked} == {row.namespace for row in found}
     assert len(asked) == len(found)
 
 
-def test_no_name_stands_for_two_components() -> None:
+def test_no_name_is_that_of_two_components() -> None:
     names = [name for row in CATALOG for name in (row.namespace, *row.aliases)]
     assert len(names) == len(set(names))
 
@@ -153,7 +153,7 @@ def test_the_reference_of_keys_is_current() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_row_is_built_and_lets_a_body_pass_that_is_still_coming() -> None:
+async def test_a_row_is_built_and_passes_a_streamed_body() -> None:
     service = load(document(word="hi"), WITH_TOY, {}).service
     [endpoint] = service.endpoints
     async with open_asyncio_side() as side:

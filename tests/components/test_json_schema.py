@@ -166,7 +166,10 @@ def test_every_problem_of_a_configuration_is_told_at_once() -> None:
 
 def test_on_a_backend_a_schema_for_requests_stops_the_start() -> None:
     said = refusal(document(backend(extra_config={REQUEST: {}})))
-    assert "has no meaning on this level (backend), and without it every request would pass" in said
+    assert (
+        "has no meaning on this level (backend); it is a security setting, so the gateway does"
+        in said
+    )
 
 
 async def answer_checked(

@@ -104,9 +104,9 @@ def test_no_document_raises_anything_but_findings_and_none_shows_a_secret(
             at[place[-1]] = value
         except (KeyError, TypeError, IndexError):
             continue
-    told = "\n".join(map(str, findings(text)))
-    assert SECRET not in told
-    told.encode()
+    output = "\n".join(map(str, findings(text)))
+    assert SECRET not in output
+    output.encode()
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: yaml.safe_dump(value).encode()))

@@ -62,7 +62,7 @@ def warned(source: Any) -> str:
         (-2, -2),
     ],
 )
-def test_a_whole_number_is_written_in_many_ways(written: Any, meant: int) -> None:
+def test_a_whole_number_has_many_notations(written: Any, meant: int) -> None:
     assert endpoint(concurrent_calls=written).concurrent_calls == meant
 
 
@@ -79,14 +79,14 @@ def test_a_whole_number_is_written_in_many_ways(written: Any, meant: int) -> Non
         (None, 2.0),
     ],
 )
-def test_a_number_as_a_duration_counts_nanoseconds_and_zero_says_nothing(
+def test_a_number_as_a_duration_is_nanoseconds_and_zero_means_absent(
     written: Any, meant: float
 ) -> None:
     assert endpoint(timeout=written).timeout == meant
 
 
 @pytest.mark.parametrize("written", ["", "2", "1e3", [], {}, "3000000h", 1e30])
-def test_what_is_no_duration_is_refused(written: Any) -> None:
+def test_a_value_that_is_not_a_duration_is_refused(written: Any) -> None:
     assert [each.path for each in findings(document(timeout=written)) if "error" in str(each)] == [
         "$.endpoints[0].timeout"
     ]
@@ -95,7 +95,7 @@ def test_what_is_no_duration_is_refused(written: Any) -> None:
 @pytest.mark.parametrize(
     ("written", "meant"), [(5, "5"), (5.0, "5"), (1.5, "1.5"), (1e21, "1" + "0" * 21), (True, "1")]
 )
-def test_a_number_is_a_text(written: Any, meant: str) -> None:
+def test_a_number_becomes_a_string(written: Any, meant: str) -> None:
     backend = {"host": ["http://b"], "group": written}
     assert endpoint(backend=[backend]).backend[0].group == meant
 
@@ -104,13 +104,13 @@ def test_a_number_is_a_text(written: Any, meant: str) -> None:
     ("written", "meant"),
     [(1, True), ("t", True), ("TRUE", True), ("0", False), ("", False), (0.0, False)],
 )
-def test_a_truth_is_written_as_go_reads_it(written: Any, meant: bool) -> None:
+def test_a_boolean_has_the_notations_of_go(written: Any, meant: bool) -> None:
     backend = {"host": ["http://b"], "is_collection": written}
     assert endpoint(backend=[backend]).backend[0].is_collection is meant
 
 
 @pytest.mark.parametrize("written", ["yes", "on", "tRUE", [], {}])
-def test_what_is_no_truth_is_refused(written: Any) -> None:
+def test_a_value_that_is_not_a_boolean_is_refused(written: Any) -> None:
     backend = {"host": ["http://b"], "is_collection": written}
     paths = [each.path for each in findings(document(backend=[backend]))]
     assert paths == ["$.endpoints[0].backend[0].is_collection"]
@@ -126,12 +126,12 @@ def test_one_object_is_a_list_of_one_and_an_empty_one_is_an_empty_list() -> None
     assert loaded({"version": 3, "endpoints": {}}).service.endpoints == ()
 
 
-def test_the_objects_of_a_list_are_one_object() -> None:
+def test_the_objects_of_a_list_are_merged() -> None:
     backend = {"host": ["http://b"], "mapping": [{"a": "b"}, {"c": "d"}]}
     assert endpoint(backend=[backend]).backend[0].mapping == {"a": "b", "c": "d"}
 
 
-def test_keys_count_whatever_their_case_and_the_exact_one_wins() -> None:
+def test_keys_are_read_in_any_letter_case_and_the_exact_one_counts_first() -> None:
     text = {"Version": "3", "PORT": 1, "port": 8081, "Endpoints": document()["endpoints"]}
     it = loaded(text)
     assert (it.service.port, len(it.service.endpoints)) == (8081, 1)
@@ -143,14 +143,14 @@ def test_keys_count_whatever_their_case_and_the_exact_one_wins() -> None:
     ]
 
 
-def test_a_key_that_stands_twice_is_remarked_on_and_the_last_one_counts() -> None:
+def test_a_key_that_occurs_twice_is_a_warning_and_the_last_value_is_used() -> None:
     text = '{"version": 3, "port": 1, "port": 8081, "endpoints": [], "host": [], "host": []}'
     it = loaded(text)
     assert it.service.port == 8081
     assert [each.path for each in it.findings] == ["$.port", "$.host"]
 
 
-def test_unknown_keys_are_remarked_on_at_every_level() -> None:
+def test_unknown_keys_are_warnings_at_every_level() -> None:
     text = document(nosuch=1, backend=[{"host": ["http://b"], "timeot": "1s"}])
     text |= {"nosuch": 1, "async_agent": [], "client_tls": {"nosuch": 1}}
     assert {each.path for each in findings(text)} == {
@@ -161,7 +161,7 @@ def test_unknown_keys_are_remarked_on_at_every_level() -> None:
     }
 
 
-def test_null_says_nothing_and_a_null_in_a_list_is_nothing_of_its_kind() -> None:
+def test_null_means_absent_and_a_null_in_a_list_is_an_empty_value() -> None:
     text = document(method=None, input_headers=None, input_query_strings=[None, "a"])
     only = loaded(text).service.endpoints[0]
     assert (only.method, only.input_headers, only.input_query_strings) == ("GET", (), ("", "a"))
@@ -180,19 +180,19 @@ def test_an_item_that_is_refused_does_not_shift_the_paths_of_the_others() -> Non
     ]
 
 
-def test_settings_that_are_no_object_are_left_out_unless_they_guard_or_answer() -> None:
+def test_settings_that_are_not_an_object_are_ignored_unless_they_are_required() -> None:
     assert "found null: ignored" in warned({"version": 3, "extra_config": {"router": None}})
     backend = {"host": [URL], "extra_config": {"backend/amqp/producer": "x"}}
     errors = [each for each in findings(document(backend=[backend])) if each.severity == "error"]
     assert any("expected an object" in each.text for each in errors)
 
 
-def test_a_legacy_name_beside_the_current_one_is_ignored() -> None:
+def test_a_legacy_name_next_to_the_current_one_is_ignored() -> None:
     legacy = "github.com/devopsfaith/krakend-amqp/produce"
     extra = {"backend/amqp/producer": {"exchange": "new"}, legacy: {"exchange": "old"}}
     backend = {"host": ["amqp://b"], "disable_host_sanitize": True, "extra_config": extra}
     text = document(backend=[backend])
-    assert "is beside it" in warned(text)
+    assert "is set, too" in warned(text)
     settings = loaded(text).service.endpoints[0].backend[0].extra_config["backend/amqp/producer"]
     assert isinstance(settings, ProducerSettings)
     assert settings.exchange == "new"
@@ -212,7 +212,7 @@ def test_a_host_is_cleaned(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "a b", "http://b/path", "http://b:1", "[::1]:80", "a:b@c"])
-def test_a_host_that_the_sanitizer_does_not_know_is_refused(host: str) -> None:
+def test_a_host_that_the_sanitizer_refuses_is_an_error(host: str) -> None:
     paths = [each.path for each in findings(document(backend=[{"host": [host]}]))]
     assert "$.endpoints[0].backend[0].host[0]" in paths
 
@@ -233,16 +233,16 @@ def test_reserved_paths(path: str, is_fine: bool) -> None:
     assert (findings(text) == []) is is_fine
 
 
-def test_without_rest_parameters_stand_anywhere() -> None:
+def test_without_rest_parameters_are_allowed_anywhere() -> None:
     backend = {"host": ["http://b"], "url_pattern": "/{id}"}
     text = document(endpoint="/v{id}", backend=[backend])
     literal, unknown = findings(text)
-    assert "{id} is no parameter but text: it begins its segment" in str(literal)
+    assert "{id} is not a parameter but plain text: a parameter begins its segment" in str(literal)
     assert "has no parameter {id}" in str(unknown)
     assert findings({**text, "disable_rest": True}) == []
 
 
-def test_the_environment_may_set_a_host_and_zero_says_nothing() -> None:
+def test_the_environment_may_set_a_host_and_zero_means_absent() -> None:
     text = document(backend=[{"url_pattern": "/{id}"}])
     it = loaded(text, KRAKEND_HOST="http://b", KRAKEND_PORT="0", KRAKEND_ENDPOINTS="x")
     assert it.service.endpoints[0].backend[0].host == ("http://b",)
@@ -256,7 +256,7 @@ def test_an_agent_without_a_source_is_left_out() -> None:
     assert "left out" in it.findings[0].text
 
 
-def test_placeholders_of_an_agents_backend_are_not_looked_at() -> None:
+def test_placeholders_of_an_agents_backend_are_not_checked() -> None:
     source = {"host": "amqp://b", "name": "q", "exchange": "x"}
     backend = {"host": ["http://b"], "url_pattern": "/{id}"}
     agent = {"backend": [backend], "extra_config": {"async/amqp": source}}

@@ -1,4 +1,4 @@
-"""Configurations: what runs, what is remarked on, what is refused, and where."""
+"""Configurations: valid ones, those with warnings, those with errors, and the paths of findings."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_missing_file_is_a_clear_error() -> None:
     assert "cannot read" in errors("/does/not/exist.json")["$"]
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     text = document(
         endpoint(timeout="2 seconds"),
         endpoint(endpoint="/__debug/x"),
@@ -182,14 +182,14 @@ def test_every_problem_is_told_at_once() -> None:
         ),
     ],
 )
-def test_what_is_refused(changes: dict[str, Any], path: str) -> None:
+def test_an_invalid_value_is_an_error_at_its_path(changes: dict[str, Any], path: str) -> None:
     assert f"$.endpoints[0].{path}" in errors(document(endpoint(**changes)))
 
 
-def test_equal_endpoints_are_refused_whatever_their_parameters_are_called() -> None:
+def test_equal_endpoints_are_refused_also_with_other_names_of_parameters() -> None:
     text = document(endpoint(endpoint="/a/{x}"), endpoint(endpoint="/a/{y}"))
     assert errors(text) == {
-        "$.endpoints[1].endpoint": "GET /a/{y} is defined at $.endpoints[0].endpoint already"
+        "$.endpoints[1].endpoint": "GET /a/{y} is already defined at $.endpoints[0].endpoint"
     }
     other_method = document(endpoint(), endpoint(method="POST"))
     assert errors(other_method) == {}
@@ -205,14 +205,14 @@ def test_a_parameter_has_one_name_within_a_method_and_any_name_in_another() -> N
     text["endpoints"].append(endpoint(endpoint="/things/{other}/parts"))
     assert errors(text) == {
         "$.endpoints[3].endpoint": (
-            "{other} is called {owner} at $.endpoints[0].endpoint, for GET too"
+            "{other} has the name {owner} at $.endpoints[0].endpoint, also for GET"
         )
     }
 
 
-def test_a_parameter_with_text_behind_it_has_another_name() -> None:
+def test_a_parameter_with_text_after_it_has_another_name() -> None:
     text = document(endpoint(endpoint="/a/{x}/b"), endpoint(endpoint="/a/{x}.json"))
-    assert "{x.json} is called {x}" in errors(text)["$.endpoints[1].endpoint"]
+    assert "{x.json} has the name {x}" in errors(text)["$.endpoints[1].endpoint"]
 
 
 @pytest.mark.parametrize(
@@ -236,20 +236,20 @@ def test_a_parameter_with_text_behind_it_has_another_name() -> None:
         ({"method": "HEAD"}, "method", "left out"),
         ({"timeout": "-1s"}, "timeout", "fail"),
         ({"timeout": 2}, "timeout", 'taken as 2 nanoseconds, as in KrakenD; did you mean "2s"?'),
-        ({"endpoint": "/a/{id}.json"}, "endpoint", "stays unknown"),
-        ({"endpoint": "/a/{rest:.+}"}, "endpoint", "{rest:.+} is no parameter but text"),
-        ({"endpoint": "/a/{a.b}"}, "endpoint", "{a.b} is no parameter but text"),
+        ({"endpoint": "/a/{id}.json"}, "endpoint", "so {id} is never set"),
+        ({"endpoint": "/a/{rest:.+}"}, "endpoint", "{rest:.+} is not a parameter but plain text"),
+        ({"endpoint": "/a/{a.b}"}, "endpoint", "{a.b} is not a parameter but plain text"),
         ({"backend": [{}]}, "backend[0]", "no host"),
-        ({"backend": [backend(extra_config={})]}, "backend[0].host[0]", "over HTTP"),
+        ({"backend": [backend(extra_config={})]}, "backend[0].host[0]", "not an HTTP host"),
     ],
 )
-def test_what_krakend_tolerates_is_remarked_on(
+def test_a_value_that_krakend_tolerates_is_a_warning(
     changes: dict[str, Any], path: str, word: str
 ) -> None:
     assert word in warnings(document(endpoint(**changes)))[f"$.endpoints[0].{path}"]
 
 
-def test_comments_are_no_unknown_keys() -> None:
+def test_comments_are_not_unknown_keys() -> None:
     text = document(endpoint(**{"@comment": 1, "$x": 2, "_note": 3, "#": 4}), **{"$schema": "x"})
     assert warnings(text) == {}
 
@@ -268,12 +268,12 @@ def test_a_legacy_namespace_is_the_new_one() -> None:
         "security/policies",
     ],
 )
-def test_what_would_leave_a_door_open_is_refused(namespace: str) -> None:
+def test_an_unknown_security_setting_stops_the_start(namespace: str) -> None:
     text = document(endpoint(extra_config={namespace: {}}))
-    assert "every request would pass" in next(iter(errors(text).values()))
+    assert "a security setting, so the gateway does not start" in next(iter(errors(text).values()))
 
 
-def test_other_unknown_namespaces_are_remarked_on() -> None:
+def test_other_unknown_namespaces_are_warnings() -> None:
     found = warnings(document(extra_config={"nosuch/thing": {}, "documentation/openapi": {}}))
     assert list(found.values()) == ["unknown namespace, ignored"]
 
@@ -307,7 +307,7 @@ def test_no_finding_shows_a_password() -> None:
     assert "secret" not in "\n".join(map(str, findings(text)))
 
 
-def test_an_endpoint_of_shadows_alone_is_left_out_and_reported() -> None:
+def test_an_endpoint_with_shadows_only_is_left_out_with_a_warning() -> None:
     shadow = {"extra_config": {"proxy": {"shadow": True}}, "host": ["http://service.test"]}
     both = endpoint(endpoint="/b", backend=[shadow, {"host": ["http://service.test"]}])
     found = loaded(document(endpoint(backend=[shadow, shadow]), both))
@@ -316,7 +316,8 @@ def test_an_endpoint_of_shadows_alone_is_left_out_and_reported() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a/{JWT.sub}", "/a/{jWT.sub}/b"])
-def test_no_parameter_of_a_path_is_a_claim(path: str) -> None:
+def test_a_path_parameter_is_never_a_claim(path: str) -> None:
     assert (
-        "cannot be a claim" in errors(document(endpoint(endpoint=path)))["$.endpoints[0].endpoint"]
+        "cannot be a JWT claim"
+        in errors(document(endpoint(endpoint=path)))["$.endpoints[0].endpoint"]
     )

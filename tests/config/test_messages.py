@@ -18,7 +18,7 @@ from gateway.config.findings import ConfigError
 from gateway.config.load import load
 
 
-def told(source: Any, **environ: str) -> str:
+def reported(source: Any, **environ: str) -> str:
     try:
         loaded = load(source, CATALOG, environ)
     except ConfigError as error:
@@ -37,26 +37,26 @@ def with_endpoint(**changes: Any) -> dict[str, Any]:
         (b"", "the file is empty"),
         (b" \n", "the file is empty"),
         (b'\xef\xbb\xbf{"version": 3}', "the file begins with a byte order mark: save it as UTF-8"),
-        (b'{"version": 3', "not JSON: it ends too early, line 1"),
+        (b'{"version": 3', "not JSON: the document ends too early, line 1"),
         (b'{\n// mine\n"version": 3}', 'JSON has no comments: use a key such as "@comment"'),
         (b'{"version": "\xff"}', "not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_json_is_described(tmp_path: Path, content: bytes, text: str) -> None:
+def test_a_file_that_is_not_json_is_described(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "shop.json"
     path.write_bytes(content)
-    assert told(path).startswith(f"error: {path}: ")
-    assert text in told(path)
-    assert "JSON is malformed" not in told(path)
+    assert reported(path).startswith(f"error: {path}: ")
+    assert text in reported(path)
+    assert "JSON is malformed" not in reported(path)
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_old_version_is_told_with_the_tool_that_converts_it(version: int) -> None:
-    assert "github.com/krakend/krakend-config-migrator" in told({"version": version})
+def test_an_old_version_is_reported_with_the_tool_that_converts_it(version: int) -> None:
+    assert "github.com/krakend/krakend-config-migrator" in reported({"version": version})
 
 
-def test_a_missing_version_is_called_missing() -> None:
-    assert told({}) == 'error: $.version: "version" is missing: expected 3'
+def test_a_missing_version_is_reported_as_missing() -> None:
+    assert reported({}) == 'error: $.version: "version" is missing: expected 3'
 
 
 @pytest.mark.parametrize(
@@ -66,32 +66,34 @@ def test_a_missing_version_is_called_missing() -> None:
         (2_000_000_000, "taken as 2000000000 nanoseconds, as in KrakenD"),
     ],
 )
-def test_a_number_as_a_duration_counts_nanoseconds(timeout: int, text: str) -> None:
-    assert told(with_endpoint(timeout=timeout)).endswith(text)
+def test_a_number_as_a_duration_is_nanoseconds(timeout: int, text: str) -> None:
+    assert reported(with_endpoint(timeout=timeout)).endswith(text)
 
 
-def test_an_endpoint_without_a_path_is_told_which_path_it_has() -> None:
+def test_an_endpoint_without_a_path_is_reported_with_its_path() -> None:
     document = with_endpoint()
     document["endpoints"][0]["endpont"] = document["endpoints"][0].pop("endpoint")
-    assert 'GET /: $.endpoints[0]: no "endpoint": its path is "/"' in told(document)
+    assert 'GET /: $.endpoints[0]: no "endpoint": its path is "/"' in reported(document)
 
 
-def test_a_misspelt_method_is_told_with_the_right_one() -> None:
-    assert told(with_endpoint(method="PSOT")).endswith('left out; did you mean "POST"?')
+def test_a_misspelt_method_is_reported_with_the_right_one() -> None:
+    assert reported(with_endpoint(method="PSOT")).endswith('left out; did you mean "POST"?')
 
 
 @pytest.mark.parametrize(
     ("host", "text"),
     [
-        ("http://me:pw@service", "KrakenD's sanitizer takes no login"),
-        ("http://127.0.0.1:1", "KrakenD's sanitizer takes no port of one digit"),
+        ("http://me:pw@service", "KrakenD's sanitizer refuses a login"),
+        ("http://127.0.0.1:1", "KrakenD's sanitizer refuses a port of one digit"),
         ("http://service/path", "without a path"),
     ],
 )
-def test_a_host_that_is_refused_is_told_why_and_the_way_out(host: str, text: str) -> None:
-    found = told(with_endpoint(backend=[{"host": [host]}]))
+def test_a_host_that_is_refused_is_reported_with_the_reason_and_the_solution(
+    host: str, text: str
+) -> None:
+    found = reported(with_endpoint(backend=[{"host": [host]}]))
     assert text in found
-    assert '"disable_host_sanitize": true takes any URL' in found
+    assert '"disable_host_sanitize": true allows any URL' in found
     assert "pw" not in found
 
 
@@ -116,7 +118,7 @@ def test_a_secret_of_a_wrong_type_is_never_printed(extra: dict[str, Any], level:
     document = with_endpoint(backend=[{"host": ["http://service"], "extra_config": extra}])
     if level == "service":
         document = {**with_endpoint(), "extra_config": extra}
-    found = told(document)
+    found = reported(document)
     assert str(SECRET) not in found
     assert found
 
@@ -127,7 +129,7 @@ def test_the_environment_is_in_no_signature() -> None:
             assert not hasattr(parameter.default, "keys")
 
 
-def test_a_schema_of_an_unknown_type_is_told_with_the_types_that_there_are() -> None:
+def test_a_schema_of_an_unknown_type_is_reported_with_the_types_that_there_are() -> None:
     found = schema_problem({"properties": {"a": {"type": "objekt"}}})
     assert found is not None
     path, text = found
@@ -142,24 +144,24 @@ def test_a_schema_of_an_unknown_type_is_told_with_the_types_that_there_are() -> 
         ("req_method = 'a'", "1:12: unexpected '= '"),
     ],
 )
-def test_a_syntax_error_of_an_expression_is_told_without_the_parser_s_tokens(
+def test_a_syntax_error_of_an_expression_is_reported_without_the_parser_s_tokens(
     expression: str, text: str
 ) -> None:
     assert syntax_problem(expression) == text
 
 
-def test_a_routing_key_that_looks_static_is_told_with_the_key_that_makes_it_so() -> None:
+def test_a_routing_key_that_looks_static_is_reported_with_the_key_that_makes_it_so() -> None:
     producer = {"exchange": "x", "routing_key": "orders.new", "durable": True}
     backend = {
         "host": ["amqp://broker"],
         "disable_host_sanitize": True,
         "extra_config": {"backend/amqp/producer": producer},
     }
-    found = told(with_endpoint(method="POST", backend=[backend]))
+    found = reported(with_endpoint(method="POST", backend=[backend]))
     assert '"static_routing_key": true makes "orders.new" the key of every message' in found
 
 
-def test_a_template_that_goes_through_nothing_is_described_without_python_s_words(
+def test_a_template_that_ranges_over_no_value_is_described_without_words_of_python(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "gateway.json.j2"
@@ -167,6 +169,6 @@ def test_a_template_that_goes_through_nothing_is_described_without_python_s_word
     settings = tmp_path / "settings"
     settings.mkdir()
     (settings / "shop.json").write_text('{"paths": null}')
-    found = told(path, FC_ENABLE="1", FC_SETTINGS=str(settings))
+    found = reported(path, FC_ENABLE="1", FC_SETTINGS=str(settings))
     assert f"{path}:2: expected a list or an object to go through, found no value" in found
     assert "NoneType" not in found

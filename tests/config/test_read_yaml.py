@@ -31,19 +31,19 @@ def test_yaml_is_read_as_go_reads_it(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (b"a: 1\na: 2", "stands twice, line 2"),
+        (b"a: 1\na: 2", "occurs twice, line 2"),
         (b"a: !!int x", "not a number, line 1"),
-        (b"a: !!bool x", "not a value of its tag"),
+        (b"a: !!bool x", "the value does not fit its tag"),
         (b"a: !!python/object:os.system x", "could not determine a constructor"),
         (b"? [a]\n: 1", "found unhashable key"),
         (b"\xff", "not YAML"),
         (b"a: &a [*a]", "nested too deeply"),
     ],
 )
-def test_what_is_no_yaml_is_told(text: bytes, word: str, tmp_path: Any) -> None:
+def test_invalid_yaml_is_reported(text: bytes, word: str, tmp_path: Any) -> None:
     assert word in str(findings(text, "yaml", tmp_path)[0])
 
 
-def test_a_merge_key_may_repeat_what_it_merges(tmp_path: Any) -> None:
+def test_a_key_may_also_be_in_a_merged_mapping(tmp_path: Any) -> None:
     text = b"x: &x {port: 1}\nversion: 3\nclient_tls: {<<: *x, port: 2}"
     assert {each.path for each in findings(text, "yaml", tmp_path)} == {"$.x", "$.client_tls.port"}

@@ -28,6 +28,6 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2", "s", "2 s", "2x", "1s2", "--1s", "two"])
-def test_what_is_none(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)

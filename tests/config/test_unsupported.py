@@ -1,4 +1,4 @@
-"""Namespaces that are not here: what is told, and what stops the start."""
+"""Unsupported namespaces: which are reported, and which stop the start."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gateway.config.unsupported import (
     INSTEAD,
     LEGACY,
     NO_PLUGINS,
-    OF_VERSION_1,
     OUTGOING,
     PLUGINS,
+    VERSION_1_NAMES,
     instead,
 )
 
@@ -53,7 +53,7 @@ TO_COME = {"security/cors", "qos/http-cache", "qos/circuit-breaker"}
 TO_COME |= {name for name in EVERY if name.startswith(("qos/ratelimit/", "modifier/"))}
 
 
-def told(name: str, settings: Any = None) -> list[Finding]:
+def reported(name: str, settings: Any = None) -> list[Finding]:
     extra = {name: {} if settings is None else settings}
     try:
         return list(load({"version": 3, "extra_config": extra}, CATALOG, {}).findings)
@@ -64,19 +64,19 @@ def told(name: str, settings: Any = None) -> list[Finding]:
 @pytest.mark.parametrize(
     "name", [name for name in EVERY if name not in KNOWN | TO_COME and name not in PLUGINS]
 )
-def test_every_namespace_of_krakend_that_is_not_here_is_told_with_what_to_use(name: str) -> None:
-    found = told(name)
+def test_every_unsupported_namespace_of_krakend_is_reported_with_an_alternative(name: str) -> None:
+    found = reported(name)
     if name.startswith("documentation/"):
         assert found == []
     else:
-        assert "not implemented" in found[0].text
+        assert "not supported" in found[0].text
         assert found[0].text.endswith(instead(name) or "nothing")
 
 
 NAMESPACE = re.compile(r"\b(?:[a-z]+/[a-z][a-z/-]*[a-z]|gateway\.\w+)")
 
 
-@pytest.mark.parametrize("text", sorted({*INSTEAD.values(), NO_PLUGINS, *OF_VERSION_1.values()}))
+@pytest.mark.parametrize("text", sorted({*INSTEAD.values(), NO_PLUGINS, *VERSION_1_NAMES.values()}))
 def test_advice_names_only_what_exists(text: str) -> None:
     for name in NAMESPACE.findall(text):
         assert name in KNOWN or name == "qos/ratelimit", text
@@ -89,17 +89,17 @@ def test_no_recommendation_of_audit_names_what_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("name", ["security/policies", "auth/of-tomorrow", "validation/xml"])
-def test_what_guards_stops_the_start(name: str) -> None:
-    assert [each.severity for each in told(name)] == ["error"]
+def test_an_unsupported_security_setting_stops_the_start(name: str) -> None:
+    assert [each.severity for each in reported(name)] == ["error"]
 
 
 @pytest.mark.parametrize("name", OUTGOING)
-def test_what_shows_the_gateway_to_backends_does_not(name: str) -> None:
-    assert [each.severity for each in told(name)] == ["warning"]
+def test_unsupported_credentials_for_backends_do_not_stop_the_start(name: str) -> None:
+    assert [each.severity for each in reported(name)] == ["warning"]
 
 
-def test_what_krakend_documents_and_does_not_read_is_reported_and_ignored() -> None:
-    (found,) = told("auth/jwk-client", {"shared_cache_duration": 15})
+def test_a_namespace_that_krakend_does_not_read_is_a_warning() -> None:
+    (found,) = reported("auth/jwk-client", {"shared_cache_duration": 15})
     assert found.severity == "warning"
     assert "auth/validator" in found.text
 
@@ -113,21 +113,21 @@ def test_what_krakend_documents_and_does_not_read_is_reported_and_ignored() -> N
         ("security/bot-detectr", "security/bot-detector"),
     ],
 )
-def test_a_misspelt_guard_stops_the_start_and_the_right_name_is_suggested(
+def test_a_misspelt_security_setting_stops_the_start_with_the_right_name(
     name: str, meant: str
 ) -> None:
-    (found,) = told(name)
+    (found,) = reported(name)
     assert found.severity == "error"
     assert (
-        f'unknown namespace, and without it every request would pass: did you mean "{meant}"?'
+        f'it looks like a security setting, so the gateway does not start: did you mean "{meant}"?'
         in (found.text)
     )
 
 
 @pytest.mark.parametrize("kind", PLUGINS)
 @pytest.mark.parametrize("names", ["my-guard", ["my-guard"]])
-def test_a_plugin_stops_the_start_unless_it_is_called_dispensable(kind: str, names: Any) -> None:
-    (found,) = told(kind, {"name": names})
+def test_a_plugin_stops_the_start_unless_it_is_in_ignore_plugins(kind: str, names: Any) -> None:
+    (found,) = reported(kind, {"name": names})
     assert found.severity == "error"
     assert "gateway/python" in found.text
     extra = {kind: {"name": names}, "gateway": {"ignore_plugins": ["my-guard"]}}
@@ -136,7 +136,7 @@ def test_a_plugin_stops_the_start_unless_it_is_called_dispensable(kind: str, nam
 
 
 def test_each_plugin_is_reported_by_its_name() -> None:
-    found = told("github.com/devopsfaith/krakend/proxy/plugin", {"name": ["a", "b"]})
+    found = reported("github.com/devopsfaith/krakend/proxy/plugin", {"name": ["a", "b"]})
     assert ['"a"' in found[0].text, '"b"' in found[1].text] == [True, True]
 
 
@@ -146,8 +146,8 @@ def test_a_plugin_of_an_endpoint_stops_the_start_too() -> None:
         load({"version": 3, "endpoints": [{"endpoint": "/", "backend": [backend]}]}, CATALOG, {})
 
 
-def test_a_plugin_for_requests_to_a_backend_guards_nothing() -> None:
-    assert [each.severity for each in told("plugin/http-client", {"name": "x"})] == ["warning"]
+def test_a_plugin_for_requests_to_a_backend_does_not_stop_the_start() -> None:
+    assert [each.severity for each in reported("plugin/http-client", {"name": "x"})] == ["warning"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"name": [{}]}, {"name": 5}, 5])
@@ -160,34 +160,37 @@ def test_without_a_name_there_is_no_plugin(kind: str, settings: Any) -> None:
     ]
 
 
-def test_a_legacy_name_is_told_as_the_one_of_today() -> None:
+def test_a_legacy_name_is_reported_as_the_one_of_today() -> None:
     name = "github_com/devopsfaith/krakend-gelf"
-    assert "standard error" in told(name)[0].text
+    assert "standard error" in reported(name)[0].text
     assert all(name not in INSTEAD for name in LEGACY)
 
 
-def test_a_name_nobody_knows_may_be_one_misspelt() -> None:
-    assert 'did you mean "router"?' in told("routr")[0].text
-    assert told("nosuch/thing")[0].text == "unknown namespace, ignored"
+def test_an_unknown_name_may_be_a_misspelt_one() -> None:
+    assert 'did you mean "router"?' in reported("routr")[0].text
+    assert reported("nosuch/thing")[0].text == "unknown namespace, ignored"
     old = "github.com/devopsfaith/krakend-ratelimit/juju/router"
-    assert told(old)[0].text.endswith('KrakenD 1\'s name of "qos/ratelimit/router"')
+    assert reported(old)[0].text.endswith('KrakenD 1\'s name of "qos/ratelimit/router"')
     alias = "github.com/devopsfaith/krakend-martain"
-    assert 'did you mean "modifier/martian"?' in told(alias)[0].text
+    assert 'did you mean "modifier/martian"?' in reported(alias)[0].text
 
 
-def test_a_namespace_on_the_wrong_level_is_told_where_it_belongs() -> None:
-    assert told("backend/amqp/consumer")[0].text.endswith("ignored: it belongs to a backend")
-    assert "it belongs to an endpoint or an agent or a backend" in told("modifier/jmespath")[0].text
+def test_a_namespace_on_the_wrong_level_is_reported_where_it_belongs() -> None:
+    assert reported("backend/amqp/consumer")[0].text.endswith("ignored: it belongs to a backend")
+    assert (
+        "it belongs to an endpoint or an agent or a backend"
+        in reported("modifier/jmespath")[0].text
+    )
 
 
-def test_a_value_of_a_wrong_type_leaves_the_component_out_as_in_krakend() -> None:
+def test_a_wrong_type_makes_the_namespace_ignored_as_in_krakend() -> None:
     loaded = load(
         {"version": 3, "extra_config": {"router": {"return_error_msg": "yes"}}}, CATALOG, {}
     )
     (found,) = loaded.findings
     assert found.path == "$.extra_config.router.return_error_msg"
     assert found.severity == "warning"
-    assert found.text.endswith("all of router is left out, as in KrakenD")
+    assert found.text.endswith("all of router is ignored, as in KrakenD")
     assert "router" not in loaded.service.extra_config
 
 
@@ -199,7 +202,7 @@ def test_a_value_of_a_wrong_type_leaves_the_component_out_as_in_krakend() -> Non
         ("modifier/lua-endpoint", {"pre": {}}),
     ],
 )
-def test_a_value_of_a_wrong_type_stops_the_start_where_it_may_guard_or_is_ours(
+def test_a_wrong_type_stops_the_start_in_security_settings_and_extensions(
     name: str, settings: Any
 ) -> None:
-    assert "error" in {each.severity for each in told(name, settings)}
+    assert "error" in {each.severity for each in reported(name, settings)}

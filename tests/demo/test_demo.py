@@ -15,7 +15,7 @@ from gateway.demo.broker import free_port
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_the_broker_starts_leaves_nothing_behind(
+def test_a_signal_while_the_broker_starts_leaves_no_process_and_no_file(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "-p", str(free_port())]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from ...config.findings import Finding
-from ...config.texts import has_placeholder
+from ...config.go_names import has_placeholder
 from ...core.component import Place
 from ..settings import ProducerSettings
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
-from ...config.texts import parameter_of
+from ...config.go_names import parameter_of
 from ...core.proxy import Request
 from ...errors import Unpublishable, ValueMissing
 from ..settings import ProducerSettings

@@ -15,7 +15,7 @@ from ..build import build_agent_endpoint, source_of
 from .tls import check_tls
 
 
-def with_remarks(loaded: Loaded, catalog: Catalog) -> Loaded:
+def with_check_findings(loaded: Loaded, catalog: Catalog) -> Loaded:
     """With the findings of :func:`check`: every error. A warning or a hint may be no more than the
     consequence of an error: those of an endpoint that has one are left out, and all when the
     root's ``extra_config`` has one.
@@ -23,12 +23,12 @@ def with_remarks(loaded: Loaded, catalog: Catalog) -> Loaded:
     errors = [each.path for each in loaded.findings if each.severity == "error"]
     faulty = set(map(part_of, errors))
     is_all_faulty = any(path.startswith("$.extra_config") for path in errors)
-    remarks = tuple(
+    found = tuple(
         each
         for each in loaded.places.of_service(check(loaded.service, catalog))
         if each.severity == "error" or not (is_all_faulty or part_of(each.path) in faulty)
     )
-    return replace(loaded, remarks=remarks)
+    return replace(loaded, check_findings=found)
 
 
 def check(service: Service, catalog: Catalog) -> Iterator[Finding]:

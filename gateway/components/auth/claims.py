@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from ...config.go_names import strings_of
 from ...config.structs import Endpoint
-from ...config.texts import texts_of
 from .jose import BadToken
 
 Claims: TypeAlias = Mapping[str, Any]
@@ -154,7 +154,7 @@ def needed_claims(endpoint: Endpoint) -> Sequence[str]:
     names = {
         first or second
         for backend in endpoint.backend
-        for text in texts_of(backend)
+        for text in strings_of(backend)
         for first, second in _CLAIM.findall(text)
     }
     return tuple(sorted(names))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, quote_plus, unquote
 
 from ... import hooks
-from ...config.texts import canonical_header, parameter_of
+from ...config.go_names import canonical_header, parameter_of
 from ...core.forwarding import query_pairs
 from ...core.proxy import Request, Response
 from ...hooks import Headers

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from ...config.go_names import parameter_of
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
-from ...config.texts import parameter_of
 from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter

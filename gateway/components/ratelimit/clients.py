@@ -8,8 +8,8 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TypeAlias
 
+from ...config.go_names import parameter_of
 from ...config.structs import Service
-from ...config.texts import parameter_of
 from ...core.forwarding import MAX_ADDRESS, build_client_address
 from ...core.proxy import Request
 

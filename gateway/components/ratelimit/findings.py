@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...config.findings import Finding
+from ...config.go_names import has_placeholder
 from ...config.structs import Service
-from ...config.texts import has_placeholder
 from ...config.units import parse_duration
 from ...core.component import Place
 from .bucket import Rate

@@ -11,7 +11,7 @@ from gateway.app.check import check
 from gateway.config.load import load
 
 
-def remarks(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
+def findings_of(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
     consumer = {
         "name": "q",
         "exchange": "ex",
@@ -32,8 +32,8 @@ def remarks(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
     return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
-def test_a_good_consumer_has_no_remarks() -> None:
-    assert remarks() == ""
+def test_a_good_consumer_has_no_warnings() -> None:
+    assert findings_of() == ""
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_a_good_consumer_has_no_remarks() -> None:
         ({"wait": "1s", "priority": 3}, "only this gateway knows: priority, wait"),
     ],
 )
-def test_a_trap_is_remarked_on(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks(**settings)
+def test_a_trap_is_a_warning(settings: dict[str, Any], word: str) -> None:
+    assert word in findings_of(**settings)
 
 
-def test_concurrent_calls_take_no_messages_for_nothing() -> None:
-    assert "counts as 1" in remarks({"concurrent_calls": 3})
+def test_concurrent_calls_do_not_take_several_messages() -> None:
+    assert "counts as 1" in findings_of({"concurrent_calls": 3})
 
 
-def remarks_on_producer(path: str = "/p", **settings: Any) -> str:
+def findings_of_producer(path: str = "/p", **settings: Any) -> str:
     producer = {
         "name": "q",
         "exchange": "ex",
@@ -81,8 +81,8 @@ def remarks_on_producer(path: str = "/p", **settings: Any) -> str:
     return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
-def test_a_good_producer_has_no_remarks() -> None:
-    assert remarks_on_producer() == ""
+def test_a_good_producer_has_no_warnings() -> None:
+    assert findings_of_producer() == ""
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,16 @@ def test_a_good_producer_has_no_remarks() -> None:
         ({"status": 202, "response": "receipt"}, "only this gateway knows: response, status"),
     ],
 )
-def test_a_trap_of_producers_is_remarked_on(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks_on_producer(**settings)
+def test_a_trap_of_producers_is_a_warning(settings: dict[str, Any], word: str) -> None:
+    assert word in findings_of_producer(**settings)
 
 
 @pytest.mark.parametrize("key", ["route", "Route", "{query.key}", "{header.X-Key}", "{JWT.sub}"])
-def test_a_value_that_can_be_there_is_not_remarked_on(key: str) -> None:
-    assert "no parameter" not in remarks_on_producer("/p/{route}", msg_id_key=key)
+def test_a_parameter_that_can_have_a_value_is_no_warning(key: str) -> None:
+    assert "no parameter" not in findings_of_producer("/p/{route}", msg_id_key=key)
 
 
-def remarks_on_agent(method: str = "POST", **settings: Any) -> str:
+def findings_of_agent(method: str = "POST", **settings: Any) -> str:
     source = {"host": "amqp://broker", "name": "q", "exchange": "ex", "durable": True, **settings}
     agent = {
         "name": "a",
@@ -122,8 +122,8 @@ def remarks_on_agent(method: str = "POST", **settings: Any) -> str:
     return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
-def test_a_good_agent_has_no_remarks() -> None:
-    assert remarks_on_agent() == ""
+def test_a_good_agent_has_no_warnings() -> None:
+    assert findings_of_agent() == ""
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_a_good_agent_has_no_remarks() -> None:
         ({"durable": False}, "not durable"),
     ],
 )
-def test_a_trap_of_agents_is_remarked_on(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks_on_agent(**settings)
+def test_a_trap_of_agents_is_a_warning(settings: dict[str, Any], word: str) -> None:
+    assert word in findings_of_agent(**settings)
 
 
 def test_the_topic_of_an_agent_is_a_routing_key_of_255_bytes_at_most() -> None:

@@ -16,7 +16,7 @@ from gateway.config.load import load
 from ...components.auth.support import jwk
 
 
-def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
+def findings_of_tokens(folder: Path, content: str = "", **settings: Any) -> str:
     """Of an endpoint that has no others, but for what ``settings`` change."""
     path = folder / "keys.json"
     path.write_text(content or f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
@@ -38,8 +38,8 @@ def remarks_on_tokens(folder: Path, content: str = "", **settings: Any) -> str:
     return "\n".join(map(str, check(service, CATALOG)))
 
 
-def test_a_good_validator_has_no_remarks_but_on_our_key(tmp_path: Path) -> None:
-    text = remarks_on_tokens(tmp_path)
+def test_a_good_validator_has_only_the_hint_about_the_extension(tmp_path: Path) -> None:
+    text = findings_of_tokens(tmp_path)
     assert text.endswith("only this gateway knows: require_exp")
     assert "\n" not in text
 
@@ -67,32 +67,32 @@ URL = {"jwk_local_path": "", "jwk_url": "https://keys"}
         ({"propagate_claims": [["sub", "x-sub"]]}, 'no backend gets "x-sub"'),
     ],
 )
-def test_a_trap_of_a_validator_is_remarked_on(
+def test_a_trap_of_a_validator_is_a_warning(
     tmp_path: Path, settings: dict[str, Any], word: str
 ) -> None:
-    assert word in remarks_on_tokens(tmp_path, **settings)
+    assert word in findings_of_tokens(tmp_path, **settings)
 
 
-def test_a_file_of_secrets_that_every_user_can_read_is_remarked_on(tmp_path: Path) -> None:
+def test_a_file_of_secrets_that_every_user_can_read_is_a_warning(tmp_path: Path) -> None:
     private, public = jwk("RS256", is_private=True), jwk("RS256")
     cases = ((private, 0o604, True), (private, 0o640, False), (public, 0o604, False))
     for key, mode, is_exposed in cases:
         path = tmp_path / f"{mode}.json"
         path.write_text(json.dumps({"keys": [key]}))
         path.chmod(mode)
-        text = remarks_on_tokens(tmp_path, alg="RS256", jwk_local_path=str(path))
+        text = findings_of_tokens(tmp_path, alg="RS256", jwk_local_path=str(path))
         word = f"jwk_local_path: every user can read {path}: chmod o-r"
         assert (word in text) is is_exposed
 
 
-def test_a_private_key_that_is_to_verify_is_remarked_on(tmp_path: Path) -> None:
+def test_a_private_key_for_verifying_is_a_warning(tmp_path: Path) -> None:
     keys = json.dumps({"keys": [jwk("RS256", "mine", is_private=True), jwk("RS256", "theirs")]})
-    text = remarks_on_tokens(tmp_path, keys, alg="RS256")
+    text = findings_of_tokens(tmp_path, keys, alg="RS256")
     assert 'key "mine": a private key: no token is verified with it' in text
     assert "theirs" not in text
 
 
-def test_a_claim_without_a_token_is_remarked_on() -> None:
+def test_a_claim_without_a_token_is_a_warning() -> None:
     endpoint = {
         "endpoint": "/a",
         "backend": [{"host": ["http://backend"], "url_pattern": "/{JWT.sub}"}],
@@ -101,7 +101,7 @@ def test_a_claim_without_a_token_is_remarked_on() -> None:
     assert "{JWT.sub} has no value" in "\n".join(map(str, check(service, CATALOG)))
 
 
-def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **settings: Any) -> str:
+def findings_of_signer(folder: Path, backend: dict[str, Any] | None = None, **settings: Any) -> str:
     path = folder / "keys.json"
     path.write_text(f'{{"keys":[{{"kty":"oct","kid":"k","k":"{"A" * 44}"}}]}}')
     path.chmod(0o600)
@@ -122,8 +122,8 @@ def remarks_on_signer(folder: Path, backend: dict[str, Any] | None = None, **set
     return "\n".join(map(str, check(service, CATALOG)))
 
 
-def test_a_good_signer_has_no_remarks(tmp_path: Path) -> None:
-    assert remarks_on_signer(tmp_path) == ""
+def test_a_good_signer_has_no_warnings(tmp_path: Path) -> None:
+    assert findings_of_signer(tmp_path) == ""
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_a_good_signer_has_no_remarks(tmp_path: Path) -> None:
         ({"disable_jwk_security": False}, "every request gets 401"),
     ],
 )
-def test_a_trap_of_a_signer_is_remarked_on(
+def test_a_trap_of_a_signer_is_a_warning(
     tmp_path: Path, settings: dict[str, Any], word: str
 ) -> None:
-    assert word in remarks_on_signer(tmp_path, **settings)
+    assert word in findings_of_signer(tmp_path, **settings)
 
 
-def test_a_token_for_a_broker_is_remarked_on(tmp_path: Path) -> None:
+def test_a_token_for_a_broker_is_a_warning(tmp_path: Path) -> None:
     consumer = {"name": "q", "exchange": "ex", "routing_key": ["#"], "durable": True}
     credentials = {"token_url": "https://server/token"}
     backend = {
@@ -151,10 +151,10 @@ def test_a_token_for_a_broker_is_remarked_on(tmp_path: Path) -> None:
             "auth/client-credentials": credentials,
         },
     }
-    assert "no meaning for a broker" in remarks_on_signer(tmp_path, backend)
+    assert "no meaning for a broker" in findings_of_signer(tmp_path, backend)
 
 
-def remarks_on_root(**extra: Any) -> str:
+def findings_of_root(**extra: Any) -> str:
     service = load({"version": 3, "extra_config": extra}, CATALOG, {}).service
     return "\n".join(map(str, check(service, CATALOG)))
 
@@ -168,22 +168,22 @@ def remarks_on_root(**extra: Any) -> str:
         ({"token_keys": ["jti"]}, "a restart forgets"),
     ],
 )
-def test_a_trap_of_a_revoker_is_remarked_on(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks_on_root(**{"auth/revoker": {"TTL": 60, **settings}})
+def test_a_trap_of_a_revoker_is_a_warning(settings: dict[str, Any], word: str) -> None:
+    assert word in findings_of_root(**{"auth/revoker": {"TTL": 60, **settings}})
 
 
-def test_an_open_management_port_is_remarked_on() -> None:
+def test_an_open_management_port_is_a_warning() -> None:
     revoker = {"TTL": 60, "token_keys": ["jti"]}
-    text = remarks_on_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
+    text = findings_of_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
     assert "whoever reaches the management port" in text
 
 
 @pytest.mark.parametrize("settings", [{"roles": ["A"]}, {"alg": "HS256", "jwk_url": "https://k"}])
 def test_a_validator_at_the_root_stops_the_start(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="guards nothing at the root"):
-        remarks_on_root(**{"auth/validator": settings})
+    with pytest.raises(ConfigError, match="at the root only shared_cache_duration has an effect"):
+        findings_of_root(**{"auth/validator": settings})
     shared = {"auth/validator": {"@comment": "of all", "shared_cache_duration": 60}}
-    assert remarks_on_root(**shared) == ""
+    assert findings_of_root(**shared) == ""
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,16 @@ def test_a_validator_at_the_root_stops_the_start(settings: dict[str, Any]) -> No
         ("auth/basic", {"users": {"me": "$2b$04$" + "a" * 53}}),
     ],
 )
-def test_what_no_endpoint_asks_for_is_remarked_on(namespace: str, settings: dict[str, Any]) -> None:
+def test_settings_that_no_endpoint_uses_are_a_warning(
+    namespace: str, settings: dict[str, Any]
+) -> None:
     text = "guards nothing: no endpoint asks for it"
-    assert remarks_on_root(**{namespace: settings}) == (
+    assert findings_of_root(**{namespace: settings}) == (
         f'warning: $.extra_config["{namespace}"]: {text}'
     )
 
 
-def test_logins_without_users_are_remarked_on() -> None:
+def test_logins_without_users_are_warnings() -> None:
     protected = {"endpoint": "/a", "backend": [{"host": ["http://b"]}]}
     document = {"version": 3, "endpoints": [{**protected, "extra_config": {"auth/basic": {}}}]}
     (finding,) = check(load(document, CATALOG, {}).service, CATALOG)
@@ -216,7 +218,7 @@ def test_logins_without_users_are_remarked_on() -> None:
         ({"keys": [], "client_max_rate": 5}, {}, "has no effect at the root"),
     ],
 )
-def test_a_trap_of_api_keys_is_remarked_on(
+def test_a_trap_of_api_keys_is_a_warning(
     root: dict[str, Any] | None, endpoint: dict[str, Any], word: str
 ) -> None:
     protected = {

@@ -1,4 +1,4 @@
-"""The traps of circuit breakers that ``gateway check`` remarks on."""
+"""The traps of circuit breakers that ``gateway check`` warns of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSUMER = {
 }
 
 
-def remarks(
+def findings_of(
     settings: dict[str, Any], encoding: str = "json", is_consumer: bool = False
 ) -> list[str]:
     host = "amqp://broker" if is_consumer else "http://a.test"
@@ -42,8 +42,8 @@ def remarks(
 GOOD = {"interval": 60, "timeout": 10, "max_errors": 3}
 
 
-def test_a_good_breaker_has_no_remarks() -> None:
-    assert remarks(GOOD) == []
+def test_a_good_breaker_has_no_warnings() -> None:
+    assert findings_of(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -56,23 +56,23 @@ def test_a_good_breaker_has_no_remarks() -> None:
         ({"interval": 0, "timeout": 0, "max_errors": 0}, "there is no breaker"),
     ],
 )
-def test_a_trap_of_breakers_is_remarked_on(settings: dict[str, Any], word: str) -> None:
-    [text] = remarks({**GOOD, **settings})
+def test_a_trap_of_breakers_is_a_warning(settings: dict[str, Any], word: str) -> None:
+    [text] = findings_of({**GOOD, **settings})
     assert word in text
 
 
-def test_a_breaker_on_a_consumer_is_remarked_on() -> None:
-    [text] = remarks(GOOD, is_consumer=True)
+def test_a_breaker_on_a_consumer_is_a_warning() -> None:
+    [text] = findings_of(GOOD, is_consumer=True)
     assert "of little use on a consumer" in text
 
 
-def test_a_breaker_with_no_op_is_remarked_on() -> None:
-    [text] = remarks(GOOD, "no-op")
+def test_a_breaker_with_no_op_is_a_warning() -> None:
+    [text] = findings_of(GOOD, "no-op")
     assert "every status is a success" in text
 
 
-def test_a_key_of_ours_is_a_hint() -> None:
-    assert remarks({**GOOD, "ignored_statuses": [404]}) == [
+def test_an_extension_is_a_hint() -> None:
+    assert findings_of({**GOOD, "ignored_statuses": [404]}) == [
         "only this gateway knows: ignored_statuses"
     ]
-    assert "there is no breaker" in " ".join(remarks({"ignored_statuses": [404]}))
+    assert "there is no breaker" in " ".join(findings_of({"ignored_statuses": [404]}))

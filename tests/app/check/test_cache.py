@@ -1,4 +1,4 @@
-"""The traps of caches that ``gateway check`` remarks on."""
+"""The traps of caches that ``gateway check`` warns of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.app.check import check
 from gateway.config.load import load
 
 
-def remarks(
+def findings_of(
     settings: dict[str, Any], *, headers: tuple[str, ...] = (), method: str = "GET", **backend: Any
 ) -> list[str]:
     made = {
@@ -27,10 +27,10 @@ def remarks(
     return [each.text for each in found]
 
 
-def test_a_good_cache_has_no_remarks() -> None:
-    assert remarks({}) == []
-    assert remarks({"max_items": 10, "max_size": 1000}, headers=("Accept", "X-User")) == []
-    assert remarks({"shared": True}, method="POST") == []
+def test_a_good_cache_has_no_warnings() -> None:
+    assert findings_of({}) == []
+    assert findings_of({"max_items": 10, "max_size": 1000}, headers=("Accept", "X-User")) == []
+    assert findings_of({"shared": True}, method="POST") == []
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_good_cache_has_no_remarks() -> None:
         ({"settings": {}, "headers": ("*",)}, "little is answered from memory"),
     ],
 )
-def test_a_trap_of_caches_is_remarked_on(keys: dict[str, Any], word: str) -> None:
-    [text] = remarks(**keys)
+def test_a_trap_of_caches_is_a_warning(keys: dict[str, Any], word: str) -> None:
+    [text] = findings_of(**keys)
     assert word in text
 
 
-def test_a_list_of_the_backend_is_what_counts() -> None:
-    assert remarks({}, headers=("*",), input_headers=["Accept"]) == []
+def test_the_list_of_the_backend_counts() -> None:
+    assert findings_of({}, headers=("*",), input_headers=["Accept"]) == []
 
 
-def test_messages_are_not_kept() -> None:
+def test_messages_are_not_cached() -> None:
     consumer = {
         "name": "q",
         "exchange": "ex",
@@ -59,5 +59,5 @@ def test_messages_are_not_kept() -> None:
         "prefetch_count": 500,
     }
     extra = {"qos/http-cache": {}, "backend/amqp/consumer": consumer}
-    [text] = remarks({}, host=["amqp://b"], disable_host_sanitize=True, extra_config=extra)
+    [text] = findings_of({}, host=["amqp://b"], disable_host_sanitize=True, extra_config=extra)
     assert "messages are not kept" in text

@@ -17,7 +17,7 @@ PRODUCER = 'extra_config["backend/amqp/producer"]'
 REFUSED = ": RabbitMQ refuses the one that comes second, and its endpoint answers 503"
 
 
-def remarks(*endpoints: dict[str, Any], **changes: Any) -> list[str]:
+def findings_of(*endpoints: dict[str, Any], **changes: Any) -> list[str]:
     service = load(configuration(*endpoints, **changes), CATALOG, {}).service
     return [
         f"{each.path}: {each.text}"
@@ -30,10 +30,10 @@ def contradictions(*backends: dict[str, Any], **changes: Any) -> list[str]:
     endpoints = [
         endpoint(f"/{number}", backend, method="POST") for number, backend in enumerate(backends)
     ]
-    return [each for each in remarks(*endpoints, **changes) if "RabbitMQ refuses the" in each]
+    return [each for each in findings_of(*endpoints, **changes) if "RabbitMQ refuses the" in each]
 
 
-def test_declarations_that_agree_have_no_remarks() -> None:
+def test_declarations_that_agree_have_no_warnings() -> None:
     assert (
         contradictions(
             consumer(URL, "q"),
@@ -103,11 +103,11 @@ def test_two_users_of_one_queue_that_contradict_each_other_are_named(
         producer("amqp://broker:5673/shop", "ex", durable=False),
     ],
 )
-def test_what_is_elsewhere_or_not_declared_contradicts_nothing(other: dict[str, Any]) -> None:
+def test_a_declaration_elsewhere_or_none_is_no_contradiction(other: dict[str, Any]) -> None:
     assert contradictions(consumer(URL, "q"), other) == []
 
 
-def test_one_of_several_hosts_is_enough_and_a_port_that_goes_without_saying_is_the_same() -> None:
+def test_one_shared_host_is_enough_and_the_default_port_is_the_same() -> None:
     second = {**consumer(URL, "q", durable=False), "host": ["amqp://a", "amqp://broker:5672/shop"]}
     found = contradictions(consumer(URL, "q"), second)
     assert ['exchange "ex" is' in found[0], 'queue "q" is' in found[1], len(found)] == [
@@ -117,13 +117,13 @@ def test_one_of_several_hosts_is_enough_and_a_port_that_goes_without_saying_is_t
     ]
 
 
-def test_a_queue_of_two_producers_is_used_as_it_is() -> None:
+def test_a_queue_of_two_producers_is_not_a_contradiction() -> None:
     second = producer(URL, "ex", name="q", arguments={"x-max-length": 5})
     assert contradictions(producer(URL, "ex", name="q"), second) == []
 
 
 def test_a_prefetch_above_what_amqp_can_carry_is_a_warning() -> None:
-    found = remarks(endpoint("/a", consumer(URL, "q", prefetch_count=70_000)))
+    found = findings_of(endpoint("/a", consumer(URL, "q", prefetch_count=70_000)))
     assert (
         f"$.endpoints[0].backend[0].{CONSUMER}.prefetch_count: consumers of this queue ask for "
         "70000 messages in all: 65535 is used, the largest prefetch of AMQP"
@@ -132,11 +132,11 @@ def test_a_prefetch_above_what_amqp_can_carry_is_a_warning() -> None:
 
 def test_prefetches_of_consumers_that_share_a_queue_count_together() -> None:
     half = {"prefetch_count": 40_000}
-    together = remarks(
+    together = findings_of(
         endpoint("/a", consumer(URL, "q", **half)), endpoint("/b", consumer(URL, "q", **half))
     )
     assert [each for each in together if "80000 messages in all" in each]
-    apart = remarks(
+    apart = findings_of(
         endpoint("/a", consumer(URL, "q", **half)), endpoint("/b", consumer(URL, "q2", **half))
     )
     assert not [each for each in apart if "messages in all" in each]

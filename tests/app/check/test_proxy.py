@@ -11,7 +11,7 @@ from gateway.app.check import check
 from gateway.config.load import load
 
 
-def proxy_remarks(endpoint: dict[str, Any], *backends: dict[str, Any]) -> dict[str, str]:
+def proxy_findings(endpoint: dict[str, Any], *backends: dict[str, Any]) -> dict[str, str]:
     """Path below the endpoint -> text, for HTTP backends with these keys."""
     plain = {"host": ["http://service.test"], "url_pattern": "/x"}
     document = {
@@ -33,15 +33,15 @@ def own(**settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", ["input_headers", "input_query_strings"])
-def test_everything_in_the_list_of_a_backend_is_remarked_on(key: str) -> None:
-    [(where, text)] = proxy_remarks({}, {key: ["*"]}).items()
+def test_a_wildcard_in_a_list_of_a_backend_is_a_warning(key: str) -> None:
+    [(where, text)] = proxy_findings({}, {key: ["*"]}).items()
     assert (where, "endpoints only" in text) == (f"backend[0].{key}", True)
 
 
 MOVE = {"type": "move", "args": ["a", "b"]}
 
 
-def test_a_good_proxy_has_no_remarks() -> None:
+def test_a_good_proxy_has_no_warnings() -> None:
     static = {"data": {"a": 1}, "strategy": "errored"}
     endpoint = {"sequential": True, "static": static, "flatmap_filter": [MOVE]}
     backends: Any = (
@@ -50,7 +50,7 @@ def test_a_good_proxy_has_no_remarks() -> None:
         own(shadow=True),
         own(flatmap_filter=[MOVE]),
     )
-    assert proxy_remarks(endpoint, *backends) == {}
+    assert proxy_findings(endpoint, *backends) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_a_good_proxy_has_no_remarks() -> None:
         ({"shadow": True}, "shadow", "no meaning"),
     ],
 )
-def test_traps_of_proxy_on_an_endpoint_are_remarked_on(
+def test_traps_of_proxy_on_an_endpoint_are_warnings(
     settings: dict[str, Any], path: str, word: str
 ) -> None:
-    [(where, text)] = proxy_remarks(settings, {}, {}).items()
+    [(where, text)] = proxy_findings(settings, {}, {}).items()
     assert (where, word in text) == (f"extra_config.proxy.{path}", True)
 
 
@@ -79,18 +79,18 @@ def test_traps_of_proxy_on_an_endpoint_are_remarked_on(
         ("resp7", "no backend comes after the answer 7"),
     ],
 )
-def test_a_propagated_value_that_will_never_be_there_is_remarked_on(name: str, word: str) -> None:
+def test_a_propagated_value_that_never_exists_is_a_warning(name: str, word: str) -> None:
     settings = {"sequential": True, "sequential_propagated_params": ["resp0_id", name]}
-    [(where, text)] = proxy_remarks(settings, {}, {}).items()
+    [(where, text)] = proxy_findings(settings, {}, {}).items()
     assert (where, word in text) == (
         "extra_config.proxy.sequential_propagated_params[1]",
         True,
     )
 
 
-def test_what_needs_several_backends_has_no_effect_with_one() -> None:
+def test_settings_for_several_backends_have_no_effect_with_one() -> None:
     settings = {"sequential": True, "flatmap_filter": [MOVE]}
-    found = proxy_remarks(settings, {}, own(shadow=True))
+    found = proxy_findings(settings, {}, own(shadow=True))
     assert found.keys() == {"extra_config.proxy.sequential", "extra_config.proxy.flatmap_filter"}
 
 
@@ -103,15 +103,15 @@ def test_what_needs_several_backends_has_no_effect_with_one() -> None:
         ({**own(flatmap_filter=[MOVE]), "allow": ["a"]}, "flatmap_filter", "are ignored"),
     ],
 )
-def test_traps_of_proxy_on_a_backend_are_remarked_on(
+def test_traps_of_proxy_on_a_backend_are_warnings(
     keys: dict[str, Any], path: str, word: str
 ) -> None:
-    [(where, text)] = proxy_remarks({}, {}, keys).items()
+    [(where, text)] = proxy_findings({}, {}, keys).items()
     assert (where, word in text) == (f"backend[1].extra_config.proxy.{path}", True)
 
 
 @pytest.mark.parametrize(
-    ("is_sequential", "pattern", "is_remarked"),
+    ("is_sequential", "pattern", "is_warned"),
     [
         (True, "/{resp0_a}", False),
         (True, "/{resp1_a}", True),
@@ -119,8 +119,8 @@ def test_traps_of_proxy_on_a_backend_are_remarked_on(
         (False, "/{resp0_a}", True),
     ],
 )
-def test_a_reference_to_no_earlier_answer_is_remarked_on(
-    is_sequential: bool, pattern: str, is_remarked: bool
+def test_a_reference_to_a_response_that_is_not_earlier_is_a_warning(
+    is_sequential: bool, pattern: str, is_warned: bool
 ) -> None:
-    found = proxy_remarks({"sequential": is_sequential}, {}, {"url_pattern": pattern})
-    assert found.keys() == ({"backend[1].url_pattern"} if is_remarked else set())
+    found = proxy_findings({"sequential": is_sequential}, {}, {"url_pattern": pattern})
+    assert found.keys() == ({"backend[1].url_pattern"} if is_warned else set())

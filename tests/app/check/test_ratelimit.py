@@ -1,4 +1,4 @@
-"""The traps of rate limits that ``gateway check`` remarks on."""
+"""The traps of rate limits that ``gateway check`` warns of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.config.load import load
 TRUSTED = {"router": {"trusted_proxies": ["10.0.0.0/8"]}}
 
 
-def remarks(
+def findings_of(
     settings: dict[str, Any] | None = None,
     *,
     service: dict[str, Any] | None = None,
@@ -46,8 +46,8 @@ def remarks(
         {"client_max_rate": 10, "strategy": "IP"},
     ],
 )
-def test_a_good_limit_has_no_remarks(settings: dict[str, Any]) -> None:
-    assert remarks(settings) == {}
+def test_a_good_limit_has_no_warnings(settings: dict[str, Any]) -> None:
+    assert findings_of(settings) == {}
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_good_limit_has_no_remarks(settings: dict[str, Any]) -> None:
         ({"max_rate": 1, "every": "10ms"}, "every", '"1s" is used'),
     ],
 )
-def test_a_trap_of_limits_is_remarked_on(settings: dict[str, Any], key: str, word: str) -> None:
-    [(where, text)] = remarks(settings).items()
+def test_a_trap_of_limits_is_a_warning(settings: dict[str, Any], key: str, word: str) -> None:
+    [(where, text)] = findings_of(settings).items()
     assert (where, word in text) == (key, True)
 
 
 @pytest.mark.parametrize(
-    ("router", "is_remarked"),
+    ("router", "is_warned"),
     [
         ({}, True),
         ({"trusted_proxies": ["0.0.0.0/0"]}, True),
@@ -82,16 +82,16 @@ def test_a_trap_of_limits_is_remarked_on(settings: dict[str, Any], key: str, wor
         ({"forwarded_by_client_ip": False}, False),
     ],
 )
-def test_addresses_that_anybody_can_make_up_are_remarked_on(
-    router: dict[str, Any], is_remarked: bool
+def test_addresses_that_clients_can_choose_are_a_warning(
+    router: dict[str, Any], is_warned: bool
 ) -> None:
-    found = remarks({"client_max_rate": 1, "strategy": "ip"}, service={"router": router})
-    assert found.keys() == ({"strategy"} if is_remarked else set())
+    found = findings_of({"client_max_rate": 1, "strategy": "ip"}, service={"router": router})
+    assert found.keys() == ({"strategy"} if is_warned else set())
 
 
-def test_a_service_knows_no_parameters() -> None:
+def test_a_service_has_no_path_parameters() -> None:
     settings = {"client_max_rate": 1, "strategy": "param", "key": "id"}
-    found = remarks(service={"qos/ratelimit/service": settings})
+    found = findings_of(service={"qos/ratelimit/service": settings})
     assert "every request is refused" in found["strategy"]
 
 
@@ -115,17 +115,17 @@ POOLS = {
         ({"connection_name": "one", "max_rate": 0}, "max_rate", "there is no limit"),
     ],
 )
-def test_a_trap_of_limits_in_redis_is_remarked_on(
+def test_a_trap_of_limits_in_redis_is_a_warning(
     settings: dict[str, Any], key: str, word: str
 ) -> None:
     limits = {"qos/ratelimit/service/redis": {"max_rate": 1, **settings}}
-    [(where, text)] = remarks(service={"redis": POOLS, **limits}).items()
+    [(where, text)] = findings_of(service={"redis": POOLS, **limits}).items()
     assert (where, word in text) == (key, True)
 
 
-def test_a_good_limit_in_redis_has_no_remarks() -> None:
+def test_a_good_limit_in_redis_has_no_warnings() -> None:
     limits = {"qos/ratelimit/service/redis": {"max_rate": 1, "connection_pool": "one"}}
-    assert remarks(service={"redis": POOLS, **limits}) == {}
+    assert findings_of(service={"redis": POOLS, **limits}) == {}
 
 
 @pytest.mark.parametrize(
@@ -137,30 +137,30 @@ def test_a_good_limit_in_redis_has_no_remarks() -> None:
         ({"max_rate": 5}, 3, "", "each of the 3 concurrent calls"),
     ],
 )
-def test_a_trap_of_limits_of_backends_is_remarked_on(
+def test_a_trap_of_limits_of_backends_is_a_warning(
     backend: dict[str, Any], calls: int, key: str, word: str
 ) -> None:
-    [(where, text)] = remarks(backend=backend, calls=calls).items()
+    [(where, text)] = findings_of(backend=backend, calls=calls).items()
     assert (where, word in text) == (key, True)
 
 
-def test_a_prefix_of_ours_is_a_hint_and_an_impossible_one_stops_the_start() -> None:
+def test_a_header_prefix_is_a_hint_and_an_invalid_one_stops_the_start() -> None:
     limit: dict[str, Any] = {"client_max_rate": 1, "strategy": "ip"}
-    assert remarks({**limit, "ipv6_prefix": 56}) == {"": "only this gateway knows: ipv6_prefix"}
+    assert findings_of({**limit, "ipv6_prefix": 56}) == {"": "only this gateway knows: ipv6_prefix"}
     tiers = {"tier_key": "x", "tiers": [{"tier_value_as": "*", "ratelimit": {"ipv6_prefix": 129}}]}
     for prefix in (0, 129):
         with pytest.raises(ConfigError, match="ipv6_prefix: expected 1 to 128 bits, found"):
-            remarks({**limit, "ipv6_prefix": prefix})
+            findings_of({**limit, "ipv6_prefix": prefix})
     with pytest.raises(ConfigError, match=r"tiers\[0\].ratelimit.ipv6_prefix: expected 1 to 128"):
-        remarks(service={"qos/ratelimit/tiered": tiers})
+        findings_of(service={"qos/ratelimit/tiered": tiers})
 
 
-def test_headers_of_ours_are_a_hint_and_stop_the_start_where_they_are_not_possible() -> None:
+def test_headers_are_a_hint_and_stop_the_start_where_they_are_not_possible() -> None:
     limit: dict[str, Any] = {"max_rate": 1, "headers": True}
-    assert remarks(limit) == {"": "only this gateway knows: headers"}
+    assert findings_of(limit) == {"": "only this gateway knows: headers"}
     redis = {"qos/ratelimit/service/redis": limit}
     with pytest.raises(ConfigError, match="headers: not possible with a limit in Redis"):
-        remarks(service=redis)
+        findings_of(service=redis)
     tiers = {"tier_key": "x", "tiers": [{"tier_value_as": "*", "ratelimit": limit}]}
     with pytest.raises(ConfigError, match=r"tiers\[0\].ratelimit.headers: not possible with tiers"):
-        remarks(service={"qos/ratelimit/tiered": tiers})
+        findings_of(service={"qos/ratelimit/tiered": tiers})

@@ -16,39 +16,39 @@ from gateway.config.load import load
 PAIR = {"public_key": "a.pem", "private_key": "a.key"}
 
 
-def remarks(**root: Any) -> str:
+def findings_of(**root: Any) -> str:
     return "\n".join(map(str, check(load({"version": 3, **root}, CATALOG, {}).service, CATALOG)))
 
 
-def test_good_settings_have_no_remarks(tmp_path: Path) -> None:
+def test_good_settings_have_no_warnings(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(authority)
     mtls = {"enable_mtls": True, "disable_system_ca_pool": True, "ca_certs": [str(authority)]}
     suites = {"min_version": "TLS12", "cipher_suites": [0xC02F, 4865], "curve_preferences": [24]}
-    assert remarks(tls={"keys": [PAIR], **mtls, **suites}) == ""
-    assert remarks(tls=PAIR, client_tls={"cipher_suites": [4865]}) == ""
+    assert findings_of(tls={"keys": [PAIR], **mtls, **suites}) == ""
+    assert findings_of(tls=PAIR, client_tls={"cipher_suites": [4865]}) == ""
 
 
-def test_a_private_key_that_every_user_can_read_is_told(tmp_path: Path) -> None:
+def test_a_private_key_that_every_user_can_read_is_reported(tmp_path: Path) -> None:
     key = tmp_path / "a.key"
     key.touch()
     pair = {**PAIR, "private_key": str(key)}
     client = {"certificate": "a.pem", "private_key": str(key)}
     for mode, count in ((0o604, 3), (0o640, 0)):
         key.chmod(mode)
-        text = remarks(tls={"keys": [pair], **pair}, client_tls={"client_certs": [client]})
+        text = findings_of(tls={"keys": [pair], **pair}, client_tls={"client_certs": [client]})
         assert text.count(f"private_key: every user can read {key}: chmod o-r") == count
         if count:
             assert "$.tls.keys[0].private_key" in text
             assert "$.client_tls.client_certs[0].private_key" in text
 
 
-def test_what_does_not_hold_over_http3_is_told() -> None:
+def test_settings_without_effect_on_http3_are_reported() -> None:
     tls = {"keys": [PAIR], "curve_preferences": [23]}
     own = {"gateway": {"http3": True}}
     word = "$.extra_config.gateway.http3: tls.curve_preferences do not hold for HTTP/3"
-    assert remarks(tls=tls, extra_config=own) == f"warning: {word}"
-    assert remarks(tls={"keys": [PAIR]}, extra_config=own) == ""
+    assert findings_of(tls=tls, extra_config=own) == f"warning: {word}"
+    assert findings_of(tls={"keys": [PAIR]}, extra_config=own) == ""
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,12 @@ def test_what_does_not_hold_over_http3_is_told() -> None:
 )
 def test_without_keys_there_is_no_tls(tls: dict[str, Any], paths: list[str]) -> None:
     with pytest.raises(ConfigError) as error:
-        remarks(tls=tls)
+        findings_of(tls=tls)
     assert [finding.path for finding in error.value.findings] == paths
-    assert remarks(tls={**tls, "disabled": True}) == "warning: $.tls.disabled: plain HTTP is spoken"
+    assert (
+        findings_of(tls={**tls, "disabled": True})
+        == "warning: $.tls.disabled: plain HTTP is spoken"
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,8 @@ def test_without_keys_there_is_no_tls(tls: dict[str, Any], paths: list[str]) -> 
     ],
 )
 def test_a_trap_of_both_sides(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks(tls={**PAIR, **settings})
-    assert word in remarks(client_tls=settings)
+    assert word in findings_of(tls={**PAIR, **settings})
+    assert word in findings_of(client_tls=settings)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_a_trap_of_both_sides(settings: dict[str, Any], word: str) -> None:
     ],
 )
 def test_a_trap_of_the_service(settings: dict[str, Any], word: str) -> None:
-    assert word in remarks(tls={**PAIR, **settings})
+    assert word in findings_of(tls={**PAIR, **settings})
 
 
 @pytest.mark.parametrize(
@@ -110,4 +113,4 @@ def test_a_trap_of_the_service(settings: dict[str, Any], word: str) -> None:
     ],
 )
 def test_a_trap_of_the_root(root: dict[str, Any], word: str) -> None:
-    assert word in remarks(**root)
+    assert word in findings_of(**root)

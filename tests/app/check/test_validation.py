@@ -41,7 +41,7 @@ def validated(
         ("resp_metadata_status == '200'", "no matching overload"),
     ],
 )
-def test_an_expression_with_a_trap_is_remarked_on(text: str, word: str) -> None:
+def test_an_expression_with_a_trap_is_a_warning(text: str, word: str) -> None:
     extra = {"validation/cel": [{"check_expr": "req_method == 'GET'"}, {"check_expr": text}]}
     for level, place in (("endpoint", ""), ("backend", ".backend[0]")):
         where = f'$.endpoints[0]{place}.extra_config["validation/cel"][1].check_expr'
@@ -51,7 +51,7 @@ def test_an_expression_with_a_trap_is_remarked_on(text: str, word: str) -> None:
         )
 
 
-def test_good_validation_has_no_remarks() -> None:
+def test_good_validation_has_no_warnings() -> None:
     extra = {
         "validation/cel": [{"check_expr": "resp_data.a == '1' && timestamp(now) != null"}],
         "validation/json-schema": {"type": "object"},
@@ -64,7 +64,7 @@ def test_good_validation_has_no_remarks() -> None:
     ("schema", "method", "word"),
     [({"type": "object"}, "GET", "every GET"), ({"required": ["a"]}, "POST", 'without "type"')],
 )
-def test_a_schema_with_a_trap_is_remarked_on(schema: Any, method: str, word: str) -> None:
+def test_a_schema_with_a_trap_is_a_warning(schema: Any, method: str, word: str) -> None:
     assert word in validated("endpoint", {"validation/json-schema": schema}, method=method)
 
 
@@ -75,6 +75,6 @@ def test_a_schema_with_a_trap_is_remarked_on(schema: Any, method: str, word: str
         {"validation/response-json-schema": {"schema": {"type": "object"}}},
     ],
 )
-def test_a_check_that_gives_messages_back_is_remarked_on(extra: dict[str, Any]) -> None:
+def test_a_check_that_returns_messages_to_the_queue_is_a_warning(extra: dict[str, Any]) -> None:
     assert "comes again" in validated("backend", extra)
     assert "comes again" not in validated("backend", extra, "http://service")

@@ -85,7 +85,7 @@ def test_settings_partials_and_templates_come_together(folder: Path, name: str) 
     assert loaded(folder, name).service.name == "none"
 
 
-def test_without_fc_enable_a_file_is_what_it_says(folder: Path) -> None:
+def test_without_fc_enable_a_file_is_not_a_template(folder: Path) -> None:
     assert "not JSON" in problems(folder, FC_ENABLE="")
 
 
@@ -103,7 +103,7 @@ def test_the_result_is_saved_for_its_owner_only(folder: Path) -> None:
     assert "$FC_OUT: cannot write" in problems(folder, FC_OUT=str(folder / "no" / "out.json"))
 
 
-def test_the_suffix_says_what_a_template_comes_to(folder: Path) -> None:
+def test_the_suffix_says_the_format_of_the_rendered_text(folder: Path) -> None:
     (folder / "gateway.yaml").write_text("version: 3\nport: {{ .service.port }}\n")
     assert loaded(folder, "gateway.yaml").service.port == 8081
     (folder / "gateway.tmpl").write_text("version: 3\nport: {{ .service.port }}\n")
@@ -113,12 +113,12 @@ def test_the_suffix_says_what_a_template_comes_to(folder: Path) -> None:
 
 def test_a_broken_result_shows_the_line_of_the_rendered_text(folder: Path) -> None:
     (folder / "gateway.tmpl").write_text('{{ range until 3 }}\n{{ end }}{"version": 3\n,}')
-    told = problems(folder)
-    assert "line 5, column 2, of what the template came to" in told
-    assert "FC_OUT=FILE" in told
+    output = problems(folder)
+    assert "line 5, column 2, in the rendered template" in output
+    assert "FC_OUT=FILE" in output
 
 
-def test_what_has_no_value_is_remarked_on_and_printed_as_go_does(folder: Path) -> None:
+def test_a_missing_value_is_a_warning_and_printed_as_go_prints_it(folder: Path) -> None:
     (folder / "gateway.tmpl").write_text('{"version": 3,\n"name": "{{ .service.nme.x }}"}')
     it = loaded(folder)
     assert it.service.name == "<no value>"
@@ -127,11 +127,11 @@ def test_what_has_no_value_is_remarked_on_and_printed_as_go_does(folder: Path) -
     ]
 
 
-def test_every_broken_setting_is_told_at_once(folder: Path) -> None:
+def test_every_broken_setting_is_reported_at_once(folder: Path) -> None:
     (folder / "settings" / "a.json").write_text("{")
     (folder / "settings" / "b.json").write_text("[]")
-    told = problems(folder).splitlines()
-    assert [line.partition(": not an object")[0] for line in told] == [
+    output = problems(folder).splitlines()
+    assert [line.partition(": not an object")[0] for line in output] == [
         "error: /settings/a.json",
         "error: /settings/b.json",
     ]
@@ -148,13 +148,13 @@ def test_every_broken_setting_is_told_at_once(folder: Path) -> None:
         ("\n{{ service.port | marshal | nosuch }}", 2, "nosuch"),
     ],
 )
-def test_what_is_wrong_in_jinja_is_told_with_its_line(
+def test_an_error_in_jinja_is_reported_with_its_line(
     folder: Path, text: str, line: int, word: str
 ) -> None:
     (folder / "bad.j2").write_text(text)
-    told = problems(folder, "bad.j2")
-    assert told.startswith(f"error: /bad.j2:{line}: ")
-    assert word in told
+    output = problems(folder, "bad.j2")
+    assert output.startswith(f"error: /bad.j2:{line}: ")
+    assert word in output
 
 
 def test_a_missing_template_is_a_clear_error(folder: Path) -> None:

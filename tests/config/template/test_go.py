@@ -1,4 +1,4 @@
-"""Go templates come out as Go renders them; what is not understood is told with file and line."""
+"""Go templates are rendered as Go renders them; a syntax error has file and line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problem(text: str, folder: Path, settings: dict[str, Any] | None = None, **m
 
 
 @pytest.mark.parametrize(("text", "expected"), RECORDED["cases"])
-def test_a_template_comes_out_as_go_renders_it(text: str, expected: str, tmp_path: Path) -> None:
+def test_a_template_is_rendered_as_go_renders_it(text: str, expected: str, tmp_path: Path) -> None:
     assert rendered(text, tmp_path, RECORDED["data"]) == expected
 
 
@@ -69,27 +69,27 @@ def test_a_template_comes_out_as_go_renders_it(text: str, expected: str, tmp_pat
         ("{{ int `hunter2` }}", 1, "cannot take"),
     ],
 )
-def test_what_is_not_understood_is_told_with_its_line(
+def test_a_syntax_error_is_reported_with_its_line(
     text: str, line: int, word: str, tmp_path: Path
 ) -> None:
-    told = problem(text, tmp_path, {"a": {"b": "hi", "l": []}})
-    assert told.startswith(f"error: /gateway.tmpl:{line}: ")
-    assert word in told
-    assert "hunter2" not in told
+    output = problem(text, tmp_path, {"a": {"b": "hi", "l": []}})
+    assert output.startswith(f"error: /gateway.tmpl:{line}: ")
+    assert word in output
+    assert "hunter2" not in output
 
 
 def test_a_problem_in_another_template_names_that_one(tmp_path: Path) -> None:
     templates = tmp_path / "templates"
     templates.mkdir()
     (templates / "sub.tmpl").write_text("\n\n{{ .x.y }}")
-    told = problem("{{ template `sub.tmpl` `x` }}", tmp_path, FC_TEMPLATES=str(templates))
-    assert told == "error: /templates/sub.tmpl:3: .x of string: only an object has fields"
+    output = problem("{{ template `sub.tmpl` `x` }}", tmp_path, FC_TEMPLATES=str(templates))
+    assert output == "error: /templates/sub.tmpl:3: .x of string: only an object has fields"
     (templates / "sub.tmpl").write_text("\n{{ end }}")
-    told = problem("{{ template `sub.tmpl` . }}", tmp_path, FC_TEMPLATES=str(templates))
-    assert told.startswith("error: /templates/sub.tmpl:2: ")
+    output = problem("{{ template `sub.tmpl` . }}", tmp_path, FC_TEMPLATES=str(templates))
+    assert output.startswith("error: /templates/sub.tmpl:2: ")
 
 
-def test_a_template_that_calls_itself_for_ever_is_told(tmp_path: Path) -> None:
+def test_endless_recursion_of_a_template_is_reported(tmp_path: Path) -> None:
     assert "nested too deeply" in problem("{{ template `gateway.tmpl` . }}", tmp_path)
 
 

@@ -1,4 +1,5 @@
-"""``extra_config``: namespaces, their legacy names, their settings."""
+"""Decodes ``extra_config``: namespaces, their legacy names, their settings. Knows no namespace's
+meaning: what a namespace is, the rows of the catalogue say."""
 
 from __future__ import annotations
 
@@ -9,36 +10,36 @@ import msgspec
 from msgspec import Struct
 
 from .findings import Finding, Findings, inner_path, key_path
+from .struct_walker import COMMENT_MARKS, Fields, StructWalker, describe
 from .suggest import closest, likeness
 from .unsupported import (
     AGGREGATOR,
     IGNORE,
     LEGACY,
     NO_PLUGINS,
-    OF_VERSION_1,
     PLUGINS,
+    VERSION_1_NAMES,
     instead,
-    is_door,
+    is_security,
     plugin_names,
 )
-from .walk import COMMENT_MARKS, Walker, show
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
-"""Where a namespace may stand; "source": on a backend, as what answers."""
+"""Where a namespace is allowed. "source": on a backend, as the kind of the backend."""
 LEVELS: dict[Level, str] = {
     "service": "the root",
     "endpoint": "an endpoint",
     "agent": "an agent",
     "backend": "a backend",
 }
-OURS = ("gateway", "modifier/lua-")
-"""A hook or a script may be what refuses a request."""
-MISSPELT = 0.85
-"""So alike (0 to 1) are a misspelt name and the one that was meant."""
+HOOKS = ("gateway", "modifier/lua-")
+"""Namespaces of hooks and scripts: these may be the part that refuses a request."""
+MIN_LIKENESS = 0.85
+"""From 0 to 1: a name that is at least as similar to a security setting is a misspelt one."""
 
 
 class Row(Protocol):
-    """What is asked of a row of the catalogue here."""
+    """A row of the catalogue, as far as the loader needs it."""
 
     @property
     def namespace(self) -> str: ...
@@ -51,25 +52,28 @@ class Row(Protocol):
 
     @property
     def whole(self) -> str:
-        """The field of the settings that the value itself is; empty: an object of keys."""
+        """The field of the settings that the namespace's value itself is. Empty: the value is an
+        object with the fields as its keys."""
 
     @property
     def verify(self) -> Callable[[Any], Iterable[tuple[str, str]]] | None:
-        """What makes settings unusable: a key, and why."""
+        """Finds what makes settings unusable: pairs of a key and a reason."""
 
     @property
     def root_keys(self) -> frozenset[str]:
-        """Of a guard that guards nothing at the root: what counts there. Empty: all, or none."""
+        """The keys that have an effect at the root, where others would protect nothing. Empty: all
+        keys, or the namespace is not allowed there."""
 
     @property
     def agent(self) -> object:
-        """Not None: what agents take their messages from."""
+        """Not None when agents can take their messages from it."""
 
     def knows(self, level: Level) -> bool: ...
 
 
 class Rows(Protocol):
-    """What is asked of the catalogue here. ``encodings``, ``output_encodings``: the known ones."""
+    """The catalogue, as far as the loader needs it. ``encodings``, ``output_encodings``: the known
+    names."""
 
     @property
     def encodings(self) -> Sequence[str]: ...
@@ -83,20 +87,20 @@ class Rows(Protocol):
 class ExtraConfig:
     """Decodes the ``extra_config`` of each level by the rows of a catalogue.
 
-    ``dispensable``: the names of plugins without which the configuration may run.
+    ``ignored_plugins``: the Go plugins that the configuration may run without.
     """
 
     def __init__(
-        self, rows: Iterable[Row], findings: Findings, dispensable: Collection[str] = ()
+        self, rows: Iterable[Row], findings: Findings, ignored_plugins: Collection[str] = ()
     ) -> None:
         self._rows = {name: row for row in rows for name in (row.namespace, *row.aliases)}
         current = {name: row.namespace for name, row in self._rows.items()}
-        self._current = {**OF_VERSION_1, **LEGACY, **current}
+        self._current = {**VERSION_1_NAMES, **LEGACY, **current}
         self._findings = findings
-        self._dispensable = dispensable
+        self._ignored_plugins = ignored_plugins
 
-    def decode(self, raw: dict[str, Any], level: Level, path: str) -> dict[str, Struct]:
-        """Namespace -> settings, under its current name; what is unknown is reported."""
+    def decode(self, raw: Fields, level: Level, path: str) -> dict[str, Struct]:
+        """Current name of the namespace -> settings. Unknown namespaces become findings."""
         decoded: dict[str, Struct] = {}
         for name, value in raw.items():
             if name.startswith(COMMENT_MARKS):
@@ -108,9 +112,11 @@ class ExtraConfig:
             if row is None or not row.knows(level):
                 self._report(name, row, level, where)
             elif name != row.namespace and row.namespace in raw:
-                self._findings.warning(where, f'"{row.namespace}" is beside it: ignored')
-            elif not (isinstance(value, Mapping) or row.whole or _is_needed(row)):
-                self._findings.warning(where, f"expected an object, found {show(value)}: ignored")
+                self._findings.warning(where, f'ignored: "{row.namespace}" is set, too')
+            elif not (isinstance(value, Mapping) or row.whole or _is_required(row)):
+                self._findings.warning(
+                    where, f"expected an object, found {describe(value)}: ignored"
+                )
             else:
                 self._decode_into(decoded, row, value, level, where)
         return decoded
@@ -119,8 +125,8 @@ class ExtraConfig:
         self, decoded: dict[str, Struct], row: Row, value: object, level: Level, path: str
     ) -> None:
         found = Findings()
-        fields = _fields(Walker(found), value, row, path)
-        if _is_needed(row):
+        fields = _fields(StructWalker(found), value, row, path)
+        if _is_required(row):
             self._findings.extend(found)
         else:
             self._findings.extend(_tolerated(each, row.namespace) for each in found)
@@ -136,73 +142,75 @@ class ExtraConfig:
             self._findings.error(inner_path(path, key), text)
         if level == "service" and row.root_keys and (more := fields.keys() - row.root_keys):
             counting = ", ".join(sorted(row.root_keys))
-            text = f"guards nothing at the root, where {counting} alone counts: put it on endpoints"
+            text = f"at the root only {counting} has an effect: put the other keys on endpoints"
             self._findings.error(inner_path(path, min(more)), text)
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
-        """A namespace that has no row, or none on this level."""
+        """Report a namespace that is unknown, or not allowed on this level."""
         name = LEGACY.get(name, name)
-        if name in PLUGINS or (row is None and instead(name) == ""):  # the latter: of another tool
+        if name in PLUGINS or (row is None and instead(name) == ""):  # "": it is for other tools
             return
         if row is not None:
             reason = f"has no meaning on this level ({level})"
             advice = f"it belongs to {_levels_of(row)}"
         elif advice := instead(name) or "":
-            reason = "not implemented"
+            reason = "not supported"
         else:
             reason = "unknown namespace"
             advice = self._did_you_mean(name)
-        if is_door(name) or (reason == "unknown namespace" and self._is_misspelt_door(name)):
-            reason = f"{reason}, and without it every request would pass"
+        if is_security(name) or (row is None and self._is_misspelt_security(name)):
+            is_sure = reason != "unknown namespace"
+            verb = "is" if is_sure else "looks like"
+            reason = f"{reason}; it {verb} a security setting, so the gateway does not start"
             self._findings.error(path, f"{reason}: {advice}" if advice else reason)
         else:
             self._findings.warning(path, f"{reason}, ignored" + (f": {advice}" if advice else ""))
 
     def _did_you_mean(self, name: str) -> str:
-        if name in OF_VERSION_1:
-            return f'KrakenD 1\'s name of "{OF_VERSION_1[name]}"'
+        if name in VERSION_1_NAMES:
+            return f'KrakenD 1\'s name of "{VERSION_1_NAMES[name]}"'
         close = closest(name, self._current)
         return f'did you mean "{self._current[close]}"?' if close else ""
 
-    def _is_misspelt_door(self, name: str) -> bool:
+    def _is_misspelt_security(self, name: str) -> bool:
         close = closest(name, self._current)
         return (
             close is not None
-            and is_door(self._current[close])
-            and likeness(name, close) >= MISSPELT
+            and is_security(self._current[close])
+            and likeness(name, close) >= MIN_LIKENESS
         )
 
     def _report_plugins(self, settings: object, level: Level | None, path: str) -> None:
-        """Go plugins are not loaded, and each of them may be what refuses requests."""
+        """Go plugins cannot be loaded, and each of them may be the part that refuses requests."""
         names = plugin_names(settings) if isinstance(settings, Mapping) else ()
         if not names:
             self._findings.warning(path, "names no plugin, ignored")
         for name in names:
             if name == AGGREGATOR and level == "service":
                 continue
-            if name in self._dispensable:
-                self._findings.hint(path, f'plugin "{name}" is ignored, as gateway.{IGNORE} says')
+            if name in self._ignored_plugins:
+                self._findings.hint(path, f'plugin "{name}" is ignored: it is in gateway.{IGNORE}')
                 continue
             text = (
-                f'plugin "{name}" is not here, and it may refuse requests that pass without it: '
+                f'plugin "{name}" cannot be loaded, and it may be the part that refuses requests: '
                 f'{NO_PLUGINS}, or list "{name}" in {IGNORE} of the root\'s extra_config.gateway'
             )
             self._findings.error(path, text)
 
 
-def _is_needed(row: Row) -> bool:
-    """Without its settings the configuration would do something else, or let pass. KrakenD leaves
-    out any other namespace with a value of a wrong type.
+def _is_required(row: Row) -> bool:
+    """Whether a wrong value stops the start: without these settings the configuration would do
+    something else, or let requests pass. KrakenD ignores any other namespace with a wrong value.
     """
-    is_ours = row.namespace.startswith(OURS)
-    return is_door(row.namespace) or is_ours or row.knows("source") or row.agent is not None
+    is_hook = row.namespace.startswith(HOOKS)
+    return is_security(row.namespace) or is_hook or row.knows("source") or row.agent is not None
 
 
 def _tolerated(finding: Finding, namespace: str) -> Finding:
-    """Of a namespace that KrakenD leaves out when a value in it is wrong."""
+    """An error in a namespace that KrakenD ignores as a whole when a value in it is wrong."""
     if finding.severity != "error":
         return finding
-    text = f"{finding.text}: all of {namespace} is left out, as in KrakenD"
+    text = f"{finding.text}: all of {namespace} is ignored, as in KrakenD"
     return Finding(finding.path, "warning", text)
 
 
@@ -211,7 +219,7 @@ def _levels_of(row: Row) -> str:
     return " or ".join(levels)
 
 
-def _fields(walker: Walker, value: object, row: Row, path: str) -> dict[str, Any] | None:
+def _fields(walker: StructWalker, value: object, row: Row, path: str) -> Fields | None:
     if row.whole:
         return walker.whole(value, row.settings, row.whole, path)
     return walker.struct(value, row.settings, path)

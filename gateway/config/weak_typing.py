@@ -1,7 +1,7 @@
-"""Scalars as KrakenD's decoder converts them (mapstructure, weakly typed). Pure.
+"""Scalars as KrakenD's decoder converts them (mapstructure with weak typing). Pure.
 
-Each converter returns the value and whether it was written as what it is. It raises TypeError or
-ValueError for what is no such value.
+Each converter returns the converted value, and whether the file has it in the right type. It raises
+TypeError or ValueError when the value cannot be converted.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .units import parse_duration
 
-Convert: TypeAlias = Callable[[object], tuple[Any, bool]]
+Convert: TypeAlias = Callable[[object], tuple[object, bool]]
 
 MAX_INTEGER = 2**63 - 1
-TRUTHS = {
+BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE", ""), False),
 }
-"""What Go's ``strconv.ParseBool`` takes; and nothing means no."""
+"""The strings that Go's ``strconv.ParseBool`` accepts, and the empty string, which is false."""
 
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_]*|0)")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def to_text(value: object) -> tuple[str, bool]:
+def to_string(value: object) -> tuple[str, bool]:
     if isinstance(value, str):
         return value, True
     if isinstance(value, bool):
@@ -49,7 +49,7 @@ def to_integer(value: object) -> tuple[int, bool]:
     return _bounded(int(value)), not isinstance(value, bool) and value == int(value)
 
 
-def to_number(value: object) -> tuple[float, bool]:
+def to_float(value: object) -> tuple[float, bool]:
     if isinstance(value, str):
         if value and not _FLOAT.fullmatch(value):
             raise ValueError
@@ -63,18 +63,18 @@ def to_number(value: object) -> tuple[float, bool]:
     return number, not isinstance(value, bool | str)
 
 
-def to_truth(value: object) -> tuple[bool, bool]:
+def to_bool(value: object) -> tuple[bool, bool]:
     if isinstance(value, bool):
         return value, True
     if isinstance(value, int | float):
         return bool(value), False
-    if not isinstance(value, str) or value not in TRUTHS:
+    if not isinstance(value, str) or value not in BOOLEANS:
         raise TypeError
-    return TRUTHS[value], False
+    return BOOLEANS[value], False
 
 
 def to_duration(value: object) -> tuple[float, bool]:
-    """Seconds. A number counts nanoseconds, as in Go."""
+    """Seconds. A number is a number of nanoseconds, as in Go."""
     if isinstance(value, str):
         return parse_duration(value), True
     nanoseconds, _ = to_integer(value)
@@ -82,7 +82,7 @@ def to_duration(value: object) -> tuple[float, bool]:
 
 
 def parse_integer(text: str) -> int:
-    """Go's notation: ``0x1f``, ``0b1``, ``0o17``, ``017``, ``1_000``. Raises ValueError."""
+    """In Go's notation: ``0x1f``, ``0b1``, ``0o17``, ``017``, ``1_000``. Raises ValueError."""
     if not _INTEGER.fullmatch(text) or len(text) > 80:
         raise ValueError
     is_octal = re.match(r"[+-]?0[0-7_]", text)
@@ -95,11 +95,19 @@ def _bounded(number: int) -> int:
     return number
 
 
-SCALARS: dict[str, tuple[str, Convert, Any]] = {
-    "str": ("a text", to_text, ""),
-    "int": ("a whole number", to_integer, 0),
-    "float": ("a number", to_number, 0.0),
-    "bool": ("true or false", to_truth, False),
-    "duration": ('a duration such as "2s"', to_duration, 0.0),
+class Scalar(NamedTuple):
+    """``expected``: for messages. ``zero``: Go's zero value of the type."""
+
+    expected: str
+    convert: Convert
+    zero: object
+
+
+SCALARS = {
+    "str": Scalar("a string", to_string, ""),
+    "int": Scalar("a whole number", to_integer, 0),
+    "float": Scalar("a number", to_float, 0.0),
+    "bool": Scalar("true or false", to_bool, False),
+    "duration": Scalar('a duration such as "2s"', to_duration, 0.0),
 }
-"""By the name of the type: what is expected, its converter, and Go's zero."""
+"""By the name of the type."""

@@ -1,8 +1,8 @@
-"""The normalising walker: what KrakenD tolerates becomes what the Structs say.
+"""Walks an object together with the Struct that describes it, and converts its values.
 
-msgspec stops at the first error and takes no text for a number; KrakenD (mapstructure, weakly
-typed) takes it. The walker goes through a document beside a Struct type, converts, and collects
-everything there is to say. It knows types, not meaning.
+KrakenD accepts a string for a number (mapstructure with weak typing); msgspec does not, and it
+stops at the first error. The walker converts what KrakenD converts and collects every finding. It
+knows types, not meanings.
 """
 
 from __future__ import annotations
@@ -11,46 +11,53 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields as fields_of
 
-from .coercion import SCALARS
 from .findings import Findings, key_path
-from .keys import Explain
 from .structs import without_own
 from .suggest import did_you_mean
+from .unknown_keys import Explain
+from .weak_typing import SCALARS
 
 COMMENT_MARKS = ("@", "$", "_", "#")
+"""A key that begins with one of these is a comment."""
 _MISSING = object()
+"""The result for a value that is treated as if its key were absent."""
+
+Hints: TypeAlias = dict[str, object]
+"""The types of the fields of a Struct."""
+Fields: TypeAlias = dict[str, Any]
+"""The fields of a Struct by name, converted; what follows from other keys is still to be added."""
 
 
-def _like_a_field(key: str, kind: type[Struct]) -> str:
+def _suggest_field(key: str, kind: type[Struct]) -> str:
     return did_you_mean(key, kind.__struct_fields__)
 
 
-class Walker:
-    """Converts one document; ``findings`` gets what is wrong or odd.
+class StructWalker:
+    """Converts one document. ``findings`` collects what is wrong or unusual.
 
-    ``is_core``: what KrakenD decodes into Go structs, where a zero cannot be told from nothing.
-    ``explain``: what to append about an unknown key.
+    ``is_core``: for the parts that KrakenD decodes into Go structs, where a zero means that the key
+    is absent. ``explain``: makes the rest of the message about an unknown key.
     """
 
     def __init__(
-        self, findings: Findings, is_core: bool = False, explain: Explain = _like_a_field
+        self, findings: Findings, is_core: bool = False, explain: Explain = _suggest_field
     ) -> None:
         self._findings = findings
         self._is_core = is_core
         self._explain = explain
 
-    def struct(self, value: object, kind: type[Struct], path: str) -> dict[str, Any] | None:
-        """The fields of ``kind`` that the object has, converted; None when it is no object."""
+    def struct(self, value: object, kind: type[Struct], path: str) -> Fields | None:
+        """The fields of ``kind`` that the object has, converted. None when it is not an object."""
         if not isinstance(value, Mapping):
             self._findings.error(path, f"expected an object, found {_shown(value, path)}")
             return None
         hints = _hints(kind)
-        fields: dict[str, Any] = {}
+        fields: Fields = {}
         seen = set()
         for key, name, where in self._named(value, kind, hints, path):
             seen.add(name)
@@ -60,20 +67,21 @@ class Walker:
             elif value[key] is None:
                 seen.discard(name)
         for field in fields_of(kind):
-            needed = field.default is NODEFAULT and field.default_factory is NODEFAULT
-            if needed and field.name not in seen:
+            is_required = field.default is NODEFAULT and field.default_factory is NODEFAULT
+            if is_required and field.name not in seen:
                 self._findings.error(path, f'"{field.name}" is missing')
         return fields
 
-    def whole(self, value: object, kind: type[Struct], field: str, path: str) -> dict[str, Any]:
-        """The fields of ``kind`` where the value itself is one of them."""
+    def whole(self, value: object, kind: type[Struct], field: str, path: str) -> Fields:
+        """The fields of ``kind`` when the value itself is one of them."""
         converted = self.value(value, _hints(kind)[field], path)
         return {} if converted is _MISSING else {field: converted}
 
     def _named(
-        self, value: Mapping[str, Any], kind: type[Struct], hints: Mapping[str, Any], path: str
+        self, value: Mapping[str, object], kind: type[Struct], hints: Hints, path: str
     ) -> Iterator[tuple[str, str, str]]:
-        """Key, field and path of what the Struct has; the exact name wins over its spellings."""
+        """Key, field and path of each key that the Struct has. A key in other letter case counts
+        when the exact name is absent."""
         for key in value:
             if key.startswith(COMMENT_MARKS):
                 continue
@@ -86,18 +94,16 @@ class Walker:
             else:
                 self._findings.warning(where, f"unknown key, ignored{self._explain(key, kind)}")
 
-    def value(self, value: object, hint: Any, path: str) -> Any:
-        """``value`` as ``hint`` wants it, or ``_MISSING`` when nothing is to be said."""
-        if value is None:  # Go leaves the default
+    def value(self, value: object, hint: object, path: str) -> object:
+        """``value`` converted to the type ``hint``, or ``_MISSING``."""
+        if value is None:  # Go keeps the default
             return None if hint is Any else _MISSING
         origin = get_origin(hint)
-        if origin is Annotated:
-            return self._scalar(value, "duration", path)
         if origin is Literal:
             return self._choice(value, get_args(hint), path)
         if origin in (Union, types.UnionType):
             hints = [arg for arg in get_args(hint) if arg is not type(None)]
-            # Of "bool | tuple[...]" a value that is neither is a list of one.
+            # With "bool | tuple[...]" a value of another type is the only item of a list.
             hint = bool if bool in hints and isinstance(value, bool) else hints[-1]
             return self.value(value, hint, path)
         if origin is tuple:
@@ -109,11 +115,11 @@ class Walker:
         if isinstance(hint, type) and issubclass(hint, Struct):
             fields = self.struct(value, hint, path)
             return _MISSING if fields is None else fields
-        return self._scalar(value, hint.__name__, path)
+        return self._scalar(value, _scalar_name(hint), path)
 
-    def _items(self, value: object, hint: Any, path: str) -> Any:
+    def _items(self, value: object, hint: object, path: str) -> list[object]:
         if isinstance(value, Mapping) and not value:
-            self._findings.warning(path, "expected a list, found an object: taken as empty")
+            self._findings.warning(path, "expected a list, found an object: taken as an empty list")
             return []
         if not isinstance(value, list | tuple):
             text = f"expected a list, found {_shown(value, path)}: taken as its only item"
@@ -121,18 +127,19 @@ class Walker:
             value = [value]
         return [self._item(item, hint, f"{path}[{place}]") for place, item in enumerate(value)]
 
-    def _item(self, value: object, hint: Any, path: str) -> Any:
-        """None for an object that is none: what follows it keeps its place."""
+    def _item(self, value: object, hint: object, path: str) -> object:
+        """None for a value that should be an object and is not: the items after it keep their
+        positions."""
         if isinstance(hint, type) and issubclass(hint, Struct):
             return self.struct(value, hint, path)
         if value is None:
-            self._findings.warning(path, "null: taken as nothing of its kind")
+            self._findings.warning(path, "null: taken as the empty value of its type")
         converted = self.value(value, hint, path)
         return _zero(hint) if converted is _MISSING else converted
 
-    def _mapping(self, value: object, hint: Any, path: str) -> Any:
+    def _mapping(self, value: object, hint: object, path: str) -> object:
         if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
-            text = "expected an object, found a list: its objects are taken together"
+            text = "expected an object, found a list: its objects are merged"
             self._findings.warning(path, text)
             value = {key: inner for each in value for key, inner in each.items()}
         if not isinstance(value, Mapping):
@@ -141,15 +148,15 @@ class Walker:
         inner = {key: self.value(each, hint, key_path(path, key)) for key, each in value.items()}
         return {key: each for key, each in inner.items() if each is not _MISSING}
 
-    def _choice(self, value: object, known: tuple[Any, ...], path: str) -> Any:
+    def _choice(self, value: object, known: tuple[object, ...], path: str) -> object:
         if value in known:
             return value
         choices = ", ".join(str(each) or '""' for each in known)
         meant = did_you_mean(value, map(str, known)) if isinstance(value, str) else ""
-        self._findings.error(path, f"expected one of {choices}, found {show(value)}{meant}")
+        self._findings.error(path, f"expected one of {choices}, found {describe(value)}{meant}")
         return _MISSING
 
-    def _scalar(self, value: object, kind: str, path: str) -> Any:
+    def _scalar(self, value: object, kind: str, path: str) -> object:
         expected, convert, _ = SCALARS[kind]
         if kind == "duration" and value == "" and not self._is_core:
             self._findings.warning(path, f"expected {expected}, found nothing: ignored")
@@ -166,26 +173,27 @@ class Walker:
         return converted
 
 
-_SECRET = re.compile(r"secret|passw|salt|token|users|key", re.IGNORECASE)
-"""Parts of the names of keys whose values are not printed."""
+_SECRET_KEY = re.compile(r"secret|passw|salt|token|users|key", re.IGNORECASE)
+"""The value of a key whose name has one of these parts is not printed."""
 
 
 def _shown(value: object, path: str) -> str:
-    """As :func:`show`, and without the value where the key may hold a secret."""
-    if _SECRET.search(path):
-        return re.sub(r"^(the text|the number) .*", lambda place: f"a {place[1][4:]}", show(value))
-    return show(value)
+    """As :func:`describe`, but without the value when it may be a secret."""
+    described = describe(value)
+    if _SECRET_KEY.search(path):
+        return re.sub(r"^the (string|number) .*", r"a \1", described)
+    return described
 
 
 def _kind_of(value: object) -> str:
     return "true or false" if isinstance(value, bool) else "a number"
 
 
-def _taken(kind: str, converted: Any) -> str:
-    """What a value of another type was taken as. A text is not repeated: it may be a secret."""
+def _taken(kind: str, converted: object) -> str:
+    """What a value of another type was taken as. A string is not repeated: it may be a secret."""
     if kind == "str":
-        return "taken as text"
-    if kind == "duration":
+        return "taken as a string"
+    if kind == "duration" and isinstance(converted, float):
         nanoseconds = round(converted * 1e9)
         meant = f'; did you mean "{nanoseconds}s"?' if abs(nanoseconds) < 1_000_000 else ""
         return f"taken as {nanoseconds} nanoseconds, as in KrakenD{meant}"
@@ -194,7 +202,7 @@ def _taken(kind: str, converted: Any) -> str:
 
 
 @cache
-def _hints(kind: type[Struct]) -> dict[str, Any]:
+def _hints(kind: type[Struct]) -> Hints:
     hints = get_type_hints(kind, include_extras=True)
     return {name: without_own(hint) for name, hint in hints.items()}
 
@@ -203,15 +211,20 @@ def _is_zero(converted: object) -> bool:
     return not converted and not isinstance(converted, dict)
 
 
-def _zero(hint: Any) -> Any:
-    name = "duration" if get_origin(hint) is Annotated else getattr(hint, "__name__", "")
-    return SCALARS[name][2] if name in SCALARS else None
+def _zero(hint: object) -> object:
+    name = _scalar_name(hint)
+    return SCALARS[name].zero if name in SCALARS else None
 
 
-def show(value: object) -> str:
-    """What was found, short, and without what may be a secret."""
+def _scalar_name(hint: object) -> str:
+    """The key of ``SCALARS``; "" or another name when the type is not a scalar."""
+    return "duration" if get_origin(hint) is Annotated else getattr(hint, "__name__", "")
+
+
+def describe(value: object) -> str:
+    """A value for a message: short, and without a login in it."""
     if isinstance(value, str):
-        return f'the text "{value}"' if len(value) <= 40 and "://" not in value else "a text"
+        return f'the string "{value}"' if len(value) <= 40 and "://" not in value else "a string"
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
@@ -220,4 +233,4 @@ def show(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float) and abs(value) < 1e300:
         return f"the number {value}"
-    return "no number that can be used"
+    return "a number that is too large"

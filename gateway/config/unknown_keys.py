@@ -1,4 +1,4 @@
-"""Keys that a level of the configuration does not have: what was meant. Pure."""
+"""What to say about a key that a level of the configuration does not have. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from msgspec import Struct
 from .structs import Agent, Backend, Endpoint, Service
 from .suggest import did_you_mean
 
-OF_VERSION_1 = {
+VERSION_1_KEYS = {
     "whitelist": "allow",
     "blacklist": "deny",
     "headers_to_pass": "input_headers",
     "querystring_params": "input_query_strings",
 }
-"""KrakenD 2 does not read them."""
+"""Keys of KrakenD 1, which KrakenD 2 does not read, and their names today."""
 
 LEVELS: tuple[tuple[type[Struct], str], ...] = (
     (Service, "the root"),
@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[type[Struct], str], ...] = (
 )
 
 Explain: TypeAlias = Callable[[str, type[Struct]], str]
-"""A key that a Struct does not have -> what to append to "unknown key, ignored"."""
+"""A key that a Struct does not have -> the end of the message "unknown key, ignored"."""
 
 
 def build_explain(namespaces: Iterable[str]) -> Explain:
@@ -41,10 +41,10 @@ def build_explain(namespaces: Iterable[str]) -> Explain:
 
 def _explain(key: str, kind: type[Struct], namespaces: Collection[str]) -> str:
     fields = kind.__struct_fields__
-    if OF_VERSION_1.get(key) in fields:
-        return f': it is KrakenD 1\'s name of "{OF_VERSION_1[key]}"'
+    if VERSION_1_KEYS.get(key) in fields:
+        return f': it is KrakenD 1\'s name of "{VERSION_1_KEYS[key]}"'
     if key in namespaces and "extra_config" in fields:
-        return ": it belongs into extra_config"
+        return ": it belongs in extra_config"
     levels = [name for level, name in LEVELS if key in level.__struct_fields__]
     if levels and any(kind is level for level, _ in LEVELS):
         return f": it belongs to {' or '.join(levels)}"

@@ -1,4 +1,4 @@
-"""KrakenD's texts: values of the configuration, names of parameters and headers. Pure."""
+"""The names that KrakenD, a Go program, gives to parameters and headers; where they occur. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from msgspec import to_builtins
 
 
-def texts_of(part: object) -> Iterator[str]:
-    """The values of Structs, objects and lists, at any depth; no keys. Placeholders are in them."""
-    yield from _texts(to_builtins(part, enc_hook=repr))
+def strings_of(part: object) -> Iterator[str]:
+    """Every string in Structs, objects and lists, at any depth, but no keys: where placeholders
+    occur."""
+    yield from _strings(to_builtins(part, enc_hook=repr))
 
 
-def _texts(value: object) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from _texts([*value.values()])
+        yield from _strings([*value.values()])
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _texts(each)
+            yield from _strings(each)
 
 
 def parameter_of(placeholder: str) -> str:

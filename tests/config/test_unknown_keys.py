@@ -10,7 +10,7 @@ from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 
 
-def told(
+def reported(
     root: dict[str, Any] | None = None,
     endpoint: dict[str, Any] | None = None,
     backend: dict[str, Any] | None = None,
@@ -32,24 +32,26 @@ def told(
         ("querystring_params", "input_query_strings", "endpoint"),
     ],
 )
-def test_a_key_of_krakend_1_is_told_with_the_one_of_today(old: str, new: str, level: str) -> None:
-    text = told(**{level: {old: ["a"]}})
+def test_a_key_of_krakend_1_is_reported_with_the_one_of_today(
+    old: str, new: str, level: str
+) -> None:
+    text = reported(**{level: {old: ["a"]}})
     assert f'unknown key, ignored: it is KrakenD 1\'s name of "{new}"' in text
 
 
-def test_a_namespace_beside_extra_config_belongs_into_it() -> None:
-    where = "unknown key, ignored: it belongs into extra_config"
-    assert told({"router": {"trusted_proxies": []}}) == f"$.router: {where}"
-    assert where in told(endpoint={"qos/ratelimit/router": {}})
-    assert where in told({"telemetry/logging": {}})
+def test_a_namespace_outside_of_extra_config_belongs_in_it() -> None:
+    where = "unknown key, ignored: it belongs in extra_config"
+    assert reported({"router": {"trusted_proxies": []}}) == f"$.router: {where}"
+    assert where in reported(endpoint={"qos/ratelimit/router": {}})
+    assert where in reported({"telemetry/logging": {}})
 
 
-def test_a_key_of_another_level_is_told_with_its_level() -> None:
-    text = told(endpoint={"url_pattern": "/x"})
+def test_a_key_of_another_level_is_reported_with_its_level() -> None:
+    text = reported(endpoint={"url_pattern": "/x"})
     assert text.endswith("unknown key, ignored: it belongs to a backend")
-    assert told(backend={"concurrent_calls": 3}).endswith("it belongs to an endpoint")
+    assert reported(backend={"concurrent_calls": 3}).endswith("it belongs to an endpoint")
 
 
-def test_a_misspelt_key_is_told_with_the_right_one() -> None:
-    assert told(endpoint={"timeot": "1s"}).endswith('; did you mean "timeout"?')
-    assert told({"nosuch": 1}).endswith("unknown key, ignored")
+def test_a_misspelt_key_is_reported_with_the_right_one() -> None:
+    assert reported(endpoint={"timeot": "1s"}).endswith('; did you mean "timeout"?')
+    assert reported({"nosuch": 1}).endswith("unknown key, ignored")
