@@ -1,1 +1,1 @@
-"""Flexible configuration: templates and settings become the text of one configuration."""
+"""Flexible configuration: templates and settings are rendered to one configuration file."""

@@ -1,6 +1,7 @@
-"""``FC_ENABLE`` and its like: a file is a template, rendered before it is read.
+"""``FC_ENABLE``, ``FC_SETTINGS`` and so on: a file is a template, rendered before it is read.
 
-Go templates run as KrakenD runs them, Jinja's (``.j2``) beside them, both in Jinja's sandbox.
+Go templates are rendered as KrakenD does it. Jinja's templates (``.j2``) are allowed, too. Both run
+in Jinja's sandbox.
 """
 
 from __future__ import annotations
@@ -11,14 +12,22 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from jinja2 import BaseLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+    nodes,
+)
 from jinja2.sandbox import SandboxedEnvironment
 
 from ..findings import ConfigError, Finding, Findings
-from .functions import FUNCTIONS, field, pairs, text_of
+from ..json_types import JsonObject
+from .functions import FUNCTIONS, Function, field, pairs, text_of
 from .lexing import TemplateProblem
 from .parsing import as_template, parse
 
@@ -32,13 +41,13 @@ RAISED = (
     OSError,
     re.error,
 )
-"""Beside TypeError and ValueError: what functions raise on what they cannot take."""
+"""The errors that functions raise for a wrong argument, besides TypeError and ValueError."""
 
 
 def render(path: Path, environ: Mapping[str, str], findings: Findings) -> tuple[bytes, str]:
-    """The text that the template at ``path`` comes to, and the suffix of what it is.
+    """The rendered text of the template at ``path``, and the suffix for its format.
 
-    Raises :class:`ConfigError` with the file and the line of what is not understood.
+    Raises :class:`ConfigError` with the file and the line of an error.
     """
     renderer = _Renderer(environ, findings)
     text = renderer.render_file(path).encode(errors="replace")
@@ -54,12 +63,12 @@ KINDS = {
     "bool": "true or false",
     "int": "a number",
     "float": "a number",
-    "str": "a text",
+    "str": "a string",
 }
 
 
 class _Failed(Exception):
-    """A finding on its way out through the templates that were running."""
+    """Carries a finding out of the templates that are being rendered."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)
@@ -67,7 +76,7 @@ class _Failed(Exception):
 
 
 class _Renderer:
-    """One run over one configuration."""
+    """Renders one configuration, with its partials, settings and further templates."""
 
     def __init__(self, environ: Mapping[str, str], findings: Findings) -> None:
         self._environ = environ
@@ -91,12 +100,12 @@ class _Renderer:
         self._jinja.filters.update(_as_filters(self._functions))
 
     def render_file(self, path: Path) -> str:
-        """The configuration itself, with all settings as the dot."""
+        """Render the configuration itself; the dot is an object of all settings."""
         try:
             template = self._compile_file(path)
             self._files.setdefault(path.name, path)
             self._templates.setdefault(path.name, template)
-            for each in self._files.values():  # they may define what others call
+            for each in self._files.values():  # each may define templates that others call
                 if each.name not in self._templates:
                     self._templates[each.name] = self._compile_file(each)
             return self._run(template, self._settings)
@@ -125,7 +134,7 @@ class _Renderer:
         except RecursionError as error:
             raise _Failed(_finding(name, None, "nested too deeply")) from error
 
-    def _compile(self, tree: Any, name: str) -> Template:
+    def _compile(self, tree: nodes.Template, name: str) -> Template:
         tree.set_environment(self._jinja)
         code = self._jinja.compile(tree, name=name, filename=name)
         own = {
@@ -144,7 +153,7 @@ class _Renderer:
         except (TypeError, ValueError, *RAISED) as error:
             raise _Failed(_finding(name, _line_in(error, name), _text_of(error))) from error
 
-    # What templates call, beside the pure functions.
+    # The functions of templates that are not pure.
 
     def _show(self, file: str, value: object, text: str, line: int) -> str:
         if value is None:
@@ -154,7 +163,7 @@ class _Renderer:
     def _template(self, name: str, dot: object = None) -> str:
         if name not in self._templates:
             known = ", ".join(sorted(self._templates))
-            raise TemplateProblem(f'there is no template "{name}"; there are: {known}')
+            raise TemplateProblem(f'unknown template "{name}"; there are: {known}')
         return self._run(self._templates[name], dot)
 
     def _include(self, name: str) -> str:
@@ -170,13 +179,13 @@ class _Renderer:
 
 
 class _TemplateLoader(BaseLoader):
-    """For Jinja's own ``include``, ``import`` and ``extends``."""
+    """Loads the templates of Jinja's ``include``, ``import`` and ``extends``."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
 
     def get_source(
-        self, environment: Any, template: str
+        self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         path = self._files.get(template)
         if path is None:
@@ -184,23 +193,24 @@ class _TemplateLoader(BaseLoader):
         return path.read_text(encoding="utf-8"), str(path), None
 
 
-def _as_filters(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """In Jinja the piped value comes first; where Jinja has a filter of the name, it stays."""
+def _as_filters(functions: Mapping[str, Function]) -> dict[str, Function]:
+    """The functions as filters of Jinja, which pass the piped value first. Jinja's own filters
+    keep their names."""
 
-    def turned(function: Callable[..., Any]) -> Callable[..., Any]:
+    def turned(function: Function) -> Function:
         return lambda value, *others: function(*others, value)
 
     known = SandboxedEnvironment().filters
     return {name: turned(each) for name, each in functions.items() if name not in known}
 
 
-def _read_settings(folder: str) -> dict[str, Any]:
-    """Each ``*.json`` under its name. Raises ConfigError with everything that is wrong."""
-    settings: dict[str, Any] = {}
+def _read_settings(folder: str) -> JsonObject:
+    """Each ``*.json`` under its name. Raises ConfigError with every problem."""
+    settings: JsonObject = {}
     problems = Findings()
     for path in _files_of(folder, ("*.json",), "FC_SETTINGS"):
         try:
-            settings[path.stem] = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            settings[path.stem] = msgspec.json.decode(path.read_bytes(), type=dict)
         except OSError as error:
             problems.error(str(path), f"cannot be read: {error.strerror}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -224,7 +234,8 @@ def _files_of(folder: str, patterns: tuple[str, ...], variable: str) -> list[Pat
 
 
 def _save(path: Path, text: bytes) -> None:
-    """For its owner only: it may hold secrets. Several processes may do it at once."""
+    """Save the rendered text, readable by its owner only: it may have secrets in it. Several
+    processes may do it at the same time."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, delete=False) as file:
             file.write(text)
@@ -235,7 +246,7 @@ def _save(path: Path, text: bytes) -> None:
 
 
 def _in_words(text: str) -> str:
-    """What Python says of a value of a wrong type."""
+    """Python's message about a value of a wrong type, without words of Python."""
     name = re.match(r"'(\w+)' object is not (iterable|callable|subscriptable)", text)
     if name is None:
         return text
@@ -252,7 +263,7 @@ def _finding(file: str, line: int | None, text: str) -> Finding:
 
 
 def _line_in(error: BaseException, file: str) -> int | None:
-    """The line of the template that was running: Jinja writes it into the traceback."""
+    """The line of the template at the error: Jinja puts it into the traceback."""
     frames = [
         each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == file
     ]
@@ -260,11 +271,11 @@ def _line_in(error: BaseException, file: str) -> int | None:
 
 
 def _text_of(error: Exception) -> str:
-    """What is wrong, without the values: they may be secrets."""
+    """The message of an error, without values: they may be secrets."""
     if isinstance(error, TemplateProblem | TemplateError):
         return str(error)
     if isinstance(error, TypeError):
         return _in_words(str(error))
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    return "a function got what it cannot take"
+    return "a function got an argument that it does not accept"

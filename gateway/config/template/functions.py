@@ -1,6 +1,6 @@
-"""What templates may call: Go's built-ins and the functions of Sprig that configurations use. Pure.
+"""The functions of templates: Go's built-ins, and those of Sprig that configurations use. Pure.
 
-They take the arguments in Go's order, so that the last one can come through a pipe.
+The arguments have Go's order, so that the last one can come through a pipe.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote_plus
 
 import msgspec
 
 from .lexing import TemplateProblem
 
+T = TypeVar("T")
+Function: TypeAlias = Callable[..., object]
+
 NO_VALUE = "<no value>"
-"""How Go prints what is not there."""
+"""What Go prints for a missing value."""
 
 
 def text_of(value: object) -> str:
-    """As Go prints it; numbers without exponent."""
+    """A value as Go prints it; numbers have no exponent."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -47,7 +50,7 @@ def _inside(value: object) -> str:
 
 
 def _print(*values: object) -> str:
-    """A blank stands between two that are no text."""
+    """Between two values that are not strings there is a blank."""
     printed = ""
     before: object = ""
     for value in values:
@@ -57,15 +60,15 @@ def _print(*values: object) -> str:
     return printed
 
 
-def field(value: object, name: str) -> Any:
-    """``.name`` of an object; None when there is no such key, or no object."""
+def field(value: object, name: str) -> object:
+    """``.name`` of an object; None when the key or the object is missing."""
     if value is None or isinstance(value, Mapping):
         return value.get(name) if value else None
     raise TemplateProblem(f".{name} of {kind_of(value)}: only an object has fields")
 
 
-def pairs(value: object) -> list[tuple[Any, Any]]:
-    """What a range goes over: keys (sorted) or indices, and values."""
+def pairs(value: object) -> list[tuple[object, object]]:
+    """The items of a range: keys (sorted) or indices, and values."""
     if isinstance(value, Mapping):
         return sorted(value.items())
     if isinstance(value, int) and not isinstance(value, bool):
@@ -110,22 +113,22 @@ def _number(value: object) -> float:
     raise TemplateProblem(f"expected a number, found {kind_of(value)}")
 
 
-def _index(value: Any, *places: Any) -> Any:
-    for place in places:
+def _index(value: object, *indices: object) -> object:
+    for index in indices:
         if isinstance(value, Mapping):
-            value = value.get(place)
-        elif isinstance(value, Sequence) and isinstance(place, int) and place < len(value):
-            value = value[place]
+            value = value.get(index)
+        elif isinstance(value, Sequence) and isinstance(index, int) and index < len(value):
+            value = value[index]
         else:
             raise TemplateProblem(f"no such index in {kind_of(value)}")
     return value
 
 
-def _printf(form: str, *values: Any) -> str:
+def _printf(form: str, *values: object) -> str:
     rest = iter(values)
 
-    def put(place: re.Match[str]) -> str:
-        flags, verb = place[1], place[2]
+    def put(found: re.Match[str]) -> str:
+        flags, verb = found[1], found[2]
         if verb == "%":
             return "%"
         value = next(rest, None)
@@ -140,7 +143,7 @@ def _printf(form: str, *values: Any) -> str:
     return re.sub(r"%([-+ 0#]*\d*(?:\.\d+)?)([vsqtdxXofeEgG%])", put, form)
 
 
-def _dig(*arguments: Any) -> Any:
+def _dig(*arguments: object) -> object:
     *keys, default, value = arguments
     for key in keys:
         if not isinstance(value, Mapping) or key not in value:
@@ -149,34 +152,35 @@ def _dig(*arguments: Any) -> Any:
     return value
 
 
-def _dict(*items: Any) -> dict[str, Any]:
+def _dict(*items: object) -> dict[str, object]:
     return {text_of(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
-def _set(value: dict[str, Any], key: str, new: Any) -> dict[str, Any]:
+def _set(value: dict[str, object], key: str, new: object) -> dict[str, object]:
     value[key] = new
     return value
 
 
-def _unset(value: dict[str, Any], key: str) -> dict[str, Any]:
+def _unset(value: dict[str, T], key: str) -> dict[str, T]:
     value.pop(key, None)
     return value
 
 
-def _merge(*values: Mapping[str, Any]) -> dict[str, Any]:
-    """The first one wins; objects inside are merged as well."""
-    merged: dict[str, Any] = {}
+def _merge(*values: Mapping[str, object]) -> dict[str, object]:
+    """Of equal keys the first value is used; objects in objects are merged, too."""
+    merged: dict[str, object] = {}
     for value in values:
         for key, inner in value.items():
-            if isinstance(merged.get(key), Mapping) and isinstance(inner, Mapping):
-                merged[key] = _merge(merged[key], inner)
+            existing = merged.get(key)
+            if isinstance(existing, Mapping) and isinstance(inner, Mapping):
+                merged[key] = _merge(existing, inner)
             else:
                 merged.setdefault(key, inner)
     return merged
 
 
-def _unique(values: Sequence[Any]) -> list[Any]:
-    return [value for place, value in enumerate(values) if value not in values[:place]]
+def _unique(values: Sequence[T]) -> list[T]:
+    return [value for index, value in enumerate(values) if value not in values[:index]]
 
 
 def _substring(start: int, end: int, text: str) -> str:
@@ -187,8 +191,8 @@ def _truncated(length: int, text: str) -> str:
     return text[length:] if length < 0 else text[:length]
 
 
-def _divided(value: Any, *others: Any) -> int:
-    """Towards zero, as in Go."""
+def _divided(value: object, *others: object) -> int:
+    """The quotient, rounded towards zero as in Go."""
     return functools.reduce(lambda a, b: int(a / b), map(_integer, others), _integer(value))
 
 
@@ -196,8 +200,8 @@ def _fail(text: str) -> str:
     raise TemplateProblem(f"fail: {text}")
 
 
-def _default(otherwise: Any, value: Any = None) -> Any:
-    return value or otherwise
+def _default(default: object, value: object = None) -> object:
+    return value or default
 
 
 def _indented(spaces: int, text: str) -> str:
@@ -205,7 +209,7 @@ def _indented(spaces: int, text: str) -> str:
 
 
 def _split(separator: str, text: str) -> dict[str, str]:
-    return {f"_{place}": part for place, part in enumerate(text.split(separator))}
+    return {f"_{index}": part for index, part in enumerate(text.split(separator))}
 
 
 def _words(text: str) -> list[str]:
@@ -216,7 +220,7 @@ def _until(start: int, stop: int, step: int) -> list[int]:
     return list(range(start, stop, step)) if step else []
 
 
-BUILT_IN: Mapping[str, Callable[..., Any]] = {
+BUILT_IN: Mapping[str, Function] = {
     "and": lambda *values: next((value for value in values if not value), values[-1]),
     "or": lambda *values: next((value for value in values if value), values[-1]),
     "not": lambda value: not value,
@@ -234,9 +238,9 @@ BUILT_IN: Mapping[str, Callable[..., Any]] = {
     "printf": _printf,
     "urlquery": lambda *values: quote_plus("".join(map(text_of, values))),
 }
-"""Of Go's text/template."""
+"""The functions of Go's text/template."""
 
-TEXTS: Mapping[str, Callable[..., Any]] = {
+STRINGS: Mapping[str, Function] = {
     "upper": str.upper,
     "lower": str.lower,
     "title": str.title,
@@ -277,7 +281,7 @@ TEXTS: Mapping[str, Callable[..., Any]] = {
     ),
 }
 
-NUMBERS: Mapping[str, Callable[..., Any]] = {
+NUMBERS: Mapping[str, Function] = {
     "add": lambda *values: sum(map(_integer, values)),
     "add1": lambda value: _integer(value) + 1,
     "sub": lambda a, b: _integer(a) - _integer(b),
@@ -301,7 +305,7 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
     "untilStep": _until,
 }
 
-VALUES: Mapping[str, Callable[..., Any]] = {
+VALUES: Mapping[str, Function] = {
     "default": _default,
     "empty": lambda value: not value,
     "coalesce": lambda *values: next((value for value in values if value), None),
@@ -346,4 +350,4 @@ VALUES: Mapping[str, Callable[..., Any]] = {
     "deepCopy": deepcopy,
 }
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {**BUILT_IN, **TEXTS, **NUMBERS, **VALUES}
+FUNCTIONS: Mapping[str, Function] = {**BUILT_IN, **STRINGS, **NUMBERS, **VALUES}

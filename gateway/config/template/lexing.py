@@ -1,4 +1,4 @@
-"""A Go template (text/template) as tokens: text, and what stands between "{{" and "}}". Pure."""
+"""Splits a Go template (text/template) into plain text and actions ("{{ ... }}"). Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOKEN = re.compile(
 
 
 class TemplateProblem(ValueError):
-    """What is wrong with a template. ``line`` of its file; None: known to who asked only."""
+    """A problem in a template. ``line``: in its file. None: only the caller knows the line."""
 
     def __init__(self, text: str, line: int | None = None) -> None:
         super().__init__(text)
@@ -38,7 +38,7 @@ class TemplateProblem(ValueError):
 
 
 class LexToken(NamedTuple):
-    """``kind``: of the pattern above. ``is_apart``: a blank stands before it."""
+    """``kind``: a group of the pattern above. ``is_apart``: there is a blank before it."""
 
     kind: str
     text: str
@@ -47,7 +47,7 @@ class LexToken(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Text as it is (``tokens`` is None), or an action."""
+    """Plain text (``tokens`` is None), or an action."""
 
     line: int
     text: str
@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
 
 def pieces(source: str) -> Iterator[Piece]:
-    """The template in its order, blanks trimmed where "-" says so. Raises TemplateProblem."""
+    """The pieces in their order, without the blanks that "-" trims. Raises TemplateProblem."""
     at = 0
     trims = False
     while True:
@@ -78,7 +78,7 @@ def pieces(source: str) -> Iterator[Piece]:
 
 
 def _action(source: str, at: int) -> tuple[list[LexToken], int, bool]:
-    """The tokens up to the end of the action, where it ends, and whether it trims."""
+    """The tokens of an action, the position after it, and whether it trims the text after it."""
     tokens: list[LexToken] = []
     is_apart = True
     while (end := _END.match(source, at)) is None:
@@ -86,8 +86,8 @@ def _action(source: str, at: int) -> tuple[list[LexToken], int, bool]:
         line = _line(source, at)
         if found is None or found.lastgroup is None:
             rest = source[at : at + 20].partition("\n")[0]
-            what = f"not understood: {rest!r}" if rest else "the action does not end"
-            raise TemplateProblem(what, line)
+            problem = f"not understood: {rest!r}" if rest else "the action does not end"
+            raise TemplateProblem(problem, line)
         at = found.end()
         if found.lastgroup != "blank":
             tokens.append(LexToken(found.lastgroup, found[0], line, is_apart))

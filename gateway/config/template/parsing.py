@@ -1,20 +1,19 @@
-"""Go templates as Jinja's syntax trees: one engine runs both. Pure.
+"""Translates Go templates into Jinja's syntax trees, so that one engine runs both. Pure.
 
-What Go scopes lexically (``$x``, the dot) becomes attributes of one namespace, each under a name of
-its own, so that assignments inside of loops hold as they do in Go.
+Go's variables (``$x``, the dot) have lexical scope. Each becomes an attribute of one namespace,
+with a unique name, so that an assignment in a loop is kept after the loop, as in Go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jinja2 import nodes
 
 from .lexing import LexToken, Piece, TemplateProblem, literal, pieces
 
 SCOPE = "scope"
-"""The template's namespace, in Jinja."""
+"""The name of the template's namespace in Jinja."""
 KEYWORDS = (
     "if",
     "range",
@@ -33,19 +32,19 @@ Scope = dict[str, str]
 
 
 def parse(source: str, functions: Iterable[str]) -> tuple[nodes.Template, dict[str, Body]]:
-    """The tree, and the bodies of what it defines. Raises TemplateProblem.
+    """The tree, and the bodies of the templates that it defines. Raises TemplateProblem.
 
-    ``functions``: the names of those that the template may call.
+    ``functions``: the names of the functions that the template may call.
     """
     parser = _Parser(list(pieces(source)), frozenset(functions))
     body, end, _ = parser.body({"$": "dot", ".": "dot"})
     if end:
-        raise TemplateProblem(f"{end} without a beginning", parser.line)
+        raise TemplateProblem(f'"{end}" without "if", "with" or "range"', parser.line)
     return as_template(body), parser.defined
 
 
 def as_template(body: Body) -> nodes.Template:
-    """A whole template: its namespace first, with what it is given as the dot."""
+    """A complete template: first it makes its namespace, with its argument as the dot."""
     scope = nodes.Call(_name("namespace"), [], [nodes.Keyword("dot", _name("dot"))], None, None)
     begin = nodes.Assign(nodes.Name(SCOPE, "store"), scope)
     return nodes.Template([begin, *body], lineno=1)
@@ -62,7 +61,7 @@ class _Parser:
         self.line = 1
 
     def body(self, scope: Scope) -> tuple[Body, str, _Action]:
-        """Up to its "end" or "else" (which is returned), or to the end of the template."""
+        """The nodes up to "end" or "else", which are returned, or to the end of the template."""
         scope = dict(scope)
         found: Body = []
         while self._at < len(self._parts):
@@ -112,7 +111,7 @@ class _Parser:
         return self._choice(action, scope, has_dot=True)
 
     def _choice(self, action: _Action, scope: Scope, has_dot: bool) -> Body:
-        """ "if" and "with", and what "else" chains to them."""
+        """ "if" or "with", and the "else if" or "else with" after it."""
         inner = dict(scope)
         name, _ = action.variable()
         value = action.pipeline()
@@ -131,7 +130,7 @@ class _Parser:
         if end == "else":
             otherwise = self._else(ending, {**inner, ".": scope["."]}, action)
         elif not end:
-            raise TemplateProblem("no end", action.line)
+            raise TemplateProblem('"end" is missing', action.line)
         return [*before, nodes.If(value, then, [], otherwise, lineno=action.line)]
 
     def _else(self, ending: _Action, scope: Scope, opening: _Action) -> Body:
@@ -142,7 +141,7 @@ class _Parser:
         ending.expect_end()
         body, end, _ = self.body(scope)
         if end != "end":
-            raise TemplateProblem("no end", opening.line)
+            raise TemplateProblem('"end" is missing', opening.line)
         return body
 
     def _range(self, action: _Action, scope: Scope) -> Body:
@@ -164,7 +163,7 @@ class _Parser:
         if end == "else":
             otherwise = self._else(ending, scope, action)
         elif not end:
-            raise TemplateProblem("no end", action.line)
+            raise TemplateProblem('"end" is missing', action.line)
         target = nodes.Tuple([nodes.Name("key", "store"), nodes.Name("item", "store")], "store")
         pairs = action.call("pairs", [value])
         return [nodes.For(target, pairs, stores + body, otherwise, None, False, lineno=action.line)]
@@ -186,7 +185,7 @@ class _Parser:
         action.expect_end()
         body, end, _ = self.body({"$": "dot", ".": "dot"})
         if end != "end":
-            raise TemplateProblem("no end", action.line)
+            raise TemplateProblem('"end" is missing', action.line)
         self.defined[name] = body
         return []
 
@@ -242,7 +241,7 @@ class _Action:
         return "".join((" " if each.is_apart else "") + each.text for each in self._tokens).strip()
 
     def keyword(self) -> str:
-        """The keyword that comes next, taken; else nothing."""
+        """Take the next token if it is a keyword; else return an empty string."""
         token = self._next("word")
         if token is None or token.text not in KEYWORDS:
             return ""
@@ -250,7 +249,7 @@ class _Action:
         return token.text
 
     def variable(self) -> tuple[str, str]:
-        """``$x :=`` or ``$x =``, taken: its name, and which of the two."""
+        """Take ``$x :=`` or ``$x =``: the name, and "declare" or "assign"."""
         second = self._tokens[self._at + 1 : self._at + 2]
         token = self._next("variable")
         if token is None or not second or second[0].kind not in ("declare", "assign"):
@@ -281,7 +280,7 @@ class _Action:
             raise TemplateProblem(f"not understood: {token.text}", token.line)
 
     def pipeline(self) -> nodes.Expr:
-        """Commands; the result of each is the last argument of the next."""
+        """Commands between "|". The result of each is the last argument of the next one."""
         value = self._command(None)
         while self._takes("|"):
             value = self._command(value)
@@ -299,13 +298,13 @@ class _Action:
             return self._function(token, arguments)
         operand = self._operand()
         if piped is not None or (self.has_more and not self._is_mark("|", ")")):
-            raise TemplateProblem("only a function takes arguments", self.line)
+            raise TemplateProblem("only a function has arguments", self.line)
         return operand
 
     def _operand(self) -> nodes.Expr:
         token = self._tokens[self._at] if self.has_more else None
         if token is None:
-            raise TemplateProblem("something is missing at its end", self.line)
+            raise TemplateProblem("the action ends too early", self.line)
         self._at += 1
         value = self._term(token)
         while (field := self._next("field")) is not None and not field.is_apart:
@@ -340,7 +339,7 @@ class _Action:
         return nodes.Getattr(_name(SCOPE), self.scope[name], "load", lineno=token.line)
 
     def _function(self, token: LexToken, arguments: list[nodes.Expr]) -> nodes.Expr:
-        """``and`` and ``or`` do not evaluate more than they need."""
+        """A call. ``and`` and ``or`` evaluate only the arguments that decide the result."""
         joins: dict[str, type[nodes.BinExpr]] = {"and": nodes.And, "or": nodes.Or}
         if token.text in joins and arguments:
             value = arguments[0]
@@ -351,8 +350,8 @@ class _Action:
             raise TemplateProblem(f"unknown function {token.text}", token.line)
         return self.call(token.text, arguments)
 
-    def call(self, name: str, arguments: list[Any]) -> nodes.Expr:
-        return nodes.Call(_name(name), arguments, [], None, None, lineno=self.line)
+    def call(self, name: str, arguments: Sequence[nodes.Expr]) -> nodes.Expr:
+        return nodes.Call(_name(name), [*arguments], [], None, None, lineno=self.line)
 
     def _next(self, kind: str) -> LexToken | None:
         token = self._tokens[self._at] if self.has_more else None
