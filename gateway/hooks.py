@@ -1,13 +1,13 @@
-"""What Python hooks are given: ``gateway/python`` calls a function before a request, or after its
-answer. This is public API.
+"""The arguments of Python hooks: ``gateway/python`` calls a function before the backends, or after
+them. This is public API.
 
 A request hook is ``def hook(request)``, a response hook ``def hook(request, response)``; both may
-be ``async``. What they change counts for their endpoint, or for the one backend they stand on. A
-request hook that returns a :class:`Response` has answered: no backend is asked. To refuse, raise a
-:class:`GatewayError`, whose ``status`` the client gets; any other exception, ``SystemExit`` too,
-is a 500 of this request, and logged.
+be ``async``. A change has an effect on the hook's endpoint, or on its one backend. When a request
+hook returns a :class:`Response`, no backend is called. To refuse a request, raise a
+:class:`GatewayError`: the client gets its ``status``. Any other exception, also ``SystemExit``, is
+logged, and the request gets a 500.
 
-A hook that is not ``async`` runs on the event loop: while it runs, nobody else is served.
+A hook that is not ``async`` runs on the event loop: no other request is served meanwhile.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ from .errors import GatewayError, Refused
 
 __all__ = ["GatewayError", "Headers", "Refused", "Request", "Response"]
 
-Pairs: TypeAlias = list[tuple[bytes, bytes]]
+HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
+Data: TypeAlias = dict[str, Any]
+"""A document, whose values a hook may read and change."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Headers(MutableMapping[str, str]):
-    """Names, whatever their case, and values; several of one name are possible.
+    """Names, in any letter case, and values. A name may have several values.
 
-    ``headers["x-one"]`` is the first value; to set it replaces all of them. Raises ValueError for
-    what can be in no header: line breaks, characters beyond Latin-1.
+    ``headers["x-one"]`` is the first value; setting it replaces all of them. Raises ValueError for
+    line breaks and for characters that Latin-1 does not have.
     """
 
     __slots__ = ("_pairs",)
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: HeaderPairs) -> None:
         self._pairs = pairs
 
     def __getitem__(self, name: str) -> str:
@@ -66,7 +68,7 @@ class Headers(MutableMapping[str, str]):
         self._pairs.append(pair)
 
     def add(self, name: str, value: str) -> None:
-        """Another value, beside those that are there."""
+        """Add a value and keep the existing ones."""
         self._pairs.append(_encoded(name, value))
 
     def __delitem__(self, name: str) -> None:
@@ -98,17 +100,17 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 class Request:
-    """A request, as the backends of its endpoint see it: with what ``input_headers`` and
-    ``input_query_strings`` let through. Headers that a hook sets are forwarded, listed or not.
+    """A request as the backends of its endpoint get it: with the headers in ``input_headers`` and
+    the parameters in ``input_query_strings``. Headers that a hook sets are always forwarded.
 
-    ``method``, ``path``: of the client. ``params``: placeholders of the path, first letter in
-    upper case (``{user}`` is ``User``). ``remote``: the address of whoever connected.
+    ``method``, ``path``: those of the client. ``params``: the placeholders of the path, first
+    letter in upper case (``{user}`` is ``User``). ``remote``: the address of the connected client.
     """
 
     __slots__ = ("_headers", "_request")
 
     def __init__(self, request: ProxyRequest) -> None:
-        """``request``: one of its own, with a list of headers of its own."""
+        """``request``: a copy for this hook, with its own list of headers."""
         self._request = request
         self._headers: Headers | None = None
 
@@ -155,21 +157,21 @@ class Request:
 
 
 class Response:
-    """An answer: the merged one on an endpoint, that of one backend on a backend.
+    """A response: on an endpoint the merged one, on a backend that of this backend.
 
-    ``data``: the document as Python's dicts, lists, numbers, of which the hook may change
-    everything; None when there is none. It is decoded when the hook first asks for it; one of more
-    than 4 MiB or 40,000 values is a GatewayError. ``body``: with ``no-op`` alone, the answer as it
-    came. ``headers``: what the client gets besides the gateway's own; those on one of several
-    backends are lost, as in KrakenD. ``status``: 200 unless the hook says otherwise (with ``no-op``
-    the backend's). ``is_complete``: every backend has answered (``X-Krakend-Completed``).
+    ``data``: the document as Python's dicts, lists and numbers, which the hook may change; None
+    when there is no document. It is decoded when the hook first reads it; more than 4 MiB or 40,000
+    values raise a GatewayError. ``body``: the bytes of the response, only with ``no-op``.
+    ``headers``: for the client, in addition to the gateway's own; those of one of several backends
+    are lost, as in KrakenD. ``status``: 200 unless the hook changes it (with ``no-op`` that of the
+    backend). ``is_complete``: every backend has responded (``X-Krakend-Completed``).
     """
 
     __slots__ = ("_data", "_headers", "_is_read", "_response")
 
     def __init__(
         self,
-        data: dict[str, Any] | None = None,
+        data: Data | None = None,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
@@ -185,7 +187,7 @@ class Response:
 
     @classmethod
     def of(cls, response: ProxyResponse) -> Response:
-        """A view of an answer, which stays as it is: others may share it."""
+        """A copy for this hook: other hooks may share the original."""
         view = cls()
         view._response = ProxyResponse(
             response.data,
@@ -199,22 +201,22 @@ class Response:
         return view
 
     def finished(self) -> ProxyResponse:
-        """The answer that the hook has left."""
+        """The response with the changes of the hook."""
         if self._is_read:
             self._response.data = self._data
         return self._response
 
     @property
-    def data(self) -> dict[str, Any] | None:
+    def data(self) -> Data | None:
         if not self._is_read:
             self._data = _copied(self._response.data)
             self._is_read = True
         return self._data
 
     @data.setter
-    def data(self, data: dict[str, Any] | None) -> None:
+    def data(self, data: Data | None) -> None:
         if data is not None and not isinstance(data, dict):
-            raise TypeError("the document of an answer is a dict, or None")
+            raise TypeError("the document of a response must be a dict or None")
         self._data = data
         self._is_read = True
 
@@ -233,7 +235,7 @@ class Response:
     @status.setter
     def status(self, status: int) -> None:
         if status not in STATUSES:
-            raise ValueError(f"no status of an answer: {status!r}")
+            raise ValueError(f"not a status of a response: {status!r}")
         self._response.status = int(status)
 
     @property
@@ -254,19 +256,18 @@ class Response:
         response.completeness = response.completeness.declared(bool(is_complete))
 
 
-def _copied(data: dict[str, Any] | None) -> Any:
-    """A document of its own, without JSON text in it. Raises a GatewayError when it is too deep or
-    too large."""
+def _copied(data: Data | None) -> Data | None:
+    """A copy without undecoded JSON. Raises a GatewayError when it is too deep or too large."""
     try:
         check_decoded(data)
-        return _copy(data)
+        return None if data is None else {key: _copy(each) for key, each in data.items()}
     except DecodeError as error:
         raise GatewayError(str(error)) from error
     except RecursionError as error:
         raise GatewayError("nested too deeply") from error
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: object) -> object:
     if isinstance(value, Raw):
         return decode_json(value)
     if isinstance(value, dict):

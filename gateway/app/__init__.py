@@ -1,1 +1,1 @@
-"""The composition root: every component in its order, and a configuration as a running gateway."""
+"""The composition root: the catalogue of components, and the start of a gateway from its file."""

@@ -1,4 +1,4 @@
-"""Async agents: messages without a request run through a pipe of backends, and are settled."""
+"""Async agents: take messages without a client, send them to their backends, and settle them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any
 
 from anyio import CancelScope, current_time, sleep
 
+from ..config.json_types import JsonObject
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
 from ..core.pipe import coroutine_of
@@ -22,7 +22,7 @@ log = get_logger("gateway.agent")
 
 
 class RateLimit:
-    """At most ``rate`` a second on average, in bursts of as many; 0: no limit."""
+    """At most ``rate`` messages a second on average, in bursts of up to ``rate``. 0: no limit."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -31,7 +31,7 @@ class RateLimit:
         self._counted_at = 0.0
 
     def reserve(self, now: float) -> float:
-        """A place for one more: the seconds until it. ``now``: seconds of any clock."""
+        """Reserve one message; the seconds to wait for it. ``now``: seconds of any clock."""
         if not self._rate:
             return 0.0
         gained = (now - self._counted_at) * self._rate
@@ -41,10 +41,10 @@ class RateLimit:
 
 
 class AgentRunner:
-    """The workers of one agent. A message is acknowledged when every backend has taken it.
+    """The workers of one agent. A message is acknowledged when every backend has succeeded.
 
-    ``stop()``: no further messages. The running ones may end within ``grace`` seconds from then;
-    leaving :meth:`opened` waits for that. What is not settled then goes back.
+    After ``stop()`` the workers take no further messages. Running ones have ``grace`` seconds from
+    then; leaving :meth:`opened` waits for them. Messages that are not settled then go back.
     """
 
     def __init__(self, agent: Agent, source: JobSource, pipe: Pipe, grace: float) -> None:
@@ -84,12 +84,12 @@ class AgentRunner:
             taking.cancel()
 
     def last_seen(self) -> str:
-        """When the agent was last known to be at work (KrakenD's ping); empty: never."""
+        """The last time at which the agent was connected (KrakenD's ping). Empty: never."""
         if self._source.is_attached:
             self._last_seen = _now()
         return self._last_seen
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> JsonObject:
         return {
             "ready": self._source.is_attached,
             "agent": self.name,
@@ -104,7 +104,7 @@ class AgentRunner:
             self._in_flight += 1
             try:
                 await self._run(job)
-            except Exception:  # of this message alone: the worker takes the next one
+            except Exception:  # it concerns this message only: the worker takes the next one
                 log.exception("agent %r: an unexpected error", self.name)
                 job.park()
             finally:
@@ -112,7 +112,7 @@ class AgentRunner:
                 job.give_back()
 
     async def _take(self) -> Job | None:
-        """The next message; None: there will be none."""
+        """The next message. None when the agent stops."""
         with CancelScope() as taking:
             self._taking.add(taking)
             try:
@@ -125,7 +125,7 @@ class AgentRunner:
         return None
 
     async def _run(self, job: Job) -> None:
-        """Try until it is done, given up, or not ours any more."""
+        """Try until the message is done, rejected, or lost with its channel."""
         self._last_message = _now()
         while not await self._try(job):
             self._failures += 1
@@ -151,7 +151,7 @@ class AgentRunner:
         except GatewayError as error:
             log.warning("agent %r: %s", self.name, error)
             return False
-        except BaseException as error:  # of this message alone: the others go on
+        except BaseException as error:  # it concerns this message only
             if must_pass(error):
                 raise
             log.exception("agent %r: an unexpected error", self.name)

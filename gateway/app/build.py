@@ -1,13 +1,13 @@
-"""From the configuration of an endpoint to the pipe behind it.
+"""Builds the pipe of an endpoint from its configuration.
 
-An agent's pipe is built from the same: its backends, its timeout and its ``extra_config`` as an
-endpoint that has no route.
+The pipe of an agent is built in the same way: the agent's backends, timeout and ``extra_config``
+are an endpoint without a route.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -23,14 +23,17 @@ from ..core.sequence import build_fills
 from ..errors import GatewayError
 
 RACE_SHARE = 0.75
-"""The part of the endpoint's timeout that concurrent calls have (lura, concurrent.go)."""
+"""The share of the endpoint's timeout for concurrent calls. (lura, concurrent.go)"""
+
+AnyComponent: TypeAlias = Component[Any]
+"""A row of the catalogue, whatever its settings are."""
 
 
 def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Pipe:
     """All branches of an endpoint, under its deadline, in the stages of its ``extra_config``."""
     shadows = [each for each in endpoint.backend if proxy_settings(each).shadow]
     backends = [each for each in endpoint.backend if not proxy_settings(each).shadow]
-    pipe = _build_answering(backends, endpoint, assembly)
+    pipe = _build_responding(backends, endpoint, assembly)
     if shadows:
         # All shadows are one pipe: the longest timeout counts.
         times = [proxy_settings(each).shadow_timeout for each in shadows]
@@ -46,8 +49,8 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Pipe:
     return pipe
 
 
-def _build_answering(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Pipe:
-    """The backends whose answers count, and what ``proxy`` makes of them."""
+def _build_responding(backends: Sequence[Backend], endpoint: Endpoint, assembly: Assembly) -> Pipe:
+    """The backends that are not shadows, with the stages of ``proxy``."""
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
     report = FailureLog(name_of(endpoint)).record
@@ -85,7 +88,7 @@ def _build_merge(
 
 
 def build_agent_endpoint(agent: Agent) -> AgentPipe:
-    """What an agent and an endpoint have in common. Its backends may see all of a message."""
+    """An agent as an endpoint without a route. Its backends may get all headers of a message."""
     return AgentPipe(
         endpoint=f"/{agent.name}",
         backend=agent.backend,
@@ -96,16 +99,16 @@ def build_agent_endpoint(agent: Agent) -> AgentPipe:
 
 
 def build_source(agent: Agent, assembly: Assembly) -> JobSource:
-    """Where an agent's messages come from."""
+    """The source of an agent's messages."""
     for row in assembly.catalog:
         settings = agent.extra_config.get(row.namespace)
         if settings is not None and row.agent is not None:
             return row.agent(settings, agent, assembly)
-    raise GatewayError(f"agent {agent.name}: no source of this kind is implemented")
+    raise GatewayError(f"agent {agent.name}: no source of messages in its extra_config")
 
 
 def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
-    """One backend, in the stages of its ``extra_config``."""
+    """One backend with the stages of its ``extra_config``."""
     branch = _build_source(backend, endpoint, assembly)
     may_repeat = branch.may_repeat
     for row in assembly.catalog.backend_stages:
@@ -121,13 +124,13 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
 def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
     row = source_of(backend, assembly.catalog)
     if row is None or row.backend is None:
-        raise GatewayError(f"{endpoint.endpoint}: no backend of this kind is implemented")
+        raise GatewayError(f"{endpoint.endpoint}: there is no component for its backend")
     settings = backend.extra_config.get(row.namespace) or row.settings()
     return row.backend(settings, backend, endpoint, assembly)
 
 
-def source_of(backend: Backend, catalog: Catalog) -> Component[Any] | None:
-    """What answers: the namespace that says so, or the default."""
+def source_of(backend: Backend, catalog: Catalog) -> AnyComponent | None:
+    """The component of the backend: the one that ``extra_config`` names, or the default."""
     sources = [row for row in catalog if row.backend is not None]
     named = [row for row in sources if not row.is_default and row.namespace in backend.extra_config]
     return next(iter((*named, *(row for row in sources if row.is_default))), None)

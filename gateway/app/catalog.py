@@ -1,4 +1,4 @@
-"""Every component there is, and in which order they are asked: the composition root."""
+"""The composition root: every component, and the orders in which they are called."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ ENDPOINT_STAGES = (
     lua.ENDPOINT,
     signer.COMPONENT,
 )
-"""Inner to outer. What the signer signs is the whole answer."""
+"""Inner to outer. The signer is the last stage, so that it signs the final response."""
 
 LAYERS = (
     bots.COMPONENT,
@@ -93,7 +93,7 @@ LAYERS = (
     ratelimit.SERVICE_REDIS,
     cors.COMPONENT,
 )
-"""Inner to outer. Whatever answers, a browser may read it: CORS is around everything."""
+"""Inner to outer. CORS is around everything, so that a browser may read every response."""
 
 COMPONENTS = (
     agent.COMPONENT,

@@ -1,4 +1,4 @@
-"""A configuration becomes a running gateway: pipes are built, shared resources opened."""
+"""Makes a running gateway of a configuration: builds the pipes and opens the shared resources."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
+from ..config.json_types import JsonObject
 from ..config.load import Loaded, survey
 from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
@@ -36,8 +37,7 @@ Built = TypeVar("Built")
 class Gateway:
     """An open gateway. ``asgi``: the application, for any ASGI server on this event loop.
 
-    ``management``: another one, with health and readiness, for ``management_port`` when the
-    configuration has one.
+    ``management``: the application of ``management_port``, with health and readiness.
     """
 
     def __init__(self, service: Service, assembly: Assembly) -> None:
@@ -72,34 +72,33 @@ class Gateway:
             apps=_build_management(service, assembly),
         )
 
-    def _last_seen(self) -> dict[str, Any]:
+    def _last_seen(self) -> JsonObject:
         return {agent.name: agent.last_seen() for agent in self.agents}
 
     def readiness(self) -> dict[str, Any]:
-        """``{"ready": bool, "resources": [...]}``: what ``/__ready`` answers."""
+        """The body of ``/__ready``: ``{"ready": bool, "stopping": bool, "resources": [...]}``."""
         resources = [resource.readiness() for resource in self._assembly.resources.values()]
         is_ready = not self._is_stopping and all(resource["ready"] for resource in resources)
         return {"ready": is_ready, "stopping": self._is_stopping, "resources": resources}
 
     def stopping(self) -> None:
-        """Say "not ready" from now on, and take no message without a request; requests are still
-        answered."""
+        """Report "not ready" from now on, and stop the agents. Requests are still served."""
         self._is_stopping = True
         for agent in self.agents:
             agent.stop()
 
 
 def load(
-    config: str | os.PathLike[str] | bytes | Mapping[str, Any],
+    config: str | os.PathLike[str] | bytes | Mapping[str, object],
     *,
     catalog: Catalog = CATALOG,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """A configuration, decoded and looked at: what ``gateway check`` says is in its findings.
+    """Load and check a configuration. Its findings are those of ``gateway check``.
 
-    ``config``: a file's path, its content, or the decoded document. ``environ``: for templates and
-    secrets, by default that of the process. Raises :class:`ConfigError` with every error of the
-    file.
+    ``config``: the path of a file, its content, or the decoded document. ``environ``: environment
+    variables for templates and secrets, by default those of the process. Raises
+    :class:`ConfigError` with every error of the file.
     """
     loaded = with_check_findings(survey(config, catalog, environ), catalog)
     if any(each.severity == "error" for each in loaded.all_findings):
@@ -109,7 +108,7 @@ def load(
 
 @asynccontextmanager
 async def open_gateway(
-    config: Loaded | str | os.PathLike[str] | bytes | Mapping[str, Any],
+    config: Loaded | str | os.PathLike[str] | bytes | Mapping[str, object],
     *,
     catalog: Catalog = CATALOG,
     worker: int = 0,
@@ -118,8 +117,8 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway in any AnyIO program, on asyncio or Trio.
 
-    ``config``: a file's path, its content, the decoded document, or what :func:`load` returned.
-    Does not wait for brokers. Logs warnings of a configuration that it loads itself. Raises
+    ``config``: the path of a file, its content, the document, or the result of :func:`load`. Does
+    not wait for brokers. Logs the warnings of a configuration that it loads itself. Raises
     :class:`ConfigError` with every problem of the file.
     """
     if isinstance(config, Loaded):
@@ -134,23 +133,23 @@ async def open_gateway(
         await stack.enter_async_context(assembly.helpers.opened())
         agents = gateway.agents
         shared = [each for each in assembly.resources.values() if each not in agents]
-        for resources in (shared, agents):  # messages of agents are settled over links
+        for resources in (shared, agents):  # agents close first: they settle messages over links
             opened = (resource.opened() for resource in resources)
             await stack.enter_async_context(open_together(opened))
         try:
             yield gateway
         finally:
-            gateway.stopping()  # all agents at once: they share the grace period
+            gateway.stopping()  # all agents at the same time: they share the grace period
 
 
 async def try_build(loaded: Loaded, catalog: Catalog = CATALOG) -> None:
-    """Build what :func:`open_gateway` builds, and open nothing. Raises what it would raise."""
+    """Build what :func:`open_gateway` builds, without opening it. Raises the same errors."""
     async with open_asyncio_side() as side:
         _build(loaded, Assembly(loaded.service, catalog, side))
 
 
 def log_warnings(loaded: Loaded) -> None:
-    """One line each; equal ones are one line."""
+    """Log each warning on one line; equal warnings are one line."""
     for line in lines(loaded.all_findings, ("warning",)):
         log.warning("%s", line.removeprefix("warning: "))
 
@@ -163,7 +162,7 @@ def _build(loaded: Loaded, assembly: Assembly) -> Gateway:
 
 
 def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
-    """The agents; all of them run in the first worker."""
+    """The agents. All of them run in the first worker."""
     if assembly.worker:
         return []
     grace = service.max_shutdown_wait_time or DEFAULT_GRACE
@@ -192,8 +191,8 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
 def _build_each(
     key: str, parts: Sequence[Part], build: Callable[[int, Part], Built]
 ) -> list[Built]:
-    """What ``build`` makes of each endpoint or agent and its number. Raises :class:`ConfigError`
-    with every one that cannot be built.
+    """Build each endpoint or agent; ``build`` gets its position, too. Raises :class:`ConfigError`
+    with the problem of each that cannot be built.
     """
     built = []
     problems = Findings()
@@ -209,7 +208,7 @@ def _build_each(
 
 @contextmanager
 def _building(namespace: str) -> Iterator[None]:
-    """An error of the block is one of that namespace of the root."""
+    """An error of the block becomes a finding at that namespace of the root."""
     try:
         yield
     except GatewayError as error:

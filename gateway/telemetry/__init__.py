@@ -1,1 +1,1 @@
-"""The log. Counters and traces will be here, too."""
+"""The gateway's loggers. Counters and traces do not exist yet."""

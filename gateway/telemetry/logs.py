@@ -1,7 +1,7 @@
-"""The loggers of the gateway. They escape control characters, so that no text of a client, a
-backend, a broker or a script can forge a line of the log.
+"""The loggers of the gateway. They escape control characters, so that no client, backend, broker or
+script can forge a line of the log.
 
-The loggers do it, not the handlers: it holds for a program that embeds the gateway too.
+The loggers do it, not the handlers, so that it also works in a program that embeds the gateway.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _FRAME = re.compile(r'[ |]*  File "')
 
 
 def get_logger(name: str) -> logging.Logger:
-    """A logger of the gateway; modules have no other."""
+    """A logger that escapes. All modules of the gateway use this function."""
     logger = logging.getLogger(name)
     logger.addFilter(escape_record)
     return logger
 
 
 def escape_record(record: logging.LogRecord) -> bool:
-    """A filter for loggers and handlers: every record passes, its message on one line. Of a
-    traceback the frames keep their lines; each message in it is on one line.
+    """A filter for loggers and handlers. Every record passes, with its message on one line. In a
+    traceback the frames keep their lines, and each message is on one line.
     """
     try:
         message = record.getMessage()
-    except Exception:  # arguments that do not fit: logging itself reports them
+    except Exception:  # wrong arguments of a log call: logging itself reports them
         return True
     if (escaped := escape(message)) != message:
         record.msg, record.args = escaped, None
@@ -40,8 +40,8 @@ def escape_record(record: logging.LogRecord) -> bool:
 
 
 def escape(text: str) -> str:
-    """What is not printable, as ``\\u000a``."""
-    return _UNPRINTABLE.sub(lambda place: f"\\u{ord(place[0]):04x}", text)
+    """Replace unprintable characters by escapes such as ``\\u000a``."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _escape_traceback(error: BaseException) -> str:

@@ -1,24 +1,24 @@
-"""Traps that need meaning to be seen: what is right by its type and wrong in practice. Pure."""
+"""Findings about settings that have the right types but do not work as meant. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
 from ...config.findings import Finding, key_path, part_of
 from ...config.load import Loaded
-from ...config.structs import Agent, Backend, Endpoint, Service
-from ...core.component import Catalog, Component, Place, own_keys_used
-from ..build import build_agent_endpoint, source_of
+from ...config.structs import Agent, Backend, Endpoint, Extra, Service
+from ...core.component import Catalog, Place, own_keys_used
+from ..build import AnyComponent, build_agent_endpoint, source_of
 from .tls import check_tls
 
 
 def with_check_findings(loaded: Loaded, catalog: Catalog) -> Loaded:
-    """With the findings of :func:`check`: every error. A warning or a hint may be no more than the
-    consequence of an error: those of an endpoint that has one are left out, and all when the
-    root's ``extra_config`` has one.
+    """``loaded`` with the findings of :func:`check`.
+
+    A warning or a hint may be only the consequence of an error. Those of an endpoint with an error
+    are left out; all of them when ``extra_config`` of the root has an error.
     """
     errors = [each.path for each in loaded.findings if each.severity == "error"]
     faulty = set(map(part_of, errors))
@@ -32,7 +32,7 @@ def with_check_findings(loaded: Loaded, catalog: Catalog) -> Loaded:
 
 
 def check(service: Service, catalog: Catalog) -> Iterator[Finding]:
-    """Findings on a service. The paths have the positions of the service, not of the file."""
+    """Findings on a service. Their paths have the positions in the service, not in the file."""
     yield from check_tls(service)
     yield from _on_level(service.extra_config, catalog, Place("$", "", service))
     for number, endpoint in enumerate(service.endpoints):
@@ -50,7 +50,7 @@ def check(service: Service, catalog: Catalog) -> Iterator[Finding]:
 
 
 def _on_part(part: Endpoint | Agent, catalog: Catalog, place: Place) -> Iterator[Finding]:
-    """An endpoint or an agent, and what its backends have in ``extra_config``."""
+    """Findings on an endpoint or an agent, and on ``extra_config`` of its backends."""
     yield from _on_level(part.extra_config, catalog, place)
     for number, backend in enumerate(part.backend):
         path = f"{place.part}.backend[{number}]"
@@ -59,7 +59,7 @@ def _on_part(part: Endpoint | Agent, catalog: Catalog, place: Place) -> Iterator
         yield from _on_level(backend.extra_config, catalog, inside)
 
 
-def _on_level(extra_config: Mapping[str, Any], catalog: Catalog, place: Place) -> Iterator[Finding]:
+def _on_level(extra_config: Extra, catalog: Catalog, place: Place) -> Iterator[Finding]:
     for row in catalog:
         settings = extra_config.get(row.namespace)
         if settings is None:
@@ -70,7 +70,7 @@ def _on_level(extra_config: Mapping[str, Any], catalog: Catalog, place: Place) -
         yield from own_keys_used(settings, where)
 
 
-def _on_hosts(backend: Backend, source: Component[Any] | None, path: str) -> Iterator[Finding]:
+def _on_hosts(backend: Backend, source: AnyComponent | None, path: str) -> Iterator[Finding]:
     if source is None or source.host_findings is None or backend.sd != "static":
         return
     found = [
@@ -80,15 +80,16 @@ def _on_hosts(backend: Backend, source: Component[Any] | None, path: str) -> Ite
     ]
     yield from found
     if source.is_default and found and len(found) == len(backend.host):
-        yield Finding(f"{path}.host", "warning", "no host is left: every request will fail")
+        yield Finding(f"{path}.host", "warning", "no usable host: every request will fail")
 
 
 def _on_backend(backend: Backend, endpoint: Endpoint, path: str) -> Iterator[Finding]:
     for key in ("input_headers", "input_query_strings"):
         if "*" in getattr(backend, key):
-            yield Finding(f"{path}.{key}", "warning", '"*" has a meaning on endpoints only')
+            yield Finding(f"{path}.{key}", "warning", '"*" has an effect on endpoints only')
     if backend.encoding == "no-op" and endpoint.output_encoding != "no-op":
         text = (
-            f'nothing of it is in an answer whose output_encoding is "{endpoint.output_encoding}"'
+            "the response of this backend is not used: the output_encoding of the endpoint is "
+            f'"{endpoint.output_encoding}", not "no-op"'
         )
         yield Finding(f"{path}.encoding", "warning", text)

@@ -1,4 +1,4 @@
-"""How a configuration is understood, as lines: ``check -d``. Pure. No credentials."""
+"""Prints how the gateway understands a configuration: ``check -d``. Pure. No credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...config.structs import Agent, Backend, Endpoint, Service
 
 
 def dump(service: Service, indent: str, depth: int) -> Iterator[str]:
-    """``depth`` 1: routes and where they lead; more: what is set beside."""
+    """``depth`` 1: routes and backends. More: also headers, query strings and manipulations."""
     for level, text in _lines(service, depth):
         yield indent * level + on_one_line(text)
 

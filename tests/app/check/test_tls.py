@@ -46,7 +46,7 @@ def test_a_private_key_that_every_user_can_read_is_reported(tmp_path: Path) -> N
 def test_settings_without_effect_on_http3_are_reported() -> None:
     tls = {"keys": [PAIR], "curve_preferences": [23]}
     own = {"gateway": {"http3": True}}
-    word = "$.extra_config.gateway.http3: tls.curve_preferences do not hold for HTTP/3"
+    word = "$.extra_config.gateway.http3: tls.curve_preferences has no effect on HTTP/3"
     assert findings_of(tls=tls, extra_config=own) == f"warning: {word}"
     assert findings_of(tls={"keys": [PAIR]}, extra_config=own) == ""
 
@@ -67,7 +67,7 @@ def test_without_keys_there_is_no_tls(tls: dict[str, Any], paths: list[str]) -> 
     assert [finding.path for finding in error.value.findings] == paths
     assert (
         findings_of(tls={**tls, "disabled": True})
-        == "warning: $.tls.disabled: plain HTTP is spoken"
+        == "warning: $.tls.disabled: the service uses plain HTTP"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_trap_of_both_sides(settings: dict[str, Any], word: str) -> None:
     [
         ({"enable_mtls": True}, "every authority of this system"),
         ({"enable_mtls": True, "disable_system_ca_pool": True}, "only roots among"),
-        ({"ca_certs": ["ca.pem"]}, "ca_certs: without enable_mtls"),
+        ({"ca_certs": ["ca.pem"]}, "ca_certs: no effect without enable_mtls"),
         ({"prefer_server_cipher_suites": True}, "no effect"),
     ],
 )
@@ -105,11 +105,14 @@ def test_a_trap_of_the_service(settings: dict[str, Any], word: str) -> None:
 @pytest.mark.parametrize(
     ("root", "word"),
     [
-        ({"use_h2c": True}, "hypercorn serves"),
-        ({"allow_insecure_connections": True}, "who they say they are"),
+        ({"use_h2c": True}, "hypercorn is the server"),
+        ({"allow_insecure_connections": True}, "certificates of backends are not verified"),
         ({"client_tls": {"allow_insecure_connections": True}}, "$.client_tls.allow_insecure"),
-        ({"client_tls": {"client_certs": [{}, {}]}}, "the last is shown"),
-        ({"extra_config": {"gateway": {"management_tls": True}}}, "management_tls: without tls"),
+        ({"client_tls": {"client_certs": [{}, {}]}}, "the last is used"),
+        (
+            {"extra_config": {"gateway": {"management_tls": True}}},
+            "management_tls: no effect without tls",
+        ),
     ],
 )
 def test_a_trap_of_the_root(root: dict[str, Any], word: str) -> None:
