@@ -1,4 +1,4 @@
-"""The command line: run, check, audit, version, demo. Flags and exit statuses as KrakenD's."""
+"""The command line: run, check, audit, version, demo. Flags and exit statuses are KrakenD's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 from anyio import Event
@@ -39,22 +38,71 @@ from .server.workers import say_serving, stop_with_parent, supervise
 from .telemetry.logs import escape_record, get_logger
 
 GC_THRESHOLD = 5_000
-"""So many more objects have come into being than have gone when the youngest are looked through.
-Everybody waits for that: 1-2 ms for so many. What requests in flight hold is less."""
+"""Python's collector runs when so many more objects were made than freed. For so many objects it
+stops the event loop for 1-2 ms; requests in flight have fewer."""
 
 INTERRUPTED = 130
-"""A shell's status for a process that SIGINT has ended."""
+"""The exit status of a process that SIGINT ended, as shells report it."""
 
 MANAGEMENT_GRACE = 1.0
-"""Seconds. The management port answers until all else has ended: this comes behind the grace
-period."""
+"""Seconds for requests of the management port at a stop. It stops last, so they are added to the
+grace period of the public port."""
+
+
+KEEP_LINES = argparse.RawDescriptionHelpFormatter
+
+EXAMPLES = """\
+examples:
+  gateway demo
+  gateway check -c gateway.json
+  gateway run -c gateway.json
+
+"gateway COMMAND --help" explains a command. Exit status: 0 success, 1 failure, 2 wrong arguments.
+"""
+RUN_EPILOG = """\
+example:
+  gateway run -c gateway.json -p 8080 --workers 4
+
+exit status:
+  0    stopped by a signal
+  1    an error in the configuration, a port in use, or stopped by a second signal
+  2    wrong arguments
+  130  Ctrl-C before the start was complete
+"""
+CHECK_EPILOG = """\
+example:
+  gateway check -l -c gateway.json
+
+exit status:
+  0  "gateway run" accepts the configuration
+  1  an error in the configuration; with -l also a warning of the loader
+  2  wrong arguments
+"""
+AUDIT_EPILOG = """\
+example:
+  gateway audit -s CRITICAL,HIGH -c gateway.json
+
+exit status:
+  0  no recommendation
+  1  a recommendation, or an error in the configuration
+  2  wrong arguments
+"""
+DEMO_EPILOG = """\
+example:
+  gateway demo --port 9000
+
+exit status:
+  0  stopped, and every request succeeded
+  1  no broker, or a request failed
+  2  wrong arguments
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    sys.path.append(str(Path.cwd()))  # hooks may stand here; behind everything else
+    sys.path.append(str(Path.cwd()))  # for modules of hooks; last, so that it hides no other module
     command: Callable[[argparse.Namespace], int] | None = options.command
     if command is None:
         parser.print_help()
@@ -65,68 +113,152 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
     except GatewayError as error:
         print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:  # before anything is served
+    except KeyboardInterrupt:  # before the server handles signals
         return INTERRUPTED
     return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gateway", description="An HTTP gateway for RabbitMQ that speaks KrakenD's language."
+        prog="gateway",
+        formatter_class=KEEP_LINES,
+        description="An HTTP gateway for RabbitMQ. It reads the configuration files of KrakenD.",
+        epilog=EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"gateway {VERSION}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    add_command = partial(commands.add_parser, formatter_class=KEEP_LINES)
 
-    run = commands.add_parser("run", help="run the gateway")
+    run = add_command(
+        "run",
+        help="start the gateway",
+        description="Start the gateway. It runs until SIGTERM or Ctrl-C. Then it finishes\n"
+        "the running requests.",
+        epilog=RUN_EPILOG,
+    )
     _add_config(run)
     run.add_argument(
-        "-p", "--port", type=_port, metavar="N", help="listen on this port, whatever the file says"
+        "-d",
+        "--debug",
+        action="count",
+        default=0,
+        help="log debug messages, and serve /__debug/ on the public port",
+    )
+    run.add_argument(
+        "-p", "--port", type=_port, metavar="N", help="listen on port N instead of the file's port"
     )
     run.add_argument(
         "--server",
         choices=("auto", "uvicorn", "hypercorn"),
         default="auto",
-        help="default: uvicorn on asyncio; hypercorn on Trio and for HTTP/2",
+        help="the HTTP server (default: uvicorn; hypercorn for HTTP/2 and on Trio)",
     )
     run.add_argument(
-        "--async-library", choices=("asyncio", "trio"), default="asyncio", help="default: asyncio"
+        "--async-library",
+        choices=("asyncio", "trio"),
+        default="asyncio",
+        help="the library that runs the event loop (default: asyncio)",
     )
     run.add_argument(
-        "--workers", type=_at_least_one, default=1, metavar="N", help="processes (default: 1)"
+        "--workers",
+        type=_at_least_one,
+        default=1,
+        metavar="N",
+        help="the number of processes that serve the port (default: 1)",
     )
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
 
-    checking = commands.add_parser("check", help="say what is wrong or odd in a configuration")
-    _add_config(checking)
-    checking.add_argument("-i", "--indent", default="\t", help="of what -d tells (default: a tab)")
-    checking.add_argument("-l", "--lint", action="store_true", help="warnings count as errors")
-    checking.add_argument("-n", "--lint-no-network", action="store_true", help="as -l")
-    checking.add_argument(
-        "-t", "--test-gin-routes", action="store_true", help="always on: everything is built"
+    check = add_command(
+        "check",
+        help="find errors and warnings in a configuration",
+        description="Find every error and warning in a configuration. The command builds all\n"
+        "endpoints, but it listens on no port and connects to no broker.",
+        epilog=CHECK_EPILOG,
     )
-    checking.set_defaults(command=check_command)
+    _add_config(check)
+    check.add_argument(
+        "-d",
+        "--debug",
+        action="count",
+        default=0,
+        help="also print routes and backends; -dd: with headers and filters",
+    )
+    check.add_argument(
+        "-i",
+        "--indent",
+        default="\t",
+        metavar="TEXT",
+        help="the indentation of the output of -d (default: a tab)",
+    )
+    check.add_argument("-l", "--lint", action="store_true", help="fail if the loader has a warning")
+    check.add_argument("-n", "--lint-no-network", action="store_true", help="the same as -l")
+    check.add_argument(
+        "-t",
+        "--test-gin-routes",
+        action="store_true",
+        help="no effect: all endpoints are always built",
+    )
+    check.set_defaults(command=check_command)
 
-    auditing = commands.add_parser("audit", help="say what a configuration could do better")
+    auditing = add_command(
+        "audit",
+        help="recommend improvements of a configuration",
+        description="Recommend improvements of security and reliability in a valid configuration.",
+        epilog=AUDIT_EPILOG,
+    )
     _add_config(auditing)
-    auditing.add_argument("-s", "--severity", default=",".join(AUDIT_SEVERITIES), metavar="A,B")
-    auditing.add_argument("-i", "--ignore", default="", metavar="RULES", help="e.g. 1.2.1,8.1.3")
-    auditing.add_argument("-I", "--ignore-file", metavar="FILE", help="a rule on each line")
-    auditing.add_argument("-f", "--format", choices=("table", "json"), default="table")
+    auditing.add_argument("-d", "--debug", action="count", default=0, help="no effect")
+    auditing.add_argument(
+        "-s",
+        "--severity",
+        default=",".join(AUDIT_SEVERITIES),
+        metavar="A,B",
+        help=f"only these severities (default: {','.join(AUDIT_SEVERITIES)})",
+    )
+    auditing.add_argument(
+        "-i", "--ignore", default="", metavar="RULES", help="rules to skip, such as 1.2.1,8.1.3"
+    )
+    auditing.add_argument(
+        "-I", "--ignore-file", metavar="FILE", help="a file with rules to skip, one on each line"
+    )
+    auditing.add_argument(
+        "-f",
+        "--format",
+        choices=("table", "json"),
+        default="table",
+        help="the format of the output (default: table)",
+    )
     auditing.set_defaults(command=audit_command)
 
-    showing = commands.add_parser("version", help="print the version")
-    showing.set_defaults(command=version_command)
+    version = add_command("version", help="print the version", description="Print the version.")
+    version.set_defaults(command=version_command)
 
-    demo = commands.add_parser("demo", help="show it on a RabbitMQ (a private one by default)")
-    demo.add_argument("--url", type=_broker_url, help="the broker to use, amqp://...")
-    demo.add_argument(
-        "-p", "--port", type=_port, default=8080, metavar="N", help="listen here (default: 8080)"
+    demo = add_command(
+        "demo",
+        help="show the gateway with example queues",
+        description="Serve example queues until Ctrl-C, and print requests to try. Without --url\n"
+        "it starts a private node of RabbitMQ, which must be installed.",
+        epilog=DEMO_EPILOG,
     )
-    demo.add_argument("--once", action="store_true", help="end after the first round")
+    demo.add_argument(
+        "--url",
+        type=_broker_url,
+        metavar="URL",
+        help="use this broker, such as amqp://guest:guest@localhost:5672/",
+    )
+    demo.add_argument(
+        "-p",
+        "--port",
+        type=_port,
+        default=8080,
+        metavar="N",
+        help="listen on port N (default: 8080)",
+    )
+    demo.add_argument("--once", action="store_true", help="stop after one request to each endpoint")
     demo.set_defaults(command=demo_command)
     return parser
 
@@ -153,8 +285,13 @@ def _broker_url(text: str) -> str:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="JSON, YAML or TOML")
-    parser.add_argument("-d", "--debug", action="count", default=0, help="tell more")
+    parser.add_argument(
+        "-c",
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="the configuration: JSON, YAML (.yaml, .yml) or TOML (.toml)",
+    )
 
 
 def version_command(options: argparse.Namespace) -> int:
@@ -163,7 +300,7 @@ def version_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """1 for an error; with ``-l`` also for what the loader remarks on, as KrakenD's linter does."""
+    """1 for an error; with ``-l`` also for a warning of the loader, as in KrakenD's linter."""
     try:
         loaded, _ = prepare(options.config)
     except ConfigError as error:
@@ -182,13 +319,12 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    """1 when there is something to recommend."""
+    """1 when there is a recommendation."""
     loaded = load(options.config, CATALOG)
     severities = options.severity.upper().replace(" ", "").split(",")
     if unknown := set(severities) - set(AUDIT_SEVERITIES):
-        raise GatewayError(
-            f"no severities: {', '.join(sorted(unknown))}; {', '.join(AUDIT_SEVERITIES)}"
-        )
+        known = ", ".join(AUDIT_SEVERITIES)
+        raise GatewayError(f"unknown severity {', '.join(sorted(unknown))}; there are: {known}")
     ignored = options.ignore.replace(" ", "").split(",")
     if options.ignore_file:
         try:
@@ -219,14 +355,14 @@ def run_command(options: argparse.Namespace) -> int:
     if options.worker is None:
         loaded, settings = prepare(options.config, environ, options.server)
         log_warnings(loaded)
-    else:  # the parent has looked at it
+    else:  # the parent process has checked it
         loaded = load(options.config, CATALOG, environ)
         settings = serve_settings(loaded.service, options.server)
-    chosen_server(settings, options.async_library)  # or an error, before anything is opened
+    chosen_server(settings, options.async_library)  # raises before a port is opened
     if options.workers > 1 and options.worker is None:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
         return anyio.run(supervise, command, options.workers, settings.grace)
-    backend_options: dict[str, Any] = {}
+    backend_options: dict[str, object] = {}
     if options.async_library == "asyncio":
         backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
     return anyio.run(
@@ -237,7 +373,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    """``-p`` and ``-d`` count as the environment does: above the file."""
+    """The environment with ``-p`` and ``-d`` in it: both replace the values of the file."""
     environ = dict(os.environ)
     if options.port is not None:
         environ["KRAKEND_PORT"] = str(options.port)
@@ -259,7 +395,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
     worker = options.worker or 0
     async with open_tasks() as tasks:
         await tasks.start(stop_on_signals, stop, settings.grace)
-        await tasks.start(call_on_hangup, partial(_read_again, settings))
+        await tasks.start(call_on_hangup, partial(_reload_certificates, settings))
         if options.parent is not None:
             tasks.start_soon(stop_with_parent, options.parent, stop, settings.grace)
         async with open_gateway(
@@ -271,7 +407,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             tasks.start_soon(_announce_stop, gateway, stop)
 
             def started() -> None:
-                _spare_collections()
+                _reduce_collections()
                 if options.parent is not None:
                     say_serving(options.parent)
                 if worker == 0:
@@ -288,17 +424,17 @@ async def _announce_stop(gateway: Gateway, stop: Event) -> None:
     gateway.stopping()
 
 
-def _read_again(settings: ServeSettings) -> None:
+def _reload_certificates(settings: ServeSettings) -> None:
     if settings.tls is None:
-        get_logger("gateway.server").info("SIGHUP: no certificates to read again")
+        get_logger("gateway.server").info("SIGHUP: there are no certificates to reload")
     else:
         settings.tls.reload()
 
 
-def _spare_collections() -> None:
-    """What is here now stays; what requests in flight hold is not looked through again and again.
+def _reduce_collections() -> None:
+    """Exclude all present objects from collections, and make collections rarer.
 
-    The hot path leaves no cycles behind (measured: collections took 8 % of the CPU of a publish).
+    The hot path makes no reference cycles (measured: collections took 8 % of the CPU of a publish).
     """
     gc.collect()
     gc.freeze()
@@ -309,13 +445,13 @@ def _spare_collections() -> None:
 async def _serving_management(
     gateway: Gateway, settings: ServeSettings, *, is_shared: bool
 ) -> AsyncGenerator[None]:
-    """Health and readiness on their own port, when there is one, until the block has ended."""
+    """Serve ``management_port``, if there is one, until the block has ended."""
     own = gateway.service.gateway
     if own.management_port is None:
         yield
         return
     tls = settings.tls if own.management_tls else None
-    of_port = replace(
+    management = replace(
         settings,
         port=own.management_port,
         tls=tls,
@@ -323,11 +459,16 @@ async def _serving_management(
         grace=min(settings.grace, MANAGEMENT_GRACE),
     )
     sockets = open_sockets(
-        of_port.host, of_port.port, answer_time=of_port.limits.answer_time, is_shared=is_shared
+        management.host,
+        management.port,
+        answer_time=management.limits.answer_time,
+        is_shared=is_shared,
     )
     ended = Event()
     async with open_tasks() as servers:
-        servers.start_soon(partial(serve, gateway.management, of_port, stop=ended, sockets=sockets))
+        servers.start_soon(
+            partial(serve, gateway.management, management, stop=ended, sockets=sockets)
+        )
         yield
         ended.set()
 
@@ -351,13 +492,13 @@ def count(number: int, thing: str) -> str:
 
 def _configure_logging(debug: int) -> None:
     handler = logging.StreamHandler()
-    handler.addFilter(escape_record)  # for the loggers of libraries
+    handler.addFilter(escape_record)  # for the loggers of libraries, which do not escape
     logging.basicConfig(
         handlers=[handler],
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         level=logging.DEBUG if debug else logging.INFO,
     )
-    # The links tell themselves what a library would tell with a traceback.
+    # The gateway logs these problems itself, on one line instead of a traceback.
     quiet = logging.WARNING if debug else logging.CRITICAL
     for name in ("aiormq", "uvicorn", "asyncio", "coredis", "quic", "http3"):
         logging.getLogger(name).setLevel(quiet)

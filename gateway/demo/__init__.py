@@ -1,1 +1,1 @@
-"""``gateway demo``: the main job on a real RabbitMQ, for people to look at. Development only."""
+"""``gateway demo``: shows the gateway's main job on a real RabbitMQ. Not for production."""

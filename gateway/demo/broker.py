@@ -1,8 +1,8 @@
-"""A private RabbitMQ node as child processes, for the demo and the tests. Development only.
+"""A private RabbitMQ node as child processes, for the demo and the tests. Not for production.
 
-It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback, and
-leaves nothing behind. RabbitMQ itself must be installed: here, or below ``root``, a folder with a
-whole Debian of another release (then the commands run in it with ``chroot``, as root).
+It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback only,
+and removes its files at the end. RabbitMQ must be installed: on this system, or below ``root``, a
+folder with a complete Debian of another release (the commands run in it with ``chroot``, as root).
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from pathlib import Path
 
 from ..errors import GatewayError
 
-HOME_OF_SCRIPTS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/sbin"))
-"""Debian's command on the PATH insists on another user; the scripts it wraps do not."""
+SCRIPT_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/sbin"))
+"""RabbitMQ's own scripts. Debian's command on the PATH calls them, but needs another user."""
 
-PORTS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
+PORT_BLOCKS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
 """One block for each process; below the ports that the kernel gives to outgoing connections."""
 
-START_TIME = 60.0
-STOP_TIME = 20.0
+MAX_START_TIME = 60.0
+MAX_STOP_TIME = 20.0
+"""Seconds."""
 
 
 class Broker:
-    """A running node. ``url`` and ``management_url`` carry the user guest."""
+    """A node. ``url`` and ``management_url`` have the login of the user guest."""
 
     def __init__(
         self,
@@ -60,27 +61,27 @@ class Broker:
 
     @property
     def pid(self) -> int:
-        """The node's first process; it must be running."""
+        """The process id of the node, which must be running."""
         assert self._node is not None
         return self._node.pid
 
     def ctl(self, *arguments: str) -> str:
-        """``rabbitmqctl`` on this node; its output. Raises :class:`GatewayError`."""
-        done = subprocess.run(
+        """The output of ``rabbitmqctl`` on this node. Raises :class:`GatewayError`."""
+        result = subprocess.run(
             [*self._commands.script("rabbitmqctl"), "--quiet", *arguments],
             env=self._environ,
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise GatewayError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
-        return done.stdout
+        if result.returncode:
+            raise GatewayError(f"rabbitmqctl {arguments[0]}: {result.stderr or result.stdout}")
+        return result.stdout
 
     def add_vhost(self, name: str) -> str:
-        """A new virtual host that guest may use; its URL."""
+        """Add a virtual host for the user guest, and return its URL."""
         if self.management_url:
-            self._manage("PUT", f"vhosts/{name}")  # its creator may use it
+            self._manage("PUT", f"vhosts/{name}")  # its creator has all permissions
             return self.url + name
         self.ctl(
             "eval",
@@ -91,21 +92,21 @@ class Broker:
         return self.url + name
 
     def delete_vhost(self, name: str) -> None:
-        """Delete a virtual host with all that is in it."""
+        """Delete a virtual host with its queues and exchanges."""
         if self.management_url:
             self._manage("DELETE", f"vhosts/{name}")
             return
         self.ctl("eval", f'rabbit_vhost:delete(<<"{name}">>, <<"test">>).')
 
     def _manage(self, method: str, path: str) -> None:
-        """Ask the management interface: ``rabbitmqctl`` starts an Erlang of its own, a second of
-        processor time."""
+        """Call the management API. ``rabbitmqctl`` would start its own Erlang node, which takes a
+        second of CPU time."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._management_port}/api/{path}",
             method=method,
             headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode()},
         )
-        with urllib.request.urlopen(request, timeout=START_TIME):
+        with urllib.request.urlopen(request, timeout=MAX_START_TIME):
             pass
 
     def start(self) -> None:
@@ -119,7 +120,7 @@ class Broker:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIME
+        deadline = time.monotonic() + MAX_START_TIME
         ports = [self.port, *([self._management_port] if self._management_port else [])]
         while not all(map(_accepts, ports)):
             if self._node.poll() is not None or time.monotonic() > deadline:
@@ -128,13 +129,13 @@ class Broker:
             time.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End the node; SIGKILL gives it no chance to say goodbye."""
+        """Stop the node. SIGKILL stops it without a clean shutdown."""
         node, self._node = self._node, None
         if node is None:
             return
         _signal_group(node.pid, number)
         try:
-            node.wait(STOP_TIME)
+            node.wait(MAX_STOP_TIME)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -144,7 +145,7 @@ class Broker:
 
 @contextmanager
 def open_broker(*, with_management: bool = False, root: Path | None = None) -> Generator[Broker]:
-    """Start a node, stop it at the end. Raises :class:`GatewayError` when there is none."""
+    """Start a node, and stop it at the end. Raises :class:`GatewayError` when it cannot start."""
     commands = Commands(root)
     with ExitStack() as stack:
         directory = Path(
@@ -180,14 +181,14 @@ def open_broker(*, with_management: bool = False, root: Path | None = None) -> G
         stack.callback(mapper.kill)
         shown_port = management_port if with_management else None
         broker = Broker(commands, directory, environ, port, shown_port)
-        # Its data goes with the directory: no need for goodbyes.
+        # Its directory is removed, so it need not save anything.
         stack.callback(broker.stop, signal.SIGKILL)
         broker.start()
         yield broker
 
 
 class Commands:
-    """How to call what RabbitMQ and Erlang bring. Raises :class:`GatewayError`."""
+    """The commands of RabbitMQ and Erlang. Raises :class:`GatewayError` when they are missing."""
 
     def __init__(self, root: Path | None) -> None:
         self._in_root = (
@@ -195,7 +196,7 @@ class Commands:
             if root is None
             else ["unshare", f"--mount-proc={root / 'proc'}", "chroot", str(root)]
         )
-        self._scripts = find_scripts() if root is None else HOME_OF_SCRIPTS[0]
+        self._scripts = find_scripts() if root is None else SCRIPT_FOLDERS[0]
         if root is not None and not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
             raise GatewayError(f"RabbitMQ is not installed below {root}")
 
@@ -209,7 +210,7 @@ class Commands:
 def find_scripts() -> Path:
     """The folder of RabbitMQ's scripts. Raises :class:`GatewayError`."""
     on_path = shutil.which("rabbitmq-server")
-    candidates = [*HOME_OF_SCRIPTS, *([Path(on_path).resolve().parent] if on_path else [])]
+    candidates = [*SCRIPT_FOLDERS, *([Path(on_path).resolve().parent] if on_path else [])]
     for folder in candidates:
         if (folder / "rabbitmq-server").exists() and (folder / "rabbitmqctl").exists():
             return folder
@@ -248,9 +249,9 @@ def _environment(directory: Path, port: int, mapper_port: int, node_port: int) -
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on. Raises :class:`GatewayError`.
+    """A TCP port of this machine that no process listens on. Raises :class:`GatewayError`.
 
-    No two processes get the same: a server may need seconds until it listens.
+    No two processes get the same port, because a server may need seconds until it listens.
     """
     block, ports = _own_ports()
     for port in islice(ports, len(block)):
@@ -262,18 +263,20 @@ def free_port() -> int:
 
 @cache
 def _own_ports() -> tuple[range, Iterator[int]]:
-    """The ports of this process, and the same from one to the next without end."""
-    for block in PORTS:
+    """The block of ports of this process, and an endless iterator over its ports."""
+    for block in PORT_BLOCKS:
         claim = socket.socket(socket.AF_UNIX)
         try:
             if sys.platform == "linux":
-                claim.bind(f"\0gateway-ports-{block.start}")  # no file: free when we end
+                claim.bind(
+                    f"\0gateway-ports-{block.start}"
+                )  # not a file: the kernel frees it when the process ends
         except OSError:
             claim.close()
             continue
         atexit.register(claim.close)
         return block, cycle(block)
-    raise GatewayError("too many processes ask for free ports")
+    raise GatewayError("too many processes use free_port()")
 
 
 def _accepts(port: int) -> bool:

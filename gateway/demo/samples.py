@@ -1,4 +1,4 @@
-"""Sample messages for the demo. Runs on asyncio. Development only."""
+"""Publishes sample messages for the demo. Runs on asyncio."""
 
 from __future__ import annotations
 

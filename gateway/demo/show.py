@@ -1,4 +1,4 @@
-"""``gateway demo``: the main job on a real RabbitMQ, for people to look at. Development only."""
+"""``gateway demo``: serves queues of a real RabbitMQ and prints requests to try."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from .broker import open_broker
 from .samples import open_publisher
 
 CONFIG = Path(__file__).with_name("demo.json")
-AT_START = 5
+MESSAGES_AT_START = 5
 """Messages in each queue before the first request."""
 
 
 def run_demo(url: str | None, port: int, *, is_once: bool = False) -> int:
-    """Serve ``demo.json`` on the broker at ``url``, or on a private one, until Ctrl-C.
+    """Serve ``demo.json`` with the broker at ``url``, or with a private one, until Ctrl-C.
 
-    ``is_once``: end after one request to each endpoint; the exit status is 1 when one failed.
+    ``is_once``: stop after one request to each endpoint. The exit status is 1 when one failed.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the broker must end, too
-        signal.signal(number, signal.default_int_handler)
+    # An exception stops the private broker, too.
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.default_int_handler)
     with ExitStack() as stack:
         if url is None:
             print("starting a private RabbitMQ ...", flush=True)
@@ -55,10 +56,10 @@ async def _run(url: str, port: int, is_once: bool) -> int:
             async with open_tasks() as running:
                 running.start_soon(_serve, gateway, stop, serving)
                 await serving.wait()
-                is_fine = await _show(loaded.service, gateway, url, port, stop, is_once)
+                is_success = await _show(loaded.service, gateway, url, port, stop, is_once)
                 stop.set()
         tasks.cancel_scope.cancel()
-    return 0 if is_fine else 1
+    return 0 if is_success else 1
 
 
 async def _stop_on_signals(
@@ -83,19 +84,19 @@ async def _show(
     queues = list(dict.fromkeys(_queues(service)))
     numbers = count(1)
     async with open_publisher(url) as publish:
-        for _ in range(AT_START):
+        for _ in range(MESSAGES_AT_START):
             for queue in queues:
                 await publish(queue, next(numbers))
-        print(f"\n{len(queues)} queues with {AT_START} messages each. Try:\n")
-        is_fine = True
+        print(f"\n{len(queues)} queues with {MESSAGES_AT_START} messages each. Try:\n")
+        is_success = True
         for endpoint in service.endpoints:
             status, body = await to_thread.run_sync(_get, port, endpoint.endpoint)
-            is_fine = is_fine and status == 200
+            is_success = is_success and status == 200
             print(f"  curl -i http://127.0.0.1:{port}{endpoint.endpoint}")
             print(f"      {status} {body}\n")
         if is_once:
-            return is_fine
-        print("Publishing a message a second to each queue. Ctrl-C ends everything.")
+            return is_success
+        print("Publishing one message a second to each queue. Ctrl-C stops the demo.")
         while not stop.is_set():
             for queue in queues:
                 number = next(numbers)
@@ -105,7 +106,7 @@ async def _show(
             with anyio.move_on_after(1):
                 await stop.wait()
     print()
-    return is_fine
+    return is_success
 
 
 def _queues(service: Service) -> Iterator[str]:
@@ -118,9 +119,9 @@ def _get(port: int, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     except OSError as error:
-        raise GatewayError(f"no answer: {error}") from error
+        raise GatewayError(f"no response: {error}") from error
     finally:
         connection.close()

@@ -37,16 +37,16 @@ class Job:
         self.end = self.end or "given back"
 
     def park(self) -> None:
-        self.end = self.end or "set aside"
+        self.end = self.end or "parked"
 
     async def failed(self) -> float | None:
         if self._pause is None:
-            self.end = "set aside"
+            self.end = "parked"
         return self._pause
 
 
 class Source:
-    """Has as many messages as it is asked for, up to ``number``."""
+    """Has as many messages as are taken, up to ``number``."""
 
     is_attached = True
     problem = ""
@@ -67,21 +67,21 @@ class Source:
 
 
 class Pipe:
-    """Notes what it is asked; fails as often as ``failures`` says."""
+    """Notes the messages that it gets; fails as often as ``failures`` says."""
 
     def __init__(self, failures: Callable[[int], int] = lambda number: 0) -> None:
-        self.asked: list[int] = []
+        self.called: list[int] = []
         self.running = self.peak = 0
         self._failures = failures
 
     async def __call__(self, request: Request) -> Response:
         number = int(request.path[1:])
-        self.asked.append(number)
+        self.called.append(number)
         self.running += 1
         self.peak = max(self.peak, self.running)
         await sleep(0.01)
         self.running -= 1
-        if self.asked.count(number) <= self._failures(number):
+        if self.called.count(number) <= self._failures(number):
             raise GatewayError("no")
         return Response()
 
@@ -101,7 +101,7 @@ async def test_every_message_is_processed_once_by_the_configured_number_of_worke
     source, pipe = Source(30), Pipe()
     async with runner(source, pipe, workers=3).opened():
         await until(lambda: source.ends() == ["done"] * 30)
-    assert sorted(pipe.asked) == list(range(30))
+    assert sorted(pipe.called) == list(range(30))
     assert pipe.peak == 3
 
 
@@ -109,13 +109,13 @@ async def test_a_failed_message_is_retried_by_its_worker_when_the_source_says_so
     source, pipe = Source(4, pause=0.01), Pipe(lambda number: 2 if number == 1 else 0)
     async with runner(source, pipe).opened():
         await until(lambda: source.ends() == ["done"] * 4)
-    assert pipe.asked == [0, 1, 1, 1, 2, 3]
+    assert pipe.called == [0, 1, 1, 1, 2, 3]
 
 
 async def test_a_failed_message_that_is_parked_delays_no_other_message() -> None:
     source, pipe = Source(4), Pipe(lambda number: 1 if number == 1 else 0)
     async with runner(source, pipe).opened():
-        await until(lambda: source.ends() == ["done", "set aside", "done", "done"])
+        await until(lambda: source.ends() == ["done", "parked", "done", "done"])
 
 
 async def test_an_unexpected_error_concerns_one_message_only() -> None:
@@ -127,7 +127,7 @@ async def test_an_unexpected_error_concerns_one_message_only() -> None:
 
     source = Source(3)
     async with runner(source, Crashing()).opened():
-        await until(lambda: source.ends() == ["done", "set aside", "done"])
+        await until(lambda: source.ends() == ["done", "parked", "done"])
 
 
 async def test_an_error_while_a_message_is_rejected_ends_no_worker() -> None:
@@ -138,7 +138,7 @@ async def test_an_error_while_a_message_is_rejected_ends_no_worker() -> None:
     source, pipe = Source(3), Pipe(lambda number: 1 if number == 1 else 0)
     source.jobs[1].__class__ = Odd
     async with runner(source, pipe).opened():
-        await until(lambda: source.ends() == ["done", "set aside", "done"])
+        await until(lambda: source.ends() == ["done", "parked", "done"])
 
 
 async def test_a_failed_backend_is_a_failure_of_the_message() -> None:
@@ -148,16 +148,16 @@ async def test_a_failed_backend_is_a_failure_of_the_message() -> None:
 
     source = Source(1)
     async with runner(source, Partial()).opened():
-        await until(lambda: source.ends() == ["set aside"])
+        await until(lambda: source.ends() == ["parked"])
 
 
 async def test_at_a_stop_running_messages_finish_and_no_further_ones_start() -> None:
     source, pipe = Source(1000), Pipe()
     agent = runner(source, pipe, workers=2)
     async with agent.opened():
-        await until(lambda: len(pipe.asked) > 5)
+        await until(lambda: len(pipe.called) > 5)
         agent.stop()
-        begun = len(pipe.asked)
+        begun = len(pipe.called)
     assert source.ends() == ["done"] * begun + [""] * (1000 - begun)
 
 
@@ -178,7 +178,7 @@ async def test_a_pause_before_a_next_try_ends_with_the_stop() -> None:
     source, pipe = Source(1, pause=3600), Pipe(lambda number: 100)
     with fail_after(5):
         async with runner(source, pipe).opened():
-            await until(lambda: pipe.asked == [0])
+            await until(lambda: pipe.called == [0])
     assert source.ends() == ["given back"]
 
 

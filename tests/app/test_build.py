@@ -32,7 +32,7 @@ class Backends:
     """Answers what stands in the ``url_pattern``: "/a=1&b=2" is an object, some words do more."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.called: list[str] = []
         self.shadowed = Event()
 
     def build(
@@ -42,7 +42,7 @@ class Backends:
         read = build_reading(backend)
 
         async def proxy(request: Request) -> Response:
-            self.asked.append(word)
+            self.called.append(word)
             if word == "/fails":
                 raise GatewayError("no")
             if word == "/never":
@@ -161,7 +161,7 @@ async def test_a_shadow_is_called_and_its_response_is_ignored() -> None:
     response = await ask(shadow, backend("/a=1"), backends_are=known)
     assert (response.data or {}).keys() == {"a"}
     assert response.is_complete
-    assert sorted(known.asked) == ["/a=1", "/shadow"]
+    assert sorted(known.called) == ["/a=1", "/shadow"]
 
 
 async def test_numbers_of_responses_do_not_count_shadows() -> None:
@@ -178,7 +178,7 @@ async def test_concurrent_calls_call_each_backend_several_times() -> None:
     known = Backends()
     response = await ask(backend("/a=1"), backend("/fails"), concurrent_calls=3, backends_are=known)
     assert (response.data or {}).keys() == {"a"}
-    assert known.asked.count("/fails") == 3
+    assert known.called.count("/fails") == 3
 
 
 @pytest.mark.parametrize("keys", [{}, {"concurrent_calls": 2}, {"proxy": {"sequential": True}}])

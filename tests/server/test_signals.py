@@ -161,7 +161,7 @@ def test_a_hangup_without_certificates_and_user_signals_do_nothing(
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             it.signal_group(number)
             os.kill(it.gateway.pid, number)
-        until(lambda: "no certificates to read again" in it.gateway.log, it.gateway)
+        until(lambda: "no certificates to reload" in it.gateway.log, it.gateway)
         it.release.set()
         assert it.answer.result().json() == {"n": 1}
         assert it.workers() == pids
@@ -199,7 +199,7 @@ def test_a_hangup_and_user_signals_do_not_end_a_process_that_starts(tmp_path: Pa
                 os.kill(gateway.pid, number)
             pipe.write(content)
         gateway.wait_for("/__health", seconds=60)
-        until(lambda: "no certificates to read again" in gateway.log, gateway)
+        until(lambda: "no certificates to reload" in gateway.log, gateway)
         assert gateway.stop(seconds=60) == 0, gateway.log
     finally:
         gateway.kill()

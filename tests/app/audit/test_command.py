@@ -70,7 +70,7 @@ def test_json_is_krakends_with_the_places(config: str, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("flags", "word"),
-    [(["-s", "SOME"], "no severities: SOME"), (["-I", "/does/not/exist"], "cannot read")],
+    [(["-s", "SOME"], "unknown severity SOME"), (["-I", "/does/not/exist"], "cannot read")],
 )
 def test_wrong_flags_are_told(
     config: str, flags: list[str], word: str, capsys: pytest.CaptureFixture[str]
