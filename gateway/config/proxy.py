@@ -30,8 +30,8 @@ class StaticSettings(Struct, frozen=True, kw_only=True):
     data: dict[str, Any] | None = None
     """The keys to add. They replace keys of the response."""
     strategy: str = "always"
-    """When the data is added: "always", "success" (no backend failed), "errored" (the merged
-    response is a failure), "complete" (every backend responded) or "incomplete"."""
+    """When the data is added: "always", "success" (no backend failed), "errored" (one failed),
+    "complete" (every backend responded) or "incomplete". Any other value means "always"."""
 
 
 class ProxySettings(Struct, frozen=True, kw_only=True):

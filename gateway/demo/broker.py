@@ -268,9 +268,8 @@ def _own_ports() -> tuple[range, Iterator[int]]:
         claim = socket.socket(socket.AF_UNIX)
         try:
             if sys.platform == "linux":
-                claim.bind(
-                    f"\0gateway-ports-{block.start}"
-                )  # not a file: the kernel frees it when the process ends
+                # Not a file: the kernel frees the name when the process ends.
+                claim.bind(f"\0gateway-ports-{block.start}")
         except OSError:
             claim.close()
             continue
