@@ -19,7 +19,7 @@ from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
 from ..core.proxy import Branch, Pipe
-from ..core.sequence import build_fills
+from ..core.sequence import build_propagations
 from ..errors import GatewayError
 
 RACE_SHARE = 0.75
@@ -80,8 +80,8 @@ def _build_merge(
     settings = proxy_settings(endpoint)
     reserve, event = endpoint.timeout * (1 - MERGE_SHARE), assembly.side.event
     if settings.sequential:
-        fills = build_fills(backends, settings.sequential_propagated_params)
-        pipe = sequential(branches, fills, event, reserve=reserve, report=report)
+        propagations = build_propagations(backends, settings.sequential_propagated_params)
+        pipe = sequential(branches, propagations, event, reserve=reserve, report=report)
     else:
         pipe = parallel(branches, event, reserve=reserve, report=report)
     return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)

@@ -1,4 +1,4 @@
-"""The shapes of ASGI, as far as they are used here."""
+"""The types of ASGI, as far as the gateway uses them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
-"""What a route leads to; the last argument: the parameters of the path."""
+"""Handles the requests of a route. The last argument: the parameters of the path."""
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 STATUSES = range(200, 1000)
-"""Statuses that an answer can have: those below announce another one."""
+"""Statuses that a response can have. Lower ones are interim responses (1xx)."""
 
 NO_LENGTH = (204, 304)
-"""Statuses of answers that have no body (RFC 9110, 8.6)."""
+"""Statuses of responses without a body (RFC 9110, 8.6)."""
 
 
 class AsgiResponse(NamedTuple):
-    """A whole answer: status, headers in lower case, body.
+    """A whole response: status, headers with names in lower case, body.
 
-    ``content-length`` is told where it is sent. Headers that are always the same are a tuple: our
-    server encodes it once.
+    ``content-length`` is added when it is sent. Headers that are always the same are a tuple: our
+    server encodes a tuple once.
     """
 
     status: int
@@ -35,10 +35,11 @@ class AsgiResponse(NamedTuple):
 
 
 async def send_answer(send: Send, answer: AsgiResponse) -> None:
-    """Send a whole answer: by one call where the server offers that, else as ASGI has it.
+    """Send a whole response: by one call if the server offers that, else by two ASGI messages.
 
-    Our uvicorn protocol offers it (``send_whole`` of what ``send`` is bound to): two coroutines and
-    two dictionaries less for each request. Whoever has wrapped ``send`` gets the messages.
+    Our HTTP/1.1 server offers it (``send_whole`` of the object that ``send`` is bound to): two
+    coroutines and two dictionaries less for each request. A ``send`` that is wrapped by a layer of
+    another kind gets the messages.
     """
     status, headers, body = answer
     whole = getattr(getattr(send, "__self__", None), "send_whole", None)
@@ -53,7 +54,7 @@ async def send_answer(send: Send, answer: AsgiResponse) -> None:
 def text(
     status: int, message: str, *headers: tuple[bytes, bytes], charset: bool = True
 ) -> AsgiResponse:
-    """A text answer; without one, an answer without a body."""
+    """A response of plain text; without a body if ``message`` is empty."""
     body = message.encode()
     content_type = b"text/plain; charset=utf-8" if charset else b"text/plain"
     typed = [(b"content-type", content_type)] if body else []
@@ -61,7 +62,7 @@ def text(
 
 
 def header(headers: Headers, name: bytes) -> bytes:
-    """The first value of a header, empty when there is none; ``name`` in lower case."""
+    """The first value of a header, empty if there is none. ``name``: in lower case."""
     for each, value in headers:
         if each == name:
             return value
@@ -69,21 +70,21 @@ def header(headers: Headers, name: bytes) -> bytes:
 
 
 def header_value(text: str) -> bytes:
-    """A text of a configuration as a header has it: on one line."""
+    """A string of the configuration as the value of a header: on one line."""
     return " ".join(text.split()).encode()
 
 
 def with_headers(send: Send, headers: Headers, replaced: Container[bytes]) -> Send:
-    """A ``send`` that puts ``headers`` before those of the answer.
+    """A ``send`` that puts ``headers`` before those of the response.
 
-    Those that are ``replaced`` are taken out of the answer; a tuple, which is a constant of the
-    configuration, has none of them.
+    Headers of the response with a name in ``replaced`` are removed. A tuple of headers is a
+    constant of the configuration, and has none of them.
     """
     return _WithHeaders(send, headers, replaced).send
 
 
 class _WithHeaders:
-    """Takes whole answers, too, where what it sends to does."""
+    """Also offers ``send_whole`` if the wrapped ``send`` does."""
 
     __slots__ = ("_headers", "_replaced", "_send", "_whole")
 

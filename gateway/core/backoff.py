@@ -1,7 +1,7 @@
-"""Seconds to wait before each next attempt, as endless iterators.
+"""Backoff strategies: endless iterators of the seconds before each next attempt.
 
-The names and shapes are KrakenD's (lura ``backoff``); the cap is ours: there, one hour of
-outage may mean another hour until the next attempt.
+Names and strategies are KrakenD's (lura ``backoff``). The maximum is not: in KrakenD the pause may
+grow to an hour after an hour of outage.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, repeat
 
 MAX_PAUSE = 30.0
+"""Seconds."""
 
 
 def linear() -> Iterator[float]:
@@ -29,12 +30,12 @@ def constant() -> Iterator[float]:
 
 
 def with_jitter(pauses: Iterator[float]) -> Iterator[float]:
-    """Each pause changed by up to a third, so that many clients do not come at once."""
+    """Each pause is changed by up to a third, so that clients do not all connect at once."""
     return (pause * random.uniform(0.67, 1.33) for pause in pauses)  # noqa: S311
 
 
 def _exponents() -> Iterator[int]:
-    # 2**5 is beyond the cap already; the exponent need not grow for ever.
+    # 2**5 is above the maximum already.
     return (min(attempt, 5) for attempt in count())
 
 

@@ -1,6 +1,6 @@
-"""What components are built with: the catalogue's row types and the Assembly they draw from.
+"""Components: the type of a row of the catalogue, and the Assembly from which components are built.
 
-Types only: which rows there are is said in ``catalog.py``.
+Which rows there are is in ``app/catalog.py``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .rule import Rule
 
 
 class Resource(Protocol):
-    """Something several branches share and that lives as long as the gateway."""
+    """Something that several branches share, and that lives as long as the gateway."""
 
     def opened(self) -> AbstractAsyncContextManager[object]:
-        """Entered once, after every pipe is built; left when the gateway closes."""
+        """Entered once, after every pipe is built. Left when the gateway closes."""
         ...
 
     def readiness(self) -> Mapping[str, object]:
-        """``{"ready": bool, ...}``: what ``/__ready`` tells of it. No credentials."""
+        """``{"ready": bool, ...}``: its part of ``/__ready``. Without credentials."""
         ...
 
 
@@ -38,11 +38,11 @@ R = TypeVar("R", bound=Resource)
 
 
 class Assembly:
-    """Hands shared resources to the builders.
+    """The service and its shared resources, for the functions that build components.
 
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
-    the file in which they keep rate limits together; None: each keeps its own. ``helpers``: where
-    large documents are decoded and validated.
+    the file by which the workers share rate limits; None: each has its own. ``helpers``: processes
+    that decode and validate large documents.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Assembly:
         self.resources: dict[Hashable, Resource] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
-        """The one resource of that key, made on first use and opened before the first request."""
+        """The resource of that key, made on first use. It is opened before the first request."""
         if key not in self.resources:
             self.resources[key] = make()
         return cast(R, self.resources[key])
 
     def token_checks(self, endpoint: Endpoint) -> list[TokenCheck]:
-        """What the endpoint's namespaces have to say on a token, before its roles and scopes."""
+        """The checks of a token by the endpoint's namespaces; they come before roles and scopes."""
         return [
             check
             for row in self.catalog
@@ -97,53 +97,53 @@ BuildBackendStage: TypeAlias = Callable[
 BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]
-"""None: these settings ask for none."""
+"""None: these settings need no guard."""
 TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
-"""Looks at the claims of a verified token. Raises a GatewayError: the token is not accepted."""
+"""Checks the claims of a verified token. Raises a GatewayError if the token is not accepted."""
 BuildTokenCheck: TypeAlias = Callable[[S, Endpoint, Assembly], TokenCheck | None]
 BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIApp]]
-"""As above, for the root -> applications of the management port, by path."""
+"""Settings of the root -> applications on the management port, by path."""
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
 BuildHandlerLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[Handler], Handler]]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
-"""Settings, each key right by its type -> what makes them unusable: a key, and why. It may
-read the files and modules that the settings name."""
+"""Settings whose types are right -> what makes them unusable: key and reason. May read the files
+and modules that the settings name."""
 
 
 class Job(Protocol):
-    """One message of an agent, until it is settled. Only ``request`` and ``failed`` wait."""
+    """A message of an agent, until it is settled. Only ``request`` and ``failed`` wait."""
 
     @property
     def is_over(self) -> bool:
-        """Settled, or no longer ours to settle."""
+        """Whether it is settled, or its channel is closed."""
         ...
 
     async def request(self) -> Request: ...
 
     def done(self) -> None:
-        """Its backends have it."""
+        """Every backend has accepted it: acknowledge."""
 
     def give_back(self) -> None:
-        """Nobody will try it; nothing happens when it is over."""
+        """It is not tried (again): it goes back to the queue. Does nothing if it is over."""
 
     def park(self) -> None:
-        """It cannot be tried now: it comes again after a pause; nothing happens when it is over."""
+        """It cannot be processed: it is tried again after a backoff. Does nothing if it is over."""
 
     async def failed(self) -> float | None:
-        """A try has failed. Seconds until this very message is to be tried again; None: it is
-        given up, or comes again by itself."""
+        """An attempt has failed. Returns the seconds until the next attempt with this message;
+        None: it is dead-lettered or rejected, or RabbitMQ delivers it again."""
         ...
 
 
 class JobSource(Protocol):
-    """Where an agent's messages come from."""
+    """The source of an agent's messages."""
 
     @property
     def is_attached(self) -> bool: ...
 
     @property
     def problem(self) -> str:
-        """Why it is not attached, else empty."""
+        """Why it is not attached; empty if it is."""
         ...
 
     async def take(self) -> Job:
@@ -155,11 +155,11 @@ BuildSource: TypeAlias = Callable[[S, Agent, Assembly], JobSource]
 
 
 class Place(Struct, frozen=True):
-    """Where the settings of a component stand, for its ``findings``.
+    """Where settings of a component are in a configuration, for its ``findings``.
 
-    ``part``: the path of what has them, with the positions of ``service``; ``path``: of the
-    settings. ``endpoint``: which has them, or whose backend has them; of an agent what it has in
-    common with endpoints. All of ``endpoint``, ``agent`` and ``backend`` are None at the root.
+    ``part``: the JSON path of the endpoint, agent, backend or root that has them; ``path``: of the
+    settings. ``endpoint``: has them, or its backend has them; of an agent, its part that is like an
+    endpoint. At the root ``endpoint``, ``agent`` and ``backend`` are None.
     """
 
     part: str
@@ -169,7 +169,7 @@ class Place(Struct, frozen=True):
     agent: Agent | None = None
     backend: Backend | None = None
 
-    # ``key``: what of the settings it is about, as in ``a.b`` or ``[0].a``.
+    # ``key``: the key of the settings, such as ``a.b`` or ``[0].a``.
 
     def error(self, text: str, key: str = "") -> Finding:
         return Finding(inner_path(self.path, key), "error", text)
@@ -178,7 +178,7 @@ class Place(Struct, frozen=True):
         return Finding(inner_path(self.path, key), "warning", text)
 
     def warnings(self, traps: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-        """Of keys, and what is wrong with each."""
+        """Warnings of pairs: key and text."""
         return (self.warning(text, key) for key, text in traps)
 
     def hint(self, text: str, key: str = "") -> Finding:
@@ -186,45 +186,45 @@ class Place(Struct, frozen=True):
 
 
 def own_keys_used(settings: Struct, place: Place, key: str = "") -> Iterator[Finding]:
-    """Which keys are set that KrakenD does not have: its configuration cannot go back as it is."""
+    """A hint if extension keys are used: KrakenD would ignore them."""
     if used := sorted(own_keys(type(settings)) & changed(settings)):
         yield place.hint(f"only this gateway knows: {', '.join(used)}", key)
 
 
 FindingsOf: TypeAlias = Callable[[S, Place], Iterable[Finding]]
-"""Settings and where they stand -> what ``check`` says of them: traps that are no error."""
+"""Settings and their place -> what ``check`` says about them: traps that are no error."""
 OverallFindings: TypeAlias = Callable[[Service], Iterable[Finding]]
-"""What ``check`` says where the settings of several places, or none, are the trap."""
+"""What ``check`` says about settings of several places, or about missing ones."""
 HostFindings: TypeAlias = Callable[[str, str], Iterable[Finding]]
-"""A host of a backend of this kind, and its path -> what ``check`` says of it."""
+"""A host of a backend of this kind, and its JSON path -> what ``check`` says about it."""
 
 
 class Component(Struct, Generic[S], frozen=True):
     """A namespace of ``extra_config``: a row of the catalogue.
 
     ``aliases``: legacy names. A level without a builder does not know the namespace.
-    ``whole``: the field of the settings that the namespace's value itself is, where that is no
-    object of keys. ``verify``: what it says stops the start.
+    ``whole``: the field of the settings that gets the whole value, if that is not an object.
+    ``verify``: its findings stop the start.
 
     Of ``check``: ``findings``, ``overall``, ``host_findings``. Of ``audit``: ``advice``.
 
-    ``service``: settings that other parts read from the root. ``read_on``: further levels on which
-    other parts read them. ``root_keys``: of a guard that guards nothing at the root, what counts
-    there; anything else stops the start.
+    ``service``: other modules read the settings of the root. ``read_on``: further levels whose
+    settings other modules read. ``root_keys``: of a guard that has no effect at the root: keys that
+    may be there all the same; any other key stops the start.
 
-    ``backend``: answers; ``is_default``: backends that name no other one. ``backend_stage``: wraps
-    a branch; ``transport``: wraps the exchanges of an HTTP backend; ``endpoint_stage``: wraps the
-    pipe, of agents too. ``passes_bodies``: its stages neither look at the body of an answer nor
-    make another answer of it: one that is still coming passes them. ``bare_responses``: responses
-    of its endpoints are JSON without the gateway's own headers, whatever the output encoding is.
-    ``max_inline_bytes``: of a response of a backend that its stages inspect on the event loop; a
-    helper process reads a larger one.
+    ``backend``: builds a branch. ``is_default``: for backends that name no other namespace with
+    one. ``backend_stage``: wraps a branch. ``transport``: wraps the transport of an HTTP backend.
+    ``endpoint_stage``: wraps the pipe, also that of an agent. ``passes_bodies``: its stages never
+    read or replace the body of a response, so a streaming response may pass. ``bare_responses``:
+    responses of its endpoints are JSON without the gateway's own headers, whatever the output
+    encoding is. ``max_inline_bytes``: the largest response of a backend that its stages read on the
+    event loop; a helper process reads larger ones.
 
-    ``guard``: asked before a request's body is read; ``token_check``: asked by the guard that
-    verifies tokens. ``layer``: wraps the whole application; ``handler_layer``: wraps what the
-    router has found, also that there is nothing (404, 405), but not its redirects, bad parameters,
-    health and readiness. ``management``: what the management port has more. ``agent``: what agents
-    take their messages from.
+    ``guard``: called before a request's body is read. ``token_check``: called by the guard that
+    verifies tokens. ``layer``: wraps the whole application. ``handler_layer``: wraps the handlers
+    of routes and the responses 404 and 405, but not redirects, bad parameters, health and
+    readiness. ``management``: applications on the management port. ``agent``: the source of an
+    agent's messages.
     """
 
     namespace: str
@@ -255,7 +255,7 @@ class Component(Struct, Generic[S], frozen=True):
     management: BuildManagement[S] | None = None
 
     def knows(self, level: Level) -> bool:
-        """Whether the namespace has a meaning on that level."""
+        """Whether the namespace has an effect on that level."""
         builders: dict[Level, object] = {
             "service": self.service or self.layer or self.handler_layer or self.management,
             "endpoint": self.endpoint_stage or self.guard,
@@ -270,10 +270,11 @@ Components: TypeAlias = tuple[Component[Any], ...]
 
 
 class Catalog(Struct, frozen=True):
-    """Every component, and in which order they are asked.
+    """Every component, and the orders in which they are called.
 
-    ``guards``: first to last; a request that one refuses is not seen by those behind it.
-    All others: inner to outer. ``encodings``: of backends; ``output_encodings``: of endpoints.
+    ``guards``: first to last; a request that one refuses does not reach the next ones.
+    All others: from the innermost to the outermost. ``encodings``: of backends.
+    ``output_encodings``: of endpoints.
     """
 
     components: Components = ()
@@ -289,7 +290,7 @@ class Catalog(Struct, frozen=True):
         return iter(self.components)
 
     def extended(self, *components: Component[Any]) -> Catalog:
-        """With more of them: the last to be asked, the outermost around everything."""
+        """A catalogue with more components: their guards come last, their stages are outermost."""
         return Catalog(
             (*self.components, *components),
             (*self.guards, *(each for each in components if each.guard)),

@@ -1,6 +1,6 @@
-"""Failures as lines in the log: where, with which status, and why. Bounded, whatever clients do.
+"""Failed requests in the log: which endpoint, which status, why. The number of lines is bounded.
 
-It is called for failures only: a request that succeeds costs nothing here.
+A request that succeeds costs nothing here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ log = get_logger("gateway.requests")
 PAUSE = 1.0
 """Seconds between two lines with the same status and reason."""
 MAX_REASONS = 20
-"""So many reasons are remembered; more of them in one second are only counted."""
+"""Reasons that are remembered. Further ones within a second are only counted."""
 
 
 def name_of(endpoint: Endpoint) -> str:
-    """As lines of the log call an endpoint, or the agent that one is made of."""
+    """The name of an endpoint, or of an agent, in lines of the log."""
     if isinstance(endpoint, AgentPipe):
         return f"agent {endpoint.endpoint.removeprefix('/')}"
     return f"{endpoint.method} {endpoint.endpoint}"
 
 
-class _Told:
-    """When a reason was logged, and how often it came since."""
+class _Logged:
+    """When a reason was logged, and how often it occurred since."""
 
     def __init__(self, when: float) -> None:
         self.when = when
@@ -38,20 +38,21 @@ class _Told:
 
 
 class FailureLog:
-    """The failures of one endpoint, ``name``: a 5xx at WARNING, a 4xx at INFO, an empty queue not.
+    """The failures of one endpoint. ``name``: of the endpoint. A 5xx is a warning, a 4xx is
+    information, an empty queue is no failure.
 
-    Of failures with the same status and reason one a second is a line; the next line has the
-    number of those between.
+    Of failures with the same status and reason, one in a second is logged. The next line says how
+    many there were since.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._told: dict[tuple[int, str], _Told] = {}
+        self._logged: dict[tuple[int, str], _Logged] = {}
         self._uncounted = 0
 
     def record(self, error: GatewayError, status: int | None = None) -> None:
-        """``status``: what the client gets, if not that of the error."""
+        """``status``: of the response, if it is not that of the error."""
         status = error.status if status is None else status
         if status < 400 or (status < 500 and isinstance(error, QueueEmpty)):
             return
@@ -65,22 +66,22 @@ class FailureLog:
             log.log(level, "%s: %d: %s%s", self._name, status, reason, more)
 
     def _count(self, status: int, reason: str) -> int | None:
-        """How many came since the last line of the kind; None: this one is no line."""
+        """How many there were since the last such line; None: this one is not logged."""
         now = self._clock()
         key = (status, reason)
-        told = self._told.get(key)
-        if told is not None and now - told.when < PAUSE:
-            told.others += 1
+        logged = self._logged.get(key)
+        if logged is not None and now - logged.when < PAUSE:
+            logged.others += 1
             return None
-        if told is None and len(self._told) >= MAX_REASONS:
-            recent = {key: each for key, each in self._told.items() if now - each.when < PAUSE}
-            self._told = recent
+        if logged is None and len(self._logged) >= MAX_REASONS:
+            recent = {key: each for key, each in self._logged.items() if now - each.when < PAUSE}
+            self._logged = recent
             if len(recent) >= MAX_REASONS:
                 self._uncounted += 1
                 return None
-        others = self._uncounted + (0 if told is None else told.others)
+        others = self._uncounted + (0 if logged is None else logged.others)
         self._uncounted = 0
-        self._told[key] = _Told(now)
+        self._logged[key] = _Logged(now)
         return others
 
 

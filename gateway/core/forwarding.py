@@ -1,6 +1,7 @@
-"""What of a request a backend may see: nothing that is not listed. Pure.
+"""Which headers and query strings of a request are forwarded to a backend. Pure.
 
-KrakenD's zero trust: the endpoint's list first, then, where a backend has one, its own.
+Only listed ones are (KrakenD's zero trust): first by the list of the endpoint, then by that of the
+backend, if it has one.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from .version import USER_AGENT
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ForwardHeaders: TypeAlias = Callable[[Request], Headers]
-"""Names in lower case; repeated ones as they came."""
+"""Names in lower case; repeated headers stay repeated."""
 ForwardQuery: TypeAlias = Callable[[Request], str]
-"""What a backend gets of a query string that is not empty, encoded anew, sorted by name."""
+"""The query string for a backend, encoded again and sorted by name, of one that is not empty."""
 
 ALWAYS = (b"x-forwarded-for", b"x-forwarded-host", b"user-agent")
 VIA = b"x-forwarded-via"
 CONNECTION = b"connection"
 UNLISTED = ("Content-Type",)
-"""What is forwarded when the endpoint lists nothing (lura, transport/http/server)."""
+"""Headers that are forwarded if the endpoint lists none (lura, transport/http/server)."""
 
 CLIENT_ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-Ip")
 MAX_PROXIES = 100
-"""Addresses of a list that are looked at, from its end."""
+"""Addresses of X-Forwarded-For that are checked, from its end."""
 MAX_ADDRESS = 45
 """Characters of an IP address: of IPv6, with IPv4 inside."""
-EVERYBODY = ("0.0.0.0/0", "::/0")
+EVERY_NETWORK = ("0.0.0.0/0", "::/0")
 
 
 class _Everything:
@@ -56,10 +57,11 @@ _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 
 
 def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service) -> ForwardHeaders:
-    """The headers a backend gets: those listed, and what the gateway says of the client.
+    """The headers that a backend gets: listed ones, and those by which the gateway describes the
+    client.
 
-    A backend's own list holds for the gateway's headers too, and "*" has no meaning in it. What a
-    request has passed already is not asked again.
+    The list of a backend applies to the gateway's headers too; "*" has no meaning in it. A list
+    that was applied to the request already is not applied again.
     """
     listed = _names(endpoint.input_headers or UNLISTED)
     own = _names(backend.input_headers)
@@ -99,11 +101,11 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
 
 
 def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None:
-    """Takes out the headers that a client's ``Connection`` names (RFC 9110, 7.6.1).
+    """A guard that removes the headers that a client's ``Connection`` names (RFC 9110, 7.6.1).
 
-    It comes before every other guard, so that no header of the gateway's own is taken out: a claim,
-    a role, a login. What the gateway reads itself, the host and the client's address, stays. None:
-    the endpoint does not forward ``Connection``.
+    It comes before every other guard, so that it never removes headers that the gateway adds (a
+    claim, a role, a login). The headers that the gateway reads itself stay: the host and the
+    client's address. None: the endpoint does not forward ``Connection``.
     """
     listed = _names(endpoint.input_headers)
     if b"*" not in listed and CONNECTION not in listed:
@@ -123,9 +125,10 @@ def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None
 def build_filter(
     endpoint: Endpoint, service: Service, backend: Backend | None = None
 ) -> Callable[[Request], Request]:
-    """A copy of a request that holds what the endpoint's lists let through, and the backend's.
+    """A function that copies a request with the headers and query strings that the lists let
+    through.
 
-    For stages that change it: what they add is forwarded, whatever the lists say.
+    For stages that change the request: what they add is forwarded, whatever the lists say.
     """
     forward_headers = build_forward_headers(endpoint, backend or Backend(), service)
     forward_query = build_forward_query(endpoint, backend or Backend())
@@ -162,10 +165,10 @@ def canonical_name(name: bytes) -> bytes:
 
 
 def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery:
-    """The query strings a backend gets: those that both lists name.
+    """The query strings that a backend gets: those that both lists name.
 
-    A backend without a list gets what the endpoint's names; "*" has a meaning there only. Pairs
-    that hold a semicolon or a broken escape are left out (Go, net/url, ParseQuery).
+    A backend without a list gets those of the endpoint's list; only there "*" has a meaning. Pairs
+    with a semicolon or an invalid escape are left out (Go, net/url, ParseQuery).
     """
     listed = _exact(endpoint.input_query_strings)
     own: Container[bytes] = _exact(backend.input_query_strings) or EVERYTHING
@@ -184,7 +187,7 @@ def build_forward_query(endpoint: Endpoint, backend: Backend) -> ForwardQuery:
 
 
 def query_pairs(query_string: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and values, decoded; without what Go leaves out."""
+    """Names and values, decoded, without the pairs that Go leaves out."""
     for pair in query_string.split(b"&"):
         if pair and b";" not in pair and not _BAD_ESCAPE.search(pair):
             name, _, value = pair.partition(b"=")
@@ -200,20 +203,21 @@ def _by_name(pair: tuple[bytes, bytes]) -> bytes:
 
 
 def build_client_address(service: Service) -> Callable[[Request], str]:
-    """The client's address: of the connection, or what a trusted proxy says (gin, ClientIP).
+    """The client's address: of the connection, or from the header of a trusted proxy (gin,
+    ClientIP).
 
-    Unless the configuration says otherwise everybody is trusted, as in KrakenD.
+    Without ``trusted_proxies`` every peer is trusted, as in KrakenD.
     """
     router = service.router
     if not router.forwarded_by_client_ip:
         return _remote
     names = [name.lower().encode() for name in router.remote_ip_headers or CLIENT_ADDRESS_HEADERS]
-    is_trusted = _build_trust(router.trusted_proxies or EVERYBODY)
+    is_trusted = _build_trust(router.trusted_proxies or EVERY_NETWORK)
 
     def client_address(request: Request) -> str:
-        told = [value for name in names if (value := _joined(request.headers, name))]
-        if told and (remote := _address(_remote(request))) is not None and is_trusted(remote):
-            for value in told:
+        values = [value for name in names if (value := _joined(request.headers, name))]
+        if values and (remote := _address(_remote(request))) is not None and is_trusted(remote):
+            for value in values:
                 if (origin := _origin(value.decode("latin-1"), is_trusted)) is not None:
                     return origin
         return _remote(request)
@@ -222,7 +226,7 @@ def build_client_address(service: Service) -> Callable[[Request], str]:
 
 
 def build_proxy_test(service: Service) -> Callable[[Scope], bool]:
-    """Whether who connected is one of ``trusted_proxies``; everybody is where there are none."""
+    """Whether the peer is one of ``trusted_proxies``. Without that key every peer is."""
     router = service.router
     if not router.trusted_proxies:
         return lambda scope: True
@@ -241,7 +245,7 @@ def _build_trust(networks: Sequence[str]) -> Callable[[IPv4Address | IPv6Address
 
 
 def network_of(text: str) -> IPv4Network | IPv6Network | None:
-    """Of an address, or of one with the length of its prefix; None: of neither."""
+    """The network of an address, or of an address with a prefix length; None: it is neither."""
     try:
         return ip_network(text, strict=False)
     except ValueError:
@@ -249,7 +253,7 @@ def network_of(text: str) -> IPv4Network | IPv6Network | None:
 
 
 def _joined(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """All lines of a header as one list: a proxy may add to the client's line, or add one."""
+    """All lines of a header as one list: a proxy may extend the client's line, or add a line."""
     return b",".join([value for each, value in headers if each == name])
 
 
@@ -258,14 +262,14 @@ def _remote(request: Request) -> str:
 
 
 def _mapped(address: str) -> str:
-    """An IPv4 client of a socket for both is no IPv6 address to anybody."""
+    """An IPv4 address, where a socket for IPv4 and IPv6 shows it as IPv6."""
     return address.removeprefix("::ffff:")
 
 
 def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool]) -> str | None:
-    """The last address of the list that is no trusted proxy, or the first one.
+    """The last address of the list that is no trusted proxy, or the first address.
 
-    None as well when the last MAX_PROXIES are trusted and there are more: so many proxies are none.
+    Also None if the last MAX_PROXIES are trusted and there are more.
     """
     parts = value.rsplit(",", MAX_PROXIES)
     for place in reversed(range(len(parts))):
@@ -279,7 +283,7 @@ def _origin(value: str, is_trusted: Callable[[IPv4Address | IPv6Address], bool])
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """None for what is no address to Go: one with a zone is none."""
+    """None if Go does not take it for an address, as one with a zone."""
     if "%" in text or len(text) > MAX_ADDRESS:
         return None
     try:

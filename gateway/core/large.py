@@ -1,4 +1,5 @@
-"""Large bodies of messages and answers: which are large, and how a helper process reads them."""
+"""Large bodies of messages and responses: which ones are large, and how a helper process reads
+them."""
 
 from __future__ import annotations
 
@@ -18,24 +19,24 @@ from .helpers import Helped
 
 KIB = 1024
 MAX_INLINE_BYTES = {"json": 256 * KIB, "safejson": 256 * KIB, "xml": 32 * KIB, "rss": 6 * KIB}
-"""Bytes that are decoded on the event loop, by encoding: 20 ms at most. Measured at worst: JSON
+"""Bytes that are decoded on the event loop, by encoding; 20 ms at most. Measured at worst: JSON
 48 ns a byte (keys), XML 440 ns (elements), RSS 2,600 ns (items)."""
 MAX_INLINE_TEXT = 1024 * KIB
-"""The same for text: 13 ns a byte where it is not UTF-8."""
+"""The same for plain text: 13 ns a byte if it is not UTF-8."""
 MAX_INLINE_MANIPULATED = 32 * KIB
-"""The same where keys are filtered, moved or renamed."""
+"""The same if keys are filtered, moved or renamed."""
 MAX_INLINE_DECODED = 4 * 1024 * KIB
 MAX_INLINE_VALUES = 40_000
-"""Bytes of JSON text that a script or a hook gets as Python values on the event loop, and values in
-it, counted by commas and opening brackets: 20 ms at most. Measured at worst: 2 ns a byte (escapes),
-500 ns a value (lists in lists, keys)."""
+"""Bytes of JSON, and values in it, that are decoded for a script or a hook on the event loop; 20 ms
+at most. Values are counted by commas and opening brackets. Measured at worst: 2 ns a byte
+(escapes), 500 ns a value (lists in lists, keys)."""
 MIN_VALUE_BYTES = 2
 """Bytes of the smallest value in a list; a header field counts as one."""
 MAX_KEYS = 20_000
-"""Of a large document, at its first level: so many are put into an answer in 10 ms."""
+"""Keys at the first level of a large document: more than these take over 10 ms."""
 
 Pieces: TypeAlias = list[tuple[str, bytes]] | None
-"""A document as keys and JSON texts: what is copied from a helper in no time."""
+"""A document as pairs of key and JSON: quick to receive from a helper."""
 
 
 def most_at_once(backend: Backend, assembly: Assembly) -> int:
@@ -49,12 +50,12 @@ def most_at_once(backend: Backend, assembly: Assembly) -> int:
 
 
 def size_of(data: Mapping[str, Value] | None) -> int:
-    """Bytes of JSON text in a document; what is decoded counts for nothing: it was small."""
+    """Bytes of undecoded JSON in a document. Decoded values do not count: they were small."""
     return sum([len(memoryview(value)) for value in (data or {}).values() if type(value) is Raw])
 
 
 def check_decoded(data: Document | None) -> None:
-    """Raises DecodeError for a document that is too large to be decoded on the event loop."""
+    """Raise DecodeError if a document is too large to be decoded on the event loop."""
     size = size_of(data)
     if size <= MAX_INLINE_VALUES:
         return
@@ -82,7 +83,7 @@ def build_flatmap_pieces(operations: tuple[FlatmapOperation, ...]) -> Callable[[
 
 
 def pieces(document: Document | None) -> Pieces:
-    """In a helper: the document as it is sent to the gateway."""
+    """In a helper: the document in the form that is sent to the gateway."""
     if document is None:
         return None
     if len(document) > MAX_KEYS:
@@ -106,7 +107,8 @@ class LargeReading:
     def start(
         self, body: bytes, arrive: Callable[[Document | Exception | None], object]
     ) -> Callable[[], None]:
-        """Without waiting: ``arrive`` gets the document or the failure. Returns what ends it."""
+        """As :meth:`read` without waiting: ``arrive`` gets the document or the failure. Returns a
+        function that cancels it."""
 
         def arrived(result: Pieces | Exception) -> None:
             arrive(result if isinstance(result, Exception) else whole(result))
@@ -115,5 +117,5 @@ class LargeReading:
 
 
 def whole(pieces: Pieces) -> Document | None:
-    """The document that a helper has sent."""
+    """The document, from the form in which a helper has sent it."""
     return None if pieces is None else {key: Raw(text) for key, text in pieces}

@@ -1,4 +1,4 @@
-"""Several parts, one answer: KrakenD's shallow merge. Pure."""
+"""One response of several parts: KrakenD's shallow merge. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ def merge(
     parts: Sequence[Response | GatewayError],
     report: Callable[[GatewayError], object] = lambda failure: None,
 ) -> Response:
-    """The answer made of ``parts`` in the order they arrived: a later key wins. ``report`` gets the
-    failures of which nothing else would be heard, as there is an answer.
+    """The response made of ``parts`` in the order of their arrival: of equal keys the later one
+    wins.
 
-    A part that failed or is incomplete makes it incomplete. Raises what the failures mean when no
-    part answered, or when one of them decides. Where no part has a document and none failed
-    (nothing but publishes) there is none either; the status is theirs when they agree.
+    It is complete if every part is. If some parts failed, ``report`` gets each failure, since the
+    client sees none of them. Raises a failure if every part failed, or if one of the failures
+    decides. If no part has a document and none failed (all of them are publishes), the response has
+    none either. Its status is that of the parts, if all have the same.
     """
     if len(parts) == 1 and isinstance(parts[0], Response):
         return parts[0]

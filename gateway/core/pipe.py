@@ -1,4 +1,4 @@
-"""All branches behind one endpoint: the endpoint's nursery, its deadline, its merge."""
+"""All branches behind one endpoint: their task group, their deadline, the merge of their parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .proxy import (
     Watcher,
     Withdraw,
 )
-from .sequence import Fill
+from .sequence import Propagate
 from .tasks import called_back, open_tasks
 
 MERGE_SHARE = 0.85
@@ -34,7 +34,7 @@ Report: TypeAlias = Callable[[GatewayError], object]
 
 
 def ignore(failure: GatewayError) -> None:
-    """Report nothing."""
+    """Reports nothing."""
 
 
 def coroutine_of(pipe: Pipe) -> Ask:
@@ -108,7 +108,7 @@ def parallel(
 
 def sequential(
     branches: Sequence[Branch],
-    fills: Sequence[Fill],
+    propagations: Sequence[Propagate],
     event: NewEvent = AnyioTimedEvent,
     *,
     reserve: float = 0.0,
@@ -116,18 +116,19 @@ def sequential(
 ) -> Pipe:
     """Ask one branch after the other, until ``reserve`` seconds before the request's deadline.
 
-    ``fills``: for each branch, what it needs of those before it. A failure of the first is the
-    failure of all; later ones, and incomplete answers, end the chain: what is there is the answer.
+    ``propagations``: for each branch, how it gets values of earlier responses. If the first branch
+    fails, the pipe fails. If a later one fails, or a response is incomplete, the sequence ends, and
+    the response is made of the parts so far.
     """
-    steps = list(zip(branches, fills, strict=True))
+    steps = list(zip(branches, propagations, strict=True))
 
     async def ask(request: Request) -> Response:
         request = request.copy()
         request.deadline -= reserve
         answered: list[Response] = []
-        for branch, fill in steps:
+        for branch, propagate in steps:
             try:
-                fill(request.params, answered)
+                propagate(request.params, answered)
                 part = await _ask(branch, request, event)
             except GatewayError as error:
                 _of(branch, error)
@@ -166,12 +167,12 @@ async def _wait_for_one(
     except BaseException:
         withdraw()
         raise
-    # The last: an answer that came when nobody waited any more.
+    # Its part may have arrived after the wait ended and before the withdrawal.
     return _response(answer.part or withdraw() or branch.timed_out(request))
 
 
 class _Arrival:
-    """What one branch answers, and an event for a task that waits for it."""
+    """The part of one branch, and an event for the task that waits for it."""
 
     __slots__ = ("_event", "_new_event", "part")
 
@@ -224,7 +225,7 @@ def race(
 
     async def ask(request: Request) -> Response:
         arrived: list[Part] = []
-        client = _Onlooker(request.client)
+        client = _RaceClient(request.client)
         asked = request.copy()
         asked.client = client
         waiting = _Race(entrants, arrived, event(), client)
@@ -258,9 +259,10 @@ async def _wait_for(
 
 
 class _LateBranches:
-    """The branches of one request that are late; ``arrived`` gets what they answer, in order.
+    """The branches of one request that could not answer at once.
 
-    ``done`` is set when the last one has answered, or the client has gone.
+    ``arrived`` gets their parts in the order of arrival. ``done`` is set after the last part, or
+    when the client disconnects.
     """
 
     def __init__(self, late: Sequence[Branch], arrived: list[Part], done: TimedEvent) -> None:
@@ -271,7 +273,7 @@ class _LateBranches:
         self._withdrawals: list[Withdraw] = []
 
     def begin(self, request: Request) -> list[_TaskCall]:
-        """Ask those who need no task; returns what the others are to be asked in one."""
+        """Ask the branches that need no task. Returns the calls of the others, one task each."""
         busy = []
         arrive, withdrawals = self.arrive, self._withdrawals
         for branch in self._late:
@@ -294,16 +296,16 @@ class _LateBranches:
             self.done.set()
 
     def end(self) -> None:
-        """Nobody waits any more: each branch that is late says what that means."""
+        """The wait is over: each branch without a part is withdrawn, and says what that means."""
         if self._missing:
             for branch, withdraw in zip(self._late, self._withdrawals, strict=False):
                 if (failure := withdraw()) is not None:
                     self._arrived.append(_of(branch, failure))
-        self._withdrawals.clear()  # they know us: no cycle is left behind
+        self._withdrawals.clear()  # the withdrawals refer to self: no reference cycle is left
 
 
 class _TaskCall:
-    """One branch that is asked in a task."""
+    """One branch that runs in a task."""
 
     def __init__(self, branch: Branch, request: Request, arrive: Arrive) -> None:
         self._branch = branch
@@ -330,8 +332,8 @@ def _of(branch: Branch, failure: GatewayError) -> GatewayError:
     return failure
 
 
-class _Onlooker:
-    """The client of those in a race: it has gone for the losers."""
+class _RaceClient:
+    """The client of concurrent calls: after the first whole response it is gone for the others."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -346,10 +348,10 @@ class _Onlooker:
 
 
 class _Race(_LateBranches):
-    """``done`` is set when one of them has a whole answer, too."""
+    """``done`` is also set when one of the calls has a whole response."""
 
     def __init__(
-        self, entrants: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _Onlooker
+        self, entrants: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _RaceClient
     ) -> None:
         super().__init__(entrants, arrived, done)
         self._client = client

@@ -1,4 +1,4 @@
-"""The vocabulary: what a pipe is asked, what it answers, and what its parts are.
+"""The words of the pipe: requests, responses, branches, stages and guards.
 
 Nothing here knows HTTP servers, brokers or event loops.
 """
@@ -17,32 +17,35 @@ from ..errors import DeadlineExceeded, GatewayError
 
 
 class TakenMessage(Protocol):
-    """A message taken for one request, to be settled exactly once when the request ends.
+    """A message that was taken from a queue for one request. It is settled once, at the request's
+    end.
 
-    The methods never wait, never raise, and do nothing when the message is settled already.
+    The methods never wait and never raise. They do nothing if the message is settled already.
     """
 
     def acknowledge(self) -> None:
-        """The client has the whole answer: acknowledge."""
+        """The client has received the whole response."""
 
     def give_back(self) -> None:
-        """The client has not: the message goes back to the front of its buffer."""
+        """The client has not received it: the message goes back to the front of its buffer."""
 
     def park(self) -> None:
-        """No answer can be made of it: it comes again after a pause, and blocks nobody."""
+        """No response can be made of it: it is tried again after a backoff, and does not block the
+        messages that follow it."""
 
 
 class StreamedBody(Protocol):
-    """What of an answer is still coming. ``length``: of the whole body, empty when not known."""
+    """The body of a response, while it arrives. ``length``: of the whole body, empty if not
+    known."""
 
     @property
     def length(self) -> bytes: ...
 
     async def next(self) -> bytes:
-        """The next piece; b"" when that was all. Raises a GatewayError when it breaks off."""
+        """The next piece; b"" after the last one. Raises a GatewayError if the body breaks off."""
 
     def give_back(self) -> None:
-        """Nobody reads on. Never waits."""
+        """No more pieces are read. Never waits."""
 
 
 Watcher: TypeAlias = Callable[[], Coroutine[object, object, None]]
@@ -84,20 +87,19 @@ NO_DEADLINE = 1e9
 
 
 class Request(Struct, eq=False):
-    """What a pipe is asked.
+    """The request that a pipe gets.
 
-    ``params``: the endpoint's placeholders, first letter in upper case as KrakenD keeps them
-    (``{route}`` is ``Route``). ``headers``: name in lower case and value, in the order of
-    arrival. ``query_string``: as it came, without the question mark. ``body``: complete, or
-    empty when no branch reads it. ``remote``: the address of whoever connected, "" when unknown.
-    ``claims``: of the verified token, None when no token was asked for.
-    ``deadline``: when the endpoint's timeout is over, by the clock of :func:`anyio.current_time`.
-    Everything that waits for this request waits until then at most.
-    ``origin``: the message that an agent's request is made of, for whoever knows its kind.
-    ``taken``: every message taken for this request, from the moment it left its buffer; at the end
-    what is not settled then goes back. ``passed``: which lists of what is forwarded it has behind
-    it; ``unlisted``: the headers that they have not let through. ``url``: where a script of the
-    backend sends the request, None: to the backend's own hosts.
+    ``params``: the values of the endpoint's placeholders, by their names with the first letter in
+    upper case, as in KrakenD (``{route}`` is ``Route``). ``headers``: name in lower case and value,
+    in the order of arrival. ``query_string``: unchanged, without the question mark. ``body``:
+    complete, or empty if no branch reads it. ``remote``: the address of the peer, "" if unknown.
+    ``claims``: of the verified token, None if the endpoint needs no token. ``deadline``: when the
+    endpoint's timeout is over, by the clock of :func:`anyio.current_time`. Everything that waits
+    for this request waits until then at most. ``origin``: the message from which an agent made the
+    request. ``taken``: every message taken for this request; those that are not settled at its end
+    go back. ``passed``: the lists of forwarded headers and query strings that were applied;
+    ``unlisted``: the headers that they removed. ``url``: where a script of the backend sends the
+    request; None: to the hosts of the backend.
     """
 
     method: str
@@ -117,10 +119,8 @@ class Request(Struct, eq=False):
     url: str | None = None
 
     def copy(self) -> Request:
-        """Another request of the same client, for a stage that changes something for its branch.
-
-        What is taken for it belongs to this one.
-        """
+        """A copy for a stage that changes the request for its branch only. Both have one list of
+        taken messages."""
         copied = copy(self)
         copied.params = dict(self.params)
         return copied
@@ -141,7 +141,7 @@ class Request(Struct, eq=False):
             message.give_back()
 
     def park(self) -> None:
-        """Nothing can be made of what was taken: it is to block nobody."""
+        """Park every message that is not settled yet: no response can be made of them."""
         for message in self.taken:
             message.park()
 
@@ -205,7 +205,7 @@ class Response(Struct, eq=False):
         return self.is_complete or (self.data is None and not self.has_failures)
 
     def park(self) -> None:
-        """Nothing can be made of this answer: what it is made of is to block nobody."""
+        """Park its messages: this response cannot be used."""
         for message in self.messages:
             message.park()
 
@@ -217,25 +217,25 @@ class Response(Struct, eq=False):
 
 
 Part: TypeAlias = Response | GatewayError
-"""What one branch answered."""
+"""The response of one branch, or its failure."""
 
 Now: TypeAlias = Callable[[Request], Response | None]
-"""Never waits. None: "I would have to", and nothing has happened. Raises a :class:`GatewayError`
-when there is no answer."""
+"""Never waits. None: it would have to wait, and nothing has happened. Raises a
+:class:`GatewayError` if there is no response."""
 
 Arrive: TypeAlias = Callable[[Part], None]
 Withdraw: TypeAlias = Callable[[], GatewayError | None]
 Later: TypeAlias = Callable[[Request, Arrive], Withdraw]
-"""Waits without a task: calls ``arrive`` once when there is an answer, perhaps at once. Returns
-what withdraws, so that ``arrive`` is not called any more, and says what it means that there was no
-answer; None when there was one."""
+"""Waits without a task: calls ``arrive`` once, perhaps before it returns. It returns a function
+that withdraws the request: after that ``arrive`` is not called any more. That function returns the
+failure that it means; None if ``arrive`` was called before."""
 
 Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
-"""A coroutine: may wait. Raises a :class:`GatewayError` when there is no answer."""
+"""A coroutine function. Raises a :class:`GatewayError` if there is no response."""
 
 
 def nothing_to_withdraw() -> None:
-    """What :data:`Later` returns when the answer is here."""
+    """What :data:`Later` returns if it has called ``arrive`` already."""
 
 
 class Pipe(Struct, frozen=True, eq=False):
@@ -278,12 +278,12 @@ class Stage(Protocol):
 
 
 Guard: TypeAlias = Callable[[Request], Awaitable[None] | None]
-"""Asked before a request's body is read. Raises :class:`gateway.errors.Refused`; what it returns,
-when it has to wait, is awaited."""
+"""Called before a request's body is read. Raises :class:`gateway.errors.Refused`. If it has to
+wait, it returns an awaitable, which the router awaits."""
 
 
 class HeaderGuard:
-    """A guard that adds ``headers`` to the answers of admitted requests."""
+    """A guard that adds ``headers`` to the responses to admitted requests."""
 
     __slots__ = ("_guard", "headers")
 

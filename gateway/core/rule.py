@@ -1,6 +1,6 @@
-"""The shape of a rule, and how rules look at a service. Pure.
+"""Rules of ``audit``, and how they read a service. Pure.
 
-Rules look at services that the loader has made: settings are Structs.
+They read a service that the loader has made: settings are Structs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ FindPlaces: TypeAlias = Callable[[Service], Iterable[str]]
 
 
 class Rule(NamedTuple):
-    """``places``: the paths where it holds; none: there is nothing to say."""
+    """A rule of ``audit``. ``places``: the JSON paths to which it applies; none: no
+    recommendation."""
 
     number: str
     severity: Severity
@@ -82,7 +83,7 @@ def where_root_lacks(kind: type[Struct]) -> FindPlaces:
 
 
 def is_anywhere(service: Service, kind: type[Struct]) -> bool:
-    """On the service, an endpoint, an agent, or a backend."""
+    """Whether the root, an endpoint, an agent or a backend has settings of that type."""
     levels: list[Service | Endpoint | Agent | Backend] = [service]
     levels += [*service.endpoints, *service.async_agent]
     levels += [place.backend for place in backends(service)]
@@ -90,7 +91,7 @@ def is_anywhere(service: Service, kind: type[Struct]) -> bool:
 
 
 def is_local(host: str | None) -> bool:
-    """Whether what is sent there stays on this machine."""
+    """Whether a host is this machine."""
     if host in (None, "", "localhost"):
         return True
     try:

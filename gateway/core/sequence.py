@@ -1,4 +1,4 @@
-"""What later backends of a sequence need of earlier answers: ``{resp0_id}`` in a path. Pure.
+"""Values of earlier responses for later backends of a sequence: ``{resp0_id}`` in a path. Pure.
 
 (lura, proxy/merging.go)
 """
@@ -21,8 +21,8 @@ from ..encoding.document import TOO_DEEP
 from ..errors import GatewayError
 from .proxy import Response
 
-Fill: TypeAlias = Callable[[dict[str, str], Sequence[Response]], None]
-"""Adds to the parameters of a request what earlier answers say. Raises a GatewayError."""
+Propagate: TypeAlias = Callable[[dict[str, str], Sequence[Response]], None]
+"""Adds values of earlier responses to the parameters of a request. Raises a GatewayError."""
 
 _IN_PATTERN = re.compile(r"\{[Rr]esp(\d+)_([\w\-.]+)\}")
 _PROPAGATED = re.compile(r"[Rr]esp(\d+)(?:_([\w\-.]+))?")
@@ -30,40 +30,40 @@ _IN_SETTINGS = re.compile(r"\{[Rr]esp\d+_[\w\-.]+\}|^[Rr]esp\d+_[\w\-.]+$")
 _MISSING = object()
 
 MAX_SEARCHED = 4 * 1024 * 1024
-"""Bytes of JSON text that are searched before one backend is asked: 10 ms at most. Measured at
-worst: 2 ns a byte."""
+"""Bytes of JSON that are searched before one backend is called: 10 ms at most. Measured at worst:
+2 ns a byte."""
 MAX_TEXT = 64 * 1024
-"""Bytes of JSON text of one value: 10 ms at most. Measured at worst: 170 ns a byte (numbers in a
+"""Bytes of JSON of one value: 10 ms at most. Measured at worst: 170 ns a byte (numbers in a
 list)."""
 
 
 class Reference(NamedTuple):
-    """A value of an earlier answer. ``number``: of the backend, from 0. ``field``: empty for the
-    whole answer of a ``no-op`` backend."""
+    """A value of an earlier response. ``number``: of the backend, from 0. ``field``: empty for the
+    whole response of a ``no-op`` backend."""
 
     number: int
     field: str
 
     @property
     def parameter(self) -> str:
-        """Under which name a request carries it."""
+        """The name of the request's parameter that has the value."""
         return f"Resp{self.number}_{self.field}" if self.field else f"Resp{self.number}"
 
 
 def references(url_pattern: str) -> Iterator[Reference]:
-    """What a backend's ``url_pattern`` asks of earlier answers."""
+    """The references in a backend's ``url_pattern``."""
     yield from _references(_IN_PATTERN, [url_pattern])
 
 
 def references_in_settings(backend: Backend) -> Iterator[Reference]:
-    """What the settings of a backend ask of earlier answers: ``{resp0_x}`` anywhere, or a text that
-    is no more than the name, as a producer's ``routing_key`` may be."""
+    """The references in the settings of a backend: ``{resp0_x}`` anywhere, or a string that is only
+    the name, as a producer's ``routing_key`` may be."""
     for text in strings_of(backend.extra_config):
         yield from _references(_PROPAGATED, _IN_SETTINGS.findall(text))
 
 
 def propagated(names: Iterable[str]) -> Iterator[Reference]:
-    """What ``sequential_propagated_params`` asks of them."""
+    """The references in ``sequential_propagated_params``."""
     yield from _references(_PROPAGATED, names)
 
 
@@ -72,26 +72,26 @@ def _references(pattern: re.Pattern[str], texts: Iterable[str]) -> Iterator[Refe
         yield from (Reference(int(found[1]), found[2] or "") for found in pattern.finditer(text))
 
 
-def build_fills(backends: Sequence[Backend], names: Sequence[str]) -> list[Fill]:
-    """For each backend of a sequence: what is put into the parameters before it is asked.
+def build_propagations(backends: Sequence[Backend], names: Sequence[str]) -> list[Propagate]:
+    """For each backend of a sequence: how its request gets values of earlier responses.
 
-    What its path needs must be there, else the fill raises :class:`GatewayError`: a request with
-    a hole in its path would be another one. What is only propagated, or named by settings, may be
-    missing.
+    A value that its path needs must exist, else :class:`GatewayError` is raised: with a hole in its
+    path the request would be another one. A value that is only propagated, or that settings name,
+    may be missing.
     """
-    fills = []
+    propagations = []
     for backend in backends:
         needed = dict.fromkeys(references(backend.url_pattern))
         carried = dict.fromkeys([*propagated(names), *references_in_settings(backend)])
-        fills.append(_build_fill(tuple(needed), tuple(carried)))
-    return fills
+        propagations.append(_build_propagate(tuple(needed), tuple(carried)))
+    return propagations
 
 
-def _build_fill(needed: Sequence[Reference], carried: Sequence[Reference]) -> Fill:
+def _build_propagate(needed: Sequence[Reference], carried: Sequence[Reference]) -> Propagate:
     if not needed and not carried:
-        return _fill_nothing
+        return _propagate_nothing
 
-    def fill(params: dict[str, str], answered: Sequence[Response]) -> None:
+    def propagate(params: dict[str, str], answered: Sequence[Response]) -> None:
         search = _Search()
         for reference in carried:
             value = search.text(reference, answered)
@@ -103,22 +103,22 @@ def _build_fill(needed: Sequence[Reference], carried: Sequence[Reference]) -> Fi
                 raise GatewayError(f"no value for {{{reference.parameter}}}")
             params[reference.parameter] = value
 
-    return fill
+    return propagate
 
 
-def _fill_nothing(params: dict[str, str], answered: Sequence[Response]) -> None:
-    """For the first backend, and whoever needs nothing."""
+def _propagate_nothing(params: dict[str, str], answered: Sequence[Response]) -> None:
+    """For backends that need no earlier response."""
 
 
 class _Search:
-    """The search for values in earlier answers, before one backend is asked. It ends with a
-    GatewayError when the answers are too large to be searched on the event loop."""
+    """The search for values in earlier responses, before one backend is called. Raises a
+    GatewayError if the responses are too large to be searched on the event loop."""
 
     def __init__(self) -> None:
         self._room = MAX_SEARCHED
 
     def text(self, reference: Reference, answered: Sequence[Response]) -> str | None:
-        """The value as text; None when there is none, or it is an object."""
+        """The value as a string; None if there is none, or if it is an object."""
         if reference.number >= len(answered):
             return None
         response = answered[reference.number]
@@ -158,8 +158,8 @@ class _Search:
 
 @cache
 def _build_member(key: str) -> Callable[[Raw], Any]:
-    """From the text of an object to the text of one member. The other members are skipped, which
-    takes a fiftieth of the time to decode them."""
+    """A function from the JSON of an object to the JSON of one member. It skips the other members:
+    that takes a fiftieth of the time to decode them."""
     kind: Any = defstruct("Part", [("member", Raw, Raw())], rename={"member": key})
     decode = Decoder(kind).decode
 
@@ -180,7 +180,7 @@ def _check_size(reference: Reference, size: int) -> None:
 
 
 def _as_text(value: Any) -> str | None:
-    """As Go prints it; None for what has parts of its own."""
+    """As Go prints it; None for objects and lists."""
     if isinstance(value, Raw):
         text = bytes(value)
         if text[:1] in (b"{", b"["):

@@ -1,6 +1,6 @@
-"""Stages that look at each request of a branch and at what it answers, and never wait for it.
+"""Stages that check or change each request of a branch, and its response, without waiting.
 
-A stage is one :class:`Interceptor`; in which ways its branch can be asked is decided here.
+A stage is one :class:`Interceptor`. This module alone knows in which ways a branch can be asked.
 """
 
 from __future__ import annotations
@@ -38,37 +38,36 @@ log = get_logger("gateway.stages")
 
 
 class Call(Protocol):
-    """One request at one stage, as far as it was asked. Either ``finish`` or ``abandon`` is called,
-    once.
-    """
+    """One request at one stage. Either ``finish`` or ``abandon`` is called, once."""
 
     @property
     def request(self) -> Request:
-        """What the branch is asked."""
+        """The request that the branch gets."""
         ...
 
     def finish(self, part: Part) -> Part:
-        """What becomes of the response, or of the failure, which stays a failure. May raise a
-        :class:`GatewayError` instead."""
+        """The response or the failure of this stage, made of the one of the branch. A failure stays
+        a failure. May raise a :class:`GatewayError`."""
         ...
 
     def abandon(self, *, reached_backend: bool) -> None:
-        """Nothing came of it: the client has gone; or the branch was not asked, since it cannot
-        answer now: then the request begins once more.
-        """
+        """There is no part: the client has disconnected; or the branch cannot answer now, and was
+        not asked: then the request begins once more."""
         ...
 
 
 class Interceptor(Protocol):
+    """A stage: what it does with each request."""
+
     def begin(self, request: Request) -> Call | Response:
-        """A Response ends the request here, and so does a :class:`GatewayError`."""
+        """A Response ends the request here; so does a :class:`GatewayError` that is raised."""
         ...
 
 
 Before: TypeAlias = Callable[[Request], Request]
-"""What the branch is asked instead. Raises a :class:`GatewayError`: the branch is not asked."""
+"""The request that the branch gets. Raises a :class:`GatewayError`: the branch is not asked."""
 After: TypeAlias = Callable[[Request, Response], Response]
-"""What becomes of the response to that request. Raises a :class:`GatewayError`."""
+"""The response of the stage. Raises a :class:`GatewayError`."""
 
 
 def as_it_is(request: Request) -> Request:
@@ -119,7 +118,7 @@ class Large(NamedTuple, Generic[T]):
     finish: Callable[[Response, T], Response]
 
     def fits(self, response: Response) -> bool:
-        """Whether the response is small."""
+        """Whether the response is small enough for the event loop."""
         size = len(response.body or b"") + size_of(response.data)
         return size + MIN_VALUE_BYTES * len(response.headers) <= self.most
 
@@ -137,10 +136,10 @@ def intercepted(
     reads_body: bool = False,
     large: Large[T] | None = None,
 ) -> P:
-    """The branch with ``interceptor`` around it, without a task where it needs none itself.
+    """The branch with ``interceptor`` around it; it needs a task only if the branch does.
 
-    ``is_pure``: a request may be begun and abandoned, then begun once more. Where it is not, as
-    with hooks, the stage offers no ``now``: its ``later`` asks the branch's ``now`` first.
+    ``is_pure``: a request may be begun, abandoned and begun once more. If not (hooks), the stage
+    offers no ``now``, and its ``later`` asks the branch's ``now`` first.
     """
     begin, inner_now = interceptor.begin, branch.now
     now = _now(inner_now, begin) if inner_now is not None and is_pure else None
@@ -158,21 +157,20 @@ Begin: TypeAlias = Callable[[Request], Call | Response]
 
 
 def _not_asked(error: GatewayError) -> GatewayError:
-    """A failure of ``begin``: it says nothing of the backend."""
+    """A failure of ``begin``: the backend was not called."""
     error.reached_backend = False
     return error
 
 
 def finished(finish: Callable[[R], Part], part: R, path: str) -> Part:
-    """What ``finish`` makes of it. What is refused may not block its queue: its messages are set
-    aside, as undecodable ones.
-    """
+    """What ``finish`` makes of the part. If it refuses a response, the messages of that response
+    are parked, as undecodable ones: they must not block their queue."""
     try:
         result = finish(part)
     except GatewayError as error:
         result = error
-    except Exception:  # this may run in a connection's callback: other requests go on
-        log.exception("%s: while a response was looked at", path)
+    except Exception:  # this may run in a callback of a connection, which others share
+        log.exception("%s: an unexpected error in a stage", path)
         result = GatewayError("internal error")
     if isinstance(result, GatewayError) and isinstance(part, Response):
         part.park()
@@ -261,7 +259,7 @@ async def _finish_large(call: Call, response: Response, large: Large[T]) -> Resp
 
 
 def _later(inner: Later, now: Now | None, begin: Begin, large: Large[T] | None) -> Later:
-    """``now``: is asked here, because it could not be asked before."""
+    """``now``: of the branch, if the stage has none itself."""
 
     def later(request: Request, arrive: Arrive) -> Withdraw:
         try:
@@ -284,7 +282,7 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large[T] | None) 
 
 
 class _WaitingCall:
-    """A call that waits for its branch, then perhaps for a helper process."""
+    """A call while it waits for its branch, and then perhaps for a helper process."""
 
     __slots__ = ("_arrive", "_call", "_response", "_withdraw")
 
@@ -321,7 +319,7 @@ class _WaitingCall:
 
     def _end(self, part: Part) -> None:
         arrive, self._arrive = self._arrive, None
-        self._withdraw = None  # which knows us: no cycle is left behind
+        self._withdraw = None  # it refers to self: no reference cycle is left
         if arrive is not None:
             arrive(part)
 
@@ -332,7 +330,7 @@ class _WaitingCall:
         self._arrive = None
         call, meaning = self._call, withdraw()
         is_gone = call.request.client.is_gone
-        if self._response is not None:  # the helper process had not finished
+        if self._response is not None:  # the helper process has not finished
             if not is_gone:
                 self._response.park()
             return DeadlineExceeded()

@@ -1,4 +1,4 @@
-"""Task groups whose lone error comes out as itself, and other ways to wait."""
+"""Task groups that raise a single error as itself, and other ways to wait."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_tasks() -> AsyncGenerator[TaskGroup]:
-    """A nursery. When one error ends it, that error is raised, not a group of one."""
+    """A task group. If one error ends it, that error is raised, not a group of one error."""
     try:
         async with create_task_group() as tasks:
             yield tasks
     except BaseExceptionGroup as group:
-        lone = _lone_error(group)
-        if lone is None:
+        single = _single_error(group)
+        if single is None:
             raise
-        # Its own cause and context stay; the group around it says nothing more.
-        raise lone from lone.__cause__
+        # The error keeps its own cause and context; the group around it has no more information.
+        raise single from single.__cause__
 
 
 @asynccontextmanager
 async def open_together(
     contexts: Iterable[AbstractAsyncContextManager[object]],
 ) -> AsyncGenerator[None]:
-    """Enter one after the other; leave all of them at the same time."""
+    """Enter the contexts one after the other; leave all of them at the same time."""
     leave = Event()
 
     async def keep(
@@ -54,9 +54,10 @@ async def open_together(
 async def called_back(
     start: Callable[[Callable[[T | GatewayError], None]], Callable[[], object]],
 ) -> T:
-    """What ``start`` calls its argument back with, once; a :class:`GatewayError` is raised.
+    """Wait until ``start`` has called its argument, and return what it was called with; a
+    :class:`GatewayError` is raised.
 
-    ``start`` returns what withdraws: that is called when the wait is cancelled.
+    ``start`` returns a function that withdraws: it is called if the wait is cancelled.
     """
     results: list[T | GatewayError] = []
     is_here = Event()
@@ -77,7 +78,7 @@ async def called_back(
     return result
 
 
-def _lone_error(error: BaseException) -> BaseException | None:
+def _single_error(error: BaseException) -> BaseException | None:
     while isinstance(error, BaseExceptionGroup):
         if len(error.exceptions) != 1:
             return None
@@ -86,9 +87,9 @@ def _lone_error(error: BaseException) -> BaseException | None:
 
 
 def must_pass(error: BaseException) -> bool:
-    """Whether an error is not one of the code that raised it: a cancellation, or the interrupt of
-    an operator. All others end one request, also ``SystemExit`` and the panics of libraries that
-    are written in Rust, which are no ``Exception``.
+    """Whether an error must pass through: a cancellation, or the interrupt of an operator. Every
+    other error ends one request only, also ``SystemExit`` and the panics of libraries written in
+    Rust, which are not an ``Exception``.
     """
     passing = (get_cancelled_exc_class(), KeyboardInterrupt)
     if isinstance(error, BaseExceptionGroup):

@@ -13,7 +13,7 @@ from gateway.core.proxy import Response
 from gateway.core.sequence import (
     MAX_SEARCHED,
     MAX_TEXT,
-    build_fills,
+    build_propagations,
     propagated,
     references,
 )
@@ -27,7 +27,7 @@ ANSWER = rb"""{"id": 5, "name": "ann", "f": 1.50, "big": 12345678901234567890, "
 
 
 def filled(url_pattern: str, *names: str, answer: Any = None) -> dict[str, str]:
-    _, fill = build_fills([Backend(), Backend(url_pattern=url_pattern)], names)
+    _, fill = build_propagations([Backend(), Backend(url_pattern=url_pattern)], names)
     params = {"Id": "of the endpoint"}
     fill(params, [Response(decode_json(ANSWER) if answer is None else answer)])
     del params["Id"]
@@ -68,7 +68,7 @@ def test_a_path_with_a_hole_is_not_asked_for(field: str) -> None:
 def test_what_only_the_settings_of_a_backend_name_is_there_and_may_be_missing(key: str) -> None:
     producer = ProducerSettings(exchange="ex", routing_key=key, reply_to_key="{resp0_nosuch}")
     backend = Backend(extra_config={"backend/amqp/producer": producer})
-    _, fill = build_fills([Backend(), backend], [])
+    _, fill = build_propagations([Backend(), backend], [])
     params: dict[str, str] = {}
     fill(params, [Response(decode_json(ANSWER))])
     assert params == {"Resp0_name": "ann"}
@@ -86,7 +86,7 @@ def test_values_that_are_decoded_already_become_text_too() -> None:
 
 
 def test_propagated_values_are_there_for_every_later_backend() -> None:
-    first, second, third = build_fills([Backend()] * 3, ["resp0_id", "Resp1_x"])
+    first, second, third = build_propagations([Backend()] * 3, ["resp0_id", "Resp1_x"])
     params: dict[str, str] = {}
     first(params, [])
     assert params == {}
@@ -98,7 +98,7 @@ def test_propagated_values_are_there_for_every_later_backend() -> None:
 
 
 def test_an_answer_that_is_no_document_has_no_values() -> None:
-    _, fill = build_fills([Backend(), Backend(url_pattern="/{resp0_a}")], [])
+    _, fill = build_propagations([Backend(), Backend(url_pattern="/{resp0_a}")], [])
     with pytest.raises(GatewayError):
         fill({}, [Response()])
 
@@ -112,14 +112,14 @@ def test_references_are_found_in_patterns_and_in_names() -> None:
 
 
 def test_the_whole_answer_of_a_no_op_backend_is_propagated() -> None:
-    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    _, fill = build_propagations([Backend()] * 2, ["resp0"])
     params: dict[str, str] = {}
     fill(params, [Response({}, body=b'a "text" \xff')])
     assert params == {"Resp0": 'a "text" \ufffd'}
 
 
 def test_an_answer_that_is_a_document_is_not_propagated_whole() -> None:
-    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    _, fill = build_propagations([Backend()] * 2, ["resp0"])
     params: dict[str, str] = {}
     fill(params, [Response({"a": 1})])
     assert params == {}
@@ -146,7 +146,7 @@ def test_the_last_of_equal_keys_is_found_and_escapes_are_read() -> None:
 
 @pytest.mark.parametrize("names", [["resp0_a.b"], ["resp0_a.b", "resp0_a.c", "resp0_a.d"]])
 def test_an_object_that_is_too_large_to_be_searched_is_refused_in_time(names: list[str]) -> None:
-    _, fill = build_fills([Backend(), Backend()], names)
+    _, fill = build_propagations([Backend(), Backend()], names)
     answer = decode_json(b'{"a":' + object_of(2 * MAX_SEARCHED // len(names)) + b"}")
     error = outcome(fill, {}, [Response(answer)])
     assert isinstance(error, GatewayError)
@@ -162,14 +162,14 @@ LARGE_VALUES = {
 
 @pytest.mark.parametrize("value", LARGE_VALUES.values(), ids=LARGE_VALUES)
 def test_a_value_that_is_too_large_for_a_parameter_is_refused_in_time(value: bytes) -> None:
-    _, fill = build_fills([Backend(), Backend(url_pattern="/{resp0_a}")], [])
+    _, fill = build_propagations([Backend(), Backend(url_pattern="/{resp0_a}")], [])
     error = outcome(fill, {}, [Response(decode_json(b'{"a":%b}' % value))])
     assert isinstance(error, GatewayError)
     assert f"{{Resp0_a}}: the value has more than {MAX_TEXT} bytes" in str(error)
 
 
 def test_a_large_body_of_no_op_is_no_parameter() -> None:
-    _, fill = build_fills([Backend()] * 2, ["resp0"])
+    _, fill = build_propagations([Backend()] * 2, ["resp0"])
     error = outcome(fill, {}, [Response({}, body=b"\xff" * (MAX_TEXT + 1))])
     assert isinstance(error, GatewayError)
     assert "{Resp0}: the value has more than" in str(error)
@@ -184,7 +184,7 @@ def test_a_large_object_has_no_text_as_a_small_one() -> None:
     "value", [b"[" * 90_000 + b"]" * 90_000, b'{"b":' * 90_000 + b"1" + b"}" * 90_000]
 )
 def test_a_document_that_is_nested_too_deeply_is_refused(value: bytes) -> None:
-    _, fill = build_fills([Backend()] * 2, ["resp0_a.c"])
+    _, fill = build_propagations([Backend()] * 2, ["resp0_a.c"])
     error = outcome(fill, {}, [Response({"a": Raw(b'{"b":%b}' % value)})])
     assert isinstance(error, GatewayError)
     assert "nested too deeply" in str(error)
