@@ -61,7 +61,7 @@ OWNERS = {
     "hypercorn": {"server/hypercorn"},
     "h2": {"server/hypercorn/hypercorn_inside.py"},
     "h11": {"server/hypercorn/hypercorn_inside.py"},
-    "httptools": {"http/connection.py", "server/http1/uvicorn_protocol.py"},
+    "httptools": {"http/connection.py", "server/http1"},
     "outcome": {"core/bridge.py"},
     "yarl": {"amqp/connection"},
     "aioquic": {"server/http3"},

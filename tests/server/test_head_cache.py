@@ -16,8 +16,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.server import Limits
-from gateway.server.http1.head_cache import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, know
-from gateway.server.http1.uvicorn_protocol import WORK_OF_A_TURN, ConnectionSweeper, HttpProtocol
+from gateway.server.http1.head_cache import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, cacheable_head
+from gateway.server.http1.sweeper import ConnectionSweeper
+from gateway.server.http1.uvicorn_protocol import MAX_CHUNKED_BYTES_PER_TURN, HttpProtocol
 from gateway.server.unsent import Unsent
 
 LIMITS = Limits(header_bytes=6000, body_bytes=50)
@@ -90,7 +91,7 @@ def test_a_body_in_chunks_of_one_byte_is_parsed_piece_by_piece() -> None:
                 await asyncio.sleep(0)
             ours.close()
         assert conversation.asked[0][4] == b"x" * size
-        assert 0 < most <= WORK_OF_A_TURN // 6 + 1
+        assert 0 < most <= MAX_CHUNKED_BYTES_PER_TURN // 6 + 1
 
     asyncio.run(asyncio.wait_for(parse(), 30))
 
@@ -99,7 +100,7 @@ async def _converse(chunks: list[bytes], knows: bool) -> Conversation:
     conversation = Conversation()
     protocol, transport, theirs = await _connected(conversation)
     if not knows:
-        protocol._replaced = MAX_REPLACED_HEADS
+        protocol._replaced_heads = MAX_REPLACED_HEADS
     with theirs:
         for chunk in chunks:
             protocol.data_received(chunk)
@@ -241,4 +242,4 @@ def test_a_head_that_announces_too_much_is_refused_each_time() -> None:
 def test_what_may_end_elsewhere_is_not_kept(
     data: bytes, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    assert know(data, {}, headers, 0) is None
+    assert cacheable_head(data, {}, headers, 0) is None

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.core.asgi import AsgiResponse, send_answer
-from gateway.server.http1.exchange import Http1Cycle
-from gateway.server.http1.uvicorn_protocol import TICK
+from gateway.server.http1.cycle import Http1Cycle
+from gateway.server.http1.sweeper import SWEEP_INTERVAL
 
 from .client import connect, get, receive_all, receive_until, serving, status_of
 from .test_uvicorn_protocol import LIMITS, SETTINGS, Application, until, until_decided
@@ -188,7 +188,7 @@ async def test_what_is_not_read_because_others_wait_is_not_late(
     async with await connect(port) as client:
         await client.send(get() * 2 + begun)
         await until(lambda: app.connections)
-        await sleep(LIMITS.header_time + LIMITS.body_time + 3 * TICK)
+        await sleep(LIMITS.header_time + LIMITS.body_time + 3 * SWEEP_INTERVAL)
         app.waits = False
         app.gone.set()
         await client.send(rest)

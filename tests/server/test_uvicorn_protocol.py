@@ -14,8 +14,8 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
-from gateway.server.http1.exchange import Http1Cycle
-from gateway.server.http1.uvicorn_protocol import TICK
+from gateway.server.http1.cycle import Http1Cycle
+from gateway.server.http1.sweeper import SWEEP_INTERVAL
 
 from .client import (
     connect,
@@ -201,7 +201,7 @@ async def test_an_answer_may_be_read_for_longer_than_a_connection_may_idle(
     async with serving(app, patient) as (port, _):
         client = await connect(port)
         await client.send(get())
-        await sleep(3 * LIMITS.idle_time + 2 * TICK)
+        await sleep(3 * LIMITS.idle_time + 2 * SWEEP_INTERVAL)
         assert len(await receive_until(client, b"x" * 1000, app.size)) > app.size
         assert await until_decided(app) == [True]
 

@@ -1,7 +1,7 @@
-"""What the head of a request may hold, on every server. Pure.
+"""What is allowed in the request line and the headers of a request, on every server. Pure.
 
-What a proxy in front could read in another way than the gateway is refused: two readings of one
-message are how a request is smuggled.
+A request that a proxy in front of the gateway could understand in another way is refused: two
+readings of one message make request smuggling possible.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ MAX_FIELDS = 1_000
 """Header fields of a request (Node.js: 2000, Apache httpd: 100). Each costs some microseconds."""
 
 MAX_TARGET = 64 * 1024
-"""Bytes of a target: each ``%`` in it is decoded, each slash divides it."""
+"""Bytes of a target: each ``%`` in it is decoded, and it is divided at each slash."""
 MAX_PARTS = 2_000
-"""Members of lists, cookies and pairs of the query, of a whole head: what divides it there."""
+"""Commas, semicolons and ampersands in a whole head. They divide lists, cookies and the query."""
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 TARGET = re.compile(rb"/[\x21-\x7e]*|\*")
-"""A path and a query, or all of the server (RFC 9112, 3.2)."""
+"""A path and a query, or ``*`` for the server itself (RFC 9112, 3.2)."""
 REQUEST_LINE = re.compile(TOKEN.pattern + rb" [^ ]+ HTTP/(?:1\.[01]|([0-9]\.[0-9]))")
-"""RFC 9112, 3; the group: a version that is not spoken."""
+"""RFC 9112, 3. The group is a version that the server does not speak."""
 _HOST = re.compile(rb"[0-9A-Za-z!$%&'()*+.:;=\[\]_~-]*")
-"""As Go has it, without the comma: a proxy may have joined two hosts by it."""
+"""As in Go, but without the comma: a proxy may have joined two hosts by it."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _UPGRADE = re.compile(rb"\nupgrade:[^\n]*", re.IGNORECASE)
 
 
 def line_refusal(line: bytes) -> int:
-    """The status that refuses a request line; 0: none does."""
+    """The status that refuses a request line; 0: it is valid."""
     found = REQUEST_LINE.fullmatch(line)
     if found is None:
         return 400
@@ -39,7 +39,7 @@ def line_refusal(line: bytes) -> int:
 
 
 def refusal(headers: Headers, version: str, limits: Limits) -> int:
-    """The status that refuses a request with these headers (names in lower case); 0: none does.
+    """The status that refuses a request with these headers (names in lower case); 0: valid.
 
     ``version``: of HTTP, as ASGI writes it.
     """
@@ -68,12 +68,12 @@ def refusal(headers: Headers, version: str, limits: Limits) -> int:
 
 
 def has_many_parts(head: bytes) -> bool:
-    """More than MAX_PARTS, whatever they mean: each costs somebody some microseconds."""
+    """More than MAX_PARTS. Each of them may cost some microseconds where the head is used."""
     return head.count(b",") + head.count(b";") + head.count(b"&") > MAX_PARTS
 
 
 def host_of(target: bytes) -> bytes | None:
-    """The host of a target that is a whole URL: it beats the header (RFC 9112, 3.2.2)."""
+    """The host of a target that is a whole URL. It replaces the header (RFC 9112, 3.2.2)."""
     scheme, separator, rest = target.partition(b"://")
     if not separator or not scheme.isalpha():
         return None
@@ -81,7 +81,7 @@ def host_of(target: bytes) -> bytes | None:
 
 
 def path_of(target: bytes) -> bytes:
-    """What of a whole URL is behind the host."""
+    """Path and query of a whole URL."""
     _, _, rest = target.partition(b"://")
     at = re.search(rb"[/?]", rest)
     path = rest[at.start() :] if at else b""
@@ -93,5 +93,5 @@ def is_host(value: bytes) -> bool:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """A head whose ``Upgrade`` is left out: a server may ignore it (RFC 9110, 7.8)."""
+    """The head without ``Upgrade``: a server may ignore it (RFC 9110, 7.8)."""
     return _UPGRADE.sub(b"", head)

@@ -1,24 +1,18 @@
-"""uvicorn's HTTP protocol with the limits that it lacks, and one sweeper for all of them."""
+"""Reads the requests of one connection: HTTP/1.1 on httptools, with limits that uvicorn lacks."""
 
 from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ..settings import Limits
-from ..unsent import Unsent
-from .exchange import Http1Cycle, WriteCoalescer
-from .head_cache import END, MAX_REPLACED_HEADS, CachedHead, know
-from .peer import Peer
+from ...core.asgi import Scope
+from .cycle import Http1Cycle
+from .head_cache import END, MAX_REPLACED_HEADS, CachedHead, cacheable_head
+from .limited_connection import LimitedConnection
 from .request_head import (
     MAX_FIELDS,
     MAX_TARGET,
@@ -30,161 +24,101 @@ from .request_head import (
     refusal,
     without_upgrade,
 )
+from .request_target import MAX_KEPT_TARGET_BYTES, parse_target, parse_target_cached
+from .sweeper import ConnectionSweeper
+from .uvicorn_inside import HIGH_WATER_LIMIT
 
-BLANKS = b" \t"
-"""The parser leaves them behind a value (RFC 9110, 5.5)."""
-BREAKS = b"\r\n"
-
-TICK = 0.5
-"""Seconds between looks at the connections: the precision of every time limit."""
-
+WHITESPACE = b" \t"
+"""The parser leaves it after a value (RFC 9110, 5.5)."""
+LINE_BREAKS = b"\r\n"
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 MAX_CHUNK_OVERHEAD = 9
-"""Bytes that a body may take for each of its own, in the smallest chunks: 6. What stands behind it
-(trailers) has the limit of headers."""
+"""Bytes that a chunked body may take for each of its own bytes; the smallest chunks take 6.
+Trailers have the limit of headers."""
 
-LARGE_HEAD = 1024
-"""Bytes of a head below which nothing in it is looked at for its number."""
+MAX_UNCOUNTED_HEAD_BYTES = 1024
+"""Bytes of a head that is too short to break a limit: nothing in it is counted."""
 
-MAX_KEPT_TARGET_BYTES = 512
-"""Bytes of a target that is kept, parsed, for the next request like it."""
-
-WORK_OF_A_TURN = 32 * 1024
-"""Bytes of a chunked body that are parsed before others have their turn. Chunks of one byte cost
-the parser 0.3 us a byte; each piece handed to it counts PIECE bytes more."""
-PIECE = 64
+MAX_CHUNKED_BYTES_PER_TURN = 32 * 1024
+"""Bytes of a chunked body that are parsed before other connections have their turn. Chunks of one
+byte cost the parser 0.3 us a byte; each piece counts as PIECE_COST bytes more."""
+PIECE_COST = 64
 
 
-class Target(NamedTuple):
-    """What a request line asks for. ``path``: decoded."""
+class HttpProtocol(LimitedConnection):
+    """The parser gets whole heads, and a body up to where its message may end.
 
-    path: str
-    raw_path: bytes
-    query: bytes
-
-
-def _parse_target(target: bytes) -> Target:
-    if b"#" in target:  # no fragment is ever sent: it belongs to the path, or the query
-        target = target.replace(b"#", b"%23")
-    url = httptools.parse_url(target)
-    raw_path = url.path or b"/"  # a whole URL may have none
-    path = raw_path.decode("latin-1")
-    return Target(unquote(path) if "%" in path else path, raw_path, url.query or b"")
-
-
-_known_target = lru_cache(1024)(_parse_target)
-
-
-class ConnectionSweeper:
-    """Loop time, coarse: read on every request, set twice a second."""
-
-    def __init__(self, limits: Limits, unsent: Unsent) -> None:
-        self.limits = limits
-        self.unsent = unsent
-        self.burst = WriteCoalescer()
-        self.now = 0.0
-
-    async def run(self, connections: set[Any]) -> None:
-        """Look after all connections, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self.now = loop.time()
-            for connection in tuple(connections):
-                connection.check_time(self.now)
-            await asyncio.sleep(TICK)
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """One connection.
-
-    It waits for something: a request's headers, its body, the application, or the next request.
-    ``_deadline`` is when that has taken too long (0: never), ``_refusal`` the status then.
-    ``cycle``: the request that the application has, or had last. ``_rest``: bytes that are looked
-    at when it is answered, and the answer taken; nothing is read as long as there are some.
-    ``_begun``: the beginning of a head. ``_known``: the last head, when it may come again.
-
-    The parser gets whole heads, and a body up to where a message may end: so no request begins
-    within a piece, and what a request costs is bounded.
+    So no request begins within a piece that the parser gets, and the cost of a request is bounded.
     """
-
-    peer: Peer
-    parser: httptools.HttpRequestParser | None  # type: ignore[assignment]
-    cycle: Http1Cycle | None  # type: ignore[assignment]  # what uvicorn itself asks of it, it has
 
     def __init__(
         self,
         config: Config,
         server_state: ServerState,
-        app_state: dict[str, Any],
+        app_state: dict[str, object],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         sweeper: ConnectionSweeper,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.sweeper = sweeper
-        self.burst = sweeper.burst
-        self.limits = sweeper.limits
-        self.answer_time = sweeper.limits.answer_time
-        self._deadline = 0.0
-        self._refusal = 408
+        super().__init__(config, server_state, app_state, _loop, sweeper=sweeper)
         self._is_in_headers = False
         self._body_bytes = 0
         self._raw_bytes = 0
-        self._announced = 0
+        self._content_length = 0
         self._method = b""
-        self._plain_scope: dict[str, Any] | None = None
-        self._known: CachedHead | None = None
-        self._replaced = 0
-        self._rest = b""
-        self._begun = bytearray()
-        self._seam = b""
+        self._cacheable_scope: Scope | None = None
+        self._cached: CachedHead | None = None
+        self._replaced_heads = 0
+        self._body_tail = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
-        descriptor = transport.get_extra_info("socket").fileno()
-        self.peer = Peer(descriptor, lambda: not transport.is_closing())
-        self._expect(self.limits.header_time, 408)
-        if len(self.connections) > self.limits.connections:
-            self._refuse(503)
+    def _stop_reading(self) -> None:
+        super()._stop_reading()
+        self._cached = None
 
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        return self.server_state.default_headers
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.connections.discard(self)
-        self.sweeper.unsent.wait(self, 0)
-        self.flow.resume_writing()
-        exchange = self.cycle
-        if exchange is not None and (exchange.is_undecided or not exchange.response_complete):
-            exchange.lost()
-        if exc is None:
-            self.transport.close()
-        self._stop_reading()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Stay open while it is in doubt whether an answer arrived; otherwise close."""
-        exchange = self.cycle
-        self.peer.has_ended = True
-        if exchange is None or not exchange.is_undecided:
-            return False
-        exchange.keep_alive = False
-        return True
-
-    def shutdown(self) -> None:
-        """No further request: close when there is none, and what was answered is written."""
-        exchange = self.cycle
-        if exchange is None or (exchange.response_complete and not exchange.is_undecided):
-            self.loop.call_soon(self.transport.close)  # behind the burst
+    def data_received(self, data: bytes) -> None:
+        if self._unread:  # read before reading was paused
+            self._unread += data
         else:
-            exchange.keep_alive = False
+            self._take(data)
 
-    # What the client has not taken.
+    def _take(self, data: bytes) -> None:
+        """Read what may be read now; the rest waits for ``_read_on``."""
+        budget = MAX_CHUNKED_BYTES_PER_TURN
+        while data and self.parser is not None:
+            cycle = self.cycle
+            if cycle is not None and cycle.more_body:
+                if budget <= 0:
+                    self.loop.call_soon(self._read_on)
+                    break
+                size = self._body_size(data)
+                budget -= PIECE_COST + (size if self._content_length == 0 else 0)
+                piece, data = (data[:size], data[size:]) if size < len(data) else (data, b"")
+                self._take_body(piece)
+            elif cycle is not None and not (cycle.response_complete and cycle.keep_alive):
+                if not cycle.keep_alive:  # no request follows the last one (RFC 9112, 9.6)
+                    return
+                break
+            elif self.flow.write_paused:
+                break
+            else:
+                cached = self._cached
+                if (
+                    cached is None
+                    or self._partial_head
+                    or len(data) < cached.size
+                    or not data.startswith(cached.head)
+                ):
+                    data = self._take_head(data)
+                else:
+                    data = self._take_cached(cached, data)
+        if data and self.parser is not None:
+            self._unread = data
+            self.flow.pause_reading()
 
     def pause_writing(self) -> None:
-        """It does not take what it asked for, so nothing more is read of it."""
+        """The client does not read its responses, so none of its requests is read."""
         self.flow.pause_writing()
         self.flow.pause_reading()
         self.sweeper.unsent.wait(self, self.unsent())
@@ -192,104 +126,56 @@ class HttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self.flow.resume_writing()
         self.sweeper.unsent.wait(self, 0)
-        self._go_on()
+        self._read_on()
 
-    def unsent(self) -> int:
-        return self.transport.get_write_buffer_size()
-
-    def cut_off(self) -> None:
-        self.transport.abort()
-
-    # What the client sends.
-
-    def data_received(self, data: bytes) -> None:
-        if self._rest:  # read before reading was paused
-            self._rest += data
-        else:
+    def _read_on(self) -> None:
+        """Read the bytes that had to wait, as far as they need not wait any more."""
+        data, self._unread = self._unread, b""
+        if data:
             self._take(data)
-
-    def _take(self, data: bytes) -> None:
-        """Take what may be taken now; the rest waits for ``_go_on``."""
-        work = WORK_OF_A_TURN
-        while data and self.parser is not None:
-            exchange = self.cycle
-            if exchange is not None and exchange.more_body:
-                if work <= 0:
-                    self.loop.call_soon(self._go_on)
-                    break
-                size = self._body_size(data)
-                work -= PIECE + (size if self._announced == 0 else 0)
-                piece, data = (data[:size], data[size:]) if size < len(data) else (data, b"")
-                self._take_body(piece)
-            elif exchange is not None and not (exchange.response_complete and exchange.keep_alive):
-                if not exchange.keep_alive:  # it is the last one (RFC 9112, 9.6)
-                    return
-                break
-            elif self.flow.write_paused:
-                break
-            else:
-                known = self._known
-                if (
-                    known is None
-                    or self._begun
-                    or len(data) < known.size
-                    or not data.startswith(known.head)
-                ):
-                    data = self._take_head(data)
-                else:
-                    data = self._take_known(known, data)
-        if data and self.parser is not None:
-            self._rest = data
-            self.flow.pause_reading()
-
-    def _go_on(self) -> None:
-        """What made the rest wait may be over."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._take(rest)
-        exchange = self.cycle
-        if exchange is None or exchange.response_complete or len(exchange.body) <= HIGH_WATER_LIMIT:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or len(cycle.body) <= HIGH_WATER_LIMIT:
             self.resume_reading()
 
     def resume_reading(self) -> None:
-        if not self._rest and not self.flow.write_paused:
+        if not self._unread and not self.flow.write_paused:
             self.flow.resume_reading()
 
-    def _take_known(self, known: CachedHead, data: bytes) -> bytes:
-        """Begin the request whose head is the last one's again; returns what is behind it."""
-        size, body_at = known.size, len(known.head)
+    def _take_cached(self, cached: CachedHead, data: bytes) -> bytes:
+        """Begin a request with the same head as the last one. Returns the bytes after it."""
+        size, body_at = cached.size, len(cached.head)
         self._raw_bytes, self._body_bytes = 0, size - body_at
-        scope = known.scope.copy()
+        scope = cached.scope.copy()
         scope["state"] = self.app_state.copy()
-        exchange = self._begin(scope, True, False)
-        exchange.take_body(data[body_at:size])
-        exchange.end_body()
+        cycle = self._begin(scope, True, False)
+        cycle.take_body(data[body_at:size])
+        cycle.end_body()
         self._deadline = 0.0
         return data[size:]
 
     def _take_head(self, data: bytes) -> bytes:
-        """Parse a head, when all of it is here; returns what is behind it."""
-        begun = self._begun
-        if begun:
-            seen = max(len(begun) - len(END), 0)
-            begun += data
+        """Parse a head when it is complete. Returns the bytes after it."""
+        partial = self._partial_head
+        if partial:
+            searched = max(len(partial) - len(END), 0)
+            partial += data
             data = b""
-            if (end := begun.find(END, seen)) >= 0:
-                data = bytes(begun)
-                begun.clear()
+            if (end := partial.find(END, searched)) >= 0:
+                data = bytes(partial)
+                partial.clear()
         else:
-            data = data.lstrip(BREAKS)  # RFC 9112, 2.2
+            data = data.lstrip(LINE_BREAKS)  # RFC 9112, 2.2
             if (end := data.find(END)) < 0:
-                begun += data
+                partial += data
                 self._expect(self.limits.header_time, 408)
         if end >= 0:
             end += len(END)
             head, data = (data[:end], data[end:]) if end < len(data) else (data, b"")
             self._parse_head(head)
             return data
-        if len(begun) > self.limits.header_bytes:
+        if len(partial) > self.limits.header_bytes:
             self._refuse(431)
-        elif begun and not TOKEN.match(begun, 0, 1):
+        elif partial and not TOKEN.match(partial, 0, 1):
             self._refuse(400)
         return b""
 
@@ -298,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(431)
             return
         line = head[: head.find(b"\r")]
-        if len(head) > LARGE_HEAD and (
+        if len(head) > MAX_UNCOUNTED_HEAD_BYTES and (
             len(line) > MAX_TARGET or head.count(b"\n") > MAX_FIELDS + 2 or has_many_parts(head)
         ):
             self._refuse(431)
@@ -309,24 +195,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._method = b""
         try:
             self._feed(head)
-        except httptools.HttpParserUpgrade:  # it has not begun, and the parser skips its body
-            self._anew(without_upgrade(head))
+        except httptools.HttpParserUpgrade:  # the parser would skip its body
+            self._parse_again(without_upgrade(head))
         except httptools.HttpParserInvalidMethodError:
             self._method, _, rest = head.partition(b" ")
-            self._anew(without_upgrade(b"POST " + rest))
+            self._parse_again(without_upgrade(b"POST " + rest))
         except httptools.HttpParserError:
             self._refuse(400)
-        scope, self._plain_scope = self._plain_scope, None
-        if self._is_in_headers and self.parser is not None:  # the parser sees its end elsewhere
+        scope, self._cacheable_scope = self._cacheable_scope, None
+        if self._is_in_headers and self.parser is not None:  # it found no end
             self._refuse(400)
         elif scope is not None:
-            self._replaced += 1
-            self._known = know(head, scope, self.headers, self._announced)
+            self._replaced_heads += 1
+            self._cached = cacheable_head(head, scope, self.headers, self._content_length)
 
-    def _anew(self, head: bytes) -> None:
-        """Parse it, changed, as if it were the first one of the connection."""
+    def _parse_again(self, head: bytes) -> None:
+        """Parse a changed head by a new parser, as if it were the first one of the connection."""
         if self.parser is None:
-            return  # refused
+            return  # refused already
         self.parser = httptools.HttpRequestParser(self)
         try:
             self._feed(head)
@@ -338,14 +224,18 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser.feed_data(data)
 
     def _body_size(self, data: bytes) -> int:
-        """How much of ``data`` may be of the body: up to where the message ends, if it does."""
-        if self._announced:
-            return self._announced - self._body_bytes
-        seam = self._seam + data[: len(END) - 1]
+        """How many bytes of ``data`` belong to the body.
+
+        A chunked body may end at the first empty line, also at one that began in the piece before.
+        """
+        if self._content_length:
+            return self._content_length - self._body_bytes
+        seam = self._body_tail + data[: len(END) - 1]
         end = seam.find(END)
-        size = end - len(self._seam) if end >= 0 else data.find(END, 0, WORK_OF_A_TURN)
-        size = size + len(END) if end >= 0 or size >= 0 else WORK_OF_A_TURN
-        self._seam = (self._seam + data[:size])[-len(END) + 1 :]
+        limit = MAX_CHUNKED_BYTES_PER_TURN
+        size = end - len(self._body_tail) if end >= 0 else data.find(END, 0, limit)
+        size = size + len(END) if end >= 0 or size >= 0 else limit
+        self._body_tail = (self._body_tail + data[:size])[-len(END) + 1 :]
         return size
 
     def _take_body(self, data: bytes) -> None:
@@ -358,23 +248,23 @@ class HttpProtocol(HttpToolsProtocol):
         if self._raw_bytes > self.limits.header_bytes + MAX_CHUNK_OVERHEAD * self._body_bytes:
             self._refuse(431)
 
-    # What the parser tells.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._is_in_headers = True
-        self._plain_scope = None
-        self._announced = self._body_bytes = self._raw_bytes = 0
+        self._cacheable_scope = None
+        self._content_length = self._body_bytes = self._raw_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._is_in_headers:
-            return  # behind the body: nobody asks for it
-        name, value = name.lower(), value.rstrip(BLANKS)
+            return  # trailers are ignored
+        name, value = name.lower(), value.rstrip(WHITESPACE)
         self.headers.append((name, value))
         if name == b"content-length":
-            self._announced = int(value)
+            self._content_length = int(value)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -387,7 +277,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(status)
             return
         if parser.should_upgrade():
-            return  # _parse_head parses it once more
+            return  # _parse_head parses it again, without the upgrade
         target = self.url
         is_origin_form = target.startswith(b"/")
         if not is_origin_form and (host := host_of(target)) is not None:
@@ -397,11 +287,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]
             self.headers.append((b"host", host))
         self._is_in_headers = False
-        self._seam = b""
-        parts = (
-            _known_target(target) if len(target) <= MAX_KEPT_TARGET_BYTES else _parse_target(target)
-        )
-        scope: Any = {
+        self._body_tail = b""
+        parse = parse_target_cached if len(target) <= MAX_KEPT_TARGET_BYTES else parse_target
+        parts = parse(target)
+        scope: Scope = {
             "type": "http",
             "asgi": ASGI,
             "http_version": version,
@@ -418,28 +307,26 @@ class HttpProtocol(HttpToolsProtocol):
         }
         keep_alive = version != "1.0" and parser.should_keep_alive()
         if not keep_alive:
-            self._known = None
+            self._cached = None
         elif (
-            self._replaced < MAX_REPLACED_HEADS
+            self._replaced_heads < MAX_REPLACED_HEADS
             and is_origin_form
             and not self.expect_100_continue
             and not self._method
         ):
-            self._plain_scope = scope
+            self._cacheable_scope = scope
         self._expect(self.limits.body_time, 408)
         self._begin(scope, keep_alive, self.expect_100_continue)
 
-    def _begin(self, scope: Any, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
+    def _begin(self, scope: Scope, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
-        exchange = self.cycle = Http1Cycle(
-            self, is_head, keep_alive, expects_continue, knows_chunks
-        )
-        scope["extensions"] = {"gateway.connection": exchange}
-        run = exchange.run_asgi(self.app, scope, self.tasks)
-        # Not by the loop: it would make up a name.
-        exchange.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
-        self.tasks.add(exchange.task)
-        return exchange
+        cycle = self.cycle = Http1Cycle(self, is_head, keep_alive, expects_continue, knows_chunks)
+        scope["extensions"] = {"gateway.connection": cycle}
+        run = cycle.run_asgi(self.app, scope, self.tasks)
+        # loop.create_task() would make up a name.
+        cycle.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
+        self.tasks.add(cycle.task)
+        return cycle
 
     def on_body(self, body: bytes) -> None:
         if self.parser is None:
@@ -447,72 +334,25 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.body_bytes:
             self._refuse(413)
-        elif (exchange := self.cycle) is not None and not exchange.response_complete:
-            exchange.take_body(body)
+        elif (cycle := self.cycle) is not None and not cycle.response_complete:
+            cycle.take_body(body)
 
     def on_message_complete(self) -> None:
-        exchange = self.cycle
-        if self._is_in_headers or self.parser is None or exchange is None:
+        cycle = self.cycle
+        if self._is_in_headers or self.parser is None or cycle is None:
             return
-        exchange.end_body()
-        if exchange.response_complete:
+        cycle.end_body()
+        if cycle.response_complete:
             self._expect(self.limits.idle_time, 0)
         else:
-            self._deadline = 0.0  # now the application has it; its time is the endpoint's
+            self._deadline = 0.0  # from now on the endpoint's timeout limits it
 
     def on_response_complete(self) -> None:
+        """Called by the cycle."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self._receiving is None:
             self._expect(self.limits.idle_time, 0)
         if self.flow.read_paused:
-            self.loop.call_soon(self._go_on)  # behind the burst
-
-    @property
-    def _receiving(self) -> Http1Cycle | None:
-        """The request whose body is not complete yet."""
-        exchange = self.cycle
-        return exchange if exchange is not None and exchange.more_body else None
-
-    # Limits.
-
-    def check_time(self, now: float) -> None:
-        """Called by the sweeper. What a client has not read yet has a time of its own."""
-        exchange = self.cycle
-        if exchange is not None and exchange.is_undecided:
-            return  # left() keeps it
-        if 0 < self._deadline < now:
-            if self.transport.get_write_buffer_size():
-                if self._deadline + self.answer_time - self.limits.idle_time < now:
-                    self.transport.abort()
-            elif self._refusal:
-                self._refuse(self._refusal)
-            else:
-                self.transport.close()
-
-    def _expect(self, seconds: float, refusal: int) -> None:
-        self._deadline = self.sweeper.now + seconds + TICK
-        self._refusal = refusal
-
-    def _refuse(self, status: int) -> None:
-        """Answer with a bare status, unless an answer has begun, and close."""
-        if self.parser is None:
-            return  # refused already
-        self._stop_reading()
-        self._known = None
-        self._deadline = 0.0
-        refused = self._receiving
-        if refused is None or not refused.response_started:
-            head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
-            retry = b"retry-after: 1\r\n" if status == 503 else b""
-            self.burst.write(self.transport, head + retry + b"\r\n")
-        if refused is not None and not refused.response_complete:
-            refused.lost()
-        self.loop.call_soon(self.transport.close)  # behind the burst
-
-    def _stop_reading(self) -> None:
-        """What still comes belongs to no request."""
-        self.parser = None
-        self._rest = b""
-        self._begun.clear()
+            self.loop.call_soon(self._read_on)  # after the coalesced writes

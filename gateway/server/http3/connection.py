@@ -15,9 +15,9 @@ from ...core.asgi import Scope
 from ..settings import Limits
 from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic
+from .cycle import Http3Cycle
 from .datagrams import Datagrams
-from .exchange import Http3Cycle
-from .head import MAX_HEADERS, header_limit, request_scope
+from .headers import MAX_HEADERS, header_limit, request_scope
 
 
 class DatagramServer(Protocol):

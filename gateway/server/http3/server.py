@@ -34,8 +34,8 @@ from ..settings import Limits, ServeSettings
 from ..unsent import Unsent
 from .certificates import CONNECTION_ID_BYTES, load_certificate
 from .connection import Http3Connection
+from .cycle import Http3Cycle
 from .datagrams import Datagrams, Path
-from .exchange import Http3Cycle
 
 log = get_logger("gateway.server")
 

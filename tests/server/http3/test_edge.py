@@ -24,7 +24,7 @@ from gateway.server import ServeSettings, serve_settings
 from gateway.server.http3 import server as http3_server
 from gateway.server.http3.certificates import CONNECTION_BYTES, STREAM_BYTES, load_certificate
 from gateway.server.http3.datagrams import open_datagrams
-from gateway.server.http3.head import request_scope
+from gateway.server.http3.headers import request_scope
 from gateway.tls.server import ServerTls
 
 from ..client import KEY, client_tls, serving

@@ -20,7 +20,7 @@ from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..unsent import Unsent
 from .aioquic_inside import HIGH_WATER, Http3, Quic, StreamBuffer
-from .head import answer_fields
+from .headers import answer_fields
 
 log = get_logger("gateway.server")
 
