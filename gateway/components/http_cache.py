@@ -21,7 +21,7 @@ from ..core.proxy import nothing_to_withdraw
 from ..core.rule import Rule, backends, is_http
 from ..core.version import USER_AGENT
 from ..http.connection import Headers, HttpResponse
-from ..http.request_head import UNSENT, BackendRequest
+from ..http.request_head import UNSENT_HEADERS, BackendRequest
 from ..http.responses import find
 from ..http.targets import hide_query
 from ..http.transport import Arrive, Result, Transport, TransportStage, Withdraw
@@ -66,7 +66,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
         return self.max_items > 0 and self.max_size > 0
 
 
-SAME = UNSENT | {
+SAME = UNSENT_HEADERS | {
     *(b"x-forwarded-for", b"x-forwarded-via", b"x-forwarded-host"),
     *(b"authorization", b"cookie", b"cache-control", b"pragma"),
 }
@@ -269,7 +269,7 @@ class CachingTransport:
     def _key(self, outgoing: BackendRequest) -> Hashable:
         """The forwarded host is part of it: clients choose it, and backends may tell it."""
         host = find(outgoing.headers, b"x-forwarded-host")
-        return self._owner, outgoing.url, outgoing.host.told, host
+        return self._owner, outgoing.url, outgoing.host.host_header, host
 
 
 def _wanted(headers: Headers) -> Directives:

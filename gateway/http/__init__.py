@@ -1,1 +1,1 @@
-"""``backend`` without a namespace: a service that is asked over HTTP."""
+"""Backends that are services with HTTP, the default of ``backend``."""

@@ -1,4 +1,4 @@
-"""A service asked over HTTP as the answer of a backend: what a backend is by default."""
+"""``backend/http``: a backend that is a service with HTTP; every backend is one by default."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = get_logger("gateway.http")
 
 CLIENT = "backend/http/client"
 SCRIPT = "modifier/lua-backend"
-"""Its scripts may change the method and the URL of a request."""
+"""The namespace whose scripts may change the method and the URL of a request."""
 MAX_IDLE_PER_HOST = 250
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -41,14 +41,14 @@ _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 def build_http(
     settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
-    """The branch that asks a service."""
-    kind = ScriptedHttpBackend if SCRIPT in backend.extra_config else HttpBackend
-    asked = kind(settings, backend, endpoint, assembly)
-    return Branch(later=asked.later, may_repeat=True, url=asked.url)
+    """The branch that calls a service."""
+    backend_class = ScriptedHttpBackend if SCRIPT in backend.extra_config else HttpBackend
+    http_backend = backend_class(settings, backend, endpoint, assembly)
+    return Branch(later=http_backend.later, may_repeat=True, url=http_backend.url)
 
 
 class HttpBackend:
-    """Asks one service, at one of its hosts."""
+    """Calls one service, at one of its hosts."""
 
     def __init__(
         self, settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
@@ -66,31 +66,31 @@ class HttpBackend:
         self._interpret = self._build_interpret(build_reading(backend))
         self._large = LargeReading(backend, assembly)
         is_read = not is_passed_on and backend.encoding != "no-op"
-        self._most = self._large.most if is_read else sys.maxsize
+        self._max_inline_bytes = self._large.most if is_read else sys.maxsize
         self._streams = is_passed_on and may_stream(backend, endpoint, assembly)
         self._send = _build_transport(
             backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
         )
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-        """Ask; the answer comes without a task."""
+        """Send the request; the response arrives without a task."""
         try:
             outgoing = self._outgoing(request)
-            question = _BackendCall(self, outgoing, arrive)
-            arrived: Callable[[Result], None] = question.arrived
+            call = _BackendCall(self, outgoing, arrive)
+            arrived: Callable[[Result], None] = call.arrived
             if self._streams:
                 arrived = self._begin_stream(request, arrived)
-            question.asked(self._send(outgoing, arrived))
+            call.sent(self._send(outgoing, arrived))
         except GatewayError as error:
             arrive(error)
             return nothing_to_withdraw
-        return question.withdraw
+        return call.withdraw
 
     def _begin_stream(
         self, request: Request, arrived: Callable[[Result], None]
     ) -> Callable[[Result], None]:
-        """The endpoint's deadline holds for the body, too; at the end of the request so does the
-        stream end."""
+        """The endpoint's deadline is also the body's. The stream ends with the request at the
+        latest."""
 
         def begun(result: Result) -> None:
             if isinstance(result, HttpResponse) and result.stream is not None:
@@ -100,14 +100,14 @@ class HttpBackend:
 
         return begun
 
-    def is_large(self, answer: HttpResponse) -> bool:
-        """Whether a helper process reads the body."""
-        return len(answer.body) > self._most and answer.status in SUCCESS
+    def is_large(self, response: HttpResponse) -> bool:
+        """Whether a helper process decodes the body."""
+        return len(response.body) > self._max_inline_bytes and response.status in SUCCESS
 
     def part_later(
-        self, answer: HttpResponse, outgoing: BackendRequest, arrive: Arrive
+        self, response: HttpResponse, outgoing: BackendRequest, arrive: Arrive
     ) -> Withdraw:
-        """As :meth:`part`, without waiting, for a large answer. Returns what ends it."""
+        """As :meth:`part`, in a helper process. Returns a function that ends it."""
 
         def arrived(data: Document | Exception | None) -> None:
             def read(body: bytes) -> Document | None:
@@ -115,30 +115,30 @@ class HttpBackend:
                     raise data
                 return data
 
-            arrive(self.part(answer, outgoing, self._build_interpret(read)))
+            arrive(self.part(response, outgoing, self._build_interpret(read)))
 
-        return self._large.start(answer.body, arrived)
+        return self._large.start(response.body, arrived)
 
     def part(
         self, result: Result, outgoing: BackendRequest, interpret: Interpret | None = None
     ) -> Part:
-        """What the answer means. Never raises."""
+        """The part of the endpoint's response. Never raises."""
         if isinstance(result, GatewayError):
             return result
         try:
             return (interpret or self._interpret)(result, result.url or outgoing.url)
         except GatewayError as error:
             return error
-        except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("%s: while reading the answer", hide_query(outgoing.url))
+        except Exception:  # in a callback of the connection: other requests must go on
+            log.exception("%s: internal error while the response is read", hide_query(outgoing.url))
             return GatewayError("internal error")
 
     def url(self, request: Request) -> str:
-        """Where this request goes; of several hosts the next one."""
+        """The URL of the next request."""
         return self._outgoing(request).url
 
     def _outgoing(self, request: Request) -> BackendRequest:
-        """What this request asks of a host."""
+        """The request to the next host."""
         host = self._next_host()
         target = host.base + self._target(request.params)
         if request.query_string:
@@ -153,7 +153,7 @@ class HttpBackend:
 
 
 class ScriptedHttpBackend(HttpBackend):
-    """Asks with the method, and at the URL, that a script has left in the request."""
+    """Calls with the method and the URL that a script may have set."""
 
     def __init__(
         self, settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
@@ -179,7 +179,7 @@ class ScriptedHttpBackend(HttpBackend):
 
 
 class _BackendCall:
-    """What is asked of a service, until the answer is here or nobody waits for it any more."""
+    """One call of a service, until its response has arrived or is not wanted any more."""
 
     __slots__ = ("_arrive", "_backend", "_is_over", "_outgoing", "_withdraw")
 
@@ -190,13 +190,13 @@ class _BackendCall:
         self._withdraw: Withdraw | None = None
         self._is_over = False
 
-    def asked(self, withdraw: Withdraw) -> None:
+    def sent(self, withdraw: Withdraw) -> None:
         if not self._is_over:
             self._withdraw = withdraw
 
     def arrived(self, result: Result) -> None:
         self._is_over = True
-        self._withdraw = None  # which knows us: no cycle is left behind
+        self._withdraw = None  # it refers to us: leave no reference cycle
         if isinstance(result, HttpResponse) and self._backend.is_large(result):
             self._withdraw = self._backend.part_later(result, self._outgoing, self._read)
         else:
@@ -215,7 +215,7 @@ class _BackendCall:
 
 
 def may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool:
-    """Nobody between the backend and the client looks at a body, or needs the end of it."""
+    """No stage between the backend and the client reads the body."""
     for row in assembly.catalog:
         if row.passes_bodies:
             continue
@@ -230,7 +230,7 @@ def may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool
 def _build_transport(
     backend: Backend, endpoint: Endpoint, assembly: Assembly, *, unpacks_all: bool, streams: bool
 ) -> Transport:
-    """The gateway's client, in the stages of the backend's ``extra_config``."""
+    """The gateway's client, wrapped in the stages of the backend's ``extra_config``."""
     service = assembly.service
     options = backend.extra_config.get(CLIENT) or HttpClientSettings()
     transport: Transport = Redirecting(
@@ -251,12 +251,12 @@ def _build_transport(
 
 
 def share_client(assembly: Assembly) -> HttpClient:
-    """The one client of the gateway, as the root of the configuration wants it."""
+    """The client of the gateway, with the settings at the root of the configuration."""
     service = assembly.service
     settings = PoolSettings(
         dial_time=service.dialer_timeout,
         header_time=service.response_header_timeout,
-        probe_time=service.dialer_keep_alive,
+        keepalive_interval=service.dialer_keep_alive,
         keeps_connections=not service.disable_keep_alives,
         idle_time=service.idle_connection_timeout,
         max_idle=service.max_idle_connections_per_host or MAX_IDLE_PER_HOST,
@@ -269,10 +269,10 @@ def share_client(assembly: Assembly) -> HttpClient:
 
 
 def _choose_hosts(backend: Backend, assembly: Assembly) -> NextHost:
-    """The hosts of the file, or (``sd: dns``) those that the name in it stands for."""
+    """The hosts in the configuration, or (``sd: dns``) those of the name in it."""
     if backend.sd != "dns" or not backend.host:
         return build_next_host(backend.host)
-    from .discovery import Discovery  # and with it dnspython: a fifth of the time to start
+    from .discovery import Discovery  # imports dnspython: a fifth of the time of a start
 
     name = backend.host[0].partition("://")[2] or backend.host[0]
     ttl = assembly.service.dns_cache_ttl

@@ -1,4 +1,4 @@
-"""Which of several hosts is asked next."""
+"""Which of several hosts is called next."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NextHost = Callable[[], Host]
 
 
 def build_next_host(hosts: Sequence[str]) -> NextHost:
-    """One after the other; several processes do not all begin with the same one.
+    """The hosts in turn. They begin with a random one, so that processes begin with different ones.
 
-    An entry that is no host of HTTP is left out. The function raises :class:`BackendFailure` when
-    there is none.
+    An entry that is not a host of HTTP is left out. The function that is returned raises
+    :class:`BackendFailure` when there is no host.
     """
     usable = list(usable_hosts(hosts))
     if not usable:
@@ -28,7 +28,7 @@ def build_next_host(hosts: Sequence[str]) -> NextHost:
 
 
 def usable_hosts(hosts: Sequence[str]) -> Iterator[Host]:
-    """Those that are hosts of HTTP."""
+    """The entries that are hosts of HTTP."""
     for host in hosts:
         try:
             yield parse_host(host)

@@ -1,7 +1,7 @@
-"""The HTTP client of all backends: the one seam to the network.
+"""The HTTP client of all backends: the only way to the network.
 
-Requests are asked for where the gateway runs ("app side") and sent on the asyncio side; an
-answer, or why there is none, comes back by a callback. No request has a task.
+Requests come from the app side and are sent on the asyncio side. The response or the failure comes
+back by a callback. No request has a task.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Container, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from anyio import Event, sleep, sleep_forever
 from anyio.abc import TaskGroup
@@ -22,14 +22,14 @@ from .pool import Pool, PoolSettings
 from .stream import BodyStream
 from .targets import Origin
 
-RETRIED = ("GET", "HEAD", "OPTIONS", "TRACE")
-"""Sent again when a used connection turns out to be closed (Go, net/http, isReplayable)."""
+REPLAYABLE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""Sent again if a used connection proves to be closed (Go, net/http, isReplayable)."""
 
 Arrive: TypeAlias = Callable[[HttpResponse | BackendFailure], None]
 
 
 class HttpClient:
-    """``max_idle``: connections over all origins; 0: no limit."""
+    """``max_idle``: idle connections over all origins; 0: no limit."""
 
     def __init__(self, side: AsyncioSide, settings: PoolSettings, max_idle: int = 0) -> None:
         self._side = side
@@ -48,39 +48,39 @@ class HttpClient:
         arrive: Arrive,
         streams: Container[int] = (),
     ) -> Callable[[], None]:
-        """App side: send a request, ``head`` with its empty line. Returns what withdraws it.
+        """App side: send a request (``head`` with its empty line). Returns what withdraws it.
 
         ``streams``: with these statuses ``arrive`` is called when the headers have come.
         """
-        sending = Sending(self, origin, method, head, body, arrive, streams)
-        self._side.tell(self.begin, sending)
-        return sending.withdraw
+        request = ClientRequest(self, origin, method, head, body, arrive, streams)
+        self._side.tell(self.begin, request)
+        return request.withdraw
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Keep connections while the block runs."""
+        """Keep connections open while the block runs."""
         started = Event()
         async with open_tasks() as service:
-            service.start_soon(self._side.run, self._live, started)
+            service.start_soon(self._side.run, self._keep_open, started)
             await started.wait()
             yield
             service.cancel_scope.cancel()
 
-    def readiness(self) -> dict[str, Any]:
-        """Always ready: which backend answers is seen when it is asked."""
+    def readiness(self) -> dict[str, object]:
+        """Always ready: whether a backend responds is known when it is called."""
         return {"ready": True, "role": "http"}
 
-    def withdraw(self, sending: Sending) -> None:
-        """App side: have it ended over there."""
-        self._side.tell(self._end, sending)
+    def withdraw(self, request: ClientRequest) -> None:
+        """App side: have the asyncio side end a request."""
+        self._side.tell(self._end, request)
 
-    def deliver(self, sending: Sending, part: HttpResponse | BackendFailure) -> None:
-        """Asyncio side: hand over what came."""
-        self._side.post(sending.arrived, part)
+    def deliver(self, request: ClientRequest, part: HttpResponse | BackendFailure) -> None:
+        """Asyncio side: hand over the response or the failure."""
+        self._side.post(request.arrived, part)
 
-    def taken(self, sending: Sending, size: int) -> None:
-        """App side: so many bytes of its body were read."""
-        self._side.tell(self._read_on, sending, size)
+    def taken(self, request: ClientRequest, size: int) -> None:
+        """App side: ``size`` bytes of the body were read."""
+        self._side.tell(self._taken, request, size)
 
     def event(self) -> TimedEvent:
         """App side."""
@@ -88,52 +88,54 @@ class HttpClient:
 
     # Asyncio side.
 
-    def post(self, func: Callable[..., object], *args: Any) -> None:
+    def post(self, func: Callable[..., object], *args: object) -> None:
         self._side.post(func, *args)
 
-    def _read_on(self, sending: Sending, size: int) -> None:
-        if sending.connection is not None:
-            sending.connection.taken(size)
+    def _taken(self, request: ClientRequest, size: int) -> None:
+        if request.connection is not None:
+            request.connection.taken(size)
 
-    def begin(self, sending: Sending) -> None:
+    def begin(self, request: ClientRequest) -> None:
         if self._dials is None:
-            self.deliver(sending, BackendFailure("the gateway is closing"))
+            self.deliver(request, BackendFailure("the gateway is closing"))
             return
-        pool = self._pools.get(sending.origin)
+        pool = self._pools.get(request.origin)
         if pool is None:
-            pool = Pool(sending.origin, self._settings, self._start_dial, self._may_keep)
-            self._pools[sending.origin] = pool
-        pool.ask(sending)
+            pool = Pool(request.origin, self._settings, self._start_dial, self._may_keep)
+            self._pools[request.origin] = pool
+        pool.send(request)
 
-    def _start_dial(self, dial: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A redirect or a second try begins in a callback: on uvloop in an empty context, in which
-        AnyIO does not know where it is."""
+    def _start_dial(self, dial: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Start a dial in the context of the client's own task.
+
+        A redirect or a retry begins in a callback. On uvloop its context is empty, and AnyIO does
+        not know there which async library runs."""
         if self._dials is not None:
             self._context.copy().run(self._dials.start_soon, dial)
 
-    def _end(self, sending: Sending) -> None:
-        if sending.connection is not None:
-            sending.connection.drop()
-        elif sending.origin in self._pools:
-            self._pools[sending.origin].forget(sending)
+    def _end(self, request: ClientRequest) -> None:
+        if request.connection is not None:
+            request.connection.drop()
+        elif request.origin in self._pools:
+            self._pools[request.origin].forget(request)
 
     def _may_keep(self) -> bool:
         idle = sum(len(pool.idle) for pool in self._pools.values()) if self._max_idle else -1
         return idle < self._max_idle
 
-    async def _live(self, started: Event) -> None:
+    async def _keep_open(self, started: Event) -> None:
         async with open_tasks() as dials:
             self._dials = dials
             self._context = copy_context()
             self._side.post(started.set)
             try:
-                await self._look_after_idle_ones()
+                await self._close_idle_connections()
             finally:
                 self._dials = None
                 for pool in self._pools.values():
                     pool.close()
 
-    async def _look_after_idle_ones(self) -> None:
+    async def _close_idle_connections(self) -> None:
         idle_time = self._settings.idle_time
         while idle_time:
             await sleep(idle_time / 2)
@@ -142,8 +144,11 @@ class HttpClient:
         await sleep_forever()
 
 
-class Sending:
-    """One request on its way. ``connection``: while it is on one, seen on the asyncio side only."""
+class ClientRequest:
+    """One request, until its response is complete.
+
+    ``connection``: the one that the request was sent on; only for the asyncio side.
+    """
 
     __slots__ = (
         "_arrive",
@@ -180,18 +185,18 @@ class Sending:
         self._arrive: Arrive | None = arrive
 
     def withdraw(self) -> None:
-        """App side: nobody waits for the answer any more."""
+        """App side: the response is not wanted any more."""
         if self._arrive is not None:
             self._arrive = None
             self._client.withdraw(self)
 
     def arrived(self, part: HttpResponse | BackendFailure) -> None:
         """App side."""
-        arrive, self._arrive = self._arrive, None  # who knows us: no cycle is left behind
+        arrive, self._arrive = self._arrive, None  # it refers to us: leave no reference cycle
         if arrive is not None:
             arrive(part)
 
-    # Of its body: app side.
+    # The body, on the app side.
 
     def taken(self, size: int) -> None:
         self._client.taken(self, size)
@@ -204,12 +209,12 @@ class Sending:
 
     # Asyncio side.
 
-    def answered(self, answer: HttpResponse) -> None:
-        self._stream = None  # which knows us: no cycle is left behind
-        self._client.deliver(self, answer)
+    def completed(self, response: HttpResponse) -> None:
+        self._stream = None  # it refers to us: leave no reference cycle
+        self._client.deliver(self, response)
 
-    def began(self, answer: HttpResponse) -> None:
-        self._client.deliver(self, answer._replace(stream=self._stream))
+    def began(self, response: HttpResponse) -> None:
+        self._client.deliver(self, response._replace(stream=self._stream))
 
     def more(self, piece: bytes) -> None:
         if self._stream is not None:
@@ -221,7 +226,7 @@ class Sending:
             self._client.post(stream.finish, failure)
 
     def failed(self, error: BackendFailure, is_retriable: bool) -> None:
-        if is_retriable and self.method in RETRIED:
+        if is_retriable and self.method in REPLAYABLE_METHODS:
             self._client.begin(self)
         else:
             self._client.deliver(self, error)

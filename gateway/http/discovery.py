@@ -1,4 +1,4 @@
-"""``sd: dns``: the hosts of a service as the SRV records of its name tell them."""
+"""``sd: dns``: the hosts of a service, from the SRV records of its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import reduce
 from itertools import cycle
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from anyio import Event, move_on_after, sleep
 from dns.asyncbackend import get_backend
@@ -24,13 +24,13 @@ log = get_logger("gateway.http")
 
 MIN_TTL = 1.0
 DEFAULT_TTL = 30.0
-"""Seconds between looks (lura, sd/dnssrv)."""
+"""Seconds between two lookups (lura, sd/dnssrv)."""
 
-FIRST_LOOK = 5.0
-"""Seconds a start waits for the first answer; after that requests fail until there is one."""
+FIRST_LOOKUP_TIMEOUT = 5.0
+"""Seconds that a start waits for the first lookup. After that requests fail until one succeeds."""
 
-SHARES = 100
-"""The weights of all hosts together come to no more entries than about this many."""
+MAX_WEIGHTED_ENTRIES = 100
+"""About as many entries the weights of all hosts are reduced to, if they are larger."""
 
 
 class Record(NamedTuple):
@@ -43,9 +43,9 @@ class Record(NamedTuple):
 
 
 class Discovery:
-    """Hosts of one name. A look that fails leaves those that are known.
+    """The hosts of one name. When a lookup fails, the last known hosts stay in use.
 
-    Looks are made on the asyncio side: dnspython settles once per process which library runs.
+    Lookups run on the asyncio side: dnspython decides once per process which async library runs.
     """
 
     def __init__(
@@ -62,28 +62,28 @@ class Discovery:
         self._ttl = ttl if ttl >= MIN_TTL else DEFAULT_TTL
         self._resolver = resolver
         self._known: list[str] = []
-        self._turn: Iterator[Host] = iter(())
-        self._problem = "not looked up yet"
+        self._next_hosts: Iterator[Host] = iter(())
+        self._problem = "not has_resolved up yet"
 
     def next_host(self) -> Host:
-        """One after the other, by their weights."""
-        host = next(self._turn, None)
+        """The hosts in turn, each as often as its weight says."""
+        host = next(self._next_hosts, None)
         if host is None:
             raise BackendFailure("no hosts available")
         return host
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Look again and again while the block runs."""
-        looked = Event()
+        """Repeat the lookup while the block runs."""
+        has_resolved = Event()
         async with open_tasks() as service:
-            service.start_soon(self._side.run, self._keep_looking, looked)
-            with move_on_after(FIRST_LOOK):
-                await looked.wait()
+            service.start_soon(self._side.run, self._keep_resolving, has_resolved)
+            with move_on_after(FIRST_LOOKUP_TIMEOUT):
+                await has_resolved.wait()
             yield
             service.cancel_scope.cancel()
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> dict[str, object]:
         return {
             "ready": bool(self._known),
             "role": "dns",
@@ -92,11 +92,11 @@ class Discovery:
             "problem": self._problem,
         }
 
-    async def _keep_looking(self, looked: Event) -> None:
+    async def _keep_resolving(self, has_resolved: Event) -> None:
         while True:
             try:
                 resolver = self._resolver = self._resolver or Resolver()
-                answer = await resolver.resolve(
+                response = await resolver.resolve(
                     self._name, "SRV", search=True, backend=get_backend("asyncio")
                 )
             except (DNSException, OSError) as error:
@@ -106,22 +106,22 @@ class Discovery:
                 self._problem = ""
                 self._use(
                     Record(each.priority, each.weight, each.target.to_text(True), each.port)
-                    for each in answer
+                    for each in response
                 )
-            self._side.post(looked.set)
+            self._side.post(has_resolved.set)
             await sleep(self._ttl)
 
     def _use(self, records: Iterable[Record]) -> None:
         addresses = weighted([each for each in records if each.target != "."])
         if addresses != self._known:
             self._known = addresses
-            self._turn = cycle([parse_host(f"{self._scheme}://{each}") for each in addresses])
+            self._next_hosts = cycle([parse_host(f"{self._scheme}://{each}") for each in addresses])
 
 
 def weighted(records: Sequence[Record]) -> list[str]:
-    """Addresses of the best priority, the heaviest first, each as often as its weight asks.
+    """Addresses of the best priority, the heaviest first, each as often as its weight says.
 
-    When all weigh nothing each has one place.
+    If all weights are 0, each address is there once.
     """
     best = min((each.priority for each in records), default=0)
     chosen = sorted(
@@ -130,13 +130,13 @@ def weighted(records: Sequence[Record]) -> list[str]:
     )
     total = sum(each.weight for each in chosen)
     weights = [each.weight for each in chosen]
-    if total > max(SHARES, len(chosen)):
-        scale = max(SHARES, len(chosen))
+    if total > max(MAX_WEIGHTED_ENTRIES, len(chosen)):
+        scale = max(MAX_WEIGHTED_ENTRIES, len(chosen))
         weights = [weight * scale // total for weight in weights]
     divisor = reduce(gcd, weights, 0)
-    places = [weight // divisor if divisor else 1 for weight in weights]
+    counts = [weight // divisor if divisor else 1 for weight in weights]
     return [
         f"{each.target}:{each.port}"
-        for each, count in zip(chosen, places, strict=True)
+        for each, count in zip(chosen, counts, strict=True)
         for _ in range(count)
     ]

@@ -1,7 +1,8 @@
-"""Connections to one origin: idle ones are used again, new ones dialled when none is left.
+"""Connections to one origin: an idle one is used again; if there is none, a new one is dialled.
 
-As in Go's client a request takes whatever comes first, the connection that was dialled for it or
-one that somebody gives back, and connections in use have no bound. Runs on the asyncio side.
+As in Go's client a waiting request takes the first connection that is ready: a new one, or one that
+another request has released. The number of connections in use has no limit. Runs on the asyncio
+side.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 from anyio import fail_after
 from msgspec import Struct
@@ -21,19 +21,19 @@ from ..errors import BackendFailure
 from .connection import BackendConnection, PendingRequest
 from .targets import Origin
 
-OWN_NUMBERS = (ssl.SSLError, socket.gaierror)
-"""Errors whose numbers are not the system's."""
+NO_ERRNO = (ssl.SSLError, socket.gaierror)
+"""Kinds of OSError whose ``errno`` is not a number of the operating system."""
 
-TLS_TIME = 10.0
-"""Seconds for TLS's handshake (lura, NewTransport)."""
+TLS_HANDSHAKE_TIMEOUT = 10.0
+"""Seconds (lura, NewTransport)."""
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
-    """Times in seconds; 0: no limit. ``tls``: makes the context for https, when it is needed."""
+    """Times in seconds; 0: no limit. ``tls`` makes the context for https when it is needed."""
 
     dial_time: float = 0.0
     header_time: float = 0.0
-    probe_time: float = 15.0
+    keepalive_interval: float = 15.0
     keeps_connections: bool = True
     idle_time: float = 0.0
     max_idle: int = 250
@@ -41,15 +41,15 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
 
 
-Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
-"""Has a coroutine run in the nursery of the client."""
+StartDial = Callable[[Callable[[], Coroutine[object, object, None]]], object]
+"""Starts a coroutine in the task group of the client."""
 
 
 class Pool:
-    """``start`` runs dials; ``may_keep`` says whether one more connection may stay idle."""
+    """``may_keep``: whether one more connection may stay idle."""
 
     def __init__(
-        self, origin: Origin, settings: PoolSettings, start: Start, may_keep: Callable[[], bool]
+        self, origin: Origin, settings: PoolSettings, start: StartDial, may_keep: Callable[[], bool]
     ) -> None:
         self._origin = origin
         self._settings = settings
@@ -60,23 +60,23 @@ class Pool:
         self._waiting: deque[PendingRequest] = deque()
         self.idle: list[BackendConnection] = []
 
-    def ask(self, exchange: PendingRequest) -> None:
-        """Send it on the connection that was used last, or on the next one there is."""
+    def send(self, request: PendingRequest) -> None:
+        """Send on the connection that was used last, or on the next one that is ready."""
         while self.idle:
             connection = self.idle.pop()
             if not connection.is_closed:
-                connection.send(exchange)
+                connection.send(request)
                 return
-        self._waiting.append(exchange)
+        self._waiting.append(request)
         self._start(self._dial)
 
-    def forget(self, exchange: PendingRequest) -> None:
-        """It does not wait for a connection any more."""
-        if exchange in self._waiting:
-            self._waiting.remove(exchange)
+    def forget(self, request: PendingRequest) -> None:
+        """The request does not wait for a connection any more."""
+        if request in self._waiting:
+            self._waiting.remove(request)
 
     def drop_older(self, seconds: float) -> None:
-        """Close what has been idle for longer."""
+        """Close connections that have been idle for longer than ``seconds``."""
         oldest = self._clock() - seconds
         for connection in [each for each in self.idle if each.idle_since < oldest]:
             connection.close()
@@ -94,7 +94,7 @@ class Pool:
                 text = f"dial tcp {self._origin.authority}: {_reason(error)}"
                 self._waiting.popleft().failed(BackendFailure(text), is_retriable=False)
         else:
-            self._offer(connection)
+            self._use(connection)
 
     async def _connect(self) -> BackendConnection:
         origin, settings = self._origin, self._settings
@@ -102,7 +102,7 @@ class Pool:
 
         def make() -> BackendConnection:
             return BackendConnection(
-                self._released, self._gone, settings.max_body_bytes, settings.header_time
+                self._released, self._lost, settings.max_body_bytes, settings.header_time
             )
 
         with fail_after(settings.dial_time or None):
@@ -115,18 +115,18 @@ class Pool:
                     origin.port,
                     ssl=self._tls,
                     server_hostname=origin.host,
-                    ssl_handshake_timeout=TLS_TIME,
+                    ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT,
                 )
-        _keep_alive(transport.get_extra_info("socket"), settings.probe_time)
+        _keep_alive(transport.get_extra_info("socket"), settings.keepalive_interval)
         return connection
 
     def _released(self, connection: BackendConnection) -> None:
         if self._settings.keeps_connections:
-            self._offer(connection)
+            self._use(connection)
         else:
             connection.close()
 
-    def _offer(self, connection: BackendConnection) -> None:
+    def _use(self, connection: BackendConnection) -> None:
         if self._waiting:
             connection.send(self._waiting.popleft())
         elif len(self.idle) < self._settings.max_idle and self._may_keep():
@@ -135,13 +135,13 @@ class Pool:
         else:
             connection.close()
 
-    def _gone(self, connection: BackendConnection) -> None:
+    def _lost(self, connection: BackendConnection) -> None:
         if connection in self.idle:
             self.idle.remove(connection)
 
 
 def _keep_alive(connected: socket.socket, seconds: float) -> None:
-    """Have the kernel look after an idle peer (``dialer_keep_alive``; negative: not)."""
+    """TCP keep-alive, as ``dialer_keep_alive`` says; negative: none."""
     if seconds >= 0:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         pause = max(1, round(seconds or 15))
@@ -151,9 +151,9 @@ def _keep_alive(connected: socket.socket, seconds: float) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Short, in the words of Go where it has some, and the same whichever event loop says it."""
+    """A short reason, in Go's words where Go has some, and the same with every event loop."""
     if isinstance(error, TimeoutError):
         return "i/o timeout"
-    if isinstance(error, OSError) and error.errno and not isinstance(error, OWN_NUMBERS):
+    if isinstance(error, OSError) and error.errno and not isinstance(error, NO_ERRNO):
         return f"connect: {os.strerror(error.errno).lower()}"
     return str(error) or type(error).__name__

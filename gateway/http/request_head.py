@@ -1,4 +1,7 @@
-"""Requests to a backend: their heads as bytes, and where a redirect leads. Pure."""
+"""Requests to a backend: their head as bytes, and the request after a redirect. Pure.
+
+``head``: the request line and the headers.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,25 @@ from .connection import Headers, HttpResponse
 from .responses import HOP_BY_HOP, find
 from .targets import Host, hide_query, parse_url
 
-UNSENT = HOP_BY_HOP | {b"host", b"expect"}
-"""What is said anew for each connection, or not at all."""
+UNSENT_HEADERS = HOP_BY_HOP | {b"host", b"expect"}
+"""Headers that are written for each connection anew, or not at all."""
 
-HAS_BODY = ("POST", "PUT", "PATCH")
-"""Their requests tell a length, also of nothing (RFC 9110, 8.6)."""
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
+"""Requests with these methods have a ``Content-Length``, also of 0 (RFC 9110, 8.6)."""
 
-REDIRECTS = (301, 302, 303, 307, 308)
-KEEPS_METHOD = (307, 308)
-DOWN = ("https", "http")
-OF_BODY = (b"content-encoding", b"content-language", b"content-location", b"content-type")
-"""What goes with a body that is not sent again (Go, net/http, makeHeadersCopier)."""
-SECRETS = (b"authorization", b"www-authenticate", b"cookie", b"cookie2")
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+METHOD_KEEPING_STATUSES = (307, 308)
+HTTPS_TO_HTTP = ("https", "http")
+BODY_HEADERS = (b"content-encoding", b"content-language", b"content-location", b"content-type")
+"""Left out when the body is not sent again (Go, net/http, makeHeadersCopier)."""
+CREDENTIAL_HEADERS = (b"authorization", b"www-authenticate", b"cookie", b"cookie2")
 
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class BackendRequest(NamedTuple):
     """A request to a backend. ``target``: path and query, encoded. ``referer``: after a redirect,
-    where it came from."""
+    the URL before."""
 
     method: str
     host: Host
@@ -45,18 +48,20 @@ class BackendRequest(NamedTuple):
 
 
 def write_head(outgoing: BackendRequest, fixed: bytes) -> bytes:
-    """The head with its empty line. ``fixed``: lines that every request of the gateway has.
+    """Request line and headers, with the empty line. ``fixed``: the last lines of every request.
 
-    Raises :class:`BackendFailure` when a value would begin a line of its own.
+    Raises :class:`BackendFailure` when a value contains a line break or NUL.
     """
     method, host, target, headers, body, referer = outgoing
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host.told or host.origin.authority}".encode()]
+    lines = [
+        f"{method} {target} HTTP/1.1\r\nHost: {host.host_header or host.origin.authority}".encode()
+    ]
     for name, value in headers:
-        if name not in UNSENT:
+        if name not in UNSENT_HEADERS:
             lines.append(name.title() + b": " + value)
     if referer:
         lines.append(b"Referer: " + referer.encode())
-    if body or method in HAS_BODY:
+    if body or method in METHODS_WITH_BODY:
         lines.append(b"Content-Length: %d" % len(body))
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or head.find(b"\0") >= 0:
@@ -65,22 +70,22 @@ def write_head(outgoing: BackendRequest, fixed: bytes) -> bytes:
 
 
 def redirected(
-    outgoing: BackendRequest, answer: HttpResponse, resends_body: bool
+    outgoing: BackendRequest, response: HttpResponse, resends_body: bool
 ) -> BackendRequest | None:
-    """The request that a redirect asks for; None when it is not to be followed.
+    """The request after a redirect; None: the response is not a redirect that is followed.
 
     The rules are those of Go's client. Raises :class:`BackendFailure` for a location that is
-    no URL of HTTP.
+    not a URL of HTTP.
     """
-    if answer.status not in REDIRECTS:
+    if response.status not in REDIRECT_STATUSES:
         return None
-    location = _NOT_ASCII.sub(_escaped, find(answer.headers, b"location")).decode()
+    location = _NOT_ASCII.sub(_escaped, find(response.headers, b"location")).decode()
     if not location:
         return None
     method, host, _, headers, body, _ = outgoing
-    if answer.status not in KEEPS_METHOD:
+    if response.status not in METHOD_KEEPING_STATUSES:
         body = b""
-        headers = [header for header in headers if header[0] not in OF_BODY]
+        headers = [header for header in headers if header[0] not in BODY_HEADERS]
         if method != "HEAD":
             method = "GET"
     elif body and not resends_body:
@@ -89,16 +94,20 @@ def redirected(
         new_host, new_target = parse_url(urljoin(outgoing.url, location))
     except ValueError as error:
         raise BackendFailure(f"redirect of {hide_query(outgoing.url)}: {error}") from error
-    headers = [header for header in headers if not _stays_behind(header[0], host, new_host)]
-    told = find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == DOWN
-    return BackendRequest(method, new_host, new_target, headers, body, "" if told else outgoing.url)
+    headers = [header for header in headers if not _is_withheld(header[0], host, new_host)]
+    has_none = (
+        find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == HTTPS_TO_HTTP
+    )
+    return BackendRequest(
+        method, new_host, new_target, headers, body, "" if has_none else outgoing.url
+    )
 
 
 def _escaped(byte: re.Match[bytes]) -> bytes:
     return b"%%%02X" % byte[0][0]
 
 
-def _stays_behind(name: bytes, host: Host, new_host: Host) -> bool:
-    """Credentials are for the host they were meant for, and those below it."""
+def _is_withheld(name: bytes, host: Host, new_host: Host) -> bool:
+    """Credentials are only sent to the host that they are for, and to its subdomains."""
     old, new = host.origin.host, new_host.origin.host
-    return name in SECRETS and new != old and not new.endswith("." + old)
+    return name in CREDENTIAL_HEADERS and new != old and not new.endswith("." + old)

@@ -1,4 +1,4 @@
-"""What a backend's answer means: which status succeeds, what becomes of the others. Pure."""
+"""What a backend's response means: which statuses succeed, what becomes of the others. Pure."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-"""Of one connection, not of the message (RFC 9110, 7.6.1); the length is told anew."""
+"""Headers of one connection, not of the message (RFC 9110, 7.6.1). The length is written anew."""
 
 MAX_ERROR_BYTES = 512 * 1024
-"""Bytes of the body of a failure that become text: 15 ms at most. Measured at worst, in ns a byte:
-5 to decode what is not UTF-8, 11 to encode it as JSON."""
+"""Bytes of the body of a failure that become a string: at most 15 ms. Measured, in ns a byte at
+worst: 5 to decode what is not UTF-8, 11 to encode it as JSON."""
 
-_BLANKS = b" \t\r\n"
+_WHITESPACE = b" \t\r\n"
 _GZIP = 16 + zlib.MAX_WBITS
 
 Interpret: TypeAlias = Callable[[HttpResponse, str], Response]
-"""An answer and the URL it came from, without credentials -> the part of the endpoint's answer.
+"""A backend's response and its URL, without credentials -> a part of the endpoint's response.
 
 Raises :class:`BackendFailure`.
 """
@@ -57,19 +57,19 @@ def build_interpret(
     takes_any_success: bool,
     read: Reading,
 ) -> Interpret:
-    """``is_passed_on``: the output is no-op: status, headers and body go to the client as they are.
-    ``takes_any_success``: any 2xx is one, whatever its body (agents). ``read``: the body of a
-    success."""
+    """``is_passed_on``: the output is no-op; status, headers and body go to the client unchanged.
+    ``takes_any_success``: any 2xx is a success, whatever its body is (agents). ``read``: decodes
+    the body of a success."""
     interpret = _build_interpret(backend, settings, is_passed_on, read)
     if not takes_any_success:
         return interpret
 
-    def interpret_for_agent(answer: HttpResponse, url: str) -> Response:
-        if not 200 <= answer.status < 300:
-            text = f"invalid status code {answer.status}: {hide_query(url)}"
-            raise BackendFailure(text, answer.status)
+    def interpret_for_agent(response: HttpResponse, url: str) -> Response:
+        if not 200 <= response.status < 300:
+            text = f"invalid status code {response.status}: {hide_query(url)}"
+            raise BackendFailure(text, response.status)
         try:
-            return interpret(answer, url)
+            return interpret(response, url)
         except BackendFailure:
             return Response()
 
@@ -86,38 +86,38 @@ def _build_interpret(
     reject = _build_reject(backend, settings)
     may_be_blank = backend.encoding == "string"
 
-    def interpret(answer: HttpResponse, url: str) -> Response:
-        if answer.status not in SUCCESS:
-            return reject(answer, url)
+    def interpret(response: HttpResponse, url: str) -> Response:
+        if response.status not in SUCCESS:
+            return reject(response, url)
         if may_be_blank:
-            if not answer.is_whole:
+            if not response.is_whole:
                 raise BackendFailure(BROKEN_OFF)
-        elif not answer.body.strip(_BLANKS):
-            raise BackendFailure("EOF" if answer.is_whole else BROKEN_OFF)
+        elif not response.body.strip(_WHITESPACE):
+            raise BackendFailure("EOF" if response.is_whole else BROKEN_OFF)
         try:
-            data = read(answer.body)
-        except Exception as error:  # whatever a decoder raises, the answer is undecodable
-            raise BackendFailure(reason_of(error) if answer.is_whole else BROKEN_OFF) from error
+            data = read(response.body)
+        except Exception as error:  # any error of a decoder: the body cannot be decoded
+            raise BackendFailure(reason_of(error) if response.is_whole else BROKEN_OFF) from error
         return Response(data, INCOMPLETE if data is None else COMPLETE)
 
     return interpret
 
 
-def _pass_on(answer: HttpResponse, url: str) -> Response:
-    if not answer.is_whole:
+def _pass_on(response: HttpResponse, url: str) -> Response:
+    if not response.is_whole:
         raise BackendFailure(BROKEN_OFF)
-    headers = [header for header in answer.headers if header[0] not in HOP_BY_HOP]
-    response = Response({}, body=answer.body, headers=headers, status=answer.status)
-    if answer.stream is not None:
-        response.stream = answer.stream
-        if not find(answer.headers, b"transfer-encoding"):
-            answer.stream.length = find(answer.headers, b"content-length")
-    return response
+    headers = [header for header in response.headers if header[0] not in HOP_BY_HOP]
+    part = Response({}, body=response.body, headers=headers, status=response.status)
+    if response.stream is not None:
+        part.stream = response.stream
+        if not find(response.headers, b"transfer-encoding"):
+            response.stream.length = find(response.headers, b"content-length")
+    return part
 
 
-def _leave_out(answer: HttpResponse, url: str) -> Response:
-    """``no-op`` in an endpoint with another output: it contributes nothing, and succeeds."""
-    return Response({}, body=answer.body)
+def _leave_out(response: HttpResponse, url: str) -> Response:
+    """``no-op`` in an endpoint with another output: a success without data."""
+    return Response({}, body=response.body)
 
 
 def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
@@ -127,19 +127,19 @@ def _build_reject(backend: Backend, settings: HttpSettings) -> Interpret:
     if settings.return_error_code and settings.return_error_details is None:
         return _pass_status
 
-    def reject(answer: HttpResponse, url: str) -> Response:
-        text = f"invalid status code {answer.status} {prefix}: {hide_query(url)}"
-        raise BackendFailure(text, answer.status)
+    def reject(response: HttpResponse, url: str) -> Response:
+        text = f"invalid status code {response.status} {prefix}: {hide_query(url)}"
+        raise BackendFailure(text, response.status)
 
     return reject
 
 
 def _build_detail(key: str) -> Interpret:
-    def detail(answer: HttpResponse, url: str) -> Response:
+    def detail(response: HttpResponse, url: str) -> Response:
         fields = {
-            "http_status_code": answer.status,
-            "http_body": _error_text(answer),
-            "http_body_encoding": _content_type(answer),
+            "http_status_code": response.status,
+            "http_body": _error_text(response),
+            "http_body_encoding": _content_type(response),
         }
         text = encode_json({name: each for name, each in fields.items() if each})
         return Response({key: Raw(text)}, INCOMPLETE)
@@ -147,17 +147,17 @@ def _build_detail(key: str) -> Interpret:
     return detail
 
 
-def _pass_status(answer: HttpResponse, url: str) -> Response:
-    raise BackendStatusError(answer.status, _error_text(answer), _content_type(answer))
+def _pass_status(response: HttpResponse, url: str) -> Response:
+    raise BackendStatusError(response.status, _error_text(response), _content_type(response))
 
 
-def _error_text(answer: HttpResponse) -> str:
-    """The beginning of its body, as far as the bound."""
-    return answer.body[:MAX_ERROR_BYTES].decode(errors="replace")
+def _error_text(response: HttpResponse) -> str:
+    """The first MAX_ERROR_BYTES of the body."""
+    return response.body[:MAX_ERROR_BYTES].decode(errors="replace")
 
 
-def _content_type(answer: HttpResponse) -> str:
-    return find(answer.headers, b"content-type").decode("latin-1")
+def _content_type(response: HttpResponse) -> str:
+    return find(response.headers, b"content-type").decode("latin-1")
 
 
 def find(headers: Headers, name: bytes) -> bytes:
@@ -169,7 +169,7 @@ def find(headers: Headers, name: bytes) -> bytes:
 
 
 def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
-    """What was gzipped, as far as ``limit`` bytes and one more; and whether it was whole.
+    """Unpack gzip: at most ``limit`` + 1 bytes, and whether the packed data was complete.
 
     Raises :class:`BackendFailure`.
     """
@@ -180,9 +180,9 @@ def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
         raise BackendFailure(gzip_failure(error)) from error
 
 
-def unpacked(answer: HttpResponse, body: bytes, is_whole: bool, limit: int) -> HttpResponse:
-    """A gzipped answer as it was before. Raises :class:`BackendFailure`."""
+def unpacked(response: HttpResponse, body: bytes, is_whole: bool, limit: int) -> HttpResponse:
+    """The response with its unpacked body. Raises :class:`BackendFailure`."""
     if len(body) > limit:
-        raise BackendFailure(f"the answer has more than {limit} bytes")
-    headers = [header for header in answer.headers if header[0] != b"content-encoding"]
-    return answer._replace(headers=headers, body=body, is_whole=answer.is_whole and is_whole)
+        raise BackendFailure(f"the response has more than {limit} bytes")
+    headers = [header for header in response.headers if header[0] != b"content-encoding"]
+    return response._replace(headers=headers, body=body, is_whole=response.is_whole and is_whole)

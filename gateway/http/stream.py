@@ -1,6 +1,7 @@
-"""The body of an answer while it is still coming: from the asyncio side to whoever reads it.
+"""The body of a response while it arrives: from the asyncio side to its reader on the app side.
 
-Bounded: a connection whose reader is slow is not read from (:data:`HIGH`, :data:`LOW`).
+Bounded: while the reader is slow, nothing more is read from the connection (:data:`HIGH_WATER`,
+:data:`LOW_WATER`).
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ from ..core.bridge import TimedEvent
 from ..core.proxy import NO_DEADLINE
 from ..errors import BackendFailure, DeadlineExceeded
 
-HIGH, LOW = 256 * 1024, 64 * 1024
-"""Bytes read from a connection and not taken yet: no more is read above one, again below the
-other."""
+HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
+"""Bytes that were read from a connection and not taken yet. Reading pauses above the first and
+continues below the second."""
 
-PIECE = 256 * 1024
-"""Bytes of an unpacked body that are handed out at once."""
+MAX_PIECE_BYTES = 256 * 1024
+"""Bytes of one piece of an unpacked body."""
 
 BROKEN_OFF = "unexpected EOF"
-"""Go's words for an answer that ends too early."""
+"""Go's words for a body that ends too early."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class PieceSource(Protocol):
-    """Where the pieces come from. Called on the app side, never waits."""
+    """The source of the pieces. Called on the app side; never waits."""
 
     def taken(self, size: int) -> None:
-        """So many bytes more may come."""
+        """The reader has taken ``size`` bytes: as many may follow."""
 
     def withdraw_body(self) -> None:
-        """Nobody wants the rest."""
+        """The rest of the body is not wanted."""
 
     def event(self) -> TimedEvent: ...
 
@@ -51,7 +52,7 @@ class BodyStream:
     """The body of a response while it arrives; one task of the app side reads it.
 
     ``end``: the time (``anyio.current_time()``) at which reading fails. ``length``: of the whole
-    body, as text; empty if it is not known. The stream is a
+    body, as in the header; empty if it is not known. The stream is a
     :class:`gateway.core.proxy.TakenMessage`: at the end of its request it is given back, and its
     connection is closed if the body has not arrived completely.
     """
@@ -68,14 +69,14 @@ class BodyStream:
         self.length = b""
 
     def unpack_gzip(self) -> None:
-        """What comes is gzipped, and shall not be. Before anything is read."""
+        """Unpack the body. To be called before anything is read."""
         self._unpack = zlib.decompressobj(_GZIP)
 
     async def next(self) -> bytes:
-        """The next piece; b"" when that was all.
+        """The next piece; b"" at the end.
 
-        Raises :class:`BackendFailure` when it breaks off, :class:`DeadlineExceeded` when the time
-        is over.
+        Raises :class:`BackendFailure` when the body ends too early, :class:`DeadlineExceeded` at
+        ``end``.
         """
         while True:
             if self._packed or self._pieces:
@@ -98,7 +99,7 @@ class BodyStream:
         if self._unpack is None:
             return packed
         try:
-            piece = self._unpack.decompress(packed, PIECE)
+            piece = self._unpack.decompress(packed, MAX_PIECE_BYTES)
         except zlib.error as error:
             self.give_back()
             raise BackendFailure(gzip_failure(error)) from error
@@ -116,37 +117,37 @@ class BodyStream:
             self.give_back()
             raise DeadlineExceeded
 
-    # From the other side, in order.
+    # Called in order, by callbacks from the asyncio side.
 
     def feed(self, piece: bytes) -> None:
         if not self._is_over:
             self._pieces.append(piece)
-            self._woken()
+            self._wake_reader()
 
     def finish(self, failure: BackendFailure | None) -> None:
-        """Nothing follows; ``failure``: although something should."""
+        """No piece follows. ``failure``: the body ended too early."""
         if not self._is_over:
             self._is_over = True
             self._failure = failure
-            self._woken()
+            self._wake_reader()
 
-    def _woken(self) -> None:
+    def _wake_reader(self) -> None:
         if self._wake is not None:
             self._wake()
 
-    # As a hold.
+    # As a TakenMessage.
 
     def acknowledge(self) -> None:
-        """Nothing is to be settled."""
+        """There is nothing to acknowledge."""
 
     def park(self) -> None:
-        """It cannot come again."""
+        """A body cannot come again."""
         self.give_back()
 
     def give_back(self) -> None:
-        """Nobody reads on."""
+        """The rest is not read: end the stream and close its connection."""
         if not self._is_over:
             self._pieces.clear()
             self._packed = b""
-            self.finish(BackendFailure("nobody reads the rest"))
+            self.finish(BackendFailure("the rest of the body is not wanted"))
             self._source.withdraw_body()

@@ -1,6 +1,6 @@
-"""Hosts and ``url_pattern``: where a request goes, as text. Pure.
+"""``host`` and ``url_pattern``: the URL of a request to a backend. Pure.
 
-What a parameter holds is data: it may add segments to the path, and nothing else.
+The value of a parameter is data: it may add segments to the path, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ PORTS = {"http": 80, "https": 443}
 
 _PLACEHOLDER = re.compile(r"\{([\w\-.:/]+)\}")
 _PLAIN = re.compile(r"[\w\-~:@,;=$!'()*+&/]*", re.ASCII)
-"""A value that stands in a path as it is; no dots: two of them are a way up."""
+"""A value that needs no encoding in a path. Without dots: ".." leads to the directory above."""
 _ENCODED_PATH = re.compile(r"(?:[\w\-.~:@,;=$!'()*+&/\[\]]|%[\da-fA-F]{2})*", re.ASCII)
 _BARE_PERCENT = re.compile(r"%(?![\da-fA-F]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUERY_VALUE = re.compile(r"=[^&#]*")
 _DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|$)")
-"""A dot segment, also to servers that divide at backslashes or leave out what follows a ";"."""
+"""A dot segment, also for servers that divide at backslashes or ignore what follows a ";"."""
 
 CLAIM = "JWT."
-"""How the parameters begin that are claims."""
+"""The prefix of parameters that are claims of a token."""
 
 IN_PATH = "/:@,;=$&+-_.~"
-"""What Go leaves alone when it has to encode a path (net/url, encodePath)."""
+"""What Go does not encode in a path (net/url, encodePath)."""
 IN_QUERY = "/:@,;=$&+-_.~!'()*?%[]{}|\\^`"
 IN_QUERY_VALUE = "/:@,$-_.~!'()*?"
 
@@ -39,7 +39,7 @@ BuildTarget: TypeAlias = Callable[[Values], str]
 
 
 class Origin(NamedTuple):
-    """Where connections go to. ``authority``: as the ``Host`` header has it."""
+    """The server of connections. ``authority``: as in the ``Host`` header."""
 
     scheme: str
     host: str
@@ -48,13 +48,13 @@ class Origin(NamedTuple):
 
 
 class Host(NamedTuple):
-    """An entry of ``host``. ``base``: its path; ``login``: an ``Authorization``, or nothing.
-    ``told``: what the ``Host`` header says instead of the authority."""
+    """An entry of ``host``. ``base``: its path. ``login``: the value of ``Authorization``, or b"".
+    ``host_header``: the ``Host`` header, if it is not the authority."""
 
     origin: Origin
     base: str = ""
     login: bytes = b""
-    told: str = ""
+    host_header: str = ""
 
     def show(self, target: str) -> str:
         """The URL without credentials."""
@@ -62,11 +62,11 @@ class Host(NamedTuple):
 
 
 class BadTarget(BackendFailure):
-    """A parameter that cannot stand in the backend's URL."""
+    """The value of a parameter cannot be part of the backend's URL."""
 
 
 def parse_host(text: str) -> Host:
-    """``http`` is meant where no scheme is given. Raises ValueError, without credentials."""
+    """Without a scheme it is ``http``. Raises ValueError, without credentials in its text."""
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme not in PORTS:
         raise ValueError(f'unsupported protocol scheme "{parts.scheme}"')
@@ -84,7 +84,7 @@ def parse_host(text: str) -> Host:
 
 
 def parse_url(url: str) -> tuple[Host, str]:
-    """A whole URL as host and target. Raises ValueError, without credentials."""
+    """A whole URL as host and target. Raises ValueError, without credentials in its text."""
     parts = urlsplit(url)
     host = parse_host(f"{parts.scheme}://{parts.netloc}")
     target = quote_path(parts.path or "/")
@@ -92,22 +92,22 @@ def parse_url(url: str) -> tuple[Host, str]:
 
 
 def shown_pattern(url_pattern: str) -> str:
-    """A pattern as KrakenD's messages have it: ``/users/{{.Id}}``."""
+    """A pattern as in KrakenD's messages: ``/users/{{.Id}}``."""
     shown = _PLACEHOLDER.sub(lambda place: _unresolved(place[1]), _rooted(url_pattern))
     return hide_query(shown)
 
 
 def hide_query(url: str) -> str:
-    """For messages: a query keeps its names; its values may be keys."""
+    """For messages: the values of the query, which may be secrets, are replaced by ``***``."""
     rest, mark, query = url.partition("?")
     return rest + mark + _QUERY_VALUE.sub("=***", query)
 
 
 def build_target(url_pattern: str) -> BuildTarget:
-    """Parameters -> path and query, encoded; a fixed query stays as it is.
+    """Parameters -> path and query, encoded. A fixed query is not changed.
 
-    A placeholder without a value stays as text, as in KrakenD, unless it is a claim of a token.
-    The function raises :class:`BadTarget`.
+    As in KrakenD a placeholder without a value stays in the URL, unless it is a claim of a token.
+    The function that is returned raises :class:`BadTarget`.
     """
     path, mark, query = _rooted(url_pattern).partition("#")[0].partition("?")
     fill_path = _build_fill(path, _path_value, quote_path)
@@ -121,7 +121,7 @@ def build_target(url_pattern: str) -> BuildTarget:
 
 
 def quote_path(path: str) -> str:
-    """A path as Go writes it: what is encoded well stays (net/url, EscapedPath)."""
+    """A path as in Go: one that is encoded correctly is not changed (net/url, EscapedPath)."""
     if _ENCODED_PATH.fullmatch(path):
         return path
     return quote(unquote_to_bytes(path), safe=IN_PATH)
@@ -130,7 +130,7 @@ def quote_path(path: str) -> str:
 def _build_fill(
     pattern: str, quote_value: Callable[[str], str], quote_fixed: Callable[[str], str]
 ) -> BuildTarget:
-    texts = _PLACEHOLDER.split(pattern)  # text, name, text, name ... text
+    texts = _PLACEHOLDER.split(pattern)  # fixed, name, fixed, name ... fixed
     fixed = [quote_fixed(text) for text in texts[::2]]
     names = [(parameter_of(name), quote_fixed(_unresolved(name))) for name in texts[1::2]]
     if not names:
@@ -159,7 +159,7 @@ def _path_value(value: str) -> str:
         raise BadTarget("invalid control character in URL")
     if _DOTS.search(unquote(value)):
         raise BadTarget("dot segment in a parameter")
-    # Escapes that are there stay, so that no value is encoded twice.
+    # Escapes are kept, so that no value is encoded twice.
     return quote(_BARE_PERCENT.sub("%25", value), safe=IN_PATH + "!'()*%")
 
 

@@ -1,6 +1,6 @@
-"""A request to a backend and its answer, over all redirects: what HTTP-only namespaces wrap.
+"""A request to a backend and its response, over all redirects.
 
-A :data:`Transport` is to an HTTP exchange what a proxy is to a branch. Runs where the gateway runs;
+Namespaces that only concern HTTP backends wrap a :data:`Transport`. It runs on the app side and
 waits without a task.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..core.asgi import STATUSES
 from ..core.helpers import Helpers
@@ -17,7 +17,7 @@ from ..errors import BackendFailure, GatewayError, HelperFailure
 from ..telemetry.logs import get_logger
 from .client import HttpClient
 from .connection import HttpResponse
-from .request_head import REDIRECTS, BackendRequest, redirected, write_head
+from .request_head import REDIRECT_STATUSES, BackendRequest, redirected, write_head
 from .responses import find, unpack, unpacked
 from .targets import hide_query
 
@@ -27,40 +27,42 @@ Result: TypeAlias = HttpResponse | GatewayError
 Arrive: TypeAlias = Callable[[Result], None]
 Withdraw: TypeAlias = Callable[[], None]
 Transport: TypeAlias = Callable[[BackendRequest, Arrive], Withdraw]
-"""Sends a request; ``arrive`` is called once with what came, perhaps at once. Returns what
-withdraws it: after that ``arrive`` is not called. Raises :class:`GatewayError` instead of calling
-it when the request cannot be sent."""
+"""Sends a request and calls ``arrive`` once with the result, perhaps at once.
+
+Returns a function that withdraws the request: after that ``arrive`` is not called. Raises
+:class:`GatewayError` instead when the request cannot be sent."""
 
 TransportStage: TypeAlias = Callable[[Transport], Transport]
 """Wraps the transport of one backend."""
 
 MAX_REQUESTS = 10
-"""Go sends so many for one: the tenth redirect is not followed."""
+"""Requests for one, over redirects. As in Go the tenth redirect is not followed."""
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
-"""Bytes that are unpacked on the event loop: 10 ms."""
+"""Bytes that are unpacked on the event loop, in 10 ms; more are unpacked in a helper process."""
 
-STREAMED = frozenset(STATUSES) - frozenset(REDIRECTS)
-"""Statuses whose bodies may be handed on while they come: whoever follows a redirect drops its."""
+STREAMED_STATUSES = frozenset(STATUSES) - frozenset(REDIRECT_STATUSES)
+"""Statuses whose bodies may be passed on while they arrive. The body of a redirect is not used."""
 
-OF_PACKED = (b"content-encoding", b"content-length")
+PACKED_BODY_HEADERS = (b"content-encoding", b"content-length")
 
-CHOICES = (b"accept-encoding", b"range")
-"""Who sends them wants the answer as it is."""
+ENCODING_HEADERS = (b"accept-encoding", b"range")
+"""A client that sends them wants the response as it is."""
 
 
-async def exchange(transport: Transport, outgoing: BackendRequest) -> HttpResponse:
-    """Send, and wait: for what the gateway asks on its own account. Raises GatewayError."""
+async def send_and_wait(transport: Transport, outgoing: BackendRequest) -> HttpResponse:
+    """For requests of the gateway itself. Raises GatewayError."""
     return await called_back(partial(transport, outgoing))
 
 
 class Redirecting:
-    """The innermost transport: sends, follows redirects, unpacks.
+    """The innermost transport: sends, follows redirects, unpacks gzip.
 
-    ``accepts_gzip``: ask for it where the client made no choice. ``unpacks_all``: also what was
-    not asked for. ``max_bytes``: of an unpacked answer. ``closes``: no connection is used twice.
-    ``streams``: an answer arrives when its headers have come, its body as a stream. ``helpers``:
-    what unpacks to more than :data:`MAX_INLINE_BYTES` is unpacked there.
+    ``accepts_gzip``: the backend may send gzip, if the client has not said what it accepts.
+    ``unpacks_all``: unpack gzip also in that case. ``max_bytes``: of an unpacked response.
+    ``closes``: no connection is used twice. ``streams``: a response arrives when its headers have
+    arrived, and its body is a stream. ``helpers``: they unpack what is larger than
+    :data:`MAX_INLINE_BYTES`.
     """
 
     def __init__(
@@ -81,8 +83,8 @@ class Redirecting:
         self._resends_body = resends_body
         self._max_bytes = max_bytes
         self._helpers = helpers
-        self._most = max_bytes if helpers is None else min(max_bytes, MAX_INLINE_BYTES)
-        self._streams = STREAMED if streams else ()
+        self._max_inline_bytes = max_bytes if helpers is None else min(max_bytes, MAX_INLINE_BYTES)
+        self._streams = STREAMED_STATUSES if streams else ()
         self._lines = b"\r\nConnection: close\r\n\r\n" if closes else b"\r\n\r\n"
         self._lines_with_gzip = b"\r\nAccept-Encoding: gzip" + self._lines
 
@@ -92,82 +94,89 @@ class Redirecting:
         return call.withdraw
 
     def send(self, outgoing: BackendRequest, call: RedirectedRequest) -> Withdraw:
-        """One hop, for ``call`` to be told."""
-        call.asks_gzip = self._accepts_gzip and not any(
-            name in CHOICES for name, _ in outgoing.headers
+        """Send one request; ``call`` gets its result."""
+        call.has_asked_gzip = self._accepts_gzip and not any(
+            name in ENCODING_HEADERS for name, _ in outgoing.headers
         )
-        fixed = self._lines_with_gzip if call.asks_gzip else self._lines
+        fixed = self._lines_with_gzip if call.has_asked_gzip else self._lines
         head = write_head(outgoing, fixed)
         origin = outgoing.host.origin
         return self._client.send(
             origin, outgoing.method, head, outgoing.body, call.arrived, self._streams
         )
 
-    def next(self, outgoing: BackendRequest, answer: HttpResponse) -> BackendRequest | None:
-        """Where a redirect leads."""
-        return redirected(outgoing, answer, self._resends_body)
+    def next(self, outgoing: BackendRequest, response: HttpResponse) -> BackendRequest | None:
+        """The request after a redirect; None: the response is no redirect that is followed."""
+        return redirected(outgoing, response, self._resends_body)
 
-    def finished(self, answer: HttpResponse, asked_gzip: bool) -> HttpResponse | None:
-        """The last answer, unpacked; None: :meth:`unpack_later`. Raises :class:`BackendFailure`."""
-        is_ours = asked_gzip or self._unpacks_all
-        if is_ours and find(answer.headers, b"content-encoding") == b"gzip":
-            if answer.stream is not None:
-                answer.stream.unpack_gzip()
-                headers = [header for header in answer.headers if header[0] not in OF_PACKED]
-                return answer._replace(headers=headers)
-            if answer.body:
-                body, is_whole = unpack(answer.body, self._most)
-                if self._most < len(body) and self._most < self._max_bytes:
+    def finished(self, response: HttpResponse, has_asked_gzip: bool) -> HttpResponse | None:
+        """The last response, unpacked; None: to be unpacked by :meth:`unpack_later`.
+
+        Raises :class:`BackendFailure`.
+        """
+        unpacks = has_asked_gzip or self._unpacks_all
+        if unpacks and find(response.headers, b"content-encoding") == b"gzip":
+            if response.stream is not None:
+                response.stream.unpack_gzip()
+                headers = [
+                    header for header in response.headers if header[0] not in PACKED_BODY_HEADERS
+                ]
+                return response._replace(headers=headers)
+            if response.body:
+                body, is_whole = unpack(response.body, self._max_inline_bytes)
+                if self._max_inline_bytes < len(body) and self._max_inline_bytes < self._max_bytes:
                     return None
-                return unpacked(answer, body, is_whole, self._max_bytes)
-        return answer
+                return unpacked(response, body, is_whole, self._max_bytes)
+        return response
 
-    def unpack_later(self, answer: HttpResponse, arrive: Arrive) -> Withdraw:
-        """Unpack a large answer without waiting. Returns what ends it."""
+    def unpack_later(self, response: HttpResponse, arrive: Arrive) -> Withdraw:
+        """Unpack a large response in a helper process. Returns a function that ends that."""
         assert self._helpers is not None
         limit = self._max_bytes
 
-        def arrived(result: Any) -> None:
+        def arrived(result: tuple[bytes, bool] | HelperFailure) -> None:
             try:
                 if isinstance(result, HelperFailure):
                     raise BackendFailure(str(result))
                 body, is_whole = result
-                arrive(unpacked(answer, body, is_whole, limit))
+                arrive(unpacked(response, body, is_whole, limit))
             except BackendFailure as error:
                 arrive(error)
 
-        return self._helpers.start(arrived, unpack, answer.body, limit)
+        return self._helpers.start(arrived, unpack, response.body, limit)
 
 
 class RedirectedRequest:
     """One request to a backend, over all its redirects."""
 
-    __slots__ = ("_arrive", "_hops", "_outgoing", "_sender", "_withdraw", "asks_gzip")
+    __slots__ = ("_arrive", "_hops", "_outgoing", "_sender", "_withdraw", "has_asked_gzip")
 
     def __init__(self, sender: Redirecting, arrive: Arrive) -> None:
         self._sender = sender
         self._arrive = arrive
         self._hops = 0
         self._withdraw: Withdraw | None = None
-        self.asks_gzip = False
+        self.has_asked_gzip = False
 
     def send(self, outgoing: BackendRequest) -> None:
         self._outgoing = outgoing
         self._withdraw = self._sender.send(outgoing, self)
 
     def withdraw(self) -> None:
-        """Nobody waits any more."""
+        """The result is not wanted any more."""
         if self._withdraw is not None:
             self._withdraw()
 
     def arrived(self, part: HttpResponse | BackendFailure) -> None:
-        """The answer of one host: it may be a redirect. Never raises."""
+        """The response of one host, perhaps a redirect. Never raises."""
         try:
             result = self._result(part)
         except GatewayError as error:
             result = error
-        except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("%s: while reading the answer", hide_query(self._outgoing.url))
+        except Exception:  # in a callback of the connection: other requests must go on
+            log.exception(
+                "%s: internal error while the response is read", hide_query(self._outgoing.url)
+            )
             result = GatewayError("internal error")
         if result is not None:
             self._arrive(result)
@@ -177,11 +186,11 @@ class RedirectedRequest:
             return self._failure(str(part))
         outgoing = self._sender.next(self._outgoing, part)
         if outgoing is None:
-            answer = self._sender.finished(part, self.asks_gzip)
-            if answer is None:
+            response = self._sender.finished(part, self.has_asked_gzip)
+            if response is None:
                 self._withdraw = self._sender.unpack_later(part, self._unpacked)
                 return None
-            return self._named(answer)
+            return self._with_url(response)
         self._hops += 1
         if self._hops == MAX_REQUESTS:
             location = find(part.headers, b"location").decode("latin-1")
@@ -191,10 +200,10 @@ class RedirectedRequest:
 
     def _unpacked(self, result: Result) -> None:
         self._withdraw = None
-        self._arrive(self._named(result) if isinstance(result, HttpResponse) else result)
+        self._arrive(self._with_url(result) if isinstance(result, HttpResponse) else result)
 
-    def _named(self, answer: HttpResponse) -> HttpResponse:
-        return answer._replace(url=self._outgoing.url) if self._hops else answer
+    def _with_url(self, response: HttpResponse) -> HttpResponse:
+        return response._replace(url=self._outgoing.url) if self._hops else response
 
     def _failure(self, reason: str, url: str = "") -> BackendFailure:
         """In the words of Go's client."""

@@ -136,12 +136,12 @@ async def test_an_oversized_answer_is_refused(answer: bytes) -> None:
     ("answer", "text"),
     [
         (b"", "EOF"),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", "malformed answer"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "malformed response"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{}", "malformed"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "unexpected EOF"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "unexpected EOF"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "switched"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_100_000, "headers of the answer are too large"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_100_000, "headers of the response are too large"),
         (message(b"{}", "200 OK", *["X: 1"] * 1_000), "more than 1000 header fields"),
         (b"HTTP/1.1 200 OK\r\n" + b"X:\r\n" * 1_001 + b"\r\n", "more than 1000 header fields"),
         (message(b"{}", "999 Odd"), "invalid status code 999 [GET /b]: http://"),
@@ -386,4 +386,4 @@ async def test_a_gzipped_answer_that_becomes_too_large_is_a_failure() -> None:
     packed = gzip.compress(bytes(65 * 1024 * 1024), mtime=0)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
     text = await failure(head % len(packed) + packed, root=PATIENT)
-    assert text == "the answer has more than 67108864 bytes"
+    assert text == "the response has more than 67108864 bytes"

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.http.client import HttpClient, Sending
+from gateway.http.client import ClientRequest, HttpClient
 from gateway.http.connection import HttpResponse
 from gateway.http.targets import Origin
 
@@ -20,13 +20,13 @@ class Client:
     def __init__(self) -> None:
         self.delivered: list[HttpResponse] = []
 
-    def deliver(self, sending: Sending, part: HttpResponse) -> None:
+    def deliver(self, request: ClientRequest, part: HttpResponse) -> None:
         self.delivered.append(part)
 
     def post(self, func: Callable[..., object], *args: Any) -> None:
         func(*args)
 
-    def withdraw(self, sending: Sending) -> None:
+    def withdraw(self, request: ClientRequest) -> None:
         """It is not under way."""
 
 
@@ -39,30 +39,30 @@ class Waiting:
 
 
 @pytest.mark.parametrize(
-    "end", [Sending.withdraw, lambda sending: sending.arrived(HttpResponse(200, [], b""))]
+    "end", [ClientRequest.withdraw, lambda request: request.arrived(HttpResponse(200, [], b""))]
 )
-def test_who_waited_is_forgotten_at_the_end(end: Callable[[Sending], None]) -> None:
+def test_who_waited_is_forgotten_at_the_end(end: Callable[[ClientRequest], None]) -> None:
     waiting = Waiting()
     client = cast(HttpClient, Client())
-    sending = Sending(client, ORIGIN, "GET", b"", b"", waiting.arrive, ())
+    request = ClientRequest(client, ORIGIN, "GET", b"", b"", waiting.arrive, ())
     known = weakref.ref(waiting)
     del waiting
     assert known() is not None
-    end(sending)
+    end(request)
     assert known() is None
 
 
 def test_a_stream_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
     client = Client()
-    sending = Sending(cast(HttpClient, client), ORIGIN, "GET", b"", b"", print, {200})
+    request = ClientRequest(cast(HttpClient, client), ORIGIN, "GET", b"", b"", print, {200})
     gc.disable()
     try:
-        sending.began(HttpResponse(200, [], b""))
+        request.began(HttpResponse(200, [], b""))
         stream = client.delivered.pop().stream
         assert stream is not None
-        sending.ended(None)
+        request.ended(None)
         known = weakref.ref(stream)
-        del stream, sending
+        del stream, request
         assert known() is None
     finally:
         gc.enable()

@@ -88,7 +88,7 @@ async def test_headers_that_are_late_end_the_request() -> None:
         config = configuration(service.url, root={"response_header_timeout": "50ms"})
         async with asking(config) as client:
             answer = await client.get("/")
-            assert "no answer in time" in answer.text
+            assert "no response in time" in answer.text
             assert await to_thread.run_sync(service.closed.wait, 5)
 
 

@@ -15,7 +15,7 @@ from ...http.client import Arrive, HttpClient
 from ...http.pool import PoolSettings
 from ...http.request_head import BackendRequest
 from ...http.targets import Origin, parse_url
-from ...http.transport import Redirecting, Transport, exchange
+from ...http.transport import Redirecting, Transport, send_and_wait
 from ...tls.openssl import suite_name
 from .key_source import MIN_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
 from .settings import KeySettings
@@ -55,7 +55,7 @@ def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     transport = own_transport(_share_key_client(settings, assembly))
 
     async def fetch() -> bytes:
-        answer = await exchange(transport, outgoing)
+        answer = await send_and_wait(transport, outgoing)
         if answer.status != 200 or not answer.is_whole:
             raise BackendFailure(f"status {answer.status}, or less than announced")
         return answer.body

@@ -116,7 +116,7 @@ class Sent(MartianMessage):
                 raise BackendFailure(f"{hide_query(self.url)}: {error}") from error
         if self.told_host in ("", host.origin.authority):
             return host
-        return host._replace(told=self.told_host)
+        return host._replace(host_header=self.told_host)
 
 
 class Answered(MartianMessage):
