@@ -1,1 +1,1 @@
-"""TLS of both sides: what is allowed, what clients see, what backends see."""
+"""TLS towards clients and towards backends."""

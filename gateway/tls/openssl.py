@@ -9,7 +9,7 @@ from functools import cache
 
 NEWEST = ssl.TLSVersion.TLSv1_3
 VERSIONS = {
-    "SSL3.0": ssl.TLSVersion.TLSv1,  # nobody has SSL 3.0 any more
+    "SSL3.0": ssl.TLSVersion.TLSv1,  # OpenSSL has no SSL 3.0 any more
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -35,7 +35,7 @@ REASONS = {
 
 
 def reason_of(error: Exception) -> str:
-    """What OpenSSL or the system objects to, in words."""
+    """Why OpenSSL or the operating system has failed, in words."""
     reason: str = getattr(error, "reason", None) or ""
     if isinstance(error, ssl.SSLError) and reason:
         return REASONS.get(reason.replace(" ", "_"), reason.replace("_", " ").lower())
@@ -49,10 +49,10 @@ def restrict(
     cipher_suites: Sequence[int],
     curve_preferences: Sequence[int],
 ) -> None:
-    """Let ``context`` do what the settings say and no more.
+    """Allow in ``context`` what the settings allow, and nothing else.
 
-    Suites of TLS 1.3 cannot be chosen, in Go neither: a list of nothing else means no older
-    version. Of curves OpenSSL takes one here: several leave it its own.
+    As in Go the suites of TLS 1.3 cannot be chosen; with a list of only these, older versions are
+    not allowed. One curve can be chosen; with several curves OpenSSL uses its own.
     """
     oldest, newest = VERSIONS.get(min_version, NEWEST), VERSIONS.get(max_version, NEWEST)
     names = [name for each in cipher_suites or DEFAULT_SUITES if (name := suite_name(each))]
@@ -63,7 +63,7 @@ def restrict(
         context.minimum_version = oldest
         context.maximum_version = newest
     if names:
-        # OpenSSL wants the lowest level for what signs with SHA-1.
+        # Versions that sign with SHA-1 need the lowest security level of OpenSSL.
         level = [] if oldest >= ssl.TLSVersion.TLSv1_2 else ["@SECLEVEL=0"]
         context.set_ciphers(":".join([*names, *level]))
     if len(curve_preferences) == 1 and (curve := CURVES.get(curve_preferences[0])):
@@ -71,12 +71,12 @@ def restrict(
 
 
 def suite_name(suite: int) -> str | None:
-    """OpenSSL's name of a suite before TLS 1.3; None when it has none."""
+    """OpenSSL's name of a suite before TLS 1.3; None: OpenSSL does not have it."""
     return _suites().get(suite)
 
 
 def is_suite_of_newest(suite: int) -> bool:
-    """Of TLS 1.3: they are always on (RFC 8446, B.4)."""
+    """Whether it is a suite of TLS 1.3, which is always on (RFC 8446, B.4)."""
     return suite >> 8 == 0x13
 
 
@@ -88,27 +88,30 @@ def _suites() -> dict[int, str]:
     return {suite: name for suite, name in known if not is_suite_of_newest(suite)}
 
 
-def remarks(
+def tls_warnings(
     min_version: str,
     max_version: str,
     cipher_suites: Sequence[int],
     curve_preferences: Sequence[int],
 ) -> Iterator[tuple[str, str]]:
-    """Keys, and what is odd or weak about their values."""
+    """Keys, and what is wrong or weak about their values."""
     for key, name in (("min_version", min_version), ("max_version", max_version)):
         if name not in VERSIONS:
-            yield key, f'unknown "{name}", "TLS13" is used; there are: {", ".join(VERSIONS)}'
+            yield key, f'unknown "{name}": "TLS13" is used; known: {", ".join(VERSIONS)}'
     oldest, newest = VERSIONS.get(min_version, NEWEST), VERSIONS.get(max_version, NEWEST)
     if oldest > newest:
         yield "max_version", "older than min_version: no connection can be made"
     if oldest < ssl.TLSVersion.TLSv1_2:
-        yield "min_version", "versions before TLS12 are broken, and no browser speaks them"
+        yield "min_version", "versions before TLS12 are insecure, and browsers do not use them"
         if not cipher_suites:
-            yield "cipher_suites", "without it versions before TLS12 have none"
+            yield "cipher_suites", "versions before TLS12 have no cipher suite unless this is set"
     unknown = [each for each in cipher_suites if not suite_name(each)]
     if others := [str(each) for each in unknown if not is_suite_of_newest(each)]:
         yield "cipher_suites", f"OpenSSL does not have: {', '.join(others)}"
     if cipher_suites and len(unknown) == len(cipher_suites) and oldest < NEWEST:
-        yield "cipher_suites", "none of a version before TLS13: only that is spoken"
+        yield "cipher_suites", "no suite of a version before TLS13: only TLS13 is used"
     if curve_preferences and not (len(curve_preferences) == 1 and curve_preferences[0] in CURVES):
-        yield "curve_preferences", "only one of 23, 24 and 25 can be chosen: OpenSSL's own are used"
+        yield (
+            "curve_preferences",
+            "only one of 23, 24 and 25 can be chosen: the curves of OpenSSL are used",
+        )

@@ -1,4 +1,4 @@
-"""TLS towards whom the gateway asks, as ``client_tls`` wants it."""
+"""TLS towards backends, as ``client_tls`` says."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = get_logger("gateway.tls")
 
 
 def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
-    """What makes the context; made once, when the first HTTPS backend is met.
+    """A function that returns the context. It is built once, for the first HTTPS backend.
 
-    A file that cannot be used is logged and left out, as in KrakenD: then fewer peers are trusted,
+    As in KrakenD a file that cannot be used is logged and left out: then fewer servers are trusted,
     not more.
     """
     settings = service.client_tls
@@ -30,7 +30,7 @@ def client_tls(service: Service) -> Callable[[], ssl.SSLContext]:
 
 
 def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
-    """``is_insecure``: whoever answers is believed."""
+    """``is_insecure``: certificates of servers are not verified."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     restrict(
         context,
@@ -39,7 +39,7 @@ def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
         settings.cipher_suites,
         settings.curve_preferences,
     )
-    # To Go whatever is listed is an anchor, whoever signed it.
+    # As in Go each listed certificate is trusted, also one that another authority has signed.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     if is_insecure:
         context.check_hostname = False
@@ -52,14 +52,14 @@ def build_tls(settings: ClientTls, is_insecure: bool) -> ssl.SSLContext:
 
 
 def load_files(context: ssl.SSLContext, settings: ClientTls) -> Iterator[tuple[str, str]]:
-    """Load what can be used; the key and the problem of what cannot."""
+    """Load the files that can be used; key and problem of each file that cannot."""
     loads = [
         (f"ca_certs[{place}]", path, partial(context.load_verify_locations, path))
         for place, path in enumerate(settings.ca_certs)
     ]
     for place, pair in enumerate(settings.client_certs):
         key = pair.private_key or None
-        # Without a password OpenSSL would ask the terminal for it.
+        # Without this OpenSSL would request a password at the terminal.
         load = partial(context.load_cert_chain, pair.certificate, key, password=lambda: "")
         loads.append((f"client_certs[{place}]", pair.certificate, load))
     for name, path, load in loads:
@@ -70,7 +70,7 @@ def load_files(context: ssl.SSLContext, settings: ClientTls) -> Iterator[tuple[s
 
 
 def why_not_loaded(path: str, error: OSError | ValueError) -> str:
-    """``error``: of loading a certificate from that file."""
+    """Why a certificate cannot be loaded from the file."""
     if isinstance(error, ssl.SSLError):
         return f"cannot use {path}: {reason_of(error)}"
     return cannot_read(path, error)

@@ -1,6 +1,6 @@
-"""``tls`` of the service: certificates, whom they are for, and whose clients may come.
+"""``tls`` of the service: certificates, the names they are for, and the client certificates.
 
-What is read from disk can be read again while connections are open (SIGHUP).
+The files can be read again while connections are open (SIGHUP).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from ..config.files import unreadable
 from ..config.findings import ConfigError, Findings
@@ -23,80 +23,94 @@ log = get_logger("gateway.server")
 
 T = TypeVar("T")
 
-NOT_IN_PEM = "not a certificate and its private key in PEM"
+NOT_PEM = "not a certificate and its private key in PEM"
 NOT_FOR_HTTP3 = "not for HTTP/3"
 
 
-class Certificate(NamedTuple):
-    """An SSLContext, or what QUIC has instead, and the names that clients may ask for to get it."""
+class Certificate(NamedTuple, Generic[T]):
+    """``context``: an SSLContext, or a configuration of QUIC. ``names``: its DNS names."""
 
-    context: Any
+    context: T
     names: frozenset[str]
 
 
-Read: TypeAlias = Callable[[Findings], list[Certificate]]
-"""Reads certificates, and tells what is wrong with them. What is an error has no certificate."""
+ReadCertificates: TypeAlias = Callable[[Findings], list[Certificate[T]]]
+"""Reads certificates and adds a finding for each problem. There is no certificate for an error."""
 
 
 class ServerTls:
-    """What listening sockets need to speak TLS. Raises :class:`ConfigError` with every problem.
+    """The certificates of all listeners. Raises :class:`ConfigError` with every problem.
 
-    ``keys``: at least one; the first is for clients that ask for no name, or for one that none
-    has (Go, crypto/tls, getCertificate).
+    The first certificate is for clients that request no name, or a name that no certificate has
+    (Go, crypto/tls, getCertificate).
     """
 
     def __init__(self, settings: Tls) -> None:
         self._settings = settings
-        self._listening: list[Listening] = []
+        self._reload: list[Callable[[Findings], Callable[[], None]]] = []
         _read_at_start(partial(_read_certificates, settings, ()))
 
     def context(self, protocols: Sequence[str]) -> ssl.SSLContext:
-        """For one server, which speaks these ``protocols`` (ALPN)."""
-        listening = self._add(partial(_read_certificates, self._settings, protocols))
-        context: ssl.SSLContext = listening.chosen("")
-        context.sni_callback = listening.choose
+        """For a server with these ``protocols`` (ALPN)."""
+        listener = self._add(partial(_read_certificates, self._settings, protocols))
+        context = listener.chosen("")
+        context.sni_callback = listener.choose_context
         return context
 
     def choice(self, load: Callable[[TlsKey], T]) -> Callable[[str], T]:
-        """What ``load`` makes of a certificate, by the name that a client asks for."""
+        """The result of ``load`` for the certificate of the name that a client requests."""
         return self._add(partial(_load_each, self._settings, load, NOT_FOR_HTTP3)).chosen
 
-    def _add(self, read: Read) -> Listening:
-        listening = Listening(read)
-        self._listening.append(listening)
-        return listening
+    def _add(self, read: ReadCertificates[T]) -> ListenerCertificates[T]:
+        listener = ListenerCertificates(read)
+        self._reload.append(listener.prepare_reload)
+        return listener
 
     def reload(self) -> None:
-        """Read the files again, for connections to come. With any problem all servers keep the
+        """Read the files again, for new connections. After a problem all servers keep the
         certificates and the authorities that they have.
         """
         findings = Findings()
-        read = [listening.read(findings) for listening in self._listening]
+        replacements = [prepare(findings) for prepare in self._reload]
         if problems := dict.fromkeys(f"{each.path}: {each.text}" for each in findings):
-            log.error("the certificates stay as they are: %s", "; ".join(problems))
+            log.error("the certificates are not reloaded: %s", "; ".join(problems))
             return
-        for listening, certificates in zip(self._listening, read, strict=True):
-            listening.certificates = certificates
-        log.info("the certificates were read again")
+        for replace in replacements:
+            replace()
+        log.info("the certificates are reloaded")
 
 
-class Listening:
-    """The certificates of a server, which hands each connection to the one of its name."""
+class ListenerCertificates(Generic[T]):
+    """The certificates of one server."""
 
-    def __init__(self, read: Read) -> None:
-        self.read = read
-        self.certificates = _read_at_start(read)
+    def __init__(self, read: ReadCertificates[T]) -> None:
+        self._read = read
+        self._certificates = _read_at_start(read)
 
-    def chosen(self, name: str) -> Any:
-        return choose(self.certificates, name).context
+    def chosen(self, name: str) -> T:
+        return choose(self._certificates, name).context
 
-    def choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-        """As OpenSSL asks it."""
+    def choose_context(
+        self: ListenerCertificates[ssl.SSLContext],
+        connection: ssl.SSLObject | ssl.SSLSocket,
+        name: str | None,
+        context: ssl.SSLContext,
+    ) -> None:
+        """Called by OpenSSL for the name that a client requests (SNI)."""
         connection.context = self.chosen(name or "")
 
+    def prepare_reload(self, findings: Findings) -> Callable[[], None]:
+        """Read the files again. Returns what makes the result valid."""
+        certificates = self._read(findings)
 
-def choose(certificates: Sequence[Certificate], name: str) -> Certificate:
-    """The first that is for ``name``; a wildcard stands for one label."""
+        def replace() -> None:
+            self._certificates = certificates
+
+        return replace
+
+
+def choose(certificates: Sequence[Certificate[T]], name: str) -> Certificate[T]:
+    """The first certificate for ``name``; a wildcard matches one label."""
     name = name.lower().rstrip(".")
     above = "*." + name.partition(".")[2]
     for certificate in certificates:
@@ -106,7 +120,7 @@ def choose(certificates: Sequence[Certificate], name: str) -> Certificate:
 
 
 def pairs_of(settings: Tls) -> list[tuple[str, TlsKey]]:
-    """Path of the keys in the file, and the keys; those at the root come last, as in KrakenD."""
+    """Each key with its path in the file. As in KrakenD those at the root of ``tls`` are last."""
     pairs = [(f"$.tls.keys[{place}]", pair) for place, pair in enumerate(settings.keys)]
     if settings.public_key or settings.private_key:
         pairs.append(("$.tls", _at_root(settings)))
@@ -117,9 +131,9 @@ def _at_root(settings: Tls) -> TlsKey:
     return TlsKey(public_key=settings.public_key, private_key=settings.private_key)
 
 
-def _read_at_start(read: Read) -> list[Certificate]:
-    """Raises :class:`ConfigError`. An authority that cannot be used is left out, as in KrakenD, and
-    ``check`` warns of it: fewer clients are trusted then.
+def _read_at_start(read: ReadCertificates[T]) -> list[Certificate[T]]:
+    """Raises :class:`ConfigError`. As in KrakenD an authority that cannot be used is left out, and
+    ``check`` warns of it: then fewer clients are trusted.
     """
     findings = Findings()
     certificates = read(findings)
@@ -130,27 +144,27 @@ def _read_at_start(read: Read) -> list[Certificate]:
 
 def _read_certificates(
     settings: Tls, protocols: Sequence[str], findings: Findings
-) -> list[Certificate]:
+) -> list[Certificate[ssl.SSLContext]]:
     authorities = [*_usable_authorities(settings, findings)] if settings.enable_mtls else []
 
     def load(pair: TlsKey) -> ssl.SSLContext:
         context = _build_context(settings, protocols, authorities)
-        # Without a password OpenSSL would ask the terminal for it.
+        # Without this OpenSSL would request a password at the terminal.
         context.load_cert_chain(pair.public_key, pair.private_key, password=lambda: "")
         return context
 
-    return _load_each(settings, load, NOT_IN_PEM, findings)
+    return _load_each(settings, load, NOT_PEM, findings)
 
 
 def load_certificates(settings: Tls, load: Callable[[TlsKey], object]) -> None:
-    """Try what :meth:`ServerTls.choice` does. Raises :class:`ConfigError`."""
+    """Load each certificate, to report problems. Raises :class:`ConfigError`."""
     _read_at_start(partial(_load_each, settings, load, NOT_FOR_HTTP3))
 
 
 def _load_each(
-    settings: Tls, load: Callable[[TlsKey], object], problem: str, findings: Findings
-) -> list[Certificate]:
-    """What ``load`` makes of each certificate; ``problem``: what it means that it cannot."""
+    settings: Tls, load: Callable[[TlsKey], T], problem: str, findings: Findings
+) -> list[Certificate[T]]:
+    """The result of ``load`` for each certificate. ``problem``: what a failure means."""
     pairs = pairs_of(settings)
     certificates = []
     for path, pair in pairs:
@@ -161,9 +175,9 @@ def _load_each(
             continue
         try:
             context = load(pair)
-            # Nobody asks the only one for its names.
+            # The names of a single certificate are not needed.
             names = names_of(pair.public_key) if len(pairs) > 1 else frozenset[str]()
-        except Exception as error:  # of OpenSSL, cryptography, aioquic: they have no common base
+        except Exception as error:  # OpenSSL, cryptography and aioquic have no common base class
             findings.error(path, f"{problem}: {reason_of(error)}")
         else:
             certificates.append(Certificate(context, names))
@@ -183,12 +197,12 @@ def names_of(path: str) -> frozenset[str]:
 
 
 class NoWaitUnwrap(ssl.SSLObject):
-    """Says close_code and does not wait for the other side's: a client that never says it would
-    hold up a stop for 30 s (asyncio's time)."""
+    """Sends ``close_notify`` and does not wait for the client's: a client that never sends it would
+    delay a stop by 30 s (asyncio's timeout)."""
 
-    def unwrap(self) -> Any:
+    def unwrap(self) -> None:
         with suppress(ssl.SSLWantReadError):
-            return super().unwrap()
+            super().unwrap()
 
 
 def _build_context(
@@ -206,12 +220,12 @@ def _build_context(
     if protocols:
         context.set_alpn_protocols(list(protocols))
     if settings.enable_mtls:
-        _ask_for_certificates(context, settings, authorities)
+        _require_client_certificates(context, settings, authorities)
     return context
 
 
 def _usable_authorities(settings: Tls, findings: Findings) -> Iterator[str]:
-    """Those of ``ca_certs`` that OpenSSL can read."""
+    """The files of ``ca_certs`` that OpenSSL can read."""
     for place, path in enumerate(settings.ca_certs):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
@@ -221,18 +235,18 @@ def _usable_authorities(settings: Tls, findings: Findings) -> Iterator[str]:
             yield path
 
 
-def _ask_for_certificates(
+def _require_client_certificates(
     context: ssl.SSLContext, settings: Tls, authorities: Sequence[str]
 ) -> None:
-    """Whoever comes must show a certificate of one of these authorities.
+    """Clients must have a certificate of one of these authorities.
 
-    The roots that stand in the server's own certificate files count too (lura); what else
-    stands there does not: it may be an authority that signs for the whole world.
+    As in KrakenD (lura) the root certificates in the server's own certificate files count too.
+    Other certificates in these files do not: one may be of an authority that signs for everybody.
     """
     context.verify_mode = ssl.CERT_REQUIRED
-    # To Go whatever is listed is an anchor, whoever signed it.
+    # As in Go each listed certificate is trusted, also one that another authority has signed.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    # A session that is resumed shows no certificate again.
+    # A client that resumes a session does not show its certificate again.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     if not settings.disable_system_ca_pool:
@@ -245,14 +259,15 @@ def _ask_for_certificates(
 
 
 def _roots(path: str) -> list[bytes]:
-    """The authorities of a PEM file that signed themselves."""
+    """The root certificates (self-signed) of a PEM file."""
     reader = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         reader.load_verify_locations(path)
-    except OSError:  # said elsewhere
+    except OSError:  # reported elsewhere
         return []
-    told: list[Any] = reader.get_ca_certs()
     encoded = reader.get_ca_certs(binary_form=True)
     return [
-        each for each, one in zip(encoded, told, strict=True) if one["subject"] == one["issuer"]
+        each
+        for each, fields in zip(encoded, reader.get_ca_certs(), strict=True)
+        if fields["subject"] == fields["issuer"]
     ]

@@ -1,9 +1,9 @@
-"""TLS between a socket and a protocol that takes it for a plain connection.
+"""TLS between a socket and a protocol that is written for a plain connection.
 
-asyncio's and uvloop's own transports hide what they have encrypted and not sent yet (measured: an
-answer of 8 MB to a client that does not read, 4 MB of it in the process, write buffer "0"), and
-close when the client says that it will send no more. Here nothing is buffered: what the socket's
-transport tells is the whole truth.
+The TLS transports of asyncio and uvloop do not report bytes that are encrypted and not sent yet
+(measured: a response of 8 MB, a client that does not read, 4 MB in the process, write buffer "0").
+They also close when the client says that it sends no more. This transport buffers nothing: the
+write buffer of the socket's transport is all that is not sent.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import ParamSpec, cast
 
 from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.server")
+
+P = ParamSpec("P")
 
 READ_SIZE = 64 * 1024
 NOT_TLS = (
     b"HTTP/1.0 400 Bad Request\r\nconnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
-"""As Go says it."""
+"""In Go's words."""
 
 
 class Handshakes:
-    """Connections that do not speak TLS yet: at most ``limit``, each for ``seconds``."""
+    """Connections in their handshake: at most ``limit``, each for ``seconds``."""
 
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
@@ -54,10 +56,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._protocol = protocol
         self._handshakes = handshakes
         self._is_open = False
-        self._has_ended = False
+        self._client_has_ended = False
         self._is_closing = False
 
-    # What the socket tells.
+    # Called by the socket's transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)
@@ -73,7 +75,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         if self._is_open:
             self._is_open = False
             self._protocol.connection_lost(exc)
-        del self._protocol  # each knows the other
+        del self._protocol  # each refers to the other
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
@@ -83,11 +85,11 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._read()
 
     def eof_received(self) -> bool:
-        """By the end of the stream, or by what TLS says before it: the first of them counts."""
-        if not self._has_ended and self._is_open:
-            self._has_ended = True
+        """The end of the TCP stream, or TLS's close_notify before it: the first of them counts."""
+        if not self._client_has_ended and self._is_open:
+            self._client_has_ended = True
             return bool(self._protocol.eof_received())
-        return self._has_ended and not self._is_closing
+        return self._client_has_ended and not self._is_closing
 
     def pause_writing(self) -> None:
         if self._is_open:
@@ -130,7 +132,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def _fail(self, error: ssl.SSLError) -> None:
         log.debug("TLS with %s: %s", self.get_extra_info("peername"), error.reason)
-        self._flush()  # what is to be said of it
+        self._flush()  # the alert of TLS
         if error.reason == "HTTP_REQUEST":
             self._raw.write(NOT_TLS)
         self._is_closing = True
@@ -140,7 +142,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         if self._outgoing.pending:
             self._raw.write(self._outgoing.read())
 
-    # What the protocol above asks for.
+    # Called by the protocol above.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._is_closing and data:
@@ -148,11 +150,11 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._flush()
 
     def close(self) -> None:
-        """What was written still leaves; the other side's close_code is not waited for."""
+        """Bytes that were written are still sent. The client's close_notify is not waited for."""
         if self._is_closing:
             return
         self._is_closing = True
-        with suppress(ssl.SSLError):  # the other side has not said close_code yet
+        with suppress(ssl.SSLError):  # the client has not sent close_notify yet
             self._tls.unwrap()
         self._flush()
         self._raw.close()
@@ -164,7 +166,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     def is_closing(self) -> bool:
         return self._is_closing or self._raw.is_closing()
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str, default: object = None) -> object:
         if name == "sslcontext":
             return self._tls.context
         if name == "ssl_object":
@@ -185,13 +187,11 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
 
 def over_tls(
-    build_protocol: Callable[..., asyncio.Protocol],
-    context: ssl.SSLContext,
-    handshakes: Handshakes,
-) -> Callable[..., asyncio.Protocol]:
-    """What builds the protocols of a server's connections, with TLS below them."""
+    build_protocol: Callable[P, asyncio.Protocol], context: ssl.SSLContext, handshakes: Handshakes
+) -> Callable[P, asyncio.Protocol]:
+    """``build_protocol`` with TLS below the protocols that it builds."""
 
-    def build(*args: Any, **keywords: Any) -> asyncio.Protocol:
+    def build(*args: P.args, **keywords: P.kwargs) -> asyncio.Protocol:
         return TlsTransport(context, build_protocol(*args, **keywords), handshakes)
 
     return build

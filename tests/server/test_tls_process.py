@@ -102,7 +102,7 @@ def test_workers_read_certificates_again_on_a_hangup(tmp_path: Path) -> None:
             os.kill(gateway.pid, signal.SIGHUP)
             # A worker that was not up yet ends by it, and is started again.
             until(lambda: [names_at(gateway.port) for _ in range(6)] == [{"new.test"}] * 6)
-            assert "the certificates were read again" in gateway.log
+            assert "the certificates are reloaded" in gateway.log
             assert client.get(url).status_code == 200
 
 

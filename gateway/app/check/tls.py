@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ...config.files import exposed
 from ...config.findings import Finding
 from ...config.structs import ClientTls, GatewaySettings, Service, Tls
-from ...tls.openssl import remarks
+from ...tls.openssl import tls_warnings
 from ...tls.policy import load_files
 
 
@@ -33,7 +33,7 @@ def _exposed_keys(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]
 
 
 def _protocol(settings: Tls | ClientTls) -> Iterator[tuple[str, str]]:
-    return remarks(
+    return tls_warnings(
         settings.min_version,
         settings.max_version,
         settings.cipher_suites,

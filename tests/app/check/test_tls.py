@@ -75,10 +75,10 @@ def test_without_keys_there_is_no_tls(tls: dict[str, Any], paths: list[str]) -> 
     ("settings", "word"),
     [
         ({"min_version": "TLS11", "cipher_suites": [47]}, "min_version: versions before TLS12"),
-        ({"min_version": "TLS10"}, "without it versions before TLS12 have none"),
-        ({"min_version": "1.2"}, 'unknown "1.2", "TLS13" is used'),
+        ({"min_version": "TLS10"}, "versions before TLS12 have no cipher suite"),
+        ({"min_version": "1.2"}, 'unknown "1.2": "TLS13" is used'),
         ({"max_version": "TLS12"}, "no connection can be made"),
-        ({"min_version": "TLS12", "cipher_suites": [4865]}, "only that is spoken"),
+        ({"min_version": "TLS12", "cipher_suites": [4865]}, "only TLS13 is used"),
         ({"cipher_suites": [5, 47]}, "OpenSSL does not have: 5"),
         ({"curve_preferences": [23, 24]}, "only one of 23, 24 and 25"),
         ({"curve_preferences": [29]}, "only one of 23, 24 and 25"),
