@@ -1,4 +1,4 @@
-"""Sockets, servers, signals, processes: how an ASGI application meets the world."""
+"""Sockets, servers, signals and processes that an ASGI application runs on."""
 
 from .serve import serve
 from .settings import Limits, ServeSettings, serve_settings

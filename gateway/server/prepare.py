@@ -1,6 +1,6 @@
-"""What ``check`` and ``run`` have in common: all that can stop a start, before anything is opened.
+"""All that can stop a start, before anything is opened: the common part of ``check`` and ``run``.
 
-What is left to ``run`` is what only the machine knows: whether a port is free.
+It does not know what only the machine knows, such as whether a port is free.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Prepared(NamedTuple):
 def prepare(
     path: str, environ: Mapping[str, str] | None = None, server: ServerName = "auto"
 ) -> Prepared:
-    """Load a file, look at it, read its certificates, build everything once.
+    """Load a file, check it, read its certificates, build everything once.
 
-    Raises :class:`ConfigError` with every problem, and with all that is to be said besides.
+    Raises :class:`ConfigError` with all findings when one of them is an error.
     """
     loaded = with_check_findings(survey(path, CATALOG, environ), CATALOG)
     findings = [*loaded.all_findings]
     try:
         settings = serve_settings(loaded.service, server)
     except ConfigError as error:
-        findings += map(loaded.places.named, _news(error.findings, findings))
+        findings += map(loaded.places.named, _new_findings(error.findings, findings))
     if not _has_errors(findings):
         try:
             anyio.run(try_build, loaded)
@@ -50,7 +50,7 @@ def _has_errors(findings: list[Finding]) -> bool:
     return any(each.severity == "error" for each in findings)
 
 
-def _news(found: tuple[Finding, ...], known: list[Finding]) -> list[Finding]:
-    """But what is only the consequence of an error above it."""
+def _new_findings(found: tuple[Finding, ...], known: list[Finding]) -> list[Finding]:
+    """Without the findings that are a consequence of a known error at the same or a higher path."""
     paths = tuple(each.path for each in known if each.severity == "error")
     return [each for each in found if not any(path.startswith(each.path) for path in paths)]

@@ -1,14 +1,14 @@
-"""Run an ASGI application in the caller's nursery until it is told to stop."""
+"""Run an ASGI application in a task of the caller until an event is set."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from anyio import Event
 from sniffio import current_async_library
 
+from ..core.asgi import ASGIApp
 from ..core.tasks import open_tasks
 from ..errors import GatewayError
 from .http3.datagrams import open_datagrams
@@ -18,30 +18,31 @@ from .unsent import Unsent
 
 
 def chosen_server(settings: ServeSettings, library: str | None = None) -> ServerName:
-    """ "auto" resolved for an async library, by default that which runs, and for what has to be
-    spoken. Raises :class:`GatewayError`.
+    """The server for an async library (default: the running one) and for the protocols in use.
+
+    Raises :class:`GatewayError`.
     """
     library = library or current_async_library()
     if settings.server == "auto":
         return "uvicorn" if library == "asyncio" and not settings.http2 else "hypercorn"
     if settings.server == "uvicorn" and library != "asyncio":
-        raise GatewayError("uvicorn runs on asyncio only; take hypercorn for Trio")
+        raise GatewayError("uvicorn only runs on asyncio; use hypercorn for Trio")
     if settings.server == "uvicorn" and settings.http2:
         raise GatewayError(
-            "uvicorn does not speak HTTP/2, which use_h2c or gateway.http2 asks for; take hypercorn"
+            "uvicorn has no HTTP/2, which use_h2c or gateway.http2 requires; use hypercorn"
         )
     return settings.server
 
 
 def suits_uvloop(settings: ServeSettings, library: str) -> bool:
-    """Not below hypercorn with TLS: uvloop does not show which of an answer has not left."""
+    """Not for hypercorn with TLS: there uvloop does not report unsent bytes of a response."""
     if library != "asyncio":
         return False
     return settings.tls is None or chosen_server(settings, library) == "uvicorn"
 
 
 async def serve(
-    app: Any,
+    app: ASGIApp,
     settings: ServeSettings,
     *,
     stop: Event,
@@ -50,9 +51,9 @@ async def serve(
 ) -> None:
     """Serve until ``stop`` is set, then let running requests end within the grace period.
 
-    ``sockets``: listening already, and ours to close; HTTP/3 has their ports, too. ``started``:
-    called when requests can come. Installs no signal handlers. Raises :class:`GatewayError` when
-    the port is taken.
+    ``sockets``: they listen already, and are closed at the end; HTTP/3 uses their ports too.
+    ``started`` is called when the server accepts requests. Installs no signal handlers. Raises
+    :class:`GatewayError` when the port is taken.
     """
     server = chosen_server(settings)
     if sockets is None:
@@ -65,8 +66,8 @@ async def serve(
         else:
             from .hypercorn.server import serve_hypercorn as serve_with
         unsent = Unsent(settings.limits.unsent_bytes)
-        async with open_tasks() as helpers:
-            helpers.start_soon(unsent.keep_time, settings.limits.answer_time)
+        async with open_tasks() as background:
+            background.start_soon(unsent.cut_off_slow_readers, settings.limits.answer_time)
             async with open_tasks() as servers:
                 if settings.http3:
                     from .http3.server import serve_http3
@@ -74,7 +75,7 @@ async def serve(
                     datagrams = open_datagrams(sockets)
                     await servers.start(serve_http3, app, settings, datagrams, stop, unsent)
                 await serve_with(app, settings, sockets, stop, started, unsent)
-            helpers.cancel_scope.cancel()
+            background.cancel_scope.cancel()
     finally:
         for listening in sockets:
             listening.close()

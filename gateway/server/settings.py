@@ -1,4 +1,4 @@
-"""What every server is told."""
+"""Settings that all servers have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What a client may cost. Sizes in bytes, times in seconds."""
+    """Limits for clients. Sizes in bytes, times in seconds.
+
+    ``answer_time``: for a client to read its response.
+    """
 
     header_bytes: int = 1_000_000
     body_bytes: int = 16 * 1024 * 1024
@@ -29,14 +32,14 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 ALT_SVC = 'h3=":%d"; ma=86400'
-"""The header that tells browsers of HTTP/3 on a port, for a day (RFC 7838)."""
+"""The header that announces HTTP/3 on a port, for a day (RFC 7838)."""
 
 
 class ServeSettings(Struct, frozen=True, kw_only=True):
     """``host`` empty: every address; ``port`` 0: any free one.
 
-    ``tls``: spoken on every connection; None: on none. ``http2``: has to be spoken. ``http3``: is
-    spoken, too, over UDP.
+    ``tls``: for every connection; None: for none. ``http2``: the server must support HTTP/2.
+    ``http3``: HTTP/3 is served in addition, over UDP.
     """
 
     host: str = "127.0.0.1"
@@ -50,7 +53,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
 
 
 def serve_settings(service: Service, server: ServerName = "auto") -> ServeSettings:
-    """What the configuration says; KrakenD's 0 means "no limit said", so ours holds.
+    """From the configuration. As in KrakenD 0 means that a limit is not set: the default is used.
 
     Reads certificates. Raises :class:`gateway.ConfigError`.
     """

@@ -1,7 +1,7 @@
 """What a process does on signals.
 
-SIGTERM and SIGINT: the first one starts the stop, another one more than a second later ends the
-process at once. SIGHUP: read certificates again. SIGUSR1 and SIGUSR2: nothing.
+SIGTERM and SIGINT: the first signal starts a graceful stop. Another one more than a second later
+ends the process at once. SIGHUP: reload certificates. SIGUSR1 and SIGUSR2 are ignored.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.server")
 
-AFTER_GRACE = 5.0
-"""Seconds beyond the grace period for links and clean-up; then the process ends regardless."""
+CLEANUP_TIMEOUT = 5.0
+"""Seconds after the grace period to close connections to brokers and clean up. Then the process
+ends in any case."""
 
-INSIST_AFTER = 1.0
-"""Seconds after the first signal. One that comes sooner is a duplicate: Ctrl-C and service managers
-signal every process of a group, and wrappers forward what they get."""
+MIN_SECOND_SIGNAL_DELAY = 1.0
+"""Seconds after the first signal. A signal that comes sooner is a duplicate: Ctrl-C and service
+managers signal every process of a group, and wrappers forward their signals."""
 
 HANDLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def prepare_signals() -> None:
-    """From now on SIGHUP waits until this process handles it; SIGUSR1 and SIGUSR2 do nothing."""
+    """From now on SIGHUP waits until this process handles it; SIGUSR1 and SIGUSR2 are ignored."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -39,7 +40,7 @@ def prepare_signals() -> None:
 
 @contextmanager
 def delayed_signals() -> Generator[None]:
-    """A process that is started in this block gets its signals when it is ready to handle them."""
+    """A process started in this block gets its signals when it is ready to handle them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
         yield
@@ -54,9 +55,9 @@ async def stop_on_signals(
     *,
     task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Set ``stop`` on the first signal. Never returns; cancel it when the server has ended.
+    """Set ``stop`` on the first signal. Never returns; to be cancelled when the server has ended.
 
-    ``before_end``: called when a second signal ends this process.
+    ``before_end`` is called before a second signal ends this process.
     """
     first: float | None = None
     with _received(signal.SIGTERM, signal.SIGINT) as signals:
@@ -66,9 +67,9 @@ async def stop_on_signals(
                 first = current_time()
                 log.info("%s: stopping", number.name)
                 stop.set()
-                _end_process_after(grace + AFTER_GRACE)
-            elif current_time() - first > INSIST_AFTER:
-                log.warning("%s: second signal: stopping now", number.name)
+                _end_process_after(grace + CLEANUP_TIMEOUT)
+            elif current_time() - first > MIN_SECOND_SIGNAL_DELAY:
+                log.warning("%s: second signal: the process ends now", number.name)
                 before_end()
                 _end_process()
 
@@ -76,7 +77,7 @@ async def stop_on_signals(
 async def call_on_hangup(
     call: Callable[[], object], *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
 ) -> None:
-    """In a thread, on each SIGHUP. Never returns."""
+    """Call ``call`` in a thread for each SIGHUP. Never returns."""
     with _received(signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:
@@ -85,15 +86,15 @@ async def call_on_hangup(
 
 @contextmanager
 def _received(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signals]]:
-    """Signals that have waited, and further ones. Behind the block the process is about to end:
-    it ignores them."""
+    """Signals that have waited, and further ones. After the block they are ignored: the process is
+    about to end."""
     try:
         with open_signal_receiver(*numbers) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             try:
                 yield signals
             finally:
-                # Closing the receiver restores the default, which would end the process.
+                # Closing the receiver restores the default action, which would end the process.
                 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     finally:
         for number in numbers:
@@ -101,14 +102,14 @@ def _received(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signal
 
 
 def _end_process_after(seconds: float) -> None:
-    """A thread of its own: it works when the event loop hangs."""
-    timer = threading.Timer(seconds, end_late)
+    """Uses a thread, so that it works when the event loop hangs."""
+    timer = threading.Timer(seconds, exit_late)
     timer.daemon = True
     timer.start()
 
 
-def end_late() -> None:
-    sys.stderr.write("gateway: did not stop in time, ended\n")
+def exit_late() -> None:
+    sys.stderr.write("gateway: did not stop in time: the process ends now\n")
     _end_process()
 
 

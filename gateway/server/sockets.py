@@ -1,4 +1,4 @@
-"""Listening sockets: opened by us, handed to whichever server runs."""
+"""Listening sockets, for all servers alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_sockets(
 ) -> list[socket.socket]:
     """Listen on ``host``; empty: on every address, IPv4 and IPv6.
 
-    ``answer_time``: seconds after which the kernel gives up a client that takes nothing
+    ``answer_time``: seconds after which the kernel gives up a client that reads nothing
     (TCP_USER_TIMEOUT; accepted sockets inherit it). ``is_shared``: other processes listen on
     the same port. Raises :class:`GatewayError`.
     """
@@ -46,7 +46,7 @@ def port_of(listening: socket.socket) -> int:
 
 
 def address(listening: socket.socket) -> str:
-    """``host:port`` as a person would type it."""
+    """``host:port`` for a URL: an unspecified address becomes 127.0.0.1."""
     host, port = listening.getsockname()[:2]
     if host in (EVERY_IPV4, EVERY_IPV6):
         host = "127.0.0.1"

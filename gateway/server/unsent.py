@@ -1,4 +1,4 @@
-"""Bytes of answers that clients have not taken yet: a bound of the process, for all its servers."""
+"""Bytes of responses that clients have not read yet: one limit for all servers of the process."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from anyio import sleep
 
 from ..telemetry.logs import get_logger
 
-CHECK = 0.5
-"""Seconds between looks at how long readers have been waited for."""
+CHECK_INTERVAL = 0.5
+"""Seconds between two checks for clients that read too slowly."""
 
 log = get_logger("gateway.server")
 
 
 class ResponseReader(Protocol):
-    """A client that has an answer to take: a connection of HTTP/1.1, a stream of HTTP/2 or 3."""
+    """A client that has a response to read: a connection of HTTP/1.1, a stream of HTTP/2 or 3."""
 
     def unsent(self) -> int:
-        """Bytes that it has not taken yet."""
+        """Bytes that the client has not read yet."""
         ...
 
     def cut_off(self) -> None:
-        """Free these bytes. The messages of the answer go back."""
+        """Free these bytes. The messages of the response go back."""
         ...
 
 
 class Unsent:
-    """What waits for which reader, and since when; those that have waited longest are first.
+    """The bytes that wait for each reader, and since when; the longest wait is first.
 
-    ``limit``: bytes; beyond it readers are cut off, the first of those that have taken nothing
-    since they were looked at last. The newest is not: its answer may be as large as it is.
+    ``limit``: in bytes. Beyond it the first reader is cut off that has read nothing since it was
+    checked last. The newest reader is never cut off: its response may be larger than the limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -40,7 +40,7 @@ class Unsent:
         self._waiting: dict[ResponseReader, tuple[int, float]] = {}
 
     def wait(self, reader: ResponseReader, size: int) -> None:
-        """``size`` bytes wait for ``reader`` from now on; 0: none."""
+        """From now on ``size`` bytes wait for ``reader``; 0: none."""
         if known := self._waiting.pop(reader, None):
             self.size -= known[0]
         if size:
@@ -59,20 +59,20 @@ class Unsent:
                 self._waiting[reader] = size, since
         else:
             log.warning(
-                "a client that does not read its answer is cut off: more than max_unsent_bytes "
+                "a client that does not read its response is cut off: more than max_unsent_bytes "
                 "(%d) wait for clients",
                 self.limit,
             )
             reader.cut_off()
 
-    async def keep_time(self, seconds: float) -> None:
-        """For ever: cut off readers that take longer than so many seconds."""
+    async def cut_off_slow_readers(self, seconds: float) -> None:
+        """Cut off readers that take longer than ``seconds``. Never returns."""
         while True:
-            await sleep(CHECK)
+            await sleep(CHECK_INTERVAL)
             latest = monotonic() - seconds
             late = [reader for reader, (_, since) in self._waiting.items() if since < latest]
             for reader in late:
                 self.wait(reader, 0)
                 if reader.unsent():
-                    log.debug("a client that does not read its answer in time is cut off")
+                    log.debug("a client that does not read its response in time is cut off")
                     reader.cut_off()

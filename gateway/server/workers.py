@@ -1,8 +1,7 @@
-"""Several processes on one port: a parent that starts, watches and ends them.
+"""Several processes on one port: a parent process starts, watches and stops them.
 
 Each worker has one end of a socket pair. The worker writes a byte when it serves; the parent writes
-nothing. When the parent's end closes, the worker stops: the parent wants it to stop, or has ended,
-in whatever way.
+nothing. When the parent's end closes, the worker stops: the parent wants that, or has ended itself.
 """
 
 from __future__ import annotations
@@ -32,29 +31,28 @@ from anyio.abc import Process
 
 from ..components.ratelimit.table import open_shared_memory
 from ..telemetry.logs import get_logger
-from .signals import AFTER_GRACE, call_on_hangup, delayed_signals, end_late, stop_on_signals
+from .signals import CLEANUP_TIMEOUT, call_on_hangup, delayed_signals, exit_late, stop_on_signals
 
 log = get_logger("gateway.server")
 
-RESTART_PAUSE = 1.0
+RESTART_DELAY = 1.0
 
-KILL_AFTER_GRACE = AFTER_GRACE + 1
-"""Seconds beyond the grace period until the parent kills a worker; a worker ends itself before."""
+KILL_TIMEOUT = CLEANUP_TIMEOUT + 1
+"""Seconds after the grace period until the parent kills a worker. A worker ends itself before."""
 
 
 async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
-    Each SIGHUP is forwarded. The workers inherit memory in which they keep rate limits together.
-
-    A worker that ends by itself is started again after a pause. One whose first start fails (status
-    1 before it serves) ends all.
+    SIGHUP is forwarded. The workers inherit shared memory for their common rate limits. A worker
+    that ends by itself is started again after RESTART_DELAY. When the first start of a worker fails
+    (status 1 before it serves), all workers are stopped.
     """
     with open_shared_memory() as memory:
         supervisor = _Supervisor(command, memory, grace)
         async with create_task_group() as tasks:
             kill = partial(supervisor.signal, signal.SIGKILL)
-            seconds = grace + KILL_AFTER_GRACE
+            seconds = grace + KILL_TIMEOUT
             await tasks.start(stop_on_signals, supervisor.stop, seconds, kill)
             await tasks.start(call_on_hangup, partial(supervisor.signal, signal.SIGHUP))
             async with create_task_group() as processes:
@@ -77,7 +75,7 @@ class _Supervisor:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every worker."""
         for process in tuple(self._running):
-            with suppress(ProcessLookupError):  # it has ended by itself
+            with suppress(ProcessLookupError):  # the worker has ended by itself
                 process.send_signal(number)
 
     async def keep_running(self, number: int) -> None:
@@ -94,13 +92,13 @@ class _Supervisor:
                 self.stop.set()
                 return
             level = logging.ERROR if status else logging.INFO
-            log.log(level, "worker %d ended with status %d: starting it again", number, status)
-            with move_on_after(RESTART_PAUSE):
+            log.log(level, "worker %d ended with status %d: it is started again", number, status)
+            with move_on_after(RESTART_DELAY):
                 await self.stop.wait()
 
     async def _start(self, number: int, parent: int) -> Process:
         command = [*self._command, "--worker", str(number)]
-        async with self._starting:  # the mask of signals is one for all
+        async with self._starting:  # the signal mask belongs to the whole process
             with delayed_signals():
                 return await open_process(
                     [*command, "--parent", str(parent), "--shared-memory", str(self._memory)],
@@ -122,8 +120,8 @@ class _Supervisor:
     async def _end(self, process: Process, number: int, ours: socket.socket) -> None:
         await self.stop.wait()
         ours.shutdown(socket.SHUT_WR)
-        await sleep(self._grace + KILL_AFTER_GRACE)
-        log.error("worker %d did not stop in time: killed", number)
+        await sleep(self._grace + KILL_TIMEOUT)
+        log.error("worker %d did not stop in time: it is killed", number)
         process.kill()
 
 
@@ -135,13 +133,13 @@ def _has_written(ours: socket.socket) -> bool:
 
 
 def say_serving(parent: int) -> None:
-    """Of a worker: its next end is no failed start."""
+    """Called by a worker when it serves: from now on its end is not a failed start."""
     with suppress(BrokenPipeError):  # the parent has ended
         os.write(parent, b"1")
 
 
 async def stop_with_parent(parent: int, stop: Event, grace: float) -> None:
-    """Of a worker: set ``stop`` when the parent's end closes; end when the event loop hangs, too.
+    """In a worker: set ``stop`` when the parent's end closes. End the process if the loop hangs.
 
     ``parent``: descriptor of the worker's end.
     """
@@ -154,5 +152,5 @@ async def stop_with_parent(parent: int, stop: Event, grace: float) -> None:
 
 def _end_with_parent(parent: int, grace: float) -> None:
     os.read(parent, 1)
-    time.sleep(grace + AFTER_GRACE)
-    end_late()
+    time.sleep(grace + CLEANUP_TIMEOUT)
+    exit_late()

@@ -17,7 +17,13 @@ from msgspec.structs import replace
 
 from gateway.server import Limits, ServeSettings
 from gateway.server.hypercorn import http2_frames
-from gateway.server.hypercorn.http2_frames import BURST, FRAMES_OF_A_TURN, PREFACE, Flood, Frames
+from gateway.server.hypercorn.http2_frames import (
+    MAX_FRAME_BURST,
+    MAX_FRAMES_PER_TURN,
+    PREFACE_BYTES,
+    FrameFlood,
+    Frames,
+)
 
 from .client import connect, serving
 from .test_unsent import Application
@@ -141,10 +147,10 @@ FLOODS = {
 async def test_a_flood_of_frames_closes_its_connection_and_no_other(
     port: int, monkeypatch: pytest.MonkeyPatch, flood: bytes
 ) -> None:
-    monkeypatch.setattr(http2_frames, "RATE", 0)  # however slow this machine is
+    monkeypatch.setattr(http2_frames, "MAX_FRAME_RATE", 0)  # however slow this machine is
     client = await opened(port)
     await client.ask(1, request(method="POST"), is_whole=False)
-    await client.stream.send(flood * (BURST + 100))
+    await client.stream.send(flood * (MAX_FRAME_BURST + 100))
     await client.until(lambda: client.goaway is not None)
     assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
     with pytest.raises(EndOfStream):
@@ -155,7 +161,7 @@ async def test_a_flood_of_frames_closes_its_connection_and_no_other(
 async def test_a_client_that_resets_its_requests_is_given_up(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2_frames, "RATE", 0)
+    monkeypatch.setattr(http2_frames, "MAX_FRAME_RATE", 0)
     client = await opened(port)
     for stream_id in range(1, 601, 2):
         client.h2.send_headers(stream_id, request(), end_stream=True)
@@ -169,8 +175,8 @@ async def test_a_client_that_resets_its_requests_is_given_up(
 async def test_a_client_that_reads_much_may_send_as_many_updates(
     app: Application, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2_frames, "RATE", 0)
-    app.size = 16_384 * BURST // 2
+    monkeypatch.setattr(http2_frames, "MAX_FRAME_RATE", 0)
+    app.size = 16_384 * MAX_FRAME_BURST // 2
     client = await opened(port)
     await client.ask(1)
     with fail_after(50):
@@ -308,19 +314,19 @@ async def test_of_all_streams_no_more_waits_than_the_limit() -> None:
 
 
 def test_frames_are_handed_over_in_pieces_wherever_they_are_cut() -> None:
-    stream = b"p" * PREFACE + b"".join(frame(0, b"x" * size, 0, 1) for size in range(1, 200))
+    stream = b"p" * PREFACE_BYTES + b"".join(frame(0, b"x" * size, 0, 1) for size in range(1, 200))
     for step in (1, 7, 10, 1000, len(stream)):
         frames = Frames(0)
         pieces: list[bytes] = []
         for begin in range(0, len(stream), step):
             pieces += frames.pieces(stream[begin : begin + step], 0)
         assert b"".join(pieces) == stream
-    assert len(list(Frames(0).pieces(stream, 0))) == 199 // FRAMES_OF_A_TURN + 1
+    assert len(list(Frames(0).pieces(stream, 0))) == 199 // MAX_FRAMES_PER_TURN + 1
 
 
 def test_so_many_frames_are_allowed_a_second() -> None:
     frames, ping = Frames(0), frame(6, b"12345678")
-    list(frames.pieces(b"p" * PREFACE + ping * BURST, 0))
-    with pytest.raises(Flood):
+    list(frames.pieces(b"p" * PREFACE_BYTES + ping * MAX_FRAME_BURST, 0))
+    with pytest.raises(FrameFlood):
         list(frames.pieces(ping, 0))
-    list(frames.pieces(ping * http2_frames.RATE, 1.01))
+    list(frames.pieces(ping * http2_frames.MAX_FRAME_RATE, 1.01))

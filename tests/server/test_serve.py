@@ -162,7 +162,7 @@ async def test_the_port_is_taken(settings: ServeSettings) -> None:
 
 async def test_uvicorn_is_for_asyncio(anyio_backend: str) -> None:
     if anyio_backend == "trio":
-        with pytest.raises(GatewayError, match="asyncio only"):
+        with pytest.raises(GatewayError, match="only runs on asyncio"):
             await serve(hello, replace(SETTINGS, server="uvicorn"), stop=Event())
 
 

@@ -13,8 +13,8 @@ import pytest
 SUPERVISE = """
 import sys, anyio
 from gateway.server import workers
-workers.KILL_AFTER_GRACE = 0
-workers.RESTART_PAUSE = 0
+workers.KILL_TIMEOUT = 0
+workers.RESTART_DELAY = 0
 command = [sys.executable, "-c", sys.argv[1]]
 sys.exit(anyio.run(workers.supervise, command, 2, float(sys.argv[2])))
 """

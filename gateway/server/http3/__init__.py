@@ -1,1 +1,1 @@
-"""HTTP/3 over UDP, beside whichever server speaks TCP; on aioquic."""
+"""HTTP/3 over UDP on aioquic, in addition to the server for TCP."""

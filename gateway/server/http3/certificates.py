@@ -1,4 +1,4 @@
-"""What HTTP/3 needs of ``tls``, and what it cannot have of it."""
+"""Certificates for HTTP/3, and the settings of ``tls`` that it cannot have."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 CONNECTION_ID_BYTES = 8
 STREAM_BYTES = 128 * 1024
-"""What a client may send on a stream before anybody reads; more than the largest headers."""
+"""Bytes that a client may send on a stream before they are read; more than the largest headers."""
 CONNECTION_BYTES = 1024 * 1024
-"""The same of all its streams together."""
+"""The same for all streams of a connection together."""
 CURVES = ("secp256r1", "secp384r1")
-"""Of keys that aioquic signs with, beside RSA, Ed25519 and Ed448."""
+"""Curves of the EC keys that aioquic can use. It can also use RSA, Ed25519 and Ed448."""
 
 
 def obstacles(tls: Tls | None) -> Iterator[str]:
-    """Why there can be no HTTP/3."""
+    """Why HTTP/3 is not possible."""
     if find_spec("aioquic") is None:
         yield 'install "hutch-gateway[http3]"'
     if tls is None or tls.disabled:
-        yield "HTTP/3 is never without tls"
+        yield "HTTP/3 needs tls"
         return
     if tls.enable_mtls:
-        yield "HTTP/3 cannot ask clients for certificates (enable_mtls): anybody could come in"
+        yield "HTTP/3 cannot request client certificates (enable_mtls): any client could connect"
     if VERSIONS.get(tls.max_version, NEWEST) < NEWEST:
-        yield "HTTP/3 is TLS 1.3, which max_version forbids"
+        yield "HTTP/3 needs TLS 1.3, which max_version does not allow"
 
 
 def load_certificate(pair: TlsKey, idle_time: float = 60.0) -> QuicConfiguration:
@@ -50,5 +50,5 @@ def load_certificate(pair: TlsKey, idle_time: float = 60.0) -> QuicConfiguration
     configuration.load_cert_chain(pair.public_key, pair.private_key)
     curve = getattr(configuration.private_key, "curve", None)
     if curve is not None and curve.name not in CURVES:
-        raise ValueError(f"HTTP/3 has no keys of the curve {curve.name}")
+        raise ValueError(f"HTTP/3 cannot use a key with the curve {curve.name}")
     return configuration

@@ -1,4 +1,4 @@
-"""One client over HTTP/3: what aioquic tells of its connection, handed to whom it concerns."""
+"""One connection over HTTP/3: passes the events of aioquic to the server and to the requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..unsent import Unsent
 from .aioquic_inside import Http3, Quic
 from .cycle import Http3Cycle
 from .datagrams import Datagrams
-from .headers import MAX_HEADERS, header_limit, request_scope
+from .headers import MAX_HEADER_BYTES, header_limit, request_scope
 
 
 class DatagramServer(Protocol):
@@ -28,7 +28,7 @@ class DatagramServer(Protocol):
     is_stopping: bool
 
     def choose(self, name: str) -> QuicConfiguration:
-        """The configuration for the name that a client asks for."""
+        """The configuration for the name that a client requests."""
         ...
 
     def add_id(self, connection: Http3Connection, identity: bytes) -> None:
@@ -41,8 +41,8 @@ class DatagramServer(Protocol):
         """Its handshake is complete."""
         ...
 
-    def start(self, exchange: Http3Cycle, scope: Scope | int) -> None:
-        """Answer a request, or refuse it with a status."""
+    def start(self, cycle: Http3Cycle, scope: Scope | int) -> None:
+        """Respond to a request, or refuse it with a status."""
         ...
 
     def flush(self, connection: Http3Connection) -> None:
@@ -51,10 +51,10 @@ class DatagramServer(Protocol):
 
 
 class Http3Connection:
-    """``exchanges``: the requests whose answers have not arrived, by their stream.
+    """``cycles``: the requests whose responses have not arrived, by their stream.
 
-    ``idle_since``: there has been none since then. ``wakes_at``: when the server looks at its
-    timers.
+    ``idle_since``: since then there is no request. ``wakes_at``: when the timers of the connection
+    are due.
     """
 
     http3: Http3
@@ -66,9 +66,9 @@ class Http3Connection:
         original_id: bytes,
         retry_id: bytes | None,
     ) -> None:
-        self.quic = Quic(server.choose, self._unread, original_id, retry_id)
+        self.quic = Quic(server.choose, self._unread_bytes, original_id, retry_id)
         self.datagrams = datagrams
-        self.exchanges: dict[int, Http3Cycle] = {}
+        self.cycles: dict[int, Http3Cycle] = {}
         self.ids: set[bytes] = set()
         self.idle_since = current_time()
         self.wakes_at = inf
@@ -77,36 +77,36 @@ class Http3Connection:
         self._next_stream_id = 0
         self._server = server
 
-    def _unread(self, stream_id: int | None) -> int:
-        """Bytes of one stream; None: of all."""
+    def _unread_bytes(self, stream_id: int | None) -> int:
+        """Bytes of one stream that the application has not read; None: of all streams."""
         if stream_id is None:
-            return sum(exchange.unread for exchange in self.exchanges.values())
-        exchange = self.exchanges.get(stream_id)
-        return exchange.unread if exchange is not None else 0
+            return sum(cycle.unread for cycle in self.cycles.values())
+        cycle = self.cycles.get(stream_id)
+        return cycle.unread if cycle is not None else 0
 
     def has_room(self) -> bool:
-        size = sum(exchange.unsent() for exchange in self.exchanges.values())
+        size = sum(cycle.unsent() for cycle in self.cycles.values())
         return size <= self._server.limits.connection_unsent_bytes
 
     def flush(self) -> None:
         self._server.flush(self)
 
     def release(self, stream_id: int) -> None:
-        exchange = self.exchanges.pop(stream_id, None)
-        if exchange is not None and exchange.unread:
-            self.flush()  # what it has not read is the credit of others
+        cycle = self.cycles.pop(stream_id, None)
+        if cycle is not None and cycle.unread:
+            self.flush()  # other requests may send these bytes now
         self.idle_since = current_time()
-        if self._server.is_stopping and not self.exchanges:
+        if self._server.is_stopping and not self.cycles:
             self.close()
 
     def say_goaway(self) -> None:
-        """Requests that have come are answered, further ones are not."""
+        """Finish the requests that have come, and take no further ones."""
         if self._has_protocol:
             self.http3.say_goaway(self._next_stream_id)
-        if not self.exchanges:
+        if not self.cycles:
             self.close()
-        for exchange in self.exchanges.values():
-            exchange.hurry()
+        for cycle in self.cycles.values():
+            cycle.shorten_wait()
         self.flush()
 
     def close(self) -> None:
@@ -114,15 +114,15 @@ class Http3Connection:
         self.flush()
 
     def take_events(self) -> None:
-        """What has become of a datagram, or of a timer."""
+        """Handle what a datagram or a timer has caused."""
         while (event := self.quic.next_event()) is not None:
             self._take(event)
         is_over = self.quic.is_over
-        for exchange in tuple(self.exchanges.values()):
+        for cycle in tuple(self.cycles.values()):
             if is_over:
-                exchange.lost()
+                cycle.lost()
             else:
-                exchange.wake()
+                cycle.wake()
 
     def _take(self, event: events.QuicEvent) -> None:
         if isinstance(event, events.ConnectionIdIssued):
@@ -141,25 +141,25 @@ class Http3Connection:
         for http_event in self.http3.handle_event(event):
             self._take_http(http_event)
         if isinstance(event, events.StreamReset | events.StopSendingReceived):
-            if (exchange := self.exchanges.get(event.stream_id)) is not None:
-                exchange.lost()
-        elif self.http3.buffered > MAX_HEADERS:
+            if (cycle := self.cycles.get(event.stream_id)) is not None:
+                cycle.lost()
+        elif self.http3.buffered > MAX_HEADER_BYTES:
             # Frames of headers, and of settings, are kept until they are whole.
             self.quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD)
 
     def _take_http(self, event: H3Event) -> None:
         if isinstance(event, HeadersReceived):
-            # Trailers have no pseudo-headers, and nobody asks for them.
+            # Trailers have no pseudo-headers. They are ignored.
             if event.headers and event.headers[0][0].startswith(b":"):
                 self._begin(event)
         elif not isinstance(event, DataReceived):
             return
-        exchange = self.exchanges.get(event.stream_id)
-        if exchange is not None:
+        cycle = self.cycles.get(event.stream_id)
+        if cycle is not None:
             if isinstance(event, DataReceived):
-                exchange.take_body(event.data)
+                cycle.take_body(event.data)
             if event.stream_ended:
-                exchange.end_body()
+                cycle.end_body()
 
     def _begin(self, event: HeadersReceived) -> None:
         server, stream_id = self._server, event.stream_id
@@ -174,6 +174,6 @@ class Http3Connection:
             self.http3.too_large.discard(stream_id)
             scope = 431
         is_head = not isinstance(scope, int) and scope["method"] == "HEAD"
-        exchange = Http3Cycle(self, stream_id, is_head, server.limits.answer_time)
-        self.exchanges[stream_id] = exchange
-        server.start(exchange, scope)
+        cycle = Http3Cycle(self, stream_id, is_head, server.limits.answer_time)
+        self.cycles[stream_id] = cycle
+        server.start(cycle, scope)

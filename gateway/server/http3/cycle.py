@@ -1,8 +1,8 @@
-"""One request and its answer over HTTP/3, and whether the answer has arrived.
+"""One request and its response over HTTP/3, and whether the response has arrived.
 
-The end of an answer is held back until the client has acknowledged everything before it, where a
-message depends on it: a client that has the end may close at once, without an acknowledgement,
-and then nobody could tell it from one that has nothing.
+Where a message depends on it, the end of a response is sent after the client has acknowledged
+everything before it. A client that has the end may close the connection at once without an
+acknowledgement; then it would look like a client that has nothing.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ...core.asgi import ASGIApp, Message, Scope, send_answer, text
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..unsent import Unsent
-from .aioquic_inside import HIGH_WATER, Http3, Quic, StreamBuffer
-from .headers import answer_fields
+from .aioquic_inside import MAX_UNACKNOWLEDGED_BYTES, Http3, Quic, StreamBuffer
+from .headers import response_fields
 
 log = get_logger("gateway.server")
 
-PARTING_TIME = 3.0
-"""Seconds without a word from a client that has its answer, while the server stops."""
-FAILURE = text(500, "Internal Server Error")
-GOODBYES = (0, ErrorCode.H3_NO_ERROR)
-"""Codes of a client that closes because it has what it wanted (RFC 9000, 20.1; RFC 9114, 8.1)."""
+MAX_ACK_WAIT_AT_STOP = 3.0
+"""Seconds that a client may take to acknowledge its response while the server stops."""
+INTERNAL_ERROR = text(500, "Internal Server Error")
+NORMAL_CLOSE_CODES = (0, ErrorCode.H3_NO_ERROR)
+"""Codes of a client that closes without an error (RFC 9000, 20.1; RFC 9114, 8.1)."""
 
 
 class StreamConnection(Protocol):
-    """The connection of an exchange: :class:`.connection.Http3Connection`."""
+    """The connection of a cycle: :class:`.connection.Http3Connection`."""
 
     quic: Quic
     http3: Http3
     all_unsent: Unsent
 
     def has_room(self) -> bool:
-        """What the client has asked for before does not wait for it to any amount."""
+        """The client has read enough of its earlier responses to start another request."""
         ...
 
     def close(self) -> None: ...
@@ -49,15 +49,15 @@ class StreamConnection(Protocol):
         ...
 
     def release(self, stream_id: int) -> None:
-        """The exchange is over, whatever became of it."""
+        """The request has ended, with or without a response."""
         ...
 
 
 class Http3Cycle:
-    """What the router asks of a client (gateway.router.request.ClientConnection), and ASGI.
+    """ASGI, and its extension (gateway.router.request.ClientConnection).
 
-    ``is_gone``: the client has reset the stream, has closed the connection, or is silent for too
-    long; or the answer was broken off.
+    ``is_gone``: the client has reset the stream, has closed the connection, or has not responded
+    for too long; or the response was cut off.
     """
 
     keeps_body_time = False
@@ -70,20 +70,20 @@ class Http3Cycle:
         self._connection = connection
         self._stream_id = stream_id
         self._is_head = is_head
-        self._patience = answer_time
-        self._waiting = CancelScope()
-        self._is_hurried = False
+        self._ack_timeout = answer_time
+        self._wait_scope = CancelScope()
+        self._is_stopping = False
         self._outgoing: StreamBuffer = connection.quic.outgoing(stream_id)
         self._chunks: deque[bytes] = deque()
         self._more_body = True
-        self._head: Message | None = None
+        self._start: Message | None = None
         self._has_begun = False
         self._is_complete = False
         self._is_ended = False
         self._watcher: Callable[[], object] | None = None
         self._changed: Event | None = None
 
-    # What the connection tells.
+    # Called by the connection.
 
     def take_body(self, data: bytes) -> None:
         if not self._is_complete:
@@ -94,31 +94,31 @@ class Http3Cycle:
         self._more_body = False
 
     def wake(self) -> None:
-        """Something has come: of the body, or an acknowledgement, or of another request."""
-        if self._is_hurried:
-            self.hurry()
+        """Something has arrived on the connection, perhaps for another request."""
+        if self._is_stopping:
+            self.shorten_wait()
         changed, self._changed = self._changed, None
         if changed is not None:
             changed.set()
 
-    def hurry(self) -> None:
-        """The server stops: whoever is not heard of any more has vanished."""
-        self._is_hurried = True
-        self._patience = min(self._patience, PARTING_TIME)
-        self._waiting.deadline = current_time() + self._patience
+    def shorten_wait(self) -> None:
+        """The server stops: a client that does not acknowledge is given up sooner."""
+        self._is_stopping = True
+        self._ack_timeout = min(self._ack_timeout, MAX_ACK_WAIT_AT_STOP)
+        self._wait_scope.deadline = current_time() + self._ack_timeout
 
     def lost(self) -> None:
-        """The client wants no answer any more, or cannot get one."""
+        """The client does not want the response any more, or cannot get it."""
         self.is_gone = True
         self.wake()
         watcher, self._watcher = self._watcher, None
         if watcher is not None and not self._is_complete:
             watcher()
 
-    # What the application is told beyond ASGI.
+    # The extension of ASGI.
 
     def watch(self, callback: Callable[[], object]) -> None:
-        """Call back, once, when the client goes before the answer is complete."""
+        """Call back, once, when the client goes before the response is complete."""
         if self.is_gone:
             callback()
         else:
@@ -133,9 +133,10 @@ class Http3Cycle:
         return body
 
     async def left(self) -> bool:
-        """Wait until the client has acknowledged the whole answer; False when it does not.
+        """Wait until the client has acknowledged the whole response; False when it does not.
 
-        One that has everything but the end, and then closes without an error, has it too.
+        A client that has acknowledged everything but the end, and closes without an error, has the
+        response.
         """
         connection = self._connection
         connection.flush()
@@ -146,7 +147,7 @@ class Http3Cycle:
         self._end()
         if await self._reached(self._has_arrived):
             return True
-        return self._is_acknowledged() and connection.quic.close_code in GOODBYES
+        return self._is_acknowledged() and connection.quic.close_code in NORMAL_CLOSE_CODES
 
     def _is_acknowledged(self) -> bool:
         return not self._outgoing.unacknowledged
@@ -155,8 +156,8 @@ class Http3Cycle:
         return self._outgoing.has_arrived
 
     async def _reached(self, is_reached: Callable[[], bool]) -> bool:
-        """Whether it is before the client has gone; one that takes too long is cut off."""
-        with move_on_after(self._patience) as self._waiting:
+        """Wait for ``is_reached``; False: the client has gone, or was cut off after a timeout."""
+        with move_on_after(self._ack_timeout) as self._wait_scope:
             while not is_reached() and not self.is_gone:
                 await self._wait()
         if not is_reached() and not self.is_gone:
@@ -171,12 +172,12 @@ class Http3Cycle:
     # ASGI.
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Until the answer has arrived, or the client has gone."""
+        """Run until the response has arrived or the client has gone."""
         try:
             while not self._connection.has_room() and not self.is_gone:
                 await self._wait()
             if not self.is_gone:
-                await self._answer(app, scope)
+                await self._run_app(app, scope)
             if self._is_complete:
                 self._end()
                 await self._reached(self._has_arrived)
@@ -186,7 +187,7 @@ class Http3Cycle:
                 self._cut()
             self._connection.release(self._stream_id)
 
-    async def _answer(self, app: ASGIApp, scope: Scope) -> None:
+    async def _run_app(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
         except ResponseBroken as error:
@@ -195,14 +196,14 @@ class Http3Cycle:
             log.error("an error in the application", exc_info=error)
         else:
             if not self._is_complete and not self.is_gone:
-                log.error("the application has not answered")
+                log.error("the application has ended without a response")
         if self._is_complete or self.is_gone:
             return
         if self._has_begun:
             self._cut()
         else:
-            self._head = None
-            await send_answer(self.send, FAILURE)
+            self._start = None
+            await send_answer(self.send, INTERNAL_ERROR)
 
     async def receive(self) -> Message:
         while not (self._chunks or self.is_gone or self._is_complete) and self._more_body:
@@ -220,15 +221,15 @@ class Http3Cycle:
         if self.is_gone:
             return
         if message["type"] == "http.response.start":
-            if self._head is not None:
+            if self._start is not None:
                 raise RuntimeError("the response has begun already")
-            self._head = message
+            self._start = message
             return
-        if self._head is None or self._is_complete:
+        if self._start is None or self._is_complete:
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
         http3 = self._connection.http3
         if not self._has_begun:
-            fields = answer_fields(self._head["status"], self._head.get("headers", ()), time())
+            fields = response_fields(self._start["status"], self._start.get("headers", ()), time())
             self._has_begun = True
             http3.send_headers(self._stream_id, fields)
         body = message.get("body", b"")
@@ -237,18 +238,18 @@ class Http3Cycle:
             self._connection.all_unsent.wait(self, self.unsent())
         if message.get("more_body", False):
             self._connection.flush()
-            await self._reached(lambda: self._outgoing.unacknowledged <= HIGH_WATER)
+            await self._reached(lambda: self._outgoing.unacknowledged <= MAX_UNACKNOWLEDGED_BYTES)
         else:
             self._is_complete = True  # left() or run() say so to the client
             self.wake()
 
-    # What the client has not taken.
+    # What the client has not read.
 
     def unsent(self) -> int:
         return 0 if self.is_gone else self._outgoing.unacknowledged
 
     def cut_off(self) -> None:
-        """The connection, which alone frees what is written."""
+        """Close the connection: only that frees the bytes that are written."""
         self._connection.close()
 
     def _end(self) -> None:
@@ -256,12 +257,12 @@ class Http3Cycle:
             return
         self._is_ended = True
         self._connection.http3.end(self._stream_id)
-        # Nobody reads what may still come (RFC 9114, 4.1).
+        # The rest of the request is not read (RFC 9114, 4.1).
         self._connection.quic.stop_receiving(self._stream_id, ErrorCode.H3_NO_ERROR)
         self._connection.flush()
 
     def _cut(self) -> None:
-        """Nothing more of it is sent."""
+        """Send no more of the response."""
         connection = self._connection
         if not connection.quic.is_over:
             connection.http3.cut(self._stream_id, ErrorCode.H3_INTERNAL_ERROR)

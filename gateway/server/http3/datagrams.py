@@ -1,7 +1,7 @@
-"""UDP beside the listening sockets: what came from where, and answers from the address it came to.
+"""UDP sockets with the ports of the listening TCP sockets.
 
-Nothing here waits but :meth:`Datagrams.readable`: a datagram that the kernel does not take is lost,
-as any may be.
+A response is sent from the address that the request came to. Only :meth:`Datagrams.readable` waits:
+a datagram that the kernel does not take is lost, as on the network.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 from anyio import wait_readable
 
 from ...errors import GatewayError
 
-Path: TypeAlias = tuple[Any, ...]
-"""The address of a client as the kernel tells it, and behind it the address it has sent to."""
+Path: TypeAlias = tuple[str | int | bytes, ...]
+"""The address of a client as the kernel reports it, and last the address that it has sent to."""
 
 MAX_DATAGRAM_BYTES = 65536
 MAX_DATAGRAMS_AT_ONCE = 64
-"""Datagrams that are read before others have their turn."""
+"""Datagrams that are read before other tasks have their turn."""
 IP_PKTINFO = 8
-"""ip(7), Linux. Python tells its name from 3.14 on."""
+"""ip(7), Linux. Python has the name from 3.14 on."""
 
 
 def open_datagrams(sockets: Sequence[socket.socket]) -> list[Datagrams]:
-    """One beside each socket of TCP. Raises :class:`GatewayError`."""
+    """One for each TCP socket. Raises :class:`GatewayError`."""
     opened: list[Datagrams] = []
     try:
         opened.extend(Datagrams(each) for each in sockets)
@@ -38,10 +38,10 @@ def open_datagrams(sockets: Sequence[socket.socket]) -> list[Datagrams]:
 
 
 class Datagrams:
-    """A UDP socket on address and port of a TCP socket that listens. Raises GatewayError.
+    """A UDP socket on address and port of a listening TCP socket. Raises GatewayError.
 
-    On every address of a machine the kernel would answer from whichever it likes, and the client
-    would not know who that is: so each answer says its own (IP_PKTINFO).
+    When it listens on every address of a machine, the kernel could send from an address that the
+    client does not know. So each datagram says from which address it is sent (IP_PKTINFO).
     """
 
     def __init__(self, listening: socket.socket) -> None:
@@ -69,13 +69,13 @@ class Datagrams:
         await wait_readable(self._socket)
 
     def received(self) -> Iterator[tuple[bytes, Path]]:
-        """What has come, in short."""
+        """The datagrams that have arrived, MAX_DATAGRAMS_AT_ONCE at most."""
         for _ in range(MAX_DATAGRAMS_AT_ONCE):
             try:
                 data, ancillary, _, address = self._socket.recvmsg(MAX_DATAGRAM_BYTES, 64)
             except BlockingIOError:
                 return
-            except OSError:  # of an earlier datagram: its host is not there
+            except OSError:  # of an earlier datagram: its host does not exist
                 continue
             local = self._local(ancillary[0][2]) if ancillary else b""
             yield data, (*address, local)
@@ -83,15 +83,15 @@ class Datagrams:
     def send(self, data: bytes, path: Path) -> None:
         *address, local = path
         try:
-            self._socket.sendmsg([data], self._from(local), 0, tuple(address))
-        except OSError:  # no room, no route: QUIC sends again what is missed
+            self._socket.sendmsg([data], self._from(cast(bytes, local)), 0, tuple(address))
+        except OSError:  # no room, no route: QUIC sends it again
             return
 
     def close(self) -> None:
         self._socket.close()
 
-    def _local(self, told: bytes) -> bytes:
-        return told[:16] if self._is_ipv6 else told[4:8]
+    def _local(self, info: bytes) -> bytes:
+        return info[:16] if self._is_ipv6 else info[4:8]
 
     def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
         if not local:

@@ -1,11 +1,10 @@
-"""Heads of HTTP/3: a request's as ASGI has it, an answer's as QPACK takes it. Pure."""
+"""Headers of HTTP/3: those of a request for ASGI, those of a response for QPACK. Pure."""
 
 from __future__ import annotations
 
 import re
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any
 from urllib.parse import unquote
 
 from ...core.asgi import Headers, Scope
@@ -14,21 +13,22 @@ from ..settings import Limits
 
 _TARGET = re.compile(rb"(?:/[^\x00-\x20\x7f]*|\*)")
 _FORBIDDEN = re.compile(rb"[\x00\r\n]")
-_OF_CONNECTIONS = frozenset(
+_CONNECTION_HEADERS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
-"""HTTP/3 refuses them (RFC 9114, 4.2); a backend may have sent some."""
+"""Forbidden in HTTP/3 (RFC 9114, 4.2); a backend may have sent some."""
 
-MAX_HEADERS = 64 * 1024
-"""Bytes, whatever the limit: a client may write one in a few bytes, and each is looked through."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Bytes of headers, also where the limit is higher. With compression a client sends them in a few
+bytes, and each header has to be checked."""
 
 
 def header_limit(limits: Limits) -> int:
-    return min(limits.header_bytes, MAX_HEADERS)
+    return min(limits.header_bytes, MAX_HEADER_BYTES)
 
 
 def request_scope(
-    fields: Headers, limits: Limits, client: Any, server: tuple[str, int]
+    fields: Headers, limits: Limits, client: tuple[object, ...], server: tuple[str, int]
 ) -> Scope | int:
     """The scope of a request, or the status that refuses it. ``fields``: valid in themselves."""
     pseudo = {name: value for name, value in fields if name.startswith(b":")}
@@ -46,7 +46,7 @@ def request_scope(
                 return 400
         elif not name.startswith(b":"):
             headers.append((name, value))
-    if cookies:  # it may come in crumbs (RFC 9114, 4.2.1)
+    if cookies:  # a client may divide it (RFC 9114, 4.2.1)
         headers.append((b"cookie", b"; ".join(cookies)))
     if status := refusal(headers, "3", limits):
         return status
@@ -71,13 +71,13 @@ def request_scope(
     }
 
 
-def answer_fields(status: int, headers: Headers, now: float) -> list[tuple[bytes, bytes]]:
-    """What is sent as the head of an answer. ``now``: seconds since 1970."""
+def response_fields(status: int, headers: Headers, now: float) -> list[tuple[bytes, bytes]]:
+    """The fields of a response. ``now``: seconds since 1970."""
     fields = [(b":status", b"%d" % status), (b"date", _date(int(now)))]
     for name, value in headers:
         if _FORBIDDEN.search(value) or _FORBIDDEN.search(name):
             raise RuntimeError("a header with a line break")
-        if name not in _OF_CONNECTIONS:
+        if name not in _CONNECTION_HEADERS:
             fields.append((name.lower(), value))
     return fields
 

@@ -1,8 +1,8 @@
-"""HTTP/3 beside a server of TCP: who may have a connection, datagrams, timers, the stop.
+"""The server for HTTP/3: its connections, their datagrams and timers, and the stop.
 
-hypercorn has a QUIC server, too, and this is not built on it: a body that nobody reads stops it
-for everybody, it tells nobody of a reset or of a client that has gone, it bounds nothing, and shows
-one certificate, read once.
+It is not built on hypercorn's QUIC server. There one body that is not read stops all connections;
+a reset or a client that has gone is not reported; nothing is limited; and there is one certificate
+that is never read again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any
+from typing import TypeVarTuple
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
@@ -39,8 +39,10 @@ from .datagrams import Datagrams, Path
 
 log = get_logger("gateway.server")
 
-UNPROVEN = 32
-"""Handshakes at once; beyond that a client has to prove its address first (RFC 9000, 8.1.2)."""
+Ts = TypeVarTuple("Ts")
+
+MAX_UNVERIFIED_HANDSHAKES = 32
+"""Handshakes at once of clients that have not proved their address (RFC 9000, 8.1.2)."""
 
 
 async def serve_http3(
@@ -57,28 +59,28 @@ async def serve_http3(
     limits = settings.limits
     try:
         choose = settings.tls.choice(lambda pair: load_certificate(pair, limits.idle_time))
-        async with open_tasks() as helpers:
+        async with open_tasks() as background:
             try:
                 async with open_tasks() as requests:
                     server = Http3Server(app, limits, choose, requests, unsent)
                     for datagrams in sockets:
-                        helpers.start_soon(server.listen, datagrams)
-                    helpers.start_soon(server.keep_time)
-                    helpers.start_soon(server.look_after)
+                        background.start_soon(server.listen, datagrams)
+                    background.start_soon(server.run_timers)
+                    background.start_soon(server.check_connections)
                     task_status.started()
                     await stop.wait()
                     server.stop()
                     requests.cancel_scope.deadline = current_time() + settings.grace
             finally:
                 server.close()
-                helpers.cancel_scope.cancel()
+                background.cancel_scope.cancel()
     finally:
         for datagrams in sockets:
             datagrams.close()
 
 
 class Http3Server:
-    """All connections, by the identities that datagrams for them carry."""
+    """All connections, by the connection IDs of their datagrams."""
 
     def __init__(
         self,
@@ -100,10 +102,10 @@ class Http3Server:
         self._by_id: dict[bytes, Http3Connection] = {}
         self._timers: list[tuple[float, int, Http3Connection]] = []
         self._numbers = count()
-        self._is_early = Event()
-        self._next_look = inf
+        self._timer_changed = Event()
+        self._next_check = inf
 
-    # What connections ask for.
+    # Called by connections.
 
     def add_id(self, connection: Http3Connection, identity: bytes) -> None:
         connection.ids.add(identity)
@@ -115,12 +117,12 @@ class Http3Server:
     def has_opened(self, connection: Http3Connection) -> None:
         self._opening.discard(connection)
 
-    def start(self, exchange: Http3Cycle, scope: Scope | int) -> None:
+    def start(self, cycle: Http3Cycle, scope: Scope | int) -> None:
         if isinstance(scope, int):
-            self._requests.start_soon(exchange.run, _refusal(scope), {})
+            self._requests.start_soon(cycle.run, _refusal(scope), {})
         else:
-            scope["extensions"] = {"gateway.connection": exchange}
-            self._requests.start_soon(exchange.run, self._app, scope)
+            scope["extensions"] = {"gateway.connection": cycle}
+            self._requests.start_soon(cycle.run, self._app, scope)
 
     def flush(self, connection: Http3Connection) -> None:
         if connection in self._connections:
@@ -136,43 +138,45 @@ class Http3Server:
             self._schedule(connection)
 
     def _schedule(self, connection: Http3Connection) -> None:
-        """What is due after the next look at all connections can wait for it."""
+        """Start a timer, unless it is due after the next check of all connections."""
         timer = connection.quic.get_timer()
-        if timer is not None and timer < min(connection.wakes_at, self._next_look):
+        if timer is not None and timer < min(connection.wakes_at, self._next_check):
             connection.wakes_at = timer
             heappush(self._timers, (timer, next(self._numbers), connection))
             if self._timers[0][2] is connection:
-                self._is_early.set()
+                self._timer_changed.set()
 
-    def _guarded(self, connection: Http3Connection, step: Callable[..., None], *args: Any) -> None:
-        """An error that nobody foresaw concerns this connection alone."""
+    def _guarded(
+        self, connection: Http3Connection, step: Callable[[Http3Connection, *Ts], None], *args: *Ts
+    ) -> None:
+        """An unforeseen error ends this connection alone."""
         try:
             step(connection, *args)
         except Exception as error:
-            log.error("HTTP/3: a connection is given up", exc_info=error)
+            log.error("HTTP/3: an internal error ends a connection", exc_info=error)
             self._drop(connection)
 
     def _drop(self, connection: Http3Connection) -> None:
-        """Nothing is sent or received any more; its requests are told."""
+        """Forget the connection. Its requests end as if the client had gone."""
         self._connections.discard(connection)
         self._opening.discard(connection)
         for identity in connection.ids:
             self._by_id.pop(identity, None)
-        for exchange in tuple(connection.exchanges.values()):
-            exchange.lost()
+        for cycle in tuple(connection.cycles.values()):
+            cycle.lost()
 
     # Datagrams.
 
     async def listen(self, datagrams: Datagrams) -> None:
         while True:
             await datagrams.readable()
-            spoken: set[Http3Connection] = set()
+            active: set[Http3Connection] = set()
             for data, path in datagrams.received():
                 connection = self._connection_of(data, path, datagrams)
                 if connection is not None:
                     self._guarded(connection, self._receive, data, path)
-                    spoken.add(connection)
-            for connection in spoken:
+                    active.add(connection)
+            for connection in active:
                 self.flush(connection)
 
     def _receive(self, connection: Http3Connection, data: bytes, path: Path) -> None:
@@ -186,7 +190,7 @@ class Http3Server:
             header = pull_quic_header(Buffer(data=data), host_cid_length=CONNECTION_ID_BYTES)
         except ValueError:
             return None
-        # Packets behind the handshake tell no version.
+        # Packets after the handshake have no version.
         is_of_version = header.packet_type is not QuicPacketType.VERSION_NEGOTIATION
         if header.version is not None and is_of_version:
             versions = self.choose("").supported_versions
@@ -208,7 +212,7 @@ class Http3Server:
     def _admit(
         self, header: QuicHeader, path: Path, datagrams: Datagrams
     ) -> Http3Connection | None:
-        """A new connection. Whoever is not admitted is left to TCP, without a word."""
+        """A new connection; None: it is not admitted. The client gets no response and uses TCP."""
         if self.is_stopping or len(self._connections) >= self.limits.connections:
             return None
         original_id, retry_id = header.destination_cid, None
@@ -223,7 +227,7 @@ class Http3Server:
             except ValueError:
                 return None
             retry_id = header.destination_cid
-        elif len(self._opening) >= UNPROVEN:
+        elif len(self._opening) >= MAX_UNVERIFIED_HANDSHAKES:
             datagrams.send(self._retry(header, path), path)
             return None
         connection = Http3Connection(self, datagrams, original_id, retry_id)
@@ -251,14 +255,14 @@ class Http3Server:
 
     # Time.
 
-    async def keep_time(self) -> None:
-        """Timers of all connections, for ever. One that has moved back is only looked at early."""
+    async def run_timers(self) -> None:
+        """Run the timers of all connections. Never returns."""
         while True:
-            self._is_early = Event()
+            self._timer_changed = Event()
             with CancelScope(deadline=self._timers[0][0] if self._timers else inf):
-                await self._is_early.wait()
+                await self._timer_changed.wait()
             now = current_time()
-            due: list[Http3Connection] = []  # first all of them: one may be due again at once
+            due: list[Http3Connection] = []  # collected first: a timer may be due again at once
             while self._timers and self._timers[0][0] <= now:
                 when, _, connection = heappop(self._timers)
                 if when == connection.wakes_at and connection in self._connections:
@@ -272,21 +276,24 @@ class Http3Server:
         connection.quic.handle_timer(current_time())
         connection.take_events()
 
-    async def look_after(self) -> None:
-        """Whoever waits for an answer is asked whether it is there; whoever asks for nothing, or
-        does not come to an end with its handshake, has to go."""
+    async def check_connections(self) -> None:
+        """Check all connections again and again. Never returns.
+
+        A client with requests gets a PING, so that a dead one is noticed. A connection that is
+        idle, or in its handshake, for too long is closed.
+        """
         limits = self.limits
         pause = min(limits.idle_time, limits.header_time) / 3
         while True:
             now = current_time()
-            self._next_look = now + pause
+            self._next_check = now + pause
             for connection in tuple(self._connections):
                 is_opening = connection in self._opening
-                patience = limits.header_time if is_opening else limits.idle_time
-                if connection.exchanges:
+                timeout = limits.header_time if is_opening else limits.idle_time
+                if connection.cycles:
                     connection.quic.send_ping(0)
                     self.flush(connection)
-                elif now - connection.idle_since > patience:
+                elif now - connection.idle_since > timeout:
                     connection.close()
                 else:
                     self._guarded(connection, self._schedule)

@@ -1,8 +1,8 @@
-"""hypercorn inside our nursery: asyncio and Trio, HTTP/1.1 and HTTP/2.
+"""hypercorn in a task group of the gateway: asyncio and Trio, HTTP/1.1 and HTTP/2.
 
-What it cannot do: limit the number of connections, or the time for a body. A client that does
-not read at all is given up by the kernel (TCP_USER_TIMEOUT, ``answer_time``). HTTP/2 is spoken
-over TLS when client and server agree on it, and without TLS to whoever begins with it (h2c).
+It does not limit the number of connections, nor the time for a body. The kernel gives up a client
+that reads nothing (TCP_USER_TIMEOUT, ``answer_time``). HTTP/2 is used over TLS when client and
+server agree on it, and without TLS for a client that begins with it (h2c).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from anyio import Event
 from sniffio import current_async_library
 
+from ...core.asgi import ASGIApp
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ..settings import ALT_SVC, ServeSettings
@@ -26,7 +27,7 @@ from .hypercorn_inside import EdgeConfig, install
 
 
 class OverTls(EdgeConfig):
-    """A configuration whose TLS is made elsewhere."""
+    """A configuration with the TLS context of the gateway."""
 
     tls: ssl.SSLContext
 
@@ -39,7 +40,7 @@ class OverTls(EdgeConfig):
 
 
 async def serve_hypercorn(
-    app: Any,
+    app: ASGIApp,
     settings: ServeSettings,
     sockets: list[socket.socket],
     stop: Event,
@@ -54,7 +55,7 @@ async def serve_hypercorn(
         config.ssl_handshake_timeout = limits.header_time
     if settings.http3:
         config.alt_svc_headers = [ALT_SVC % port_of(sockets[0])]
-    # hypercorn owns what it is given by number.
+    # hypercorn closes sockets that it gets by number.
     config.bind = [f"fd://{listening.detach()}" for listening in sockets]
     config.accesslog = None
     config.errorlog = get_logger("gateway.server.hypercorn")
@@ -66,7 +67,7 @@ async def serve_hypercorn(
     config.keep_alive_timeout = limits.idle_time
     config.read_timeout = None
     config.limits = limits
-    adapted = adapt(app, limits, unsent)
+    adapted: Any = adapt(app, limits, unsent)  # hypercorn has types of its own for ASGI
     started()  # the sockets are listening
     if current_async_library() == "trio":
         from hypercorn.trio import serve as serve_with
@@ -75,7 +76,7 @@ async def serve_hypercorn(
         from hypercorn.asyncio import serve as serve_with  # type: ignore[assignment]
         from hypercorn.asyncio import tcp_server  # type: ignore[no-redef]
     install(tcp_server)
-    # It cancels its own task on the way out (asyncio's task groups do): that must not be ours.
+    # At its end it cancels the task that it runs in (asyncio's task groups do): so it gets its own.
     async with open_tasks() as tasks:
         tasks.start_soon(
             partial(serve_with, adapted, config, shutdown_trigger=stop.wait, mode="asgi")

@@ -1,6 +1,6 @@
 """What gateway/server/http3/aioquic_inside.py leans on is there: a new version that fails here
 may tell that an answer has arrived when it has not. Read that file again before the bound in
-pyproject.toml is raised.
+pyproject.toml is raised_limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Context
 
-from gateway.server.http3.aioquic_inside import Http3, Quic, StreamBuffer, raised
+from gateway.server.http3.aioquic_inside import Http3, Quic, StreamBuffer, raised_limit
 
 ACKED, LOST = QuicDeliveryState.ACKED, QuicDeliveryState.LOST
 
@@ -74,7 +74,7 @@ def test_a_limit_of_which_half_is_used_is_doubled_by_aioquic_alone() -> None:
     ("limit", "read", "expected"), [(100, 0, 100), (100, 49, 100), (100, 50, 150), (150, 150, 250)]
 )
 def test_a_limit_is_a_window_beyond_what_was_read(limit: int, read: int, expected: int) -> None:
-    assert raised(limit, read, 100) == expected
+    assert raised_limit(limit, read, 100) == expected
 
 
 def test_what_has_arrived_is_what_was_acknowledged() -> None:

@@ -230,7 +230,7 @@ async def test_a_stop_waits_for_answers_and_takes_no_new_requests(app: Applicati
 async def test_a_stop_does_not_wait_for_who_has_vanished(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http3_cycle, "PARTING_TIME", 0.2)
+    monkeypatch.setattr(http3_cycle, "MAX_ACK_WAIT_AT_STOP", 0.2)
     settings = replace(SETTINGS, grace=60, limits=replace(LIMITS, answer_time=60))
     async with serving(app, settings) as (port, stop):
         async with connected(port) as client:

@@ -157,10 +157,10 @@ async def test_unread_bodies_have_a_bound_on_all_streams_together(app: Applicati
         unread = [0, -1]
         while unread[-1] != unread[-2] or unread[-1] < 500_000:
             await sleep(0.2)
-            exchanges = [scope["extensions"]["gateway.connection"] for scope in app.scopes]
-            unread.append(sum(exchange.unread for exchange in exchanges))
+            cycles = [scope["extensions"]["gateway.connection"] for scope in app.scopes]
+            unread.append(sum(cycle.unread for cycle in cycles))
         assert unread[-1] <= CONNECTION_BYTES
-        assert max(exchange.unread for exchange in exchanges) <= STREAM_BYTES
+        assert max(cycle.unread for cycle in cycles) <= STREAM_BYTES
         app.may_answer.set()
         assert (await client.answered(client.get())).status == 200
 
@@ -188,7 +188,7 @@ async def test_when_many_begin_a_client_proves_its_address(
 ) -> None:
     async with connected(port) as client:
         assert not client.was_retried
-    monkeypatch.setattr(http3_server, "UNPROVEN", 0)
+    monkeypatch.setattr(http3_server, "MAX_UNVERIFIED_HANDSHAKES", 0)
     async with connected(port) as client:
         assert client.was_retried
         assert (await client.answered(client.get())).status == 200
@@ -358,12 +358,12 @@ def test_it_is_there_when_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("tls", "word"),
     [
-        ({}, "never without tls"),
-        ({"tls": {"keys": [PAIR], "disabled": True}}, "never without tls"),
-        ({"tls": {"keys": [PAIR], "enable_mtls": True}}, "cannot ask clients for certificates"),
+        ({}, "HTTP/3 needs tls"),
+        ({"tls": {"keys": [PAIR], "disabled": True}}, "HTTP/3 needs tls"),
+        ({"tls": {"keys": [PAIR], "enable_mtls": True}}, "cannot request client certificates"),
         (
             {"tls": {"keys": [PAIR], "min_version": "TLS12", "max_version": "TLS12"}},
-            "which max_version forbids",
+            "which max_version does not allow",
         ),
     ],
 )
@@ -383,7 +383,7 @@ def test_a_key_that_it_cannot_use_stops_the_start(tmp_path: Path) -> None:
     Path(pair.private_key).write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
-    with pytest.raises(ValueError, match="no keys of the curve secp521r1"):
+    with pytest.raises(ValueError, match="cannot use a key with the curve secp521r1"):
         load_certificate(pair)
 
 
