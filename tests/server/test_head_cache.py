@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits
 from gateway.server.http1.head_cache import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, cacheable_head
 from gateway.server.http1.sweeper import ConnectionSweeper
@@ -39,7 +40,7 @@ class Conversation:
         self.answered = b""
         self.parsed = 0
 
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
         message: dict[str, Any] = {"more_body": True}
         while message.get("more_body"):

@@ -15,6 +15,7 @@ from anyio.abc import ByteStream
 from h2.errors import ErrorCodes
 from msgspec.structs import replace
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 from gateway.server.hypercorn import http2_frames
 from gateway.server.hypercorn.http2_frames import (
@@ -42,7 +43,7 @@ class Waiting(Application):
         super().__init__(size)
         self.may_answer = Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self.asked.append(scope["path"])
             await self.may_answer.wait()

@@ -7,7 +7,6 @@ import logging
 import socket
 import struct
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import h2.config
 import h2.connection
@@ -20,6 +19,7 @@ from anyio.abc import ByteStream
 from msgspec.structs import replace
 from sniffio import current_async_library
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 
 from .client import (
@@ -54,7 +54,7 @@ class Application:
         self.begun, self.may_answer = Event(), Event()
         self.may_answer.set()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": message["type"] + ".complete"})

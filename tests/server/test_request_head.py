@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 from gateway.server.http1.request_head import MAX_FIELDS, MAX_PARTS, MAX_TARGET
 from gateway.server.settings import ServerName
@@ -50,7 +50,7 @@ class Application:
         self.asked: list[tuple[str, str, bytes]] = []
         self.headers: list[dict[bytes, bytes]] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": message["type"] + ".complete"})

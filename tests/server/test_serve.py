@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from anyio import BrokenResourceError, Event, fail_after, sleep
 from msgspec.structs import replace
 from sniffio import current_async_library
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import GatewayError
 from gateway.server import Limits, ServeSettings, serve
 from gateway.server.settings import ServerName
@@ -43,7 +43,7 @@ def settings(request: pytest.FixtureRequest, pair: tuple[str, ServerName]) -> Se
     return replace(SETTINGS, server=pair[1], tls=server_tls() if request.param else None)
 
 
-async def hello(scope: Any, receive: Any, send: Any) -> None:
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": message["type"] + ".complete"})
@@ -100,7 +100,7 @@ async def test_headers_have_a_limit(settings: ServeSettings, is_trickled: bool) 
 async def test_a_client_that_never_reads_does_not_hold_up_a_stop(settings: ServeSettings) -> None:
     size = 20_000_000
 
-    async def large(scope: Any, receive: Any, send: Any) -> None:
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await hello(scope, receive, send)
             return
@@ -139,7 +139,7 @@ async def test_nonsense_is_a_400(settings: ServeSettings) -> None:
 async def test_a_running_request_ends_before_the_stop(settings: ServeSettings) -> None:
     begun = Event()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             begun.set()
             await sleep(0.3)

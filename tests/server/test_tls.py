@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from gateway import ConfigError
 from gateway.config.structs import Tls, TlsKey
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import ServeSettings
 from gateway.server.settings import ServerName
 from gateway.tls.server import Certificate, ServerTls, choose
@@ -161,7 +162,7 @@ async def test_each_server_speaks_its_protocols(server: ServerName) -> None:
 async def test_the_application_is_told_of_it(server: ServerName) -> None:
     schemes = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             schemes.append(scope["scheme"])
         await hello(scope, receive, send)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from anyio import (
@@ -17,6 +16,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 from gateway.server.settings import ServerName
 from gateway.server.unsent import Unsent
@@ -57,7 +57,7 @@ class Application:
         self.asked: list[str] = []
         self.left: dict[str, bool] = {}
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": message["type"] + ".complete"})

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from gateway.core.asgi import AsgiResponse, send_answer
+from gateway.core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from gateway.server.http1.cycle import Http1Cycle
 from gateway.server.http1.sweeper import SWEEP_INTERVAL
 
@@ -201,7 +200,7 @@ async def test_what_is_not_read_because_others_wait_is_not_late(
 async def test_a_header_that_only_ends_like_another_is_not_taken_for_it(
     app: Application, port: int, name: bytes
 ) -> None:
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         value = b"close" if name == b"x-connection" else b"100"
         await send_answer(send, AsgiResponse(200, [(name, value)], b"hello"))
 
@@ -214,7 +213,7 @@ async def test_a_header_that_only_ends_like_another_is_not_taken_for_it(
 
 
 async def test_who_sends_a_body_after_the_answer_is_idle_then(app: Application, port: int) -> None:
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await send_answer(send, AsgiResponse(401, [], b""))
 
     async with serving(answer, SETTINGS) as (port, _):

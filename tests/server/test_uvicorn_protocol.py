@@ -13,6 +13,7 @@ from anyio import Event, aclose_forcefully, create_task_group, fail_after, sleep
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 from gateway.server.http1.cycle import Http1Cycle
 from gateway.server.http1.sweeper import SWEEP_INTERVAL
@@ -64,7 +65,7 @@ class Application:
         self.headers: list[tuple[bytes, bytes]] = []
         self.connections: list[Any] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["extensions"]["gateway.connection"]
         self.begun.set()
         self.connections.append(connection)
@@ -157,7 +158,7 @@ async def test_who_goes_while_pieces_are_written_is_no_error(
 ) -> None:
     ended = Event()
 
-    async def endless(scope: Any, receive: Any, send: Any) -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["extensions"]["gateway.connection"]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not connection.is_gone:

@@ -6,6 +6,7 @@ from typing import Any
 
 from anyio import Event, sleep
 
+from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import ResponseBroken
 from gateway.server import Limits, ServeSettings
 
@@ -28,7 +29,7 @@ class Application:
         self.reads = True
         self.error: Exception | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": message["type"] + ".complete"})
