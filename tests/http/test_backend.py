@@ -72,7 +72,7 @@ async def test_a_request_is_what_krakend_sends() -> None:
     assert names == ["X-Forwarded-For", "X-Forwarded-Host", "User-Agent", "Accept-Encoding"]
 
 
-async def test_three_backends_are_asked_at_once() -> None:
+async def test_three_backends_are_called_at_once() -> None:
     with serving(answering(message(b'{"a": 1}'))) as service:
         config = configuration(service.url)
         backends = [{"url_pattern": "/", "host": [service.url], "group": name} for name in "abc"]
@@ -181,7 +181,7 @@ async def test_a_refused_connection_is_a_clear_failure() -> None:
         ),
     ],
 )
-async def test_an_unreadable_answer_is_told_in_the_words_of_go_without_the_url(
+async def test_an_undecodable_response_is_reported_in_the_words_of_go_without_the_url(
     answer: bytes, text: str
 ) -> None:
     assert await failure(answer, stays_open=False) == text
@@ -248,7 +248,7 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
             assert (await client.get("/")).json() == {"a": 1}
 
 
-async def test_what_comes_behind_an_answer_is_nobodys() -> None:
+async def test_bytes_after_a_response_belong_to_no_request() -> None:
     with serving(answering(message(b'{"a":1}') + message(b'{"evil":1}'))) as service:
         async with asking(configuration(service.url)) as client:
             for _ in range(2):
@@ -294,7 +294,7 @@ async def test_an_answer_to_head_has_no_body() -> None:
     assert (answered.status_code, answered.headers["x-a"]) == (200, "1")
 
 
-async def test_hosts_are_asked_in_turn() -> None:
+async def test_hosts_are_called_in_turn() -> None:
     with serving(answering(message())) as one, serving(answering(message())) as other:
         config = configuration(one.url, host=[one.url, other.url])
         async with asking(config) as client:

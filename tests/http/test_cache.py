@@ -102,7 +102,7 @@ async def test_what_martian_makes_of_an_answer_is_not_kept_for_others() -> None:
     assert len(service.requests) == 1
 
 
-async def test_what_is_kept_is_told_with_its_age() -> None:
+async def test_a_cached_response_is_sent_with_its_age() -> None:
     with serving(counting("Cache-Control: max-age=60", "Age: 7")) as service:
         async with asking(passing_on(service.url)) as client:
             ages = [(await client.get("/")).headers["age"] for _ in range(2)]
@@ -110,7 +110,7 @@ async def test_what_is_kept_is_told_with_its_age() -> None:
     assert len(service.requests) == 1
 
 
-async def test_an_answer_to_somebody_is_not_told_to_others() -> None:
+async def test_a_response_to_an_authorized_client_is_not_sent_to_others() -> None:
     with serving(counting("Cache-Control: max-age=60")) as service:
         async with asking(passing_on(service.url)) as client:
             alice, bob = {"Authorization": "alice"}, {"Authorization": "bob"}
@@ -138,7 +138,7 @@ async def test_another_address_and_another_forwarded_host_are_other_answers() ->
 @pytest.mark.parametrize(
     "name", ["X-User", "User-Agent", "Accept", "X-HTTP-Method-Override", "X-Original-URL"]
 )
-async def test_what_is_forwarded_tells_requests_apart_without_vary(name: str) -> None:
+async def test_forwarded_headers_distinguish_requests_without_vary(name: str) -> None:
     with serving(counting("Cache-Control: max-age=60")) as service:
         async with asking(passing_on(service.url)) as client:
             client.headers.clear()
@@ -146,7 +146,7 @@ async def test_what_is_forwarded_tells_requests_apart_without_vary(name: str) ->
             assert await numbers(client, one, two, one, {}, two, {}) == [1, 2, 1, 3, 2, 3]
 
 
-async def test_what_is_not_forwarded_tells_no_requests_apart() -> None:
+async def test_headers_that_are_not_forwarded_do_not_distinguish_requests() -> None:
     with serving(counting("Cache-Control: max-age=60")) as service:
         async with asking(configuration(service.url, extra_config=CACHED)) as client:
             one, two = {"User-Agent": "one", "X-A": "1"}, {"User-Agent": "two", "X-A": "2"}
@@ -163,14 +163,14 @@ async def test_a_request_with_a_body_is_neither_answered_from_memory_nor_kept() 
             assert await numbers(client, {}, {}) == [3, 3]
 
 
-async def test_who_asks_under_a_condition_talks_to_the_backend() -> None:
+async def test_a_conditional_request_goes_to_the_backend() -> None:
     with serving(counting("Cache-Control: max-age=60", 'ETag: "1"')) as service:
         async with asking(passing_on(service.url)) as client:
             condition = {"If-None-Match": '"7"'}
             assert await numbers(client, {}, condition, {"Range": "bytes=0-1"}, {}) == [1, 2, 3, 1]
 
 
-async def test_a_backend_is_asked_whether_what_is_kept_still_holds() -> None:
+async def test_a_backend_is_called_to_validate_a_cached_response() -> None:
     def script(service: Service, connection: Connection, request: bytes) -> None:
         if b'If-None-Match: "1"' in request:
             connection.sendall(b"HTTP/1.1 304 Not Modified\r\nX-New: yes\r\n\r\n")
@@ -322,7 +322,7 @@ def test_a_failure_does_not_end_what_is_kept_but_an_answer_does() -> None:
     assert len(cache.backend.requests) == 5
 
 
-def test_who_wants_only_what_is_kept_gets_that_or_504() -> None:
+def test_only_if_cached_gets_a_cached_response_or_504() -> None:
     cache = Cache(FRESH)
     assert getattr(cache.ask("Cache-Control: only-if-cached"), "status", None) == 504
     cache.ask()

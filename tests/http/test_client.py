@@ -41,7 +41,9 @@ class Waiting:
 @pytest.mark.parametrize(
     "end", [ClientRequest.withdraw, lambda request: request.arrived(HttpResponse(200, [], b""))]
 )
-def test_who_waited_is_forgotten_at_the_end(end: Callable[[ClientRequest], None]) -> None:
+def test_a_request_keeps_no_reference_to_its_callback_at_the_end(
+    end: Callable[[ClientRequest], None],
+) -> None:
     waiting = Waiting()
     client = cast(HttpClient, Client())
     request = ClientRequest(client, ORIGIN, "GET", b"", b"", waiting.arrive, ())

@@ -212,7 +212,7 @@ def test_it_stands_in_for_a_failure_only_where_that_was_said(
     assert may_stand_in(kept(f"Cache-Control: {control}"), wanted(want), now) == may
 
 
-def test_a_backend_is_asked_by_what_it_has_given() -> None:
+def test_a_backend_is_called_with_the_validators_that_it_sent() -> None:
     both = answer('ETag: "1"', "Last-Modified: yesterday")
     assert validators(both) == [(b"if-none-match", b'"1"'), (b"if-modified-since", b"yesterday")]
     assert validators(answer()) == []
@@ -231,7 +231,7 @@ def test_a_304_renews_the_headers_and_nothing_else() -> None:
     )
 
 
-def test_who_gets_it_is_told_its_age() -> None:
+def test_a_cached_response_has_its_age() -> None:
     assert with_age(kept("Age: 30", "X: 1"), 12.7).headers == [(b"x", b"1"), (b"age", b"42")]
 
 

@@ -85,7 +85,7 @@ def test_an_id_is_made_once() -> None:
     assert headers(sent({"header.Id": {"header": "X-One"}}), b"x-one") == [b"1"]
 
 
-def test_the_host_that_is_told_is_not_the_one_that_is_asked() -> None:
+def test_the_host_header_may_differ_from_the_host_that_is_called() -> None:
     told = sent({"header.Modifier": {"name": "Host", "value": "other.test"}})
     assert told.host.origin == outgoing().host.origin
     assert b"\r\nHost: other.test\r\n" in write_head(told, b"\r\n\r\n")
@@ -99,7 +99,7 @@ def test_the_host_that_is_told_is_not_the_one_that_is_asked() -> None:
         sent({"header.Append": {"name": "Host", "value": "x"}})
 
 
-def test_nobody_chooses_the_length() -> None:
+def test_a_modifier_cannot_choose_the_length() -> None:
     head = write_head(
         sent({"header.Modifier": {"name": "Content-Length", "value": "1"}}), b"\r\n\r\n"
     )

@@ -43,7 +43,7 @@ WRONG: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("document", "path", "text"), WRONG)
-def test_what_is_wrong_is_told_with_its_path(document: Any, path: str, text: str) -> None:
+def test_an_error_is_reported_with_its_path(document: Any, path: str, text: str) -> None:
     with pytest.raises(MartianError, match=text) as caught:
         parse(document, "", TABLE)
     assert caught.value.path == path
@@ -73,7 +73,7 @@ def test_what_has_no_effect_is_remarked_on(document: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_name_that_nobody_knows_makes_nothing_of_the_whole() -> None:
+async def test_an_unknown_name_disables_all_modifiers() -> None:
     group = {"fifo.Group": {"modifiers": [MARK, {"no.Such": {}}]}}
     with serving(answering(message())) as service:
         config = configuration(service.url, extra_config={"modifier/martian": group})

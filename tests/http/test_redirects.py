@@ -49,7 +49,7 @@ async def test_a_body_follows_a_redirect_when_the_configuration_says_so() -> Non
         assert all(request.endswith(b"\r\n\r\nbody") for request in service.requests)
 
 
-async def test_a_redirect_may_lead_to_a_host_that_was_never_asked() -> None:
+async def test_a_redirect_may_lead_to_a_host_that_was_never_called() -> None:
     with serving(answering(message(b'{"a":1}'))) as target:
         moved = message(b"", "302 Found", f"Location: {target.url}/x")
         with serving(answering(moved)) as service:

@@ -41,7 +41,7 @@ def followed(
         ("DELETE", b"", []),
     ],
 )
-def test_a_length_is_told_where_it_means_something(
+def test_a_length_is_sent_where_it_has_a_meaning(
     method: str, body: bytes, lines: list[bytes]
 ) -> None:
     head = write_head(outgoing(method, body), b"\r\n\r\n")
@@ -118,14 +118,14 @@ def test_credentials_stay_with_their_host() -> None:
         assert [name for name, _ in found.headers] == names
 
 
-def test_the_referer_is_told_but_not_from_https_to_http() -> None:
+def test_the_referer_is_sent_but_not_from_https_to_http() -> None:
     found = followed(b"/x")
     assert found.referer == "https://api.example.com/a/b?c"
     assert b"\r\nReferer: https://api.example.com/a/b?c\r\n" in write_head(found, b"\r\n\r\n")
     assert followed(b"http://api.example.com/").referer == ""
 
 
-def test_each_hop_tells_the_one_before_unless_the_client_told_one() -> None:
+def test_each_hop_has_the_one_before_as_referer_unless_the_client_sent_one() -> None:
     assert followed(b"/z", request=followed(b"/y")).referer == "https://api.example.com/y"
     told = [(b"referer", b"http://r/")]
     found = followed(b"/z", request=followed(b"/y", request=outgoing(headers=told)))

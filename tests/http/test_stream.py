@@ -170,7 +170,7 @@ async def test_a_breaker_behind_a_stream_opens_all_the_same(server: ServerName) 
     assert service.accepted == 1
 
 
-async def test_a_length_that_was_told_is_told_and_both_connections_are_kept(
+async def test_a_known_length_is_sent_and_both_connections_are_kept(
     server: ServerName,
 ) -> None:
     body = b"x" * MEBIBYTE
@@ -280,7 +280,9 @@ async def test_the_endpoints_deadline_holds_for_the_body(server: ServerName) -> 
     assert not received.endswith(b"0\r\n\r\n")
 
 
-async def test_what_was_asked_for_in_gzip_is_unpacked_on_its_way(server: ServerName) -> None:
+async def test_gzip_that_the_gateway_requested_is_unpacked_while_it_arrives(
+    server: ServerName,
+) -> None:
     body = Random(1).randbytes(2 * MEBIBYTE)  # more than one read takes, packed or not
     packed = gzip.compress(body, 1)
     answer = HEAD + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -318,7 +320,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(server: ServerName) -> None:
     assert b"transfer-encoding" not in received.lower()
 
 
-async def test_who_looks_at_answers_gets_them_whole(server: ServerName) -> None:
+async def test_a_stage_that_reads_responses_gets_them_whole(server: ServerName) -> None:
     backend = Reluctant(CHUNKED + chunk(b"one"), chunk(b"two") + b"0\r\n\r\n")
     backend.go_on.set()
     with serving(backend) as service:

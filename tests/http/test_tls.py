@@ -92,7 +92,7 @@ async def test_the_gateway_shows_its_certificate() -> None:
     assert await status({"client_tls": {**TRUSTING, "client_certs": [pair]}}, strict) == 200
 
 
-async def test_a_file_that_cannot_be_used_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_cannot_be_used_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         await status({"client_tls": {"ca_certs": ["/nowhere.pem"]}}, server_side())
     assert "cannot read /nowhere.pem: No such file or directory" in caplog.text

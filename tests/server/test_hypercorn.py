@@ -93,14 +93,16 @@ async def port(app: Application, settings: ServeSettings) -> AsyncGenerator[int]
         yield port
 
 
-async def test_who_reads_has_it(app: Application, port: int) -> None:
+async def test_a_client_that_reads_has_the_response(app: Application, port: int) -> None:
     client = await connect(port)
     await client.send(get())
     await receive_until(client, b"xxxxx")
     assert await app.decided() == [True]
 
 
-async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> None:
+async def test_a_client_that_reads_too_slowly_does_not_have_the_response(
+    app: Application, port: int
+) -> None:
     if current_async_library() == "asyncio":
         # hypercorn tells the loop what became of the connection: ETIMEDOUT.
         asyncio.get_running_loop().set_exception_handler(
@@ -113,7 +115,9 @@ async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> N
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
-async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_reset: bool) -> None:
+async def test_a_client_that_closes_before_does_not_have_the_response(
+    app: Application, port: int, is_reset: bool
+) -> None:
     def ask() -> socket.socket:
         client = connect_blocking(port)
         if is_reset:

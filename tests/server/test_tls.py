@@ -159,7 +159,7 @@ async def test_each_server_speaks_its_protocols(server: ServerName) -> None:
         assert spoken == ("h2" if server == "hypercorn" else "http/1.1")
 
 
-async def test_the_application_is_told_of_it(server: ServerName) -> None:
+async def test_the_application_sees_https_in_its_scope(server: ServerName) -> None:
     schemes = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -220,7 +220,7 @@ async def test_a_curve_can_be_chosen(server: ServerName, make_key: Callable[...,
             await see(port, other)
 
 
-async def test_who_comes_has_to_show_a_certificate(
+async def test_a_client_has_to_show_a_certificate(
     server: ServerName, make_key: Callable[..., TlsKey], tmp_path: Path
 ) -> None:
     clients, strangers = trustme.CA(), trustme.CA()
@@ -450,7 +450,7 @@ def test_servers_of_tcp_and_of_http3_keep_the_old_certificate_together(
     assert of_http3("") != old
 
 
-def test_every_file_that_is_of_no_use_is_told(
+def test_every_file_that_cannot_be_used_is_reported(
     make_key: Callable[..., TlsKey], tmp_path: Path
 ) -> None:
     good, other = make_key("a.test"), make_key("b.test", file="other")

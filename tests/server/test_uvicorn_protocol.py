@@ -105,7 +105,7 @@ async def until_decided(app: Application, number: int = 1) -> list[bool]:
     return app.left
 
 
-async def test_who_reads_has_it(app: Application, port: int) -> None:
+async def test_a_client_that_reads_has_the_response(app: Application, port: int) -> None:
     client = await connect(port)
     for _ in range(3):
         await client.send(get())
@@ -114,7 +114,9 @@ async def test_who_reads_has_it(app: Application, port: int) -> None:
 
 
 @pytest.mark.parametrize("close", ["", "Connection: close"])
-async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, close: str) -> None:
+async def test_a_client_that_reads_and_closes_at_once_has_the_response(
+    app: Application, port: int, close: str
+) -> None:
     def ask() -> None:
         with connect_blocking(port) as client:
             client.sendall(get("/", close) if close else get())
@@ -127,7 +129,9 @@ async def test_who_reads_and_closes_at_once_has_it(app: Application, port: int, 
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
-async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_reset: bool) -> None:
+async def test_a_client_that_closes_before_does_not_have_the_response(
+    app: Application, port: int, is_reset: bool
+) -> None:
     def ask() -> socket.socket:
         client = connect_blocking(port)
         if is_reset:
@@ -142,7 +146,9 @@ async def test_who_hangs_up_before_has_it_not(app: Application, port: int, is_re
     assert await until_decided(app) == [False]
 
 
-async def test_the_application_is_told_when_a_client_goes(app: Application, port: int) -> None:
+async def test_the_application_is_called_back_when_a_client_goes(
+    app: Application, port: int
+) -> None:
     app.waits = True
     client = await connect(port)
     await client.send(get())
@@ -153,7 +159,7 @@ async def test_the_application_is_told_when_a_client_goes(app: Application, port
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
-async def test_who_goes_while_pieces_are_written_is_no_error(
+async def test_a_client_that_goes_while_pieces_are_written_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ended = Event()
@@ -175,14 +181,18 @@ async def test_who_goes_while_pieces_are_written_is_no_error(
     assert caplog.messages == []
 
 
-async def test_who_reads_too_slowly_has_it_not(app: Application, port: int) -> None:
+async def test_a_client_that_reads_too_slowly_does_not_have_the_response(
+    app: Application, port: int
+) -> None:
     app.size = 20_000_000
     client = await connect(port)
     await client.send(get())
     assert await until_decided(app) == [False]
 
 
-async def test_who_reads_a_large_answer_has_it(app: Application, settings: ServeSettings) -> None:
+async def test_a_client_that_reads_a_large_response_has_it(
+    app: Application, settings: ServeSettings
+) -> None:
     app.size = 20_000_000
     patient = replace(settings, limits=replace(LIMITS, answer_time=30.0))
     async with serving(app, patient) as (port, _):

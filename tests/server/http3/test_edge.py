@@ -129,7 +129,7 @@ async def test_headers_without_an_end_close_the_connection(port: int) -> None:
         assert client.closed == ErrorCode.H3_EXCESSIVE_LOAD
 
 
-async def test_a_body_that_nobody_reads_stays_with_the_client(app: Application, port: int) -> None:
+async def test_a_body_that_is_not_read_stays_with_the_client(app: Application, port: int) -> None:
     app.reads, app.may_answer = False, Event()
     async with connected(port) as client:
         stream = client.request(b"POST", b"/", body=b"x" * 3_000_000)
@@ -172,7 +172,9 @@ async def test_a_body_is_read_on_after_a_pause(app: Application, port: int) -> N
         assert len((await client.answered(stream)).body) == 1_000_000
 
 
-async def test_beyond_the_limit_nobody_is_admitted_until_somebody_leaves(app: Application) -> None:
+async def test_beyond_the_limit_no_client_is_admitted_until_another_leaves(
+    app: Application,
+) -> None:
     settings = replace(SETTINGS, limits=replace(LIMITS, connections=1))
     async with serving(app, settings) as (port, _):
         async with connected(port) as first:
@@ -194,7 +196,7 @@ async def test_when_many_begin_a_client_proves_its_address(
         assert (await client.answered(client.get())).status == 200
 
 
-async def test_who_never_ends_a_handshake_has_to_go(
+async def test_a_client_that_never_ends_its_handshake_is_disconnected(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SETTINGS, limits=replace(LIMITS, connections=1, header_time=0.3))
@@ -205,7 +207,7 @@ async def test_who_never_ends_a_handshake_has_to_go(
                 assert (await client.answered(client.get())).status == 200
 
 
-async def test_what_is_no_request_disturbs_nobody(port: int) -> None:
+async def test_datagrams_that_are_no_requests_disturb_no_connection(port: int) -> None:
     """Datagrams of noise, alone and behind heads that look right."""
     noise = random.Random(3)
     heads = [b"", b"\xc0\0\0\0\x01\x08" + b"d" * 8 + b"\x08" + b"s" * 8 + b"\0\x44\x80", b"\x40"]
