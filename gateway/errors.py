@@ -7,10 +7,10 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """Base of all. ``status`` is the HTTP status a client gets when nothing better answers.
+    """Base of all. ``status``: of the response, if the failure decides it.
 
     ``content_type``: of its text; empty: plain text.
-    ``backend``: the place of the backend that failed, where there are several, as ``backend[1]``.
+    ``backend``: which backend failed, if there are several, such as ``backend[1]``.
     ``decides``: the whole response fails with it, also if other backends succeeded.
     ``is_shown``: the client gets its text, also without ``return_error_msg``.
     ``reached_backend``: false if the request was rejected before the backend was called. Such a
@@ -26,9 +26,9 @@ class GatewayError(Exception):
 
 
 class Refused(GatewayError):
-    """A request that may not come in. Answered with the bare status, as KrakenD does.
+    """A request that is not admitted. The response has no body, as in KrakenD.
 
-    ``headers``: of the answer, names in lower case.
+    ``headers``: of the response, names in lower case.
     """
 
     def __init__(
@@ -40,34 +40,34 @@ class Refused(GatewayError):
 
 
 class DeadlineExceeded(GatewayError):
-    """The time for a backend is over (the text is KrakenD's)."""
+    """A timeout is over (the text is KrakenD's)."""
 
     def __init__(self, text: str = "context deadline exceeded") -> None:
         super().__init__(text)
 
 
 class RateLimitExceeded(GatewayError):
-    """A backend has had as many requests as it may (the text is KrakenD's)."""
+    """The rate limit of a backend is reached (the text is KrakenD's)."""
 
     def __init__(self, text: str = "rate limit exceded") -> None:
         super().__init__(text)
 
 
 class BreakerOpen(GatewayError):
-    """A backend that kept failing is left alone (the texts are those of sony/gobreaker)."""
+    """The circuit breaker of a backend is open (the texts are those of sony/gobreaker)."""
 
     def __init__(self, text: str = "circuit breaker is open") -> None:
         super().__init__(text)
 
 
 class InvalidBody(GatewayError):
-    """The body of a request does not fit its schema."""
+    """The body of a request is not valid by its schema."""
 
     status = 400
 
 
 class InvalidResponse(GatewayError):
-    """An answer does not fit its schema; the client gets what the configuration says."""
+    """A response is not valid by its schema. The configuration says what the client gets."""
 
     is_shown = True
 
@@ -78,7 +78,7 @@ class InvalidResponse(GatewayError):
 
 
 class Aborted(GatewayError):
-    """An expression does not hold (the text is KrakenD's). ``number``: which one, from 0."""
+    """An expression is not true (the text is KrakenD's). ``number``: which one, from 0."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"request aborted by evaluator #{number}")
@@ -86,7 +86,7 @@ class Aborted(GatewayError):
 
 
 class TooManyValues(GatewayError):
-    """A request has more values (headers, query, claims) than an expression may go through."""
+    """A request has more values (headers, query, claims) than an expression may read."""
 
     status = 400
 
@@ -95,17 +95,17 @@ class TooManyValues(GatewayError):
 
 
 class ModifierFailure(GatewayError):
-    """A template or a query that a request or an answer does not fit."""
+    """A template or a query cannot be applied to a request or a response."""
 
 
 class HelperFailure(GatewayError):
-    """What a helper process did with a large document failed; the text says why."""
+    """The work of a helper process on a large document has failed; the text says why."""
 
 
 class BackendFailure(GatewayError):
-    """An HTTP backend could not be asked, or its answer is of no use.
+    """An HTTP backend could not be called, or its response counts as a failure.
 
-    ``answered``: the status of an answer that counts as a failure; 0: there was none.
+    ``answered``: the status of that response; 0: there was none.
     """
 
     def __init__(self, text: str = "", answered: int = 0) -> None:
@@ -114,7 +114,7 @@ class BackendFailure(GatewayError):
 
 
 class ResponseBroken(GatewayError):
-    """An answer broke off after its head had been sent: what is left is to cut the connection."""
+    """A response broke off after its headers were sent: the connection has to be closed."""
 
 
 class BackendStatusError(BackendFailure):
@@ -137,7 +137,7 @@ class AmqpFailure(GatewayError):
 
 
 class QueueEmpty(AmqpFailure):
-    """No message came until the deadline. Not an error of anybody."""
+    """No message arrived before the deadline. This is not a fault."""
 
     status = 204
 
@@ -147,34 +147,34 @@ class QueueEmpty(AmqpFailure):
 
 
 class BrokerUnavailable(AmqpFailure):
-    """The broker is away, blocked, or refused what the configuration declares."""
+    """The broker is not connected, is blocked, or refused a declaration of the configuration."""
 
     status = 503
     retry_after = 1
 
 
 class NotConfirmed(BrokerUnavailable):
-    """A message that the broker does not have."""
+    """The broker does not have the message."""
 
     decides = True
 
 
 class OutcomeUnknown(AmqpFailure):
-    """A message was written and not confirmed before the deadline."""
+    """A message was written, and not confirmed before the deadline."""
 
     status = 504
     decides = True
 
 
 class Unroutable(AmqpFailure):
-    """The broker returned a mandatory message: no queue takes it."""
+    """The broker returned a mandatory message: it is routed to no queue."""
 
     status = 422
     decides = True
 
 
 class Unpublishable(AmqpFailure):
-    """A request that cannot become a message; the text names the parameter."""
+    """No message can be made of the request; the text names the parameter."""
 
     status = 400
     decides = True
@@ -182,7 +182,7 @@ class Unpublishable(AmqpFailure):
 
 
 class ValueMissing(AmqpFailure):
-    """A key of a producer names what a token or an earlier answer does not have."""
+    """A key of a producer names a value that the token or an earlier response does not have."""
 
     status = 500
     decides = True
@@ -195,14 +195,14 @@ class MessageTooLarge(Unpublishable):
 
 
 class Undecodable(AmqpFailure):
-    """A message does not have the encoding that the backend names."""
+    """A message is not valid in the encoding of its backend."""
 
     status = 502
 
 
 class SeveralFailures(GatewayError):
-    """No backend of several answered. The status and the text are KrakenD's: 500 whatever each of
-    them says, and all texts, a line each."""
+    """Each of several backends has failed. Status and text are KrakenD's: always 500, and the texts
+    of all failures, one line each."""
 
     def __init__(self, failures: Iterable[GatewayError]) -> None:
         super().__init__("\n".join(map(str, failures)))
@@ -212,10 +212,10 @@ WORST_FIRST = (400, 413, 500, 503, 504, 502, 422, 204)
 
 
 def together(failures: Sequence[GatewayError], *, has_answers: bool) -> GatewayError | None:
-    """What the failures of some backends mean for the whole answer; None: nothing.
+    """The failure of the whole response, made of the failures of some backends; None: it succeeds.
 
-    ``has_answers``: other backends answered. A failure that decides counts whatever the others
-    did. Of AMQP failures the worst is answered.
+    ``has_answers``: other backends succeeded. A failure that decides counts also then. Of several
+    AMQP failures the worst counts.
     """
     of_amqp = [each for each in failures if isinstance(each, AmqpFailure)]
     if any(each.decides for each in of_amqp):
@@ -228,6 +228,6 @@ def together(failures: Sequence[GatewayError], *, has_answers: bool) -> GatewayE
 
 
 def worst(errors: Iterable[AmqpFailure]) -> AmqpFailure:
-    """The first in the order of :data:`WORST_FIRST`; of equal ones the first."""
+    """The first in the order of :data:`WORST_FIRST`; of equal statuses the first one."""
     rank = {status: place for place, status in enumerate(WORST_FIRST)}
     return min(errors, key=lambda error: rank.get(error.status, len(rank)))

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from ..core.asgi import STATUSES
 from ..core.helpers import Helpers
 from ..core.tasks import called_back
-from ..errors import BackendFailure, GatewayError, HelperFailure
+from ..errors import BackendFailure, GatewayError
 from ..telemetry.logs import get_logger
 from .client import HttpClient
 from .connection import HttpResponse
@@ -134,9 +134,9 @@ class Redirecting:
         assert self._helpers is not None
         limit = self._max_bytes
 
-        def arrived(result: tuple[bytes, bool] | HelperFailure) -> None:
+        def arrived(result: tuple[bytes, bool] | Exception) -> None:
             try:
-                if isinstance(result, HelperFailure):
+                if isinstance(result, Exception):
                     raise BackendFailure(str(result))
                 body, is_whole = result
                 arrive(unpacked(response, body, is_whole, limit))

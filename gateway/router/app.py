@@ -1,4 +1,5 @@
-"""The ASGI application: finds the endpoint, or says why there is none."""
+"""The ASGI application: it finds the endpoint of a request, or responds with 404, 405 or a
+redirect."""
 
 from __future__ import annotations
 
@@ -25,10 +26,10 @@ EVERY_METHOD = ("GET", "POST", "PUT", "PATCH", "HEAD", "OPTIONS", "DELETE")
 """In gin's order."""
 _SUSPECT = re.compile(r"[%?#\x00-\x1f\x7f]|^\.\.?(?:$|[;\\])|\\\.")
 _DOTS = re.compile(r"(?:^|\\)\.\.?(?:;[^\\]*)?(?:\\|$)")
-"""A dot segment, also to servers that divide at backslashes or leave out what follows a ";"."""
+"""A dot segment, also for servers that split paths at backslashes or ignore what follows a ";"."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BYTE = re.compile("[\udc80-\udcff]")
-"""One that is not UTF-8, as ``surrogateescape`` decodes it."""
+"""A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 MALFORMED = text(400, "400 Bad Request")
 TOO_MANY_REQUESTS_AT_ONCE = text(503, "", (b"retry-after", b"1"))
@@ -47,9 +48,9 @@ def build_app(
 ) -> ASGIApp:
     """The application of an open gateway.
 
-    ``readiness``: what ``/__ready`` tells; its key "ready" decides the status. ``agents``: what
-    ``/__health`` tells of agents. ``layers``: around every handler but those of health and
-    readiness, inner first. ``clock``: of deadlines, as :func:`anyio.current_time`.
+    ``readiness``: the document of ``/__ready``; its key "ready" decides the status. ``agents``: the
+    agents in ``/__health``. ``layers``: around every handler except health and readiness, the
+    innermost first. ``clock``: of deadlines, as :func:`anyio.current_time`.
     """
     router = service.router
     gateway = service.gateway
@@ -112,7 +113,7 @@ def build_app(
 
 
 def _below_root(scope: Scope) -> Scope:
-    """The scope of an application that is mounted below ``root_path``: the path is its own."""
+    """The scope for an application that is mounted below ``root_path``: without that prefix."""
     root, path = scope["root_path"].rstrip("/"), scope["path"]
     if path != root and not path.startswith(root + "/"):
         return scope
@@ -135,7 +136,7 @@ def _states(
     readiness: Callable[[], Mapping[str, object]],
     agents: Callable[[], Mapping[str, object]],
 ) -> dict[str, Handler]:
-    """What tells of the gateway itself, by path."""
+    """The handlers of health and readiness, by path."""
     if router.disable_health:
         return {}
     return {router.health_path: build_health(agents), gateway.ready_path: build_ready(readiness)}
@@ -148,9 +149,9 @@ def build_management_app(
     agents: Callable[[], Mapping[str, object]] = dict,
     apps: Mapping[str, ASGIApp] = NO_APPS,
 ) -> ASGIApp:
-    """What is served on ``management_port``, instead of on the public one.
+    """The application on ``management_port``: health and readiness, which are then not public.
 
-    ``apps``: what components serve there, by path.
+    ``apps``: the applications of components on that port, by path.
     """
     router = service.router
     gateway = service.gateway
@@ -178,8 +179,8 @@ def _add_options(
     version: tuple[bytes, bytes],
     wrapped: Wrap,
 ) -> None:
-    """An OPTIONS route for every path (KrakenD's ``auto_options``), whatever each method calls
-    its parameters."""
+    """An OPTIONS route for every path (KrakenD's ``auto_options``). Paths that differ only in the
+    names of their parameters are one path."""
     methods: dict[Hashable, dict[str, str]] = {}
     for route in routes:
         path = route.endpoint.endpoint
@@ -191,7 +192,7 @@ def _add_options(
 
 
 class UnmatchedRequests:
-    """Requests for which the first look found nothing: parameters, redirects, 404, 405, 400."""
+    """Requests for which no static route was found: parameters, redirects, 404, 405, 400."""
 
     def __init__(
         self,
@@ -221,8 +222,8 @@ class UnmatchedRequests:
         return self._with_escapes(scope, found) if "\ufffd" in path else found
 
     def _with_escapes(self, scope: Scope, found: Match[Handler]) -> Match[Handler] | AsgiResponse:
-        """The same parameters; what is not UTF-8 in them is written ``%FF``: a backend gets the
-        bytes that the client sent."""
+        """The same parameters, in which bytes that are not UTF-8 are written as ``%FF``: so a
+        backend gets the bytes that the client sent."""
         raw = scope.get("raw_path") or quote(scope["path"])
         decoded = unquote_to_bytes(raw).decode(errors="surrogateescape")
         path = _BYTE.sub(lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", decoded)
@@ -244,7 +245,7 @@ class UnmatchedRequests:
         return self._not_found
 
     def _error(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> Match[Handler]:
-        """To be answered behind the layers, as if there were such a route."""
+        """An error response inside of the layers, as if it were a route."""
         document = self._router.error_body.get(str(status))
         if document is None:
             answer = text(status, message, *headers, *self._common, charset=False)
@@ -255,7 +256,7 @@ class UnmatchedRequests:
 
 
 def _problem(params: dict[str, str]) -> str:
-    """Why a parameter cannot be passed on: it would mean something else in a URL."""
+    """Why a parameter cannot be passed on: it would have another meaning in a URL."""
     for value in params.values():
         if not _SUSPECT.search(value):
             continue
@@ -265,7 +266,7 @@ def _problem(params: dict[str, str]) -> str:
             return "encoded url params"
         if _CONTROL.search(value):
             return "invalid control character in URL"
-        if _DOTS.search(value):  # KrakenD passes them on: a backend's path could be left
+        if _DOTS.search(value):  # KrakenD passes them on: a request could leave its path
             return "dot segment"
     return ""
 

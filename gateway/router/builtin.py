@@ -1,4 +1,4 @@
-"""The endpoints that are always there: health, readiness, debug, echo."""
+"""The built-in endpoints: health, readiness, debug, echo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_json(status: int, document: object) -> AsgiResponse:
 
 
 def build_constant(answer: AsgiResponse) -> Handler:
-    """The same answer for every request."""
+    """A handler with the same response for every request."""
 
     async def constant(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         await send_answer(send, answer)
@@ -31,7 +31,7 @@ def build_constant(answer: AsgiResponse) -> Handler:
 
 
 def build_health(agents: Callable[[], Mapping[str, object]]) -> Handler:
-    """KrakenD's ``/__health``: the process answers, whatever the brokers do."""
+    """KrakenD's ``/__health``: 200 while the process runs, whatever the brokers do."""
 
     async def health(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         now = datetime.now().astimezone().isoformat(sep=" ")
@@ -42,7 +42,8 @@ def build_health(agents: Callable[[], Mapping[str, object]]) -> Handler:
 
 
 def build_ready(readiness: Callable[[], Mapping[str, object]]) -> Handler:
-    """Ours: 200 when every link, subscription and topology stands, else 503 and which not."""
+    """``/__ready``, an extension: 200 if every connection, consumer and publisher is ready; else
+    503, and which are not."""
 
     async def ready(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         document = readiness()
@@ -56,7 +57,7 @@ debug = build_constant(as_json(200, {"message": "pong"}))
 
 
 def build_echo(settings: GatewaySettings) -> Handler:
-    """KrakenD's ``/__echo/``: the request as the gateway saw it."""
+    """KrakenD's ``/__echo/``: the request as the gateway received it."""
 
     async def echo(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""One request to one endpoint, from its scope to its settled messages."""
+"""One request to one endpoint, from its ASGI scope until its messages are settled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOWHERE = ("", 0)
 
 
 class Route(NamedTuple):
-    """An endpoint of the configuration with the pipe behind it, and who is asked before.
+    """An endpoint of the configuration, with its guards and its pipe.
 
     ``is_bare``: its responses are JSON without the gateway's own headers.
     """
@@ -46,10 +46,10 @@ def build_handler(
 ) -> Handler:
     """The handler of one endpoint. ``clock``: of deadlines.
 
-    It alone settles: messages of the answer are acknowledged when the answer has left for a
-    client that is still there. In any other way out of a request they go back; to the front, unless
-    no answer can be made of them (rendering fails, or anything raises an error that is not the
-    gateway's own): the next request would fare no better.
+    It alone settles messages. They are acknowledged when the response has left for a client that is
+    still connected. In every other case they go back to the front of their buffer; or they are
+    parked, if no response can be made of them (rendering fails, or an unexpected error is raised),
+    because the next request would fail as well.
     """
     ask, reads_body = coroutine_of(route.pipe), route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards
@@ -104,7 +104,7 @@ def build_handler(
                 if failure is error and not client.is_gone:
                     failures.record(failure, answer.status)
             if client.is_gone:
-                log.debug("%s: the client has gone", path)
+                log.debug("%s: the client has disconnected", path)
                 return
             if response.stream is not None:
                 await send_streamed(send, answer, response.stream, client)
@@ -113,8 +113,8 @@ def build_handler(
             if response.messages and await client.left():
                 for message in response.messages:
                     message.acknowledge()
-        except OSError as error:  # what ASGI servers raise when the client has gone
-            log.debug("%s: the client has gone: %s", path, error)
+        except OSError as error:  # ASGI servers raise it if the client has disconnected
+            log.debug("%s: the client has disconnected: %s", path, error)
         except Exception:
             request.park()
             raise
@@ -125,9 +125,10 @@ def build_handler(
 
 
 def _expected(error: BaseException, path: str) -> GatewayError:
-    """The failure to be answered; whatever nobody foresaw is logged and concerns this one alone."""
+    """The failure that the client gets. An unexpected error is logged, and fails this request
+    only."""
     if isinstance(error, GatewayError):
-        error.__traceback__ = None  # its frames know it: no cycle is left behind
+        error.__traceback__ = None  # its frames refer to it: no reference cycle is left
         return error
     log.error("%s: an unexpected error", path, exc_info=error)
     return GatewayError("internal error")

@@ -1,4 +1,4 @@
-"""Large answers in XML, YAML and text are written in a helper process. Large JSON is copied."""
+"""Large responses in XML, YAML and text are encoded in a helper process. Large JSON is copied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ worst: 640 ns a byte for XML, 960 ns for YAML, 2.5 ns for a text."""
 
 
 def with_large_output(pipe: Pipe, endpoint: Endpoint, helpers: Helpers) -> Pipe:
-    """The pipe, whose large answers are already encoded where that is slow."""
+    """The pipe; its large responses are already encoded, if that is slow."""
     output = endpoint.output_encoding
     if output not in MAX_INLINE_BYTES and output != "negotiate":
         return pipe

@@ -1,4 +1,4 @@
-"""ASGI's lifespan: for servers that tell an application when to begin and to end."""
+"""ASGI's lifespan events: servers send them when they start and when they stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_OPEN = text(503, "the gateway is not open; it needs a server with ASGI lifes
 
 
 async def answer_lifespan(receive: Receive, send: Send) -> None:
-    """For an application that is open already: nothing to do."""
+    """For an application that is open already: it only confirms the events."""
     while True:
         message = await receive()
         await send({"type": message["type"] + ".complete"})
@@ -23,10 +23,10 @@ async def answer_lifespan(receive: Receive, send: Send) -> None:
 
 
 def with_lifespan(open_app: Callable[[], AbstractAsyncContextManager[ASGIApp]]) -> ASGIApp:
-    """An application that a foreign server opens at its start-up and closes at its end.
+    """An application that any ASGI server opens when it starts and closes when it stops.
 
-    ``open_app`` is entered and left in the server's lifespan task, and nowhere else. Requests
-    that come while nothing is open are answered with 503.
+    ``open_app`` is entered and left in the server's lifespan task. Requests that arrive while it is
+    not open get 503.
     """
     opened: list[ASGIApp] = []
 

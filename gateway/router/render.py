@@ -1,13 +1,13 @@
-"""Responses and failures as status, headers and body. Pure.
+"""Responses and failures as HTTP: status, headers and body. Pure.
 
-Everything that depends on the configuration is decided once per endpoint.
+What depends on the configuration is decided once for an endpoint.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Raw
 from msgspec.json import decode as decode_json
@@ -15,13 +15,12 @@ from msgspec.json import decode as decode_json
 from ..config.structs import Endpoint, RouterSettings
 from ..core.asgi import NO_LENGTH, STATUSES, AsgiResponse, Headers
 from ..core.proxy import COMPLETE, HeaderGuard, Request, Response
-from ..encoding import encode_json, encode_xml, encode_yaml
+from ..encoding import Document, encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 
-Document: TypeAlias = dict[str, Any] | None
-Encode: TypeAlias = Callable[[Document], bytes]
+Encode: TypeAlias = Callable[[Document | None], bytes]
 Renderer: TypeAlias = Callable[[Response, Request], AsgiResponse]
-"""Only ``negotiate`` looks at the request."""
+"""Only ``negotiate`` reads the request."""
 ErrorRenderer: TypeAlias = Callable[[GatewayError], AsgiResponse]
 
 JSON = b"application/json; charset=utf-8"
@@ -41,22 +40,22 @@ OWN = frozenset(
         b"x-krakend-completed",
     )
 )
-"""Headers that the gateway alone tells."""
+"""Headers that only the gateway itself sets."""
 
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def encode_object(data: Document) -> bytes:
+def encode_object(data: Document | None) -> bytes:
     return encode_json(data)
 
 
-def encode_collection(data: Document) -> bytes:
-    """What stands under ``collection``, or an empty list."""
+def encode_collection(data: Document | None) -> bytes:
+    """The value of ``collection``, or an empty list."""
     return encode_json((data or {}).get("collection", []))
 
 
-def encode_text(data: Document) -> bytes:
-    """The text under ``content``; nothing when it is no text."""
+def encode_text(data: Document | None) -> bytes:
+    """The string under ``content``; empty if it is no string."""
     content = (data or {}).get("content", "")
     if isinstance(content, Raw) and bytes(memoryview(content)[:1]) == b'"':
         content = decode_json(content)
@@ -70,7 +69,7 @@ ENCODERS: dict[str, tuple[bytes, Encode]] = {
     "xml": (XML, encode_xml),
     "yaml": (YAML, encode_yaml),
 }
-"""Output encodings and their content types; an unknown one means "json", as in KrakenD."""
+"""Output encodings with their content types; an unknown one means "json", as in KrakenD."""
 
 OUTPUT_ENCODINGS = (*ENCODERS, "negotiate", "no-op")
 
@@ -80,7 +79,7 @@ OFFERED: tuple[tuple[bytes, str], ...] = (
     (b"application/xml", "xml"),
     (b"application/x-yaml", "yaml"),
 )
-"""What ``negotiate`` offers, in KrakenD's order, and the output encoding it means."""
+"""The types that ``negotiate`` offers, in KrakenD's order, and their output encodings."""
 
 
 def build_render(
@@ -132,7 +131,7 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
         try:
             body = encode(data) if response.encoded is None else response.encoded
         except RecursionError as error:
-            raise GatewayError("the answer is nested too deeply") from error
+            raise GatewayError("the response is nested too deeply") from error
         if response.headers:
             headers = _joined(headers, response.headers)
         if response.status == 200:
@@ -156,8 +155,8 @@ def _build_negotiated(endpoint: Endpoint, version: tuple[bytes, bytes]) -> Rende
 def negotiate(accept: bytes) -> str:
     """The output encoding for an ``Accept``: the first type in it that is offered, else "json".
 
-    As in KrakenD: weights count for nothing, whatever begins like a type that is offered is one,
-    and what stands behind a "*" does not matter. (gin, NegotiateFormat)
+    As in KrakenD (gin, NegotiateFormat) weights have no effect, the beginning of an offered type is
+    enough, and the characters after a "*" are ignored.
     """
     for part in accept.split(b","):
         wanted, star, _ = part.split(b";")[0].strip().partition(b"*")
@@ -176,13 +175,13 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
 
     def render(response: Response, request: Request) -> AsgiResponse:
         body = response.body or b""
-        # Data counts though nobody reads it, as in KrakenD: proxy.static puts some there.
+        # Data counts although it is not sent, as in KrakenD: proxy.static adds some.
         is_complete = response.data and response.is_complete
         headers = [*(complete if is_complete else common), *_passed(response.headers)]
         has_own = any(name == b"cache-control" for name, _ in response.headers)
         if is_complete and cached and response.status in (200, 201) and not has_own:
             headers.append(cached)
-        if response.status == 204:  # its type may be told all the same
+        if response.status == 204:  # it may have a content type all the same
             return AsgiResponse(204, headers)
         return _fitting(response.status, headers, body)
 
@@ -190,7 +189,7 @@ def _build_pass_through(cache_ttl: float, version: tuple[bytes, bytes]) -> Rende
 
 
 def with_headers_of(guards: Sequence[HeaderGuard], render: Renderer) -> Renderer:
-    """The answers of ``render`` with what the guards add."""
+    """``render`` with the headers that the guards add."""
 
     def added(response: Response, request: Request) -> AsgiResponse:
         status, headers, body = render(response, request)
@@ -202,23 +201,23 @@ def with_headers_of(guards: Sequence[HeaderGuard], render: Renderer) -> Renderer
 
 
 def _passed(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Whoever wrote the answer chose these values: none may break its head."""
+    """Headers that a backend or a script chose, without those that would break the response."""
     return [
         header for header in headers if header[0] not in OWN and not _CONTROLS.search(header[1])
     ]
 
 
 def _joined(headers: Headers, added: Headers) -> Headers:
-    """What a stage adds stands in the place of what is called the same."""
+    """Added headers replace headers of the same name."""
     added = _passed(added)
     names = {name for name, _ in added}
     return [*(header for header in headers if header[0] not in names), *added]
 
 
 def _fitting(status: int, headers: Headers, body: bytes) -> AsgiResponse:
-    """The answer, without what its status has no place for (RFC 9110, 15.3.5 and 15.4.5)."""
-    if status not in STATUSES:  # a script may say anything
-        raise GatewayError(f"{status} is no status of an answer")
+    """The response, without what its status may not have (RFC 9110, 15.3.5 and 15.4.5)."""
+    if status not in STATUSES:  # a script may set any number
+        raise GatewayError(f"{status} is no status of a response")
     if status not in NO_LENGTH:
         return AsgiResponse(status, headers, body)
     return AsgiResponse(status, [header for header in headers if header[0] != b"content-type"])
@@ -227,7 +226,7 @@ def _fitting(status: int, headers: Headers, body: bytes) -> AsgiResponse:
 def build_render_error(
     router: RouterSettings, version: tuple[bytes, bytes], krakend_statuses: bool
 ) -> ErrorRenderer:
-    """How a failure is answered: its status, and its text where the configuration wants it."""
+    """A function that makes the response of a failure: its status, and its text if configured."""
     common = [version, (b"x-krakend-completed", b"false")]
 
     def render_error(error: GatewayError) -> AsgiResponse:
@@ -254,6 +253,6 @@ def build_render_error(
 
 
 def _content_type(error: GatewayError) -> bytes:
-    """A backend's text is told under the type that the backend gave it."""
-    told = error.content_type.encode("latin-1", errors="replace")
-    return told if told and not _CONTROLS.search(told) else TEXT
+    """The text of a backend keeps the content type of the backend."""
+    content_type = error.content_type.encode("latin-1", errors="replace")
+    return content_type if content_type and not _CONTROLS.search(content_type) else TEXT

@@ -1,4 +1,4 @@
-"""ASGI's request as a :class:`gateway.core.proxy.Request`, and the client behind it."""
+"""The client and the body of an ASGI request."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ..core.asgi import Receive, Scope, Send, send_answer, text
 from ..core.proxy import Client, Watcher
 
 CONNECTION = "gateway.connection"
-"""The ASGI extension by which our own servers tell of the connection."""
+"""The ASGI extension by which our own servers show the connection."""
 
 NOTHING: Scope = {}
 
 
 class ClientConnection(Client, Protocol):
-    """A client, as a server can tell of it beyond ASGI."""
+    """What our own servers know of a client beyond ASGI."""
 
     keeps_body_time: bool
     """The server itself ends a request whose body takes too long."""
 
     def body_nowait(self) -> bytes | None:
-        """The request's whole body, when it is here; it is handed out once."""
+        """The whole body of the request, if it is complete. It is handed out once."""
         ...
 
     async def left(self) -> bool:
-        """Wait until every byte of the answer has left the process.
+        """Wait until every byte of the response has left the process.
 
-        False when the client has gone, or has not read in time.
+        False if the client has disconnected, or has not read in time.
         """
         ...
 
 
 class AsgiClient:
-    """The client as plain ASGI shows it. ``is_gone``: seen while a pipe waited.
+    """A client of another ASGI server. ``is_gone``: noticed while a pipe waits.
 
-    What the server took counts as sent: ASGI tells nothing of its buffers.
+    What the server has accepted counts as sent, because ASGI shows nothing of its buffers.
     """
 
     __slots__ = ("_receive", "is_gone")
@@ -56,7 +56,7 @@ class AsgiClient:
         gone()
 
     def body_nowait(self) -> None:
-        """ASGI does not tell."""
+        """ASGI does not show it."""
 
     async def left(self) -> bool:
         return not self.is_gone
@@ -68,7 +68,7 @@ def build_client(scope: Scope, receive: Receive) -> ClientConnection | AsgiClien
 
 
 class BodyError(Exception):
-    """The body cannot be had. ``status``: 413, 408, or 0 when the client has gone."""
+    """The body cannot be read. ``status``: 413, 408, or 0 if the client has disconnected."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -76,7 +76,7 @@ class BodyError(Exception):
 
 
 async def refuse_body(scope: Scope, send: Send, error: BodyError) -> None:
-    """Say so, and close the connection: the rest of the body may still be on its way."""
+    """Respond with the status, and close the connection: the rest of the body may still arrive."""
     if error.status:
         # HTTP/2 and later have no such header, and refuse it.
         close = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []

@@ -1,7 +1,7 @@
-"""Which handler a method and a path mean: the rules of gin, KrakenD's router. Pure.
+"""The handler of a method and a path, by the rules of gin, which is KrakenD's router. Pure.
 
-Paths come decoded, so an encoded slash divides segments. Static segments go before placeholders,
-with a way back when they lead nowhere.
+Paths are decoded, so that an encoded slash separates segments. Static segments are tried before
+placeholders; if they lead to no handler, placeholders are tried.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Routes(Generic[H]):
 
     def __init__(self, with_prefixes: bool = False) -> None:
         self.static: dict[tuple[str, str], H] = {}
-        """Patterns without placeholders, for a first look: (method, path)."""
+        """Handlers of patterns without placeholders, by (method, path)."""
         self._root = _TreeNode[H]()
         self._methods: dict[str, None] = {}
         self._with_prefixes = with_prefixes
 
     def add(self, method: str, pattern: str, handler: H) -> None:
-        """Names of parameters keep their case but for the first letter, as in KrakenD."""
+        """Add a route. The names of parameters get a first letter in upper case, as in KrakenD."""
         names = []
         node = self._root
         for text, name in split_path(pattern, not self._with_prefixes):
@@ -58,11 +58,11 @@ class Routes(Generic[H]):
         return self._root.find(method, path.split("/"), 1, ())
 
     def methods(self, path: str) -> list[str]:
-        """Methods that the path answers to, in the order in which any path got them first."""
+        """The methods of the path, in the order in which routes first used them."""
         return [method for method in self._methods if self.find(method, path)]
 
     def with_other_slash(self, method: str, path: str) -> str | None:
-        """The path that exists when a slash at its end is added or taken away."""
+        """The path with a slash added to, or removed from, its end, if it has a route."""
         other = _other_slash(path)
         # A location that begins with two slashes would be another host.
         if other.startswith("//") or not self.find(method, other):
@@ -70,9 +70,9 @@ class Routes(Generic[H]):
         return other
 
     def with_fixed_path(self, method: str, path: str, any_slash: bool) -> str | None:
-        """The path that exists when dots, double slashes and letter case are set right.
+        """The path with corrected dots, double slashes and letter case, if it has a route.
 
-        ``any_slash``: and, at need, a slash at the end.
+        ``any_slash``: also with a slash added to, or removed from, its end.
         """
         cleaned = clean_path(path)
         for candidate in (cleaned, _other_slash(cleaned)) if any_slash else (cleaned,):
@@ -88,7 +88,7 @@ class _Leaf(NamedTuple, Generic[H]):
 
 
 class _TreeNode(Generic[H]):
-    """A segment's place in the tree. ``placeholders``: by the text before them, longest first."""
+    """A node of the tree of segments. ``placeholders``: by the text before them, longest first."""
 
     __slots__ = ("leaves", "placeholders", "rest", "statics")
 
@@ -114,7 +114,7 @@ class _TreeNode(Generic[H]):
     def find(
         self, method: str, segments: list[str], at: int, values: tuple[str, ...]
     ) -> Match[H] | None:
-        """The best of the leaves that the segments from ``at`` on lead to."""
+        """The best match of the segments from ``at`` on."""
         if at == len(segments):
             return self.match(method, values)
         segment = segments[at]
@@ -138,7 +138,7 @@ class _TreeNode(Generic[H]):
     def walk_folded(
         self, segments: list[str], spelled: str
     ) -> Iterator[tuple[str, dict[str, _Leaf[H]]]]:
-        """Leaves the segments lead to whatever the case of static text; the right spelling."""
+        """The leaves of the segments, whatever the case of static text; with the right spelling."""
         if not segments:
             yield spelled, self.leaves
             return
@@ -156,7 +156,7 @@ class _TreeNode(Generic[H]):
 
 
 def clean_path(path: str) -> str:
-    """Dot segments and repeated slashes resolved."""
+    """The path without dot segments and repeated slashes."""
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":

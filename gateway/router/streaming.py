@@ -1,7 +1,7 @@
-"""Answers whose body is still coming (``no-op``): handed on piece by piece as they are read.
+"""Streaming responses (``no-op``): each piece of the body is sent when it arrives.
 
-The head is sent already when such a body breaks off, so all that can be told then is that the
-answer is not whole: the connection, or the stream of HTTP/2, is cut.
+The headers are sent before the body breaks off. So the client can only learn that the response is
+incomplete because its connection, or its stream of HTTP/2, is closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import GatewayError, ResponseBroken
 async def send_streamed(
     send: Send, answer: AsgiResponse, stream: StreamedBody, client: Client
 ) -> None:
-    """Send the head of ``answer`` and then ``stream``. A client that goes ends it.
+    """Send the headers of ``answer``, then ``stream``. A client that disconnects ends it.
 
     Raises :class:`ResponseBroken`.
     """

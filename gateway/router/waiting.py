@@ -1,4 +1,4 @@
-"""A request that waits for a guard, before its body is read: as long as its client is there."""
+"""Waiting for a guard, before the body of a request is read, as long as its client is connected."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ async def wait_admitted(
 
 
 class Early:
-    """Sees a client go away, where that is seen only by receiving; what else comes is kept. Of a
-    body the first piece alone is taken: behind it nothing is seen before the body is read.
-    """
+    """Notices that a client disconnects, for servers that show it only to ``receive``; keeps the
+    messages that it receives. Of a body it receives only the first piece: a disconnect after that
+    is noticed when the body is read."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

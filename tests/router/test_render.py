@@ -238,7 +238,7 @@ def test_no_op_leaves_out_a_header_that_would_break_the_head(value: bytes) -> No
 @pytest.mark.parametrize("status", [-1, 0, 99, 100, 101, 199, 1000])
 def test_a_status_that_no_answer_has_is_a_failure(status: int) -> None:
     for encoding in ("json", "no-op"):
-        with pytest.raises(GatewayError, match=f"^{status} is no status of an answer$"):
+        with pytest.raises(GatewayError, match=f"^{status} is no status of a response$"):
             rendered(Response({"a": 1}, body=b"", status=status), output_encoding=encoding)
 
 
