@@ -14,7 +14,7 @@ from msgspec.json import decode as decode_json
 
 from ..config.structs import Endpoint, RouterSettings
 from ..core.asgi import NO_LENGTH, STATUSES, AsgiResponse, Headers
-from ..core.proxy import COMPLETE, HeaderGuard, Request, Response
+from ..core.proxy import SHOWN_AS_COMPLETE, HeaderGuard, Request, Response
 from ..encoding import Document, encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
 
@@ -113,14 +113,10 @@ def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]
 
     def render(response: Response, request: Request) -> AsgiResponse:
         data = response.data
-        if (
-            data is None
-            and response.completeness is COMPLETE
-            and response.status == 200
-            and not response.headers
-        ):
+        is_complete = response.completeness in SHOWN_AS_COMPLETE
+        if data is None and is_complete and response.status == 200 and not response.headers:
             return nothing
-        if not response.is_complete:
+        if not is_complete:
             headers = partial
         elif data:
             headers = complete
