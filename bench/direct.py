@@ -17,7 +17,7 @@ from msgspec import Struct, json
 from pamqp.commands import Basic
 
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.delivery_fast_path import Message
+from gateway.amqp.wire.delivery_fast_path import RawDelivery
 
 from .messages import PUBLISHED, message
 from .publishing import open_publishing
@@ -91,7 +91,7 @@ class _Taking:
         self._channel = channel
         self._write = write
 
-    def delivered(self, messages: Sequence[Message]) -> None:
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
         self.taken = messages[-1][0]
         if self.taken - self._acknowledged >= BATCH and not self.is_over:
             self._acknowledged = self.taken

@@ -12,7 +12,7 @@ from gateway.amqp.connection.link import BrokerConnection, open_connection
 from gateway.amqp.connection.tap import Tap
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.delivery_fast_path import Message
+from gateway.amqp.wire.delivery_fast_path import RawDelivery
 
 from .messages import NUMBER
 
@@ -31,7 +31,7 @@ class Reading:
         self._last = self._acknowledged = 0
         self._is_over = False
 
-    def delivered(self, messages: Sequence[Message]) -> None:
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
         if self._is_over:
             return
         for tag, *_, body in messages:

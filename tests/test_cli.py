@@ -131,7 +131,7 @@ def test_errors_and_warnings_of_several_endpoints_are_printed_together(
     assert main(["check", "-c", file]) == 1
     where = '.backend[0].extra_config["backend/amqp/consumer"]'
     truth = 'expected true or false, found the string "perhaps"'
-    once = "auto_ack: at most once; a client that goes away takes its message with it"
+    once = "auto_ack: at most once: when a client disconnects early, its message is lost"
     found = [line.replace(f"{file}: ", "") for line in capsys.readouterr().out.splitlines()]
     assert found == [
         "error: $.tls.keys[0].public_key: expected the path of a PEM file",

@@ -22,7 +22,7 @@ from .schedule import mixed
 from .ticker import Ticker
 
 if TYPE_CHECKING:  # the generator does not import the gateway
-    from gateway.amqp.wire.delivery_fast_path import Message
+    from gateway.amqp.wire.delivery_fast_path import RawDelivery
 
 RECONNECT = 0.02
 """Seconds between two attempts to open a connection."""
@@ -282,7 +282,7 @@ class Delivered(Published):
         super().__init__(plan, times, publish)
         self._acknowledge = acknowledge
 
-    def delivered(self, messages: Sequence[Message]) -> None:
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
         for tag, *_, body in messages:
             self.received(body, 200)
             self._acknowledge(tag)

@@ -1,4 +1,4 @@
-"""What ``audit`` says of brokers and queues. Pure."""
+"""Rules of ``audit`` about brokers, consumers and producers. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .settings import AGENT, AgentSettings, ConsumerSettings, ProducerSettings
 
 
 def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
-    """Every broker's URL, and where it stands."""
+    """The URL of each broker, and its path in the configuration."""
     for place in backends(service):
         if not is_http(place.backend):
             for number, host in enumerate(place.backend.host):
@@ -30,24 +30,24 @@ def _brokers(service: Service) -> Iterator[tuple[SplitResult, str]]:
             yield urlsplit(settings.host), f'$.async_agent[{number}].extra_config["{AGENT}"].host'
 
 
-def _where(condition: Callable[[SplitResult], object]) -> FindPlaces:
+def _brokers_where(condition: Callable[[SplitResult], object]) -> FindPlaces:
     return lambda service: (path for url, path in _brokers(service) if condition(url))
 
 
 def _is_guest(url: SplitResult) -> bool:
-    """``guest`` is also what RabbitMQ takes when a URL names nobody."""
+    """A URL without a login means ``guest``, too."""
     return (url.username or "guest") == "guest" and (url.password or "guest") == "guest"
 
 
 def _endpoints_with(service: Service, source: type[Struct]) -> Iterator[tuple[Endpoint, str]]:
-    """Endpoints that have such a backend."""
+    """Endpoints that have a backend of this kind, and their paths."""
     for endpoint, path in endpoints(service):
         if any(settings_of(backend, source) is not None for backend in endpoint.backend):
             yield endpoint, path
 
 
 def _without(source: type[Struct], family: type[Struct]) -> FindPlaces:
-    """Endpoints with such a backend that have nothing of the family, on any level."""
+    """Paths of endpoints with a backend of this kind and nothing of ``family`` on any level."""
 
     def places(service: Service) -> Iterator[str]:
         for endpoint, path in _endpoints_with(service, source):
@@ -59,8 +59,9 @@ def _without(source: type[Struct], family: type[Struct]) -> FindPlaces:
 
 
 def _unauthenticated(source: type[Struct]) -> FindPlaces:
-    """Endpoints with such a backend that ask neither for credentials nor for a client certificate.
-    Keys and users at the root guard nothing: an endpoint has to ask for them.
+    """Paths of endpoints with a backend of this kind that require neither credentials nor a client
+    certificate. API keys and users at the root alone protect nothing: an endpoint has to require
+    them.
     """
 
     def places(service: Service) -> Iterator[str]:
@@ -73,7 +74,7 @@ def _unauthenticated(source: type[Struct]) -> FindPlaces:
     return places
 
 
-def _free_keys(service: Service) -> Iterator[str]:
+def _keys_chosen_by_clients(service: Service) -> Iterator[str]:
     for place in backends(service):
         settings = settings_of(place.backend, ProducerSettings)
         if settings is None or settings.static_routing_key:
@@ -93,7 +94,7 @@ def _at_most_once(service: Service) -> Iterator[str]:
             yield f"$.async_agent[{number}]"
 
 
-def _unnoticed(service: Service) -> Iterator[str]:
+def _not_mandatory(service: Service) -> Iterator[str]:
     for place in backends(service):
         settings = settings_of(place.backend, ProducerSettings)
         if settings is not None and not settings.mandatory:
@@ -104,42 +105,47 @@ ON_BROKERS = (
     Rule(
         "8.1.1",
         "CRITICAL",
-        "Give the gateway a user of its own: guest's password is known to everybody.",
-        _where(lambda url: _is_guest(url) and not is_local(url.hostname)),
+        "Create a user for the gateway: the password of guest is public knowledge.",
+        _brokers_where(lambda url: _is_guest(url) and not is_local(url.hostname)),
     ),
     Rule(
         "8.1.2",
         "HIGH",
-        "Speak TLS with brokers on other machines (amqps://).",
-        _where(lambda url: url.scheme == "amqp" and not is_local(url.hostname)),
+        "Use TLS for brokers on other machines (amqps://).",
+        _brokers_where(lambda url: url.scheme == "amqp" and not is_local(url.hostname)),
     ),
     Rule(
         "8.1.3",
         "LOW",
-        "Do not get used to guest's password, not even on this machine.",
-        _where(lambda url: _is_guest(url) and is_local(url.hostname)),
+        "Create a user for the gateway also where the broker is on this machine (now: guest).",
+        _brokers_where(lambda url: _is_guest(url) and is_local(url.hostname)),
     ),
 )
 ON_CONSUMERS = (
     Rule(
         "8.2.2",
         "HIGH",
-        "Know who takes messages: authenticate endpoints with a consumer.",
+        "Authenticate clients of endpoints with a consumer: each request removes a message.",
         _unauthenticated(ConsumerSettings),
     ),
-    Rule("8.3.1", "MEDIUM", "auto_ack loses messages of clients that go away.", _at_most_once),
+    Rule(
+        "8.3.1",
+        "MEDIUM",
+        "auto_ack loses messages of clients that disconnect early.",
+        _at_most_once,
+    ),
 )
 ON_PRODUCERS = (
     Rule(
         "8.2.1",
         "HIGH",
-        "Know who publishes: authenticate endpoints with a producer.",
+        "Authenticate clients of endpoints with a producer: each request publishes a message.",
         _unauthenticated(ProducerSettings),
     ),
     Rule(
         "8.2.3",
         "HIGH",
-        "Limit how much can be published (qos/ratelimit): a queue has no bound of its own.",
+        "Limit the rate of publishing (qos/ratelimit): by default a queue has no bound.",
         _without(ProducerSettings, RateLimitSettings),
     ),
     Rule(
@@ -151,13 +157,13 @@ ON_PRODUCERS = (
     Rule(
         "8.2.5",
         "MEDIUM",
-        "Clients choose the routing key: make it static, or see to it that every queue may get it.",
-        _free_keys,
+        "Clients choose the routing key: make it static, or check which queues it can reach.",
+        _keys_chosen_by_clients,
     ),
     Rule(
         "8.3.2",
         "LOW",
-        "Without mandatory a message that no queue takes is lost, and answered with 200.",
-        _unnoticed,
+        "Without mandatory a message that is routed to no queue is lost, and the response is 200.",
+        _not_mandatory,
     ),
 )

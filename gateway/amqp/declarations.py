@@ -1,13 +1,13 @@
-"""Exchanges and queues that are declared more than once. Pure.
+"""Findings of ``check`` about exchanges and queues that are declared more than once. Pure.
 
-RabbitMQ refuses a declaration that differs from what exists. So of two that contradict each other
-only the endpoint whose declaration comes first works.
+RabbitMQ refuses a declaration that differs from the existing exchange or queue. So when two
+declarations differ, only the endpoint that declares first works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..config.findings import Finding
 from ..config.structs import Service
@@ -26,12 +26,13 @@ from .settings import (
 
 Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
 
-OF_EXCHANGES = ("exchange_type", "durable", "delete", "exchange_arguments")
-OF_QUEUES = ("durable", "delete", "exclusive", "arguments")
+EXCHANGE_KEYS = ("exchange_type", "durable", "delete", "exchange_arguments")
+QUEUE_KEYS = ("durable", "delete", "exclusive", "arguments")
 
 
-class User(NamedTuple):
-    """Settings that name an exchange, perhaps a queue. ``path``: of the settings."""
+class DeclaringSettings(NamedTuple):
+    """Settings that declare an exchange or a queue, or both. ``brokers``: their names. ``path``: of
+    the settings."""
 
     brokers: tuple[str, ...]
     settings: Settings
@@ -39,49 +40,51 @@ class User(NamedTuple):
 
 
 class Declaration(NamedTuple):
-    """``what``: for people; ``values``: what RabbitMQ compares, by key. ``takes_any``: one that
-    exists differently is used as it is."""
+    """``what``: the exchange or the queue, for messages. ``values``: what RabbitMQ compares, by
+    key. ``accepts_existing``: an existing one is used whatever its values are."""
 
     what: str
-    values: dict[str, Any]
+    values: dict[str, object]
     path: str
-    takes_any: bool = False
+    accepts_existing: bool = False
 
 
 def overall(service: Service) -> Iterator[Finding]:
-    """Remarks on all endpoints and agents together."""
-    users = [*_users(service)]
+    """Findings about all endpoints and agents together."""
+    declaring = [*_declaring(service)]
     seen: dict[Hashable, Declaration] = {}
-    for user in users:
-        for declaration in _declarations(user):
-            for broker in user.brokers:
+    for each in declaring:
+        for declaration in _declarations(each):
+            for broker in each.brokers:
                 first = seen.setdefault((broker, declaration.what), declaration)
                 if first is not declaration and (found := _contradiction(first, declaration)):
                     yield found
                     break
-    yield from _check_prefetch(users)
+    yield from _check_prefetch(declaring)
 
 
-def _users(service: Service) -> Iterator[User]:
+def _declaring(service: Service) -> Iterator[DeclaringSettings]:
     for place, endpoint in enumerate(service.endpoints):
         path = f"$.endpoints[{place}]"
         for number, backend in enumerate(endpoint.backend):
             for namespace in (CONSUMER, PRODUCER):
                 if (settings := backend.extra_config.get(namespace)) is not None:
                     where = f'{path}.backend[{number}].extra_config["{namespace}"]'
-                    yield User(_brokers(backend.host), settings, where)
+                    yield DeclaringSettings(_brokers(backend.host), settings, where)
     for place, agent in enumerate(service.async_agent):
         path = f"$.async_agent[{place}]"
         if (settings := agent.extra_config.get(AGENT)) is not None:
-            yield User(_brokers((settings.host,)), settings, f'{path}.extra_config["{AGENT}"]')
+            yield DeclaringSettings(
+                _brokers((settings.host,)), settings, f'{path}.extra_config["{AGENT}"]'
+            )
         for number, backend in enumerate(agent.backend):
             if (settings := backend.extra_config.get(PRODUCER)) is not None:
                 where = f'{path}.backend[{number}].extra_config["{PRODUCER}"]'
-                yield User(_brokers(backend.host), settings, where)
+                yield DeclaringSettings(_brokers(backend.host), settings, where)
 
 
 def _brokers(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Address and virtual host of each; what is no URL is a finding already."""
+    """Address and virtual host of each host. A malformed URL is reported elsewhere."""
     names = []
     for host in hosts:
         try:
@@ -91,26 +94,26 @@ def _brokers(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _declarations(user: User) -> Iterator[Declaration]:
-    settings = user.settings
+def _declarations(each: DeclaringSettings) -> Iterator[Declaration]:
+    settings = each.settings
     if settings.declare != "create":
         return
     if settings.exchange:
-        values = {key: getattr(settings, key) for key in OF_EXCHANGES}
-        yield Declaration(f'exchange "{settings.exchange}"', values, user.path)
+        values = {key: getattr(settings, key) for key in EXCHANGE_KEYS}
+        yield Declaration(f'exchange "{settings.exchange}"', values, each.path)
     queue = f'queue "{settings.name}"'
-    values = {key: getattr(settings, key) for key in OF_QUEUES}
+    values = {key: getattr(settings, key) for key in QUEUE_KEYS}
     if not isinstance(settings, ProducerSettings):
-        yield Declaration(queue, values, user.path)
+        yield Declaration(queue, values, each.path)
     elif settings.name and settings.static_routing_key:
-        yield Declaration(queue, {**values, "exclusive": False}, user.path, takes_any=True)
+        yield Declaration(queue, {**values, "exclusive": False}, each.path, accepts_existing=True)
 
 
 def _contradiction(first: Declaration, second: Declaration) -> Finding | None:
-    if first.takes_any and second.takes_any:
+    if first.accepts_existing and second.accepts_existing:
         return None
-    consequence = "RabbitMQ refuses the one that comes second, and its endpoint answers 503"
-    if first.takes_any or second.takes_any:
+    consequence = "RabbitMQ refuses the second declaration, and its endpoint responds with 503"
+    if first.accepts_existing or second.accepts_existing:
         consequence = "when the producer creates the queue first, RabbitMQ refuses the consumer"
     for key, value in second.values.items():
         before = first.values[key]
@@ -123,25 +126,25 @@ def _contradiction(first: Declaration, second: Declaration) -> Finding | None:
     return None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f'"{value}"' if isinstance(value, str) else "other arguments"
 
 
-def _check_prefetch(users: list[User]) -> Iterator[Finding]:
-    """Consumers that share a queue share one prefetch: the sum of theirs."""
+def _check_prefetch(declaring: list[DeclaringSettings]) -> Iterator[Finding]:
+    """Consumers that share a queue have one prefetch in common: the sum of theirs."""
     sums: dict[Hashable, int] = {}
-    for brokers, settings, path in users:
+    for brokers, settings, path in declaring:
         if isinstance(settings, ProducerSettings):
             continue
-        key: Hashable = path  # agents share with nobody
+        key: Hashable = path  # an agent shares its prefetch with no other consumer
         if isinstance(settings, ConsumerSettings):
             key = brokers, subscription_key(settings)
         sums[key] = sums.get(key, 0) + settings.prefetch_count
         if sums[key] > MAX_PREFETCH:
             text = (
-                f"consumers of this queue ask for {sums[key]} messages in all: {MAX_PREFETCH} is "
-                "used, the largest prefetch of AMQP"
+                f"the prefetch of the consumers of this queue is {sums[key]} in total: "
+                f"{MAX_PREFETCH} is used, the largest prefetch of AMQP"
             )
             yield Finding(f"{path}.prefetch_count", "warning", text)

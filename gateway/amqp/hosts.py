@@ -1,5 +1,5 @@
-"""The URL of a broker: what ``check`` says of it. Pure, but that it looks whether the certificate
-files exist that it names.
+"""Findings of ``check`` about the URL of a broker. It reads no files, but checks that the
+certificate files in the URL can be read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def host_findings(url: str, path: str) -> Iterator[Finding]:
         return
     parts = urlsplit(url)
     if not parts.hostname:
-        yield Finding(path, "warning", "the URL names no host: localhost is used, as in KrakenD")
+        yield Finding(path, "warning", "the URL has no host: localhost is used, as in KrakenD")
     if parts.scheme == "amqps":
         for name in CERTIFICATES:
             for file in parse_qs(parts.query).get(name, ()):

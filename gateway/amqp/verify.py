@@ -1,19 +1,19 @@
-"""What AMQP can carry and RabbitMQ takes, of the settings: looked at before the start. Pure.
+"""Checks before the start that AMQP can carry the settings and RabbitMQ accepts them. Pure.
 
-Each function gives the key of what cannot work, and why.
+Each function yields pairs: a key that cannot work, and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pamqp.encode import field_table
 
 from ..config.findings import key_path
 from ..config.suggest import unknown
-from .settings import EXCHANGE_TYPES, AgentSettings, ConsumerSettings, ProducerSettings
+from .settings import EXCHANGE_TYPES, AgentSettings, Arguments, ConsumerSettings, ProducerSettings
 from .wire.message import MAX_SHORT_STRING_BYTES
 
 Problems: TypeAlias = Iterator[tuple[str, str]]
@@ -22,20 +22,20 @@ Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
 DECLARE = ("create", "passive", "none")
 RESPONSES = ("receipt", "")
 
-MAX_FIELD_NAME = 128
+MAX_FIELD_NAME_BYTES = 128
 """Bytes of a name in a table (AMQP 0-9-1, 4.2.5.5)."""
 
-MAX_TABLE = 100_000
-"""Bytes: a method cannot be split, and RabbitMQ's frames have 131,072."""
+MAX_TABLE_BYTES = 100_000
+"""Bytes of an encoded table. A method must fit into one frame; RabbitMQ's default is 131,072."""
 
-MAX_DEPTH = 32
-"""Levels of tables and lists inside each other."""
+MAX_TABLE_DEPTH = 32
+"""Levels of nested tables and lists."""
 
 LONG = range(-(2**31), 2**31)
 LONG_LONG = range(-(2**63), 2**63)
 MILLISECONDS = range(2**32)
 
-WHOLE_NUMBERS: Mapping[str, range] = {
+INTEGER_ARGUMENTS: Mapping[str, range] = {
     "x-message-ttl": MILLISECONDS,
     "x-expires": range(1, 2**32),
     "x-max-length": range(2**63),
@@ -44,9 +44,9 @@ WHOLE_NUMBERS: Mapping[str, range] = {
     "x-delivery-limit": LONG_LONG,
     "x-stream-max-segment-size-bytes": range(2**63),
 }
-"""Arguments of queues that RabbitMQ takes as nothing else."""
+"""Arguments that RabbitMQ accepts only as a whole number in this range."""
 
-TEXTS = frozenset(
+STRING_ARGUMENTS = frozenset(
     {
         "alternate-exchange",
         "x-dead-letter-exchange",
@@ -60,7 +60,9 @@ TEXTS = frozenset(
         "x-queue-type",
     }
 )
-REPLICATED = ("quorum", "stream")
+"""Arguments that RabbitMQ accepts only as a string."""
+
+REPLICATED_QUEUE_TYPES = ("quorum", "stream")
 
 
 def verify_consumer(settings: ConsumerSettings) -> Problems:
@@ -99,7 +101,7 @@ def _verify_declared(settings: Settings) -> Problems:
         yield from verify_name(key, getattr(settings, key))
     kind = settings.exchange_type
     if kind not in EXCHANGE_TYPES and not kind.startswith("x-"):
-        yield "exchange_type", f'{unknown(kind, EXCHANGE_TYPES)}, and plugins\' ("x-...")'
+        yield "exchange_type", f'{unknown(kind, EXCHANGE_TYPES)}, and types of plugins ("x-...")'
     if settings.declare not in DECLARE:
         yield "declare", unknown(settings.declare, DECLARE)
     for key in ("arguments", "exchange_arguments"):
@@ -112,7 +114,7 @@ def _verify_declared(settings: Settings) -> Problems:
 
 def _replicated(settings: Settings) -> Problems:
     kind = settings.arguments.get("x-queue-type")
-    if kind not in REPLICATED:
+    if kind not in REPLICATED_QUEUE_TYPES:
         return
     if not settings.durable:
         yield "durable", f"expected true: RabbitMQ refuses a {kind} queue that is not durable"
@@ -122,11 +124,11 @@ def _replicated(settings: Settings) -> Problems:
 
 
 def verify_name(key: str, text: str) -> Problems:
-    """A name, a routing key, a tag: a short string of AMQP."""
+    """Check a name, a routing key or a tag: AMQP carries it as a short string."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        yield key, "expected a text that UTF-8 can express"
+        yield key, "expected a string that can be encoded as UTF-8"
         return
     if size > MAX_SHORT_STRING_BYTES:
         yield key, f"expected at most {MAX_SHORT_STRING_BYTES} bytes, found {size}"
@@ -137,29 +139,29 @@ def _within(key: str, number: int, allowed: range) -> Problems:
         yield key, f"expected {allowed[0]} to {allowed[-1]}, found {number}"
 
 
-def _known_arguments(key: str, arguments: Mapping[str, Any]) -> Problems:
+def _known_arguments(key: str, arguments: Mapping[str, object]) -> Problems:
     for name, value in arguments.items():
         where = key_path(key, name)
-        if allowed := WHOLE_NUMBERS.get(name):
+        if allowed := INTEGER_ARGUMENTS.get(name):
             if not isinstance(value, int) or isinstance(value, bool):
-                yield where, "expected a whole number: RabbitMQ takes nothing else"
+                yield where, "expected a whole number: RabbitMQ accepts nothing else"
             else:
                 yield from _within(where, value, allowed)
-        elif name in TEXTS and not isinstance(value, str):
-            yield where, "expected a text: RabbitMQ takes nothing else"
+        elif name in STRING_ARGUMENTS and not isinstance(value, str):
+            yield where, "expected a string: RabbitMQ accepts nothing else"
         elif name == "x-single-active-consumer" and not isinstance(value, bool):
-            yield where, "expected true or false: RabbitMQ takes nothing else"
+            yield where, "expected true or false: RabbitMQ accepts nothing else"
 
 
-def _table(key: str, table: Mapping[str, Any]) -> Problems:
-    problems = [*_unfit(key, table, MAX_DEPTH)]
+def _table(key: str, table: Arguments) -> Problems:
+    problems = [*_unfit(key, table, MAX_TABLE_DEPTH)]
     yield from problems
-    if not problems and (size := len(field_table(dict(table)))) > MAX_TABLE:
-        yield key, f"expected at most {MAX_TABLE} bytes, found {size}"
+    if not problems and (size := len(field_table(dict(table)))) > MAX_TABLE_BYTES:
+        yield key, f"expected at most {MAX_TABLE_BYTES} bytes, found {size}"
 
 
-def _unfit(path: str, value: Any, depth: int) -> Problems:
-    """What a table of AMQP cannot hold."""
+def _unfit(path: str, value: object, depth: int) -> Problems:
+    """What an AMQP table cannot carry."""
     if isinstance(value, bool | float | datetime) or value is None:
         return
     if isinstance(value, int):
@@ -168,16 +170,16 @@ def _unfit(path: str, value: Any, depth: int) -> Problems:
         try:
             value.encode()
         except UnicodeEncodeError:
-            yield path, "expected a text that UTF-8 can express"
+            yield path, "expected a string that can be encoded as UTF-8"
     elif not isinstance(value, Mapping | list | tuple):
-        yield path, "expected a text, a number, true, false, null, a list or an object"
+        yield path, "expected a string, a number, true, false, null, a list or an object"
     elif not depth:
-        yield path, f"expected at most {MAX_DEPTH} levels"
+        yield path, f"expected at most {MAX_TABLE_DEPTH} levels"
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             where = key_path(path, name)
-            if len(name.encode(errors="replace")) > MAX_FIELD_NAME:
-                yield where, f"expected a name of at most {MAX_FIELD_NAME} bytes"
+            if len(name.encode(errors="replace")) > MAX_FIELD_NAME_BYTES:
+                yield where, f"expected a name of at most {MAX_FIELD_NAME_BYTES} bytes"
             yield from _unfit(where, inner, depth - 1)
     else:
         for place, inner in enumerate(value):

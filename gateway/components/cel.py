@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..amqp.consume.findings import COMES_AGAIN
+from ..amqp.consume.findings import PARKED_ON_FAILURE
 from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
@@ -225,7 +225,7 @@ def findings(settings: CelSettings, place: Place) -> Iterator[Finding]:
             yield place.warning(text, f"[{number}].check_expr")
     is_consumer = place.backend is not None and CONSUMER in place.backend.extra_config
     if is_consumer and any(RESPONSE in phases(each.check_expr) for each in settings.expressions):
-        yield place.warning(COMES_AGAIN)
+        yield place.warning(PARKED_ON_FAILURE)
 
 
 def _traps(text: str, *, has_tokens: bool) -> Iterator[str]:

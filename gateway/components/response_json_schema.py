@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..amqp.consume.findings import COMES_AGAIN
+from ..amqp.consume.findings import PARKED_ON_FAILURE
 from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint
@@ -108,7 +108,7 @@ def build_large_problem(schema: Any) -> Callable[[Portable], str]:
 
 def findings(settings: ResponseSchemaSettings, place: Place) -> Iterator[Finding]:
     if place.backend is not None and CONSUMER in place.backend.extra_config:
-        yield place.warning(COMES_AGAIN)
+        yield place.warning(PARKED_ON_FAILURE)
 
 
 COMPONENT = Component(

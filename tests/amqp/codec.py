@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from gateway.amqp.consume.buffer import Delivery
-from gateway.amqp.wire.frame import CONTENT_HEAD
+from gateway.amqp.wire.frame import CONTENT_PREFIX_BYTES
 
 
 class Closed:
@@ -25,11 +25,11 @@ class Closed:
 def decode_properties(encoded: bytes) -> Basic.Properties:
     """``encoded``: flags and values."""
     content = ContentHeader()
-    content.unmarshal(b"\x00\x3c" + bytes(CONTENT_HEAD - 2) + encoded)
+    content.unmarshal(b"\x00\x3c" + bytes(CONTENT_PREFIX_BYTES - 2) + encoded)
     return content.properties
 
 
 def encode_known(**properties: Any) -> bytes:
     """Flags and values."""
     header: bytes = ContentHeader(0, 0, Basic.Properties(**properties)).marshal()
-    return header[CONTENT_HEAD:]
+    return header[CONTENT_PREFIX_BYTES:]

@@ -39,10 +39,10 @@ class Case:
     def __init__(self, is_quarantine: bool = False, limit: int = 1000) -> None:
         self.line = Line()
         self.settled: list[tuple[bytes, Outcome]] = []
-        self.took: list[bytes] = []
+        self.accepted: list[bytes] = []
         self.asked = 0
         window = Window(limit)
-        self.quarantine = Quarantine(b"ex", window, self._settle, self._ask, self.took.append)
+        self.quarantine = Quarantine(b"ex", window, self._settle, self._ask, self.accepted.append)
         self.channel: ConfirmChannel = self.quarantine
         if not is_quarantine:
             self.channel = ConfirmChannel(b"ex", window, self._settle, self._ask)
@@ -97,19 +97,21 @@ def test_a_quarantine_names_the_message_that_closed_it() -> None:
     case.channel.processed()
     assert case.in_flight == [b"b", b"c", b"d"]
     case.channel.closed(CLOSING)
-    checked = case.quarantine.check()
+    checked = case.quarantine.close_and_check()
     assert checked.refused is not None
-    assert (keys(checked.taken), checked.refused.routing_key, keys(checked.rest)) == (
+    assert (keys(checked.accepted), checked.refused.routing_key, keys(checked.unchecked)) == (
         [b"b"],
         b"c",
         [b"d"],
     )
-    assert [each.is_written for each in (*checked.taken, checked.refused, *checked.rest)] == [
+    assert [
+        each.is_written for each in (*checked.accepted, checked.refused, *checked.unchecked)
+    ] == [
         True,
         True,
         False,
     ]
-    assert case.took == [b"a", b"b"]
+    assert case.accepted == [b"a", b"b"]
 
 
 def test_a_quarantine_begins_with_one_message_and_ends_with_a_bound() -> None:
@@ -160,7 +162,7 @@ def test_a_message_that_cannot_be_written_fails_alone(
     assert case.settled == [(b"bad", Outcome.REFUSED)]
     case.channel.confirmed(1, False, True)
     assert case.settled == [(b"bad", Outcome.REFUSED), (b"good", Outcome.CONFIRMED)]
-    assert caplog.text.count("while writing a message") == 1
+    assert caplog.text.count("while a message was written") == 1
 
 
 def test_a_request_whose_answer_fails_hurts_no_other_message(

@@ -31,6 +31,6 @@ def test_a_message_that_is_too_large_to_be_looked_into_is_not_answered_with_at_o
     deliveries = [SimpleNamespace(body=b"12345")]
     buffer: Any = SimpleNamespace(ready=deliveries, take_nowait=deliveries.pop)
     subscription: Any = SimpleNamespace(buffer=buffer)
-    consumer = Consumer(subscription, ConsumerSettings(name="q"), None, None, most_now=4)
+    consumer = Consumer(subscription, ConsumerSettings(name="q"), None, None, max_now_bytes=4)
     assert consumer.now(Request("GET", "/", {})) is None
     assert len(deliveries) == 1

@@ -28,7 +28,7 @@ HEADERS = [
 ]
 
 
-def composer(endpoint: dict[str, Any] | None = None, **settings: Any) -> MessageBuilder:
+def builder(endpoint: dict[str, Any] | None = None, **settings: Any) -> MessageBuilder:
     return MessageBuilder(
         ProducerSettings(exchange="ex", **{"routing_key": "Key", **settings}),
         Backend(),
@@ -41,25 +41,25 @@ def request(query: bytes = b"", headers: Any = HEADERS, **params: str) -> Reques
     return Request("POST", "/", params, headers, query, b"{}", remote="10.0.0.7")
 
 
-def properties(composer: MessageBuilder, request: Request) -> Basic.Properties:
-    _, _, properties = composer.compose(request)
+def properties(builder: MessageBuilder, request: Request) -> Basic.Properties:
+    _, _, properties = builder.build(request)
     return decode_properties(properties)
 
 
 @pytest.mark.parametrize("key", ["key", "Key", "{key}"])
 def test_a_parameter_of_the_path_is_found_whatever_its_capital_letter(key: str) -> None:
-    routing_key, _, _ = composer(routing_key=key).compose(request(Key="a.b"))
+    routing_key, _, _ = builder(routing_key=key).build(request(Key="a.b"))
     assert routing_key == b"a.b"
 
 
 def test_a_static_routing_key_is_taken_as_it_stands() -> None:
-    routing_key, _, _ = composer(routing_key="#", static_routing_key=True).compose(request())
+    routing_key, _, _ = builder(routing_key="#", static_routing_key=True).build(request())
     assert routing_key == b"#"
 
 
 def test_values_come_from_the_query_the_headers_and_claims() -> None:
     made = properties(
-        composer(
+        builder(
             correlation_id_key="{query.c}",
             reply_to_key="{header.X-Order}",
             type_key="{JWT.sub}",
@@ -83,9 +83,9 @@ def test_values_come_from_the_query_the_headers_and_claims() -> None:
 
 
 def test_what_the_request_does_not_have_stays_unset() -> None:
-    one = properties(composer(exp_key="ttl", priority_key="p", reply_to_key="r"), request())
+    one = properties(builder(exp_key="ttl", priority_key="p", reply_to_key="r"), request())
     assert (one.expiration, one.priority, one.reply_to) == (None, None, None)
-    assert composer().compose(request())[0] == b""
+    assert builder().build(request())[0] == b""
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_value_that_the_broker_would_refuse_is_refused_with_its_name(
 ) -> None:
     settings: dict[str, Any] = {key: "V"}
     with pytest.raises(Unpublishable, match="V"):
-        composer(**settings).compose(request(V=value))
+        builder(**settings).build(request(V=value))
 
 
 @pytest.mark.parametrize("key", ["{JWT.sub}", "JWT.sub", "{resp0_id}", "Resp0_id", "resp1_a.b"])
@@ -118,25 +118,25 @@ def test_a_value_that_a_token_or_an_answer_does_not_have_fails_the_backend(
 ) -> None:
     settings: dict[str, Any] = {setting: key}
     with pytest.raises(ValueMissing, match=f"no value for {{{key.strip('{}')}}}"):
-        composer(**settings).compose(request(Key="k"))
+        builder(**settings).build(request(Key="k"))
 
 
 def test_a_message_of_an_agent_without_the_value_of_its_routing_key_is_not_published() -> None:
     with pytest.raises(ValueMissing, match=r"{amqp.headers.key}"):
-        composer(routing_key="{amqp.headers.key}").compose(moved())
-    made = composer(routing_key="{amqp.headers.key}").compose(moved(headers={"key": "k"}))
+        builder(routing_key="{amqp.headers.key}").build(moved())
+    made = builder(routing_key="{amqp.headers.key}").build(moved(headers={"key": "k"}))
     assert made[0] == b"k"
 
 
 @pytest.mark.parametrize("key", ["{query.k}", "{header.X-K}", "key"])
 def test_a_client_that_leaves_out_the_routing_key_is_refused(key: str) -> None:
     with pytest.raises(Unpublishable, match=f"{key.strip('{}')}: missing"):
-        composer(routing_key=key).compose(request(b"k=", Key=""))
+        builder(routing_key=key).build(request(b"k=", Key=""))
 
 
 def test_properties_that_a_client_leaves_out_stay_unset() -> None:
     made = properties(
-        composer(reply_to_key="{query.r}", exp_key="{header.X-Ttl}", type_key="t"),
+        builder(reply_to_key="{query.r}", exp_key="{header.X-Ttl}", type_key="t"),
         request(Key="k", T=""),
     )
     assert (made.reply_to, made.expiration, made.message_type) == (None, None, None)
@@ -145,27 +145,27 @@ def test_properties_that_a_client_leaves_out_stay_unset() -> None:
 @pytest.mark.parametrize("name", ["amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.g1h2"])
 def test_a_reserved_name_to_reply_to_is_refused(name: str) -> None:
     with pytest.raises(Unpublishable, match=r"ReplyTo: .* reserved"):
-        composer(reply_to_key="ReplyTo").compose(request(Key="k", ReplyTo=name))
+        builder(reply_to_key="ReplyTo").build(request(Key="k", ReplyTo=name))
 
 
 def test_the_address_of_a_direct_reply_is_moved_as_it_is() -> None:
     """RabbitMQ has made it of a request's ``amq.rabbitmq.reply-to``."""
-    made = properties(composer(), moved(reply_to="amq.rabbitmq.reply-to.g1h2"))
+    made = properties(builder(), moved(reply_to="amq.rabbitmq.reply-to.g1h2"))
     assert made.reply_to == "amq.rabbitmq.reply-to.g1h2"
 
 
 def test_a_routing_key_that_is_too_long_is_refused() -> None:
     with pytest.raises(Unpublishable, match="Key"):
-        composer().compose(request(Key="x" * 256))
+        builder().build(request(Key="x" * 256))
 
 
 def test_message_ids_are_all_different() -> None:
-    compose = composer().compose
-    assert len({compose(request())[1] for _ in range(1000)}) == 1000
+    build = builder().build
+    assert len({build(request())[1] for _ in range(1000)}) == 1000
 
 
 def test_headers_that_are_listed_become_strings_under_their_canonical_names() -> None:
-    made = properties(composer({"input_headers": ("x-order",)}), request())
+    made = properties(builder({"input_headers": ("x-order",)}), request())
     assert made.headers == {
         "X-Order": "1, 2",
         "X-Forwarded-For": "10.0.0.7",
@@ -177,21 +177,21 @@ def test_headers_that_are_listed_become_strings_under_their_canonical_names() ->
 
 
 def test_headers_with_a_meaning_for_the_broker_are_never_sent() -> None:
-    made = properties(composer({"input_headers": ("*",)}), request())
+    made = properties(builder({"input_headers": ("*",)}), request())
     assert made.headers is not None
     assert "Cc" not in made.headers
 
 
 def test_headers_may_be_switched_off_or_listed() -> None:
-    assert properties(composer(headers=False), request()).headers is None
-    made = properties(composer({"input_headers": ("*",)}, headers=("x-order", "CC")), request())
+    assert properties(builder(headers=False), request()).headers is None
+    made = properties(builder({"input_headers": ("*",)}, headers=("x-order", "CC")), request())
     assert made.headers == {"X-Order": "1, 2"}
 
 
 def test_headers_that_fit_into_no_frame_are_refused() -> None:
     large = [(b"x-large", b"x" * 100_001)]
     with pytest.raises(Unpublishable, match="headers"):
-        composer({"input_headers": ("*",)}).compose(request(headers=large))
+        builder({"input_headers": ("*",)}).build(request(headers=large))
 
 
 def moved(**properties: Any) -> Request:
@@ -203,7 +203,7 @@ def moved(**properties: Any) -> Request:
 
 def test_a_message_that_is_moved_keeps_its_properties_but_for_those_that_are_chosen() -> None:
     made = properties(
-        composer(exp_key="{amqp.headers.ttl}", type_key="{amqp.app_id}"),
+        builder(exp_key="{amqp.headers.ttl}", type_key="{amqp.app_id}"),
         moved(message_id="m", app_id="shop", message_type="old", headers={"ttl": "7", "n": 1.5}),
     )
     assert (made.message_id, made.app_id, made.message_type) == ("m", "shop", "shop")
@@ -212,7 +212,7 @@ def test_a_message_that_is_moved_keeps_its_properties_but_for_those_that_are_cho
 
 
 def test_what_the_broker_would_refuse_or_give_meaning_is_not_moved() -> None:
-    made = properties(composer(), moved(user_id="somebody", headers={"CC": ["other"], "a": "b"}))
+    made = properties(builder(), moved(user_id="somebody", headers={"CC": ["other"], "a": "b"}))
     assert made.user_id is None
     assert made.headers == {"a": "b"}
     assert made.message_id
@@ -222,11 +222,11 @@ def test_a_header_that_is_no_utf_8_is_moved_as_it_is() -> None:
     request = moved(headers={"raw": "ab"})
     assert isinstance(request.origin, OriginalMessage)
     request.origin = OriginalMessage(request.origin.properties.replace(b"ab", b"\xff\xfe"), False)
-    assert b"\x03rawS\0\0\0\x02\xff\xfe" in composer().compose(request)[2]
+    assert b"\x03rawS\0\0\0\x02\xff\xfe" in builder().build(request)[2]
 
 
 def test_two_clients_are_told_apart() -> None:
-    it = composer()
+    it = builder()
     first, second = request(), request()
     second.remote = "10.0.0.8"
     assert [properties(it, each).headers["X-Forwarded-For"] for each in (first, second)] == [  # type: ignore[index]
@@ -240,4 +240,4 @@ def test_two_clients_are_told_apart() -> None:
     [({}, 1), ({"durable": True}, 2), ({"durable": True, "delivery_mode": 1}, 1)],
 )
 def test_messages_of_a_durable_exchange_are_persistent(settings: Any, mode: int) -> None:
-    assert properties(composer(**settings), request()).delivery_mode == mode
+    assert properties(builder(**settings), request()).delivery_mode == mode

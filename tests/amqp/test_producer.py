@@ -1,4 +1,4 @@
-"""What producers make of the broker's word, without a broker."""
+"""Responses of producers to each outcome, without a broker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.core.bridge import AsyncioSide
 from gateway.core.proxy import Part, Request, Response
 
 
-class Holding:
-    """A publisher that publishes when it is told."""
+class RecordingPublisher:
+    """A publisher that keeps every publication."""
 
     def __init__(self) -> None:
         self.publications: list[Publication] = []
@@ -23,18 +23,18 @@ class Holding:
         self.publications.append(publication)
 
 
-class Composing:
-    def compose(self, request: Request) -> tuple[bytes, bytes, bytes]:
+class FixedMessages:
+    def build(self, request: Request) -> tuple[bytes, bytes, bytes]:
         return b"key", b"\xff", b""
 
 
-def test_a_receipt_tells_of_any_message_id() -> None:
+def test_a_receipt_names_a_message_id_that_is_not_utf_8() -> None:
     """An agent's message keeps the one that it came with."""
-    publisher, arrived = Holding(), list[Part]()
+    publisher, arrived = RecordingPublisher(), list[Part]()
     producer = Producer(
         ProducerSettings(exchange="ex", response="receipt"),
         cast(Publisher, publisher),
-        cast(MessageBuilder, Composing()),
+        cast(MessageBuilder, FixedMessages()),
         cast(AsyncioSide, None),
     )
     withdraw: Any = producer.later(Request("POST", "/", {}), arrived.append)

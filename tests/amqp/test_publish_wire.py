@@ -14,16 +14,21 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.message import Chosen, encode_origin, encode_properties, encode_time
+from gateway.amqp.wire.message import (
+    ChosenProperties,
+    encode_properties,
+    encode_shared,
+    encode_time,
+)
 from gateway.amqp.wire.properties import MESSAGE_ID, PRIORITY, split_properties
 
 CHANNEL = 5
 TIME = encode_time(100)
-ORIGIN = encode_origin(b"text/plain", b"", {}, 2)
-PROPERTIES = encode_properties(ORIGIN, Chosen(), b"m-1", encode_time(77))
+ORIGIN = encode_shared(b"text/plain", b"", {}, 2)
+PROPERTIES = encode_properties(ORIGIN, ChosenProperties(), b"m-1", encode_time(77))
 
 
-class Confirms:
+class ConfirmListener:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
@@ -81,7 +86,7 @@ STREAM = (
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int]) -> None:
-    confirms, forwarded, blocked = Confirms(), bytearray(), list[bool]()
+    confirms, forwarded, blocked = ConfirmListener(), bytearray(), list[bool]()
     receiver = codec.Receiver(forwarded.extend, blocked.append)
     receiver.confirms[CHANNEL] = confirms
     for start, end in pairwise([0, *sorted(cuts), len(STREAM)]):
@@ -133,8 +138,8 @@ def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: 
 
 
 def test_properties_are_those_of_a_library() -> None:
-    origin = encode_origin(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()}, 2)
-    chosen = Chosen(PRIORITY, b"\x07", b"")
+    origin = encode_shared(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()}, 2)
+    chosen = ChosenProperties(PRIORITY, b"\x07", b"")
     payload = b"\x00\x3c\x00\x00" + bytes(8) + encode_properties(origin, chosen, b"id", TIME)
     header = ContentHeader()
     header.unmarshal(payload)

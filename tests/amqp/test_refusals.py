@@ -30,34 +30,34 @@ def publication(routing_key: bytes = b"key", body: bytes = b"") -> Publication:
 
 def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
     refusals = RefusedKeys()
-    assert not refusals.trusts(publication())
-    refusals.took(b"key")
-    assert refusals.trusts(publication())
-    assert not refusals.trusts(publication(b"another"))
-    refusals.doubt()
-    assert not refusals.trusts(publication())
+    assert not refusals.is_trusted(publication())
+    refusals.key_accepted(b"key")
+    assert refusals.is_trusted(publication())
+    assert not refusals.is_trusted(publication(b"another"))
+    refusals.forget_accepted_keys()
+    assert not refusals.is_trusted(publication())
 
 
 def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
     refusals = RefusedKeys()
-    refusals.took(b"key")
+    refusals.key_accepted(b"key")
     assert refusals.refused(publication(), FORBIDDEN, 100.0) is Outcome.REFUSED
-    assert not refusals.trusts(publication())
-    again = publication()
-    assert refusals.again(again, 100.0 + REFUSAL_TIME / 2) is Outcome.REFUSED
-    assert again.reason == FORBIDDEN.text
-    assert refusals.again(publication(b"another"), 100.0) is None
-    assert refusals.again(publication(), 100.1 + REFUSAL_TIME) is None
-    refusals.took(b"key")
-    assert refusals.trusts(publication())
+    assert not refusals.is_trusted(publication())
+    known_outcome = publication()
+    assert refusals.known_outcome(known_outcome, 100.0 + REFUSAL_TIME / 2) is Outcome.REFUSED
+    assert known_outcome.reason == FORBIDDEN.text
+    assert refusals.known_outcome(publication(b"another"), 100.0) is None
+    assert refusals.known_outcome(publication(), 100.1 + REFUSAL_TIME) is None
+    refusals.key_accepted(b"key")
+    assert refusals.is_trusted(publication())
 
 
 def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
     refusals = RefusedKeys()
     refusals.refused(publication(), OTHER, 100.0)
-    assert refusals.again(publication(), 100.0) is None
-    refusals.took(b"key")
-    assert not refusals.trusts(publication())
+    assert refusals.known_outcome(publication(), 100.0) is None
+    refusals.key_accepted(b"key")
+    assert not refusals.is_trusted(publication())
 
 
 @pytest.mark.parametrize(
@@ -69,23 +69,23 @@ def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
 )
 def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) -> None:
     refusals = RefusedKeys()
-    refusals.took(b"key")
+    refusals.key_accepted(b"key")
     refused = publication(body=bytes(11))
     assert refusals.refused(refused, ChannelClose(406, text, PUBLISH), 0.0) is Outcome.TOO_LARGE
     assert refused.reason == text
-    assert refusals.trusts(publication(body=bytes(10)))
+    assert refusals.is_trusted(publication(body=bytes(10)))
     too_large = publication(b"another", bytes(11))
-    assert not refusals.trusts(too_large)
-    assert refusals.again(too_large, 1000.0) is Outcome.TOO_LARGE
+    assert not refusals.is_trusted(too_large)
+    assert refusals.known_outcome(too_large, 1000.0) is Outcome.TOO_LARGE
     assert too_large.reason == text
 
 
 def test_so_many_keys_are_remembered_and_no_more() -> None:
     refusals = RefusedKeys()
     for number in range(MAX_KEYS + 1):
-        refusals.took(b"%d" % number)
+        refusals.key_accepted(b"%d" % number)
         refusals.refused(publication(b"bad.%d" % number), FORBIDDEN, 0.0)
-    assert not refusals.trusts(publication(b"0"))
-    assert refusals.trusts(publication(b"%d" % MAX_KEYS))
-    assert refusals.again(publication(b"bad.0"), 0.0) is None
-    assert refusals.again(publication(b"bad.%d" % MAX_KEYS), 0.0) is Outcome.REFUSED
+    assert not refusals.is_trusted(publication(b"0"))
+    assert refusals.is_trusted(publication(b"%d" % MAX_KEYS))
+    assert refusals.known_outcome(publication(b"bad.0"), 0.0) is None
+    assert refusals.known_outcome(publication(b"bad.%d" % MAX_KEYS), 0.0) is Outcome.REFUSED

@@ -43,5 +43,5 @@ def test_a_queue_dies_without_a_consumer(changes: dict[str, Any], dies: bool) ->
     "arguments", [{"x-queue-type": "stream"}, {"x-single-active-consumer": True}]
 )
 def test_some_consumers_cannot_be_replaced(arguments: dict[str, Any]) -> None:
-    assert not ConsumerSettings(name="q", arguments=arguments).is_renewable
-    assert ConsumerSettings(name="q").is_renewable
+    assert not ConsumerSettings(name="q", arguments=arguments).is_replaceable
+    assert ConsumerSettings(name="q").is_replaceable

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.amqp.consume.buffer import Buffer
-from gateway.amqp.consume.subscription_channel import OVERHEAD, SubscriptionChannel
+from gateway.amqp.consume.subscription_channel import MESSAGE_OVERHEAD, SubscriptionChannel
 from gateway.amqp.wire import codec
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 
@@ -26,7 +26,7 @@ class Channel:
         self.channel = SubscriptionChannel(
             CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit
         )
-        self.channel.renewed(prefetch)
+        self.channel.consumer_replaced(prefetch)
 
     def deliver(self, *sizes: int) -> None:
         """Messages of these sizes with the tags 1, 2, …, in one run."""
@@ -53,13 +53,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -> None:
     async with open_asyncio_side() as side:
-        channel = Channel(side, limit=3 * OVERHEAD + 100)
-        channel.deliver(10, 3 * OVERHEAD, 10)
+        channel = Channel(side, limit=3 * MESSAGE_OVERHEAD + 100)
+        channel.deliver(10, 3 * MESSAGE_OVERHEAD, 10)
         assert channel.tags() == [1, 3]
         assert channel.written == [codec.nack(CHANNEL, 2)]
-        assert channel.channel.attention.is_set()
-        assert channel.channel.held_bytes == 2 * (10 + OVERHEAD)
-        assert channel.channel.largest == 4 * OVERHEAD
+        assert channel.channel.needs_check.is_set()
+        assert channel.channel.held_bytes == 2 * (10 + MESSAGE_OVERHEAD)
+        assert channel.channel.largest_message == 4 * MESSAGE_OVERHEAD
 
 
 async def test_one_alone_may_be_of_any_size() -> None:

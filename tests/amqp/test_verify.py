@@ -118,8 +118,8 @@ def test_a_producer_that_cannot_be_is_found(settings: dict[str, Any], key: str) 
 
 
 def test_dead_letters_of_an_agent_are_looked_at() -> None:
-    letters = DeadLetter(exchange=LONG, routing_key=LONG)
-    settings = AgentSettings(host="amqp://h", name="q", exchange="ex", dead_letter=letters)
+    dead_letters = DeadLetter(exchange=LONG, routing_key=LONG)
+    settings = AgentSettings(host="amqp://h", name="q", exchange="ex", dead_letter=dead_letters)
     assert keys_of(verify_agent(settings)) == ["dead_letter.exchange", "dead_letter.routing_key"]
 
 

@@ -18,7 +18,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from gateway.amqp.wire import codec
-from gateway.amqp.wire.delivery_fast_path import Message
+from gateway.amqp.wire.delivery_fast_path import RawDelivery
 from gateway.amqp.wire.message import decode_route
 
 from .codec import decode_properties
@@ -28,12 +28,12 @@ TAPPED = 3
 
 class Sink:
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[RawDelivery] = []
         self.runs = 0
         self.empty = 0
         self.closing: list[codec.ChannelClose] = []
 
-    def delivered(self, messages: Sequence[Message]) -> None:
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
         self.messages += messages
         self.runs += 1
 
@@ -193,7 +193,7 @@ def test_what_is_not_amqp_is_an_error(stream: bytes) -> None:
 class Forgetful(codec.Receiver):
     """Reads every delivery frame by frame."""
 
-    def _learns_shape(self, data: bytes, start: int, following: int) -> bool:
+    def _learns_layout(self, data: bytes, start: int, following: int) -> bool:
         return False
 
 

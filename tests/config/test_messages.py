@@ -158,7 +158,7 @@ def test_a_routing_key_that_looks_static_is_reported_with_the_key_that_makes_it_
         "extra_config": {"backend/amqp/producer": producer},
     }
     found = reported(with_endpoint(method="POST", backend=[backend]))
-    assert '"static_routing_key": true makes "orders.new" the key of every message' in found
+    assert '"static_routing_key": true every message has the key "orders.new"' in found
 
 
 def test_a_template_that_ranges_over_no_value_is_described_without_words_of_python(

@@ -20,7 +20,7 @@ from gateway.core.asgi import ASGIApp
 from gateway.core.bridge import AsyncioSide
 from gateway.demo.broker import Broker
 
-LIMIT = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 
 
 async def publish(url: str, queue: str, bodies: Iterable[bytes], exchange: str = "") -> None:
@@ -71,7 +71,7 @@ async def open_subscription(
 ) -> AsyncGenerator[Subscription]:
     """A subscription on a link of its own, ready."""
     link = Link((parse_broker_url(url),), "consume", side)
-    options.setdefault("limit", LIMIT)
+    options.setdefault("max_bytes", MAX_BYTES)
     subscription = link.shared(
         subscription_key(wanted), lambda: Subscription(wanted, link, side, **options)
     ).share_with(wanted)

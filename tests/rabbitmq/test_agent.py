@@ -12,7 +12,7 @@ from anyio import fail_after, sleep, to_thread
 from pamqp.commands import Basic
 
 from bench.process import agent, configuration, producer
-from gateway.amqp.wire.frame import CONTENT_HEAD
+from gateway.amqp.wire.frame import CONTENT_PREFIX_BYTES
 from gateway.app.service import open_gateway
 from gateway.core.bridge import AsyncioSide
 from gateway.demo.broker import Broker
@@ -102,7 +102,7 @@ async def test_a_message_whose_properties_fit_into_no_frame_any_more_hurts_no_ot
     side: AsyncioSide, vhost_url: str
 ) -> None:
     # As large as can be; moved, it gets a delivery mode as well.
-    room = 131_072 - 8 - CONTENT_HEAD - len(encode_known(message_id="m", headers={"x": ""}))
+    room = 131_072 - 8 - CONTENT_PREFIX_BYTES - len(encode_known(message_id="m", headers={"x": ""}))
     large = Basic.Properties(message_id="m", headers={"x": "a" * room})
     async with open_gateway(moving(vhost_url, workers=2)) as gateway:
         await until(lambda: gateway.readiness()["ready"])
@@ -160,7 +160,7 @@ async def test_a_dead_letter_that_nobody_takes_is_not_lost(
 async def test_a_dead_letter_that_cannot_be_published_holds_up_no_other_message(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.agent.dead_letters.MAX_WAIT", 0.3)
+    monkeypatch.setattr("gateway.amqp.agent.dead_letters.DEAD_LETTER_TIMEOUT", 0.3)
     config = moving(
         vhost_url,
         producer(vhost_url, "to", name="target", arguments=FULL),

@@ -74,7 +74,7 @@ async def test_the_first_request_attaches_and_is_answered(
 async def test_at_rest_buffered_messages_go_back_in_order_and_held_ones_stay(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.05) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
         await side.run(publish, vhost_url, "q", BODIES)
         held = await take(subscription)
         await until_count(side, vhost_url, "q", 2)
@@ -87,7 +87,7 @@ async def test_at_rest_buffered_messages_go_back_in_order_and_held_ones_stay(
 async def test_a_message_given_back_at_rest_goes_to_the_queue(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.05) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
         await side.run(publish, vhost_url, "q", BODIES)
         held = await take(subscription)
         await until_count(side, vhost_url, "q", 2)
@@ -97,7 +97,7 @@ async def test_a_message_given_back_at_rest_goes_to_the_queue(
 
 
 async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_url: str) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.05) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
         await side.run(publish, vhost_url, "q", BODIES)
         (await take(subscription)).park(3600)
         await until_count(side, vhost_url, "q", 2)
@@ -108,7 +108,7 @@ async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_ur
 async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.consume.subscription_channel.PARKED_TIME", 0.05)
+    monkeypatch.setattr("gateway.amqp.consume.subscription_channel.MAX_PARKED_TIME", 0.05)
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
         await side.run(publish, vhost_url, "q", BODIES[:1])
         (await take(subscription)).park(3600)
@@ -122,7 +122,7 @@ async def test_a_queue_that_dies_without_a_consumer_always_has_one(
     side: AsyncioSide, vhost_url: str, changes: dict[str, Any]
 ) -> None:
     wanted = settings("q", prefetch_count=2, **changes)
-    async with open_subscription(side, vhost_url, wanted, idle_pause=0.05) as subscription:
+    async with open_subscription(side, vhost_url, wanted, idle_after=0.05) as subscription:
         for _ in range(3):
             with move_on_after(0.02):
                 await subscription.take()
@@ -167,7 +167,7 @@ async def test_a_queue_that_was_deleted_at_rest_is_declared_and_bound_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(
-        side, vhost_url, settings("q"), declare_again=0.05
+        side, vhost_url, settings("q"), redeclare_interval=0.05
     ) as subscription:
         await side.run(delete_queue, vhost_url, "q")
         with fail_after(10):
@@ -182,7 +182,7 @@ async def test_an_exchange_that_was_deleted_gets_its_bindings_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(
-        side, vhost_url, settings("q"), declare_again=0.05
+        side, vhost_url, settings("q"), redeclare_interval=0.05
     ) as subscription:
         await side.run(delete_exchange, vhost_url, "ex")
         with fail_after(10):

@@ -191,7 +191,7 @@ async def test_a_message_set_aside_blocks_nobody_and_comes_back(
 async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str) -> None:
     size = 100_000
     wanted = settings("q", prefetch_count=100)
-    async with open_subscription(side, vhost_url, wanted, limit=5 * size) as subscription:
+    async with open_subscription(side, vhost_url, wanted, max_bytes=5 * size) as subscription:
         await side.run(publish, vhost_url, "q", [b"%06d" % n + b"x" * size for n in range(60)])
         numbers: set[int] = set()
         largest = 0
@@ -208,7 +208,7 @@ async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str)
 async def test_a_message_larger_than_the_bound_passes_alone(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), limit=1000) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), max_bytes=1000) as subscription:
         await side.run(publish, vhost_url, "q", [b"x" * 300_000] * 3)
         for _ in range(3):
             delivery = await take(subscription)
@@ -243,7 +243,7 @@ async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
 async def test_an_idle_subscription_gives_back_and_attaches_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.2) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.2) as subscription:
         await side.run(publish, vhost_url, "q", numbered(3))
         await until_count(side, vhost_url, "q", 3)
         assert (await side.run(count, vhost_url, "q"))[1] == 0
@@ -257,7 +257,7 @@ async def test_an_idle_subscription_gives_back_and_attaches_again(
 async def test_a_request_in_the_moment_of_detaching_attaches_it_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_pause=0.05) as subscription:
+    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
         for number in range(5):
             await side.run(publish, vhost_url, "q", [b"%d" % number])
             while subscription.is_attached:
@@ -305,8 +305,8 @@ async def test_after_the_last_attempt_the_next_request_starts_a_new_cycle(
         wanted
     )
     async with link.opened():
-        await until(lambda: link.is_resting)
+        await until(lambda: link.is_idle)
         with move_on_after(0.1):
             await subscription.take()
-        await until(lambda: link.is_resting)
+        await until(lambda: link.is_idle)
         assert subscription.problem == "connection refused"

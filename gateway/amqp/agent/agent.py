@@ -17,7 +17,7 @@ from ..consume.subscription import Subscription, subscription_key
 from ..settings import AGENT, AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from ..verify import verify_agent
 from ..wire.properties import MalformedError
-from .dead_letters import DeadLetters
+from .dead_letters import DeadLetterPublisher
 from .findings import findings
 from .requests import build_request, tries_of
 
@@ -33,10 +33,10 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
             consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
         ),
     ).share_with(consumer)
-    letters = None
+    dead_letters = None
     if settings.dead_letter is not None:
-        letters = DeadLetters(settings.dead_letter, settings.host, assembly)
-    return AmqpSource(settings, subscription, letters, is_ordered=agent.consumer.workers == 1)
+        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly)
+    return AmqpSource(settings, subscription, dead_letters, is_ordered=agent.consumer.workers == 1)
 
 
 def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
@@ -76,13 +76,13 @@ class AmqpSource:
         self,
         settings: AgentSettings,
         subscription: Subscription,
-        letters: DeadLetters | None,
+        dead_letters: DeadLetterPublisher | None,
         *,
         is_ordered: bool,
     ) -> None:
         self.settings = settings
         self.max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
-        self.letters = letters
+        self.dead_letters = dead_letters
         self.is_ordered = is_ordered
         self._subscription = subscription
 
@@ -157,12 +157,12 @@ class AmqpJob:
         return seconds
 
     async def _give_up(self) -> None:
-        letters = self._source.letters
-        if letters is None:
+        dead_letters = self._source.dead_letters
+        if dead_letters is None:
             self._delivery.reject()
             return
         try:
-            await letters.publish(self._delivery)
+            await dead_letters.publish(self._delivery)
         except (GatewayError, MalformedError):
             self._delivery.park()
         else:

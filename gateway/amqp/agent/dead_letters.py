@@ -14,17 +14,17 @@ from ..consume.buffer import Delivery
 from ..publish.producer import share_publisher
 from ..publish.publication import Outcome, Publication
 from ..settings import DeadLetter, ProducerSettings
-from ..wire.message import NOT_SENT, short_string
+from ..wire.message import ROUTING_HEADERS, short_string
 from ..wire.properties import MESSAGE_ID, USER_ID, join, keep_fields, split_properties
 
 log = get_logger("gateway.amqp")
 
 
-MAX_WAIT = 30.0
+DEAD_LETTER_TIMEOUT = 30.0
 """Seconds for a letter: one that cannot be published must not hold up its worker for ever."""
 
 
-class DeadLetters:
+class DeadLetterPublisher:
     """Publishes to one exchange, with one key. The exchange must exist."""
 
     def __init__(self, target: DeadLetter, host: str, assembly: Assembly) -> None:
@@ -43,7 +43,7 @@ class DeadLetters:
 
         properties = split_properties(delivery.properties)
         properties.pop(USER_ID, None)
-        keep_fields(properties, lambda name: name not in NOT_SENT)
+        keep_fields(properties, lambda name: name not in ROUTING_HEADERS)
         properties.setdefault(MESSAGE_ID, short_string(uuid4().hex.encode()))
         publication = Publication(
             self._publisher,
@@ -57,10 +57,10 @@ class DeadLetters:
         )
         self._publisher.publish(publication)
         try:
-            with fail_after(MAX_WAIT):
+            with fail_after(DEAD_LETTER_TIMEOUT):
                 await arrived.wait()
         except TimeoutError:
-            parts.append(OutcomeUnknown(f"not confirmed within {MAX_WAIT:g} s"))
+            parts.append(OutcomeUnknown(f"not confirmed within {DEAD_LETTER_TIMEOUT:g} s"))
         finally:
             publication.give_back()
         if isinstance(parts[0], GatewayError):

@@ -1,4 +1,4 @@
-"""Traps of ``async_agent`` and ``async/amqp``. Pure."""
+"""Warnings of ``check`` about ``async_agent`` with ``async/amqp``. Pure."""
 
 from __future__ import annotations
 
@@ -22,36 +22,42 @@ def findings(settings: AgentSettings, place: Place) -> Iterator[Finding]:
         yield place.warning(text)
     is_bound = settings.exchange and settings.declare == "create"
     if is_bound and not agent.consumer.topic and settings.exchange_type in ("direct", "topic"):
-        text = "no topic: the queue gets only messages whose routing key is empty"
+        text = "no topic: the queue receives only messages with an empty routing key"
         if settings.exchange_type == "topic":
-            text += '; "#" stands for every routing key'
+            text += '; the topic "#" matches every routing key'
         yield Finding(f"{place.part}.consumer.topic", "warning", text)
     for number, backend in enumerate(agent.backend):
         is_http = PRODUCER not in backend.extra_config
         if is_http and backend.method == "GET":
-            text = "GET, as in KrakenD, carries the message as a body: POST is what services expect"
+            text = (
+                "GET, the default as in KrakenD, sends the message as the body of a GET request: "
+                "most services expect POST"
+            )
             yield Finding(f"{place.part}.backend[{number}].method", "warning", text)
         if CONSUMER in backend.extra_config:
-            text = "a consumer in an agent takes a message of its own for each one it gets"
+            text = (
+                "a consumer as the backend of an agent takes one more message for each message of "
+                "the agent"
+            )
             yield Finding(f"{place.part}.backend[{number}]", "warning", text)
 
 
 def _of_settings(settings: AgentSettings) -> Iterator[str]:
     if settings.prefetch_size:
-        yield "prefetch_size is ignored: RabbitMQ closes the connection of who sends it (540)"
+        yield "prefetch_size is ignored: RabbitMQ would close the connection (540, not implemented)"
     if settings.auto_ack:
-        yield "auto_ack: at most once; a message whose backends fail is gone"
+        yield "auto_ack: at most once: when its backends fail, a message is lost"
     if settings.nack_discard and settings.dead_letter is None:
         yield (
-            "nack_discard: a message whose backends fail once is dropped, unless its queue has a "
-            "dead-letter exchange"
+            "nack_discard: RabbitMQ drops a message after the first failure of its backends, "
+            "unless the queue has a dead-letter exchange"
         )
     if settings.max_redeliveries and settings.dead_letter is None:
         yield (
-            "max_redeliveries: then a message is dropped, unless its queue has a dead-letter "
-            "exchange"
+            "max_redeliveries: after these tries RabbitMQ drops the message, unless the queue has "
+            "a dead-letter exchange"
         )
     if settings.delete or settings.exclusive:
-        yield "delete or exclusive: the queue dies with its consumer, and what is in it"
+        yield "delete or exclusive: RabbitMQ deletes the queue and its messages after its consumer"
     if not settings.durable and not settings.exclusive and settings.declare == "create":
-        yield "not durable: the queue is gone after a restart of the broker"
+        yield "not durable: a restart of the broker deletes the queue and its messages"

@@ -48,16 +48,16 @@ PROPERTIES = {
 }
 """Names as parameters, ``{amqp.message_id}``, and in headers, ``X-Amqp-Message-Id``."""
 
-COUNTED = b"x-delivery-count"
+DELIVERY_COUNT_HEADER = b"x-delivery-count"
 """The header by which a quorum queue counts."""
 
-PASSED_ON = ("traceparent", "tracestate", "baggage")
+UNPREFIXED_HEADERS = ("traceparent", "tracestate", "baggage")
 """Headers of a message that keep their names (W3C Trace Context)."""
 
 MAX_JSON_HEADER_BYTES = 4096
 """Bytes; a longer one is left out: servers refuse requests whose headers have more than 8 KiB."""
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -79,7 +79,7 @@ def tries_of(delivery: Delivery) -> int:
 def _tries(delivery: Delivery, properties: Properties) -> int:
     """Raises :class:`gateway.amqp.wire.properties.MalformedError`."""
     for field in fields_of(properties):
-        if field.name == COUNTED and isinstance(counted := plain_value(field), int):
+        if field.name == DELIVERY_COUNT_HEADER and isinstance(counted := plain_value(field), int):
             return max(delivery.tries, counted)
     return delivery.tries
 
@@ -99,18 +99,18 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
         "delivery_count": str(_tries(delivery, properties)),
         **dict(_values(properties)),
     }
-    passed = dict(_passed(properties, _build_is_listed(headers)))
+    forwarded = dict(_forwarded_headers(properties, _build_is_listed(headers)))
     fields = [
         *_content(properties),
         *((f"x-amqp-{name.replace('_', '-')}", value) for name, value in values.items()),
-        *((_header_name(name), value) for name, value in passed.items()),
+        *((_header_name(name), value) for name, value in forwarded.items()),
         (
             "idempotency-key",
             text_of(properties, MESSAGE_ID) or _digest(queue, delivery, properties),
         ),
     ]
     params = {f"Amqp.{name}": value for name, value in values.items()}
-    params.update({f"Amqp.headers.{name}": value for name, value in passed.items()})
+    params.update({f"Amqp.headers.{name}": value for name, value in forwarded.items()})
     request = Request(
         "GET",
         f"/{queue}",
@@ -134,11 +134,13 @@ def _content(properties: Properties) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _passed(properties: Properties, is_listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+def _forwarded_headers(
+    properties: Properties, is_listed: Callable[[str], bool]
+) -> Iterator[tuple[str, str]]:
     """Headers as text: lists and tables, such as ``x-death``, are JSON."""
     for field in fields_of(properties):
         name = field.name.decode(errors="replace")
-        value = nested_value(field) if is_listed(name) and _NAME.fullmatch(name) else None
+        value = nested_value(field) if is_listed(name) and _HEADER_NAME.fullmatch(name) else None
         if isinstance(value, bool):
             yield name, "true" if value else "false"
         elif isinstance(value, dict | list):
@@ -157,7 +159,7 @@ def _build_is_listed(headers: bool | tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def _header_name(name: str) -> str:
-    return name if name.lower() in PASSED_ON else f"x-amqp-header-{name}"
+    return name if name.lower() in UNPREFIXED_HEADERS else f"x-amqp-header-{name}"
 
 
 def _clean(value: str) -> bytes:
@@ -172,7 +174,7 @@ def _digest(queue: str, delivery: Delivery, properties: Properties) -> str:
         if flag != HEADERS:
             digest.update(value)
     for field in fields_of(properties):
-        if field.name != COUNTED:
+        if field.name != DELIVERY_COUNT_HEADER:
             digest.update(field.encoded)
     digest.update(b"\0")
     digest.update(delivery.body)

@@ -31,10 +31,10 @@ log = get_logger("gateway.amqp")
 CLOSE_TIMEOUT = 2.0
 """Seconds for the goodbyes of AMQP; after it the socket is closed without."""
 
-ANSWER_TIME = 10.0
+RESPONSE_TIMEOUT = 10.0
 """Seconds for an answer on a channel that has unsettled messages."""
 
-QUICKEST_REPAIR = 0.25
+AWAITED_RETRY_INTERVAL = 0.25
 """Seconds between attempts while a request is waiting: at most four a second."""
 
 DEFAULT_FRAME_MAX = 131_072
@@ -48,7 +48,7 @@ CLOSED = "the connection was closed"
 RECONNECT_RESET_AFTER = 1.0
 """A connection that lived shorter than this many seconds does not start the backoff anew."""
 
-QUICKEST_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponential-jitter")
+FASTEST_BACKOFF_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponential-jitter")
 
 
 class LinkError(GatewayError):
@@ -92,7 +92,9 @@ class BrokerConnection:
         finally:
             if not channel.is_closed and not self.tap.lost.is_set():
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await quietly(channel.close(ConnectionClosed(200, "channel closed")))
+                    await call_ignoring_errors(
+                        channel.close(ConnectionClosed(200, "channel closed"))
+                    )
             # aiormq may have given the number of a closed channel to another one meanwhile.
             if self._connection.channels.get(channel.number) in (None, channel):
                 self.tap.receiver.release(channel.number)
@@ -159,13 +161,13 @@ class Link:
         self.role = role
         self._users: dict[Hashable, LinkUser] = {}
         self.is_connected = False
-        self.is_resting = False
+        self.is_idle = False
         self.problem = "not connected yet"
         self._side = side
         self._problems: dict[BrokerUrl, str] = {}
         self._strategies: set[str] = set()
         self._attempts: set[int] = set()
-        self._hurried = asyncio.Event()
+        self._retry_requested = asyncio.Event()
 
     def shared(self, key: Hashable, make: Callable[[], N]) -> N:
         """The one user of that key, made on first use."""
@@ -186,9 +188,9 @@ class Link:
             yield
             service.cancel_scope.cancel()
 
-    def hurry(self) -> None:
+    def retry_soon(self) -> None:
         """A request has begun to wait: do not pause longer than needed."""
-        self._hurried.set()
+        self._retry_requested.set()
 
     def readiness(self) -> dict[str, Any]:
         channels = [user.readiness() for user in self._users.values()]
@@ -203,24 +205,26 @@ class Link:
 
     def pauses(self) -> Iterator[float]:
         """A fresh row of pauses between attempts."""
-        for name in QUICKEST_FIRST:
+        for name in FASTEST_BACKOFF_FIRST:
             if name in self._strategies:
                 return BACKOFFS[name]()
         return constant()
 
     async def pause(self, seconds: float) -> None:
         """Wait; not longer than :data:`QUICKEST_REPAIR` once a request is waiting."""
-        self._hurried = asyncio.Event()
-        await sleep(min(seconds, QUICKEST_REPAIR))
-        if seconds > QUICKEST_REPAIR and not any(user.is_awaited for user in self._users.values()):
-            with move_on_after(seconds - QUICKEST_REPAIR):
-                await self._hurried.wait()
+        self._retry_requested = asyncio.Event()
+        await sleep(min(seconds, AWAITED_RETRY_INTERVAL))
+        if seconds > AWAITED_RETRY_INTERVAL and not any(
+            user.is_awaited for user in self._users.values()
+        ):
+            with move_on_after(seconds - AWAITED_RETRY_INTERVAL):
+                await self._retry_requested.wait()
 
     async def _rest(self) -> None:
-        self._hurried = asyncio.Event()
-        self.is_resting = True
-        await self._hurried.wait()
-        self.is_resting = False
+        self._retry_requested = asyncio.Event()
+        self.is_idle = True
+        await self._retry_requested.wait()
+        self.is_idle = False
 
     async def _keep_connected(self) -> None:
         pauses, attempts = self.pauses(), 0
@@ -306,7 +310,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
     finally:
         with CancelScope(shield=True):
             with move_on_after(CLOSE_TIMEOUT):
-                await quietly(connection.close(ConnectionClosed(200, "link closed")))
+                await call_ignoring_errors(connection.close(ConnectionClosed(200, "link closed")))
             factory.tap.abort()
 
 
@@ -334,17 +338,17 @@ async def call(awaitable: Awaitable[T]) -> T:
         raise LinkError(f"the AMQP library failed: {type(error).__name__}: {error}") from error
 
 
-async def call_to_the_end(awaitable: Awaitable[T]) -> T:
+async def call_uninterrupted(awaitable: Awaitable[T]) -> T:
     """As :func:`call`, but a cancellation waits for the answer, :data:`ANSWER_TIME` at most.
 
     aiormq closes the channel of a call that is cancelled: what was settled on it meanwhile, and
     is not written yet, would be delivered again.
     """
     try:
-        with fail_after(ANSWER_TIME, shield=True):
+        with fail_after(RESPONSE_TIMEOUT, shield=True):
             return await call(awaitable)
     except TimeoutError as error:
-        raise LinkError(f"no answer within {ANSWER_TIME:g} s") from error
+        raise LinkError(f"no answer within {RESPONSE_TIMEOUT:g} s") from error
 
 
 def describe(error: BaseException) -> str:
@@ -361,7 +365,7 @@ def reason(closing: asyncio.Future[Any]) -> str:
     return "" if error is None else describe(error)
 
 
-async def quietly(awaitable: Awaitable[object]) -> None:
+async def call_ignoring_errors(awaitable: Awaitable[object]) -> None:
     """For goodbyes: whether they arrive does not matter any more."""
     try:
         await call(awaitable)

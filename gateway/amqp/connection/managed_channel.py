@@ -41,7 +41,7 @@ class ManagedChannel(ABC):
         self._topology: dict[Hashable, Frame] = {}
         self._is_suspect = False
         self._ready_at: float | None = None
-        self._refusals = link.pauses()
+        self._pauses = link.pauses()
 
     @property
     @abstractmethod
@@ -115,13 +115,13 @@ class ManagedChannel(ABC):
 
     def wake_up(self) -> None:
         """A request has begun to wait."""
-        self._link.hurry()
+        self._link.retry_soon()
 
     async def _pause(self) -> None:
         if self._ready_at is not None and current_time() - self._ready_at >= RECONNECT_RESET_AFTER:
-            self._refusals = self._link.pauses()
+            self._pauses = self._link.pauses()
         else:
-            await self._link.pause(next(self._refusals))
+            await self._link.pause(next(self._pauses))
 
     async def _try_declaring_alone(self, url: BrokerUrl) -> None:
         """Some refusals end a connection (an unknown exchange type: 503): let it be no other's."""

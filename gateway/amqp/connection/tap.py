@@ -27,13 +27,13 @@ READER_LIMIT = 1024 * 1024
 FLUSH_DELAY = 0.005
 """Seconds that acknowledgements of all channels wait for company, at most."""
 
-FRAME_ERROR = 501
+FIRST_ERROR_CODE = 501
 """The first reply code for an error that ends a connection and that the client may have caused. A
 connection that an operator closes has a lower one (320)."""
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
-HEARTBEAT_AFTER = 1.0
+HEARTBEAT_INTERVAL = 1.0
 """Seconds after which aiormq is told that the connection lives, while only we are reading."""
 
 
@@ -62,14 +62,14 @@ class Tap(asyncio.StreamReaderProtocol):
         self._transport: asyncio.Transport | None = None
         self._call_soon = loop.call_soon
         self._call_later = loop.call_later
-        self._soon: list[Callable[[], None]] = []
+        self._scheduled: list[Callable[[], None]] = []
         self._pending: list[bytes] = []
         self._is_full = False
 
     @property
     def closed_for_error(self) -> bool:
         """The broker has closed the connection, maybe because of what it has received."""
-        return self.close_code >= FRAME_ERROR
+        return self.close_code >= FIRST_ERROR_CODE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -86,21 +86,21 @@ class Tap(asyncio.StreamReaderProtocol):
             log.exception("unexpected error while reading from a broker")
             self._give_up(f"unexpected error: {type(error).__name__}")
             return
-        if now - self._last_forwarded > HEARTBEAT_AFTER:
+        if now - self._last_forwarded > HEARTBEAT_INTERVAL:
             self._forward(codec.HEARTBEAT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
         super().connection_lost(exc)
 
-    def soon(self, action: Callable[[], None]) -> None:
+    def schedule_flush(self, action: Callable[[], None]) -> None:
         """Call it within :data:`FLUSH_DELAY`, together with what others want: one timer for all."""
-        if not self._soon:
-            self._call_later(FLUSH_DELAY, self._act)
-        self._soon.append(action)
+        if not self._scheduled:
+            self._call_later(FLUSH_DELAY, self._run_scheduled)
+        self._scheduled.append(action)
 
-    def _act(self) -> None:
-        actions, self._soon = self._soon, []
+    def _run_scheduled(self) -> None:
+        actions, self._scheduled = self._scheduled, []
         for action in actions:
             action()
 
@@ -141,8 +141,8 @@ class Tap(asyncio.StreamReaderProtocol):
         could_publish = self.can_publish
         self.can_publish = not self._is_full and not self.is_blocked
         if self.can_publish and not could_publish:
-            for go_on in tuple(self.publishers):
-                go_on()
+            for write_waiting in tuple(self.publishers):
+                write_waiting()
 
     def _closing(self, code: int, text: str) -> None:
         self.problem = text

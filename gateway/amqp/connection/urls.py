@@ -17,7 +17,7 @@ from ..wire.message import MAX_SHORT_STRING_BYTES
 
 DEFAULT_HEARTBEAT = 10
 DEFAULT_CONNECT_TIMEOUT = 30.0  # amqp091-go, connection.go
-MAX_SHORT = 65_535
+MAX_16_BIT = 65_535
 """AMQP's numbers for heartbeats and channels have 16 bits."""
 MAX_MILLISECONDS = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
@@ -102,7 +102,7 @@ def _vhost(url: URL) -> str:
     return vhost
 
 
-def _whole_number(text: str | None, name: str, default: int, largest: int = MAX_SHORT) -> int:
+def _whole_number(text: str | None, name: str, default: int, largest: int = MAX_16_BIT) -> int:
     if text is None:
         return default
     if not _DIGITS.fullmatch(text) or int(text) > largest:

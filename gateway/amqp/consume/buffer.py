@@ -108,7 +108,7 @@ class Buffer:
     def __init__(self, side: AsyncioSide) -> None:
         self._side = side
         self.ready: deque[Delivery] = deque()
-        self.asks = 0
+        self.request_count = 0
         self._waiters: deque[Waiter] = deque()
         self._fetches: deque[CancelScope] = deque()
         self._is_waking = False
@@ -151,7 +151,7 @@ class Buffer:
 
     def take_nowait(self) -> Delivery | None:
         """The next delivery; None when there is none or others wait for it already."""
-        self.asks += 1
+        self.request_count += 1
         ready = self.ready
         while ready and not self._waiters:
             delivery = ready.popleft()
@@ -176,7 +176,7 @@ class Buffer:
 
     def wait(self, waiter: Waiter) -> None:
         """Have ``waiter`` take the next delivery: at once, or when there is one."""
-        self.asks += 1
+        self.request_count += 1
         self._waiters.append(waiter)
         if self.ready:
             self._wake()

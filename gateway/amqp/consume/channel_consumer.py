@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from aiormq.channel import Channel
 
-from ..connection.link import call, call_to_the_end
+from ..connection.link import call, call_uninterrupted
 from ..connection.topology import consume
 from ..settings import ConsumerSettings
 
@@ -35,10 +35,10 @@ class ChannelConsumer:
         if method.exclusive:
             await self._cancel(old)
             old = ()
-        await call_to_the_end(self._channel.basic_qos(prefetch_count=prefetch))
+        await call_uninterrupted(self._channel.basic_qos(prefetch_count=prefetch))
         self._channel.consumers[method.consumer_tag] = _never_called
         self._running.append(method.consumer_tag)
-        await call_to_the_end(self._channel.rpc(method))
+        await call_uninterrupted(self._channel.rpc(method))
         await self._cancel(old)
 
     async def stop(self) -> None:
@@ -48,7 +48,7 @@ class ChannelConsumer:
 
     async def _cancel(self, tags: tuple[str, ...]) -> None:
         for tag in tags:
-            await call_to_the_end(self._channel.basic_cancel(tag))
+            await call_uninterrupted(self._channel.basic_cancel(tag))
             self._running.remove(tag)
 
     def _new_tag(self) -> str:

@@ -30,7 +30,7 @@ from .subscription import Subscription, subscription_key
 
 log = get_logger("gateway.amqp")
 
-PASSED_ON = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
+FORWARDED_PROPERTIES = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
 """Properties that are headers of a ``no-op`` answer."""
 
 
@@ -74,7 +74,7 @@ class Consumer:
         settings: ConsumerSettings,
         read: Reading | None,
         large: LargeReading | None,
-        most_now: int,
+        max_now_bytes: int,
     ) -> None:
         self.subscription = subscription
         self._settings = settings
@@ -86,14 +86,14 @@ class Consumer:
         self._read = read
         self._large = large
         self._most = sys.maxsize if large is None else large.most
-        self._most_now = most_now
+        self._max_now_bytes = max_now_bytes
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
 
     def now(self, request: Request) -> Response | None:
         """The answer, when a message is here that can be read at once."""
         ready = self._ready
-        if ready and len(ready[0].body) <= self._most_now:
+        if ready and len(ready[0].body) <= self._max_now_bytes:
             delivery = self._take_nowait()
             if delivery is not None:
                 return self.respond(request, delivery)
@@ -108,21 +108,21 @@ class Consumer:
             with move_on_after(self._wait):
                 delivery = await self.subscription.take()
         if delivery is None:
-            raise self.nothing_came()
+            raise self.no_message_error()
         return await self._respond(request, delivery)
 
     def later(self, request: Request, arrive: Arrive) -> WaitingRequest:
         """Wait for a message without a task."""
-        wish = WaitingRequest(self, request, arrive)
-        self.subscription.wait(wish)
-        return wish
+        waiting = WaitingRequest(self, request, arrive)
+        self.subscription.wait(waiting)
+        return waiting
 
     def timed_out(self, request: Request) -> AmqpFailure:
-        return self.nothing_came()
+        return self.no_message_error()
 
-    def nothing_came(self) -> AmqpFailure:
+    def no_message_error(self) -> AmqpFailure:
         """What it means that no message came in time."""
-        problem = self.subscription.why_nothing_came(self._settings)
+        problem = self.subscription.why_no_message(self._settings)
         return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
@@ -133,7 +133,7 @@ class Consumer:
         read = self._read
         try:
             if read is None:
-                return _pass_on(delivery)
+                return _respond_as_is(delivery)
             data = read(delivery.body)
         except Exception as error:  # whatever a decoder raises, the message is undecodable
             raise self.undecodable(delivery, error) from error
@@ -226,7 +226,7 @@ class WaitingRequest(Struct, eq=False):
                 return None
             return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
         is_late = self.consumer.subscription.buffer.withdraw(self)
-        return self.consumer.nothing_came() if is_late else None
+        return self.consumer.no_message_error() if is_late else None
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
@@ -263,12 +263,12 @@ async def _consumed_elsewhere(request: Request) -> Response:
     raise BrokerUnavailable("exclusive: consumed by the first worker alone")
 
 
-def _pass_on(delivery: Delivery) -> Response:
+def _respond_as_is(delivery: Delivery) -> Response:
     """``no-op``: the body as it is, under its own content type."""
     properties = split_properties(delivery.properties)
     headers = [
         (name, value[1:])
-        for name, flag in PASSED_ON
+        for name, flag in FORWARDED_PROPERTIES
         if (value := properties.get(flag, b"")) not in (b"", b"\0")
     ]
     return Response(None, COMPLETE, (delivery,), body=delivery.body, headers=headers)

@@ -1,4 +1,4 @@
-"""Traps of ``backend/amqp/consumer``. Pure."""
+"""Warnings of ``check`` about ``backend/amqp/consumer``. Pure."""
 
 from __future__ import annotations
 
@@ -9,63 +9,70 @@ from ...core.component import Place
 from ..settings import DEFAULT_PREFETCH, ConsumerSettings
 
 SMALL_PREFETCH = 100
-COMES_AGAIN = "a message whose answer fails is set aside, and comes again after a growing pause"
-"""Said of a stage that may refuse an answer."""
+PARKED_ON_FAILURE = (
+    "a message whose response fails here stays unacknowledged, and is tried again with backoff"
+)
+"""The warning about a stage that may refuse the response that was made of a message."""
 
 Rule = Callable[[ConsumerSettings], str | None]
 
 
 def _prefetch_size(settings: ConsumerSettings) -> str | None:
     if settings.prefetch_size:
-        return "prefetch_size is ignored: RabbitMQ closes the connection of who sends it (540)"
+        return (
+            "prefetch_size is ignored: RabbitMQ would close the connection (540, not implemented)"
+        )
     return None
 
 
 def _no_prefetch(settings: ConsumerSettings) -> str | None:
     if settings.prefetch_count <= 0:
-        return f"no prefetch_count: {DEFAULT_PREFETCH} is used (KrakenD: the whole queue)"
+        return f"no prefetch_count: {DEFAULT_PREFETCH} is used (KrakenD: no bound)"
     return None
 
 
 def _small_prefetch(settings: ConsumerSettings) -> str | None:
     if 0 < settings.prefetch_count < SMALL_PREFETCH:
         return (
-            f"prefetch_count {settings.prefetch_count} is small: under load RabbitMQ pauses for "
-            "tens of milliseconds, and a buffer of 500 hides that"
+            f"prefetch_count {settings.prefetch_count} is small: under load RabbitMQ stops for "
+            "tens of milliseconds, and with fewer than 500 buffered messages requests then wait"
         )
     return None
 
 
 def _auto_ack(settings: ConsumerSettings) -> str | None:
     if settings.auto_ack:
-        return "auto_ack: at most once; a client that goes away takes its message with it"
+        return "auto_ack: at most once: when a client disconnects early, its message is lost"
     return None
 
 
 def _exclusive(settings: ConsumerSettings) -> str | None:
     if settings.exclusive:
         return (
-            "exclusive: the queue dies with its connection, and what is in it; of several workers "
-            "only the first consumes it"
+            "exclusive: RabbitMQ deletes the queue and its messages when the connection ends; of "
+            "several workers only the first one consumes it"
         )
     return None
 
 
 def _delete(settings: ConsumerSettings) -> str | None:
     if settings.delete and not settings.exclusive:
-        return "delete: the queue dies with its last consumer, and what is in it"
+        return "delete: RabbitMQ deletes the queue and its messages after its last consumer"
     return None
 
 
 def _not_durable(settings: ConsumerSettings) -> str | None:
     if not settings.durable and not settings.exclusive and settings.declare == "create":
-        return "not durable: the queue is gone after a restart of the broker"
+        return "not durable: a restart of the broker deletes the queue and its messages"
     return None
 
 
 def _expires(settings: ConsumerSettings) -> str | None:
     if "x-expires" in settings.arguments:
-        return "x-expires: the queue dies when it has no consumer for so long, and what is in it"
+        return (
+            "x-expires: RabbitMQ deletes the queue and its messages when it has no consumer for "
+            "this time"
+        )
     return None
 
 
@@ -74,7 +81,7 @@ def _delivery_limit(settings: ConsumerSettings) -> str | None:
     if settings.arguments.get("x-queue-type") == "quorum" and limit != -1:
         return (
             "quorum queue: RabbitMQ 4.0 to 4.2 counts each return of a message to its queue, and "
-            f"drops or dead-letters it after {limit} (x-delivery-limit; 20 unless set, -1: never)"
+            f"drops or dead-letters it after {limit} (x-delivery-limit; default 20, -1: never)"
         )
     return None
 
@@ -86,8 +93,8 @@ def _drop_head(settings: ConsumerSettings) -> str | None:
     for name in ("x-max-length", "x-max-length-bytes"):
         if name in arguments:
             return (
-                f"{name} with the overflow drop-head: a message that returns to a full queue may "
-                "be dropped"
+                f"{name} with the overflow drop-head: RabbitMQ may drop a message that is returned "
+                "to a full queue"
             )
     return None
 
@@ -113,4 +120,6 @@ def findings(settings: ConsumerSettings, place: Place) -> Iterator[Finding]:
         if text := rule(settings):
             yield place.hint(text)
     if place.endpoint is not None and place.endpoint.concurrent_calls > 1:
-        yield place.warning("concurrent_calls counts as 1: more would take messages for nothing")
+        yield place.warning(
+            "concurrent_calls counts as 1: more calls would take messages that no response uses"
+        )

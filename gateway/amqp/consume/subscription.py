@@ -16,8 +16,8 @@ from ..connection.link import (
     CLOSE_TIMEOUT,
     BrokerConnection,
     Link,
-    call_to_the_end,
-    quietly,
+    call_ignoring_errors,
+    call_uninterrupted,
     reason,
 )
 from ..connection.managed_channel import ManagedChannel, declaration_key
@@ -27,14 +27,14 @@ from .buffer import Buffer, Delivery, Waiter
 from .channel_consumer import ChannelConsumer
 from .subscription_channel import SubscriptionChannel
 
-IDLE_PAUSE = 15 * 60.0
+IDLE_AFTER = 15 * 60.0
 """Seconds without a request after which a subscription rests."""
 
-DECLARE_AGAIN = 10.0
+REDECLARE_INTERVAL = 10.0
 """Seconds between declarations of the same topology. What was deleted meanwhile exists again: a
 queue at rest has no consumer whose cancellation would say so, a binding never has one."""
 
-DRAIN_CHECK = 0.05
+DRAIN_CHECK_INTERVAL = 0.05
 """Seconds between looks at a buffer that is over its bound."""
 
 
@@ -76,10 +76,10 @@ class Subscription(ManagedChannel):
         settings: ConsumerSettings,
         link: Link,
         side: AsyncioSide,
-        limit: int,
+        max_bytes: int,
         share: int = 1,
-        idle_pause: float = IDLE_PAUSE,
-        declare_again: float = DECLARE_AGAIN,
+        idle_after: float = IDLE_AFTER,
+        redeclare_interval: float = REDECLARE_INTERVAL,
         *,
         is_permanent: bool = False,
     ) -> None:
@@ -88,12 +88,12 @@ class Subscription(ManagedChannel):
         self.is_attached = False
         self.buffer = Buffer(side)
         self._side = side
-        self._limit = limit
+        self._max_bytes = max_bytes
         self._share = share
-        self._idle_pause = idle_pause
-        self._declare_again = declare_again
+        self._idle_after = idle_after
+        self._redeclare_interval = redeclare_interval
         self._is_permanent = is_permanent or settings.is_stream
-        self._prefetch_at_rest = 1 if settings.dies_without_consumer else 0
+        self._idle_prefetch = 1 if settings.dies_without_consumer else 0
         self._prefetch_sum = 0
         self._bindings: list[set[Hashable]] = []
         self._channel: SubscriptionChannel | None = None
@@ -154,7 +154,7 @@ class Subscription(ManagedChannel):
             "problem": self.problem or "; ".join(self.refused.values()),
         }
 
-    def why_nothing_came(self, settings: ConsumerSettings) -> str:
+    def why_no_message(self, settings: ConsumerSettings) -> str:
         """What is wrong for the backend with these settings; empty: the queue is empty."""
         if not self.is_ready:
             return self.problem
@@ -168,7 +168,7 @@ class Subscription(ManagedChannel):
     def wake_up(self) -> None:
         super().wake_up()
         if self._channel is not None:
-            self._channel.attention.set()
+            self._channel.needs_check.set()
 
     def _fetch(self) -> None:
         if self._channel is None:
@@ -194,21 +194,21 @@ class Subscription(ManagedChannel):
             if deliveries.is_open and not connection.tap.lost.is_set():
                 # A message that returns while there is a consumer would come again at once.
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await quietly(consumer.stop())
+                    await call_ignoring_errors(consumer.stop())
             deliveries.is_open = deliveries.is_open and not channel.is_closed
             deliveries.close()
             connection.tap.flush()
 
     async def _keep_declared(self, channel: Channel) -> None:
         while True:
-            await sleep(self._declare_again)
-            await call_to_the_end(self._declare(channel))
+            await sleep(self._redeclare_interval)
+            await call_uninterrupted(self._declare(channel))
 
     def _open_channel(self, channel: Channel, connection: BrokerConnection) -> SubscriptionChannel:
         tap = connection.tap
-        limit = self._limit if self.settings.is_renewable else maxsize
+        max_bytes = self._max_bytes if self.settings.is_replaceable else maxsize
         deliveries = SubscriptionChannel(
-            channel.number, tap.write, tap.soon, self.buffer, self._side, limit
+            channel.number, tap.write, tap.schedule_flush, self.buffer, self._side, max_bytes
         )
         tap.receiver.sinks[channel.number] = deliveries
         channel.closing.add_done_callback(
@@ -223,23 +223,23 @@ class Subscription(ManagedChannel):
     async def _rest(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Until a request waits. Messages are with the broker, but for the parked ones."""
         self.is_attached = False
-        deliveries.is_resting = True
-        if self._prefetch_at_rest:
-            deliveries.renewed(self._prefetch_at_rest)
-        await consumer.replace(self._prefetch_at_rest)
+        deliveries.is_idle = True
+        if self._idle_prefetch:
+            deliveries.consumer_replaced(self._idle_prefetch)
+        await consumer.replace(self._idle_prefetch)
         while not self.is_awaited:
-            deliveries.attention.clear()
+            deliveries.needs_check.clear()
             self._side.post(deliveries.return_buffered)
             if not self.is_awaited:
-                with move_on_after(self._idle_pause):
-                    await deliveries.attention.wait()
-            deliveries.check()
-        deliveries.is_resting = False
+                with move_on_after(self._idle_after):
+                    await deliveries.needs_check.wait()
+            deliveries.raise_if_ended()
+        deliveries.is_idle = False
 
     async def _serve(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Consume until no request has asked for long."""
         for prefetch in self._prefetches(deliveries):
-            deliveries.renewed(prefetch)
+            deliveries.consumer_replaced(prefetch)
             await consumer.replace(prefetch)
             self.is_attached = True
             if not await self._is_needed(deliveries):
@@ -250,29 +250,33 @@ class Subscription(ManagedChannel):
         """The prefetch of the first consumer on a channel, then of each renewed one."""
         yield self._prefetch
         while True:
-            yield max(1, min(self._prefetch, self._limit // deliveries.largest))
+            yield max(1, min(self._prefetch, self._max_bytes // deliveries.largest_message))
 
     async def _is_needed(self, deliveries: SubscriptionChannel) -> bool:
         """Wait until the channel asks for attention; False when no request came for long."""
         while True:
-            deliveries.check()
-            asks = self.buffer.asks
-            with move_on_after(self._idle_pause):
-                await deliveries.attention.wait()
-            if deliveries.attention.is_set():
-                deliveries.attention.clear()
-                deliveries.check()
-                if self.settings.is_renewable:
+            deliveries.raise_if_ended()
+            request_count = self.buffer.request_count
+            with move_on_after(self._idle_after):
+                await deliveries.needs_check.wait()
+            if deliveries.needs_check.is_set():
+                deliveries.needs_check.clear()
+                deliveries.raise_if_ended()
+                if self.settings.is_replaceable:
                     return True
-            elif self.buffer.asks == asks and not self.is_awaited and not self._is_permanent:
+            elif (
+                self.buffer.request_count == request_count
+                and not self.is_awaited
+                and not self._is_permanent
+            ):
                 return False
 
     async def _drain(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
         """Wait until half of what is here is settled, without a consumer where that is allowed."""
-        if deliveries.held_bytes <= self._limit // 2:
+        if deliveries.held_bytes <= self._max_bytes // 2:
             return
-        await consumer.replace(self._prefetch_at_rest)
-        deliveries.renewed(self._prefetch_at_rest)
-        while deliveries.held_bytes > self._limit // 2:
-            deliveries.check()
-            await sleep(DRAIN_CHECK)
+        await consumer.replace(self._idle_prefetch)
+        deliveries.consumer_replaced(self._idle_prefetch)
+        while deliveries.held_bytes > self._max_bytes // 2:
+            deliveries.raise_if_ended()
+            await sleep(DRAIN_CHECK_INTERVAL)

@@ -13,19 +13,19 @@ from collections.abc import Callable, Sequence
 from ...core.bridge import AsyncioSide
 from ..connection.link import LinkError
 from ..wire import codec
-from ..wire.delivery_fast_path import Message
+from ..wire.delivery_fast_path import RawDelivery
 from .buffer import Buffer, Delivery
 from .ledger import Ledger
 
-BATCHES = 8
+ACK_BATCHES_PER_PREFETCH = 8
 """Acknowledgements wait until they are this part of the prefetch, or for ``Tap.soon``'s time. The
 broker then sends as many messages in one go. Below a prefetch of twice that none waits. Where
 slow clients hold nearly all of the prefetch, the rest comes in rounds of that time."""
 
-OVERHEAD = 512
+MESSAGE_OVERHEAD = 512
 """What a message weighs beside its body: small ones must be bounded too."""
 
-PARKED_TIME = 15 * 60.0
+MAX_PARKED_TIME = 15 * 60.0
 """Seconds after which a parked message goes back to the queue. RabbitMQ closes a channel that
 holds one for 30 minutes (``consumer_timeout``)."""
 
@@ -47,22 +47,22 @@ class SubscriptionChannel:
         self,
         channel: int,
         write: Callable[[bytes], None],
-        soon: Callable[[Callable[[], None]], None],
+        schedule_flush: Callable[[Callable[[], None]], None],
         buffer: Buffer,
         side: AsyncioSide,
-        limit: int,
+        max_bytes: int,
     ) -> None:
         self.is_open = True
-        self.is_resting = False
-        self.attention = asyncio.Event()
-        self.largest = 1
+        self.is_idle = False
+        self.needs_check = asyncio.Event()
+        self.largest_message = 1
         self.prefetch = 0
         self._channel = channel
         self._write = write
-        self._soon = soon
+        self._schedule_flush = schedule_flush
         self._buffer = buffer
         self._side = side
-        self._limit = limit
+        self._max_bytes = max_bytes
         self._ledger = Ledger(channel)
         self._acknowledged: deque[int] = deque()
         self._batch = 1
@@ -70,8 +70,8 @@ class SubscriptionChannel:
         self._received_bytes = 0
         self._settled_bytes = 0
         self._timers: dict[Delivery, asyncio.TimerHandle] = {}
-        self._parked_since_renewal = 0
-        self._end = ""
+        self._parked_since_replaced = 0
+        self._end_reason = ""
 
     @property
     def held_bytes(self) -> int:
@@ -79,7 +79,7 @@ class SubscriptionChannel:
 
     # As the channel's sink: the asyncio side.
 
-    def delivered(self, messages: Sequence[Message]) -> None:
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
         if not self.is_open:
             return
         ledger, last = self._ledger, messages[-1][0]
@@ -87,15 +87,15 @@ class SubscriptionChannel:
             raise codec.WireError(f"delivery tag {last} behind {ledger.last}")
         ledger.last = last
         deliveries = []
-        received, largest = self._received_bytes, self.largest
+        received, largest_message = self._received_bytes, self.largest_message
         for tag, redelivered, route, properties, body in messages:
-            size = len(body) + OVERHEAD
-            if size > largest:
-                largest = size
+            size = len(body) + MESSAGE_OVERHEAD
+            if size > largest_message:
+                largest_message = size
             received += size
             deliveries.append(Delivery(self, tag, redelivered, route, properties, body))
-        self.largest = largest
-        if received - self._settled_bytes > self._limit and self.prefetch > 1:
+        self.largest_message = largest_message
+        if received - self._settled_bytes > self._max_bytes and self.prefetch > 1:
             deliveries = self._bounded(deliveries)
         else:
             self._received_bytes = received
@@ -106,11 +106,11 @@ class SubscriptionChannel:
         whatever its size."""
         kept = []
         for delivery in deliveries:
-            size = len(delivery.body) + OVERHEAD
+            size = len(delivery.body) + MESSAGE_OVERHEAD
             held = self.held_bytes
-            if held and held + size > self._limit:
+            if held and held + size > self._max_bytes:
                 self._requeue((delivery.tag,))
-                self.attention.set()
+                self.needs_check.set()
             else:
                 self._received_bytes += size
                 kept.append(delivery)
@@ -131,19 +131,19 @@ class SubscriptionChannel:
 
     def end(self, reason: str) -> None:
         """The channel or its consumer is over."""
-        self._end = self._end or reason
-        self.attention.set()
+        self._end_reason = self._end_reason or reason
+        self.needs_check.set()
 
-    def check(self) -> None:
+    def raise_if_ended(self) -> None:
         """Raise :class:`LinkError` when the channel or its consumer is over."""
-        if self._end:
-            raise LinkError(self._end)
+        if self._end_reason:
+            raise LinkError(self._end_reason)
 
-    def renewed(self, prefetch: int) -> None:
+    def consumer_replaced(self, prefetch: int) -> None:
         """There is a new consumer: what is unsettled now does not count for its prefetch."""
         self.prefetch = prefetch
-        self._batch = max(1, prefetch // BATCHES)
-        self._parked_since_renewal = 0
+        self._batch = max(1, prefetch // ACK_BATCHES_PER_PREFETCH)
+        self._parked_since_replaced = 0
 
     def close(self) -> None:
         """Settle what is acknowledged, return all the rest; from now on nothing can be settled."""
@@ -166,30 +166,30 @@ class SubscriptionChannel:
     # As the channel of deliveries: app side.
 
     def acknowledge(self, delivery: Delivery) -> None:
-        self._settled_bytes += len(delivery.body) + OVERHEAD
+        self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
         acknowledged = self._acknowledged
         acknowledged.append(delivery.tag)
         waiting = len(acknowledged)
         if waiting == self._batch:
             self._side.tell(self.flush)
         elif waiting == 1:
-            self._side.tell(self._soon, self.flush)
+            self._side.tell(self._schedule_flush, self.flush)
 
     def give_back(self, delivery: Delivery) -> None:
         if not self.is_open:
             return
-        if self.is_resting and not self._buffer.has_waiters:
+        if self.is_idle and not self._buffer.has_waiters:
             self._return_to_queue([delivery])
         else:
             self._buffer.put_back(delivery)
 
     def return_buffered(self) -> None:
         """Return to the queue what no request has taken. Parked messages stay."""
-        if self.is_open and self.is_resting and not self._buffer.has_waiters:
+        if self.is_open and self.is_idle and not self._buffer.has_waiters:
             self._return_to_queue(self._buffer.take_out(self))
 
     def reject(self, delivery: Delivery) -> None:
-        self._settled_bytes += len(delivery.body) + OVERHEAD
+        self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
         self._side.tell(self._reject, delivery.tag)
 
     def park(self, delivery: Delivery, seconds: float) -> None:
@@ -197,7 +197,7 @@ class SubscriptionChannel:
 
     def _return_to_queue(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            self._settled_bytes += len(delivery.body) + OVERHEAD
+            self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
         self._side.tell(self._requeue, [delivery.tag for delivery in deliveries])
 
     # What the app side asked for, on the asyncio side.
@@ -215,15 +215,15 @@ class SubscriptionChannel:
             return
         loop = asyncio.get_running_loop()
         delivery.parked_at = delivery.parked_at or loop.time()
-        end = min(loop.time() + seconds, delivery.parked_at + PARKED_TIME)
+        end = min(loop.time() + seconds, delivery.parked_at + MAX_PARKED_TIME)
         self._timers[delivery] = loop.call_at(end, self._unpark, delivery)
-        self._parked_since_renewal += 1
-        if self._parked_since_renewal >= self.prefetch:
-            self.attention.set()
+        self._parked_since_replaced += 1
+        if self._parked_since_replaced >= self.prefetch:
+            self.needs_check.set()
 
     def _unpark(self, delivery: Delivery) -> None:
         del self._timers[delivery]
-        is_over = asyncio.get_running_loop().time() >= delivery.parked_at + PARKED_TIME
+        is_over = asyncio.get_running_loop().time() >= delivery.parked_at + MAX_PARKED_TIME
         self._side.post(self._return_parked if is_over else self._put_back, delivery)
 
     def _put_back(self, delivery: Delivery) -> None:

@@ -1,6 +1,8 @@
-"""What is written to one exchange and not confirmed yet, and what waits to be written.
+"""The unconfirmed messages of one exchange, written on a channel in confirm mode.
 
-A channel of AMQP in confirm mode is under it most of the time. All of it runs on the asyncio side.
+A message waits here until it can be written, then it is in flight until the broker confirms,
+returns or refuses it. This object outlives its AMQP channels: it has one most of the time. All of
+it runs on the asyncio side.
 """
 
 from __future__ import annotations
@@ -12,27 +14,29 @@ from ...telemetry.logs import get_logger
 from ..connection.link import BrokerConnection
 from ..connection.tap import Tap
 from ..wire import codec
-from ..wire.frame import CONTENT_HEAD, FRAME_OVERHEAD
+from ..wire.frame import CONTENT_PREFIX_BYTES, FRAME_OVERHEAD
 from ..wire.properties import MESSAGE_ID, split_properties
 from .publication import Outcome, Publication, Window
 
 log = get_logger("gateway.amqp")
 
-HEADER_OVERHEAD = FRAME_OVERHEAD + CONTENT_HEAD
-"""Bytes of a content header's frame beside its flags and values."""
+HEADER_FRAME_OVERHEAD = FRAME_OVERHEAD + CONTENT_PREFIX_BYTES
+"""Bytes of the content header's frame in addition to the properties."""
 
 MAX_METHODS = 1000
-"""Frames of Basic.Publish that are kept, one for each routing key."""
+"""Encoded frames of Basic.Publish in the cache, one for each routing key."""
 
 Settle: TypeAlias = Callable[[Publication, Outcome], None]
 
 
 class ConfirmChannel:
-    """Messages wait, in order, while there is no channel, the broker blocks publishers, the socket
-    is full, or too many are unconfirmed.
+    """Messages wait, in order, while there is no channel, while the broker blocks publishers, while
+    the buffer of the socket is full, and while too many messages are unconfirmed.
 
-    ``closing``: how the broker has closed the channel. ``wake_up`` is called when a message has
-    begun to wait for a channel.
+    ``waiting``: messages that are not written. ``in_flight``: written and unconfirmed messages, by
+    tag. ``tap``: the connection that is written to, None while there is no channel. ``closing``:
+    why the broker has closed the channel. ``wake_up`` is called when a message begins to wait and
+    there is no channel.
     """
 
     def __init__(
@@ -61,24 +65,25 @@ class ConfirmChannel:
                 self._wake_up()
 
     def put_first(self, publications: Iterable[Publication]) -> None:
-        """These are written before everything that waits, in their order."""
+        """Write these, in their order, before the messages that wait already."""
         again = {each: None for each in publications if not each.is_over}
         self.waiting = {**again, **self.waiting}
-        self._pump()
+        self._write_waiting()
 
     def open(self, channel: int, connection: BrokerConnection) -> None:
-        """Write on this channel from now on. It is in confirm mode."""
+        """Write on this channel from now on. It is in confirm mode already."""
         self._channel, self._frame_max = channel, connection.frame_max
         self._tag = 0
         self._methods.clear()
         self.closing = None
         self.tap = connection.tap
         connection.tap.receiver.confirms[channel] = self
-        connection.tap.publishers.add(self._pump)
-        self._pump()
+        connection.tap.publishers.add(self._write_waiting)
+        self._write_waiting()
 
     def close(self) -> dict[int, Publication]:
-        """The channel is over: what was in flight, by tag, in the order of writing."""
+        """The channel has ended. Returns the messages in flight, by tag, in the order of
+        writing."""
         self._stop()
         in_flight, self.in_flight = self.in_flight, {}
         self._mandatory.clear()
@@ -89,12 +94,12 @@ class ConfirmChannel:
     def _stop(self) -> None:
         tap, self.tap = self.tap, None
         if tap is not None:
-            tap.publishers.discard(self._pump)
+            tap.publishers.discard(self._write_waiting)
 
     # Writing.
 
-    def _pump(self) -> None:
-        """Write what waits, as far as it can be written now."""
+    def _write_waiting(self) -> None:
+        """Write as many of the waiting messages as possible now."""
         written = []
         for publication in self.waiting:
             if self._write(publication):
@@ -108,19 +113,19 @@ class ConfirmChannel:
         return self.tap is not None and self.tap.can_publish
 
     def _write(self, publication: Publication) -> bool:
-        """Write it, or drop it when it is over; False when it has to wait."""
+        """Write the message, or drop it when it is over. False when it has to wait."""
         tap = self.tap
         if tap is None or not tap.can_publish:
             return False
         is_mandatory = publication.is_mandatory
         if is_mandatory and publication.message_id in self._mandatory:
-            return False  # what is returned could not be told apart
+            return False  # Basic.Return identifies a message by its id: two could be confused
         was_written, publication.is_written = publication.is_written, True
         if publication.is_over:
             return True
-        if len(publication.properties) > self._frame_max - HEADER_OVERHEAD:
-            # The broker would end the connection.
-            why = f"its properties are larger than a frame ({self._frame_max} bytes)"
+        if len(publication.properties) > self._frame_max - HEADER_FRAME_OVERHEAD:
+            # The broker would close the connection.
+            why = f"its properties are larger than a frame of {self._frame_max} bytes"
             return self._fail(publication, why)
         try:
             frames = codec.publish_content(
@@ -131,10 +136,10 @@ class ConfirmChannel:
                 publication.body,
                 self._frame_max,
             )
-        except Exception:  # of this message alone: the others on the channel go on
-            log.exception("while writing a message")
+        except Exception:  # fails this message only: the other messages of the channel go on
+            log.exception("unexpected error while a message was written")
             return self._fail(publication, "internal error")
-        if not self._window.take(self._pump):
+        if not self._window.take(self._write_waiting):
             publication.is_written = was_written
             return False
         self._tag += 1
@@ -148,7 +153,7 @@ class ConfirmChannel:
         return True
 
     def _fail(self, publication: Publication, reason: str) -> bool:
-        """It cannot be written; what :meth:`_write` returns."""
+        """The message cannot be written. Returns what :meth:`_write` returns."""
         publication.reason = reason
         self._settle(publication, Outcome.REFUSED)
         return True
@@ -160,13 +165,13 @@ class ConfirmChannel:
         self._methods[routing_key, is_mandatory] = method
         return method
 
-    # As the channel's Confirms.
+    # As a ConfirmListener: called by the tap.
 
     def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
         in_flight = self.in_flight
         if is_multiple:
             tags = []
-            for each in in_flight:  # in order of writing
+            for each in in_flight:  # in the order of writing
                 if each > tag:
                     break
                 tags.append(each)
@@ -184,7 +189,7 @@ class ConfirmChannel:
                     settle(publication, outcome)
         self._window.release(settled)
         if self.waiting:
-            self._pump()
+            self._write_waiting()
 
     def returned(self, properties: bytes, reason: str) -> None:
         publication = self._mandatory.get(split_properties(properties).get(MESSAGE_ID, b"")[1:])
@@ -192,10 +197,10 @@ class ConfirmChannel:
             self._returned.add(publication)
 
     def processed(self) -> None:
-        """Only a quarantine asks."""
+        """Only a quarantine sends the Confirm.Select that leads to this call."""
 
     def closed(self, closing: codec.ChannelClose) -> None:
-        """What is written from now on would end the connection."""
+        """Stop: the broker closes the connection for a frame on a closed channel."""
         self.closing = closing
         self._stop()
 

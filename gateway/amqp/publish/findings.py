@@ -1,4 +1,4 @@
-"""Traps of ``backend/amqp/producer``. Pure."""
+"""Warnings of ``check`` about ``backend/amqp/producer``. Pure."""
 
 from __future__ import annotations
 
@@ -27,29 +27,35 @@ _FROM_ELSEWHERE = re.compile(r"\{?((query|header|JWT)\.|[Rr]esp\d+_)")
 
 def _immediate(settings: ProducerSettings) -> str | None:
     if settings.immediate:
-        return "immediate is ignored: RabbitMQ closes the connection of who asks for it (540)"
+        return "immediate is ignored: RabbitMQ would close the connection (540, not implemented)"
     return None
 
 
 def _exclusive(settings: ProducerSettings) -> str | None:
     if settings.exclusive:
-        return "exclusive is ignored: it would make the exchange internal, for nobody to publish to"
+        return (
+            "exclusive is ignored: it would make the exchange internal, and no client can publish "
+            "to an internal exchange"
+        )
     return None
 
 
 def _transient(settings: ProducerSettings) -> str | None:
     if settings.is_persistent and not settings.durable and settings.declare == "create":
-        return "not durable: the exchange is gone after a restart, whatever delivery_mode says"
+        return (
+            "not durable: a restart of the broker deletes the exchange, also when messages are "
+            "persistent (delivery_mode)"
+        )
     if not settings.is_persistent:
-        return "messages are not persistent: a restart of the broker loses them"
+        return "messages are not persistent: they are lost when the broker restarts"
     return None
 
 
 def _hash_key(settings: ProducerSettings) -> str | None:
     if settings.routing_key == "#":
         return (
-            'routing_key "#" is the example of KrakenD\'s documentation: it is a pattern for '
-            "bindings, not a key that messages have"
+            'routing_key "#" comes from an example of KrakenD\'s documentation: it is a pattern of '
+            "bindings, and no routing key of a message"
         )
     return None
 
@@ -70,21 +76,21 @@ def findings(settings: ProducerSettings, place: Place) -> Iterator[Finding]:
     for rule in RULES:
         if text := rule(settings):
             yield place.warning(text)
-    if place.endpoint is None or place.agent is not None:  # parameters of an agent: of the message
-        return
+    if place.endpoint is None or place.agent is not None:
+        return  # the parameters of an agent come from the message, not from a path
     for key, name in _named(settings):
         if not _is_there(name, place.endpoint.endpoint):
-            text = f"the path has no parameter {{{name}}}: the value will always be empty"
+            text = f"the path has no parameter {{{name}}}: the value is always empty"
             if key == "routing_key":
-                text += f'; "static_routing_key": true makes "{name}" the key of every message'
+                text += f'; with "static_routing_key": true every message has the key "{name}"'
             yield place.warning(text, key)
     if place.endpoint.concurrent_calls > 1:
-        text = "concurrent_calls counts as 1: more would publish the message several times"
+        text = "concurrent_calls counts as 1: more calls would publish the message several times"
         yield place.warning(text)
 
 
 def _named(settings: ProducerSettings) -> Iterator[tuple[str, str]]:
-    """Keys whose value names a parameter, and which."""
+    """The keys whose value is the name of a parameter, and this name."""
     if not settings.static_routing_key and settings.routing_key != "#":
         yield "routing_key", settings.routing_key
     for key in KEYS:

@@ -1,4 +1,6 @@
-"""A request as a message: routing key, message id, properties. Pure but for clock and counter."""
+"""Builds the message of a request: routing key, message id, properties. It reads the clock and a
+counter, nothing else outside of the request.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ from ...errors import Unpublishable
 from ..agent.requests import OriginalMessage
 from ..settings import ProducerSettings
 from ..wire.message import (
-    NOT_SENT,
+    ROUTING_HEADERS,
     SharedProperties,
     TooLongError,
-    encode_origin,
     encode_plain,
     encode_properties,
+    encode_shared,
     encode_time,
     short_string,
 )
@@ -33,30 +35,30 @@ from ..wire.properties import (
     split,
     split_properties,
 )
-from .values import Value, build_chosen, build_value
+from .request_values import RequestValue, build_chosen_properties, build_value
 
 MAX_KEPT_PROPERTIES = 1000
 MAX_KEPT_PROPERTIES_BYTES = 4096
-"""Headers that are kept, encoded, for the next request like it: how many, how many bytes."""
+"""Bounds of the cache of encoded properties: entries, and bytes of the headers of one entry."""
 
 MAX_PROPERTIES_BYTES = 100_000
-"""Bytes: a content header cannot be split, and RabbitMQ's frames have 131,072."""
+"""Bytes of a message's properties. They must fit into one frame; RabbitMQ's default is 131,072."""
 
 _prefix = os.urandom(8).hex().encode()
 _numbers = count(1)
-"""Together a message id that no other process uses."""
+"""Prefix and number together are a message id that no other process uses."""
 
 
 def _new_id() -> bytes:
     return b"%b-%x" % (_prefix, next(_numbers))
 
 
-Message: TypeAlias = tuple[bytes, bytes, bytes]
-"""Routing key, message id, properties (flags and values of the content header)."""
+BuiltMessage: TypeAlias = tuple[bytes, bytes, bytes]
+"""Routing key, message id, properties (flags and values of a content header)."""
 
 
 class MessageBuilder:
-    """Makes messages of one producer's requests."""
+    """Builds the messages of one producer."""
 
     def __init__(
         self, settings: ProducerSettings, backend: Backend, endpoint: Endpoint, service: Service
@@ -64,18 +66,19 @@ class MessageBuilder:
         self._delivery_mode = 2 if settings.is_persistent else 1
         self._routing_key = _build_routing_key(settings)
         self._message_id = build_value(settings.msg_id_key) if settings.msg_id_key else None
-        self._chosen = build_chosen(settings)
+        self._chosen = build_chosen_properties(settings)
         self._forward = build_forward_headers(endpoint, backend, service)
         self._counting = headers_that_count(endpoint, service)
         self._is_listed = _build_is_listed(settings.headers)
-        self._origins: dict[tuple[object, ...], SharedProperties] = {}
+        self._shared_by_headers: dict[tuple[object, ...], SharedProperties] = {}
         self._second, self._time = 0, b""
 
-    def compose(self, request: Request) -> Message:
-        """Raises :class:`Unpublishable`, :class:`gateway.errors.ValueMissing`."""
+    def build(self, request: Request) -> BuiltMessage:
+        """The message of a request. Raises :class:`Unpublishable` and
+        :class:`gateway.errors.ValueMissing`."""
         if isinstance(request.origin, OriginalMessage):
-            return self._compose_again(request, request.origin)
-        origin = self._origin(request)
+            return self._build_from_original(request, request.origin)
+        shared = self._shared_properties(request)
         message_id = self._message_id(request) if self._message_id else b""
         if not message_id:
             message_id = _new_id()
@@ -83,19 +86,20 @@ class MessageBuilder:
         if now != self._second:
             self._second, self._time = now, encode_time(now)
         if self._chosen is None:
-            properties = encode_plain(origin, message_id, self._time)
+            properties = encode_plain(shared, message_id, self._time)
         else:
-            properties = encode_properties(origin, self._chosen(request), message_id, self._time)
+            properties = encode_properties(shared, self._chosen(request), message_id, self._time)
         return self._routing_key(request), message_id, properties
 
-    def _compose_again(self, request: Request, origin: OriginalMessage) -> Message:
-        """An agent's message keeps its properties but for those that the settings name."""
-        properties = split_properties(origin.properties)
-        properties.pop(USER_ID, None)  # the broker closes the channel of another user
+    def _build_from_original(self, request: Request, original: OriginalMessage) -> BuiltMessage:
+        """The message of an agent's request: it keeps the properties of the consumed message,
+        except for those that the settings of the producer name."""
+        properties = split_properties(original.properties)
+        properties.pop(USER_ID, None)  # RabbitMQ closes the channel if it is not the login's user
         keep_fields(properties, self._is_listed)
         if self._chosen:
             chosen = self._chosen(request)
-            properties.update(split(chosen.flags, chosen.before + chosen.behind))
+            properties.update(split(chosen.flags, chosen.before + chosen.after))
         if self._delivery_mode == 2:
             properties[DELIVERY_MODE] = b"\2"
         message_id = self._message_id(request) if self._message_id else b""
@@ -103,23 +107,23 @@ class MessageBuilder:
         properties[MESSAGE_ID] = short_string(message_id)
         return self._routing_key(request), message_id, join(properties)
 
-    def _origin(self, request: Request) -> SharedProperties:
-        """Requests of one client differ little: what was encoded once is found again."""
-        if request.passed:  # a stage has changed what counts
-            return self._encode_origin(request)
+    def _shared_properties(self, request: Request) -> SharedProperties:
+        """From the cache: most requests of a client have the same headers."""
+        if request.passed:  # a stage may have changed the headers
+            return self._encode_shared(request)
         counting = self._counting
         headers = [header for header in request.headers if header[0] in counting]
         key = (request.remote, *headers)
-        origin = self._origins.get(key)
-        if origin is None:
-            origin = self._encode_origin(request)
-            if len(self._origins) >= MAX_KEPT_PROPERTIES:
-                self._origins.clear()
+        shared = self._shared_by_headers.get(key)
+        if shared is None:
+            shared = self._encode_shared(request)
+            if len(self._shared_by_headers) >= MAX_KEPT_PROPERTIES:
+                self._shared_by_headers.clear()
             if sum(len(value) for _, value in headers) <= MAX_KEPT_PROPERTIES_BYTES:
-                self._origins[key] = origin
-        return origin
+                self._shared_by_headers[key] = shared
+        return shared
 
-    def _encode_origin(self, request: Request) -> SharedProperties:
+    def _encode_shared(self, request: Request) -> SharedProperties:
         headers: dict[bytes, bytes] = {}
         for name, value in self._forward(request):
             if self._is_listed(name):
@@ -127,7 +131,7 @@ class MessageBuilder:
                 earlier = headers.get(canonical)
                 headers[canonical] = value if earlier is None else b"%b, %b" % (earlier, value)
         try:
-            origin = encode_origin(
+            shared = encode_shared(
                 request.header(b"content-type") or b"",
                 request.header(b"content-encoding") or b"",
                 headers,
@@ -135,19 +139,19 @@ class MessageBuilder:
             )
         except TooLongError as error:
             raise Unpublishable(f"headers: {error}") from error
-        if len(origin.values) > MAX_PROPERTIES_BYTES:
+        if len(shared.values) > MAX_PROPERTIES_BYTES:
             raise Unpublishable(f"headers: more than {MAX_PROPERTIES_BYTES} bytes")
-        return origin
+        return shared
 
 
 def _build_is_listed(headers: bool | tuple[str, ...]) -> Callable[[bytes], bool]:
     if isinstance(headers, bool):
-        return lambda name: headers and name not in NOT_SENT
-    listed = frozenset(name.lower().encode() for name in headers) - NOT_SENT
+        return lambda name: headers and name not in ROUTING_HEADERS
+    listed = frozenset(name.lower().encode() for name in headers) - ROUTING_HEADERS
     return listed.__contains__
 
 
-def _build_routing_key(settings: ProducerSettings) -> Value:
+def _build_routing_key(settings: ProducerSettings) -> RequestValue:
     if not settings.static_routing_key:
         return build_value(settings.routing_key, is_routing_key=True)
     routing_key = settings.routing_key.encode()

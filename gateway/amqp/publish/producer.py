@@ -1,4 +1,4 @@
-"""``backend/amqp/producer``: the request as a message, answered when the broker has it."""
+"""``backend/amqp/producer``: publishes each request as a message, responds after the confirm."""
 
 from __future__ import annotations
 
@@ -35,25 +35,26 @@ log = get_logger("gateway.amqp")
 def build_producer(
     settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
-    """The branch that publishes each request's body."""
-    composer = MessageBuilder(settings, backend, endpoint, assembly.service)
+    """The branch that publishes the body of each request."""
+    builder = MessageBuilder(settings, backend, endpoint, assembly.service)
     publisher = share_publisher(settings, backend.host, assembly)
-    producer = Producer(settings, publisher, composer, assembly.side)
+    producer = Producer(settings, publisher, builder, assembly.side)
     return Branch(later=producer.later)
 
 
 class Producer:
-    """Publishes for each request, and answers when the broker has spoken."""
+    """Publishes a message for each request. The response is made when the broker has confirmed or
+    refused the message."""
 
     def __init__(
         self,
         settings: ProducerSettings,
         publisher: Publisher,
-        composer: MessageBuilder,
+        builder: MessageBuilder,
         side: AsyncioSide,
     ) -> None:
         self._publisher = publisher
-        self._compose = composer.compose
+        self._build_message = builder.build
         self._side = side
         self._exchange = settings.exchange
         self._is_mandatory = settings.mandatory
@@ -62,9 +63,10 @@ class Producer:
         self._confirmed = Response(status=settings.status)
 
     def later(self, request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
-        """Publish now; ``arrive`` is called when the broker has confirmed or refused it."""
+        """Publish now. ``arrive`` is called when the broker has confirmed or refused the
+        message."""
         try:
-            routing_key, message_id, properties = self._compose(request)
+            routing_key, message_id, properties = self._build_message(request)
         except (Unpublishable, ValueMissing) as error:
             arrive(error)
             return nothing_to_withdraw
@@ -75,7 +77,7 @@ class Producer:
             request.body,
             message_id,
             self._is_mandatory,
-            self._answer,
+            self._respond,
             arrive,
         )
         request.taken.append(publication)
@@ -85,10 +87,10 @@ class Producer:
     def _withdraw(self, request: Request, publication: Publication) -> GatewayError | None:
         if publication.is_over:
             return None
-        # The body was read, so it is published though the client has gone, if that can be.
+        # The whole body was read, so the message is published although its client has gone.
         seconds = request.deadline - self._side.time()
-        if request.client.is_gone and self._publisher.go_on(publication, seconds):
-            publication.answer = self._log_outcome
+        if request.client.is_gone and self._publisher.keep_abandoned(publication, seconds):
+            publication.respond = self._log_outcome
         else:
             publication.give_back()
         return self._unconfirmed(publication.is_written)
@@ -98,13 +100,13 @@ class Producer:
             return OutcomeUnknown("published, but not confirmed in time")
         return NotConfirmed(self._publisher.why_waiting() or "too many unconfirmed messages")
 
-    def _answer(self, publication: Publication, outcome: Outcome) -> Part:
+    def _respond(self, publication: Publication, outcome: Outcome) -> Part:
         if outcome is Outcome.CONFIRMED:
             if self._gives_receipt:
                 return Response(self._receipt(publication), status=self._status)
             return self._confirmed
         if outcome is Outcome.UNROUTABLE:
-            return Unroutable("no queue takes the message")
+            return Unroutable("the message was routed to no queue")
         why = f"the broker refused the message{publication.reason and ': '}{publication.reason}"
         return MessageTooLarge(why) if outcome is Outcome.TOO_LARGE else NotConfirmed(why)
 
@@ -112,11 +114,12 @@ class Producer:
         message_id = publication.message_id.decode(errors="replace")
         what = f"exchange {self._exchange!r}: message {message_id}, whose client has gone"
         log.info("%s: %s", what, outcome.name.lower())
-        return self._answer(publication, outcome)
+        return self._respond(publication, outcome)
 
     def _receipt(self, publication: Publication) -> dict[str, str]:
         return {
-            "message_id": publication.message_id.decode(errors="replace"),  # an agent's may be any
+            # The id of a message that an agent consumed may be any bytes.
+            "message_id": publication.message_id.decode(errors="replace"),
             "exchange": self._exchange,
             "routing_key": publication.routing_key.decode(),
         }
@@ -125,7 +128,7 @@ class Producer:
 def share_publisher(
     settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
 ) -> Publisher:
-    """The publisher of all who publish to that exchange of that broker."""
+    """The publisher that all producers with this exchange and broker share."""
     urls = tuple(parse_broker_url(host) for host in hosts)
     gateway = assembly.service.gateway
     link = assembly.resource(

@@ -1,6 +1,7 @@
-"""The queue that a producer names: looked up, created when it is missing, bound to the exchange.
+"""The queue that a producer names: created when it does not exist, and bound to the exchange.
 
-Publishing needs the exchange only, so whatever the broker refuses of the queue is a warning.
+Publishing needs the exchange only. So a refused declaration of the queue is a warning, not an
+error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ log = get_logger("gateway.amqp")
 
 
 class ProducerQueue:
-    """``problem``: why the queue is not as the settings say, else empty."""
+    """``problem``: why the queue is not declared and bound as the settings say, else empty."""
 
     def __init__(self, settings: ProducerSettings) -> None:
         self.problem = "not declared yet"
@@ -32,10 +33,10 @@ class ProducerQueue:
         return {"queue": self._settings.name, "problem": self.problem}
 
     async def declare(self, connection: BrokerConnection) -> None:
-        """Never raises what the broker refuses.
+        """Declare and bind the queue. A refusal is kept in ``problem`` and logged, not raised.
 
-        Some refusals end a connection (a kind of queue that the broker does not know): after a
-        declaration that did not succeed, a connection of its own is used.
+        RabbitMQ ends the whole connection for some declarations, such as an unknown type of queue.
+        So after a failed attempt a separate connection is used.
         """
         try:
             if self._is_suspect:
@@ -60,7 +61,7 @@ class ProducerQueue:
         self.problem = problem
 
     async def _declare_on(self, connection: BrokerConnection) -> None:
-        """A queue that is missing closes the channel, and so does whatever is refused."""
+        """The broker closes the channel for a missing queue and for each refused method."""
         settings = self._settings
         is_bound = settings.exchange and settings.declare == "create"
         methods = [look_up_queue(settings), *([bind_queue(settings)] if is_bound else [])]

@@ -1,4 +1,4 @@
-"""One message on its way to the broker, and the window that bounds how many there are."""
+"""A message to be published, and the window that bounds how many messages are unconfirmed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ log = get_logger("gateway.amqp")
 
 
 class Outcome(Enum):
-    """What the broker said of a message."""
+    """The result of publishing a message. TOO_LARGE: above the broker's ``max_message_size``.
+    UNROUTABLE: mandatory, and routed to no queue."""
 
     CONFIRMED = auto()
     REFUSED = auto()
@@ -24,81 +25,89 @@ class Outcome(Enum):
     UNROUTABLE = auto()
 
 
-class Withdrawing(Protocol):
+class PublicationOwner(Protocol):
     def withdraw(self, publication: Publication) -> None:
-        """Do not write it any more."""
+        """Do not write this publication; if it is written already, forget it."""
 
 
 class Publication(Struct, eq=False):
-    """A message for one exchange, not yet settled.
+    """A message for one exchange, until it is confirmed, refused or withdrawn.
+
+    Its life: it waits in a :class:`~gateway.amqp.publish.confirm_channel.ConfirmChannel` until it
+    can be written, is written, and is in flight until the broker confirms or refuses it. When the
+    channel ends before that, the message waits again and is written on the next channel.
 
     It is a :class:`gateway.core.proxy.TakenMessage` of its request.
 
-    ``properties``: flags and values of a content header. ``arrive`` is called at most once, where
-    the gateway runs, with what ``answer``, which never raises, makes of the broker's word.
+    ``properties``: flags and values of a content header. ``respond`` makes the part of the response
+    from the outcome and must not raise. ``arrive`` is called with this part, at most once, on the
+    app side.
     ``is_written``: the broker may have it. ``is_over``: settled or withdrawn; it must not be
-    written (again). ``goes_on``: though nobody waits for it. ``reason``: why it was refused.
+    written again. ``is_abandoned``: its client has gone, but it is still to be published.
+    ``reason``: why it was refused.
     """
 
-    publisher: Withdrawing
+    publisher: PublicationOwner
     routing_key: bytes
     properties: bytes
     body: bytes
     message_id: bytes
     is_mandatory: bool
-    answer: Callable[[Publication, Outcome], Part]
+    respond: Callable[[Publication, Outcome], Part]
     arrive: Arrive
     is_written: bool = False
     is_over: bool = False
-    goes_on: bool = False
+    is_abandoned: bool = False
     reason: str = ""
 
     def settle(self, outcome: Outcome) -> None:
-        """App side: the broker has spoken. Never raises."""
+        """App side: the outcome is known. Never raises."""
         if not self.is_over:
             self.is_over = True
             try:
-                self.arrive(self.answer(self, outcome))
-            except Exception:  # this runs in the connection's callback: of this message alone
-                log.exception("while answering the request of a published message")
+                self.arrive(self.respond(self, outcome))
+            except Exception:  # runs in a callback of the connection: other messages must go on
+                log.exception("unexpected error in the response to a published message")
 
     def acknowledge(self) -> None:
-        """App side: the client has the answer; there is nothing to be done."""
+        """App side: the client has the response. There is nothing to do."""
 
     def park(self) -> None:
-        """App side: no answer is made of a publication."""
+        """App side: there is nothing to do, a publication is not retried."""
 
     def give_back(self) -> None:
-        """App side: nobody waits any more, so what is not written yet will not be published.
+        """App side: the request is over. The message is not published if it is not written yet.
 
-        ``is_written`` may be trusted afterwards: who writes sets it first and then looks at
+        ``is_written`` is final after this call: the asyncio side sets it before it reads
         ``is_over``.
         """
-        if not self.is_over and not self.goes_on:
+        if not self.is_over and not self.is_abandoned:
             self.is_over = True
             self.publisher.withdraw(self)
 
 
 class Window:
-    """Bounds the messages that are written to one exchange and not confirmed yet.
+    """Bounds the unconfirmed messages of one exchange.
 
-    Who finds it full is called, in turn, when a place is free.
+    When it is full, channels that want to write are queued. They are called in this order as
+    confirms free places.
     """
 
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def take(self, go_on: Callable[[], None]) -> bool:
-        """One place; False when there is none, then ``go_on`` is called later."""
+    def take(self, retry: Callable[[], None]) -> bool:
+        """Take one place. False when all are taken: ``retry`` is called when one is free."""
         if self._free > 0:
             self._free -= 1
             return True
-        if go_on not in self._waiting:
-            self._waiting.append(go_on)
+        if retry not in self._waiting:
+            self._waiting.append(retry)
         return False
 
     def release(self, number: int = 1) -> None:
+        """Free so many places."""
         self._free += number
         while self._waiting and self._free > 0:
             self._waiting.popleft()()

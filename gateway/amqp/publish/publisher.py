@@ -1,10 +1,11 @@
-"""A channel in confirm mode for one exchange: a message is published when the broker says so.
+"""Publishes the messages of one exchange. A message is published when the broker confirms it.
 
-What is in flight when the connection drops is written again on the next one, unchanged, as long
-as its request waits for it. RabbitMQ closes a channel to refuse a message: this message alone fails
-(``quarantine.py`` finds out which it is), everything else is written again. An error that it does
-not expect ends the whole connection: what was in flight is then written on a connection of its own,
-one message after the other, before the channel opens again.
+- The connection is lost: messages in flight are written again on the next connection, unchanged, as
+  long as their requests wait for them.
+- RabbitMQ refuses a message by closing the channel: only this message fails. ``quarantine.py``
+  finds out which one it was; the other messages are written again.
+- RabbitMQ closes the connection because of an error: each message in flight may have caused it.
+  They are written one by one on a separate connection, before the channel opens again.
 """
 
 from __future__ import annotations
@@ -45,23 +46,26 @@ from .refusals import RefusedKeys
 
 log = get_logger("gateway.amqp")
 
-CONFIRM_CHECK = 0.02
+CONFIRM_CHECK_INTERVAL = 0.02
+"""Seconds between two checks whether every message is confirmed."""
+
 MAX_ABANDONED_MESSAGES = 1000
-"""Messages whose clients have gone and that may still wait for the broker."""
+"""Unconfirmed messages of an exchange whose clients have gone."""
 
 NOT_FOUND = 404
-"""The exchange is gone; declaring it again may help."""
+"""Reply code: the exchange does not exist (any more). Declaring it again may help."""
 
-QUEUE_PAUSE = 30.0
-"""Seconds before a queue that the broker has refused is declared again."""
+QUEUE_REDECLARE_INTERVAL = 30.0
+"""Seconds until a queue that the broker has refused is declared again."""
 
-LOG_PAUSE = 1.0
-"""Seconds between two lines about refused messages."""
+REFUSAL_LOG_INTERVAL = 1.0
+"""Seconds between two lines of the log about refused messages."""
 
 
 def publisher_key(settings: ProducerSettings) -> tuple[object, ...]:
-    """Producers with equal keys on one link share a channel: an exchange that does not exist
-    closes the channel of everybody who publishes to it, and of nobody else."""
+    """Producers with equal keys on one link share a publisher. The broker closes the channel of a
+    message for an exchange that does not exist; so producers of other exchanges have other
+    channels."""
     return (
         settings.exchange,
         settings.exchange_type,
@@ -73,8 +77,8 @@ def publisher_key(settings: ProducerSettings) -> tuple[object, ...]:
 
 
 class PublishLink(Link):
-    """A link by which publishers share the connection. Each may have ``max_unconfirmed`` messages
-    in flight: a queue that does not confirm uses up the window of its own exchange."""
+    """The link that all publishers of a broker share. Each publisher may have ``max_unconfirmed``
+    messages in flight: a queue that does not confirm affects its own exchange only."""
 
     def __init__(self, urls: tuple[BrokerUrl, ...], side: AsyncioSide, limit: int) -> None:
         super().__init__(urls, "publish", side)
@@ -82,79 +86,91 @@ class PublishLink(Link):
 
 
 class Publisher(ManagedChannel):
-    """Publishes to one exchange.
+    """Publishes to one exchange, by up to three channels:
 
-    App side: :meth:`publish` and :meth:`withdraw`. Once the broker has refused a message, messages
-    that it may refuse, too, go through a quarantine until the connection ends.
+    - main channel: all messages, as long as the broker has refused none on this connection;
+    - quarantine: after a refusal, until the connection ends, messages that may be refused too,
+      because no message with their routing key was accepted yet;
+    - suspects: messages that were in flight when the broker closed the connection because of an
+      error. They are written one by one on a separate connection.
+
+    :meth:`publish`, :meth:`withdraw` and :meth:`keep_abandoned` are called on the app side.
     """
 
     def __init__(self, settings: ProducerSettings, link: PublishLink, side: AsyncioSide) -> None:
         super().__init__(f"exchange {settings.exchange!r}", link)
         self._exchange = settings.exchange.encode()
         self._side = side
-        self._queues: dict[tuple[str, str], ProducerQueue] = {}
-        # From the app side to the asyncio side, and back: one hand-over for a burst.
-        self._handed: deque[Publication] = deque()
-        self._is_told = False
-        self._going_on = 0
+        self._producer_queues: dict[tuple[str, str], ProducerQueue] = {}
+        # From the app side to the asyncio side, and back: one wake-up for a burst of messages.
+        self._handed_over: deque[Publication] = deque()
+        self._accept_scheduled = False
+        self._abandoned_count = 0
         self._settled: deque[tuple[Publication, Outcome]] = deque()
-        self._is_posted = False
+        self._deliver_scheduled = False
         # The asyncio side.
         exchange, window = self._exchange, Window(link.max_unconfirmed)
-        self._main = ConfirmChannel(exchange, window, self._settle, self._ask_for_channel)
+        self._main = ConfirmChannel(exchange, window, self._settle, self._request_channel)
         self._quarantine = Quarantine(
-            exchange, window, self._settle, self._ask_for_channel, self._took
+            exchange, window, self._settle, self._request_channel, self._key_accepted
         )
         self._suspects = Quarantine(
-            exchange, window, self._settle, self._ask_for_channel, self._took, most=1
+            exchange,
+            window,
+            self._settle,
+            self._request_channel,
+            self._key_accepted,
+            max_unchecked=1,
         )
         self._channels = (self._main, self._quarantine, self._suspects)
-        self._known = RefusedKeys()
+        self._refused_keys = RefusedKeys()
         self._accept: Callable[[Publication], None] = self._main.accept
-        self._log_from = 0.0
-        self._unlogged = 0
+        self._next_log_time = 0.0
+        self._unlogged_count = 0
 
     def share_with(self, settings: ProducerSettings) -> Self:
-        """One more producer on this exchange, with its queue when it names one."""
+        """Add a producer of this exchange, with its queue when it names one."""
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)
         for method in producer_exchange(settings):
             self.declare(method)
         if settings.name and settings.static_routing_key and settings.declare != "none":
             queue = settings.name, settings.routing_key
-            self._queues.setdefault(queue, ProducerQueue(settings))
+            self._producer_queues.setdefault(queue, ProducerQueue(settings))
         return self
 
     # App side.
 
     def publish(self, publication: Publication) -> None:
-        """Never waits; the publication hears of the outcome."""
+        """Publish it. Never waits: the outcome is passed to :meth:`Publication.settle`."""
         if self._side.is_here:
             self._accept(publication)
             return
-        self._handed.append(publication)
-        if not self._is_told:
-            self._is_told = True
+        self._handed_over.append(publication)
+        if not self._accept_scheduled:
+            self._accept_scheduled = True
             self._side.tell(self._accept_handed)
 
     def withdraw(self, publication: Publication) -> None:
-        """A publication is over. See :meth:`Publication.give_back`."""
+        """The request of a publication is over. See :meth:`Publication.give_back`."""
         self._side.tell(self._forget, publication)
 
-    def go_on(self, publication: Publication, seconds: float) -> bool:
-        """Nobody waits for it any more, but it is to be published if that can be soon.
+    def keep_abandoned(self, publication: Publication, seconds: float) -> bool:
+        """The client has gone: publish the message all the same, if that is possible within
+        ``seconds``.
 
-        False when there are too many like it: while a broker is away memory must not fill up.
+        False when there are :data:`MAX_ABANDONED_MESSAGES` already: they must not fill the memory
+        while a broker is unreachable.
         """
-        if self._going_on >= MAX_ABANDONED_MESSAGES:
+        if self._abandoned_count >= MAX_ABANDONED_MESSAGES:
             return False
-        self._going_on += 1
-        publication.goes_on = True
-        publication.arrive = self._gone_on
+        self._abandoned_count += 1
+        publication.is_abandoned = True
+        publication.arrive = self._abandoned_settled
         self._side.tell(self._forget_after, publication, seconds)
         return True
 
-    def _gone_on(self, part: Part | None = None) -> None:
-        self._going_on -= 1
+    def _abandoned_settled(self, part: Part | None = None) -> None:
+        self._abandoned_count -= 1
 
     def readiness(self) -> dict[str, Any]:
         return {
@@ -163,40 +179,40 @@ class Publisher(ManagedChannel):
             "unconfirmed": sum(len(each.in_flight) for each in self._channels),
             "waiting": sum(len(each.waiting) for each in self._channels),
             "problem": self.problem or self.why_waiting(),
-            "queues": [queue.readiness() for queue in self._queues.values()],
+            "queues": [queue.readiness() for queue in self._producer_queues.values()],
         }
 
     def why_waiting(self) -> str:
-        """What a message that is not written yet waits for."""
+        """Why messages are not written at the moment; empty when no reason is known."""
         tap = self._main.tap
         if tap is None:
             return self.problem
         if tap.is_blocked:
             return "the broker blocks publishers (memory or disk alarm)"
         if not tap.can_publish:
-            return "the broker takes no more at the moment"
+            return "the broker does not read fast enough: the send buffer is full"
         return "RabbitMQ refuses many messages of this exchange" if self._quarantine.waiting else ""
 
-    # The asyncio side: what the app side asks for.
+    # The asyncio side: calls from the app side.
 
     @property
     def is_awaited(self) -> bool:
         return any(each.waiting for each in self._channels)
 
     def _accept_handed(self) -> None:
-        self._is_told = False
-        handed = self._handed
+        self._accept_scheduled = False
+        handed = self._handed_over
         while handed:
             self._accept(handed.popleft())
 
-    def _ask_for_channel(self) -> None:
+    def _request_channel(self) -> None:
         if not self.is_ready:
             self.wake_up()
 
     def _forget(self, publication: Publication) -> None:
         for each in self._channels:
             each.waiting.pop(publication, None)
-        # Unconfirmed, it stays in its place until the broker answers or the channel ends.
+        # If it is in flight it keeps its place until the broker confirms it or the channel ends.
         publication.body = b""
 
     def _forget_after(self, publication: Publication, seconds: float) -> None:
@@ -204,34 +220,34 @@ class Publisher(ManagedChannel):
             if not publication.is_over:
                 publication.is_over = True
                 self._forget(publication)
-                self._side.post(self._gone_on)
+                self._side.post(self._abandoned_settled)
 
         asyncio.get_running_loop().call_later(seconds, forget)
 
-    # What the broker has said.
+    # Outcomes.
 
     def _settle(self, publication: Publication, outcome: Outcome) -> None:
         if self._side.is_here:
             publication.settle(outcome)
             return
         self._settled.append((publication, outcome))
-        if not self._is_posted:
-            self._is_posted = True
+        if not self._deliver_scheduled:
+            self._deliver_scheduled = True
             self._side.post(self._deliver)
 
     def _deliver(self) -> None:
-        """App side: tell the requests."""
-        self._is_posted = False
+        """App side: pass the outcomes to the requests."""
+        self._deliver_scheduled = False
         settled = self._settled
         while settled:
             publication, outcome = settled.popleft()
             publication.settle(outcome)
 
-    # One life of the channel.
+    # The main channel.
 
     async def work(self, channel: Channel, connection: BrokerConnection) -> None:
-        """Publish until the connection is over, or the exchange gone."""
-        for queue in self._queues.values():
+        """Publish until the connection ends, or the exchange does not exist any more."""
+        for queue in self._producer_queues.values():
             await queue.declare(connection)
         if self._suspects.waiting:
             await self._try_suspects(connection.url)
@@ -239,27 +255,28 @@ class Publisher(ManagedChannel):
             async with open_tasks() as tasks:
                 tasks.start_soon(self._keep_queues, connection)
                 await self._publish_on(channel, connection, self._main)
-                self._accept = self._sort
+                self._accept = self._accept_after_refusal
                 tasks.start_soon(self._keep_quarantine, connection)
                 while True:
-                    self._known.doubt()
+                    self._refused_keys.forget_accepted_keys()
                     self._quarantine.put_first(self._main.close().values())
                     async with connection.channel() as another:
                         await self._publish_on(another, connection, self._main)
         finally:
             self.is_ready = False
             self._accept = self._main.accept
-            self._known = RefusedKeys()
-            again = self._suspects if connection.tap.closed_for_error else self._main
+            self._refused_keys = RefusedKeys()
+            resent = self._suspects if connection.tap.closed_for_error else self._main
             for each in (self._quarantine, self._main):
                 waiting, each.waiting = each.waiting, {}
                 self._main.put_first(waiting)
-                again.put_first(each.close().values())
+                resent.put_first(each.close().values())
 
     async def _publish_on(
         self, channel: Channel, connection: BrokerConnection, confirms: ConfirmChannel
     ) -> None:
-        """Until the broker refuses a message. Raises :class:`LinkError` for every other end."""
+        """Publish until the broker closes the channel because it refuses a message. Raises
+        :class:`LinkError` when the channel ends for another reason."""
         await call(channel.rpc(Confirm.Select()))
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -286,32 +303,34 @@ class Publisher(ManagedChannel):
         return closing.code != NOT_FOUND or not self._topology
 
     async def _keep_queues(self, connection: BrokerConnection) -> None:
-        """What the broker has refused may succeed later: a queue exists, a permission is given."""
-        while any(queue.problem for queue in self._queues.values()):
-            await sleep(QUEUE_PAUSE)
+        """Declare refused queues again: a missing queue or permission may exist later."""
+        while any(queue.problem for queue in self._producer_queues.values()):
+            await sleep(QUEUE_REDECLARE_INTERVAL)
             await self._declare_queues(connection)
 
     async def _declare_queues(self, connection: BrokerConnection) -> None:
-        for queue in self._queues.values():
+        for queue in self._producer_queues.values():
             if queue.problem:
                 await queue.declare(connection)
 
-    # Refused messages.
+    # After a refusal.
 
-    def _sort(self, publication: Publication) -> None:
-        """To its channel, once a message was refused."""
-        if self._known.trusts(publication):
+    def _accept_after_refusal(self, publication: Publication) -> None:
+        """As ``accept`` of the main channel, after the broker has refused a message."""
+        if self._refused_keys.is_trusted(publication):
             self._main.accept(publication)
-        elif outcome := self._known.again(publication, asyncio.get_running_loop().time()):
+        elif outcome := self._refused_keys.known_outcome(
+            publication, asyncio.get_running_loop().time()
+        ):
             self._settle(publication, outcome)
         else:
             self._quarantine.accept(publication)
 
-    def _took(self, routing_key: bytes) -> None:
-        self._known.took(routing_key)
+    def _key_accepted(self, routing_key: bytes) -> None:
+        self._refused_keys.key_accepted(routing_key)
 
     async def _keep_quarantine(self, connection: BrokerConnection) -> None:
-        """Until the connection is over: a quarantine that cannot be opened is tried again."""
+        """Keep the quarantine open until the connection ends. A failed attempt is repeated."""
         pauses = self._link.pauses()
         while not connection.tap.lost.is_set():
             try:
@@ -326,8 +345,8 @@ class Publisher(ManagedChannel):
                 self._refuse(self._quarantine)
 
     async def _try_suspects(self, url: BrokerUrl) -> None:
-        """Publish what was in flight when the broker closed the connection for an error, one after
-        the other: the message that has caused it is the only one that it ends this time."""
+        """Publish the messages that were in flight when the broker closed the connection because of
+        an error, one by one: when the connection is closed again, one message has caused it."""
         suspects = self._suspects
         try:
             while suspects.waiting:
@@ -338,8 +357,8 @@ class Publisher(ManagedChannel):
             suspects.put_first(suspects.close().values())
 
     async def _publish_suspects(self, connection: BrokerConnection) -> None:
-        """Until none is left, or the broker refuses one by closing the channel or the connection.
-        Raises :class:`LinkError` for every other end."""
+        """Publish until none is left, or until the broker refuses one by closing the channel or the
+        connection. Raises :class:`LinkError` when the channel ends for another reason."""
         suspects, tap = self._suspects, connection.tap
         try:
             async with connection.channel() as channel, open_tasks() as tasks:
@@ -352,34 +371,38 @@ class Publisher(ManagedChannel):
             suspects.closing = codec.ChannelClose(tap.close_code, tap.problem, codec.PUBLISH)
 
     def _refuse(self, quarantine: Quarantine) -> None:
-        """The broker has closed a quarantine: it refuses one message."""
-        closing, checked = quarantine.closing, quarantine.check()
-        self._main.put_first(checked.taken)
-        quarantine.put_first(checked.rest)
+        """The broker has closed a quarantine, because it refuses one message."""
+        closing, checked = quarantine.closing, quarantine.close_and_check()
+        self._main.put_first(checked.accepted)
+        quarantine.put_first(checked.unchecked)
         if checked.refused is not None and closing is not None:
             now = asyncio.get_running_loop().time()
-            outcome = self._known.refused(checked.refused, closing, now)
+            outcome = self._refused_keys.refused(checked.refused, closing, now)
             self._log_refused(checked.refused, now)
             self._settle(checked.refused, outcome)
 
     def _log_refused(self, publication: Publication, now: float) -> None:
-        if now < self._log_from:
-            self._unlogged += 1
+        if now < self._next_log_time:
+            self._unlogged_count += 1
             return
-        others = f" (and {self._unlogged} others since the last line)" if self._unlogged else ""
+        others = (
+            f" (and {self._unlogged_count} more since the last line)"
+            if self._unlogged_count
+            else ""
+        )
         key = publication.routing_key.decode(errors="replace")
         what = f"refused a message with routing key {key!r}"
         log.warning("%s: %s: %s%s", self.name, what, publication.reason, others)
-        self._log_from, self._unlogged = now + LOG_PAUSE, 0
+        self._next_log_time, self._unlogged_count = now + REFUSAL_LOG_INTERVAL, 0
 
 
 async def _until_confirmed(confirms: ConfirmChannel) -> None:
-    """At the end: what is written may still be confirmed."""
+    """At the end of the connection: wait for the confirms of written messages."""
     while confirms.in_flight:
-        await sleep(CONFIRM_CHECK)
+        await sleep(CONFIRM_CHECK_INTERVAL)
 
 
 async def _end_when_empty(confirms: ConfirmChannel, scope: CancelScope) -> None:
     while confirms.waiting or confirms.in_flight:
-        await sleep(CONFIRM_CHECK)
+        await sleep(CONFIRM_CHECK_INTERVAL)
     scope.cancel()

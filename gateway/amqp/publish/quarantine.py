@@ -1,8 +1,9 @@
-"""A channel for messages that the broker may refuse by closing it: nothing else is in flight there.
+"""A channel for messages that RabbitMQ may refuse. It finds out which message was refused.
 
-Behind each message Confirm.Select is asked for once more. RabbitMQ answers it when it has checked
-the message, long before the message is on disk and confirmed, and in order. So the first message
-without an answer is the one that has closed the channel.
+RabbitMQ refuses a message by closing the channel, and does not say which message it was. So
+Confirm.Select is sent after each message. RabbitMQ responds to it in order, when it has checked the
+message, long before the message is on disk and confirmed. The first message without a response is
+the one that was refused. Other messages use another channel, so that they are not affected.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ from .confirm_channel import ConfirmChannel, Settle
 from .publication import Publication, Window
 
 MAX_UNCHECKED = 100
-"""Messages whose answers are awaited at the same time. When the channel closes all of them but one
-are written again, so it begins with one and grows with each answer."""
+"""Messages that are written and not checked yet, at most. When the channel closes, all of them but
+one must be written again. So the bound is 1 at first and grows with each response."""
 
 
-class Checked(NamedTuple):
-    """How a channel ended. ``taken``: what the broker has checked and not confirmed; ``refused``:
-    what closed the channel; ``rest``: what it has not looked at."""
+class QuarantineResult(NamedTuple):
+    """The messages in flight when a quarantine was closed. ``accepted``: checked, not confirmed
+    yet. ``refused``: the message for which the broker closed the channel. ``unchecked``: not
+    processed by the broker."""
 
-    taken: list[Publication]
+    accepted: list[Publication]
     refused: Publication | None
-    rest: list[Publication]
+    unchecked: list[Publication]
 
 
 class Quarantine(ConfirmChannel):
-    """``took`` is called with the routing key of each message that the broker has taken. ``most``:
-    messages whose answers are awaited at the same time, at most."""
+    """``key_accepted`` is called with the routing key of each message that passed the broker's
+    check. ``max_unchecked``: messages that are written and not checked yet, at most."""
 
     def __init__(
         self,
@@ -40,46 +42,46 @@ class Quarantine(ConfirmChannel):
         window: Window,
         settle: Settle,
         wake_up: Callable[[], None],
-        took: Callable[[bytes], None],
-        most: int = MAX_UNCHECKED,
+        key_accepted: Callable[[bytes], None],
+        max_unchecked: int = MAX_UNCHECKED,
     ) -> None:
         super().__init__(exchange, window, settle, wake_up)
-        self._took = took
-        self._most = most
+        self._key_accepted = key_accepted
+        self._max_unchecked = max_unchecked
         self._unchecked: deque[tuple[int, Publication]] = deque()
-        self._allowed = 1
+        self._allowed_unchecked = 1
 
     def open(self, channel: int, connection: BrokerConnection) -> None:
         self._unchecked.clear()
-        self._allowed = 1
+        self._allowed_unchecked = 1
         super().open(channel, connection)
 
-    def check(self) -> Checked:
-        """Close; what the broker's answers say of each message."""
+    def close_and_check(self) -> QuarantineResult:
+        """Close the channel, and sort the messages in flight by the responses of the broker."""
         first = self._unchecked[0][0] if self._unchecked else None
-        taken, refused, rest = [], None, []
+        accepted, refused, unchecked = [], None, []
         for tag, publication in self.close().items():
             if first is None or tag < first:
-                taken.append(publication)
+                accepted.append(publication)
             elif tag == first:
                 refused = publication
             else:
                 publication.is_written = False
-                rest.append(publication)
-        return Checked(taken, refused, rest)
+                unchecked.append(publication)
+        return QuarantineResult(accepted, refused, unchecked)
 
     def processed(self) -> None:
         _, publication = self._unchecked.popleft()
-        self._took(publication.routing_key)
-        self._allowed = min(self._allowed + 1, self._most)
+        self._key_accepted(publication.routing_key)
+        self._allowed_unchecked = min(self._allowed_unchecked + 1, self._max_unchecked)
         if self.waiting:
-            self._pump()
+            self._write_waiting()
 
     def _can_write(self) -> bool:
-        return len(self._unchecked) < self._allowed and super()._can_write()
+        return len(self._unchecked) < self._allowed_unchecked and super()._can_write()
 
     def _write(self, publication: Publication) -> bool:
-        if len(self._unchecked) >= self._allowed:
+        if len(self._unchecked) >= self._allowed_unchecked:
             return False
         tag = self._tag
         if not super()._write(publication):

@@ -1,8 +1,8 @@
 """Frames in, frames out: AMQP 0-9-1 as bytes, without a socket and without an event loop.
 
-Only what is hot is understood here: deliveries on tapped channels, also those that Basic.Get
-fetches, acknowledgements, and publishing with its confirms and returns. Every other frame is handed
-on untouched. (AMQP 0-9-1, section 2.3; confirms: RabbitMQ's extension.)
+It decodes only the frequent frames: deliveries (also responses to Basic.Get), acknowledgements,
+publishes, confirms and returns. A channel whose frames it decodes is a "tapped" channel. Every
+other frame is passed on unchanged. (AMQP 0-9-1, section 2.3; confirms: RabbitMQ's extension.)
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from struct import Struct as Layout
 from typing import NamedTuple, Protocol
 
-from .delivery_fast_path import NO_SHAPE, Message, read_alike, shape_of
-from .frame import BODY, CONTENT_HEAD, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
+from .delivery_fast_path import NO_LAYOUT, RawDelivery, learn_layout, read_deliveries
+from .frame import BODY, CONTENT_PREFIX_BYTES, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
 
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"
@@ -28,25 +28,25 @@ BLOCKED = b"\x00\x0a\x00\x3c"
 UNBLOCKED = b"\x00\x0a\x00\x3d"
 
 MAX_FRAME = 128 * 1024 * 1024
-"""Bytes of a frame that is read where no bound was negotiated."""
+"""Bytes of the largest frame that is read when broker and client agreed on no bound."""
 
 MAX_MESSAGE = 512 * 1024 * 1024
-"""Bytes of a body: no RabbitMQ can be told to take a larger one (``max_message_size``)."""
+"""Bytes of the largest body that is read: RabbitMQ accepts no larger ``max_message_size``."""
 
 REQUEUE = 2
-"""The bit of Basic.Nack beside ``multiple``."""
+"""The bit "requeue" of Basic.Nack; the bit with value 1 is "multiple"."""
 
 SMALL_BODY = 64 * 1024
-"""Bytes of a body that is copied into one piece with its head: fewer pieces are fewer calls. Below
-the frame size of every broker that has not been told otherwise (RabbitMQ: 128 KiB)."""
+"""Bytes of the largest body that is copied together with its headers, so that one write sends both.
+It is smaller than RabbitMQ's default frame (128 KiB)."""
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
-_frame_head = Layout(">BHI").unpack_from
-_tag_at = Layout(">Q").unpack_from
-_confirm_at = Layout(">QB").unpack_from
-_delivery_at = Layout(">Q?").unpack_from
-_head = Layout(">BHI").pack
+_read_frame_start = Layout(">BHI").unpack_from
+_read_tag = Layout(">Q").unpack_from
+_read_confirm = Layout(">QB").unpack_from
+_read_delivery = Layout(">Q?").unpack_from
+_frame_start = Layout(">BHI").pack
 _ack = Layout(">BHIHHQBB").pack
 _content = Layout(">BHIHHQ").pack
 
@@ -56,45 +56,47 @@ class WireError(Exception):
 
 
 class Sink(Protocol):
-    """A tapped channel."""
+    """A tapped channel with a consumer."""
 
-    def delivered(self, messages: Sequence[Message]) -> None:
-        """Whole messages, in the order of their tags."""
+    def delivered(self, messages: Sequence[RawDelivery]) -> None:
+        """Complete messages, in the order of their delivery tags."""
 
     def fetched_nothing(self) -> None:
-        """The answer to a Basic.Get: the queue is empty."""
+        """Basic.Get-Empty: the queue has no message."""
 
     def closed(self, closing: ChannelClose) -> None:
-        """The broker has closed the channel: from now on nothing may be written to it."""
+        """The broker has closed the channel. A frame that is written on it from now on would make
+        the broker close the connection."""
 
 
 class ChannelClose(NamedTuple):
-    """How the broker has closed a channel. ``method``: class and method of what it refused."""
+    """Why the broker has closed a channel. ``method``: class and method that it refused."""
 
     code: int
     text: str
     method: bytes
 
 
-class Confirms(Protocol):
+class ConfirmListener(Protocol):
     """A tapped channel that publishes, in confirm mode."""
 
     def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
-        """The broker has taken a message, or with ``is_ack`` false refused it; with
-        ``is_multiple`` every one up to it."""
+        """The broker has accepted (``is_ack``) or refused the message with this tag; with
+        ``is_multiple`` also every unconfirmed message before it."""
 
     def returned(self, properties: bytes, reason: str) -> None:
-        """A mandatory message that no queue takes; its confirm follows."""
+        """A mandatory message was routed to no queue. Its confirm follows."""
 
     def processed(self) -> None:
-        """Confirm.Select is answered: the broker has processed what was written before it."""
+        """Confirm.Select-Ok: the broker has processed everything that was written before the
+        Confirm.Select."""
 
     def closed(self, closing: ChannelClose) -> None:
-        """The broker has closed the channel: nothing may be written on it any more."""
+        """As :meth:`Sink.closed`."""
 
 
 class _Content:
-    """A message whose frames are still coming in."""
+    """A message of which some frames have not arrived yet."""
 
     __slots__ = ("chunks", "missing", "properties", "redelivered", "route", "tag")
 
@@ -108,21 +110,22 @@ class _Content:
 
     def begin_body(self, header: bytes) -> None:
         """``header``: the payload of the content header frame."""
-        if len(header) < CONTENT_HEAD:
-            raise WireError("a content header that is too short")
-        self.missing = _tag_at(header, 4)[0]
+        if len(header) < CONTENT_PREFIX_BYTES:
+            raise WireError("a content header is too short")
+        self.missing = _read_tag(header, 4)[0]
         if self.missing > MAX_MESSAGE:
             raise WireError(f"a body of {self.missing} bytes")
-        self.properties = header[CONTENT_HEAD:]
+        self.properties = header[CONTENT_PREFIX_BYTES:]
 
 
 class Receiver:
-    """Cuts a byte stream into frames; it may be split anywhere.
+    """Splits the bytes of a connection into frames. The bytes may arrive in pieces of any size.
 
-    ``sinks``: tapped channels by number; ``confirms``: those that publish. ``forward`` gets every
-    frame that is not of interest here, whole and in order. ``blocked`` is called when the broker
-    blocks publishers and when it takes that back, ``closing`` with its code and text when it closes
-    the connection. ``frame_max``: bytes of a frame, at most.
+    ``sinks``: tapped channels with consumers, by number. ``confirms``: tapped channels that
+    publish. ``forward`` is called with each frame that is not decoded here, complete and in order.
+    ``blocked`` is called with true when the broker blocks publishers, with false when it unblocks
+    them. ``closing`` is called with code and text when the broker closes the connection.
+    ``frame_max``: bytes of the largest frame that the broker may send.
     """
 
     def __init__(
@@ -132,67 +135,69 @@ class Receiver:
         closing: Callable[[int, str], object] = lambda code, text: None,
     ) -> None:
         self.sinks: dict[int, Sink] = {}
-        self.confirms: dict[int, Confirms] = {}
+        self.confirms: dict[int, ConfirmListener] = {}
         self._forward = forward
         self._blocked = blocked
         self._closing = closing
         self.frame_max = MAX_FRAME
-        self._rest = b""
-        self._shape = NO_SHAPE
+        self._incomplete = b""
+        self._layout = NO_LAYOUT
         self._contents: dict[int, _Content] = {}
 
     def feed(self, data: bytes) -> None:
-        """Take what the socket gave. Raises :class:`WireError`."""
-        if self._rest:
-            data = self._rest + data
+        """Process bytes that the socket has received. Raises :class:`WireError`."""
+        if self._incomplete:
+            data = self._incomplete + data
         start, end = 0, len(data)
         sinks = self.sinks
         while end - start >= FRAME_OVERHEAD:
-            shape = self._shape
-            if data.startswith(shape.begin, start) and shape.channel in sinks:
-                messages, start = read_alike(shape, data, start)
+            layout = self._layout
+            if data.startswith(layout.begin, start) and layout.channel in sinks:
+                messages, start = read_deliveries(layout, data, start)
                 if messages:
-                    sinks[shape.channel].delivered(messages)
+                    sinks[layout.channel].delivered(messages)
                     continue
-            kind, channel, size = _frame_head(data, start)
+            kind, channel, size = _read_frame_start(data, start)
             if size > self.frame_max:
-                raise WireError(f"a frame of {size} bytes, of {self.frame_max} that are allowed")
+                raise WireError(f"a frame of {size} bytes, at most {self.frame_max} are allowed")
             following = start + FRAME_OVERHEAD + size
             if following > end:
                 break
             if data[following - 1] != FRAME_END:
-                raise WireError("a frame without its end octet")
+                raise WireError("a frame without its end byte")
             if channel not in sinks:
                 self._feed_other(kind, channel, data[start:following])
-            elif kind == METHOD and self._learns_shape(data, start, following):
+            elif kind == METHOD and self._learns_layout(data, start, following):
                 continue
             else:
                 self._feed_tapped(kind, channel, data[start:following])
             start = following
-        self._rest = data[start:]
+        self._incomplete = data[start:]
 
-    def _learns_shape(self, data: bytes, start: int, following: int) -> bool:
-        """Whether the method is a delivery of another shape than the last one."""
+    def _learns_layout(self, data: bytes, start: int, following: int) -> bool:
+        """Whether the method is a delivery with another layout than the one before."""
         if not data.startswith(DELIVER, start + 7):
             return False
-        shape = shape_of(data, start, following)
-        if shape is None or shape is self._shape:
+        layout = learn_layout(data, start, following)
+        if layout is None or layout is self._layout:
             return False
-        self._shape = shape
+        self._layout = layout
         return True
 
     def _feed_tapped(self, kind: int, channel: int, frame: bytes) -> None:
-        """A frame of a channel that consumes."""
+        """A frame of a channel with a consumer."""
         if kind == HEADER and channel in self._contents:
             self._begin_body(channel, frame[7:-1])
         elif kind == BODY and channel in self._contents:
             self._continue_body(channel, frame[7:-1])
         elif kind == METHOD and frame.startswith(DELIVER, 7):
             at = 12 + frame[11]
-            tag, again = _delivery_at(frame, at)
+            tag, again = _read_delivery(frame, at)
             self._contents[channel] = _Content(tag, again, frame[at + 9 : -1])
         elif kind == METHOD and frame.startswith(GET_OK, 7):
-            self._contents[channel] = _Content(_tag_at(frame, 11)[0], frame[19] == 1, frame[20:-5])
+            self._contents[channel] = _Content(
+                _read_tag(frame, 11)[0], frame[19] == 1, frame[20:-5]
+            )
         elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
             self.sinks[channel].fetched_nothing()
         else:
@@ -202,7 +207,7 @@ class Receiver:
             self._forward(frame)
 
     def _feed_other(self, kind: int, channel: int, frame: bytes) -> None:
-        """A frame of a channel that does not consume."""
+        """A frame of a channel without a consumer."""
         method = frame[7:11] if kind == METHOD else b""
         publisher = self.confirms.get(channel)
         if publisher is None:
@@ -215,7 +220,7 @@ class Receiver:
                     self._closing(code, _closing_text(frame).decode())
             self._forward(frame)
         elif method in (ACK, NACK):
-            tag, flags = _confirm_at(frame, 11)
+            tag, flags = _read_confirm(frame, 11)
             publisher.confirmed(tag, flags & 1 == 1, method == ACK)
         elif method == RETURN:
             self._contents[channel] = _Content(0, False, frame[14 : 14 + frame[13]])
@@ -230,8 +235,10 @@ class Receiver:
         else:
             self._forward(frame)
 
-    def _feed_returned(self, kind: int, channel: int, publisher: Confirms, payload: bytes) -> None:
-        """The returned message itself comes back with it; only its header says which it is."""
+    def _feed_returned(
+        self, kind: int, channel: int, publisher: ConfirmListener, payload: bytes
+    ) -> None:
+        """The broker sends the whole message with Basic.Return. Its message id identifies it."""
         content = self._contents[channel]
         if kind == HEADER:
             content.begin_body(payload)
@@ -242,7 +249,7 @@ class Receiver:
             publisher.returned(content.properties, content.route.decode(errors="replace"))
 
     def release(self, channel: int) -> None:
-        """The channel is closed: no frame of it is of interest any more."""
+        """The channel is closed: forward its frames from now on."""
         self.sinks.pop(channel, None)
         self.confirms.pop(channel, None)
         self._contents.pop(channel, None)
@@ -263,7 +270,7 @@ class Receiver:
         if content.missing == 0:
             self._complete(channel, content, b"".join(content.chunks))
         elif content.missing < 0:
-            raise WireError("a body longer than its header says")
+            raise WireError("a body is longer than its header says")
 
     def _complete(self, channel: int, content: _Content, body: bytes) -> None:
         del self._contents[channel]
@@ -272,15 +279,15 @@ class Receiver:
 
 
 def read_channel_close(frame: bytes) -> ChannelClose:
-    """The whole frame of Channel.Close."""
+    """``frame``: the whole frame of a Channel.Close."""
     text_ends = 14 + frame[13]
     text = frame[14:text_ends].decode(errors="replace")
     return ChannelClose(int.from_bytes(frame[11:13]), text, frame[text_ends : text_ends + 4])
 
 
 def confirm_select(channel: int) -> bytes:
-    """Confirm.Select, to be answered."""
-    return _head(METHOD, channel, 5) + b"\x00\x55\x00\x0a\x00\xce"
+    """Confirm.Select; the broker responds with Select-Ok."""
+    return _frame_start(METHOD, channel, 5) + b"\x00\x55\x00\x0a\x00\xce"
 
 
 def _closing_text(frame: bytes) -> bytes:
@@ -289,43 +296,45 @@ def _closing_text(frame: bytes) -> bytes:
 
 
 def _readable(frame: bytes) -> bytes:
-    """A Channel.Close or Connection.Close whose text is UTF-8.
+    """A Channel.Close or Connection.Close with a text that is valid UTF-8.
 
-    RabbitMQ cuts long texts, also inside a character, and aiormq would end the connection.
+    RabbitMQ shortens a long text, and may do so inside a character. aiormq would end the connection
+    for such a text.
     """
     text = _closing_text(frame)
     readable = text.decode(errors="ignore").encode()
     if readable == text:
         return frame
-    kind, channel, size = _frame_head(frame)
-    head = _head(kind, channel, size - len(text) + len(readable))
-    return head + frame[7:13] + bytes([len(readable)]) + readable + frame[14 + len(text) :]
+    kind, channel, size = _read_frame_start(frame)
+    start = _frame_start(kind, channel, size - len(text) + len(readable))
+    return start + frame[7:13] + bytes([len(readable)]) + readable + frame[14 + len(text) :]
 
 
 def get(channel: int, queue: str) -> bytes:
-    """Basic.Get, to be acknowledged like a delivery."""
+    """Basic.Get; its message must be acknowledged like a delivery."""
     name = queue.encode()
     payload = b"\x00\x3c\x00\x46\x00\x00%c%b\x00" % (len(name), name)
-    return _head(METHOD, channel, len(payload)) + payload + b"\xce"
+    return _frame_start(METHOD, channel, len(payload)) + payload + b"\xce"
 
 
 def ack(channel: int, tag: int, multiple: bool = False) -> bytes:
-    """Basic.Ack of one tag, or of every outstanding tag up to it."""
+    """Basic.Ack of one tag; with ``multiple`` of every outstanding tag up to this one."""
     return _ack(METHOD, channel, 13, 60, 80, tag, multiple, FRAME_END)
 
 
 def nack(channel: int, tag: int, multiple: bool = False) -> bytes:
-    """Basic.Nack that returns one tag to its queue, or every outstanding tag up to it."""
+    """Basic.Nack that returns a message to its queue; with ``multiple`` every outstanding message
+    up to this one."""
     return _ack(METHOD, channel, 13, 60, 120, tag, REQUEUE | multiple, FRAME_END)
 
 
 def reject(channel: int, tag: int) -> bytes:
-    """Basic.Reject of one tag: it leaves its queue, dropped or dead-lettered."""
+    """Basic.Reject of one tag: the broker drops the message or dead-letters it."""
     return _ack(METHOD, channel, 13, 60, 90, tag, False, FRAME_END)
 
 
 def publish_method(channel: int, exchange: bytes, routing_key: bytes, is_mandatory: bool) -> bytes:
-    """The frame Basic.Publish; names as UTF-8 of at most 255 bytes."""
+    """The frame of Basic.Publish. ``exchange``, ``routing_key``: UTF-8, at most 255 bytes."""
     payload = b"\x00\x3c\x00\x28\x00\x00%c%b%c%b%c" % (
         len(exchange),
         exchange,
@@ -333,28 +342,28 @@ def publish_method(channel: int, exchange: bytes, routing_key: bytes, is_mandato
         routing_key,
         is_mandatory,
     )
-    return _head(METHOD, channel, len(payload)) + payload + b"\xce"
+    return _frame_start(METHOD, channel, len(payload)) + payload + b"\xce"
 
 
 def publish_content(
     channel: int, method: bytes, properties: bytes, body: bytes, frame_max: int
 ) -> bytes | list[bytes | memoryview]:
-    """``method``, the content header and the body as frames; in pieces when the body is large,
-    which is not copied.
+    """``method``, then content header and body as frames. A list of pieces when the body is large:
+    the body is not copied then.
 
     ``properties``: flags and values, as in a content header.
     """
     size = len(body)
-    head = _content(HEADER, channel, 12 + len(properties), 60, 0, size)
+    header = _content(HEADER, channel, CONTENT_PREFIX_BYTES + len(properties), 60, 0, size)
     largest = frame_max - FRAME_OVERHEAD
     if 0 < size <= SMALL_BODY and size <= largest:
-        body_head = _head(BODY, channel, size)
-        return b"%b%b%b\xce%b%b\xce" % (method, head, properties, body_head, body)
+        body_start = _frame_start(BODY, channel, size)
+        return b"%b%b%b\xce%b%b\xce" % (method, header, properties, body_start, body)
     if not size:
-        return b"%b%b%b\xce" % (method, head, properties)
-    frames: list[bytes | memoryview] = [b"%b%b%b\xce" % (method, head, properties)]
+        return b"%b%b%b\xce" % (method, header, properties)
+    frames: list[bytes | memoryview] = [b"%b%b%b\xce" % (method, header, properties)]
     whole = memoryview(body)
     for at in range(0, size, largest):
         chunk = whole[at : at + largest]
-        frames += (_head(BODY, channel, len(chunk)), chunk, b"\xce")
+        frames += (_frame_start(BODY, channel, len(chunk)), chunk, b"\xce")
     return frames

@@ -1,7 +1,9 @@
-"""Deliveries that lie in the bytes as one before them did, so that one look reads each. Pure.
+"""Consecutive deliveries with the same frame layout: each is read by one ``unpack``. Pure.
 
-What a queue delivers differs in tag, values and body; what stands around these, and how long
-route and properties are, mostly stays.
+The three frames of a delivery (method, header, body) are mostly laid out as those of the delivery
+before: the same consumer tag and equally long route and properties. Only the delivery tag, the
+values and the body differ. A request that reads ten queues: 49.3 -> 39.6 us, together with one
+other change (docs/performance-history.md).
 """
 
 from __future__ import annotations
@@ -10,61 +12,68 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct as Layout
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from .frame import BODY, CONTENT_HEAD, FRAME_END, HEADER
+from .frame import BODY, CONTENT_PREFIX_BYTES, FRAME_END, HEADER
 
-Message: TypeAlias = tuple[int, bool, bytes, bytes, bytes]
-"""One that was delivered: tag, redelivered, route (exchange and routing key as two short strings),
-properties (flags and values), body."""
+RawDelivery: TypeAlias = tuple[int, bool, bytes, bytes, bytes]
+"""A delivered message: delivery tag, redelivered, route (exchange and routing key as two short
+strings), properties (flags and values), body."""
 
-CONSUMER_TAG = 11
-"""Where its short string begins: behind the head of the frame and the method's name."""
+CONSUMER_TAG_AT = 11
+"""Where the consumer tag begins, a short string: after the frame's type, channel and size and the
+method's class and number."""
 
-TAG_AND_FLAG = 9
-"""Bytes of the delivery tag and of "redelivered"; the route is behind them."""
+TAG_AND_FLAG_BYTES = 9
+"""Bytes of the delivery tag and of "redelivered", which stand before the route."""
 
-JOINT = 12
-"""Bytes between route and content: the method's end octet, the head of the header frame, class,
-weight."""
+HEADER_START_BYTES = 12
+"""Bytes between route and body size: the end byte of the method frame, then type, channel, size,
+class and weight of the header frame."""
 
-BODY_HEAD = 4
-"""Bytes between properties and the size of the body frame: the header's end octet, type, channel.
-"""
+BODY_START_BYTES = 4
+"""Bytes between the properties and the size of the body frame: the end byte of the header frame,
+then type and channel of the body frame."""
 
 _header_frame = Layout(">BB2sI4x").unpack
 
 
-class Shape(NamedTuple):
-    """A delivery whose body is one frame.
+class DeliveryLayout(NamedTuple):
+    """The layout of a delivery whose body is one frame.
 
-    ``begin``: its bytes up to the delivery tag. ``size``: of everything before the body.
-    ``unpack``: ``begin``, delivery tag, redelivered, route, joint, size of the body as the header
-    has it, properties, head of the body frame, its size. ``joint``, ``body_head``: as they are in
-    this one.
+    ``begin``: the bytes before the delivery tag. ``size``: bytes before the body. ``unpack``
+    returns ``begin``, delivery tag, redelivered, route, header start, body size as in the header,
+    properties, body start, size of the body frame. ``header_start``, ``body_start``: these bytes,
+    equal in all deliveries with this layout.
     """
 
     begin: bytes
     size: int
-    unpack: Callable[[bytes, int], tuple[Any, ...]]
-    joint: bytes
-    body_head: bytes
+    unpack: Callable[[bytes, int], tuple[bytes, int, bool, bytes, bytes, int, bytes, bytes, int]]
+    header_start: bytes
+    body_start: bytes
     channel: int
 
 
-NO_SHAPE = Shape(b"", sys.maxsize, lambda data, at: (), b"", b"", 0)
-"""Of nothing that comes in."""
+NO_LAYOUT = DeliveryLayout(
+    b"", sys.maxsize, lambda data, at: (b"", 0, False, b"", b"", 0, b"", b"", 0), b"", b"", 0
+)
+"""Matches no delivery: no data is longer than ``size``."""
 
 
-def read_alike(shape: Shape, data: bytes, start: int) -> tuple[list[Message], int]:
-    """The messages of that shape that stand at ``start``, one behind the other, and where what
-    follows them begins."""
-    begin, before, unpack, joint, body_head, _ = shape
-    messages: list[Message] = []
+def read_deliveries(
+    layout: DeliveryLayout, data: bytes, start: int
+) -> tuple[list[RawDelivery], int]:
+    """Read the deliveries with this layout that follow each other from ``start`` on.
+
+    Returns them, and where the next byte after them is.
+    """
+    begin, before, unpack, header_start, body_start, _ = layout
+    messages: list[RawDelivery] = []
     end = len(data)
     while end - start > before:
-        first, tag, again, route, between, size, properties, head, length = unpack(data, start)
-        if first != begin or between != joint or head != body_head or size != length:
+        first, tag, again, route, header, size, properties, body_frame, length = unpack(data, start)
+        if first != begin or header != header_start or body_frame != body_start or size != length:
             break
         body = start + before
         last = body + length
@@ -75,26 +84,28 @@ def read_alike(shape: Shape, data: bytes, start: int) -> tuple[list[Message], in
     return messages, start
 
 
-def shape_of(data: bytes, start: int, following: int) -> Shape | None:
-    """Of the delivery whose method is from ``start`` to ``following``, and whose header is behind.
-
-    None when the header is not here, or none.
+def learn_layout(data: bytes, start: int, following: int) -> DeliveryLayout | None:
+    """The layout of a delivery: its method frame is from ``start`` to ``following``, its header
+    frame comes next. None when the header has not arrived yet, or is malformed.
     """
-    tag_at = start + CONSUMER_TAG + 1 + data[start + CONSUMER_TAG]
-    route = following - 1 - tag_at - TAG_AND_FLAG
-    joint = data[following - 1 : following - 1 + JOINT]
-    if route < 0 or len(joint) < JOINT:
+    tag_at = start + CONSUMER_TAG_AT + 1 + data[start + CONSUMER_TAG_AT]
+    route_bytes = following - 1 - tag_at - TAG_AND_FLAG_BYTES
+    header_start = data[following - 1 : following - 1 + HEADER_START_BYTES]
+    if route_bytes < 0 or len(header_start) < HEADER_START_BYTES:
         return None
-    return _shape(data[start:tag_at], route, joint)
+    return _build_layout(data[start:tag_at], route_bytes, header_start)
 
 
 @lru_cache(1024)
-def _shape(begin: bytes, route: int, joint: bytes) -> Shape | None:
-    """``route``: its bytes."""
-    end, kind, channel, header = _header_frame(joint)
-    properties = header - CONTENT_HEAD
-    if kind != HEADER or channel != begin[1:3] or properties < 0:
+def _build_layout(begin: bytes, route_bytes: int, header_start: bytes) -> DeliveryLayout | None:
+    end, kind, channel, header_bytes = _header_frame(header_start)
+    properties_bytes = header_bytes - CONTENT_PREFIX_BYTES
+    if kind != HEADER or channel != begin[1:3] or properties_bytes < 0:
         return None
-    layout = Layout(f">{len(begin)}sQ?{route}s{JOINT}sQ{properties}s{BODY_HEAD}sI")
-    body_head = b"%c%c%b" % (end, BODY, channel)
-    return Shape(begin, layout.size, layout.unpack_from, joint, body_head, int.from_bytes(channel))
+    layout = Layout(
+        f">{len(begin)}sQ?{route_bytes}s{HEADER_START_BYTES}sQ{properties_bytes}s{BODY_START_BYTES}sI"
+    )
+    body_start = b"%c%c%b" % (end, BODY, channel)
+    return DeliveryLayout(
+        begin, layout.size, layout.unpack_from, header_start, body_start, int.from_bytes(channel)
+    )

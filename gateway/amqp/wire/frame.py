@@ -1,11 +1,14 @@
-"""What a frame of AMQP 0-9-1 consists of (2.3)."""
+"""The parts of a frame of AMQP 0-9-1 (section 2.3): constants only."""
 
 METHOD, HEADER, BODY = 1, 2, 3
-"""Types."""
+"""Types of frames."""
 
 FRAME_END = 0xCE
-FRAME_OVERHEAD = 8
-"""Type, channel and size before the payload, the end octet behind it."""
+"""The last byte of every frame."""
 
-CONTENT_HEAD = 12
+FRAME_OVERHEAD = 8
+"""Bytes of a frame in addition to its payload: type, channel and size before it, the end byte after
+it."""
+
+CONTENT_PREFIX_BYTES = 12
 """Bytes of a content header before its properties: class, weight, body size."""

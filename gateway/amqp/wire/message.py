@@ -1,4 +1,4 @@
-"""What a message carries beside its body: properties, exchange, routing key, as bytes. Pure."""
+"""A message without its body: properties, exchange and routing key, encoded as AMQP. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .properties import (
 
 
 def decode_route(route: bytes) -> tuple[str, str]:
-    """Exchange and routing key from their two short strings on the wire."""
+    """Exchange and routing key. ``route``: both as encoded short strings."""
     split = 1 + route[0]
     return route[1:split].decode(errors="replace"), route[split + 1 :].decode(errors="replace")
 
 
-PLAIN = DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
-"""What every message has."""
+ALWAYS_PRESENT = DELIVERY_MODE | MESSAGE_ID | TIMESTAMP
+"""Properties that every published message has."""
 
-NOT_SENT = frozenset({b"cc", b"bcc"})
-"""Headers that RabbitMQ gives meaning: whoever made them could choose queues by them."""
+ROUTING_HEADERS = frozenset({b"cc", b"bcc"})
+"""Headers that are never published: RabbitMQ also routes a message by the routing keys in them
+(sender-selected distribution), so a client could choose queues."""
 
 MAX_SHORT_STRING_BYTES = 255
 """Bytes of a short string."""
@@ -37,18 +38,18 @@ _seconds = Layout(">Q").pack
 
 
 class TooLongError(ValueError):
-    """A value that does not fit into a short string."""
+    """A value is longer than a short string may be."""
 
 
 def short_string(value: bytes) -> bytes:
-    """Raises :class:`TooLongError`."""
+    """``value`` as a short string. Raises :class:`TooLongError`."""
     if len(value) > MAX_SHORT_STRING_BYTES:
         raise TooLongError(f"{len(value)} bytes, at most {MAX_SHORT_STRING_BYTES} are possible")
     return b"%c%b" % (len(value), value)
 
 
 def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
-    """A field table whose values are long strings."""
+    """A field table in which every value is a long string."""
     fields = b"".join(
         [
             b"%bS%b%b" % (short_string(name), _long(len(value)), value)
@@ -59,8 +60,9 @@ def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 class SharedProperties(NamedTuple):
-    """What messages of one kind of request have in common, encoded: flags and values up to the
-    headers, and with the delivery mode. ``plain``: as they begin when a request chooses nothing."""
+    """The encoded properties that many messages share: content type, content encoding and headers
+    in ``flags`` and ``values``, and the delivery mode. ``plain``: the start of the properties of a
+    message for which the request chooses none: flags, values and delivery mode."""
 
     flags: int
     values: bytes
@@ -68,13 +70,13 @@ class SharedProperties(NamedTuple):
     plain: bytes
 
 
-def encode_origin(
+def encode_shared(
     content_type: bytes,
     content_encoding: bytes,
     headers: Mapping[bytes, bytes],
     delivery_mode: int,
 ) -> SharedProperties:
-    """Raises :class:`TooLongError`."""
+    """Encode the properties that many messages share. Raises :class:`TooLongError`."""
     flags, values = 0, b""
     if content_type:
         flags |= CONTENT_TYPE
@@ -85,40 +87,42 @@ def encode_origin(
     if headers:
         flags |= HEADERS
         values += encode_headers(headers)
-    plain = b"%b%b%c" % (_flags(flags | PLAIN), values, delivery_mode)
+    plain = b"%b%b%c" % (_flags(flags | ALWAYS_PRESENT), values, delivery_mode)
     return SharedProperties(flags, values, delivery_mode, plain)
 
 
-class Chosen(NamedTuple):
-    """Properties that each request chooses, encoded: flags, the values before ``message_id``
-    (priority, correlation_id, reply_to, expiration) and those behind the time (type, app_id)."""
+class ChosenProperties(NamedTuple):
+    """The encoded properties that each request chooses: their flags, the values before
+    ``message_id`` (priority, correlation_id, reply_to, expiration) and those after the timestamp
+    (type, app_id)."""
 
     flags: int = 0
     before: bytes = b""
-    behind: bytes = b""
+    after: bytes = b""
 
 
 def encode_time(now: int) -> bytes:
-    """A timestamp; ``now``: seconds since 1970."""
+    """``now``, seconds since 1970, as an AMQP timestamp."""
     return _seconds(now)
 
 
-def encode_plain(origin: SharedProperties, message_id: bytes, time: bytes) -> bytes:
-    """As :func:`encode_properties`, when the request chooses nothing."""
-    return b"%b%c%b%b" % (origin.plain, len(message_id), message_id, time)
+def encode_plain(shared: SharedProperties, message_id: bytes, time: bytes) -> bytes:
+    """As :func:`encode_properties`, for a request that chooses no properties."""
+    return b"%b%c%b%b" % (shared.plain, len(message_id), message_id, time)
 
 
 def encode_properties(
-    origin: SharedProperties, chosen: Chosen, message_id: bytes, time: bytes
+    shared: SharedProperties, chosen: ChosenProperties, message_id: bytes, time: bytes
 ) -> bytes:
-    """Flags and values of a content header. ``message_id``: at most 255 bytes."""
+    """The properties of a message: flags and values of its content header. ``message_id``: at most
+    255 bytes."""
     return b"%b%b%c%b%c%b%b%b" % (
-        _flags(origin.flags | chosen.flags | PLAIN),
-        origin.values,
-        origin.delivery_mode,
+        _flags(shared.flags | chosen.flags | ALWAYS_PRESENT),
+        shared.values,
+        shared.delivery_mode,
         chosen.before,
         len(message_id),
         message_id,
         time,
-        chosen.behind,
+        chosen.after,
     )

@@ -1,7 +1,8 @@
-"""Properties of a message as they are on the wire: looked up, exchanged, sent on as they were.
+"""Reads and replaces single properties of a message; all others stay byte for byte as they came.
 
-A codec would change them on the way: numbers lose their type, and a text that is not UTF-8 cannot
-be encoded again. (AMQP 0-9-1, 2.3.5.2 and 4.2.6; types of fields as RabbitMQ has them.) Pure.
+Decoding and encoding all of them would change some: a number loses its type, and a string that is
+not UTF-8 cannot be encoded again. (AMQP 0-9-1, 2.3.5.2 and 4.2.6, with RabbitMQ's field types.)
+Pure.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from struct import Struct as Layout
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from ...config.json_types import Json
 
 # Flags of a content header; the properties follow in this order.
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS = 1 << 15, 1 << 14, 1 << 13
@@ -18,21 +21,25 @@ REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
 TYPE, USER_ID, APP_ID, CLUSTER_ID = 1 << 5, 1 << 4, 1 << 3, 1 << 2
 
 Properties: TypeAlias = dict[int, bytes]
-"""Flag -> value, encoded."""
+"""Encoded values by flag."""
 
-SIZES = {DELIVERY_MODE: 1, PRIORITY: 1, TIMESTAMP: 8}
-"""Bytes of the properties that are numbers; HEADERS is a table, every other a short string."""
-ORDER = tuple(1 << bit for bit in range(15, 1, -1))
+NUMBER_SIZES = {DELIVERY_MODE: 1, PRIORITY: 1, TIMESTAMP: 8}
+"""Bytes of the properties that are numbers. HEADERS is a table, every other one a short string."""
+
+PROPERTY_ORDER = tuple(1 << bit for bit in range(15, 1, -1))
+"""Flags, in the order of the values."""
 
 FIELD_SIZES = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"f": 4,
     b"l": 8, b"L": 8, b"d": 8, b"T": 8, b"D": 5, b"V": 0,
 }  # fmt: skip
-LONG_FIELDS = frozenset((b"S", b"x", b"A", b"F"))
-"""Fields that begin with their size."""
+"""Bytes of a value, by the type of its field."""
 
-MAX_DEPTH = 8
-"""Of tables and arrays in each other, that are read."""
+SIZED_FIELD_TYPES = frozenset((b"S", b"x", b"A", b"F"))
+"""Types of fields that begin with their size: strings, byte arrays, arrays, tables."""
+
+MAX_READ_DEPTH = 8
+"""Levels of nested tables and arrays that are decoded."""
 
 _flags = Layout(">H")
 _size = Layout(">I")
@@ -40,11 +47,12 @@ _seconds = Layout(">Q")
 
 
 class MalformedError(ValueError):
-    """Not the properties of a message."""
+    """The bytes are not the properties of a message."""
 
 
 class Field(NamedTuple):
-    """A field of a table. ``encoded``: all of it; ``value``: without its name, type and size."""
+    """A field of a table. ``kind``: its type. ``value``: the encoded value without its size.
+    ``encoded``: the whole field."""
 
     name: bytes
     kind: bytes
@@ -53,46 +61,47 @@ class Field(NamedTuple):
 
 
 def split_properties(properties: bytes) -> Properties:
-    """``properties``: flags and values. Raises :class:`MalformedError`."""
+    """The single properties. ``properties``: flags and values. Raises :class:`MalformedError`."""
     try:
         (flags,) = _flags.unpack_from(properties)
     except struct.error as error:
-        raise MalformedError("a content header without flags") from error
+        raise MalformedError("a content header has no flags") from error
     return split(flags, properties[_flags.size :])
 
 
 def split(flags: int, values: bytes) -> Properties:
-    """Raises :class:`MalformedError`."""
+    """The single properties of encoded ``values``. Raises :class:`MalformedError`."""
     properties: Properties = {}
     at = 0
     try:
-        for flag in ORDER:
+        for flag in PROPERTY_ORDER:
             if flags & flag:
                 if flag == HEADERS:
                     size = _size.size + _size.unpack_from(values, at)[0]
                 else:
-                    size = SIZES.get(flag) or 1 + values[at]
+                    size = NUMBER_SIZES.get(flag) or 1 + values[at]
                 properties[flag] = values[at : at + size]
                 at += size
     except (struct.error, IndexError) as error:
-        raise MalformedError("properties that break off") from error
+        raise MalformedError("the properties are incomplete") from error
     if at > len(values):
-        raise MalformedError("properties that break off")
+        raise MalformedError("the properties are incomplete")
     return properties
 
 
 def join(properties: Properties) -> bytes:
-    """Flags and values, as in a content header."""
-    present = [flag for flag in ORDER if flag in properties]
+    """Flags and values, as in a content header: the opposite of :func:`split_properties`."""
+    present = [flag for flag in PROPERTY_ORDER if flag in properties]
     return _flags.pack(sum(present)) + b"".join([properties[flag] for flag in present])
 
 
 def text_of(properties: Properties, flag: int) -> str:
-    """A property as text; empty when the message has none. What is not UTF-8 becomes U+FFFD."""
+    """A property as a string; empty when the message does not have it. Bytes that are not UTF-8
+    become U+FFFD."""
     value = properties.get(flag, b"")
     if not value:
         return ""
-    if flag in SIZES:
+    if flag in NUMBER_SIZES:
         return str(int.from_bytes(value))
     return value[1:].decode(errors="replace")
 
@@ -103,7 +112,7 @@ def fields_of(properties: Properties) -> Iterator[Field]:
 
 
 def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
-    """The fields of a table, or the values of an array, which have no names."""
+    """The fields of a table, or the values of an array, whose fields have no names."""
     at = 0
     try:
         while at < len(table):
@@ -111,22 +120,22 @@ def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
             name_ends = name_at + table[at] if has_names else at
             name, kind = table[name_at:name_ends], table[name_ends : name_ends + 1]
             value_at = name_ends + 1
-            if kind in LONG_FIELDS:
+            if kind in SIZED_FIELD_TYPES:
                 size = _size.unpack_from(table, value_at)[0]
                 value_at += _size.size
             else:
                 size = FIELD_SIZES[kind]
             ends = value_at + size
             if ends > len(table):
-                raise MalformedError("a malformed table of headers")
+                raise MalformedError("the table of headers is malformed")
             yield Field(name, kind, table[value_at:ends], table[at:ends])
             at = ends
     except (struct.error, IndexError, KeyError) as error:
-        raise MalformedError("a malformed table of headers") from error
+        raise MalformedError("the table of headers is malformed") from error
 
 
 def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
-    """Leave of HEADERS the fields whose name, in lower case, is to be kept."""
+    """Remove every header for which ``keeps`` returns false. It gets the name in lower case."""
     kept = b"".join([each.encoded for each in fields_of(properties) if keeps(each.name.lower())])
     if kept:
         properties[HEADERS] = _size.pack(len(kept)) + kept
@@ -135,14 +144,14 @@ def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
 
 
 def plain_value(field: Field) -> str | int | float | bool | None:
-    """A field's value; None for tables, arrays and what else has no plain text."""
-    decode = PLAIN.get(field.kind)
+    """The value of a field. None for a table, an array and other types without a plain text."""
+    decode = PLAIN_DECODERS.get(field.kind)
     return None if decode is None else decode(field.value)
 
 
-def nested_value(field: Field, depth: int = MAX_DEPTH) -> Any:
-    """The same, with tables as dictionaries and arrays as lists; None for what is nested deeper
-    than ``depth``. Raises :class:`MalformedError`."""
+def nested_value(field: Field, depth: int = MAX_READ_DEPTH) -> Json:
+    """As :func:`plain_value`, with tables as dictionaries and arrays as lists. None for a value
+    nested more than ``depth`` levels. Raises :class:`MalformedError`."""
     if field.kind not in (b"F", b"A"):
         return plain_value(field)
     if not depth:
@@ -168,7 +177,7 @@ def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
 
-PLAIN: dict[bytes, Callable[[bytes], str | int | float | bool]] = {
+PLAIN_DECODERS: dict[bytes, Callable[[bytes], str | int | float | bool]] = {
     b"S": _text,
     b"x": _text,
     b"t": lambda value: value != b"\0",

@@ -32,8 +32,8 @@ def test_findings_end_with_1_and_a_table(
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["audit", "-c", config, "-s", "CRITICAL"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "8.1.1   CRITICAL  Give the gateway a user of its own: guest's password is known",
-        "                  to everybody.",
+        "8.1.1   CRITICAL  Create a user for the gateway: the password of guest is public",
+        "                  knowledge.",
         "                  GET /a: $.endpoints[0].backend[0].host[0]",
         "                  GET /b: $.endpoints[1].backend[0].host[0]",
         "                  GET /c: $.endpoints[2].backend[0].host[0]",

@@ -129,12 +129,12 @@ def test_a_good_agent_has_no_warnings() -> None:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"method": "GET"}, "POST is what services expect"),
+        ({"method": "GET"}, "services expect POST"),
         ({"prefetch_size": 1}, "prefetch_size"),
         ({"auto_ack": True}, "at most once"),
-        ({"nack_discard": True}, "dropped"),
+        ({"nack_discard": True}, "drops"),
         ({"max_redeliveries": 3}, "only this gateway knows: max_redeliveries"),
-        ({"delete": True}, "dies with"),
+        ({"delete": True}, "deletes the queue"),
         ({"durable": False}, "not durable"),
     ],
 )

@@ -14,7 +14,7 @@ from gateway.config.load import load
 URL = "amqp://broker/shop"
 CONSUMER = 'extra_config["backend/amqp/consumer"]'
 PRODUCER = 'extra_config["backend/amqp/producer"]'
-REFUSED = ": RabbitMQ refuses the one that comes second, and its endpoint answers 503"
+REFUSED = ": RabbitMQ refuses the second declaration, and its endpoint responds with 503"
 
 
 def findings_of(*endpoints: dict[str, Any], **changes: Any) -> list[str]:
@@ -125,8 +125,8 @@ def test_a_queue_of_two_producers_is_not_a_contradiction() -> None:
 def test_a_prefetch_above_what_amqp_can_carry_is_a_warning() -> None:
     found = findings_of(endpoint("/a", consumer(URL, "q", prefetch_count=70_000)))
     assert (
-        f"$.endpoints[0].backend[0].{CONSUMER}.prefetch_count: consumers of this queue ask for "
-        "70000 messages in all: 65535 is used, the largest prefetch of AMQP"
+        f"$.endpoints[0].backend[0].{CONSUMER}.prefetch_count: the prefetch of the consumers "
+        "of this queue is 70000 in total: 65535 is used, the largest prefetch of AMQP"
     ) in found
 
 
@@ -135,8 +135,8 @@ def test_prefetches_of_consumers_that_share_a_queue_count_together() -> None:
     together = findings_of(
         endpoint("/a", consumer(URL, "q", **half)), endpoint("/b", consumer(URL, "q", **half))
     )
-    assert [each for each in together if "80000 messages in all" in each]
+    assert [each for each in together if "80000 in total" in each]
     apart = findings_of(
         endpoint("/a", consumer(URL, "q", **half)), endpoint("/b", consumer(URL, "q2", **half))
     )
-    assert not [each for each in apart if "messages in all" in each]
+    assert not [each for each in apart if "in total" in each]

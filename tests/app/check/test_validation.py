@@ -76,5 +76,5 @@ def test_a_schema_with_a_trap_is_a_warning(schema: Any, method: str, word: str) 
     ],
 )
 def test_a_check_that_returns_messages_to_the_queue_is_a_warning(extra: dict[str, Any]) -> None:
-    assert "comes again" in validated("backend", extra)
-    assert "comes again" not in validated("backend", extra, "http://service")
+    assert "tried again" in validated("backend", extra)
+    assert "tried again" not in validated("backend", extra, "http://service")

@@ -1,7 +1,7 @@
-"""Where a producer's routing key and properties come from: the request. Pure.
+"""Reads the routing key and the properties of a message from its request. Pure.
 
-A key names a parameter of the path whatever its capital letter, or stands in braces for something
-else: ``{query.x}``, ``{header.x}``, ``{JWT.x}``, ``{resp0_x}``.
+A key in the settings is the name of a parameter of the path, with or without a capital first
+letter, or a name in braces: ``{query.x}``, ``{header.x}``, ``{JWT.x}``, ``{resp0_x}``.
 """
 
 from __future__ import annotations
@@ -15,31 +15,33 @@ from ...config.go_names import parameter_of
 from ...core.proxy import Request
 from ...errors import Unpublishable, ValueMissing
 from ..settings import ProducerSettings
-from ..wire.message import MAX_SHORT_STRING_BYTES, Chosen, short_string
+from ..wire.message import MAX_SHORT_STRING_BYTES, ChosenProperties, short_string
 from ..wire.properties import APP_ID, CORRELATION_ID, EXPIRATION, PRIORITY, REPLY_TO, TYPE
 
-Value: TypeAlias = Callable[[Request], bytes]
-"""UTF-8 of at most 255 bytes, empty when there is none. Raises Unpublishable, ValueMissing."""
+RequestValue: TypeAlias = Callable[[Request], bytes]
+"""Reads one value of a request: UTF-8 of at most 255 bytes, empty when the request does not have
+it. Raises Unpublishable, ValueMissing."""
 
 MAX_EXPIRATION = 2**32 - 1
-"""Milliseconds; RabbitMQ closes the channel of who asks for more."""
+"""Milliseconds. RabbitMQ closes the channel for a larger expiration."""
 
 _DIGITS = re.compile(rb"[0-9]+")
 
-
 RESERVED_REPLY_TO = b"amq.rabbitmq.reply-to"
-"""RabbitMQ closes the channel of a message with this name (direct reply-to), unless the same
-channel consumes from it; longer names lead to the consumer of another connection."""
+"""The name of direct reply-to. RabbitMQ closes the channel for a message with this name when the
+channel does not consume from it. A longer name with this prefix sends the reply to a consumer of
+another connection."""
 
 _FROM_ELSEWHERE = re.compile(r"JWT\.|[Rr]esp\d+_")
-"""Values that a token or an earlier answer has to have."""
+"""Names of values from the token, or from the response of an earlier backend."""
 
 
-def build_value(key: str, *, is_routing_key: bool = False) -> Value:
-    """What ``key`` names, read from each request.
+def build_value(key: str, *, is_routing_key: bool = False) -> RequestValue:
+    """The function that reads the value with the name ``key`` from a request.
 
-    Raises :class:`ValueMissing` for what a token or an earlier answer does not have. A routing key
-    must have a value, unless its name is a parameter that the path does not have.
+    It raises :class:`ValueMissing` when the token or an earlier response does not have the value. A
+    routing key must have a value, unless ``key`` is the name of a parameter that the path of the
+    endpoint does not have.
     """
     name = key[1:-1] if key.startswith("{") and key.endswith("}") else key
     read = _build_read(name)
@@ -60,8 +62,8 @@ def build_value(key: str, *, is_routing_key: bool = False) -> Value:
     return value
 
 
-def _build_missing(name: str, is_routing_key: bool) -> Value:
-    """What it means that the value is missing or empty."""
+def _build_missing(name: str, is_routing_key: bool) -> RequestValue:
+    """The function to call when the value is missing or empty: it raises, or returns b""."""
     parameter = parameter_of(name)
 
     def fails(request: Request) -> bytes:
@@ -97,47 +99,51 @@ def _from_query(request: Request, name: str) -> str:
     return next((value for key, value in pairs if key == name), "")
 
 
-class Property(NamedTuple):
-    """A property that requests choose; ``encode`` raises ValueError with what was expected."""
+class PropertySource(NamedTuple):
+    """A property whose value requests choose. ``key``: its name in the settings. ``encode`` raises
+    ValueError with what was expected."""
 
     flag: int
     key: str
     encode: Callable[[bytes], bytes]
 
 
-Reading: TypeAlias = list[tuple[Property, Value]]
+PropertyReaders: TypeAlias = list[tuple[PropertySource, RequestValue]]
 
 
-def build_chosen(settings: ProducerSettings) -> Callable[[Request], Chosen] | None:
-    """The properties that requests choose; None when the settings name none."""
-    before = _reading(
-        Property(PRIORITY, settings.priority_key, _priority),
-        Property(CORRELATION_ID, settings.correlation_id_key, short_string),
-        Property(REPLY_TO, settings.reply_to_key, _reply_to),
-        Property(EXPIRATION, settings.exp_key, _expiration),
+def build_chosen_properties(
+    settings: ProducerSettings,
+) -> Callable[[Request], ChosenProperties] | None:
+    """The function that reads the properties that a request chooses; None when the settings name
+    none of them."""
+    before = _readers(
+        PropertySource(PRIORITY, settings.priority_key, _priority),
+        PropertySource(CORRELATION_ID, settings.correlation_id_key, short_string),
+        PropertySource(REPLY_TO, settings.reply_to_key, _reply_to),
+        PropertySource(EXPIRATION, settings.exp_key, _expiration),
     )
-    behind = _reading(
-        Property(TYPE, settings.type_key, short_string),
-        Property(APP_ID, settings.app_id_key, short_string),
+    after = _readers(
+        PropertySource(TYPE, settings.type_key, short_string),
+        PropertySource(APP_ID, settings.app_id_key, short_string),
     )
-    if not before and not behind:
+    if not before and not after:
         return None
 
-    def chosen(request: Request) -> Chosen:
+    def chosen(request: Request) -> ChosenProperties:
         flags_before, values_before = _encode(before, request)
-        flags_behind, values_behind = _encode(behind, request)
-        return Chosen(flags_before | flags_behind, values_before, values_behind)
+        flags_after, values_after = _encode(after, request)
+        return ChosenProperties(flags_before | flags_after, values_before, values_after)
 
     return chosen
 
 
-def _reading(*properties: Property) -> Reading:
+def _readers(*properties: PropertySource) -> PropertyReaders:
     return [(each, build_value(each.key)) for each in properties if each.key]
 
 
-def _encode(reading: Reading, request: Request) -> tuple[int, bytes]:
+def _encode(readers: PropertyReaders, request: Request) -> tuple[int, bytes]:
     flags, encoded = 0, b""
-    for each, value in reading:
+    for each, value in readers:
         if chosen := value(request):
             flags |= each.flag
             try:
@@ -155,11 +161,15 @@ def _priority(value: bytes) -> bytes:
 
 def _reply_to(value: bytes) -> bytes:
     if value.startswith(RESERVED_REPLY_TO):
-        raise ValueError(f"{RESERVED_REPLY_TO.decode()} is reserved, expected a queue's name")
+        raise ValueError(
+            f"{RESERVED_REPLY_TO.decode()} is reserved by RabbitMQ, expected the name of a queue"
+        )
     return short_string(value)
 
 
 def _expiration(value: bytes) -> bytes:
     if not _DIGITS.fullmatch(value) or int(value) > MAX_EXPIRATION:
-        raise ValueError("expected an expiration, a whole number of milliseconds")
+        raise ValueError(
+            f"expected an expiration in milliseconds, a whole number from 0 to {MAX_EXPIRATION}"
+        )
     return short_string(value)
