@@ -101,7 +101,7 @@ async def test_deliveries_of_a_closed_channel_are_not_served(
     fresh = Channel(buffer)
     fresh.deliver(1)
     held.give_back()
-    assert take(buffer).origin is fresh
+    assert take(buffer).channel is fresh
     assert buffer.take_nowait() is None
 
 

@@ -25,7 +25,7 @@ class Line:
 
     def __init__(self) -> None:
         self.tap = self
-        self.publishers: set[Callable[[], None]] = set()
+        self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.receiver = codec.Receiver(lambda frame: None)
         self.written: list[bytes] = []
 

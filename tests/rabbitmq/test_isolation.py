@@ -128,7 +128,7 @@ async def test_an_exception_of_any_type_ends_its_subscription_alone(
         await side.run(publish, vhost_url, "good", [b"1"])
         (await take(good)).acknowledge()
         assert link.is_connected
-    assert "queue 'bad': unexpected error, tried again" in caplog.text
+    assert "queue 'bad': unexpected error, the channel opens again" in caplog.text
 
 
 async def test_a_prefetch_that_amqp_cannot_carry_is_the_largest_that_it_can(
@@ -230,7 +230,7 @@ async def test_a_channel_that_the_broker_closes_under_load_leaves_the_connection
             delivery = await take(broken)
             seen.add(delivery.body)
             delivery.acknowledge()
-            origin = delivery.origin
+            origin = delivery.channel
             if len(seen) in breaks and isinstance(origin, SubscriptionChannel) and origin.is_open:
                 breaks.discard(len(seen))
                 # An unknown tag: the broker closes the channel (406) while others are settled.

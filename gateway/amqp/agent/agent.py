@@ -1,4 +1,7 @@
-"""``async/amqp``: the messages of a queue as requests of nobody."""
+"""``async/amqp``: takes the messages of a queue for an agent, and settles them.
+
+The requests that are made of them have no client; ``app/agent.py`` sends them to the backends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from .requests import build_request, tries_of
 
 
 def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> AmqpSource:
-    """The source of an agent's messages."""
+    """The source of the messages of an agent."""
     consumer = _as_consumer(settings, agent)
     link = share_consume_link((settings.host,), assembly)
     gateway = assembly.service.gateway
@@ -62,14 +65,15 @@ def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
 
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
-"""Bytes of a message that becomes a request on the event loop: 3 ms at most. The hash of its body
-takes 0.7 ns a byte."""
+"""Bytes of the largest body of which the request is made on the event loop, in at most 3 ms: the
+hash of the body takes 0.7 ns a byte. A thread makes the request of a larger one."""
 
 
 class AmqpSource:
     """Takes messages for an agent.
 
-    ``is_ordered``: a failed message is waited for, so that no later one overtakes it.
+    ``is_ordered``: the order of the queue is kept. A failed message is tried again before the next
+    one is taken.
     """
 
     def __init__(
@@ -104,14 +108,14 @@ class AmqpSource:
 
 
 class AmqpJob:
-    """One message, until it is settled."""
+    """A message of an agent, until it is settled."""
 
     def __init__(self, source: AmqpSource, delivery: Delivery) -> None:
         self._source = source
         self._delivery = delivery
 
     async def request(self) -> Request:
-        """The message as a request."""
+        """Make the request of the message."""
         settings, delivery = self._source.settings, self._delivery
         arguments = settings.name, delivery, settings.headers
         try:
@@ -122,26 +126,27 @@ class AmqpJob:
             raise Undecodable(str(error)) from error
 
     def done(self) -> None:
-        """Its backends have it: acknowledge."""
+        """Its backends have succeeded: acknowledge the message."""
         self._delivery.acknowledge()
 
     def give_back(self) -> None:
-        """Nobody will try it: back to the queue, unless it is settled."""
+        """It will not be tried: return it to the queue, unless it is settled."""
         self._delivery.give_back()
 
     def park(self) -> None:
-        """It comes again after a pause, unless it is settled."""
+        """It is tried again after a pause, unless it is settled."""
         self._delivery.park()
 
     @property
     def is_over(self) -> bool:
-        """Settled, or its channel is gone and the broker will send it again."""
-        return not (self._delivery.is_held and self._delivery.origin.is_open)
+        """It is settled, or its channel has ended and the broker will deliver it again."""
+        return not (self._delivery.is_held and self._delivery.channel.is_open)
 
     async def failed(self) -> float | None:
-        """A try has failed: the message is given up, or tried again after a pause.
+        """A try has failed: give the message up, or try it again after a pause.
 
-        Returns the seconds to wait with this very message, None when there is nothing to wait for.
+        Returns the seconds after which the caller must try this message again. None: it is given
+        up, or it comes again as a new job.
         """
         delivery, settings = self._delivery, self._source.settings
         if self.is_over:
@@ -170,7 +175,7 @@ class AmqpJob:
 
 
 def _pause(retry: Retry, tries: int) -> float:
-    """Seconds before the next try; ``tries``: how many there were before this one."""
+    """Seconds before the next try. ``tries``: number of earlier failed tries."""
     pauses = BACKOFFS.get(retry.backoff, BACKOFFS["fallback"])()
     return min(retry.delay * next(islice(pauses, tries, None)), max(MAX_PAUSE, retry.delay))
 

@@ -1,4 +1,4 @@
-"""Messages that are given up, on their way to where they are kept: confirmed, before they go."""
+"""Publishes messages that an agent gives up to ``dead_letter``, and waits for the confirm."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..wire.properties import MESSAGE_ID, USER_ID, join, keep_fields, split_prop
 
 log = get_logger("gateway.amqp")
 
-
 DEAD_LETTER_TIMEOUT = 30.0
-"""Seconds for a letter: one that cannot be published must not hold up its worker for ever."""
+"""Seconds to wait for the confirm. A dead letter that cannot be published must not block its worker
+for ever."""
 
 
 class DeadLetterPublisher:
-    """Publishes to one exchange, with one key. The exchange must exist."""
+    """Publishes to one exchange with one routing key. The exchange must exist."""
 
     def __init__(self, target: DeadLetter, host: str, assembly: Assembly) -> None:
         settings = ProducerSettings(exchange=target.exchange, declare="none")
@@ -33,7 +33,7 @@ class DeadLetterPublisher:
         self._routing_key = target.routing_key.encode()
 
     async def publish(self, delivery: Delivery) -> None:
-        """Wait until the broker has it. Raises :class:`GatewayError` when it does not."""
+        """Publish the message and wait for the confirm. Raises :class:`GatewayError` without it."""
         parts: list[Part] = []
         arrived = Event()
 
@@ -51,7 +51,7 @@ class DeadLetterPublisher:
             join(properties),
             delivery.body,
             properties[MESSAGE_ID][1:],
-            True,  # a letter that no queue takes would be lost
+            True,  # mandatory: a dead letter that is routed to no queue would be lost
             _part,
             arrive,
         )
@@ -72,6 +72,6 @@ def _part(publication: Publication, outcome: Outcome) -> Part:
     if outcome is Outcome.CONFIRMED:
         return Response()
     if outcome is Outcome.UNROUTABLE:
-        return Unroutable("no queue takes dead letters")
+        return Unroutable("the dead letter was routed to no queue")
     why = publication.reason
     return NotConfirmed(f"the broker refused the dead letter{why and ': '}{why}")

@@ -1,4 +1,4 @@
-"""A message as the request that an agent's backends get. Pure."""
+"""Makes of a message the request that the backends of an agent receive. Pure."""
 
 from __future__ import annotations
 
@@ -46,30 +46,32 @@ PROPERTIES = {
     "delivery_mode": DELIVERY_MODE,
     "timestamp": TIMESTAMP,
 }
-"""Names as parameters, ``{amqp.message_id}``, and in headers, ``X-Amqp-Message-Id``."""
+"""Properties by their names in parameters (``{amqp.message_id}``) and headers
+(``X-Amqp-Message-Id``)."""
 
 DELIVERY_COUNT_HEADER = b"x-delivery-count"
-"""The header by which a quorum queue counts."""
+"""The header in which a quorum queue counts the deliveries of a message."""
 
 UNPREFIXED_HEADERS = ("traceparent", "tracestate", "baggage")
-"""Headers of a message that keep their names (W3C Trace Context)."""
+"""Headers of a message that keep their names (W3C Trace Context). Others get ``X-Amqp-Header-``."""
 
 MAX_JSON_HEADER_BYTES = 4096
-"""Bytes; a longer one is left out: servers refuse requests whose headers have more than 8 KiB."""
+"""Bytes of a header in JSON. A longer one is left out: many servers refuse more than 8 KiB of
+headers."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class OriginalMessage(NamedTuple):
-    """The message that a request is made of: what a producer publishes again."""
+    """The message of which a request is made. A producer publishes it with these properties."""
 
     properties: bytes
     redelivered: bool
 
 
 def tries_of(delivery: Delivery) -> int:
-    """How often the message was tried before: here, or as a quorum queue counts."""
+    """How often the message was tried before, as counted by this process or by a quorum queue."""
     try:
         return _tries(delivery, split_properties(delivery.properties))
     except MalformedError:
@@ -85,7 +87,8 @@ def _tries(delivery: Delivery, properties: Properties) -> int:
 
 
 def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
-    """``headers``: which of the message's own are passed on; true: all.
+    """Make the request of a message. ``headers``: which headers of the message are passed on; true:
+    all.
 
     Raises :class:`gateway.amqp.wire.properties.MalformedError`.
     """
@@ -137,7 +140,7 @@ def _content(properties: Properties) -> Iterator[tuple[str, str]]:
 def _forwarded_headers(
     properties: Properties, is_listed: Callable[[str], bool]
 ) -> Iterator[tuple[str, str]]:
-    """Headers as text: lists and tables, such as ``x-death``, are JSON."""
+    """Headers of the message as strings. Lists and tables, such as ``x-death``, become JSON."""
     for field in fields_of(properties):
         name = field.name.decode(errors="replace")
         value = nested_value(field) if is_listed(name) and _HEADER_NAME.fullmatch(name) else None
@@ -163,12 +166,12 @@ def _header_name(name: str) -> str:
 
 
 def _clean(value: str) -> bytes:
-    """Whoever wrote the message chose the value: it may not break the head of a request."""
+    """Remove control characters: a value of a message must not add a header to the request."""
     return _CONTROLS.sub("", value).encode(errors="replace")
 
 
 def _digest(queue: str, delivery: Delivery, properties: Properties) -> str:
-    """The same each time the message comes, however often the broker has counted."""
+    """A hash of the message. It is equal for each delivery: the count of deliveries is left out."""
     digest = sha256(queue.encode() + b"\0" + delivery.route + b"\0")
     for flag, value in properties.items():
         if flag != HEADERS:

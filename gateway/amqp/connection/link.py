@@ -1,7 +1,8 @@
-"""One supervised connection per broker and role: the only thing that retries.
+"""A link: one connection to a broker for one role (consume or publish), repaired when it breaks.
 
-Three lifetimes, three blocks: the link as long as the gateway, a connection as long as the
-broker lets it, a user's channel inside. All of it runs on the asyncio side.
+Only this module connects again after a failure. Three lifetimes are three nested blocks: the link
+lives as long as the gateway, a connection until it breaks, and a user's channel within a
+connection. All of it runs on the asyncio side.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import aiormq
 from aiormq.channel import Channel
@@ -29,16 +30,16 @@ T = TypeVar("T")
 log = get_logger("gateway.amqp")
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds for the goodbyes of AMQP; after it the socket is closed without."""
+"""Seconds to close a channel or a connection by AMQP. Then the socket is closed."""
 
 RESPONSE_TIMEOUT = 10.0
-"""Seconds for an answer on a channel that has unsettled messages."""
+"""Seconds to wait for the response to a method on a channel that has unsettled messages."""
 
 AWAITED_RETRY_INTERVAL = 0.25
-"""Seconds between attempts while a request is waiting: at most four a second."""
+"""Seconds between attempts to connect while a request is waiting."""
 
 DEFAULT_FRAME_MAX = 131_072
-"""Bytes of a frame that we send where the broker sets no bound (0)."""
+"""Bytes of the largest frame that is sent when the broker sets no bound (0)."""
 
 MAX_CHANNELS = 65_535
 """Channel numbers are 16 bits wide."""
@@ -46,25 +47,27 @@ MAX_CHANNELS = 65_535
 CLOSED = "the connection was closed"
 
 RECONNECT_RESET_AFTER = 1.0
-"""A connection that lived shorter than this many seconds does not start the backoff anew."""
+"""Seconds that a connection must live to start the backoff from its beginning. After a shorter one
+the pauses go on to grow."""
 
 FASTEST_BACKOFF_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponential-jitter")
 
 
 class LinkError(GatewayError):
-    """What a broker refused, or that it went away. Its text carries no credentials."""
+    """The broker refused something, or the connection failed. The text has no credentials."""
 
 
 class NotFoundError(LinkError):
-    """The broker knows no such queue or exchange (404)."""
+    """The queue or exchange does not exist (404)."""
 
 
 class ConnectionGoneError(LinkError):
-    """The whole connection ended while an answer was awaited; the reason may follow."""
+    """The connection ended before the response to a method came. Its reason may not be known
+    yet."""
 
 
 class BrokerConnection:
-    """An open connection with its tap. ``url``: where it leads, of several hosts."""
+    """An open connection with its tap. ``url``: the host that it is connected to."""
 
     def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap, url: BrokerUrl) -> None:
         self._connection = aiormq_connection
@@ -79,10 +82,10 @@ class BrokerConnection:
 
     @asynccontextmanager
     async def channel(self) -> AsyncGenerator[Channel]:
-        """A channel without confirms; closed at the end when the connection still stands.
+        """Open a channel that is not in confirm mode. At the end of the block it is closed.
 
-        Raises :class:`LinkError`; also where the broker allows no further channel, which would
-        close the connection.
+        Raises :class:`LinkError`, also when ``channel_max`` channels are open: one more would make
+        the broker close the connection.
         """
         opening = self._connection.channel(self._free_channel(), publisher_confirms=False)
         channel = await call(opening)
@@ -95,13 +98,14 @@ class BrokerConnection:
                     await call_ignoring_errors(
                         channel.close(ConnectionClosed(200, "channel closed"))
                     )
-            # aiormq may have given the number of a closed channel to another one meanwhile.
+            # aiormq may have reused the number of this channel if the broker has closed it.
             if self._connection.channels.get(channel.number) in (None, channel):
                 self.tap.receiver.release(channel.number)
 
     def _free_channel(self) -> int:
-        """The next number: aiormq frees one that the broker has closed before it has said
-        Close-Ok, and the broker would close the connection of a client that uses it again."""
+        """The next free channel number, in turn. aiormq frees the number of a channel that the
+        broker has closed before it sends Close-Ok. The broker would close the connection if this
+        number were used again at once."""
         for _ in range(self._channel_max):
             self._last_channel = self._last_channel % self._channel_max + 1
             if self._last_channel not in self._connection.channels:
@@ -112,21 +116,22 @@ class BrokerConnection:
         )
 
     async def wait_lost(self) -> str:
-        """Wait until the connection is over; say why."""
+        """Wait until the connection ends. Returns why."""
         closing = self._connection.closing
         closing.add_done_callback(lambda _: self.tap.lost.set())
         await self.tap.lost.wait()
-        # The broker's reason, when it gave one, is processed just behind the last bytes.
+        # The broker's reason, if it sent one, is processed shortly after the last bytes.
         with move_on_after(CLOSE_TIMEOUT):
             await asyncio.wait([closing])
-        return self.tap.problem or reason(closing) or "the connection was lost"
+        return self.tap.problem or close_reason(closing) or "the connection was lost"
 
 
 class LinkUser(Protocol):
-    """Something that lives on a link's connection: a subscription, a publisher."""
+    """Something that works on a link's connections: a subscription, a publisher."""
 
     declares: bool
-    """It is declaring right now: an error that ends the connection may be its fault."""
+    """It is declaring at the moment: if the connection ends now, its declaration may be the
+    cause."""
 
     @property
     def is_awaited(self) -> bool:
@@ -134,26 +139,27 @@ class LinkUser(Protocol):
         ...
 
     async def live(self, connection: BrokerConnection) -> None:
-        """Do your work until the connection is over, then you are cancelled."""
+        """Work on this connection. It is cancelled when the connection ends."""
 
     def suspect(self, link: Link, problem: str) -> None:
-        """The connection ended while you were declaring."""
+        """The connection ended while it was declaring."""
 
     def detached(self, problem: str) -> None:
-        """There is no connection."""
+        """There is no connection. ``problem``: why."""
 
-    def readiness(self) -> dict[str, Any]: ...
+    def readiness(self) -> dict[str, object]: ...
 
 
 N = TypeVar("N", bound=LinkUser)
 
 
 class Link:
-    """The connection of one role to one broker; several ``urls`` are tried in their order.
+    """Keeps one connection to a broker for one role. Several ``urls`` are tried in their order.
 
-    It is kept from the start, not on request, and repaired at once when it breaks. Between
-    attempts it pauses as ``backoff_strategy`` says, shorter while a request is waiting. After
-    ``max_retries`` attempts (0: never) it rests until the next request asks.
+    The link connects at the start of the gateway, and again at once when the connection breaks.
+    Between failed attempts it pauses as ``backoff_strategy`` says, at most
+    :data:`AWAITED_RETRY_INTERVAL` while a request is waiting. After ``max_retries`` failed attempts
+    it is idle until the next request; with 0 it never stops trying.
     """
 
     def __init__(self, urls: tuple[BrokerUrl, ...], role: str, side: AsyncioSide) -> None:
@@ -165,34 +171,35 @@ class Link:
         self.problem = "not connected yet"
         self._side = side
         self._problems: dict[BrokerUrl, str] = {}
-        self._strategies: set[str] = set()
-        self._attempts: set[int] = set()
+        self._backoff_names: set[str] = set()
+        self._attempt_limits: set[int] = set()
         self._retry_requested = asyncio.Event()
 
     def shared(self, key: Hashable, make: Callable[[], N]) -> N:
-        """The one user of that key, made on first use."""
+        """The user with this key; the first call makes it."""
         if key not in self._users:
             self._users[key] = make()
         return cast(N, self._users[key])
 
     def share_retries(self, backoff_strategy: str, max_retries: int) -> None:
-        """Of several users of a link the quickest and the most patient count."""
-        self._strategies.add(backoff_strategy if backoff_strategy in BACKOFFS else "fallback")
-        self._attempts.add(max(max_retries, 0))
+        """Add the settings of a backend. Of several, the fastest backoff and the largest
+        ``max_retries`` are used."""
+        self._backoff_names.add(backoff_strategy if backoff_strategy in BACKOFFS else "fallback")
+        self._attempt_limits.add(max(max_retries, 0))
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Keep the connection while the block runs."""
+        """Keep the link connected while the block runs."""
         async with open_tasks() as service:
             service.start_soon(self._side.run, self._keep_connected)
             yield
             service.cancel_scope.cancel()
 
     def retry_soon(self) -> None:
-        """A request has begun to wait: do not pause longer than needed."""
+        """A request begins to wait: shorten the pause before the next attempt."""
         self._retry_requested.set()
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> dict[str, object]:
         channels = [user.readiness() for user in self._users.values()]
         return {
             "ready": self.is_connected and all(each["ready"] for each in channels),
@@ -204,14 +211,14 @@ class Link:
         }
 
     def pauses(self) -> Iterator[float]:
-        """A fresh row of pauses between attempts."""
+        """The pauses between attempts, from the first one."""
         for name in FASTEST_BACKOFF_FIRST:
-            if name in self._strategies:
+            if name in self._backoff_names:
                 return BACKOFFS[name]()
         return constant()
 
     async def pause(self, seconds: float) -> None:
-        """Wait; not longer than :data:`QUICKEST_REPAIR` once a request is waiting."""
+        """Wait so long, but at most :data:`AWAITED_RETRY_INTERVAL` while a request is waiting."""
         self._retry_requested = asyncio.Event()
         await sleep(min(seconds, AWAITED_RETRY_INTERVAL))
         if seconds > AWAITED_RETRY_INTERVAL and not any(
@@ -220,7 +227,12 @@ class Link:
             with move_on_after(seconds - AWAITED_RETRY_INTERVAL):
                 await self._retry_requested.wait()
 
-    async def _rest(self) -> None:
+    @property
+    def _max_attempts(self) -> int:
+        """0: no limit."""
+        return 0 if 0 in self._attempt_limits else max(self._attempt_limits, default=0)
+
+    async def _wait_for_request(self) -> None:
         self._retry_requested = asyncio.Event()
         self.is_idle = True
         await self._retry_requested.wait()
@@ -235,15 +247,21 @@ class Link:
                 pauses, attempts = self.pauses(), 0
                 continue
             attempts += 1
-            if 0 not in self._attempts and self._attempts and attempts >= max(self._attempts):
-                log.error("%s: gave up after %d attempts", self.urls[0], attempts)
-                await self._rest()
+            if 0 < self._max_attempts <= attempts:
+                log.error(
+                    "%s: not connected after %d attempts (max_retries): the next request starts "
+                    "new ones",
+                    self.urls[0],
+                    attempts,
+                )
+                await self._wait_for_request()
                 pauses, attempts = self.pauses(), 0
             else:
                 await self.pause(next(pauses))
 
     async def _connect_and_serve(self) -> float | None:
-        """One try over all hosts. The loop time of the connection; None when there was none."""
+        """Try all hosts once, and serve until the connection ends. Returns the loop time at which
+        it was connected; None when no host could be connected."""
         for url in self.urls:
             connected_at = None
             try:
@@ -255,8 +273,10 @@ class Link:
                     await self._serve(connection, url)
             except LinkError as error:
                 self._disconnected(url, str(error))
-            except Exception as error:  # whatever it is, the other links go on
-                log.exception("%s: unexpected error, tried again (%s)", url, self.role)
+            except Exception as error:  # of any type: the other links must go on
+                log.exception(
+                    "%s: unexpected error, the gateway connects again (%s)", url, self.role
+                )
                 self._disconnected(url, f"unexpected error: {type(error).__name__}")
             finally:
                 self.is_connected = False
@@ -265,7 +285,7 @@ class Link:
         return None
 
     async def _serve(self, connection: BrokerConnection, url: BrokerUrl) -> None:
-        problem = CLOSED  # a future that aiormq cancels ends this group without a word
+        problem = CLOSED  # aiormq may cancel a future: the group then ends without a reason
         async with open_tasks() as users:
             for user in self._users.values():
                 users.start_soon(user.live, connection)
@@ -288,7 +308,7 @@ class Link:
 
 @asynccontextmanager
 async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
-    """Connect, log in, open the virtual host. Raises :class:`LinkError`."""
+    """Connect, log in and open the virtual host. Raises :class:`LinkError`."""
     factory = TapFactory(url.server_name)
     connection = aiormq.Connection(url.aiormq, transport_factory=factory)
     connection.vhost = url.vhost
@@ -297,7 +317,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
             await call(connection.connect())
     except TimeoutError as error:
         factory.abort()
-        raise LinkError(f"no answer within {url.connect_timeout:g} s") from error
+        raise LinkError(f"no response within {url.connect_timeout:g} s") from error
     except LinkError as error:
         factory.abort()
         raise LinkError(factory.problem or str(error)) from error
@@ -315,10 +335,10 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
 
 
 async def call(awaitable: Awaitable[T]) -> T:
-    """aiormq's answer, or what it raises as :class:`LinkError`.
+    """Await a call of aiormq. Every error that it raises becomes a :class:`LinkError`.
 
-    When a connection is closed aiormq cancels who waits for an answer; that is not a
-    cancellation of the task that waits, and must not look like one.
+    When a connection is closed, aiormq cancels the futures of pending calls. The task that waits is
+    not cancelled, so this function raises :class:`ConnectionGoneError` instead.
     """
     try:
         return await awaitable
@@ -333,32 +353,32 @@ async def call(awaitable: Awaitable[T]) -> T:
         raise NotFoundError(describe(error)) from error
     except (AMQPError, OSError, RuntimeError, EOFError) as error:
         raise LinkError(describe(error)) from error
-    except Exception as error:  # what a codec raises for bytes that it does not expect
+    except Exception as error:  # a decoder may raise anything for malformed bytes
         log.debug("unexpected error of the AMQP library", exc_info=True)
         raise LinkError(f"the AMQP library failed: {type(error).__name__}: {error}") from error
 
 
 async def call_uninterrupted(awaitable: Awaitable[T]) -> T:
-    """As :func:`call`, but a cancellation waits for the answer, :data:`ANSWER_TIME` at most.
+    """As :func:`call`, but a cancellation waits for the response, at most :data:`RESPONSE_TIMEOUT`.
 
-    aiormq closes the channel of a call that is cancelled: what was settled on it meanwhile, and
-    is not written yet, would be delivered again.
+    aiormq closes the channel when a call is cancelled. Acknowledgements that are not written yet
+    would be lost, and their messages delivered again.
     """
     try:
         with fail_after(RESPONSE_TIMEOUT, shield=True):
             return await call(awaitable)
     except TimeoutError as error:
-        raise LinkError(f"no answer within {RESPONSE_TIMEOUT:g} s") from error
+        raise LinkError(f"no response within {RESPONSE_TIMEOUT:g} s") from error
 
 
 def describe(error: BaseException) -> str:
-    """The broker's words, or the library's; never a URL, nor a number without a word."""
+    """The text of the broker or of aiormq. It contains no URL, and no number alone."""
     texts = [arg for arg in error.args if isinstance(arg, str) and arg]
     return ", ".join(texts) or type(error).__name__
 
 
-def reason(closing: asyncio.Future[Any]) -> str:
-    """Why a connection or a channel of aiormq closed; empty when it is not known."""
+def close_reason(closing: asyncio.Future[object]) -> str:
+    """Why a connection or a channel of aiormq was closed; empty when that is not known."""
     if not closing.done() or closing.cancelled():
         return ""
     error = closing.exception()
@@ -366,7 +386,7 @@ def reason(closing: asyncio.Future[Any]) -> str:
 
 
 async def call_ignoring_errors(awaitable: Awaitable[object]) -> None:
-    """For goodbyes: whether they arrive does not matter any more."""
+    """As :func:`call` while something is closed: errors are logged at the level DEBUG only."""
     try:
         await call(awaitable)
     except LinkError as error:
@@ -374,7 +394,8 @@ async def call_ignoring_errors(awaitable: Awaitable[object]) -> None:
 
 
 async def _abort_when_silent(tap: Tap, heartbeat: int) -> None:
-    """The broker sends something at least every half heartbeat; aiormq waits for three."""
+    """End the connection after two heartbeats without any bytes from the broker, which sends some
+    at least every half heartbeat. aiormq itself would wait for three."""
     if heartbeat == 0:
         return
     loop = asyncio.get_running_loop()

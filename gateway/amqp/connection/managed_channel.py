@@ -1,11 +1,10 @@
-"""What lives on a link with a channel of its own: declares, works, and is tried again."""
+"""A link's user that has its own channel: it declares, works, and starts again after a failure."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import Any
 
 from aiormq.channel import Channel
 from anyio import current_time
@@ -19,16 +18,16 @@ log = get_logger("gateway.amqp")
 
 
 def declaration_key(method: Frame) -> Hashable:
-    """Equal for methods that declare the same."""
+    """A key that is equal for methods that declare the same."""
     return method.name, method.marshal()
 
 
 class ManagedChannel(ABC):
-    """Base of subscriptions and publishers; all of it runs on the asyncio side.
+    """Base class of subscriptions and publishers. All of it runs on the asyncio side.
 
-    ``name``: for people. ``is_ready``: its topology is declared and its channel is open.
-    ``problem``: why not, else empty. ``refused``: declarations that the broker has refused on this
-    connection and that this channel can do without, and the broker's texts.
+    ``name``: for the log. ``is_ready``: its topology is declared and its channel is open.
+    ``problem``: why it is not ready, else empty. ``refused``: optional declarations that the broker
+    has refused on this connection, with the broker's texts.
     """
 
     def __init__(self, name: str, link: Link) -> None:
@@ -50,29 +49,30 @@ class ManagedChannel(ABC):
 
     @abstractmethod
     async def work(self, channel: Channel, connection: BrokerConnection) -> None:
-        """Be at work, on a channel where everything is declared, until cancelled.
+        """Work until cancelled, on a channel after everything was declared on it.
 
-        Calls :meth:`became_ready`. Raises :class:`LinkError` when the channel ends.
+        It must call :meth:`became_ready`. Raises :class:`LinkError` when the channel ends.
         """
 
     @abstractmethod
-    def readiness(self) -> dict[str, Any]: ...
+    def readiness(self) -> dict[str, object]: ...
 
     async def prepare(self, connection: BrokerConnection) -> None:  # noqa: B027
-        """What has to be done on other channels before this one opens: by default nothing."""
+        """Work to do on other channels before this one opens. By default nothing."""
 
     def can_do_without(self, declaration: Hashable) -> bool:
-        """Whether work can go on when the broker refuses this one; by default not."""
+        """Whether this declaration is optional. By default none is."""
         return False
 
     def declare(self, method: Frame) -> Hashable:
-        """Have ``method`` called whenever the channel opens; the key of this declaration."""
+        """Add a method that is called whenever the channel opens. Returns its key."""
         key = declaration_key(method)
         self._topology.setdefault(key, method)
         return key
 
     async def live(self, connection: BrokerConnection) -> None:
-        """Work until the connection is over; what the broker refuses is tried again."""
+        """Open a channel, declare and work, until the connection ends. After a refusal or an error
+        of the channel it starts again, with a pause."""
         self.refused.clear()
         while True:
             self._ready_at = None
@@ -87,8 +87,8 @@ class ManagedChannel(ABC):
                 if connection.tap.lost.is_set():
                     return
                 self.detached(str(error))
-            except Exception as error:  # whatever it is, the other channels go on
-                log.exception("%s: unexpected error, tried again", self.name)
+            except Exception as error:  # of any type: the other channels must go on
+                log.exception("%s: unexpected error, the channel opens again", self.name)
                 self.detached(f"unexpected error: {type(error).__name__}")
             await self._pause()
 
@@ -100,7 +100,7 @@ class ManagedChannel(ABC):
         self.problem = ""
 
     def detached(self, problem: str) -> None:
-        """There is no channel: why."""
+        """There is no channel. ``problem``: why."""
         self.is_ready = False
         if problem != self.problem:
             level = logging.WARNING if self._link.is_connected else logging.DEBUG
@@ -108,13 +108,14 @@ class ManagedChannel(ABC):
         self.problem = problem
 
     def suspect(self, link: Link, problem: str) -> None:
-        """The connection ended while this was declaring: next time on one of its own first."""
+        """The connection ended while this channel was declaring: a declaration of it may be the
+        cause. So the next attempt declares on a separate connection first."""
         self._is_suspect = True
         self.declares = False
         self.detached(problem)
 
     def wake_up(self) -> None:
-        """A request has begun to wait."""
+        """A request begins to wait: shorten the pause before the next attempt."""
         self._link.retry_soon()
 
     async def _pause(self) -> None:
@@ -124,7 +125,9 @@ class ManagedChannel(ABC):
             await self._link.pause(next(self._pauses))
 
     async def _try_declaring_alone(self, url: BrokerUrl) -> None:
-        """Some refusals end a connection (an unknown exchange type: 503): let it be no other's."""
+        """Declare on a separate connection: RabbitMQ ends the whole connection for some
+        declarations (503 for an unknown type of exchange), and other channels must not be affected.
+        """
         async with open_connection(url) as connection:
             async with connection.channel() as channel:
                 await self._declare(channel)

@@ -1,6 +1,8 @@
-"""The asyncio protocol under an aiormq connection: it reads tapped channels itself.
+"""The asyncio protocol of an aiormq connection: it handles the frames of tapped channels itself.
 
-Everything else aiormq reads as if we were not here. See ``amqp/wire/`` for what a frame is.
+aiormq opens and closes connections and channels, declares and starts consumers. Deliveries,
+acknowledgements, publishes and confirms do not pass through it: it needs a task and several queues
+for each message. ``amqp/wire/`` has the format of frames.
 """
 
 from __future__ import annotations
@@ -24,26 +26,31 @@ from ..wire import codec
 log = get_logger("gateway.amqp")
 
 READER_LIMIT = 1024 * 1024
+"""Bytes that aiormq may leave unread."""
+
 FLUSH_DELAY = 0.005
-"""Seconds that acknowledgements of all channels wait for company, at most."""
+"""Seconds after which acknowledgements are written at the latest: one write for all channels."""
 
 FIRST_ERROR_CODE = 501
-"""The first reply code for an error that ends a connection and that the client may have caused. A
-connection that an operator closes has a lower one (320)."""
+"""The lowest reply code of Connection.Close for an error that the client may have caused. When an
+operator closes the connection the code is lower (320)."""
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 HEARTBEAT_INTERVAL = 1.0
-"""Seconds after which aiormq is told that the connection lives, while only we are reading."""
+"""Seconds without a frame for aiormq, after which it gets a heartbeat frame: it would close the
+connection if only tapped channels received frames."""
 
 
 class Tap(asyncio.StreamReaderProtocol):
-    """``last_received``: loop time of the last bytes. ``lost``: set when the socket is gone.
-    ``problem``: why, where the bytes have said it: the broker's text, or what is wrong with them.
-    ``close_code``: with which the broker has closed the connection.
+    """The protocol of one connection.
 
-    ``can_publish``: the broker does not block publishers, and the socket takes more.
-    ``publishers`` are called when that has become true again.
+    ``last_received``: loop time of the last bytes. ``lost``: set when the socket is closed.
+    ``problem``: why, if it is known: the text of the broker, or the error in its bytes.
+    ``close_code``: reply code of the broker's Connection.Close, else 0.
+
+    ``can_publish``: the broker does not block publishers, and the send buffer is not full.
+    ``can_publish_callbacks``: called when this becomes true again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,7 +59,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.receiver = codec.Receiver(self._forward, self._blocked, self._closing)
         self.can_publish = True
         self.is_blocked = False
-        self.publishers: set[Callable[[], None]] = set()
+        self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
         self.problem = ""
@@ -68,7 +75,7 @@ class Tap(asyncio.StreamReaderProtocol):
 
     @property
     def closed_for_error(self) -> bool:
-        """The broker has closed the connection, maybe because of what it has received."""
+        """The broker has closed the connection with an error that a message may have caused."""
         return self.close_code >= FIRST_ERROR_CODE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,10 +86,14 @@ class Tap(asyncio.StreamReaderProtocol):
         now = self.last_received = self._time()
         try:
             self.receiver.feed(data)
-        except (codec.WireError, struct.error, IndexError) as error:  # the latter: what is cut off
+        except (
+            codec.WireError,
+            struct.error,
+            IndexError,
+        ) as error:  # the last two: a truncated frame
             self._give_up(f"the broker sent bytes that are not AMQP: {error}")
             return
-        except Exception as error:  # whatever it is, it ends this connection alone
+        except Exception as error:  # of any type: it must end this connection only
             log.exception("unexpected error while reading from a broker")
             self._give_up(f"unexpected error: {type(error).__name__}")
             return
@@ -94,7 +105,7 @@ class Tap(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
 
     def schedule_flush(self, action: Callable[[], None]) -> None:
-        """Call it within :data:`FLUSH_DELAY`, together with what others want: one timer for all."""
+        """Call ``action`` within :data:`FLUSH_DELAY`: one timer for all that are scheduled."""
         if not self._scheduled:
             self._call_later(FLUSH_DELAY, self._run_scheduled)
         self._scheduled.append(action)
@@ -105,25 +116,26 @@ class Tap(asyncio.StreamReaderProtocol):
             action()
 
     def write(self, frames: bytes) -> None:
-        """Whole frames only: aiormq writes to the same transport. One turn's are one write."""
+        """Write complete frames: aiormq writes to the same transport. The frames of one turn of the
+        event loop are written together."""
         if not self._pending:
             self._call_soon(self.flush)
         self._pending.append(frames)
 
     def write_large(self, frames: Sequence[bytes | memoryview]) -> None:
-        """As :meth:`write`, for pieces that should not be copied: written now."""
+        """As :meth:`write`, at once and without a copy of the pieces."""
         self.flush()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(frames)
 
     def flush(self) -> None:
-        """Write now what is pending."""
+        """Write the pending frames now."""
         pending, self._pending = self._pending, []
         if pending and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(pending))
 
     def pause_writing(self) -> None:
-        """The socket's buffer is full."""
+        """The send buffer is full."""
         super().pause_writing()
         self._is_full = True
         self._note_state()
@@ -141,7 +153,7 @@ class Tap(asyncio.StreamReaderProtocol):
         could_publish = self.can_publish
         self.can_publish = not self._is_full and not self.is_blocked
         if self.can_publish and not could_publish:
-            for write_waiting in tuple(self.publishers):
+            for write_waiting in tuple(self.can_publish_callbacks):
                 write_waiting()
 
     def _closing(self, code: int, text: str) -> None:
@@ -153,7 +165,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.abort()
 
     def abort(self) -> None:
-        """End the connection now, without a word."""
+        """End the connection now, without closing it by AMQP."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -163,7 +175,7 @@ class Tap(asyncio.StreamReaderProtocol):
 
 
 class TapFactory(TransportFactory):
-    """Opens the transport of one connection and keeps its tap."""
+    """Opens the transport of one connection for aiormq, and keeps its tap."""
 
     def __init__(self, server_name: str | None = None) -> None:
         self._server_name = server_name
@@ -171,11 +183,11 @@ class TapFactory(TransportFactory):
 
     @property
     def problem(self) -> str:
-        """What the broker said when it refused the connection; empty when it said nothing."""
+        """Why the broker refused the connection; empty when it gave no reason."""
         return self.tap.problem if self.tap is not None else ""
 
     def abort(self) -> None:
-        """End the connection, if there is one, without a word."""
+        """As :meth:`Tap.abort`, if there is a connection."""
         if self.tap is not None:
             self.tap.abort()
 
@@ -186,14 +198,17 @@ class TapFactory(TransportFactory):
         assert url.port is not None
         loop = asyncio.get_running_loop()
         tap = Tap(loop)
-        tls: dict[str, Any] = {}
+        context: ssl.SSLContext | None = None
+        server_name: str | None = None
         if url.scheme == "amqps":
-            tls["ssl"] = await kwargs["ssl_context_provider"].get_context()
-            tls["server_hostname"] = self._server_name or url.host
+            context = await kwargs["ssl_context_provider"].get_context()
+            server_name = self._server_name or url.host
         try:
-            transport, _ = await loop.create_connection(lambda: tap, url.host, url.port, **tls)
+            transport, _ = await loop.create_connection(
+                lambda: tap, url.host, url.port, ssl=context, server_hostname=server_name
+            )
         except UnicodeError as error:
-            raise AMQPConnectionError("no host can have this name") from error
+            raise AMQPConnectionError("this is no valid name of a host") from error
         except OSError as error:
             raise AMQPConnectionError(describe_os_error(error)) from error
         self.tap = tap
@@ -201,7 +216,8 @@ class TapFactory(TransportFactory):
 
 
 def describe_os_error(error: OSError) -> str:
-    """The operating system's words, once each: of several addresses each has its own error."""
+    """The texts of the operating system. A host may have several addresses, each with its own
+    error: equal texts are named once."""
     if isinstance(error, socket.gaierror | ssl.SSLError):
         return str(error.args[-1])
     numbers = [error.errno] if error.errno else map(int, _ERRNO.findall(str(error)))

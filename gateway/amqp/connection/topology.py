@@ -1,4 +1,4 @@
-"""Settings to AMQP methods: what makes exchange, queue, bindings and consumer exist. Pure."""
+"""The AMQP methods that declare exchanges, queues, bindings and consumers from settings. Pure."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ..settings import ConsumerSettings, ProducerSettings
 
 class ExchangeDeclare(commands.Exchange.Declare):
     def validate(self) -> None:
-        """RabbitMQ takes any UTF-8 name; pamqp would refuse most of them."""
+        """Accept every name: RabbitMQ allows any UTF-8, but pamqp refuses most of it."""
 
 
 class QueueDeclare(commands.Queue.Declare):
     def validate(self) -> None:
-        """As above."""
+        """As for exchanges."""
 
 
 class QueueBind(commands.Queue.Bind):
     def validate(self) -> None:
-        """As above."""
+        """As for exchanges."""
 
 
 class Consume(commands.Basic.Consume):
     def validate(self) -> None:
-        """As above."""
+        """As for exchanges."""
 
 
 def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
-    """The methods, in order, that a consumer needs before it can consume.
+    """The methods, in this order, that declare exchange and queue of a consumer.
 
-    KrakenD's ``no_wait`` is not passed on: an error would close the channel unheard.
-    ``exclusive`` concerns the queue only (KrakenD makes the exchange internal with it).
-    With ``declare: "none"`` the queue is only looked up.
+    ``no_wait`` is not used: the broker would close the channel for an error without a response.
+    ``exclusive`` concerns the queue only (in KrakenD it also makes the exchange internal). With
+    ``declare: "none"`` the only method checks that the queue exists.
     """
     if settings.declare == "none":
         yield QueueDeclare(queue=settings.name, passive=True)
@@ -53,7 +53,7 @@ def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
 
 
 def consumer_bindings(settings: ConsumerSettings) -> Iterator[Frame]:
-    """The methods that bind the queue of a consumer."""
+    """The methods that bind the queue of a consumer, one for each routing key."""
     if settings.exchange and settings.declare == "create":
         for routing_key in settings.routing_key:
             yield QueueBind(
@@ -62,10 +62,10 @@ def consumer_bindings(settings: ConsumerSettings) -> Iterator[Frame]:
 
 
 def consume(settings: ConsumerSettings, consumer_tag: str) -> Consume:
-    """The method that starts the consumer.
+    """The method that starts a consumer.
 
-    A queue that is exclusive needs no exclusive consumer: other connections cannot use it, and
-    the consumer can be replaced.
+    The consumer of an exclusive queue is not exclusive itself: other connections cannot use the
+    queue, and so a second consumer can replace the first one.
     """
     return Consume(
         queue=settings.name,
@@ -77,21 +77,21 @@ def consume(settings: ConsumerSettings, consumer_tag: str) -> Consume:
 
 
 def producer_exchange(settings: ProducerSettings) -> Iterator[Frame]:
-    """The methods that a producer needs before it can publish: none for the default exchange.
+    """The methods that declare the exchange of a producer: none for the default exchange.
 
-    ``exclusive`` is ignored (KrakenD makes the exchange internal with it).
+    ``exclusive`` is ignored (in KrakenD it makes the exchange internal).
     """
     if settings.exchange and settings.declare != "none":
         yield _declare_exchange(settings)
 
 
 def look_up_queue(settings: ProducerSettings) -> Frame:
-    """The method that fails where the queue does not exist, whatever its arguments are."""
+    """The method that checks that the queue exists, with any arguments."""
     return QueueDeclare(queue=settings.name, passive=True)
 
 
 def create_queue(settings: ProducerSettings) -> Frame:
-    """The queue of a producer, as a consumer with the same settings would declare it."""
+    """The method that creates the queue of a producer, with the settings of a consumer of it."""
     return QueueDeclare(
         queue=settings.name,
         durable=settings.durable,
@@ -101,7 +101,7 @@ def create_queue(settings: ProducerSettings) -> Frame:
 
 
 def bind_queue(settings: ProducerSettings) -> Frame:
-    """The binding of a producer's queue, by its static routing key."""
+    """The method that binds the queue of a producer by its static routing key."""
     return QueueBind(
         queue=settings.name, exchange=settings.exchange, routing_key=settings.routing_key
     )

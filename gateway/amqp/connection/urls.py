@@ -1,7 +1,7 @@
-"""KrakenD's broker URLs: what they mean, and how they are said to aiormq. Pure.
+"""Translates the broker URLs of KrakenD files for aiormq. Pure.
 
-KrakenD hands the URL to amqp091-go, whose options differ from aiormq's; aiormq ignores the ones
-it does not know.
+KrakenD passes the URL to amqp091-go. Its options differ from those of aiormq, which ignores unknown
+options.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from ..wire.message import MAX_SHORT_STRING_BYTES
 DEFAULT_HEARTBEAT = 10
 DEFAULT_CONNECT_TIMEOUT = 30.0  # amqp091-go, connection.go
 MAX_16_BIT = 65_535
-"""AMQP's numbers for heartbeats and channels have 16 bits."""
+"""The largest heartbeat and ``channel_max``: they are 16-bit numbers of AMQP."""
+
 MAX_MILLISECONDS = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
 PORTS = {"amqp": 5672, "amqps": 5671}
 
 
 class BrokerUrl(Struct, frozen=True):
-    """One broker address. Prints as :attr:`name`, which carries no credentials.
+    """The address of a broker. It prints as :attr:`name`, without credentials.
 
-    ``connect_timeout`` in seconds; ``heartbeat`` in seconds, 0: none; ``server_name``: for TLS,
-    when it is not the host; ``channel_max``: 0 leaves it to the broker.
+    ``connect_timeout``: seconds. ``heartbeat``: seconds, 0: no heartbeats. ``server_name``: name in
+    the broker's certificate; None: the host. ``channel_max``: 0: the broker's bound.
     """
 
     aiormq: URL
@@ -51,7 +52,7 @@ class BrokerUrl(Struct, frozen=True):
 
 
 def parse_broker_url(text: str) -> BrokerUrl:
-    """Raise :class:`GatewayError` (which never repeats the URL) when it cannot be used."""
+    """Raises :class:`GatewayError`, without the URL in its text, when the URL cannot be used."""
     try:
         url = URL(text)
         scheme, host, port, query = url.scheme, url.host, url.explicit_port, url.query
@@ -93,7 +94,7 @@ def parse_broker_url(text: str) -> BrokerUrl:
 
 
 def _vhost(url: URL) -> str:
-    # As amqp091-go: no path and "/" both mean "/"; escapes are resolved, "%2F" too.
+    # As in amqp091-go: no path and "/" mean the virtual host "/"; "%2F" is decoded.
     vhost = unquote(url.raw_path.removeprefix("/")) or "/"
     if (size := len(vhost.encode(errors="replace"))) > MAX_SHORT_STRING_BYTES:
         raise GatewayError(

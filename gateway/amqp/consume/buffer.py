@@ -1,7 +1,11 @@
-"""Deliveries waiting to be taken, and requests waiting for a delivery.
+"""The buffer of a queue: deliveries that no request has taken, and requests that wait for one.
 
-Lives where the gateway runs ("app side"). The asyncio side only appends: what both touch is
-one deque, whose operations are atomic.
+The life of a message in the gateway: the broker delivers it into the buffer. A request takes it and
+holds it until it ends: then the message is acknowledged, given back (to the front of the buffer),
+rejected, or parked (it stays unacknowledged and returns to the buffer after a pause).
+
+The buffer belongs to the app side. The asyncio side only appends to a deque, whose operations are
+atomic.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from ...core.bridge import AsyncioSide
 
 
 class DeliveryChannel(Protocol):
-    """The channel a delivery came by; it alone can settle it. A closed one settles nothing."""
+    """The channel of a delivery. A message can be settled only on its own channel, while it is
+    open."""
 
     is_open: bool
 
@@ -33,13 +38,14 @@ class DeliveryChannel(Protocol):
 
 
 class Delivery(Struct, eq=False):
-    """One message on its way, not yet settled. A :class:`gateway.core.proxy.TakenMessage`.
+    """A message from a queue that is not settled yet. A :class:`gateway.core.proxy.TakenMessage`.
 
-    ``route``: exchange and routing key, ``properties``: flags and values, both as on the wire.
-    ``tries``: how often it was parked already. ``parked_at``: loop time of the first time.
+    ``route``: exchange and routing key, encoded. ``properties``: flags and values, encoded.
+    ``tries``: how often it was parked. ``is_held``: a request has taken it and not settled it.
+    ``parked_at``: loop time when it was parked for the first time.
     """
 
-    origin: DeliveryChannel
+    channel: DeliveryChannel
     tag: int
     redelivered: bool
     route: bytes
@@ -50,42 +56,44 @@ class Delivery(Struct, eq=False):
     parked_at: float = 0.0
 
     def acknowledge(self) -> None:
-        """Acknowledge."""
+        """The broker may delete the message."""
         if self.is_held:
             self.is_held = False
-            self.origin.acknowledge(self)
+            self.channel.acknowledge(self)
 
     def give_back(self) -> None:
-        """To the front of its buffer; to the queue when its subscription rests."""
+        """Return it to the front of the buffer; to the queue when the subscription is idle."""
         if self.is_held:
             self.is_held = False
-            self.origin.give_back(self)
+            self.channel.give_back(self)
 
     def reject(self) -> None:
-        """Away from the queue: dropped, or to its dead-letter exchange."""
+        """The broker drops the message, or publishes it to the dead-letter exchange of the
+        queue."""
         if self.is_held:
             self.is_held = False
-            self.origin.reject(self)
+            self.channel.reject(self)
 
     def park(self, seconds: float | None = None) -> None:
-        """Park it: other messages pass it for a pause, which grows with each try by default."""
+        """Keep it unacknowledged for a pause, then return it to the buffer. Other messages are
+        served meanwhile. Without ``seconds`` the pause grows with each try: 1, 2, 4 ... 30 s."""
         if self.is_held:
             self.is_held = False
             self.tries += 1
             if seconds is None:
                 seconds = next(islice(exponential(), self.tries - 1, None))
-            self.origin.park(self, seconds)
+            self.channel.park(self, seconds)
 
 
 class Waiter(Protocol):
-    """Who waits for one delivery."""
+    """Waits for one delivery."""
 
     def take(self, delivery: Delivery) -> None:
-        """Called once. Never raises."""
+        """It gets the delivery. Called once. Must not raise."""
 
 
 class _TaskWaiter:
-    """A task that waits."""
+    """A task that waits for one delivery."""
 
     def __init__(self) -> None:
         self.event = Event()
@@ -97,12 +105,14 @@ class _TaskWaiter:
 
 
 class Buffer:
-    """Bounded by whoever fills it: the prefetch of a channel and its bound in bytes.
+    """The deliveries of one queue, for the requests that take them.
 
-    Requests are served in the order they came: who finds others waiting waits behind them.
-    A delivery handed to a request that is cancelled in that moment goes back to the front.
-    ``ready``: what is here. Only the buffer takes from it; a look is the cheapest question.
-    ``asks``: how often somebody asked for one.
+    It has no bound of its own: the prefetch and ``buffer_bytes`` bound what a channel puts into it.
+    Requests are served in the order in which they began to wait. A delivery for a request that is
+    cancelled at the same moment returns to the front.
+
+    ``ready``: the buffered deliveries. Other objects only read it: ``if buffer.ready`` is cheaper
+    than a call. ``request_count``: how many deliveries were requested.
     """
 
     def __init__(self, side: AsyncioSide) -> None:
@@ -121,41 +131,42 @@ class Buffer:
         return bool(self._waiters)
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
-        """Asyncio side: append, and wake those who wait, once per burst."""
+        """Asyncio side: append deliveries, and wake the waiters, once per burst."""
         self.ready.extend(deliveries)
         if self._waiters and not self._is_waking:
             self._is_waking = True
             self._side.post(self._wake)
 
     def put_back(self, delivery: Delivery) -> None:
-        """Before everything that was delivered after it: given back, the order stays."""
+        """Return a delivery to its place: before the deliveries with a higher tag. So the order of
+        the queue is kept."""
         ready, earlier = self.ready, []
-        while ready and (not ready[0].origin.is_open or ready[0].tag < delivery.tag):
+        while ready and (not ready[0].channel.is_open or ready[0].tag < delivery.tag):
             first = ready.popleft()
-            if first.origin.is_open:
+            if first.channel.is_open:
                 earlier.append(first)
         ready.appendleft(delivery)
         ready.extendleft(reversed(earlier))
         self._wake()
 
-    def take_out(self, origin: DeliveryChannel) -> list[Delivery]:
-        """All deliveries of that channel that no request has taken; the buffer forgets them."""
+    def take_out(self, channel: DeliveryChannel) -> list[Delivery]:
+        """Remove and return all buffered deliveries of this channel."""
         ready = self.ready
         taken: list[Delivery] = []
         kept: list[Delivery] = []
-        for _ in range(len(ready)):  # one by one: the asyncio side may append meanwhile
+        for _ in range(len(ready)):  # one by one: the asyncio side may append at the same time
             delivery = ready.popleft()
-            (taken if delivery.origin is origin else kept).append(delivery)
+            (taken if delivery.channel is channel else kept).append(delivery)
         ready.extendleft(reversed(kept))
         return taken
 
     def take_nowait(self) -> Delivery | None:
-        """The next delivery; None when there is none or others wait for it already."""
+        """Take the next delivery. None when there is none, or when others wait already."""
         self.request_count += 1
         ready = self.ready
         while ready and not self._waiters:
             delivery = ready.popleft()
-            if delivery.origin.is_open:
+            if delivery.channel.is_open:
                 delivery.is_held = True
                 return delivery
         return None
@@ -175,21 +186,21 @@ class Buffer:
         return waiter.taken
 
     def wait(self, waiter: Waiter) -> None:
-        """Have ``waiter`` take the next delivery: at once, or when there is one."""
+        """``waiter`` gets the next delivery: at once when there is one, otherwise later."""
         self.request_count += 1
         self._waiters.append(waiter)
         if self.ready:
             self._wake()
 
     def withdraw(self, waiter: Waiter) -> bool:
-        """Wait no more. False when it has taken: whoever has the delivery settles it."""
+        """Stop waiting. False when ``waiter`` has its delivery already, and must settle it."""
         if waiter not in self._waiters:
             return False
         self._waiters.remove(waiter)
         return True
 
     async def take_fetched(self) -> Delivery | None:
-        """Wait for the answer to a Basic.Get that was just asked for; None: the queue is empty."""
+        """Wait for the response to a Basic.Get that was just sent. None: the queue is empty."""
         with CancelScope() as fetch:
             self._fetches.append(fetch)
             try:
@@ -200,7 +211,7 @@ class Buffer:
         return None
 
     def nothing_fetched(self) -> None:
-        """The queue is empty: the first who asked may go."""
+        """Response to the oldest Basic.Get: the queue is empty."""
         if self._fetches:
             self._fetches.popleft().cancel()
 
@@ -209,6 +220,6 @@ class Buffer:
         ready, waiters = self.ready, self._waiters
         while waiters and ready:
             delivery = ready.popleft()
-            if delivery.origin.is_open:
+            if delivery.channel.is_open:
                 delivery.is_held = True
                 waiters.popleft().take(delivery)

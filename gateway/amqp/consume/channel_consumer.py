@@ -1,7 +1,8 @@
-"""The consumer of a subscription on its channel.
+"""Starts, replaces and stops the AMQP consumer of a subscription.
 
-``basic.qos`` concerns new consumers only, so another prefetch is another consumer. The new one is
-started before the old one is cancelled: RabbitMQ deletes some queues with their last consumer.
+RabbitMQ applies a new prefetch (``basic.qos``) to new consumers only. So a change of the prefetch
+needs a new consumer. It is started before the old one is cancelled, because RabbitMQ deletes some
+queues when their last consumer is cancelled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..settings import ConsumerSettings
 
 
 class ChannelConsumer:
-    """At most one consumer, but for the moment in which it is replaced."""
+    """The consumer of one channel: none or one, two only while one is replaced."""
 
     def __init__(self, settings: ConsumerSettings, channel: Channel) -> None:
         self._settings = settings
@@ -26,7 +27,7 @@ class ChannelConsumer:
         self._numbers = count(1)
 
     async def replace(self, prefetch: int) -> None:
-        """Consume with ``prefetch`` from now on; 0: not at all. Raises :class:`LinkError`."""
+        """Consume with this prefetch from now on; 0: stop. Raises :class:`LinkError`."""
         old = tuple(self._running)
         if not prefetch:
             await self._cancel(old)
@@ -42,7 +43,7 @@ class ChannelConsumer:
         await self._cancel(old)
 
     async def stop(self) -> None:
-        """Cancel it; the channel is to be closed then. Raises :class:`LinkError`."""
+        """Cancel the consumer, before the channel is closed. Raises :class:`LinkError`."""
         for tag in self._running:
             await call(self._channel.basic_cancel(tag))
 
@@ -52,7 +53,7 @@ class ChannelConsumer:
             self._running.remove(tag)
 
     def _new_tag(self) -> str:
-        """RabbitMQ closes the connection of a client that uses a tag twice (530)."""
+        """A new tag: RabbitMQ closes the connection when a channel uses a tag twice (530)."""
         number = next(self._numbers)
         wanted = self._settings.consumer_tag
         if not wanted:
@@ -61,4 +62,4 @@ class ChannelConsumer:
 
 
 async def _never_called(message: object) -> None:
-    """aiormq must know the consumer; deliveries on a tapped channel do not reach it."""
+    """aiormq needs a callback for each consumer. Deliveries of tapped channels do not reach it."""

@@ -1,4 +1,4 @@
-"""``backend/amqp/consumer``: one message of a queue as the answer of a backend."""
+"""``backend/amqp/consumer``: one message of a queue is the response of a backend."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .subscription import Subscription, subscription_key
 log = get_logger("gateway.amqp")
 
 FORWARDED_PROPERTIES = ((b"content-type", CONTENT_TYPE), (b"content-encoding", CONTENT_ENCODING))
-"""Properties that are headers of a ``no-op`` answer."""
+"""Headers of a ``no-op`` response, and the properties of the message that they come from."""
 
 
 def build_consumer(
     settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
-    """The branch that answers with a message. Its request counts for nothing."""
+    """The branch that responds with a message. It does not use the body of the request."""
     if settings.exclusive and assembly.worker:
         return Branch(_consumed_elsewhere, reads_body=False)
     subscription = _subscribe(settings, backend, assembly)
@@ -49,8 +49,8 @@ def build_consumer(
             kind = PropagatedConsumer
         else:
             large = LargeReading(backend, assembly)
-    most = assembly.max_inline_bytes(backend) if large is None else large.most
-    consumer = kind(subscription, settings, read, large, most)
+    max_now_bytes = assembly.max_inline_bytes(backend) if large is None else large.most
+    consumer = kind(subscription, settings, read, large, max_now_bytes)
     waits = settings.wait is not None
     return Branch(
         consumer.ask if waits else None,
@@ -62,10 +62,11 @@ def build_consumer(
 
 
 class Consumer:
-    """Takes a message for each request and holds it until the request's end.
+    """Takes a message for each request. The request holds it until it ends.
 
-    ``read``: what becomes of its body, ``large``: of a large one; None for ``no-op``, where it is
-    passed on as it is. ``most_now``: bytes of the largest body that is answered with at once.
+    ``read``: decodes a body; None for ``no-op``, where it is passed on unchanged. ``large``:
+    decodes a large body in a helper process; None: no body is large. ``max_now_bytes``: bytes of
+    the largest body that :meth:`now` responds with.
     """
 
     def __init__(
@@ -85,13 +86,13 @@ class Consumer:
         self._on_empty = settings.on_empty.status
         self._read = read
         self._large = large
-        self._most = sys.maxsize if large is None else large.most
+        self._max_inline_bytes = sys.maxsize if large is None else large.most
         self._max_now_bytes = max_now_bytes
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
 
     def now(self, request: Request) -> Response | None:
-        """The answer, when a message is here that can be read at once."""
+        """The response, if a message is buffered that can be decoded at once."""
         ready = self._ready
         if ready and len(ready[0].body) <= self._max_now_bytes:
             delivery = self._take_nowait()
@@ -100,7 +101,7 @@ class Consumer:
         return None
 
     async def ask(self, request: Request) -> Response:
-        """Wait for a message, as long as ``wait`` allows; 0: one look at the queue."""
+        """Wait for a message, at most ``wait`` seconds; 0: the buffer, then one Basic.Get."""
         delivery = self._take_nowait()
         if delivery is None and not self._wait:
             delivery = await self.subscription.fetch()
@@ -121,12 +122,12 @@ class Consumer:
         return self.no_message_error()
 
     def no_message_error(self) -> AmqpFailure:
-        """What it means that no message came in time."""
+        """The failure when no message came in time."""
         problem = self.subscription.why_no_message(self._settings)
         return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
-        """The answer that is made of a message."""
+        """Make the response from a message."""
         request.taken.append(delivery)
         if self._is_auto_ack:
             delivery.acknowledge()
@@ -141,14 +142,14 @@ class Consumer:
 
     async def _respond(self, request: Request, delivery: Delivery) -> Response:
         """As :meth:`respond`, for a message of any size."""
-        if self._large is None or len(delivery.body) <= self._most:
+        if self._large is None or len(delivery.body) <= self._max_inline_bytes:
             return self.respond(request, delivery)
         self._taken(request, delivery)
         try:
             data = await self._large.read(delivery.body)
         except Exception as error:
             raise self.undecodable(delivery, error) from error
-        except BaseException:  # cancelled: by the deadline, unless the client has gone
+        except BaseException:  # cancelled, by the deadline or because the client has gone
             if not request.client.is_gone:
                 delivery.park()
             raise
@@ -157,7 +158,8 @@ class Consumer:
     def respond_later(
         self, request: Request, delivery: Delivery, arrive: Arrive
     ) -> Callable[[], None]:
-        """As :meth:`respond`, without waiting, for a large message. Returns what ends it."""
+        """As :meth:`respond`, without waiting, for a large message. Returns a function that stops
+        the decoding."""
         assert self._large is not None
         self._taken(request, delivery)
 
@@ -170,11 +172,11 @@ class Consumer:
         return self._large.start(delivery.body, arrived)
 
     def is_large(self, delivery: Delivery) -> bool:
-        """Whether it is read in a helper process."""
-        return len(delivery.body) > self._most
+        """Whether its body is decoded in a helper process."""
+        return len(delivery.body) > self._max_inline_bytes
 
     def undecodable(self, delivery: Delivery, error: Exception) -> Undecodable:
-        """Reject or park a message that cannot be decoded. Returns the failure to answer."""
+        """Reject or park a message that cannot be decoded. Returns the failure of the request."""
         if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
             delivery.reject()
         else:
@@ -188,49 +190,51 @@ class Consumer:
 
 
 class WaitingRequest(Struct, eq=False):
-    """A request that waits for a message. Called, it gives up, and says what that means.
+    """A request that waits for a message of a queue; a Waiter of the buffer.
 
-    ``reading``: a large message that a helper process reads, and what ends that.
+    It is also the function that withdraws the request: a call ends the waiting and returns the
+    failure of the request. ``decoding``: a large message that a helper process decodes, and the
+    function that stops it.
     """
 
     consumer: Consumer
     request: Request
     arrive: Arrive
-    reading: tuple[Delivery, Callable[[], None]] | None = None
+    decoding: tuple[Delivery, Callable[[], None]] | None = None
 
     def take(self, delivery: Delivery) -> None:
-        """The message is here."""
+        """As a Waiter."""
         if self.consumer.is_large(delivery):
             end = self.consumer.respond_later(self.request, delivery, self._read)
-            self.reading = (delivery, end)
+            self.decoding = (delivery, end)
             return
         try:
             part: Part = self.consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error
-        except Exception:  # this runs in the connection's callback: nobody else may suffer
-            log.exception("while answering with a message")
+        except Exception:  # runs in a callback of the connection: other messages must go on
+            log.exception("unexpected error in the response with a message")
             delivery.park()
             part = GatewayError("internal error")
         self.arrive(part)
 
     def _read(self, part: Part) -> None:
-        self.reading = None
+        self.decoding = None
         self.arrive(part)
 
     def __call__(self) -> GatewayError | None:
-        if self.reading is not None:
-            (delivery, end), self.reading = self.reading, None
+        if self.decoding is not None:
+            (delivery, end), self.decoding = self.decoding, None
             end()
             if self.request.client.is_gone:
                 return None
             return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
-        is_late = self.consumer.subscription.buffer.withdraw(self)
-        return self.consumer.no_message_error() if is_late else None
+        was_waiting = self.consumer.subscription.buffer.withdraw(self)
+        return self.consumer.no_message_error() if was_waiting else None
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
-    """The link to a broker by which everybody consumes."""
+    """The link to these hosts that all consumers share."""
     urls = tuple(parse_broker_url(host) for host in hosts)
     return assembly.resource(
         ("amqp", "consume", tuple((url.aiormq, url.vhost) for url in urls)),
@@ -250,8 +254,8 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
 
 
 class PropagatedConsumer(Consumer):
-    """``no-op`` in an endpoint with another output: nothing of the message is in the answer, but a
-    later backend of a sequence may use it."""
+    """``no-op`` backend of an endpoint with another output encoding: the response contains nothing
+    of the message, but a later backend of a sequence can use it."""
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
         response = super().respond(request, delivery)
@@ -260,11 +264,11 @@ class PropagatedConsumer(Consumer):
 
 
 async def _consumed_elsewhere(request: Request) -> Response:
-    raise BrokerUnavailable("exclusive: consumed by the first worker alone")
+    raise BrokerUnavailable("the queue is exclusive: only the first worker consumes it")
 
 
 def _respond_as_is(delivery: Delivery) -> Response:
-    """``no-op``: the body as it is, under its own content type."""
+    """``no-op``: the body unchanged, with its content type."""
     properties = split_properties(delivery.properties)
     headers = [
         (name, value[1:])

@@ -1,8 +1,8 @@
-"""Which delivery tags of one channel are outstanding, and which frames settle them. Pure.
+"""Counts the unsettled delivery tags of a channel, and makes the frames that settle them. Pure.
 
-A frame with ``multiple`` covers every outstanding tag up to its own, so it may only be sent when
-all of these are settled in the same way. It must name a tag that is still outstanding: RabbitMQ
-closes the channel otherwise (406, unknown delivery tag).
+A frame with ``multiple`` settles every unsettled tag up to its own. So it may be sent only when all
+of these are settled in the same way. Its tag must be unsettled itself: otherwise RabbitMQ closes
+the channel (406, unknown delivery tag).
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ class Settlement(Protocol):
 
 
 class Ledger:
-    """The tags of one channel, which RabbitMQ numbers from 1 on. They die with the channel.
+    """The delivery tags of one channel. RabbitMQ counts them from 1; they end with the channel.
 
-    Outstanding is everything from ``_front`` to ``last``, the last tag that was delivered, and
-    before that the few that were passed by others (``_passed``, in order).
+    Unsettled are all tags from ``_front`` to ``last``, the last delivered tag, and a few lower ones
+    (``_passed``, in order), which were not settled when a higher tag was. A range and a few
+    exceptions instead of a dictionary of all tags: ten queues 48.0 -> 44.4 us, together with one
+    other change (docs/performance-history.md).
     """
 
     def __init__(self, channel: int) -> None:
@@ -37,15 +39,16 @@ class Ledger:
         return len(self._passed) + self.last - self._front + 1
 
     def acknowledge(self, tags: Collection[int]) -> Iterable[bytes]:
-        """Frames that acknowledge ``tags``: one for those in front, one for each other."""
+        """Frames that acknowledge ``tags``: one frame for the lowest tags without a gap, one frame
+        for each other tag."""
         return self._frames(tags, codec.ack)
 
     def requeue(self, tags: Collection[int]) -> Iterable[bytes]:
-        """Frames that return ``tags`` to the queue, in the same way."""
+        """Frames that return ``tags`` to the queue, as for :meth:`acknowledge`."""
         return self._frames(tags, codec.nack)
 
     def requeue_all(self) -> bytes:
-        """The frame that returns every outstanding message; empty when there is none."""
+        """The frame that returns every unsettled message; empty when there is none."""
         if not len(self):
             return b""
         last = self.last if self._front <= self.last else next(reversed(self._passed))
@@ -73,7 +76,7 @@ class Ledger:
         return frames
 
     def _settle(self, tags: Iterable[int]) -> list[int]:
-        """Those of ``tags`` that were outstanding, in order; they are not any more."""
+        """Mark ``tags`` as settled. Returns those that were unsettled before, in order."""
         settled = []
         for tag in sorted(tags):
             if self._front <= tag <= self.last:

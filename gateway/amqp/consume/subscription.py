@@ -1,10 +1,14 @@
-"""The messages of a queue, for the backends that share it: a channel, kept alive by its link."""
+"""A subscription consumes one queue for all backends that share it.
+
+It opens a channel on each connection of its link, and has a consumer while requests need messages.
+Other messages stay with the broker, where other consumers can get them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from sys import maxsize
-from typing import Any, Self
+from typing import Self
 
 from aiormq.channel import Channel
 from anyio import move_on_after, sleep
@@ -18,7 +22,7 @@ from ..connection.link import (
     Link,
     call_ignoring_errors,
     call_uninterrupted,
-    reason,
+    close_reason,
 )
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
@@ -28,21 +32,21 @@ from .channel_consumer import ChannelConsumer
 from .subscription_channel import SubscriptionChannel
 
 IDLE_AFTER = 15 * 60.0
-"""Seconds without a request after which a subscription rests."""
+"""Seconds without a request after which a subscription becomes idle."""
 
 REDECLARE_INTERVAL = 10.0
-"""Seconds between declarations of the same topology. What was deleted meanwhile exists again: a
-queue at rest has no consumer whose cancellation would say so, a binding never has one."""
+"""Seconds between two declarations of the same topology. They create what was deleted. The broker
+does not report that a queue without a consumer, or a binding, was deleted."""
 
 DRAIN_CHECK_INTERVAL = 0.05
-"""Seconds between looks at a buffer that is over its bound."""
+"""Seconds between two checks of a buffer that is over its bound."""
 
 
 def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
     """Backends with equal keys on one link share a subscription.
 
-    Everything that is declared is part of it, but for the bindings: a declaration that RabbitMQ
-    refuses concerns the backends that ask for it alone.
+    The key contains all declarations except for the bindings. So a refused declaration affects only
+    the backends that have it in their settings.
     """
     return (
         settings.name,
@@ -62,13 +66,19 @@ def subscription_key(settings: ConsumerSettings) -> tuple[object, ...]:
 
 
 class Subscription(ManagedChannel):
-    """Takes messages of one queue for requests: from ``buffer``.
+    """Consumes one queue. Requests take the messages from ``buffer``.
 
-    It is ready when its topology is declared. It is attached (a consumer with the whole prefetch)
-    while requests ask, from the first one that has to wait. After ``idle_pause`` seconds without
-    one it rests: the consumer is cancelled and the buffered messages go back to the queue. A queue
-    that RabbitMQ would delete without a consumer keeps one with a prefetch of 1.
-    ``is_permanent``: it is attached as long as it is ready, and never rests.
+    Its states on a channel:
+
+    - ready: the topology is declared, and a request can fetch a message with Basic.Get;
+    - attached: it has a consumer with the whole prefetch. The first request that has to wait
+      attaches it;
+    - idle: at first, and again after ``idle_after`` seconds without a request. It has no consumer,
+      and the buffered messages are returned to the queue. A queue that RabbitMQ would delete
+      without a consumer keeps one with a prefetch of 1.
+
+    ``is_permanent``: it is always attached while it is ready (agents, streams). ``max_bytes``:
+    bound of the unsettled messages. ``share``: number of workers that share the prefetch.
     """
 
     def __init__(
@@ -99,7 +109,7 @@ class Subscription(ManagedChannel):
         self._channel: SubscriptionChannel | None = None
 
     def share_with(self, settings: ConsumerSettings) -> Self:
-        """One more backend on this queue: its prefetch is added, and its bindings."""
+        """Add a backend of this queue: its prefetch and its bindings."""
         self._prefetch_sum += settings.prefetch
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)
         for method in consumer_topology(settings):
@@ -108,14 +118,14 @@ class Subscription(ManagedChannel):
         return self
 
     def can_do_without(self, declaration: Hashable) -> bool:
-        """Whether there is a backend with all its bindings when this one is refused."""
+        """A binding is optional when some backend has all its bindings without this one."""
         missing = {declaration, *self.refused}
         is_binding = any(declaration in bindings for bindings in self._bindings)
         return is_binding and any(missing.isdisjoint(bindings) for bindings in self._bindings)
 
     @property
     def _prefetch(self) -> int:
-        """Of this process: ``share`` workers divide the sum."""
+        """The prefetch of this process: the workers divide the sum of all backends."""
         return min(-(-self._prefetch_sum // self._share), MAX_PREFETCH)
 
     # App side: requests.
@@ -125,27 +135,29 @@ class Subscription(ManagedChannel):
         return self.buffer.has_waiters
 
     async def take(self) -> Delivery:
-        """Wait for the next message, through any repair of the connection."""
+        """Wait for the next message, also while the connection is repaired."""
         if not self.is_attached:
             self._side.tell(self.wake_up)
         return await self.buffer.take()
 
     def wait(self, waiter: Waiter) -> None:
-        """As :meth:`take`, without a task."""
+        """As :meth:`take`, without a task: ``waiter`` gets the message."""
         self.buffer.wait(waiter)
-        # Looked at behind: the subscription looks for waiters behind its coming to rest.
+        # In this order: a subscription that becomes idle first sets ``is_attached`` to false and
+        # then checks for waiters. So it sees the waiter, or the waiter is reported here.
         if not self.is_attached:
             self._side.tell(self.wake_up)
 
     async def fetch(self) -> Delivery | None:
-        """One Basic.Get: what the queue has now. None as well when the broker is away."""
+        """Fetch a message with one Basic.Get. None when the queue is empty or there is no
+        channel."""
         if not self.is_ready:
             self._side.tell(self.wake_up)
             return None
         self._side.tell(self._fetch)
         return await self.buffer.take_fetched()
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> dict[str, object]:
         return {
             "ready": self.is_ready and not self.refused,
             "queue": self.settings.name,
@@ -155,7 +167,7 @@ class Subscription(ManagedChannel):
         }
 
     def why_no_message(self, settings: ConsumerSettings) -> str:
-        """What is wrong for the backend with these settings; empty: the queue is empty."""
+        """The problem of the backend with these settings; empty when the queue is just empty."""
         if not self.is_ready:
             return self.problem
         if not self.refused:
@@ -163,7 +175,7 @@ class Subscription(ManagedChannel):
         keys = map(declaration_key, consumer_bindings(settings))
         return "; ".join(self.refused[key] for key in keys if key in self.refused)
 
-    # The asyncio side: one user of the link.
+    # The asyncio side: the user of the link.
 
     def wake_up(self) -> None:
         super().wake_up()
@@ -177,7 +189,7 @@ class Subscription(ManagedChannel):
             self._channel.fetch(self.settings.name)
 
     async def work(self, channel: Channel, connection: BrokerConnection) -> None:
-        """Until cancelled. Raises :class:`LinkError` when the channel ends."""
+        """Work on this channel until cancelled. Raises :class:`LinkError` when the channel ends."""
         deliveries = self._open_channel(channel, connection)
         consumer = ChannelConsumer(self.settings, channel)
         try:
@@ -186,13 +198,13 @@ class Subscription(ManagedChannel):
                 tasks.start_soon(self._keep_declared, channel)
                 while True:
                     if not self._is_permanent:
-                        await self._rest(deliveries, consumer)
-                    await self._serve(deliveries, consumer)
+                        await self._stay_idle(deliveries, consumer)
+                    await self._consume_while_needed(deliveries, consumer)
         finally:
             self._channel = None
             self.is_attached = False
             if deliveries.is_open and not connection.tap.lost.is_set():
-                # A message that returns while there is a consumer would come again at once.
+                # With a consumer, the broker would deliver a returned message again at once.
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await call_ignoring_errors(consumer.stop())
             deliveries.is_open = deliveries.is_open and not channel.is_closed
@@ -212,16 +224,16 @@ class Subscription(ManagedChannel):
         )
         tap.receiver.sinks[channel.number] = deliveries
         channel.closing.add_done_callback(
-            lambda closing: deliveries.end(reason(closing) or "the channel was closed")
+            lambda closing: deliveries.end(close_reason(closing) or "the channel was closed")
         )
         channel.on_consumer_cancel_callbacks.add(
-            lambda _: deliveries.end("the broker cancelled the consumer: is the queue deleted?")
+            lambda _: deliveries.end("the broker cancelled the consumer: the queue may be deleted")
         )
         self._channel = deliveries
         return deliveries
 
-    async def _rest(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
-        """Until a request waits. Messages are with the broker, but for the parked ones."""
+    async def _stay_idle(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
+        """Stay idle until a request waits. The broker has all messages, except for parked ones."""
         self.is_attached = False
         deliveries.is_idle = True
         if self._idle_prefetch:
@@ -236,24 +248,28 @@ class Subscription(ManagedChannel):
             deliveries.raise_if_ended()
         deliveries.is_idle = False
 
-    async def _serve(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
-        """Consume until no request has asked for long."""
+    async def _consume_while_needed(
+        self, deliveries: SubscriptionChannel, consumer: ChannelConsumer
+    ) -> None:
+        """Consume until there was no request for ``idle_after`` seconds."""
         for prefetch in self._prefetches(deliveries):
             deliveries.consumer_replaced(prefetch)
             await consumer.replace(prefetch)
             self.is_attached = True
             if not await self._is_needed(deliveries):
                 return
-            await self._drain(deliveries, consumer)
+            await self._wait_for_room(deliveries, consumer)
 
     def _prefetches(self, deliveries: SubscriptionChannel) -> Iterator[int]:
-        """The prefetch of the first consumer on a channel, then of each renewed one."""
+        """The prefetch of the first consumer, then of each one that replaces it. Later ones are
+        smaller when messages are so large that the whole prefetch would exceed ``max_bytes``."""
         yield self._prefetch
         while True:
             yield max(1, min(self._prefetch, self._max_bytes // deliveries.largest_message))
 
     async def _is_needed(self, deliveries: SubscriptionChannel) -> bool:
-        """Wait until the channel asks for attention; False when no request came for long."""
+        """Wait until the consumer must be replaced. False when there was no request for
+        ``idle_after`` seconds."""
         while True:
             deliveries.raise_if_ended()
             request_count = self.buffer.request_count
@@ -271,8 +287,11 @@ class Subscription(ManagedChannel):
             ):
                 return False
 
-    async def _drain(self, deliveries: SubscriptionChannel, consumer: ChannelConsumer) -> None:
-        """Wait until half of what is here is settled, without a consumer where that is allowed."""
+    async def _wait_for_room(
+        self, deliveries: SubscriptionChannel, consumer: ChannelConsumer
+    ) -> None:
+        """Wait until the unsettled messages are at most half of ``max_bytes``, without a consumer
+        if the queue may be without one."""
         if deliveries.held_bytes <= self._max_bytes // 2:
             return
         await consumer.replace(self._idle_prefetch)

@@ -78,7 +78,7 @@ class ConfirmChannel:
         self.closing = None
         self.tap = connection.tap
         connection.tap.receiver.confirms[channel] = self
-        connection.tap.publishers.add(self._write_waiting)
+        connection.tap.can_publish_callbacks.add(self._write_waiting)
         self._write_waiting()
 
     def close(self) -> dict[int, Publication]:
@@ -94,7 +94,7 @@ class ConfirmChannel:
     def _stop(self) -> None:
         tap, self.tap = self.tap, None
         if tap is not None:
-            tap.publishers.discard(self._write_waiting)
+            tap.can_publish_callbacks.discard(self._write_waiting)
 
     # Writing.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from aiormq.channel import Channel
 from anyio import CancelScope, move_on_after, sleep
@@ -30,8 +30,8 @@ from ..connection.link import (
     Link,
     LinkError,
     call,
+    close_reason,
     open_connection,
-    reason,
 )
 from ..connection.managed_channel import ManagedChannel
 from ..connection.topology import producer_exchange
@@ -172,7 +172,7 @@ class Publisher(ManagedChannel):
     def _abandoned_settled(self, part: Part | None = None) -> None:
         self._abandoned_count -= 1
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> dict[str, object]:
         return {
             "ready": self.is_ready,
             "exchange": self._exchange.decode(),
@@ -280,9 +280,9 @@ class Publisher(ManagedChannel):
         await call(channel.rpc(Confirm.Select()))
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        def end(closing: asyncio.Future[Any]) -> None:
+        def end(closing: asyncio.Future[object]) -> None:
             if not ended.done():
-                ended.set_result(reason(closing))
+                ended.set_result(close_reason(closing))
 
         channel.closing.add_done_callback(end)
         confirms.open(channel.number, connection)

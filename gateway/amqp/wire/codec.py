@@ -95,7 +95,7 @@ class ConfirmListener(Protocol):
         """As :meth:`Sink.closed`."""
 
 
-class _Content:
+class _IncomingMessage:
     """A message of which some frames have not arrived yet."""
 
     __slots__ = ("chunks", "missing", "properties", "redelivered", "route", "tag")
@@ -142,7 +142,7 @@ class Receiver:
         self.frame_max = MAX_FRAME
         self._incomplete = b""
         self._layout = NO_LAYOUT
-        self._contents: dict[int, _Content] = {}
+        self._contents: dict[int, _IncomingMessage] = {}
 
     def feed(self, data: bytes) -> None:
         """Process bytes that the socket has received. Raises :class:`WireError`."""
@@ -193,9 +193,9 @@ class Receiver:
         elif kind == METHOD and frame.startswith(DELIVER, 7):
             at = 12 + frame[11]
             tag, again = _read_delivery(frame, at)
-            self._contents[channel] = _Content(tag, again, frame[at + 9 : -1])
+            self._contents[channel] = _IncomingMessage(tag, again, frame[at + 9 : -1])
         elif kind == METHOD and frame.startswith(GET_OK, 7):
-            self._contents[channel] = _Content(
+            self._contents[channel] = _IncomingMessage(
                 _read_tag(frame, 11)[0], frame[19] == 1, frame[20:-5]
             )
         elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
@@ -223,7 +223,7 @@ class Receiver:
             tag, flags = _read_confirm(frame, 11)
             publisher.confirmed(tag, flags & 1 == 1, method == ACK)
         elif method == RETURN:
-            self._contents[channel] = _Content(0, False, frame[14 : 14 + frame[13]])
+            self._contents[channel] = _IncomingMessage(0, False, frame[14 : 14 + frame[13]])
         elif channel in self._contents and kind in (HEADER, BODY):
             self._feed_returned(kind, channel, publisher, frame[7:-1])
         elif method == SELECT_OK:
@@ -272,7 +272,7 @@ class Receiver:
         elif content.missing < 0:
             raise WireError("a body is longer than its header says")
 
-    def _complete(self, channel: int, content: _Content, body: bytes) -> None:
+    def _complete(self, channel: int, content: _IncomingMessage, body: bytes) -> None:
         del self._contents[channel]
         message = content.tag, content.redelivered, content.route, content.properties, body
         self.sinks[channel].delivered([message])
