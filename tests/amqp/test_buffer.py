@@ -1,4 +1,4 @@
-"""The delivery buffer alone, with an origin that only writes down what it is asked."""
+"""The delivery buffer alone, with a channel that only records calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Channel:
         self.settled.append(("reject", delivery.tag))
 
     def park(self, delivery: Delivery, seconds: float) -> None:
-        self.settled.append(("aside", delivery.tag))
+        self.settled.append(("park", delivery.tag))
 
     def deliver(self, *tags: int) -> None:
         self._buffer.put([Delivery(self, tag, False, b"", b"", b"%d" % tag) for tag in tags])
@@ -61,7 +61,7 @@ async def test_deliveries_come_in_order(buffer: Buffer, channel: Channel) -> Non
     assert buffer.take_nowait() is None
 
 
-async def test_what_is_given_back_keeps_the_order_of_the_queue(
+async def test_deliveries_that_are_given_back_keep_the_order_of_the_queue(
     buffer: Buffer, channel: Channel
 ) -> None:
     channel.deliver(1, 2, 3, 4)
@@ -105,7 +105,9 @@ async def test_deliveries_of_a_closed_channel_are_not_served(
     assert buffer.take_nowait() is None
 
 
-async def test_who_waits_longest_is_served_first(buffer: Buffer, channel: Channel) -> None:
+async def test_the_request_that_waits_longest_is_served_first(
+    buffer: Buffer, channel: Channel
+) -> None:
     served: list[tuple[str, int]] = []
 
     async def wait(name: str) -> None:
@@ -121,7 +123,9 @@ async def test_who_waits_longest_is_served_first(buffer: Buffer, channel: Channe
     assert sorted(served) == [("a", 1), ("b", 2), ("c", 3)]
 
 
-async def test_nobody_overtakes_those_who_wait(buffer: Buffer, channel: Channel) -> None:
+async def test_a_request_does_not_overtake_requests_that_wait(
+    buffer: Buffer, channel: Channel
+) -> None:
     async with create_task_group() as waiters:
         waiters.start_soon(buffer.take)
         await wait_all_tasks_blocked()
@@ -134,7 +138,7 @@ async def test_nobody_overtakes_those_who_wait(buffer: Buffer, channel: Channel)
         assert take(buffer).tag == 2
 
 
-async def test_a_cancelled_waiter_leaves_nothing_behind(buffer: Buffer, channel: Channel) -> None:
+async def test_a_cancelled_waiter_is_forgotten(buffer: Buffer, channel: Channel) -> None:
     with move_on_after(0.01):
         await buffer.take()
     assert not buffer.has_waiters
@@ -143,7 +147,7 @@ async def test_a_cancelled_waiter_leaves_nothing_behind(buffer: Buffer, channel:
 
 
 @pytest.mark.parametrize("is_cancelled_first", [True, False])
-async def test_a_waiter_cancelled_in_the_moment_of_delivery_gives_back(
+async def test_a_waiter_that_is_cancelled_at_the_moment_of_delivery_gives_it_back(
     buffer: Buffer, channel: Channel, is_cancelled_first: bool
 ) -> None:
     taken: list[Delivery] = []
@@ -160,7 +164,7 @@ async def test_a_waiter_cancelled_in_the_moment_of_delivery_gives_back(
         else:
             channel.deliver(1)
             waiters.cancel_scope.cancel()
-    # Whoever has it now, it is in one place.
+    # The delivery is in one place: with the waiter or in the buffer.
     for delivery in taken:
         delivery.give_back()
     assert take(buffer).tag == 1
@@ -219,7 +223,7 @@ class Arriving(deque[Delivery]):
         self._channel.deliver(self._tag)
 
 
-async def test_what_arrives_while_messages_are_taken_out_is_kept(
+async def test_deliveries_that_arrive_while_others_are_removed_are_kept(
     buffer: Buffer, channel: Channel
 ) -> None:
     other = Channel(buffer)

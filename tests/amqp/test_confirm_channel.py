@@ -40,12 +40,14 @@ class Case:
         self.line = Line()
         self.settled: list[tuple[bytes, Outcome]] = []
         self.accepted: list[bytes] = []
-        self.asked = 0
+        self.wake_ups = 0
         window = Window(limit)
-        self.quarantine = Quarantine(b"ex", window, self._settle, self._ask, self.accepted.append)
+        self.quarantine = Quarantine(
+            b"ex", window, self._settle, self._count_wake_up, self.accepted.append
+        )
         self.channel: ConfirmChannel = self.quarantine
         if not is_quarantine:
-            self.channel = ConfirmChannel(b"ex", window, self._settle, self._ask)
+            self.channel = ConfirmChannel(b"ex", window, self._settle, self._count_wake_up)
 
     def open(self) -> None:
         self.channel.open(1, cast(BrokerConnection, self.line))
@@ -53,8 +55,8 @@ class Case:
     def _settle(self, publication: Publication, outcome: Outcome) -> None:
         self.settled.append((publication.routing_key, outcome))
 
-    def _ask(self) -> None:
-        self.asked += 1
+    def _count_wake_up(self) -> None:
+        self.wake_ups += 1
 
     def publish(self, *keys: bytes, body: Any = b"x") -> None:
         for key in keys:
@@ -65,7 +67,7 @@ class Case:
         return [each.routing_key for each in self.channel.in_flight.values()]
 
 
-class Nowhere:
+class IgnoredWithdrawal:
     def withdraw(self, publication: Publication) -> None:
         """Nothing waits."""
 
@@ -74,18 +76,20 @@ def publication(routing_key: bytes, body: Any = b"x") -> Publication:
     def answer(publication: Publication, outcome: Outcome) -> Part:
         return Response()
 
-    return Publication(Nowhere(), routing_key, b"", body, routing_key, False, answer, _arrive)
+    return Publication(
+        IgnoredWithdrawal(), routing_key, b"", body, routing_key, False, answer, _arrive
+    )
 
 
 def _arrive(part: Part) -> None:
-    """Nobody waits."""
+    """No request waits."""
 
 
 def keys(publications: list[Publication]) -> list[bytes]:
     return [each.routing_key for each in publications]
 
 
-def test_a_quarantine_names_the_message_that_closed_it() -> None:
+def test_a_quarantine_finds_the_message_for_which_it_was_closed() -> None:
     """Also when an earlier one is not confirmed, and a later one is written."""
     case = Case(is_quarantine=True)
     case.open()
@@ -114,7 +118,7 @@ def test_a_quarantine_names_the_message_that_closed_it() -> None:
     assert case.accepted == [b"a", b"b"]
 
 
-def test_a_quarantine_begins_with_one_message_and_ends_with_a_bound() -> None:
+def test_a_quarantine_starts_with_one_unchecked_message_and_has_a_bound() -> None:
     case = Case(is_quarantine=True)
     case.open()
     case.publish(*(b"%d" % number for number in range(1000)))
@@ -137,11 +141,11 @@ def test_nothing_is_written_on_a_channel_that_the_broker_has_closed() -> None:
     case.publish(b"b")
     assert len(case.line.written) == 1
     assert keys([*case.channel.waiting]) == [b"b"]
-    assert case.asked == 1
+    assert case.wake_ups == 1
     assert keys([*case.channel.close().values()]) == [b"a"]
 
 
-def test_places_of_a_closed_channel_are_free_again() -> None:
+def test_a_closed_channel_frees_its_places_in_the_window() -> None:
     case = Case(limit=2)
     for _ in range(3):
         case.open()
@@ -165,7 +169,7 @@ def test_a_message_that_cannot_be_written_fails_alone(
     assert caplog.text.count("while a message was written") == 1
 
 
-def test_a_request_whose_answer_fails_hurts_no_other_message(
+def test_an_error_in_one_response_does_not_affect_other_messages(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(part: Part) -> None:

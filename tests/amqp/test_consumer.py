@@ -27,7 +27,7 @@ async def test_an_exclusive_queue_is_consumed_by_the_first_worker_alone() -> Non
             assert (await client.get("/a")).status_code == 503
 
 
-def test_a_message_that_is_too_large_to_be_looked_into_is_not_answered_with_at_once() -> None:
+def test_now_does_not_respond_with_a_message_that_is_too_large() -> None:
     deliveries = [SimpleNamespace(body=b"12345")]
     buffer: Any = SimpleNamespace(ready=deliveries, take_nowait=deliveries.pop)
     subscription: Any = SimpleNamespace(buffer=buffer)

@@ -31,7 +31,7 @@ def method(channel: int, number: tuple[int, int], payload: bytes = b"") -> bytes
 
 
 DELIVER = struct.pack(">HH", 60, 60) + b"\x01t" + struct.pack(">QB", 1, 0) + b"\x00\x01q"
-FAR = struct.pack(">HH", 60, 60) + b"\x01t" + struct.pack(">QB", 2**60, 0) + b"\x00\x01q"
+OUT_OF_ORDER = struct.pack(">HH", 60, 60) + b"\x01t" + struct.pack(">QB", 2**60, 0) + b"\x00\x01q"
 CONTENT = struct.pack(">HHQH", 60, 0, 2, 0)
 
 ATTACKS = {
@@ -59,7 +59,7 @@ ATTACKS = {
     "blocked without a reason": method(0, (10, 60)),
     "table of nonsense": method(0, (10, 10), b"\0\x09" + struct.pack(">I", 9) + b"\xffxxxxxxxx"),
     "delivery that is cut": frame(1, TAPPED, DELIVER[:9]),
-    "delivery with a far tag": frame(1, TAPPED, FAR)
+    "delivery with a tag out of order": frame(1, TAPPED, OUT_OF_ORDER)
     + frame(2, TAPPED, CONTENT)
     + frame(3, TAPPED, b"{}"),
     "header that is cut": frame(1, TAPPED, DELIVER) + frame(2, TAPPED, CONTENT[:5]),

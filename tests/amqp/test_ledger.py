@@ -51,7 +51,7 @@ def test_contiguous_tags_are_one_frame() -> None:
     assert list(ledger.acknowledge(range(100, 0, -1))) == [codec.ack(1, 100, multiple=True)]
 
 
-def test_a_message_that_is_held_does_not_stop_the_ones_behind_it() -> None:
+def test_a_held_message_does_not_stop_acknowledgements_of_later_ones() -> None:
     ledger = Ledger(1)
     for tag in (1, 2, 3):
         ledger.last = tag
@@ -59,7 +59,7 @@ def test_a_message_that_is_held_does_not_stop_the_ones_behind_it() -> None:
     assert list(ledger.acknowledge([1])) == [codec.ack(1, 1)]
 
 
-def test_a_held_message_costs_no_memory_for_those_that_pass_it() -> None:
+def test_a_held_message_costs_no_memory_for_later_ones() -> None:
     ledger = Ledger(1)
     ledger.last = 1
     for tag in range(2, 10_000):

@@ -47,12 +47,12 @@ def properties(builder: MessageBuilder, request: Request) -> Basic.Properties:
 
 
 @pytest.mark.parametrize("key", ["key", "Key", "{key}"])
-def test_a_parameter_of_the_path_is_found_whatever_its_capital_letter(key: str) -> None:
+def test_a_parameter_of_the_path_is_found_with_and_without_a_capital_letter(key: str) -> None:
     routing_key, _, _ = builder(routing_key=key).build(request(Key="a.b"))
     assert routing_key == b"a.b"
 
 
-def test_a_static_routing_key_is_taken_as_it_stands() -> None:
+def test_a_static_routing_key_is_used_unchanged() -> None:
     routing_key, _, _ = builder(routing_key="#", static_routing_key=True).build(request())
     assert routing_key == b"#"
 
@@ -82,7 +82,7 @@ def test_values_come_from_the_query_the_headers_and_claims() -> None:
     assert made.message_id == "m 1"
 
 
-def test_what_the_request_does_not_have_stays_unset() -> None:
+def test_a_property_without_a_value_in_the_request_is_not_set() -> None:
     one = properties(builder(exp_key="ttl", priority_key="p", reply_to_key="r"), request())
     assert (one.expiration, one.priority, one.reply_to) == (None, None, None)
     assert builder().build(request())[0] == b""
@@ -148,7 +148,7 @@ def test_a_reserved_name_to_reply_to_is_refused(name: str) -> None:
         builder(reply_to_key="ReplyTo").build(request(Key="k", ReplyTo=name))
 
 
-def test_the_address_of_a_direct_reply_is_moved_as_it_is() -> None:
+def test_the_direct_reply_to_of_a_consumed_message_is_published_unchanged() -> None:
     """RabbitMQ has made it of a request's ``amq.rabbitmq.reply-to``."""
     made = properties(builder(), moved(reply_to="amq.rabbitmq.reply-to.g1h2"))
     assert made.reply_to == "amq.rabbitmq.reply-to.g1h2"
@@ -188,7 +188,7 @@ def test_headers_may_be_switched_off_or_listed() -> None:
     assert made.headers == {"X-Order": "1, 2"}
 
 
-def test_headers_that_fit_into_no_frame_are_refused() -> None:
+def test_headers_that_are_larger_than_a_frame_are_refused() -> None:
     large = [(b"x-large", b"x" * 100_001)]
     with pytest.raises(Unpublishable, match="headers"):
         builder({"input_headers": ("*",)}).build(request(headers=large))
@@ -201,7 +201,7 @@ def moved(**properties: Any) -> Request:
     return build_request("q", delivery, True)
 
 
-def test_a_message_that_is_moved_keeps_its_properties_but_for_those_that_are_chosen() -> None:
+def test_a_message_of_an_agent_keeps_its_properties_except_for_the_chosen_ones() -> None:
     made = properties(
         builder(exp_key="{amqp.headers.ttl}", type_key="{amqp.app_id}"),
         moved(message_id="m", app_id="shop", message_type="old", headers={"ttl": "7", "n": 1.5}),
@@ -211,21 +211,21 @@ def test_a_message_that_is_moved_keeps_its_properties_but_for_those_that_are_cho
     assert made.headers == {"ttl": "7", "n": 1.5}
 
 
-def test_what_the_broker_would_refuse_or_give_meaning_is_not_moved() -> None:
+def test_user_id_and_routing_headers_of_a_message_are_not_published_again() -> None:
     made = properties(builder(), moved(user_id="somebody", headers={"CC": ["other"], "a": "b"}))
     assert made.user_id is None
     assert made.headers == {"a": "b"}
     assert made.message_id
 
 
-def test_a_header_that_is_no_utf_8_is_moved_as_it_is() -> None:
+def test_a_header_that_is_not_utf_8_is_published_unchanged() -> None:
     request = moved(headers={"raw": "ab"})
     assert isinstance(request.origin, OriginalMessage)
     request.origin = OriginalMessage(request.origin.properties.replace(b"ab", b"\xff\xfe"), False)
     assert b"\x03rawS\0\0\0\x02\xff\xfe" in builder().build(request)[2]
 
 
-def test_two_clients_are_told_apart() -> None:
+def test_the_properties_of_two_clients_are_not_confused() -> None:
     it = builder()
     first, second = request(), request()
     second.remote = "10.0.0.8"

@@ -61,13 +61,13 @@ def table(*fields: tuple[bytes, bytes, bytes]) -> bytes:
 
 
 @given(PROPERTIES)
-def test_what_is_split_and_joined_is_what_it_was(properties: dict[str, Any]) -> None:
+def test_properties_that_are_split_and_joined_are_unchanged(properties: dict[str, Any]) -> None:
     encoded = encode_known(**properties)
     assert join(split_properties(encoded)) == encoded
 
 
 @given(PROPERTIES)
-def test_texts_are_those_that_a_library_reads(properties: dict[str, Any]) -> None:
+def test_property_strings_are_decoded_as_by_pamqp(properties: dict[str, Any]) -> None:
     encoded = encode_known(**properties)
     split, known = split_properties(encoded), decode_properties(encoded)
     assert text_of(split, CONTENT_TYPE) == (known.content_type or "")
@@ -79,7 +79,7 @@ def test_texts_are_those_that_a_library_reads(properties: dict[str, Any]) -> Non
 
 
 @given(st.binary(max_size=80), st.integers(0, 0xFFFF))
-def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
+def test_any_bytes_are_properties_or_malformed(values: bytes, flags: int) -> None:
     try:
         properties = split_properties(pack(">H", flags) + values)
         list(map(plain_value, fields_of(properties)))
@@ -113,15 +113,15 @@ def test_anything_is_properties_or_malformed(values: bytes, flags: int) -> None:
     ],
 )
 def test_every_type_of_the_broker_is_known(kind: bytes, value: bytes, plain: object) -> None:
-    encoded = table((b"k", kind, value), (b"behind", b"t", b"\0"))
-    first, behind = fields_of(split_properties(encoded))
+    encoded = table((b"k", kind, value), (b"next", b"t", b"\0"))
+    first, next_field = fields_of(split_properties(encoded))
     assert plain_value(first) == plain
     assert type(plain_value(first)) is type(plain)
-    assert behind.name == b"behind"
+    assert next_field.name == b"next"
     assert join(split_properties(encoded)) == encoded
 
 
-def test_fields_are_kept_by_their_names_as_they_are() -> None:
+def test_kept_header_fields_are_unchanged() -> None:
     properties = split_properties(
         table((b"CC", b"S", b"\0\0\0\1a"), (b"X", b"d", pack(">d", 1.1)), (b"y", b"V", b""))
     )
@@ -134,7 +134,7 @@ def test_fields_are_kept_by_their_names_as_they_are() -> None:
     assert properties == {}
 
 
-def test_a_field_that_breaks_off_is_malformed() -> None:
+def test_an_incomplete_field_is_malformed() -> None:
     whole = table((b"k", b"l", b"\xff" * 8))
     for missing in range(1, 8):
         broken = {HEADERS: split_properties(whole)[HEADERS][:-missing]}

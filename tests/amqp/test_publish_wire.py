@@ -30,19 +30,19 @@ PROPERTIES = encode_properties(ORIGIN, ChosenProperties(), b"m-1", encode_time(7
 
 class ConfirmListener:
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.received: list[object] = []
 
     def confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
-        self.heard.append((tag, is_multiple, is_ack))
+        self.received.append((tag, is_multiple, is_ack))
 
     def returned(self, properties: bytes, reason: str) -> None:
-        self.heard.append((split_properties(properties)[MESSAGE_ID][1:], reason))
+        self.received.append((split_properties(properties)[MESSAGE_ID][1:], reason))
 
     def processed(self) -> None:
-        self.heard.append("processed")
+        self.received.append("processed")
 
     def closed(self, closing: codec.ChannelClose) -> None:
-        self.heard.append(closing)
+        self.received.append(closing)
 
 
 def marshal(frame: Frame | ContentHeader | ContentBody, channel: int = CHANNEL) -> bytes:
@@ -85,13 +85,13 @@ STREAM = (
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
-def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int]) -> None:
+def test_confirms_and_returns_are_decoded_and_other_frames_forwarded(cuts: list[int]) -> None:
     confirms, forwarded, blocked = ConfirmListener(), bytearray(), list[bool]()
     receiver = codec.Receiver(forwarded.extend, blocked.append)
     receiver.confirms[CHANNEL] = confirms
     for start, end in pairwise([0, *sorted(cuts), len(STREAM)]):
         receiver.feed(STREAM[start:end])
-    assert confirms.heard == [
+    assert confirms.received == [
         (1, False, True),
         (b"m-1", "NO_ROUTE"),
         (3, True, True),
@@ -105,19 +105,19 @@ def test_confirms_and_returns_are_heard_and_the_rest_is_forwarded(cuts: list[int
     assert forwarded == b"".join(OTHERS) + CLOSE + AFTER_CLOSE
 
 
-def test_confirm_select_is_the_frame_of_a_library() -> None:
+def test_confirm_select_is_encoded_as_by_pamqp() -> None:
     assert codec.confirm_select(CHANNEL) == marshal(commands.Confirm.Select())
 
 
 @pytest.mark.parametrize("is_mandatory", [False, True])
-def test_a_publish_is_the_frame_of_a_library(is_mandatory: bool) -> None:
+def test_a_publish_is_encoded_as_by_pamqp(is_mandatory: bool) -> None:
     ours = codec.publish_method(CHANNEL, b"ex", "schlüssel".encode(), is_mandatory)
     theirs = commands.Basic.Publish(exchange="ex", routing_key="schlüssel", mandatory=is_mandatory)
     assert ours == marshal(theirs)
 
 
 @given(st.integers(0, 300_000), st.sampled_from([4096, 131_072]))
-def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: int) -> None:
+def test_a_body_is_split_into_frames_of_at_most_frame_max(size: int, frame_max: int) -> None:
     body = bytes(size)
     frames = codec.publish_content(CHANNEL, b"", PROPERTIES, body, frame_max)
     stream = frames if isinstance(frames, bytes) else b"".join(frames)
@@ -137,7 +137,7 @@ def test_content_is_cut_into_frames_that_the_broker_takes(size: int, frame_max: 
     assert received == body
 
 
-def test_properties_are_those_of_a_library() -> None:
+def test_properties_are_encoded_as_by_pamqp() -> None:
     origin = encode_shared(b"application/json", b"gzip", {b"X-A": b"1", b"X-B": "ä".encode()}, 2)
     chosen = ChosenProperties(PRIORITY, b"\x07", b"")
     payload = b"\x00\x3c\x00\x00" + bytes(8) + encode_properties(origin, chosen, b"id", TIME)

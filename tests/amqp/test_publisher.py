@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_window_that_is_full_concerns_its_exchange_alone() -> None:
+async def test_a_full_window_affects_its_exchange_only() -> None:
     async with open_asyncio_side() as side:
         link = PublishLink((parse_broker_url("amqp://127.0.0.1:1/"),), side, limit=2)
         lines = [Line(), Line()]

@@ -13,22 +13,22 @@ FORBIDDEN = ChannelClose(403, "ACCESS_REFUSED - access to topic 'key' refused", 
 OTHER = ChannelClose(406, "PRECONDITION_FAILED - invalid message", PUBLISH)
 
 
-class Nowhere:
+class IgnoredWithdrawal:
     def withdraw(self, publication: Publication) -> None:
         """Nothing waits."""
 
 
 def publication(routing_key: bytes = b"key", body: bytes = b"") -> Publication:
     def arrive(part: Part) -> None:
-        """Nobody waits."""
+        """No request waits."""
 
     def answer(publication: Publication, outcome: Outcome) -> Part:
         return Response()
 
-    return Publication(Nowhere(), routing_key, b"", body, b"id", False, answer, arrive)
+    return Publication(IgnoredWithdrawal(), routing_key, b"", body, b"id", False, answer, arrive)
 
 
-def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
+def test_a_key_is_trusted_when_the_broker_has_accepted_it() -> None:
     refusals = RefusedKeys()
     assert not refusals.is_trusted(publication())
     refusals.key_accepted(b"key")
@@ -38,7 +38,7 @@ def test_a_key_is_trusted_once_the_broker_has_taken_it() -> None:
     assert not refusals.is_trusted(publication())
 
 
-def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
+def test_a_forbidden_key_is_refused_without_sending_it_for_a_second() -> None:
     refusals = RefusedKeys()
     refusals.key_accepted(b"key")
     assert refusals.refused(publication(), FORBIDDEN, 100.0) is Outcome.REFUSED
@@ -52,7 +52,7 @@ def test_a_forbidden_key_is_refused_without_asking_for_a_while() -> None:
     assert refusals.is_trusted(publication())
 
 
-def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
+def test_a_key_is_not_trusted_again_when_it_was_not_the_reason_of_a_refusal() -> None:
     refusals = RefusedKeys()
     refusals.refused(publication(), OTHER, 100.0)
     assert refusals.known_outcome(publication(), 100.0) is None
@@ -67,7 +67,7 @@ def test_a_key_is_not_trusted_again_when_something_else_decides() -> None:
         "PRECONDITION_FAILED - message size 11 is larger than max size 10",
     ],
 )
-def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) -> None:
+def test_the_max_message_size_in_a_refusal_is_a_bound_for_every_key(text: str) -> None:
     refusals = RefusedKeys()
     refusals.key_accepted(b"key")
     refused = publication(body=bytes(11))
@@ -80,7 +80,7 @@ def test_a_size_that_the_broker_has_named_is_a_bound_for_every_key(text: str) ->
     assert too_large.reason == text
 
 
-def test_so_many_keys_are_remembered_and_no_more() -> None:
+def test_the_number_of_remembered_keys_is_bounded() -> None:
     refusals = RefusedKeys()
     for number in range(MAX_KEYS + 1):
         refusals.key_accepted(b"%d" % number)

@@ -81,13 +81,13 @@ def test_lists_and_tables_of_a_message_are_json() -> None:
     assert headers_of(request)["x-amqp-header-x-death"] == text
 
 
-def test_a_list_that_no_server_would_take_as_a_header_is_left_out() -> None:
+def test_a_list_that_is_too_long_for_a_header_is_left_out() -> None:
     headers = headers_of(build_request("q", delivery(headers={"l": ["x" * 5000], "a": 1}), True))
     assert "x-amqp-header-l" not in headers
     assert headers["x-amqp-header-a"] == "1"
 
 
-def test_tables_are_read_to_a_bound() -> None:
+def test_nested_tables_are_decoded_to_a_bound() -> None:
     nested: Any = "inmost"
     for _ in range(20):
         nested = {"t": nested}
@@ -103,7 +103,7 @@ def test_headers_may_be_switched_off_or_listed() -> None:
     assert "x-amqp-header-b" not in listed
 
 
-def test_without_an_id_the_key_against_repetition_is_made_of_the_message() -> None:
+def test_without_a_message_id_the_idempotency_key_is_a_hash_of_the_message() -> None:
     keys = [
         headers_of(build_request("q", each, True))["idempotency-key"]
         for each in (delivery(b"1"), delivery(b"1", True), delivery(b"2"))
@@ -133,13 +133,13 @@ async def test_the_hash_of_a_large_message_is_made_in_a_thread(
     assert request.body is message.body
 
 
-def test_the_key_against_repetition_stays_when_a_quorum_queue_has_counted() -> None:
+def test_the_idempotency_key_does_not_depend_on_the_delivery_count() -> None:
     first, again = (delivery(headers={"a": "1", **more}) for more in ({}, {"x-delivery-count": 1}))
     key = headers_of(build_request("q", first, True))["idempotency-key"]
     assert headers_of(build_request("q", again, True))["idempotency-key"] == key
 
 
-def test_no_value_of_a_message_breaks_the_head_of_a_request() -> None:
+def test_no_value_of_a_message_adds_a_header_to_a_request() -> None:
     message = delivery(
         message_id="a\r\nX-Evil: 1", headers={"x\r\ny": "1", "fine": "a\nb", "ä": "1"}
     )

@@ -35,7 +35,9 @@ def test_the_delivery_limit_of_a_queue_counts_as_max_redeliveries(
         ({"arguments": {"x-message-ttl": 1000}}, False),
     ],
 )
-def test_a_queue_dies_without_a_consumer(changes: dict[str, Any], dies: bool) -> None:
+def test_which_queues_rabbitmq_deletes_without_a_consumer(
+    changes: dict[str, Any], dies: bool
+) -> None:
     assert ConsumerSettings(name="q", **changes).dies_without_consumer is dies
 
 

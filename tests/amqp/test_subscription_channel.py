@@ -47,11 +47,11 @@ class Channel:
 
 @pytest.fixture(params=["asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Where both sides are one: what is told there has happened when the call returns."""
+    """asyncio only: a call of the other side is done when it returns."""
     return str(request.param)
 
 
-async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -> None:
+async def test_only_messages_beyond_the_bound_are_returned() -> None:
     async with open_asyncio_side() as side:
         channel = Channel(side, limit=3 * MESSAGE_OVERHEAD + 100)
         channel.deliver(10, 3 * MESSAGE_OVERHEAD, 10)
@@ -62,7 +62,7 @@ async def test_what_does_not_fit_is_returned_and_the_rest_of_its_run_is_kept() -
         assert channel.channel.largest_message == 4 * MESSAGE_OVERHEAD
 
 
-async def test_one_alone_may_be_of_any_size() -> None:
+async def test_a_single_message_may_have_any_size() -> None:
     async with open_asyncio_side() as side:
         channel = Channel(side, limit=100)
         channel.deliver(5000)
@@ -70,7 +70,7 @@ async def test_one_alone_may_be_of_any_size() -> None:
         assert channel.written == []
 
 
-async def test_with_a_small_prefetch_no_acknowledgement_waits() -> None:
+async def test_with_a_small_prefetch_each_acknowledgement_is_written_at_once() -> None:
     async with open_asyncio_side() as side:
         channel = Channel(side, prefetch=15)
         channel.deliver(1, 1)
@@ -81,7 +81,7 @@ async def test_with_a_small_prefetch_no_acknowledgement_waits() -> None:
         assert channel.soon == []
 
 
-async def test_acknowledgements_wait_for_company_or_for_their_time() -> None:
+async def test_acknowledgements_are_written_in_batches_or_after_a_delay() -> None:
     async with open_asyncio_side() as side:
         channel = Channel(side, prefetch=16)
         channel.deliver(1, 1, 1)

@@ -31,7 +31,7 @@ def test_exchange_queue_and_one_binding_per_routing_key() -> None:
     assert [fields["routing_key"] for _, fields in methods[2:]] == ["a.*", "b"]
 
 
-def test_errors_are_always_waited_for() -> None:
+def test_no_wait_is_never_sent() -> None:
     assert not any(fields["nowait"] for _, fields in declared())
 
 
@@ -45,7 +45,7 @@ def test_the_default_exchange_is_neither_declared_nor_bound() -> None:
     assert [name for name, _ in declared(exchange="")] == ["Queue.Declare"]
 
 
-def test_passive_looks_and_changes_nothing() -> None:
+def test_passive_only_checks_that_exchange_and_queue_exist() -> None:
     methods = declared(declare="passive")
     assert [(name, fields["passive"]) for name, fields in methods] == [
         ("Exchange.Declare", True),
@@ -53,7 +53,7 @@ def test_passive_looks_and_changes_nothing() -> None:
     ]
 
 
-def test_none_only_looks_the_queue_up() -> None:
+def test_none_only_checks_that_the_queue_exists() -> None:
     methods = declared(declare="none")
     assert [(name, fields["passive"]) for name, fields in methods] == [("Queue.Declare", True)]
 

@@ -89,5 +89,5 @@ def test_a_bad_url_is_a_clear_error(url: str) -> None:
         f"amqp://shop/{'v' * 255}",
     ],
 )
-def test_what_amqp_can_carry_is_taken(url: str) -> None:
+def test_a_url_that_amqp_can_carry_is_accepted(url: str) -> None:
     assert parse_broker_url(url)

@@ -66,7 +66,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize(("settings", "key"), NAMES)
-def test_a_name_that_cannot_be_is_found(settings: dict[str, Any], key: str) -> None:
+def test_a_name_that_amqp_cannot_carry_is_an_error(settings: dict[str, Any], key: str) -> None:
     others = {"name": "q", "exchange": "ex"}
     consumer: Any = {**others, **settings}
     assert keys_of(verify_consumer(ConsumerSettings(**consumer))) == [key]
@@ -76,7 +76,7 @@ def test_a_name_that_cannot_be_is_found(settings: dict[str, Any], key: str) -> N
 
 @pytest.mark.parametrize(("table", "where", "other"), TABLES)
 @pytest.mark.parametrize("key", ["arguments", "exchange_arguments"])
-def test_a_table_that_cannot_be_is_found(
+def test_a_table_that_amqp_cannot_carry_is_an_error(
     key: str, table: dict[str, Any], where: str, other: str
 ) -> None:
     consumer: dict[str, Any] = {"name": "q", "exchange": "ex", key: table}
@@ -99,7 +99,9 @@ def test_a_table_that_cannot_be_is_found(
         ({"arguments": {"x-queue-type": "quorum"}, "durable": True, "delete": True}, "delete"),
     ],
 )
-def test_a_consumer_that_cannot_be_is_found(settings: dict[str, Any], key: str) -> None:
+def test_a_consumer_setting_that_rabbitmq_refuses_is_an_error(
+    settings: dict[str, Any], key: str
+) -> None:
     assert keys_of(verify_consumer(ConsumerSettings(name="q", **settings))) == [key]
 
 
@@ -113,17 +115,19 @@ def test_a_consumer_that_cannot_be_is_found(settings: dict[str, Any], key: str) 
         ({"arguments": {"x-queue-type": "quorum"}}, "durable"),
     ],
 )
-def test_a_producer_that_cannot_be_is_found(settings: dict[str, Any], key: str) -> None:
+def test_a_producer_setting_that_rabbitmq_refuses_is_an_error(
+    settings: dict[str, Any], key: str
+) -> None:
     assert keys_of(verify_producer(ProducerSettings(exchange="ex", **settings))) == [key]
 
 
-def test_dead_letters_of_an_agent_are_looked_at() -> None:
+def test_the_dead_letter_of_an_agent_is_checked() -> None:
     dead_letters = DeadLetter(exchange=LONG, routing_key=LONG)
     settings = AgentSettings(host="amqp://h", name="q", exchange="ex", dead_letter=dead_letters)
     assert keys_of(verify_agent(settings)) == ["dead_letter.exchange", "dead_letter.routing_key"]
 
 
-def test_what_is_found_nowhere_can_be_written() -> None:
+def test_settings_at_the_limits_can_be_encoded() -> None:
     """The limits themselves."""
     table = {
         "x-max-priority": 255,
@@ -150,7 +154,7 @@ def test_what_is_found_nowhere_can_be_written() -> None:
     assert all(marshal(method, 1) for method in methods)
 
 
-def test_what_is_wrong_stops_the_start_with_its_path() -> None:
+def test_an_error_stops_the_start_and_names_its_path() -> None:
     producer = {"exchange": "ex", "routing_key": "k", "arguments": {"x-max-length": "5"}}
     backend = {
         "host": ["amqp://broker"],

@@ -144,7 +144,7 @@ def test_messages_of_two_channels_may_interleave(bodies: list[bytes], frame_size
         assert [message[4] for message in sink.messages] == bodies
 
 
-def test_deliveries_that_are_alike_come_in_one_run() -> None:
+def test_deliveries_with_the_same_layout_come_in_one_call() -> None:
     sinks = Sink(), Sink()
     receiver = codec.Receiver(lambda frame: None)
     receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
@@ -185,12 +185,12 @@ def test_after_release_the_frames_of_a_channel_are_forwarded() -> None:
     ],
     ids=["no end octet", "body longer than announced"],
 )
-def test_what_is_not_amqp_is_an_error(stream: bytes) -> None:
+def test_bytes_that_are_not_amqp_are_an_error(stream: bytes) -> None:
     with pytest.raises(codec.WireError):
         receive([stream])
 
 
-class Forgetful(codec.Receiver):
+class FrameByFrame(codec.Receiver):
     """Reads every delivery frame by frame."""
 
     def _learns_layout(self, data: bytes, start: int, following: int) -> bool:
@@ -219,7 +219,7 @@ def stream_of(kinds: list[tuple[int, str, str, str | None, bytes, int]]) -> byte
     return stream
 
 
-def heard_by(make: type[codec.Receiver], chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
+def received_by(make: type[codec.Receiver], chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
     sinks, forwarded = [Sink(), Sink()], bytearray()
     receiver = make(forwarded.extend)
     receiver.sinks.update({TAPPED: sinks[0], TAPPED + 1: sinks[1]})
@@ -233,22 +233,22 @@ def heard_by(make: type[codec.Receiver], chunks: list[bytes]) -> tuple[list[Any]
 
 
 @given(st.lists(KINDS, max_size=12), st.lists(st.integers(0, 2000), max_size=6))
-def test_deliveries_like_each_other_are_those_that_they_are(
+def test_the_fast_path_reads_every_stream_of_deliveries_correctly(
     kinds: list[tuple[int, str, str, str | None, bytes, int]], cuts: list[int]
 ) -> None:
     stream = stream_of(kinds)
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     chunks = [stream[a:b] for a, b in pairwise(places)]
-    messages, forwarded, is_broken = heard_by(codec.Receiver, chunks)
+    messages, forwarded, is_broken = received_by(codec.Receiver, chunks)
     assert not is_broken
     assert not forwarded
-    for channel, heard in enumerate(messages, TAPPED):
-        assert [(tag, decode_route(route), body) for tag, _, route, _, body in heard] == [
+    for channel, received in enumerate(messages, TAPPED):
+        assert [(tag, decode_route(route), body) for tag, _, route, _, body in received] == [
             (tag, ("ex", key), body)
             for tag, (of, _, key, _, body, _) in enumerate(kinds, 1)
             if of == channel
         ]
-        assert [decode_properties(properties).message_id for *_, properties, _ in heard] == [
+        assert [decode_properties(properties).message_id for *_, properties, _ in received] == [
             message_id for of, _, _, message_id, _, _ in kinds if of == channel
         ]
 
@@ -257,25 +257,29 @@ def test_deliveries_like_each_other_are_those_that_they_are(
     st.lists(KINDS, min_size=2, max_size=4),
     st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=3),
 )
-def test_what_is_broken_is_as_broken_as_frame_by_frame(
+def test_malformed_deliveries_fail_as_when_they_are_read_frame_by_frame(
     kinds: list[tuple[int, str, str, str | None, bytes, int]], changes: list[tuple[int, int]]
 ) -> None:
     stream = bytearray(stream_of(kinds))
     for at, byte in changes:
         stream[at % len(stream)] = byte
-    assert heard_by(codec.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)])
+    assert received_by(codec.Receiver, [bytes(stream)]) == received_by(
+        FrameByFrame, [bytes(stream)]
+    )
 
 
-def test_every_octet_around_a_body_is_looked_at() -> None:
+def test_every_byte_around_a_body_is_checked() -> None:
     kind = (TAPPED, "a", "k", "m", b"{}", 1000)
     first, both = stream_of([kind]), stream_of([kind, kind])
     for at in range(len(first), len(both)):
         stream = bytearray(both)
         stream[at] ^= 0x41
-        assert heard_by(codec.Receiver, [bytes(stream)]) == heard_by(Forgetful, [bytes(stream)]), at
+        assert received_by(codec.Receiver, [bytes(stream)]) == received_by(
+            FrameByFrame, [bytes(stream)]
+        ), at
 
 
-def test_our_frames_are_those_of_a_library() -> None:
+def test_frames_are_encoded_as_by_pamqp() -> None:
     assert codec.ack(7, 2**40, multiple=True) == marshal(commands.Basic.Ack(2**40, True), 7)
     assert codec.ack(7, 5) == marshal(commands.Basic.Ack(5, False), 7)
     assert codec.nack(7, 5) == marshal(commands.Basic.Nack(5, False, True), 7)
@@ -290,7 +294,7 @@ def closing_frame(method: bytes, channel: int, text: bytes) -> bytes:
     return b"\x01" + struct.pack(">HI", channel, len(payload)) + payload + b"\xce"
 
 
-def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8() -> None:
+def test_a_channel_close_is_reported_at_once_and_forwarded_with_valid_utf_8() -> None:
     sink, handed_on, closed = Sink(), list[bytes](), list[tuple[int, str]]()
     receiver = codec.Receiver(handed_on.append, closing=lambda *close: closed.append(close))
     receiver.sinks[TAPPED] = sink
@@ -305,14 +309,14 @@ def test_a_closed_channel_is_seen_at_once_and_handed_on_with_a_text_that_is_utf8
     assert {(close.class_id, close.method_id) for close in closes} == {(60, 80)}  # type: ignore[union-attr]
 
 
-def test_a_frame_beyond_the_bound_is_no_amqp() -> None:
+def test_a_frame_beyond_the_bound_is_an_error() -> None:
     receiver = codec.Receiver(lambda frame: None)
     receiver.frame_max = 4096
     with pytest.raises(codec.WireError, match="a frame of 5000 bytes"):
         receiver.feed(struct.pack(">BHIB", 1, 0, 5000, 0))
 
 
-def test_a_body_beyond_the_bound_is_no_amqp() -> None:
+def test_a_body_beyond_the_bound_is_an_error() -> None:
     receiver = codec.Receiver(lambda frame: None)
     receiver.sinks[TAPPED] = Sink()
     receiver.feed(marshal(commands.Basic.Deliver("t", 1, False, "", "q"), TAPPED))

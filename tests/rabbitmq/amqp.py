@@ -1,4 +1,4 @@
-"""What tests do to a broker beside the gateway: publish, count, wait."""
+"""Helpers of tests on a real broker: publish, count, wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests on a real broker may ask for."""
+"""Fixtures of tests on a real broker."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def test_a_moved_message_keeps_its_properties(side: AsyncioSide, vhost_url
     assert moved.reply_to == "from"
 
 
-async def test_a_message_whose_properties_fit_into_no_frame_any_more_hurts_no_other(
+async def test_a_message_whose_properties_are_larger_than_a_frame_fails_alone(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     # As large as can be; moved, it gets a delivery mode as well.
@@ -118,7 +118,7 @@ FULL = {"x-max-length": 1, "x-overflow": "reject-publish"}
 
 
 @pytest.mark.parametrize("workers", [1, 5])
-async def test_what_fails_for_ever_becomes_a_dead_letter(
+async def test_a_message_that_always_fails_becomes_a_dead_letter(
     side: AsyncioSide, vhost_url: str, workers: int
 ) -> None:
     await side.run(declare, vhost_url, "dead")
@@ -140,7 +140,7 @@ async def test_what_fails_for_ever_becomes_a_dead_letter(
     assert Counter(body for body, _ in [*moved, *dead]) == Counter(numbered(10))
 
 
-async def test_a_dead_letter_that_nobody_takes_is_not_lost(
+async def test_a_dead_letter_that_is_routed_to_no_queue_is_not_lost(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     config = moving(
@@ -157,7 +157,7 @@ async def test_a_dead_letter_that_nobody_takes_is_not_lost(
     await until_count(side, vhost_url, "from", 1)
 
 
-async def test_a_dead_letter_that_cannot_be_published_holds_up_no_other_message(
+async def test_a_dead_letter_that_cannot_be_published_does_not_block_other_messages(
     side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.amqp.agent.dead_letters.DEAD_LETTER_TIMEOUT", 0.3)

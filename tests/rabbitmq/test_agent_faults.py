@@ -66,7 +66,7 @@ async def live_through_it(service: Service, url: str) -> None:
         for mood in ("well", "storm", "slow"):
             service.mood = mood
             await asyncio.sleep(0.7)
-    await asyncio.sleep(0.7)  # nobody listens
+    await asyncio.sleep(0.7)  # no server listens
     service.mood = "well"
     async with service.up():
         while len(service.taken) < NUMBER:
@@ -75,7 +75,9 @@ async def live_through_it(service: Service, url: str) -> None:
             await asyncio.sleep(0.1)
 
 
-def test_every_message_is_taken_in_the_end(broker: Broker, vhost_url: str, tmp_path: Path) -> None:
+def test_every_message_is_processed_in_the_end(
+    broker: Broker, vhost_url: str, tmp_path: Path
+) -> None:
     service = Service()
     asyncio.run(fill(vhost_url, "from", NUMBER, numbered, delivery_mode=2))
     backend = {
@@ -94,7 +96,7 @@ def test_every_message_is_taken_in_the_end(broker: Broker, vhost_url: str, tmp_p
     assert asyncio.run(count(vhost_url, "from"))[0] == 0
 
 
-def test_what_was_not_taken_when_the_gateway_is_killed_is_still_there(
+def test_messages_that_were_not_processed_when_the_gateway_is_killed_are_in_the_queue(
     broker: Broker, vhost_url: str, tmp_path: Path
 ) -> None:
     service = Service()

@@ -53,7 +53,7 @@ FULL = {"x-max-length": 0, "x-overflow": "reject-publish"}
 
 
 @pytest.mark.parametrize("fields", [[LONG], KINDS])
-async def test_a_message_with_any_header_is_given_up_as_the_settings_say_and_its_agent_goes_on(
+async def test_a_message_with_any_header_can_be_given_up_and_its_agent_goes_on(
     side: AsyncioSide, vhost_url: str, fields: list[tuple[bytes, bytes]]
 ) -> None:
     refusing = agent(
@@ -141,7 +141,7 @@ async def test_a_large_message_is_decoded_in_a_helper_process(
         replies.append(await ask(app, "GET", "/a"))
 
     async with gateway_for(queue) as app:
-        if waits:  # asked before there is a message
+        if waits:  # requested before there is a message
             async with create_task_group() as requests:
                 requests.start_soon(get)
                 await wait_all_tasks_blocked()
@@ -169,7 +169,7 @@ async def test_a_large_message_that_is_not_decoded_in_time_is_parked(
     await until_count(side, vhost_url, "a", 1)
 
 
-async def test_a_large_message_that_is_none_of_its_encoding_is_parked(
+async def test_a_large_message_that_cannot_be_decoded_is_parked(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     queue = endpoint("/a", with_encoding(consumer(vhost_url, "a"), "xml"), timeout="100s")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 GOOD = b"\0\0"
 """A content header without properties."""
 BAD = GOOD + b"?"
-"""RabbitMQ's channel fails on the byte behind the properties: 541, INTERNAL_ERROR."""
+"""RabbitMQ fails on the byte after the properties: 541, INTERNAL_ERROR."""
 
 Outcomes: TypeAlias = list[tuple[bytes, Outcome]]
 
@@ -93,7 +93,7 @@ CHOSEN = {
 }
 
 
-async def test_no_text_of_a_request_ends_the_connection(
+async def test_no_value_of_a_request_ends_the_connection(
     vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """RabbitMQ 3.10 takes texts that are not UTF-8 in properties; a routing key always is UTF-8."""

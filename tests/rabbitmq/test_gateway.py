@@ -61,7 +61,7 @@ def test_messages_are_answered_merged_and_acknowledged(
     assert ready_in_queue(vhost_url, "b") == 0
 
 
-def test_what_was_not_asked_for_goes_back_at_the_stop(
+def test_buffered_messages_are_returned_to_the_queue_at_the_stop(
     vhost_url: str, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     with running(configuration(endpoint("/a", consumer(vhost_url, "a"))), tmp_path, *flags) as it:

@@ -73,7 +73,7 @@ async def test_a_response_hook_sees_the_message_and_it_is_acknowledged(
     await until_count(side, vhost_url, "a", 0)
 
 
-async def test_a_message_whose_hook_fails_goes_back(side: AsyncioSide, vhost_url: str) -> None:
+async def test_a_message_whose_hook_fails_is_given_back(side: AsyncioSide, vhost_url: str) -> None:
     backend = hooked(consumer(vhost_url, "a"), response="fail_on_bad_ones")
     async with open_gateway(configuration(endpoint("/a", backend))) as gateway:
         await until(lambda: gateway.readiness()["ready"])

@@ -17,7 +17,7 @@ from .amqp import gateway_for, publish, until_count
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_message_goes_to_whoever_says_that_it_has_come(
+async def test_a_message_is_acknowledged_when_the_client_confirms_the_response(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with gateway_for(endpoint("/a", consumer(vhost_url, "a"))) as app:
@@ -29,7 +29,7 @@ async def test_a_message_goes_to_whoever_says_that_it_has_come(
                 await deaf.until(lambda: deaf.answers[stream].body)
                 assert deaf.answers[stream].body == b'{"a":0}'
                 assert (await client.answered(client.get(path=b"/a"))).body == b'{"a":1}'
-                # It has had its time to say so.
+                # The client has not confirmed the response in time: the message is given back.
                 assert (await client.answered(client.get(path=b"/a"))).body == b'{"a":0}'
                 await side.run(publish, vhost_url, "a", [b'{"a":2}', b'{"a":3}'])
                 client.closes_at_once = ErrorCode.H3_NO_ERROR

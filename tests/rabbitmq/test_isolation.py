@@ -70,7 +70,7 @@ async def until_status(app: ASGIApp, path: str, status: int) -> None:
     ],
     ids=str,
 )
-async def test_a_declaration_that_is_refused_concerns_its_endpoint_alone(
+async def test_a_refused_declaration_affects_its_endpoint_only(
     side: AsyncioSide, vhost_url: str, bad: dict[str, Any]
 ) -> None:
     good = endpoint("/good", consumer(vhost_url, "q"), timeout="5s")
@@ -87,7 +87,7 @@ async def test_a_declaration_that_is_refused_concerns_its_endpoint_alone(
         assert (await ask(app, "GET", "/bad")).status == 503
 
 
-async def test_a_binding_that_is_refused_concerns_its_endpoint_alone(
+async def test_a_refused_binding_affects_its_endpoint_only(
     side: AsyncioSide, vhost_url: str, broker: Broker
 ) -> None:
     vhost = parse_broker_url(vhost_url).vhost
@@ -111,7 +111,7 @@ def _add_user(broker: Broker, vhost: str) -> None:
     broker.ctl("set_topic_permissions", "-p", vhost, vhost, "ex", ".*", "^good.*")
 
 
-async def test_an_exception_of_any_type_ends_its_subscription_alone(
+async def test_an_exception_of_any_type_affects_its_subscription_only(
     side: AsyncioSide, vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = Link((parse_broker_url(vhost_url),), "consume", side)
@@ -164,7 +164,7 @@ async def test_subscriptions_beyond_the_channels_of_a_connection_fail_and_others
         assert [each for each in subscriptions if each.is_ready] == ready
 
 
-async def test_a_refused_virtual_host_is_named_in_the_brokers_words(
+async def test_a_refused_virtual_host_is_reported_with_the_text_of_the_broker(
     side: AsyncioSide, vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def refused() -> str:
@@ -180,7 +180,7 @@ async def test_a_refused_virtual_host_is_named_in_the_brokers_words(
     assert "object at" not in problem
 
 
-async def test_a_wrong_password_is_named_in_the_brokers_words(
+async def test_a_wrong_password_is_reported_with_the_text_of_the_broker(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async def refused() -> str:
@@ -230,12 +230,12 @@ async def test_a_channel_that_the_broker_closes_under_load_leaves_the_connection
             delivery = await take(broken)
             seen.add(delivery.body)
             delivery.acknowledge()
-            origin = delivery.channel
-            if len(seen) in breaks and isinstance(origin, SubscriptionChannel) and origin.is_open:
+            channel = delivery.channel
+            if len(seen) in breaks and isinstance(channel, SubscriptionChannel) and channel.is_open:
                 breaks.discard(len(seen))
                 # An unknown tag: the broker closes the channel (406) while others are settled.
-                side.tell(origin._write, codec.ack(origin._channel, 1 << 40))
-                await until(lambda it=origin: not it.is_open)  # type: ignore[misc]
+                side.tell(channel._write, codec.ack(channel._channel, 1 << 40))
+                await until(lambda it=channel: not it.is_open)  # type: ignore[misc]
             if others:
                 passing = await take(other)
                 others.discard(passing.body)

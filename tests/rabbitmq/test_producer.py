@@ -21,7 +21,7 @@ from .amqp import close_connections, gateway_for, publish, until, until_count
 
 pytestmark = pytest.mark.anyio
 
-NOBODY = "amqp://127.0.0.1:1/"
+UNREACHABLE_BROKER = "amqp://127.0.0.1:1/"
 
 
 def post(path: str, *backends: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -149,7 +149,9 @@ async def test_each_unroutable_message_is_a_422_and_no_other(
     assert arrived == {number for number in range(1000) if wanted[number] == 200}
 
 
-async def test_equal_message_ids_are_told_apart(side: AsyncioSide, vhost_url: str) -> None:
+async def test_a_returned_message_is_identified_among_equal_message_ids(
+    side: AsyncioSide, vhost_url: str
+) -> None:
     backend = producer(
         vhost_url,
         "ex",
@@ -176,7 +178,7 @@ async def test_a_message_that_the_queue_rejects_is_a_503(side: AsyncioSide, vhos
     assert await side.run(drain, vhost_url, "q") == [b"first"]
 
 
-async def test_what_is_in_flight_when_the_connection_drops_is_sent_again(
+async def test_messages_in_flight_when_the_connection_is_lost_are_sent_again(
     side: AsyncioSide, vhost_url: str, broker: Broker
 ) -> None:
     async with gateway_for(post("/p", producer(vhost_url, "ex"), timeout="20s")) as app:
@@ -196,13 +198,15 @@ async def test_what_is_in_flight_when_the_connection_drops_is_sent_again(
     assert {int(body) for body in await side.run(drain, vhost_url, "q")} == set(range(3000))
 
 
-async def test_while_an_alarm_blocks_nothing_is_confirmed_and_afterwards_all_is_well(
+async def test_while_an_alarm_blocks_publishers_nothing_is_confirmed(
     side: AsyncioSide, vhost_url: str, broker: Broker
 ) -> None:
     async with gateway_for(post("/p", producer(vhost_url, "ex"), timeout="500ms")) as app:
         await to_thread.run_sync(broker.ctl, "set_vm_memory_high_watermark", "0.0000001")
         try:
-            first = await ask(app, "POST", "/p", b"first")  # the broker blocks who publishes
+            first = await ask(
+                app, "POST", "/p", b"first"
+            )  # RabbitMQ blocks only connections that publish
             later = [await ask(app, "POST", "/p", b"later") for _ in range(2)]
         finally:
             await to_thread.run_sync(broker.ctl, "set_vm_memory_high_watermark", "0.4")
@@ -216,7 +220,7 @@ async def test_while_an_alarm_blocks_nothing_is_confirmed_and_afterwards_all_is_
 
 
 async def test_without_a_broker_requests_wait_until_their_deadline() -> None:
-    config = configuration(post("/p", producer(NOBODY, "ex"), timeout="300ms"))
+    config = configuration(post("/p", producer(UNREACHABLE_BROKER, "ex"), timeout="300ms"))
     async with open_gateway(config) as gateway:
         reply = await ask(gateway.asgi, "POST", "/p", b"x")
         assert reply.status == 503
@@ -264,7 +268,9 @@ async def test_a_queue_that_exists_differently_is_used_as_it_is(
     assert await side.run(drain, vhost_url, "q") == [b"x"]
 
 
-async def test_an_exchange_that_cannot_be_hurts_no_other(side: AsyncioSide, vhost_url: str) -> None:
+async def test_a_refused_exchange_does_not_affect_other_exchanges(
+    side: AsyncioSide, vhost_url: str
+) -> None:
     config = configuration(
         post("/good", producer(vhost_url, "good"), timeout="5s"),
         post("/bad", producer(vhost_url, "bad", exchange_type="x-none"), timeout="500ms"),
@@ -278,15 +284,15 @@ async def test_an_exchange_that_cannot_be_hurts_no_other(side: AsyncioSide, vhos
 
 
 @pytest.mark.parametrize("contradiction", [{"durable": False}, {"exchange_type": "direct"}])
-async def test_a_producer_that_declares_the_exchange_otherwise_hurts_no_other(
+async def test_a_producer_that_declares_an_exchange_differently_does_not_affect_others(
     side: AsyncioSide, vhost_url: str, contradiction: dict[str, Any]
 ) -> None:
     good = post("/good", producer(vhost_url, "ex"), timeout="10s")
     async with gateway_for(good):
         """The exchange is there."""
     bad = post("/bad", producer(vhost_url, "ex", **contradiction), timeout="500ms")
-    told = {"router": {"return_error_msg": True}}
-    async with open_gateway(configuration(bad, good, extra_config=told)) as gateway:
+    with_error_text = {"router": {"return_error_msg": True}}
+    async with open_gateway(configuration(bad, good, extra_config=with_error_text)) as gateway:
         reply = await ask(gateway.asgi, "POST", "/bad", b"x")
         assert reply.status == 503
         assert b"inequivalent arg" in reply.body
@@ -295,7 +301,7 @@ async def test_a_producer_that_declares_the_exchange_otherwise_hurts_no_other(
 
 
 class Leaving(Client):
-    """Goes away behind its body."""
+    """Disconnects after it has sent its body."""
 
     async def receive(self) -> dict[str, Any]:
         if not self._body:
@@ -303,7 +309,7 @@ class Leaving(Client):
         return await super().receive()
 
 
-async def test_a_message_whose_client_has_gone_is_published_all_the_same(
+async def test_the_message_of_a_disconnected_client_is_published(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     config = configuration(post("/p", producer(vhost_url, "ex")))
@@ -315,7 +321,7 @@ async def test_a_message_whose_client_has_gone_is_published_all_the_same(
         await until_count(side, vhost_url, "q", 1)
 
 
-async def test_of_messages_whose_clients_have_gone_only_so_many_wait_for_a_broker(
+async def test_the_messages_of_disconnected_clients_that_wait_for_a_broker_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.amqp.publish.publisher.MAX_ABANDONED_MESSAGES", 2)

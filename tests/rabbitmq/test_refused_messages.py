@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 ALLOWED = "^allowed"
 DEFAULT_MAX_SIZE = 134_217_728
-TOLD = {"extra_config": {"router": {"return_error_msg": True}}}
+WITH_ERROR_TEXT = {"extra_config": {"router": {"return_error_msg": True}}}
 
 
 def dynamic(url: str, **changes: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ async def test_a_forbidden_routing_key_fails_for_its_own_requests_alone(
     user = await to_thread.run_sync(lambda: add_user(broker, vhost_url, topics=ALLOWED))
     replies: dict[str, Reply] = {}
     async with gateway_for(
-        post("/p/{key}", dynamic(user), timeout="10s"), binding(vhost_url), **TOLD
+        post("/p/{key}", dynamic(user), timeout="10s"), binding(vhost_url), **WITH_ERROR_TEXT
     ) as app:
 
         async def one(key: str) -> None:
@@ -115,7 +115,7 @@ async def test_a_forbidden_routing_key_fails_for_its_own_requests_alone(
 
 
 @pytest.mark.parametrize("path", ["/p/forbidden", "/p/forbidden.{}"])
-async def test_a_client_that_goes_on_with_forbidden_keys_disturbs_no_other(
+async def test_a_client_that_repeats_forbidden_keys_does_not_affect_others(
     side: AsyncioSide, vhost_url: str, broker: Broker, path: str
 ) -> None:
     user = await to_thread.run_sync(lambda: add_user(broker, vhost_url, topics=ALLOWED))
@@ -141,7 +141,9 @@ async def test_a_message_above_the_size_of_the_broker_is_a_413_and_no_other_fail
 ) -> None:
     large, small = b"x" * 1001, b"x" * 1000
     with max_message_size(broker, 1000):
-        async with gateway_for(post("/p", producer(vhost_url, "ex"), timeout="10s"), **TOLD) as app:
+        async with gateway_for(
+            post("/p", producer(vhost_url, "ex"), timeout="10s"), **WITH_ERROR_TEXT
+        ) as app:
             replies: list[tuple[int, int]] = []
 
             async def one(body: bytes) -> None:
@@ -158,11 +160,11 @@ async def test_a_message_above_the_size_of_the_broker_is_a_413_and_no_other_fail
     assert set(await side.run(drain, vhost_url, "q")) == {small}
 
 
-async def test_a_missing_exchange_that_is_not_to_be_declared_is_a_503_with_the_words_of_the_broker(
+async def test_a_missing_exchange_that_is_not_declared_is_a_503_with_the_text_of_the_broker(
     vhost_url: str,
 ) -> None:
     missing = producer(vhost_url, "missing", declare="none")
-    async with gateway_for(post("/p", missing, timeout="30s"), **TOLD) as app:
+    async with gateway_for(post("/p", missing, timeout="30s"), **WITH_ERROR_TEXT) as app:
         for _ in range(3):
             reply = await ask(app, "POST", "/p", b"x")
             assert reply.status == 503

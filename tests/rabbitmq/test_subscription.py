@@ -54,7 +54,7 @@ async def test_messages_come_in_order_and_are_gone_when_acknowledged(
     await until_count(side, vhost_url, "q", 0)
 
 
-async def test_what_is_held_or_buffered_goes_back_when_the_link_closes(
+async def test_held_and_buffered_messages_are_returned_when_the_link_closes(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q")) as subscription:
@@ -142,7 +142,7 @@ async def declare_exchange(url: str) -> None:
         await channel.exchange_declare("ex", exchange_type="topic", durable=True)
 
 
-async def test_a_refused_declaration_is_told_and_hurts_no_other(
+async def test_a_refused_declaration_is_reported_and_does_not_affect_others(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     await side.run(declare_exchange, vhost_url)  # or the first of the two would
@@ -169,7 +169,7 @@ async def test_a_refused_declaration_is_told_and_hurts_no_other(
         (await take(good)).acknowledge()
 
 
-async def test_a_message_set_aside_blocks_nobody_and_comes_back(
+async def test_a_parked_message_blocks_no_other_and_comes_back(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q", prefetch_count=2)) as subscription:
@@ -254,7 +254,7 @@ async def test_an_idle_subscription_gives_back_and_attaches_again(
     await until_count(side, vhost_url, "q", 0)
 
 
-async def test_a_request_in_the_moment_of_detaching_attaches_it_again(
+async def test_a_request_at_the_moment_of_detaching_attaches_the_subscription_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
@@ -287,9 +287,9 @@ async def test_a_cancelled_request_leaves_its_message_to_the_next(
 async def test_the_hosts_are_tried_in_their_order(
     side: AsyncioSide, vhost_url: str, host: str
 ) -> None:
-    nobody = parse_broker_url(f"amqp://{host}/")
+    unreachable = parse_broker_url(f"amqp://{host}/")
     wanted = settings("q")
-    link = Link((nobody, parse_broker_url(vhost_url)), "consume", side)
+    link = Link((unreachable, parse_broker_url(vhost_url)), "consume", side)
     subscription = Subscription(wanted, link, side, 2**26)
     link.shared("q", lambda: subscription).share_with(wanted)
     async with link.opened():

@@ -39,7 +39,7 @@ async def drain(url: str, queue: str) -> list[tuple[bytes, str | None]]:
     return found
 
 
-async def test_only_bodies_that_fit_are_published(side: AsyncioSide, vhost_url: str) -> None:
+async def test_only_valid_bodies_are_published(side: AsyncioSide, vhost_url: str) -> None:
     schema = {"type": "object", "required": ["n"]}
     checked = endpoint(
         "/p",
@@ -66,7 +66,7 @@ async def test_a_template_writes_the_message(side: AsyncioSide, vhost_url: str) 
     assert await side.run(drain, vhost_url, "q") == [(b"7: 1", "text/plain")]
 
 
-async def test_a_request_that_does_not_hold_takes_no_message(
+async def test_a_request_for_which_an_expression_is_false_takes_no_message(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     refused = with_extra(consumer(vhost_url, "a"), cel("has(req_params.Never)"))
@@ -89,7 +89,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(("check", "level"), [("expression", "backend"), ("schema", "endpoint")])
-async def test_a_message_whose_answer_fails_blocks_nobody_and_comes_back(
+async def test_a_message_whose_response_fails_blocks_no_other_and_comes_back(
     side: AsyncioSide, vhost_url: str, check: str, level: str, waits: bool
 ) -> None:
     backend, extra = consumer(vhost_url, "a"), CHECKS[check]
@@ -99,7 +99,7 @@ async def test_a_message_whose_answer_fails_blocks_nobody_and_comes_back(
         checked = endpoint("/checked", backend, extra_config=extra)
     messages = [b'{"a":1}', b'{"a":2}']
     async with gateway_for(checked, endpoint("/a", backend)) as app:
-        if waits:  # asked before there is a message
+        if waits:  # requested before there is a message
             replies: list[Reply] = []
             async with create_task_group() as requests:
                 requests.start_soon(_ask, app, replies)
@@ -119,7 +119,7 @@ async def _ask(app: ASGIApp, replies: list[Reply]) -> None:
     replies.append(await ask(app, "GET", "/checked"))
 
 
-async def test_an_agents_message_that_does_not_fit_reaches_no_backend(
+async def test_an_invalid_message_of_an_agent_reaches_no_backend(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     settings = agent(

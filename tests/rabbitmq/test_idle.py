@@ -1,4 +1,4 @@
-"""What a gateway holds that no request asks for: nothing, or as little as RabbitMQ allows."""
+"""Subscriptions without requests: the gateway holds no message, or as few as RabbitMQ allows."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_the_first_request_attaches_and_is_answered(
         assert (await ask(app, "GET", "/")).status == 204
 
 
-async def test_at_rest_buffered_messages_go_back_in_order_and_held_ones_stay(
+async def test_when_idle_buffered_messages_are_returned_in_order_and_held_ones_stay(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
@@ -84,7 +84,7 @@ async def test_at_rest_buffered_messages_go_back_in_order_and_held_ones_stay(
         assert [(await take(subscription)).body for _ in range(2)] == BODIES[1:]
 
 
-async def test_a_message_given_back_at_rest_goes_to_the_queue(
+async def test_a_message_that_is_given_back_when_idle_is_returned_to_the_queue(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
@@ -96,7 +96,7 @@ async def test_a_message_given_back_at_rest_goes_to_the_queue(
         assert [(await take(subscription)).body for _ in BODIES] == BODIES
 
 
-async def test_a_parked_message_stays_parked_at_rest(side: AsyncioSide, vhost_url: str) -> None:
+async def test_a_parked_message_stays_parked_when_idle(side: AsyncioSide, vhost_url: str) -> None:
     async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
         await side.run(publish, vhost_url, "q", BODIES)
         (await take(subscription)).park(3600)
@@ -118,7 +118,7 @@ async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
 
 
 @pytest.mark.parametrize("changes", [{"delete": True}, {"arguments": {"x-expires": 300}}])
-async def test_a_queue_that_dies_without_a_consumer_always_has_one(
+async def test_a_queue_that_rabbitmq_deletes_without_a_consumer_always_has_one(
     side: AsyncioSide, vhost_url: str, changes: dict[str, Any]
 ) -> None:
     wanted = settings("q", prefetch_count=2, **changes)
@@ -139,7 +139,7 @@ async def test_a_queue_that_dies_without_a_consumer_always_has_one(
         assert sorted(bodies) == BODIES
 
 
-async def test_undecodable_messages_cost_no_queue_its_life(
+async def test_undecodable_messages_do_not_delete_an_auto_delete_queue(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     backend = consumer(vhost_url, "q", delete=True, prefetch_count=2)
@@ -163,7 +163,7 @@ async def test_the_prefetch_of_a_shared_subscription_is_the_sum(
         assert reply.headers["x-krakend-completed"] == "true"
 
 
-async def test_a_queue_that_was_deleted_at_rest_is_declared_and_bound_again(
+async def test_a_queue_that_was_deleted_while_idle_is_declared_and_bound_again(
     side: AsyncioSide, vhost_url: str
 ) -> None:
     async with open_subscription(
