@@ -1,51 +1,61 @@
-"""``modifier/request-body-generator``, ``modifier/response-body-generator``: bodies by templates.
+"""``modifier/request-body-generator``, ``modifier/response-body-generator``: bodies from templates.
 
-KrakenD has them in its Enterprise Edition; templates are Jinja2's here.
+KrakenD has them in its Enterprise Edition. The templates are Jinja2's, not Go's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..config.files import cannot_read
+from ..config.json_types import Json
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import KIB, Pieces, pieces, whole
+from ..core.large import KIB, pieces, whole
 from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, Document, decode_safejson, decode_value
 from ..errors import ModifierFailure
 from ..telemetry.logs import get_logger
 from .large_requests import LargeRequests, with_large_requests
-from .response_value import Portable, in_helper, to_helper, value_of, with_body
+from .response_value import (
+    PackedResponse,
+    PackedResult,
+    json_value,
+    pack_response,
+    unpack_response,
+    with_body,
+)
 from .template import build_render, most_rendered, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 log = get_logger("gateway.template")
 
-OF_THE_BODY = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
-"""Headers that say something of a body that is replaced."""
+BODY_HEADERS = (b"content-type", b"content-encoding", b"content-length", b"content-md5", b"digest")
+"""Headers that describe a body: they are removed when the body is replaced."""
 
 MAX_INLINE_BYTES = 4 * KIB
-"""Bytes of a body for which a template is rendered on the event loop, if its loops allow that."""
-
-Build: TypeAlias = Callable[["GeneratorSettings", Variables], Stage]
+"""The largest body, in bytes, for which a template without nested loops is rendered on the event
+loop."""
 
 
 class GeneratorSettings(Struct, frozen=True, kw_only=True):
-    """``template``: in base64 or as it is; or ``path``. ``variables``: what templates see by that
-    name. ``debug``: what goes in and comes out is logged."""
-
     template: str = ""
+    """The Jinja2 template, as plain text or in base64. Either this key or ``path`` is required."""
     path: str = ""
+    """The file of the template, in UTF-8."""
     content_type: str = "application/json"
+    """The ``Content-Type`` of the new body. A new response body of a JSON type is decoded; another
+    one becomes the value of ``content``, except with ``no-op``."""
     debug: bool = False
+    """Whether the variables and the result of each rendering are logged, at the level DEBUG."""
     variables: dict[str, Any] = {}
+    """Any values, which the template can use as ``variables``."""
 
 
 def verify_generator(settings: GeneratorSettings) -> Iterator[tuple[str, str]]:
@@ -99,20 +109,20 @@ def _build_request_stage(
     content_type = (b"content-type", settings.content_type.encode())
 
     def with_generated(request: Request) -> Request:
-        return finish(request, generate(request, {"req_body": _request_body(request.body)}))
+        return with_new_body(request, generate(request, {"req_body": _request_body(request.body)}))
 
-    def finish(request: Request, body: bytes) -> Request:
-        asked = request.copy()
-        asked.body = body
-        kept = (header for header in request.headers if header[0] not in OF_THE_BODY)
-        asked.headers = [*kept, content_type]
-        return asked
+    def with_new_body(request: Request, body: bytes) -> Request:
+        changed = request.copy()
+        changed.body = body
+        kept = (header for header in request.headers if header[0] not in BODY_HEADERS)
+        changed.headers = [*kept, content_type]
+        return changed
 
     large = LargeRequests(
         most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES),
         Helped(assembly.helpers, build_large_request, settings),
         lambda request: ({name: read(request) for name, read in variables.items()}, request.body),
-        finish,
+        with_new_body,
     )
 
     def stage(branch: P, /) -> P:
@@ -123,13 +133,13 @@ def _build_request_stage(
 
 def build_large_request(
     settings: GeneratorSettings,
-) -> Callable[[dict[str, Any], bytes], bytes]:
-    """In a helper: from what a template sees of the request beside its body to another body."""
+) -> Callable[[dict[str, object], bytes], bytes]:
+    """In a helper process: from the variables and the body of a request to its new body."""
     render = build_render(read_template(settings.template, settings.path))
 
-    def generate(values: dict[str, Any], body: bytes) -> bytes:
-        seen = {"variables": settings.variables, **values, "req_body": _request_body(body)}
-        return render(seen).encode(errors="replace")
+    def generate(values: dict[str, object], body: bytes) -> bytes:
+        all_values = {"variables": settings.variables, **values, "req_body": _request_body(body)}
+        return render(all_values).encode(errors="replace")
 
     return generate
 
@@ -144,19 +154,19 @@ def _build_response_stage(
     def with_generated(request: Request, response: Response) -> Response:
         body = generate(request, _response_values(response))
         if response.body is not None:
-            return passed_on(response, body)
+            return with_new_body(response, body)
         return response.with_data(read(body))
 
-    def passed_on(response: Response, body: bytes) -> Response:
+    def with_new_body(response: Response, body: bytes) -> Response:
         changed = with_body(response, body)
-        kept = (header for header in response.headers if header[0] not in OF_THE_BODY)
+        kept = (header for header in response.headers if header[0] not in BODY_HEADERS)
         changed.headers = [*kept, content_type]
         return changed
 
-    def finish(response: Response, returned: bytes | Pieces) -> Response:
-        if isinstance(returned, bytes):
-            return passed_on(response, returned)
-        return response.with_data(whole(returned))
+    def with_result(response: Response, result: PackedResult) -> Response:
+        if isinstance(result, bytes):
+            return with_new_body(response, result)
+        return response.with_data(whole(result))
 
     most = most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES)
     large = Large(
@@ -164,20 +174,20 @@ def _build_response_stage(
         Helped(assembly.helpers, build_large_generate, settings),
         lambda request, response: (
             {name: read(request) for name, read in variables.items()},
-            to_helper(response),
+            pack_response(response),
         ),
-        finish,
+        with_result,
     )
 
     def stage(branch: P, /) -> P:
-        if most < MAX_INLINE_BYTES:  # what a branch answers now may be larger
+        if most < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
             branch = replace(branch, now=None)
         return intercepted(branch, Functions(after=with_generated), large=large)
 
     return stage
 
 
-def _response_values(response: Response) -> dict[str, Any]:
+def _response_values(response: Response) -> dict[str, object]:
     return {
         "resp_body": _response_body(response),
         "resp_status": response.status if response.body is not None else 0,
@@ -188,23 +198,22 @@ def _response_values(response: Response) -> dict[str, Any]:
 
 def build_large_generate(
     settings: GeneratorSettings,
-) -> Callable[[dict[str, Any], Portable], bytes | Pieces]:
-    """In a helper: from what a template sees of the request, and an answer, to another answer: the
-    body of ``no-op``, else its document."""
+) -> Callable[[dict[str, object], PackedResponse], PackedResult]:
+    """In a helper process: from the variables of a request and its response to the new content."""
     render = build_render(read_template(settings.template, settings.path))
     read = _build_read(settings)
 
-    def generate(values: dict[str, Any], portable: Portable) -> bytes | Pieces:
-        response = in_helper(portable)
-        seen = {"variables": settings.variables, **values, **_response_values(response)}
-        body = render(seen).encode(errors="replace")
+    def generate(values: dict[str, object], packed: PackedResponse) -> PackedResult:
+        response = unpack_response(packed)
+        all_values = {"variables": settings.variables, **values, **_response_values(response)}
+        body = render(all_values).encode(errors="replace")
         return body if response.body is not None else pieces(read(body))
 
     return generate
 
 
 def _build_read(settings: GeneratorSettings) -> Callable[[bytes], Document | None]:
-    """From what a template has made to the document of an answer."""
+    """A function that decodes the result of a template to the document of a response."""
     if "json" not in settings.content_type.lower():
         return lambda body: {"content": body.decode()}
 
@@ -212,18 +221,18 @@ def _build_read(settings: GeneratorSettings) -> Callable[[bytes], Document | Non
         try:
             return decode_safejson(body)
         except DecodeError as error:
-            raise ModifierFailure(f"template: its result is no JSON: {error}") from error
+            raise ModifierFailure(f"template: its result is not JSON: {error}") from error
 
     return read
 
 
 def _build_generate(
     settings: GeneratorSettings, variables: Variables
-) -> Callable[[Request, dict[str, Any]], bytes]:
-    """From a request, and what else its template may see, to a body."""
+) -> Callable[[Request, dict[str, object]], bytes]:
+    """A function of a request and further variables, which renders a body."""
     render = build_render(read_template(settings.template, settings.path))
 
-    def generate(request: Request, values: dict[str, Any]) -> bytes:
+    def generate(request: Request, values: dict[str, object]) -> bytes:
         values["variables"] = settings.variables
         for name, read in variables.items():
             values[name] = read(request)
@@ -235,18 +244,19 @@ def _build_generate(
     return generate
 
 
-def _request_body(body: bytes) -> Any:
-    """The JSON in the body, else its text."""
+def _request_body(body: bytes) -> Json:
+    """The JSON in the body; when it is not JSON, the body as a string."""
     try:
-        return decode_value(body)
+        value: Json = decode_value(body)
     except DecodeError:
-        return body.decode(errors="replace")
+        value = body.decode(errors="replace")
+    return value
 
 
-def _response_body(response: Response) -> Any:
-    """The document; for ``no-op`` the JSON in the body, else its text."""
+def _response_body(response: Response) -> Json:
+    """The document; with ``no-op`` the JSON in the body; when it is not JSON, a string."""
     try:
-        return value_of(response)
+        return json_value(response)
     except DecodeError as error:
         if response.body is not None:
             return response.body.decode(errors="replace")

@@ -1,8 +1,9 @@
-"""``validation/cel``: requests and answers for which an expression does not hold are aborted.
+"""``validation/cel``: a request or a response for which an expression is not true is aborted.
 
 As in KrakenD the letters ``req``, ``resp`` and ``JWT`` anywhere in an expression decide when it is
-evaluated: before, behind, with the token. One with none of them never is; one with several is
-evaluated each time, with nothing but what is known by then. (krakend-cel)
+evaluated: on the request, on the response, on the token. An expression with none of them is never
+evaluated. One with several is evaluated each time, with the variables of that moment only.
+(krakend-cel)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from ..amqp.consume.findings import PARKED_ON_FAILURE
 from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
+from ..config.json_types import Json, JsonObject
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place, TokenCheck
 from ..core.families import ValidationSettings
@@ -25,11 +27,17 @@ from ..core.helpers import Helped
 from ..core.large import KIB, MIN_VALUE_BYTES
 from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, as_it_came, as_it_is, intercepted
-from ..encoding import unwrap_all
+from ..encoding import Document, unwrap_all
 from ..errors import Aborted
 from .auth.settings import VALIDATOR
-from .expression import build_bounded_holds, build_holds, most_values, syntax_problem, type_problem
-from .response_value import Portable, in_helper, to_helper
+from .expression import (
+    build_bounded_condition,
+    build_condition,
+    most_values,
+    syntax_problem,
+    type_problem,
+)
+from .response_value import PackedResponse, pack_response, unpack_response
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 MAX_INLINE_BYTES = KIB
@@ -39,32 +47,35 @@ MAX_INLINE_BYTES = KIB
 REQUEST, RESPONSE, TOKEN = "req", "resp", "JWT"
 PHASES = (REQUEST, RESPONSE, TOKEN)
 
-Check: TypeAlias = Callable[[Any], None]
-"""Raises :class:`gateway.errors.Aborted`, or TooManyValues for a request or a token."""
+SourceT = TypeVar("SourceT")
+"""What variables are read from: a Request, a Response, or the claims of a token."""
 
 
 class Expression(Struct, frozen=True, kw_only=True):
-    """``mod_expr`` is read and has no effect, as in KrakenD."""
-
     check_expr: str = ""
+    """The CEL expression. If it is not true, the request or the response is aborted with status
+    500, on a token with 401. It must name a variable that begins with ``req`` or ``resp``, or
+    ``JWT``; otherwise it is never evaluated."""
     mod_expr: str = ""
+    """Has no effect, as in KrakenD."""
 
 
 class CelSettings(ValidationSettings, Struct, frozen=True):
     """The value of the namespace is the list."""
 
     expressions: tuple[Expression, ...] = ()
+    """The expressions, in the order in which they are evaluated. All of them must be true."""
 
 
 def phases(text: str) -> list[str]:
-    """When an expression is evaluated."""
+    """The phases in which an expression is evaluated."""
     return [phase for phase in PHASES if phase in text]
 
 
 def verify_cel(settings: CelSettings) -> Iterator[tuple[str, str]]:
-    for place, expression in enumerate(settings.expressions):
+    for index, expression in enumerate(settings.expressions):
         if expression.check_expr and (problem := syntax_problem(expression.check_expr)):
-            yield f"[{place}].check_expr", f"not an expression: {problem}"
+            yield f"[{index}].check_expr", f"not an expression: {problem}"
 
 
 def build_endpoint_cel(settings: CelSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
@@ -81,8 +92,9 @@ def build_backend_cel(
 def build_token_cel(
     settings: CelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> TokenCheck | None:
-    """What the expressions say on the claims of a token."""
-    return _build_check(settings, TOKEN, {"JWT": _with_doubles, "now": _now})
+    """Evaluates the expressions on the claims of a token."""
+    variables: Mapping[str, Callable[[JsonObject], object]] = {"JWT": _with_doubles, "now": _now}
+    return _build_check(settings, TOKEN, variables)
 
 
 def _build_stage(settings: CelSettings, request_variables: Variables, assembly: Assembly) -> Stage:
@@ -95,7 +107,7 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
         return request
 
     def after(request: Request, response: Response) -> Response:
-        # KrakenD does not look at partial answers.
+        # KrakenD does not evaluate expressions on partial responses.
         if check_response is not None and not response.has_failures:
             check_response(response)
         return response
@@ -104,12 +116,12 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
     large = Large(
         most,
         Helped(assembly.helpers, build_large_check, settings),
-        lambda request, response: (to_helper(response),),
-        _held,
+        lambda request, response: (pack_response(response),),
+        _with_failed,
     )
 
     def stage(branch: P, /) -> P:
-        if most < MAX_INLINE_BYTES:  # what a branch answers now may be larger
+        if most < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
             branch = replace(branch, now=None)
         functions = Functions(
             before if check_request else as_it_is, after if check_response else as_it_came
@@ -120,81 +132,84 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
 
 
 def most_at_once(settings: CelSettings) -> int:
-    """The largest answer that is looked into on the event loop, in bytes."""
+    """The largest response, in bytes, for which expressions are evaluated on the event loop."""
     texts = [each.check_expr for each in settings.expressions if RESPONSE in each.check_expr]
     values = [number for text in texts if (number := most_values(text)) is not None]
     return min([MAX_INLINE_BYTES, *(MIN_VALUE_BYTES * number for number in values)])
 
 
-ALL_HOLD = -1
+NONE_FAILED = -1
 
 
-def build_large_check(settings: CelSettings) -> Callable[[Portable], int]:
-    """In a helper: the number of the first expression that does not hold for an answer."""
+def build_large_check(settings: CelSettings) -> Callable[[PackedResponse], int]:
+    """In a helper process: the number of the first expression that is not true for a response."""
     check = _build_check(settings, RESPONSE, RESPONSE_VARIABLES)
 
-    def number(portable: Portable) -> int:
-        response = in_helper(portable)
+    def first_failed(packed: PackedResponse) -> int:
+        response = unpack_response(packed)
         try:
             if check is not None and not response.has_failures:
                 check(response)
         except Aborted as aborted:
             return aborted.number
-        return ALL_HOLD
+        return NONE_FAILED
 
-    return number
+    return first_failed
 
 
-def _held(response: Response, number: int) -> Response:
-    if number != ALL_HOLD:
-        raise Aborted(number)
+def _with_failed(response: Response, failed: int) -> Response:
+    if failed != NONE_FAILED:
+        raise Aborted(failed)
     return response
 
 
 def _build_check(
-    settings: CelSettings, phase: str, variables: Mapping[str, Callable[[Any], Any]]
-) -> Check | None:
-    """All expressions of one phase, in their order; None when there are none."""
+    settings: CelSettings, phase: str, variables: Mapping[str, Callable[[SourceT], object]]
+) -> Callable[[SourceT], None] | None:
+    """All expressions of one phase, in their order; None when there are none.
+
+    The function raises :class:`gateway.errors.Aborted`, and TooManyValues for a request or a token.
+    """
     texts = [each.check_expr for each in settings.expressions if phase in each.check_expr]
     if not texts:
         return None
-    # A large answer goes to a helper process; a request does not.
-    build = build_holds if phase == RESPONSE else build_bounded_holds
-    expressions = [build(text) for text in texts]
+    # A large response goes to a helper process; a request and a token do not.
+    build = build_condition if phase == RESPONSE else build_bounded_condition
+    conditions = [build(text) for text in texts]
     needed = [
         (name, read) for name, read in variables.items() if any(name in text for text in texts)
     ]
 
-    def check(source: Any) -> None:
+    def check(source: SourceT) -> None:
         try:
             values = {name: read(source) for name, read in needed}
         except RecursionError as error:
             raise Aborted(0) from error
-        for number, holds in enumerate(expressions):
-            if not holds(values):
+        for number, is_true in enumerate(conditions):
+            if not is_true(values):
                 raise Aborted(number)
 
     return check
 
 
 def _now(source: object) -> str:
-    """Go's RFC 3339 in milliseconds, in local time."""
+    """The local time with milliseconds, in Go's form of RFC 3339."""
     now = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
     return now.removesuffix("+00:00") + "Z" if now.endswith("+00:00") else now
 
 
 def _status(response: Response) -> int:
-    """Of an answer that is passed on as it came, else 0, as in KrakenD."""
+    """The status of a ``no-op`` response, else 0, as in KrakenD."""
     return response.status if response.body is not None else 0
 
 
-def _data(response: Response) -> dict[str, Any]:
-    """The document; its numbers are text, as in KrakenD. Raises RecursionError."""
-    data: dict[str, Any] = unwrap_all(response.data or {})
+def _data(response: Response) -> Document:
+    """The document; its numbers are strings, as in KrakenD. Raises RecursionError."""
+    data: Document = unwrap_all(response.data or {})
     return data
 
 
-RESPONSE_VARIABLES: Mapping[str, Callable[[Any], Any]] = {
+RESPONSE_VARIABLES: Mapping[str, Callable[[Response], object]] = {
     "resp_completed": lambda response: response.is_whole,
     "resp_metadata_status": _status,
     "resp_metadata_headers": lambda response: as_lists(response.headers),
@@ -203,7 +218,7 @@ RESPONSE_VARIABLES: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def _with_doubles(value: Any) -> Any:
+def _with_doubles(value: Json) -> Json:
     """Every number of a token is a double, as Go decodes it."""
     if isinstance(value, dict):
         return {key: _with_doubles(each) for key, each in value.items()}
@@ -231,15 +246,15 @@ def findings(settings: CelSettings, place: Place) -> Iterator[Finding]:
 def _traps(text: str, *, has_tokens: bool) -> Iterator[str]:
     when = phases(text)
     if not when:
-        yield "names neither a request nor an answer nor a token: it is never evaluated"
+        yield "names no variable of a request, a response or a token: it is never evaluated"
         return
     if when == [TOKEN] and not has_tokens:
         yield f"there is no token without {VALIDATOR} on the endpoint: it is never evaluated"
         return
     if REQUEST in when and RESPONSE in when:
-        yield "names both a request and an answer: whichever is not there is an error"
+        yield "names both a request and a response: one of them is always missing, an error"
     elif TOKEN in when and len(when) > 1:
-        yield "names a token beside something else: whichever is not there is an error"
+        yield "names a token and something else: one of them is always missing, an error"
     if problem := type_problem(text):
         yield f"may fail every time: {problem}"
 

@@ -1,6 +1,7 @@
-"""CEL: from a text to something that holds or does not. The one place that knows the library.
+"""CEL: compiles an expression to a condition. The only user of the library.
 
-KrakenD's environment: CEL's standard library and macros, and the variables below. (krakend-cel)
+The environment is KrakenD's: CEL's standard library, its macros, and the variables below.
+(krakend-cel)
 """
 
 from __future__ import annotations
@@ -8,38 +9,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import TooManyValues
 from ..telemetry.logs import get_logger
 
+if TYPE_CHECKING:
+    from cel_expr_python import cel
+
 log = get_logger("gateway.cel")
 
-Holds: TypeAlias = Callable[[Mapping[str, Any]], bool]
-"""Whether an expression is true for the variables; false as well for an error in it."""
-
-Environment: TypeAlias = Any
+Condition: TypeAlias = Callable[[Mapping[str, object]], bool]
+"""Whether an expression is true for the variables. An expression that fails is false."""
 
 MAX_VALUES = 500
-"""That a macro may see on the event loop: 20 ms at most. Measured at worst: ``map`` 10 ms for 500
-values, ``+`` of lists in ``all`` 20 ms; both take four times as long for twice as many."""
+"""Values that the variables of an expression with a macro may have on the event loop: 20 ms at
+most. Measured at worst: ``map`` 10 ms for 500 values, ``+`` of lists in ``all`` 20 ms; both take
+four times as long for twice as many."""
 MAX_VALUES_NESTED = 50
 """The same where a macro is inside another, and one is ``map`` or ``filter``: 200 ms for 500."""
 
 
 @cache
-def _environment() -> Environment:
-    from cel_expr_python import cel  # type: ignore[import-untyped]
+def _environment() -> cel.Env:
+    from cel_expr_python import cel
 
-    text = cel.Type.STRING
-    lists = cel.Type.Map(text, cel.Type.List(text))
-    anything = cel.Type.Map(text, cel.Type.DYN)
+    string = cel.Type.STRING
+    lists = cel.Type.Map(string, cel.Type.List(string))
+    anything = cel.Type.Map(string, cel.Type.DYN)
     return cel.NewEnv(
         variables={
-            "now": text,
-            "req_method": text,
-            "req_path": text,
-            "req_params": cel.Type.Map(text, text),
+            "now": string,
+            "req_method": string,
+            "req_path": string,
+            "req_params": cel.Type.Map(string, string),
             "req_headers": lists,
             "req_querystring": lists,
             "resp_completed": cel.Type.BOOL,
@@ -52,12 +55,12 @@ def _environment() -> Environment:
 
 
 def syntax_problem(text: str) -> str:
-    """Why a text is no expression; empty when it is one."""
+    """The syntax error of an expression; empty when there is none."""
     return _problem(text, disable_check=True)
 
 
 def type_problem(text: str) -> str:
-    """Why an expression will most likely fail: an unknown name, types that do not go together."""
+    """Why an expression will most likely fail: an unknown name, or types that do not match."""
     return _problem(text, disable_check=False)
 
 
@@ -67,15 +70,15 @@ def _problem(text: str, *, disable_check: bool) -> str:
     except RuntimeError as error:
         first = str(error).splitlines()[0].removesuffix("[INVALID_ARGUMENT]").rstrip()
         text = first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removeprefix("CANCELLED: ")
-        return _in_words(text)
+        return _description(text)
     return ""
 
 
 _SYNTAX = re.compile(r"(\d+:\d+): Syntax error: [\w ]+:? '(.*?)'(?: expecting .*)?")
 
 
-def _in_words(text: str) -> str:
-    """Line, column and what the parser stumbled over, without the tokens that it expected."""
+def _description(text: str) -> str:
+    """Line, column and the unexpected token, without the parser's list of expected tokens."""
     found = _SYNTAX.fullmatch(text)
     if found is None:
         return text
@@ -90,8 +93,10 @@ _MACRO_OR_PARENTHESIS = re.compile(
 
 
 def most_values(text: str) -> int | None:
-    """How many values an expression may see on the event loop; None: as many as it likes."""
-    macros = set(_MACRO.findall(text))  # in texts, too: r'\' ends where other texts do not
+    """The values that the variables of an expression may have on the event loop; None: no bound."""
+    macros = set(
+        _MACRO.findall(text)
+    )  # also those in strings: r'\' ends where other strings do not
     if not macros:
         return None
     open_macros: list[bool] = []
@@ -106,27 +111,27 @@ def most_values(text: str) -> int | None:
     return MAX_VALUES_NESTED if is_nested and macros & {"map", "filter"} else MAX_VALUES
 
 
-def build_bounded_holds(text: str) -> Holds:
-    """As :func:`build_holds`, on the event loop for what a client has sent.
+def build_bounded_condition(text: str) -> Condition:
+    """As :func:`build_condition`, for values from a client: their number is bounded.
 
     The function raises :class:`gateway.errors.TooManyValues`.
     """
-    holds, most = build_holds(text), most_values(text)
+    condition, most = build_condition(text), most_values(text)
     if most is None:
-        return holds
+        return condition
 
-    def bounded(variables: Mapping[str, Any]) -> bool:
-        seen = [value for name, value in variables.items() if name in text]
-        if _has_more(seen, most):
+    def bounded(variables: Mapping[str, object]) -> bool:
+        named = [value for name, value in variables.items() if name in text]
+        if _has_more(named, most):
             log.debug("%s: more than %d values", text, most)
             raise TooManyValues(most)
-        return holds(variables)
+        return condition(variables)
 
     return bounded
 
 
-def _has_more(values: list[Any], most: int) -> bool:
-    """Whether lists and maps hold more values than that, at all depths together."""
+def _has_more(values: list[object], most: int) -> bool:
+    """Whether there are more than ``most`` values in lists and maps, all levels counted."""
     count = 0
     while values and count <= most:
         value = values.pop()
@@ -139,19 +144,20 @@ def _has_more(values: list[Any], most: int) -> bool:
     return count > most
 
 
-def build_holds(text: str) -> Holds:
-    """For an expression without syntax problems."""
+def build_condition(text: str) -> Condition:
+    """For an expression without a syntax error."""
     environment = _environment()
-    # Types are looked at when it runs: what a checker objects to may hold all the same.
+    # Types are checked when it runs: an expression may be true although the type checker objects.
     evaluate = environment.compile(text, disable_check=True).eval
 
-    def holds(variables: Mapping[str, Any]) -> bool:
+    def condition(variables: Mapping[str, object]) -> bool:
+        result: object
         try:
             result = evaluate(data=variables).value()
-        except RuntimeError as error:  # a text that is not UTF-8, too many steps
+        except RuntimeError as error:  # a string that is not UTF-8, too many steps
             result = error
         if result is not True:
             log.debug("%s: %r", text, result)
         return result is True
 
-    return holds
+    return condition

@@ -1,30 +1,31 @@
-"""``modifier/jmespath`` on endpoints and backends: the answer as an expression selects it.
+"""``modifier/jmespath``: the response becomes what a JMESPath expression selects from it.
 
-KrakenD has it in its Enterprise Edition.
+On endpoints and backends. KrakenD has it in its Enterprise Edition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from msgspec import Struct
 
+from ..config.json_types import Json
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.helpers import Helped
-from ..core.large import KIB, Pieces
+from ..core.large import KIB
 from ..core.proxy import P, Request, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError, encode_json
 from ..errors import ModifierFailure
 from .response_value import (
-    Portable,
-    from_helper,
-    in_helper,
-    to_helper,
-    value_of,
-    with_returned,
+    PackedResponse,
+    PackedResult,
+    json_value,
+    pack_response,
+    pack_result,
+    unpack_response,
+    with_result,
     with_value,
 )
 
@@ -35,6 +36,8 @@ value."""
 
 class JmespathSettings(Struct, frozen=True, kw_only=True):
     expr: str
+    """The JMESPath expression; required. A list becomes ``collection``, any other value that is not
+    an object ``content``."""
 
 
 def verify_jmespath(settings: JmespathSettings) -> Iterator[tuple[str, str]]:
@@ -51,13 +54,14 @@ def verify_jmespath(settings: JmespathSettings) -> Iterator[tuple[str, str]]:
         yield "expr", f'not a JMESPath expression: there is no function "{name}"'
 
 
-def _functions(node: Any) -> Iterator[str]:
+def _functions(node: object) -> Iterator[str]:
     """The names of all functions that a parsed expression calls."""
+    if not isinstance(node, dict):
+        return
     if node.get("type") == "function_expression":
         yield node["value"]
     for child in node.get("children", ()):
-        if isinstance(child, dict):
-            yield from _functions(child)
+        yield from _functions(child)
 
 
 def build_endpoint_jmespath(
@@ -77,8 +81,8 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
     large = Large(
         MAX_INLINE_BYTES,
         Helped(assembly.helpers, build_large_search, expression),
-        lambda request, response: (to_helper(response),),
-        with_returned,
+        lambda request, response: (pack_response(response),),
+        with_result,
     )
 
     def select(request: Request, response: Response) -> Response:
@@ -92,30 +96,31 @@ def _build_stage(expression: str, assembly: Assembly) -> Stage:
     return stage
 
 
-def build_large_search(expression: str) -> Callable[[Portable], bytes | Pieces]:
-    """In a helper: what the expression selects."""
+def build_large_search(expression: str) -> Callable[[PackedResponse], PackedResult]:
+    """The same search, called in a helper process."""
     search = _build_search(expression)
 
-    def select(portable: Portable) -> bytes | Pieces:
-        response = in_helper(portable)
-        return from_helper(response, encode_json(search(response)))
+    def select(packed: PackedResponse) -> PackedResult:
+        response = unpack_response(packed)
+        return pack_result(response, encode_json(search(response)))
 
     return select
 
 
-def _build_search(expression: str) -> Callable[[Response], Any]:
+def _build_search(expression: str) -> Callable[[Response], Json]:
     import jmespath
 
     search = jmespath.compile(expression).search
 
-    def find(response: Response) -> Any:
+    def find(response: Response) -> Json:
         try:
-            return search(value_of(response))
+            found: Json = search(json_value(response))
         except DecodeError as error:
             raise ModifierFailure(str(error)) from error
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            # The answer has not the types that the expression's functions take.
+            # The expression's functions do not accept the types in the response.
             raise ModifierFailure(f"JMESPath: {error}") from error
+        return found
 
     return find
 

@@ -1,9 +1,9 @@
-"""Requests with large bodies, of which a helper process makes what a branch is asked."""
+"""Requests with large bodies: a helper process prepares what the branch gets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -12,30 +12,39 @@ from ..core.pipe import coroutine_of
 from ..core.proxy import Arrive, Ask, Later, Now, P, Request, Response
 from ..errors import DeadlineExceeded, GatewayError
 
+ResultT = TypeVar("ResultT")
+"""What the helper process returns."""
 
-class LargeRequests(NamedTuple):
-    """``most``: bytes of the largest body that needs no helper. ``arguments``: what ``helped`` is
-    called with; ``finish``: what the branch is asked, with what it returned; raises a GatewayError.
+
+class LargeRequests(NamedTuple, Generic[ResultT]):
+    """How requests with large bodies are handled.
+
+    ``most``: the largest body, in bytes, that needs no helper process. ``arguments``: what
+    ``helped`` is called with. ``finish``: makes the request for the branch from the client's
+    request and the result of ``helped``; it may raise a GatewayError.
     """
 
     most: int
-    helped: Helped[Any]
-    arguments: Callable[[Request], tuple[Any, ...]]
-    finish: Callable[[Request, Any], Request]
+    helped: Helped[ResultT]
+    arguments: Callable[[Request], tuple[object, ...]]
+    finish: Callable[[Request, ResultT], Request]
 
-    def asked(self, request: Request, returned: Any) -> Request:
-        """As ``finish``; a failure says nothing of the backend."""
+    def finished(self, request: Request, result: ResultT | Exception) -> Request:
+        """As ``finish``. A failure does not count as a failure of the backend."""
         try:
-            if isinstance(returned, Exception):
-                raise returned
-            return self.finish(request, returned)
+            if isinstance(result, Exception):
+                raise result
+            return self.finish(request, result)
         except GatewayError as error:
             error.reached_backend = False
             raise
 
 
-def with_large_requests(small: P, inner: P, large: LargeRequests) -> P:
-    """``small`` for small bodies; for others ``inner``, asked what the helper process made."""
+def with_large_requests(small: P, inner: P, large: LargeRequests[ResultT]) -> P:
+    """The branch that passes requests with small bodies to ``small``.
+
+    For a request with a large body, a helper process prepares the request for ``inner``.
+    """
     now = small.now and _now(small.now, large)
     ask = later = None
     if small.later is not None and inner.later is not None:
@@ -45,41 +54,41 @@ def with_large_requests(small: P, inner: P, large: LargeRequests) -> P:
     return replace(small, ask=ask, now=now, later=later, reads_body=True)
 
 
-def _ask(small: Ask, inner: Ask, large: LargeRequests) -> Ask:
+def _ask(small: Ask, inner: Ask, large: LargeRequests[ResultT]) -> Ask:
     async def ask(request: Request) -> Response:
         if len(request.body) <= large.most:
             return await small(request)
-        returned: Any
+        result: ResultT | GatewayError
         try:
-            returned = await large.helped.run(*large.arguments(request))
+            result = await large.helped.run(*large.arguments(request))
         except GatewayError as error:
-            returned = error
-        return await inner(large.asked(request, returned))
+            result = error
+        return await inner(large.finished(request, result))
 
     return ask
 
 
-def _now(small: Now, large: LargeRequests) -> Now:
+def _now(small: Now, large: LargeRequests[ResultT]) -> Now:
     def now(request: Request) -> Response | None:
         return small(request) if len(request.body) <= large.most else None
 
     return now
 
 
-def _later(small: Later, inner: Later, large: LargeRequests) -> Later:
+def _later(small: Later, inner: Later, large: LargeRequests[ResultT]) -> Later:
     def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
         if len(request.body) <= large.most:
             return small(request, arrive)
         withdrawals: list[Callable[[], GatewayError | None]] = []
 
-        def helped(returned: Any) -> None:
+        def helped(result: ResultT | Exception) -> None:
             try:
-                asked = large.asked(request, returned)
+                prepared = large.finished(request, result)
             except GatewayError as error:
                 withdrawals.append(lambda: None)
                 arrive(error)
             else:
-                withdrawals.append(inner(asked, arrive))
+                withdrawals.append(inner(prepared, arrive))
 
         end = large.helped.start(helped, *large.arguments(request))
 

@@ -1,5 +1,6 @@
-"""``validation/response-json-schema`` on endpoints and backends: the answer, before it is merged
-or returned. KrakenD has it in its Enterprise Edition.
+"""``validation/response-json-schema``: validates a response before it is merged or returned.
+
+On endpoints and backends. KrakenD has it in its Enterprise Edition.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from msgspec import Struct
 from ..amqp.consume.findings import PARKED_ON_FAILURE
 from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
+from ..config.json_types import Json
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component, Place
 from ..core.helpers import Helped
@@ -20,8 +22,8 @@ from ..core.proxy import P, Response, Stage
 from ..core.stage import Functions, Large, intercepted
 from ..encoding import DecodeError
 from ..errors import InvalidResponse
-from .response_value import Portable, in_helper, to_helper, value_of
-from .schema import build_misfit, schema_problem
+from .response_value import PackedResponse, json_value, pack_response, unpack_response
+from .schema import build_validate, schema_problem
 
 MAX_INLINE_BYTES = 32 * KIB
 """Bytes of a response that are validated on the event loop: 20 ms at most. Measured at worst: 500
@@ -30,16 +32,22 @@ STATUSES = range(200, 600)
 
 
 class ErrorSettings(Struct, frozen=True, kw_only=True):
-    """What the client gets. ``body`` empty: what is wrong, as plain text."""
+    """What the client gets in place of an invalid response."""
 
     status: int = 500
+    """The HTTP status, 200 to 599."""
     body: str = ""
+    """The body. Absent or empty: the violations, as plain text."""
     content_type: str = "text/plain"
+    """The ``Content-Type`` of ``body``."""
 
 
 class ResponseSchemaSettings(Struct, frozen=True, kw_only=True):
     schema: Any = None
+    """The JSON Schema that each response must match; required. The rules are those of
+    ``validation/json-schema``."""
     error: ErrorSettings = ErrorSettings()
+    """What the client gets in place of an invalid response."""
 
 
 def verify_response_schema(settings: ResponseSchemaSettings) -> Iterator[tuple[str, str]]:
@@ -63,47 +71,49 @@ def build_backend_response_schema(
 
 
 def _build_stage(settings: ResponseSchemaSettings, assembly: Assembly) -> Stage:
-    problem = _build_problem(settings.schema)
+    violations_of = _build_validation(settings.schema)
     error = settings.error
 
-    def judged(response: Response, text: str) -> Response:
-        if not text:
+    def with_violations(response: Response, violations: str) -> Response:
+        if not violations:
             return response
         if error.body:
             raise InvalidResponse(error.body, error.status, error.content_type)
-        raise InvalidResponse(text, error.status, "")
+        raise InvalidResponse(violations, error.status, "")
 
     large = Large(
         MAX_INLINE_BYTES,
-        Helped(assembly.helpers, build_large_problem, settings.schema),
-        lambda request, response: (to_helper(response),),
-        judged,
+        Helped(assembly.helpers, build_large_validation, settings.schema),
+        lambda request, response: (pack_response(response),),
+        with_violations,
     )
 
     def stage(branch: P, /) -> P:
-        functions = Functions(after=lambda _, response: judged(response, problem(response)))
+        functions = Functions(
+            after=lambda _, response: with_violations(response, violations_of(response))
+        )
         return intercepted(branch, functions, large=large)
 
     return stage
 
 
-def _build_problem(schema: Any) -> Callable[[Response], str]:
-    """Why an answer does not fit; empty: it does."""
-    misfit = build_misfit(schema)
+def _build_validation(schema: Json) -> Callable[[Response], str]:
+    """A function of a response: its violations; empty when it is valid."""
+    validate = build_validate(schema)
 
-    def problem(response: Response) -> str:
+    def violations_of(response: Response) -> str:
         try:
-            return misfit(value_of(response))
+            return validate(json_value(response))
         except DecodeError as error:
             return str(error)
 
-    return problem
+    return violations_of
 
 
-def build_large_problem(schema: Any) -> Callable[[Portable], str]:
-    """In a helper."""
-    problem = _build_problem(schema)
-    return lambda portable: problem(in_helper(portable))
+def build_large_validation(schema: Json) -> Callable[[PackedResponse], str]:
+    """The same function, called in a helper process."""
+    violations_of = _build_validation(schema)
+    return lambda packed: violations_of(unpack_response(packed))
 
 
 def findings(settings: ResponseSchemaSettings, place: Place) -> Iterator[Finding]:

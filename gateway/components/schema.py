@@ -1,7 +1,8 @@
-"""JSON Schema: what it takes to tell whether a value fits. The one place that knows the validator.
+"""JSON Schema: whether a value is valid, and its violations. The only user of the validator.
 
-Drafts 4, 6, 7, 2019-09 and 2020-12; 2020-12 where ``$schema`` says nothing. ``format`` is asserted
-by drafts 4, 6 and 7 only (as in santhosh-tekuri/jsonschema, which KrakenD uses).
+Drafts 4, 6, 7, 2019-09 and 2020-12; a schema without ``$schema`` is read as 2020-12.
+``format`` is asserted by drafts 4, 6 and 7 only (as in santhosh-tekuri/jsonschema, which KrakenD
+uses).
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..config.findings import key_path
+from ..config.json_types import Json
 from ..config.suggest import unknown
 from .schema_patterns import KEYWORD, GoPattern, with_go_patterns
-from .schema_survey import explained_size, has_more_values
+from .schema_survey import has_more_values, max_listed_values
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
-Misfit: TypeAlias = Callable[[Any], str]
-"""What is wrong with a value, a line each with its JSON pointer; empty: it fits."""
+Validate: TypeAlias = Callable[[Json], str]
+"""The violations of a value, one on each line with its JSON pointer; empty: the value is valid."""
 
 NEWER_FORMATS = (
     "duration",
@@ -32,34 +34,34 @@ NEWER_FORMATS = (
     "uri-template",
     "uuid",
 )
-"""What the old drafts assert as well, though not all of them define it."""
+"""Formats that drafts 4, 6 and 7 assert too, although not all of them define these."""
 
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
-MAX_REASONS = 10
-"""Lines about one value."""
-MAX_LINE = 200
-"""Characters of a line."""
-UNEXPLAINED = "- at '': value does not match its schema"
+MAX_VIOLATIONS = 10
+"""Violations that are listed for one value."""
+MAX_VIOLATION_LENGTH = 200
+"""Characters of one violation."""
+WITHOUT_DETAILS = "- at '': value does not match its schema"
 MAX_BACKTRACKS = 300
-"""Of a pattern that is not RE2's, for one string; beyond it the string does not match. Each costs
-0.8 ns a character (``(?=a)(a*)*b$`` on 100 kB: 8 s without a bound)."""
+"""How often a pattern that is not RE2's may go back in one string. A string that needs more does
+not match. Each time costs 0.8 ns a character (``(?=a)(a*)*b$`` on 100 kB: 8 s without a bound)."""
 
 
-def schema_problem(schema: object) -> tuple[str, str] | None:
-    """Why a schema cannot be used: the path in it, and the reason; None when it can."""
+def schema_problem(schema: Json) -> tuple[str, str] | None:
+    """The path and the reason for which a schema cannot be used; None when it can be used."""
     import jsonschema_rs
 
     try:
         _build_validator(schema)
     except jsonschema_rs.ValidationError as error:
-        return _inner(error.instance_path), f"not a JSON schema: {_in_words(error)}"
+        return _inner(error.instance_path), f"not a JSON schema: {_description(error)}"
     except (ValueError, TypeError, RecursionError) as error:
         return "", f"not a JSON schema: {_shortened(str(error))}"
     return None
 
 
-def _in_words(error: jsonschema_rs.ValidationError) -> str:
+def _description(error: jsonschema_rs.ValidationError) -> str:
     path = list(error.instance_path)
     if path and path[-1] == "type" and isinstance(error.instance, str):
         return unknown(error.instance, TYPES)
@@ -70,35 +72,37 @@ def _in_words(error: jsonschema_rs.ValidationError) -> str:
     return _shortened(error.message)
 
 
-def build_misfit(schema: Any) -> Misfit:
-    """For a schema without problems. Whatever it refers to stands in it: nothing is fetched.
+def build_validate(schema: Json) -> Validate:
+    """For a schema without problems. References outside of the schema are never fetched.
 
-    What is said of a value does not repeat it. Where it would take long, no fault is named.
+    Violations do not repeat the value. Where a list of them would take long, the text is
+    :data:`WITHOUT_DETAILS`.
     """
     validator = _build_validator(schema, mask="value")
-    most_explained = explained_size(schema)
+    most_values = max_listed_values(schema)
 
-    def misfit(value: Any) -> str:
+    def validate(value: Json) -> str:
         try:
             if validator.is_valid(value):
                 return ""
-            if has_more_values(value, most_explained):
-                return UNEXPLAINED
+            if has_more_values(value, most_values):
+                return WITHOUT_DETAILS
             return "\n".join(
                 f"- at '{_shortened(_pointer(error.instance_path))}': {_shortened(error.message)}"
-                for error in islice(validator.iter_errors(value), MAX_REASONS)
+                for error in islice(validator.iter_errors(value), MAX_VIOLATIONS)
             )
-        except (ValueError, RecursionError) as error:  # deeper than the validator goes
+        except (ValueError, RecursionError) as error:  # the value is too deep for the validator
             return f"- it cannot be validated: {_shortened(str(error))}"
 
-    return misfit
+    return validate
 
 
-def _build_validator(schema: Any, mask: str | None = None) -> jsonschema_rs.Validator:
+def _build_validator(schema: Json, mask: str | None = None) -> jsonschema_rs.Validator:
     import jsonschema_rs
 
+    prepared: Any = with_go_patterns(schema)  # the validator refuses what is not a schema
     return jsonschema_rs.validator_for(
-        with_go_patterns(schema),
+        prepared,
         offline=True,
         mask=mask,
         formats={name: _build_format(name) for name in NEWER_FORMATS},
@@ -127,5 +131,5 @@ def _inner(path: Iterable[str | int]) -> str:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text[: 4 * MAX_LINE].split("\n\n", 1)[0].split())
-    return line if len(line) <= MAX_LINE else line[:MAX_LINE] + "..."
+    line = " ".join(text[: 4 * MAX_VIOLATION_LENGTH].split("\n\n", 1)[0].split())
+    return line if len(line) <= MAX_VIOLATION_LENGTH else line[:MAX_VIOLATION_LENGTH] + "..."

@@ -1,46 +1,46 @@
-"""``pattern`` in a JSON Schema, as Go reads it: RE2, where the standard has ECMA 262.
+"""``pattern`` in a JSON Schema: RE2, as in Go, in place of the standard's ECMA 262.
 
-So ``[[:alpha:]]`` and ``(?s)`` mean something, ``\\s`` is ASCII's, and matching takes linear time.
-What RE2 does not have (a look-ahead, a back-reference) is left to the validator, and so are the
-names in ``patternProperties``. Pure.
+So ``[[:alpha:]]`` and ``(?s)`` work, ``\\s`` is ASCII only, and matching takes linear time. The
+validator still matches what RE2 does not have (look-aheads, back-references) and the names in
+``patternProperties``. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..config.json_types import Json, JsonObject
 from ..core.patterns import bad_patterns, build_search
 
 KEYWORD = "x-go-pattern"
-"""Stands for ``pattern``, which the meta-schemas want to be ECMA's."""
+"""Replaces ``pattern``: the meta-schemas require ECMA patterns there."""
 
 SCHEMAS_BY_NAME = frozenset(
     {"properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies"}
 )
+"""Keywords whose value is an object of schemas."""
 VALUES = frozenset({"const", "enum", "default", "examples"})
-"""Keywords that hold no schemas."""
+"""Keywords whose value contains no schemas."""
 
 
 class GoPattern:
-    """:data:`KEYWORD` for the validator; one for each place in a schema."""
+    """The validator's class for :data:`KEYWORD`; it makes one for each place in a schema."""
 
     def __init__(self, schema: object, pattern: str, path: object) -> None:
         self._search = build_search(pattern)
-        self._told = f'value does not match "{pattern}"'
+        self._violation = f'value does not match "{pattern}"'
 
     def validate(self, value: object) -> None:
-        """Raises ValueError for a text that does not match."""
+        """Raises ValueError for a string that does not match."""
         if isinstance(value, str) and not self._search(value):
-            raise ValueError(self._told)
+            raise ValueError(self._violation)
 
 
-def with_go_patterns(schema: Any) -> Any:
-    """The schema, every ``pattern`` that RE2 has as :data:`KEYWORD`."""
+def with_go_patterns(schema: Json) -> Json:
+    """The schema with :data:`KEYWORD` in place of each ``pattern`` that RE2 can match."""
     if isinstance(schema, list):
         return [with_go_patterns(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    changed = {}
+    changed: JsonObject = {}
     for key, value in schema.items():
         if key == "pattern" and "$ref" not in schema and _is_go(value):
             changed[KEYWORD] = value

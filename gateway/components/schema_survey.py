@@ -1,41 +1,42 @@
-"""How much work it is to say why a value does not fit a JSON Schema. Pure.
+"""How many values a document may have so that its violations of a JSON Schema are listed. Pure.
 
-Whether it fits is decided in linear time. The validator's list of reasons is not: it has one for
-each way through ``anyOf`` and the like, with all that failed on the way (a document of 1 kB for a
-schema that refers to itself: 10 GB).
+Whether a document is valid is decided in linear time. The validator's list of violations is not:
+it has an entry for each way through ``anyOf`` and the like, with everything that failed on the way
+(a document of 1 kB, for a schema that refers to itself: 10 GB).
 """
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import unquote
+
+from ..config.json_types import Json
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 ON_THE_SAME_VALUE = frozenset(
     {"allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies"}
     | {"patternProperties", "contains", "unevaluatedItems", "unevaluatedProperties"}
 )
-"""Keywords by which one part of a value is looked at several times."""
-BESIDE_A_REFERENCE = frozenset(
+"""Keywords that apply several schemas to the same part of a value."""
+NEXT_TO_A_REFERENCE = frozenset(
     {"properties", "additionalProperties", "items", "prefixItems", "additionalItems"}
 )
-"""The same, where they have a reference beside them (from 2019-09 on)."""
+"""Keywords that do the same where the schema has a reference too (from 2019-09 on)."""
 
-MAX_WORK = 3000
+MAX_LISTING_WORK = 3000
 """Weight of a schema times values of a document: about 20 ms at worst (measured: 13 us a value
 for ``items`` of another type, 85 us for an ``enum`` of 100 objects)."""
 
 
-def explained_size(schema: Any) -> int:
-    """The values that a document may have so that its faults may be listed; 0: never."""
+def max_listed_values(schema: Json) -> int:
+    """The values that a document may have so that its violations are listed; 0: never listed."""
     survey = _Survey(schema)
     weight = survey.weigh(schema)
     if survey.is_unknown or (survey.is_recursive and survey.branches):
         return 0
-    return MAX_WORK // max(1, weight)
+    return MAX_LISTING_WORK // max(1, weight)
 
 
-def has_more_values(value: Any, most: int) -> bool:
+def has_more_values(value: Json, most: int) -> bool:
     """Whether a document has more than ``most`` values, all levels counted."""
     number = 0
     waiting = [value]
@@ -50,15 +51,15 @@ def has_more_values(value: Any, most: int) -> bool:
 
 
 class _Survey:
-    """Weighs a schema: its objects and the elements of its lists, through all references."""
+    """The weight of a schema: its objects and the elements of its lists, through all references."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Json) -> None:
         self._root = root
         self._weights: dict[int, int] = {}
         self._open: set[int] = set()
         self.is_recursive = self.branches = self.is_unknown = False
 
-    def weigh(self, part: Any) -> int:
+    def weigh(self, part: Json) -> int:
         if isinstance(part, list):
             return sum([self.weigh(each) for each in part])
         if not isinstance(part, dict):
@@ -69,9 +70,9 @@ class _Survey:
             return 0
         if key not in self._weights:
             self._open.add(key)
-            references = [part[name] for name in REFERENCES if isinstance(part.get(name), str)]
+            references = [each for name in REFERENCES if isinstance(each := part.get(name), str)]
             self.branches |= bool(ON_THE_SAME_VALUE & part.keys())
-            self.branches |= bool(references and BESIDE_A_REFERENCE & part.keys())
+            self.branches |= bool(references and NEXT_TO_A_REFERENCE & part.keys())
             self._weights[key] = 1 + sum(
                 [self.weigh(each) for each in part.values() if isinstance(each, dict | list)]
                 + [self._weigh_target(each) for each in references]

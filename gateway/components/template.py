@@ -1,7 +1,7 @@
-"""Jinja2: from a template to a function of variables. The one place that knows the library.
+"""Jinja2: compiles a template to a function of variables. The only user of the library.
 
-Templates are the operator's, variables are anybody's: they are plain values, and the sandbox keeps
-templates to them.
+The operator writes templates, clients and backends determine variables. Variables are plain values,
+and the sandbox gives templates access to nothing else.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..core.large import MIN_VALUE_BYTES
 from ..encoding import encode_json
 from ..errors import ModifierFailure
 
-Renderer: TypeAlias = Callable[[Mapping[str, Any]], str]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from jinja2.nodes import Node
+
+Render: TypeAlias = Callable[[Mapping[str, object]], str]
 """Raises :class:`gateway.errors.ModifierFailure`."""
 
-Environment: TypeAlias = Any
-
 LISTS = frozenset({"req_headers", "req_querystring", "resp_headers"})
-"""What has up to 1,000 or 2,000 values, of which the size of a body says nothing."""
-NONE = -1
-"""Bytes of a body where every body, an empty one too, is too large."""
-MAX_TURNS = 10_000
-"""Of the innermost loop, on the event loop: 20 ms at most. Measured at worst: 2 us a turn."""
+"""Variables with up to 1,000 or 2,000 values, which the size of a body does not bound."""
+NO_BODY = -1
+"""A bound in bytes that every body exceeds, also an empty one."""
+MAX_ITERATIONS = 10_000
+"""Iterations of the innermost loop on the event loop: 20 ms at most. Measured at worst: 2 us for
+each."""
 
 
 @cache
@@ -35,14 +38,14 @@ def _environment() -> Environment:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class TemplateSandbox(ImmutableSandboxedEnvironment):
-        """What a document holds comes before what Python's dictionaries can do."""
+        """A key of a document has precedence over a method of Python's dictionaries."""
 
-        def getattr(self, obj: Any, attribute: str) -> Any:
+        def getattr(self, obj: object, attribute: str) -> object:
             if isinstance(obj, dict) and attribute in obj:
                 return obj[attribute]
             return super().getattr(obj, attribute)
 
-    def to_json(value: Any) -> str:
+    def to_json(value: object) -> str:
         return encode_json(None if isinstance(value, ChainableUndefined) else value).decode()
 
     environment = TemplateSandbox(
@@ -55,9 +58,9 @@ def _environment() -> Environment:
 
 
 def read_template(template: str, path: str) -> str:
-    """The text of a template that stands in the configuration, in base64 or as it is, or in a file.
+    """The template in the configuration, as plain text or in base64, or in the file at ``path``.
 
-    Raises OSError or ValueError when there is none.
+    Raises OSError or ValueError when the file cannot be read.
     """
     if path:
         return Path(path).read_text(encoding="utf-8")
@@ -68,7 +71,7 @@ def read_template(template: str, path: str) -> str:
 
 
 def template_problem(text: str) -> str:
-    """Why a text is no template; empty when it is one."""
+    """Why a template cannot be used; empty when it can."""
     from jinja2 import TemplateSyntaxError
     from jinja2.meta import find_referenced_templates
 
@@ -77,17 +80,22 @@ def template_problem(text: str) -> str:
         parsed = environment.parse(text)
         environment.compile(parsed)
     except TemplateSyntaxError as error:
-        return f"line {error.lineno}: {error.message} (Jinja2 is expected, not a template of Go's)"
+        return (
+            f"line {error.lineno}: {error.message} (expected a Jinja2 template, not a Go template)"
+        )
     except RecursionError:
         return "nested too deeply"
-    return "it needs another template" if any(find_referenced_templates(parsed)) else ""
+    return "it refers to another template" if any(find_referenced_templates(parsed)) else ""
 
 
 def most_rendered(text: str, most: int) -> int:
-    """The largest body, in bytes, for which a template without problems is rendered on the event
-    loop: ``most``, or less where its loops are nested and each may go through the whole body. A
-    macro may be called in the innermost loop. NONE: nested loops may go through lists of a request,
-    however small its body is."""
+    """The largest body, in bytes, for which a template is rendered on the event loop.
+
+    It is ``most``, or less where loops are nested, since each may iterate over the whole body; a
+    macro counts as if it were called in the innermost loop. :data:`NO_BODY` where nested loops may
+    iterate over lists of a request, which are long even with a small body. For a template without
+    problems.
+    """
     from jinja2.nodes import Macro, Name
 
     parsed = _environment().parse(text)
@@ -95,25 +103,25 @@ def most_rendered(text: str, most: int) -> int:
     if depth < 2:
         return most
     if any(name.name in LISTS for name in parsed.find_all(Name)):
-        return NONE
-    return min(most, MIN_VALUE_BYTES * int(MAX_TURNS ** (1 / depth)))
+        return NO_BODY
+    return min(most, MIN_VALUE_BYTES * int(MAX_ITERATIONS ** (1 / depth)))
 
 
-def _loop_depth(node: Any) -> int:
+def _loop_depth(node: Node) -> int:
     from jinja2.nodes import For
 
     inner = max(map(_loop_depth, node.iter_child_nodes()), default=0)
     return inner + isinstance(node, For)
 
 
-def build_render(text: str) -> Renderer:
+def build_render(text: str) -> Render:
     """For a template without problems."""
     render = _environment().from_string(text).render
 
-    def rendered(variables: Mapping[str, Any]) -> str:
+    def rendered(variables: Mapping[str, object]) -> str:
         try:
             result: str = render(variables)
-        except Exception as error:  # a template is a program: anything can go wrong in it
+        except Exception as error:  # a template may raise any exception
             raise ModifierFailure(f"template: {error}") from error
         return result
 

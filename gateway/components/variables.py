@@ -1,12 +1,13 @@
-"""A request as expressions and templates see it: ``req_method``, ``req_path``, ``req_params``,
-``req_headers``, ``req_querystring``. What is not forwarded is not visible.
+"""The variables of a request for expressions and templates: ``req_method``, ``req_path``,
+``req_params``, ``req_headers``, ``req_querystring``. Headers and query strings that are not
+forwarded are not visible.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qs
 
 from ..config.go_names import parameter_of
@@ -14,14 +15,14 @@ from ..config.structs import Backend, Endpoint, Service
 from ..core.forwarding import build_forward_headers, build_forward_query, canonical_name
 from ..core.proxy import Request
 
-Variables: TypeAlias = Mapping[str, Callable[[Request], Any]]
-"""For each name, how it is read from a request."""
+Variables: TypeAlias = Mapping[str, Callable[[Request], object]]
+"""For each name, the function that reads its value from a request."""
 
 _PLACEHOLDER = re.compile(r"\{([\w\-.:/]+)\}")
 
 
 def endpoint_variables(endpoint: Endpoint, service: Service) -> Variables:
-    """What an endpoint's request holds."""
+    """The variables of the client's request."""
     return {
         "req_method": lambda request: request.method,
         "req_path": lambda request: request.path,
@@ -30,7 +31,7 @@ def endpoint_variables(endpoint: Endpoint, service: Service) -> Variables:
 
 
 def backend_variables(backend: Backend, endpoint: Endpoint, service: Service) -> Variables:
-    """What a backend is asked: its method, its path, what its lists let through."""
+    """The variables of the request to a backend: its method, its path, what its lists forward."""
     method = backend.method.upper()
     return {
         "req_method": lambda request: method,
@@ -65,12 +66,12 @@ def _forwarded(endpoint: Endpoint, backend: Backend, service: Service) -> Variab
 
 
 def _build_path(url_pattern: str) -> Callable[[Request], str]:
-    """The pattern with its parameters as they are; one without a value stays, as in KrakenD."""
+    """The pattern with its parameters filled in; one without a value stays, as in KrakenD."""
     pattern = "/" + url_pattern.removeprefix("/")
 
     def path(request: Request) -> str:
-        def fill(place: re.Match[str]) -> str:
-            name = parameter_of(place[1])
+        def fill(placeholder: re.Match[str]) -> str:
+            name = parameter_of(placeholder[1])
             return request.params.get(name, "{{." + name + "}}")
 
         return _PLACEHOLDER.sub(fill, pattern)

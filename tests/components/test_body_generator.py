@@ -166,7 +166,7 @@ async def test_what_goes_in_and_comes_out_is_logged_when_asked_for(
         ({"template": "{{ .req_body.a }}"}, ".template: not a template: line 1: unexpected '.'"),
         ({"template": "{% if a %}"}, ".template: not a template: line 1"),
         ({"template": "\n{{ a | nosuch }}"}, ".template: not a template: line 2"),
-        ({"template": "{% include 'x' %}"}, ".template: not a template: it needs another"),
+        ({"template": "{% include 'x' %}"}, ".template: not a template: it refers to another"),
         ({"path": "/nowhere/x.tmpl"}, ".path: cannot read /nowhere"),
         ({}, ': expected either "template" or "path"'),
         ({"template": "a", "path": "b"}, ': expected either "template" or "path"'),

@@ -42,7 +42,7 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
     "template": ({"modifier/response-body-generator": {"template": "{{ 1 / 0 }}"}}, "template"),
     "no JSON": (
         {"modifier/response-body-generator": {"template": "{"}},
-        "template: its result is no JSON",
+        "template: its result is not JSON",
     ),
     "keys": (
         {"modifier/response-body-generator": {"template": MANY_KEYS}},

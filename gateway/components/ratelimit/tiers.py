@@ -18,7 +18,7 @@ from ...core.component import Assembly, Component, Place, own_keys_used
 from ...core.families import RateLimitSettings
 from ...core.proxy import Guard, Request
 from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
-from ..expression import build_holds, syntax_problem
+from ..expression import build_condition, syntax_problem
 from .build import build_shared, guarded, open_store
 from .findings import limit_findings
 from .limits import build_guard, build_limits
@@ -106,8 +106,8 @@ def _literal(name: str) -> Fits:
 
 
 def _policy(expression: str) -> Fits:
-    holds = build_holds(expression)
-    return lambda value: holds({"value": value.decode(errors="replace")})
+    is_true = build_condition(expression)
+    return lambda value: is_true({"value": value.decode(errors="replace")})
 
 
 KINDS: dict[str, Callable[[str], Fits]] = {

@@ -36,7 +36,7 @@ def validated(
         ("", "never evaluated"),
         ("JWT.sub == 'me'", "never evaluated"),
         ("req_method == 'GET' && resp_completed", "names both"),
-        ("JWT.sub == req_method", "names a token beside"),
+        ("JWT.sub == req_method", "names a token and"),
         ("req_nosuch == 1", "undeclared reference to 'req_nosuch'"),
         ("resp_metadata_status == '200'", "no matching overload"),
     ],
