@@ -1,7 +1,7 @@
-"""Which answers may be kept, for whom, and for how long: RFC 9111, for a shared cache. Pure.
+"""Which responses may be stored, for which requests, and how long: RFC 9111, shared cache. Pure.
 
-No answer is guessed to be fresh: its backend says so (``s-maxage``, ``max-age``, ``Expires``), or
-is asked again.
+There is no heuristic freshness: a response is fresh as long as its backend says (``s-maxage``,
+``max-age``, ``Expires``), then it is validated with the backend.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from ..http.connection import Headers, HttpResponse
 from ..http.request_head import BackendRequest
 from ..http.responses import HOP_BY_HOP, find
 
-KEPT = (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501)
-"""Statuses that may be kept (RFC 9110, 15.1), but for the partial one."""
+STORABLE = (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501)
+"""Statuses that may be stored (RFC 9110, 15.1), without 206."""
 
 CONDITIONS = (
     *(b"range", b"if-range", b"if-match", b"if-none-match"),
     *(b"if-modified-since", b"if-unmodified-since"),
 )
-"""Who sends one of them talks to the backend itself."""
+"""Request headers that bypass the cache."""
 
 PERSONAL = (b"authorization", b"cookie")
-"""Headers that make a request somebody's own."""
+"""Headers that make a request personal."""
 
 MAX_AGE = 2**31
-"""Seconds; more is as good as this (RFC 9111, 1.2.2)."""
+"""The highest number of seconds; a higher one counts as this one (RFC 9111, 1.2.2)."""
 
 NOT_RENEWED = HOP_BY_HOP | {b"content-encoding", b"content-range", b"content-type"}
-"""Headers of a 304 that say nothing of the answer that is kept."""
+"""Headers of a 304 that do not update the stored response."""
 
 Directives: TypeAlias = Mapping[str, str]
-"""Of ``Cache-Control``, in lower case: value without quotes, or empty."""
+"""Directives of ``Cache-Control``: name in lower case, value without quotes or empty."""
 
 
-class Kept(NamedTuple):
-    """An answer and what decides about its use. Times in seconds.
+class Stored(NamedTuple):
+    """A stored response, and what its freshness depends on. All times in seconds.
 
-    ``age``: when it came, at ``since`` of a clock that only goes forward. ``lifetime``: the age
-    until which it is fresh.
+    ``since``: when it arrived, on a monotonic clock; ``age``: its age at that time. ``lifetime``:
+    the age until which it is fresh.
     """
 
-    answer: HttpResponse
+    response: HttpResponse
     directives: Directives
     age: float
     since: float
@@ -56,14 +56,14 @@ class Kept(NamedTuple):
 
 
 class Use(Enum):
-    """What may be done with an answer that was kept."""
+    """What may be done with a stored response."""
 
-    FRESH = "answer with it"
-    ASK = "ask whether it still holds"
+    FRESH = "use it"
+    VALIDATE = "validate it with the backend"
 
 
 def directives(headers: Headers) -> Directives:
-    """What all ``Cache-Control`` headers say; of a name that comes twice the first counts."""
+    """The directives of all ``Cache-Control`` headers; of a repeated name the first one counts."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name == b"cache-control":
@@ -74,126 +74,129 @@ def directives(headers: Headers) -> Directives:
     return found
 
 
-def may_be_kept(outgoing: BackendRequest, answer: HttpResponse) -> bool:
-    """Whether others may get this answer, too.
+def may_be_stored(outgoing: BackendRequest, response: HttpResponse) -> bool:
+    """Whether other clients may get this response too.
 
-    Stricter than the RFC: what a redirect has led to, what sets a cookie and what is packed for
-    whoever asked is not kept; and a cookie makes a request somebody's, as ``Authorization`` does.
+    Stricter than the RFC: not stored are responses after a redirect, responses that set a cookie,
+    and compressed responses without ``Vary: Accept-Encoding``. ``Cookie`` makes a request personal,
+    as ``Authorization`` does.
     """
-    said = directives(answer.headers)
+    own = directives(response.headers)
     return (
         outgoing.method == "GET"
-        and answer.status in KEPT
-        and answer.is_whole
-        and not answer.url
-        and "no-store" not in said
-        and "private" not in said
+        and response.status in STORABLE
+        and response.is_whole
+        and not response.url
+        and "no-store" not in own
+        and "private" not in own
         and "no-store" not in directives(outgoing.headers)
-        and not find(answer.headers, b"set-cookie")
-        and "*" not in (names := vary(answer))
-        and (not find(answer.headers, b"content-encoding") or "accept-encoding" in names)
-        and (not any(name in PERSONAL for name, _ in outgoing.headers) or _is_for_all(said))
-        and _is_of_use(answer, said)
+        and not find(response.headers, b"set-cookie")
+        and "*" not in (names := vary(response))
+        and (not find(response.headers, b"content-encoding") or "accept-encoding" in names)
+        and (not any(name in PERSONAL for name, _ in outgoing.headers) or _is_public(own))
+        and _is_of_use(response, own)
     )
 
 
-def _is_for_all(said: Directives) -> bool:
-    """Although the request was somebody's (RFC 9111, 3.5)."""
-    return "public" in said or "s-maxage" in said or "must-revalidate" in said
+def _is_public(own: Directives) -> bool:
+    """For all clients although the request was personal (RFC 9111, 3.5)."""
+    return "public" in own or "s-maxage" in own or "must-revalidate" in own
 
 
-def _is_of_use(answer: HttpResponse, said: Directives) -> bool:
-    return _lifetime(answer, said, 0.0) > 0 or bool(validators(answer))
+def _is_of_use(response: HttpResponse, own: Directives) -> bool:
+    return _lifetime(response, own, 0.0) > 0 or bool(validators(response))
 
 
-def vary(answer: HttpResponse) -> tuple[str, ...]:
-    """The names of the request's headers that chose this answer, in lower case."""
+def vary(response: HttpResponse) -> tuple[str, ...]:
+    """The names of the request headers that select this response, in lower case."""
     names = {
         part.strip().lower()
-        for name, value in answer.headers
+        for name, value in response.headers
         if name == b"vary"
         for part in value.decode("latin-1").split(",")
     }
     return tuple(sorted(names - {""}))
 
 
-def keep(answer: HttpResponse, delay: float, clock: float, now: float) -> Kept:
-    """``delay``: how long it took to come; ``clock``: the time of day, ``now``: the steady one."""
-    said = directives(answer.headers)
-    date = _date(find(answer.headers, b"date"))
-    apparent = 0.0 if date is None else max(0.0, clock - date)
-    told = _seconds(find(answer.headers, b"age").decode("latin-1")) or 0.0
-    age = max(apparent, told + delay)
-    return Kept(answer, said, age, now, _lifetime(answer, said, clock))
+def store(response: HttpResponse, delay: float, wall_clock: float, now: float) -> Stored:
+    """``delay``: between request and response; ``now``: of the monotonic clock. In seconds."""
+    own = directives(response.headers)
+    date = _date(find(response.headers, b"date"))
+    apparent = 0.0 if date is None else max(0.0, wall_clock - date)
+    reported = _seconds(find(response.headers, b"age").decode("latin-1")) or 0.0
+    age = max(apparent, reported + delay)
+    return Stored(response, own, age, now, _lifetime(response, own, wall_clock))
 
 
-def _lifetime(answer: HttpResponse, said: Directives, clock: float) -> float:
+def _lifetime(response: HttpResponse, own: Directives, wall_clock: float) -> float:
     for name in ("s-maxage", "max-age"):
-        if name in said:
-            return _seconds(said[name]) or 0.0
-    expires = _date(find(answer.headers, b"expires"))
+        if name in own:
+            return _seconds(own[name]) or 0.0
+    expires = _date(find(response.headers, b"expires"))
     if expires is None:
         return 0.0
-    date = _date(find(answer.headers, b"date"))
-    return max(0.0, expires - (clock if date is None else date))
+    date = _date(find(response.headers, b"date"))
+    return max(0.0, expires - (wall_clock if date is None else date))
 
 
-def use_of(kept: Kept, wanted: Directives, now: float) -> Use:
-    """``wanted``: of the request."""
-    if "no-cache" in kept.directives or "no-cache" in wanted:
-        return Use.ASK
-    age, lifetime = kept.age_at(now), kept.lifetime
-    if "max-age" in wanted:
-        lifetime = min(lifetime, _seconds(wanted["max-age"]) or 0.0)
-    lifetime -= _seconds(wanted.get("min-fresh", "")) or 0.0
+def use_of(stored: Stored, requested: Directives, now: float) -> Use:
+    """``requested``: the directives of the request."""
+    if "no-cache" in stored.directives or "no-cache" in requested:
+        return Use.VALIDATE
+    age, lifetime = stored.age_at(now), stored.lifetime
+    if "max-age" in requested:
+        lifetime = min(lifetime, _seconds(requested["max-age"]) or 0.0)
+    lifetime -= _seconds(requested.get("min-fresh", "")) or 0.0
     if age < lifetime:
         return Use.FRESH
-    if "max-stale" in wanted and not _must_be_asked(kept):
-        most = _seconds(wanted["max-stale"]) if wanted["max-stale"] else MAX_AGE
-        return Use.FRESH if age < lifetime + (most or 0.0) else Use.ASK
-    return Use.ASK
+    if "max-stale" in requested and not _must_be_validated(stored):
+        max_stale = _seconds(requested["max-stale"]) if requested["max-stale"] else MAX_AGE
+        return Use.FRESH if age < lifetime + (max_stale or 0.0) else Use.VALIDATE
+    return Use.VALIDATE
 
 
-def _must_be_asked(kept: Kept) -> bool:
-    """Once it is stale (RFC 9111, 4.2.4)."""
+def _must_be_validated(stored: Stored) -> bool:
+    """When it is stale (RFC 9111, 4.2.4)."""
     never_stale = ("must-revalidate", "proxy-revalidate", "s-maxage", "no-cache")
-    return any(name in kept.directives for name in never_stale)
+    return any(name in stored.directives for name in never_stale)
 
 
-def may_stand_in(kept: Kept, wanted: Directives, now: float) -> bool:
-    """Whether it may be the answer because its backend fails (RFC 5861, 4)."""
-    told = [
-        said["stale-if-error"] for said in (kept.directives, wanted) if "stale-if-error" in said
+def may_replace_failure(stored: Stored, requested: Directives, now: float) -> bool:
+    """Whether it may be the response because its backend fails (RFC 5861, 4)."""
+    allowed = [
+        each["stale-if-error"]
+        for each in (stored.directives, requested)
+        if "stale-if-error" in each
     ]
-    if not told or _must_be_asked(kept):
+    if not allowed or _must_be_validated(stored):
         return False
-    return kept.age_at(now) < kept.lifetime + max(_seconds(each) or 0.0 for each in told)
+    return stored.age_at(now) < stored.lifetime + max(_seconds(each) or 0.0 for each in allowed)
 
 
-def validators(answer: HttpResponse) -> list[tuple[bytes, bytes]]:
-    """The conditions under which a backend answers that nothing has changed."""
+def validators(response: HttpResponse) -> list[tuple[bytes, bytes]]:
+    """Request headers with which a backend responds 304 if the response has not changed."""
     conditions = ((b"etag", b"if-none-match"), (b"last-modified", b"if-modified-since"))
     return [
         (condition, value)
         for name, condition in conditions
-        if (value := find(answer.headers, name))
+        if (value := find(response.headers, name))
     ]
 
 
-def renewed(answer: HttpResponse, told: HttpResponse) -> HttpResponse:
-    """The answer that is kept, with what a 304 says anew."""
-    news = [header for header in told.headers if header[0] not in NOT_RENEWED]
-    names = {name for name, _ in news}
-    headers = [header for header in answer.headers if header[0] not in names]
+def renewed(response: HttpResponse, not_modified: HttpResponse) -> HttpResponse:
+    """The stored response, updated by the headers of a 304."""
+    new = [header for header in not_modified.headers if header[0] not in NOT_RENEWED]
+    names = {name for name, _ in new}
+    headers = [header for header in response.headers if header[0] not in names]
     if b"age" not in names:
         headers = [header for header in headers if header[0] != b"age"]
-    return answer._replace(headers=[*headers, *news])
+    return response._replace(headers=[*headers, *new])
 
 
-def with_age(kept: Kept, now: float) -> HttpResponse:
-    """As it is given away (RFC 9111, 5.1)."""
-    headers = [header for header in kept.answer.headers if header[0] != b"age"]
-    return kept.answer._replace(headers=[*headers, (b"age", b"%d" % kept.age_at(now))])
+def with_age(stored: Stored, now: float) -> HttpResponse:
+    """The stored response with the header ``Age`` (RFC 9111, 5.1)."""
+    headers = [header for header in stored.response.headers if header[0] != b"age"]
+    return stored.response._replace(headers=[*headers, (b"age", b"%d" % stored.age_at(now))])
 
 
 def _seconds(text: str) -> float | None:
@@ -203,7 +206,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _date(value: bytes) -> float | None:
-    """Seconds since 1970 of an HTTP date; None when it is none."""
+    """Seconds since 1970 of an HTTP date; None: it is not a date."""
     try:
         parts = parsedate(value.decode("latin-1"))
         return None if parts is None else float(timegm(parts))

@@ -1,6 +1,6 @@
-"""``qos/http-cache``: answers of a backend that may be used again are kept in memory.
+"""``qos/http-cache``: responses of HTTP backends are stored in memory and used again.
 
-What may be kept, and how long, is in ``freshness.py``; here is where, and what is asked when.
+What may be stored, and how long it is fresh, is decided in ``freshness.py``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ..telemetry.logs import get_logger
 from .freshness import (
     CONDITIONS,
     Directives,
-    Kept,
+    Stored,
     Use,
     directives,
-    keep,
-    may_be_kept,
-    may_stand_in,
+    may_be_stored,
+    may_replace_failure,
     renewed,
+    store,
     use_of,
     validators,
     vary,
@@ -47,51 +47,58 @@ log = get_logger("gateway.http")
 
 MAX_ITEMS = 10_000
 MAX_SIZE = 64 * 1024 * 1024
-"""Bytes, of all backends that name no limits; KrakenD has none then."""
-OVERHEAD, HEADER = 512, 128
-"""Bytes of an answer, and of each of its headers, beside what they say."""
+"""Responses, and their bytes, of all backends without limits of their own; KrakenD has no limits
+then."""
+RESPONSE_OVERHEAD, HEADER_OVERHEAD = 512, 128
+"""Bytes of memory for a response and for each of its headers, in addition to their content."""
 
-UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True):
-    """``shared``: with all backends that say so. Limits in answers and in bytes."""
-
     shared: bool = False
+    """Whether this backend uses the stored responses of all other backends that set this key."""
     max_items: int = 0
+    """The number of responses that are stored. It has an effect only together with ``max_size``.
+    0: all backends without limits share a limit of 10,000 responses and 64 MiB."""
     max_size: int = 0
+    """The bytes of all stored responses. It has an effect only together with ``max_items``."""
 
     @property
     def has_limits(self) -> bool:
         return self.max_items > 0 and self.max_size > 0
 
 
-SAME = UNSENT_HEADERS | {
+NOT_IN_KEY = UNSENT_HEADERS | {
     *(b"x-forwarded-for", b"x-forwarded-via", b"x-forwarded-host"),
     *(b"authorization", b"cookie", b"cache-control", b"pragma"),
 }
-"""Headers that tell no requests apart by themselves: those of the gateway (the host is part of the
-key, the address is nothing that a client can write freely), personal ones (with them only what a
-backend calls public is kept), and those that speak to the cache."""
+"""Headers that are not part of a cache key by themselves: the gateway's own (the host is part of
+the key anyway, a client cannot choose its address freely), personal ones (with them only public
+responses are stored), and those that control the cache."""
 
 
-def telling(headers: Headers) -> Hashable:
-    """What of a request could decide its answer, whether the backend names it in ``Vary`` or not:
-    else a client could choose what others get (cache poisoning)."""
+def key_headers(headers: Headers) -> Hashable:
+    """The headers of a request that could change the response, also without ``Vary``.
+
+    Without them a client could choose what others get (cache poisoning).
+    """
     own_agent = (b"user-agent", USER_AGENT)
-    return tuple(sorted(each for each in headers if each[0] not in SAME and each != own_agent))
+    return tuple(
+        sorted(each for each in headers if each[0] not in NOT_IN_KEY and each != own_agent)
+    )
 
 
 class Variants:
-    """Stands for an address whose answers depend on headers of requests: those that tell requests
-    apart anyway, and these."""
+    """The entry of a URL whose responses depend on request headers: those in every key, and
+    ``names``."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
 
     def key(self, headers: Headers) -> Hashable:
         named = (_values(headers, name.encode("latin-1")) for name in self.names)
-        return (self, telling(headers), *named)
+        return (self, key_headers(headers), *named)
 
 
 def _values(headers: Headers, name: bytes) -> bytes:
@@ -99,13 +106,13 @@ def _values(headers: Headers, name: bytes) -> bytes:
 
 
 class Memory:
-    """The answers used last. Beyond a limit the one that was not used for longest goes."""
+    """The stored responses. Above a limit the least recently used response is removed."""
 
     def __init__(self, max_items: int = MAX_ITEMS, max_size: int = MAX_SIZE) -> None:
         self._max_items = max_items
         self._max_size = max_size
         self._size = 0
-        self._entries: OrderedDict[Hashable, tuple[Kept | Variants, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Stored | Variants, int]] = OrderedDict()
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -120,163 +127,164 @@ class Memory:
             "bytes": self._size,
         }
 
-    def find(self, key: Hashable, headers: Headers) -> Kept | None:
-        """What is kept for a request with these headers."""
+    def find(self, key: Hashable, headers: Headers) -> Stored | None:
+        """The stored response for a request with these headers."""
         entry = self._get(key)
         if isinstance(entry, Variants):
             entry = self._get(entry.key(headers))
-        elif telling(headers):  # what is kept was for a request without
+        elif key_headers(headers):  # the stored response is for requests without such headers
             return None
-        return entry if isinstance(entry, Kept) else None
+        return entry if isinstance(entry, Stored) else None
 
-    def keep(self, key: Hashable, headers: Headers, kept: Kept) -> None:
-        names = vary(kept.answer)
+    def store(self, key: Hashable, headers: Headers, stored: Stored) -> None:
+        names = vary(stored.response)
         variants = self._get(key)
-        if names or telling(headers) or isinstance(variants, Variants):
+        if names or key_headers(headers) or isinstance(variants, Variants):
             if not isinstance(variants, Variants) or variants.names != names:
                 variants = Variants(names)
-                self._put(key, variants, OVERHEAD)
+                self._put(key, variants, RESPONSE_OVERHEAD)
             key = variants.key(headers)
-        size = sum(HEADER + len(name) + len(value) for name, value in kept.answer.headers)
-        self._put(key, kept, OVERHEAD + size + len(kept.answer.body))
+        response = stored.response
+        size = sum(HEADER_OVERHEAD + len(name) + len(value) for name, value in response.headers)
+        self._put(key, stored, RESPONSE_OVERHEAD + size + len(response.body))
 
     def forget(self, key: Hashable) -> None:
-        """What is kept for it, in all variants."""
+        """Remove the responses of a key, in all variants."""
         _, size = self._entries.pop(key, (None, 0))
         self._size -= size
 
-    def _get(self, key: Hashable) -> Kept | Variants | None:
+    def _get(self, key: Hashable) -> Stored | Variants | None:
         if key not in self._entries:
             return None
         self._entries.move_to_end(key)
         return self._entries[key][0]
 
-    def _put(self, key: Hashable, entry: Kept | Variants, size: int) -> None:
+    def _put(self, key: Hashable, entry: Stored | Variants, size: int) -> None:
         self.forget(key)
         if size > self._max_size:
             return
         self._entries[key] = (entry, size)
         self._size += size
         while self._size > self._max_size or len(self._entries) > self._max_items:
-            _, (_, oldest) = self._entries.popitem(last=False)
-            self._size -= oldest
+            _, (_, removed) = self._entries.popitem(last=False)
+            self._size -= removed
 
 
 def build_cache(
     settings: CacheSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> TransportStage:
-    """The memory of all backends, or their own; what is ``shared`` is found by all who say so."""
+    """The cache around a backend's transport."""
     if settings.has_limits and not settings.shared:
         memory = Memory(settings.max_items, settings.max_size)
     elif settings.has_limits:
-        # The first one's limits count, as in KrakenD.
+        # The limits of the first such backend apply, as in KrakenD.
         key = "shared http cache"
         memory = assembly.resource(key, lambda: Memory(settings.max_items, settings.max_size))
     else:
         memory = assembly.resource("http cache", Memory)
     owner = None if settings.shared else object()
-    judged = build_judged(backend)
-    if judged is None:
+    modify = build_judged(backend)
+    if modify is None:
         return lambda transport: CachingTransport(transport, memory, owner)
-    return lambda transport: CachingTransport(judged(transport), memory, owner)
+    return lambda transport: CachingTransport(modify(transport), memory, owner)
 
 
 class CachingTransport:
-    """Answers with what is kept, and keeps what comes. ``owner``: part of every key."""
+    """Returns stored responses, and stores new ones. ``owner``: part of every key."""
 
     def __init__(
         self,
         inner: Transport,
         memory: Memory,
         owner: Hashable = None,
-        clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
         self._memory = memory
         self._owner = owner
-        self._clock = clock
-        self._steady = steady
+        self._wall_clock = wall_clock
+        self._monotonic = monotonic
 
     def __call__(self, outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
-        if outgoing.method in UNSAFE:
+        if outgoing.method in UNSAFE_METHODS:
             return self._inner(outgoing, lambda result: arrive(self._changed(outgoing, result)))
-        # A body may decide the answer, and is not part of a key.
-        asks_itself = outgoing.body or any(name in CONDITIONS for name, _ in outgoing.headers)
-        if outgoing.method != "GET" or asks_itself:
+        # A body may change the response, and is not part of a key.
+        bypasses = outgoing.body or any(name in CONDITIONS for name, _ in outgoing.headers)
+        if outgoing.method != "GET" or bypasses:
             return self._inner(outgoing, arrive)
-        wanted = _wanted(outgoing.headers)
-        kept = self._memory.find(self._key(outgoing), outgoing.headers)
-        begun = self._steady()
-        if kept is not None and use_of(kept, wanted, begun) is Use.FRESH:
-            arrive(with_age(kept, begun))
+        requested = _request_directives(outgoing.headers)
+        stored = self._memory.find(self._key(outgoing), outgoing.headers)
+        begun = self._monotonic()
+        if stored is not None and use_of(stored, requested, begun) is Use.FRESH:
+            arrive(with_age(stored, begun))
             return nothing_to_withdraw
-        if "only-if-cached" in wanted:
+        if "only-if-cached" in requested:
             arrive(HttpResponse(504, (), b""))
             return nothing_to_withdraw
-        asked = outgoing
-        if kept is not None:
-            asked = outgoing._replace(headers=[*outgoing.headers, *validators(kept.answer)])
+        sent = outgoing
+        if stored is not None:
+            sent = outgoing._replace(headers=[*outgoing.headers, *validators(stored.response)])
         return self._inner(
-            asked, lambda result: arrive(self._arrived(outgoing, wanted, kept, begun, result))
+            sent, lambda result: arrive(self._arrived(outgoing, requested, stored, begun, result))
         )
 
     def _arrived(
         self,
         outgoing: BackendRequest,
-        wanted: Directives,
-        kept: Kept | None,
+        requested: Directives,
+        stored: Stored | None,
         begun: float,
         result: Result,
     ) -> Result:
-        """What is to be answered. Never raises: this runs in a connection's callback."""
+        """The result for the gateway. Never raises: this runs in a connection's callback."""
         try:
-            return self._digest(outgoing, wanted, kept, begun, result)
+            return self._process(outgoing, requested, stored, begun, result)
         except Exception:
-            log.exception("%s: while keeping the answer", hide_query(outgoing.url))
+            log.exception("%s: an error of the cache", hide_query(outgoing.url))
             return result
 
-    def _digest(
+    def _process(
         self,
         outgoing: BackendRequest,
-        wanted: Directives,
-        kept: Kept | None,
+        requested: Directives,
+        stored: Stored | None,
         begun: float,
         result: Result,
     ) -> Result:
-        now = self._steady()
+        now = self._monotonic()
         is_failure = not isinstance(result, HttpResponse) or result.status >= 500
-        if kept is not None and is_failure and may_stand_in(kept, wanted, now):
-            return with_age(kept, now)
+        if stored is not None and is_failure and may_replace_failure(stored, requested, now):
+            return with_age(stored, now)
         if not isinstance(result, HttpResponse):
             return result
-        if kept is not None and result.status == 304 and not result.url:
-            result = renewed(kept.answer, result)
+        if stored is not None and result.status == 304 and not result.url:
+            result = renewed(stored.response, result)
         key = self._key(outgoing)
-        if may_be_kept(outgoing, result):
-            answer = keep(result, now - begun, self._clock(), now)
-            self._memory.keep(key, outgoing.headers, answer)
+        if may_be_stored(outgoing, result):
+            new = store(result, now - begun, self._wall_clock(), now)
+            self._memory.store(key, outgoing.headers, new)
         elif not is_failure:
             self._memory.forget(key)
         return result
 
     def _changed(self, outgoing: BackendRequest, result: Result) -> Result:
-        """Nothing that was kept for an address counts after it was changed (RFC 9111, 4.4)."""
+        """A successful change removes the stored responses of its URL (RFC 9111, 4.4)."""
         if isinstance(result, HttpResponse) and result.status < 400:
             self._memory.forget(self._key(outgoing))
         return result
 
     def _key(self, outgoing: BackendRequest) -> Hashable:
-        """The forwarded host is part of it: clients choose it, and backends may tell it."""
+        """With the forwarded host: clients choose it, and responses may contain it."""
         host = find(outgoing.headers, b"x-forwarded-host")
         return self._owner, outgoing.url, outgoing.host.host_header, host
 
 
-def _wanted(headers: Headers) -> Directives:
-    wanted = directives(headers)
-    if not wanted and b"no-cache" in find(headers, b"pragma").lower():
+def _request_directives(headers: Headers) -> Directives:
+    requested = directives(headers)
+    if not requested and b"no-cache" in find(headers, b"pragma").lower():
         return {"no-cache": ""}
-    return wanted
+    return requested
 
 
 def findings(settings: CacheSettings, place: Place) -> Iterator[Finding]:
@@ -287,14 +295,17 @@ def findings(settings: CacheSettings, place: Place) -> Iterator[Finding]:
 
 def _traps(settings: CacheSettings, backend: Backend, endpoint: Endpoint) -> Iterator[str]:
     if not is_http(backend):
-        yield "messages are not kept: it has no effect"
+        yield "has no effect: messages are not stored"
         return
     if backend.method != "GET" and not settings.shared:
-        yield f"only answers to GET are kept, this is a {backend.method}: it has no effect"
+        yield f"has no effect on a {backend.method}: only responses to GET are stored"
     if (settings.max_items > 0) != (settings.max_size > 0):
         yield "max_items and max_size have an effect only together"
     if "*" in endpoint.input_headers and not backend.input_headers:
-        yield 'every header of a client tells requests apart ("*"): little is answered from memory'
+        yield (
+            'input_headers "*" makes every header part of the cache key: few responses are used '
+            "again"
+        )
 
 
 def _unlimited(service: Service) -> Iterator[str]:

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.freshness import (
-    Kept,
+    Stored,
     Use,
     directives,
-    keep,
-    may_be_kept,
-    may_stand_in,
+    may_be_stored,
+    may_replace_failure,
     renewed,
+    store,
     use_of,
     validators,
     vary,
@@ -46,8 +46,8 @@ def answer(*lines: str, status: int = 200) -> HttpResponse:
     return HttpResponse(status, [header(each) for each in lines], b"{}")
 
 
-def kept(*lines: str, delay: float = 0.0) -> Kept:
-    return keep(answer(*lines), delay, NOON, 0.0)
+def kept(*lines: str, delay: float = 0.0) -> Stored:
+    return store(answer(*lines), delay, NOON, 0.0)
 
 
 def wanted(text: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ def wanted(text: str) -> dict[str, str]:
     ],
 )
 def test_what_its_backend_allows_may_be_kept(lines: tuple[str, ...]) -> None:
-    assert may_be_kept(asked(), answer(*lines))
+    assert may_be_stored(asked(), answer(*lines))
 
 
 @pytest.mark.parametrize(
@@ -97,21 +97,21 @@ def test_what_its_backend_allows_may_be_kept(lines: tuple[str, ...]) -> None:
     ],
 )
 def test_what_its_backend_does_not_allow_may_not_be_kept(lines: tuple[str, ...]) -> None:
-    assert not may_be_kept(asked(), answer(*lines))
+    assert not may_be_stored(asked(), answer(*lines))
 
 
 @pytest.mark.parametrize("status", [206, 302, 304, 307, 400, 401, 403, 500, 503])
 def test_only_some_statuses_may_be_kept(status: int) -> None:
-    assert not may_be_kept(asked(), answer("Cache-Control: max-age=60", status=status))
+    assert not may_be_stored(asked(), answer("Cache-Control: max-age=60", status=status))
 
 
 def test_half_an_answer_and_one_from_elsewhere_may_not_be_kept() -> None:
     good = answer("Cache-Control: max-age=60")
-    assert may_be_kept(asked(), good)
-    assert not may_be_kept(asked(), good._replace(is_whole=False))
-    assert not may_be_kept(asked(), good._replace(url="http://b.test/"))
-    assert not may_be_kept(asked(method="POST"), good)
-    assert not may_be_kept(asked("Cache-Control: no-store"), good)
+    assert may_be_stored(asked(), good)
+    assert not may_be_stored(asked(), good._replace(is_whole=False))
+    assert not may_be_stored(asked(), good._replace(url="http://b.test/"))
+    assert not may_be_stored(asked(method="POST"), good)
+    assert not may_be_stored(asked("Cache-Control: no-store"), good)
 
 
 @pytest.mark.parametrize("personal", ["Authorization: Bearer x", "Cookie: session=1"])
@@ -129,7 +129,7 @@ def test_half_an_answer_and_one_from_elsewhere_may_not_be_kept() -> None:
 def test_an_answer_to_somebody_is_kept_only_if_it_is_for_all(
     personal: str, control: str, is_kept: bool
 ) -> None:
-    assert may_be_kept(asked(personal), answer(f"Cache-Control: {control}")) == is_kept
+    assert may_be_stored(asked(personal), answer(f"Cache-Control: {control}")) == is_kept
 
 
 # How long is it good?
@@ -175,20 +175,20 @@ def test_its_age_counts_from_where_it_was_made(
     ("control", "now", "want", "use"),
     [
         ("max-age=60", 59, "", Use.FRESH),
-        ("max-age=60", 60, "", Use.ASK),
-        ("max-age=60, no-cache", 0, "", Use.ASK),
-        ("max-age=60", 0, "no-cache", Use.ASK),
-        ("max-age=60", 20, "max-age=20", Use.ASK),
+        ("max-age=60", 60, "", Use.VALIDATE),
+        ("max-age=60, no-cache", 0, "", Use.VALIDATE),
+        ("max-age=60", 0, "no-cache", Use.VALIDATE),
+        ("max-age=60", 20, "max-age=20", Use.VALIDATE),
         ("max-age=60", 19, "max-age=20", Use.FRESH),
-        ("max-age=60", 70, "max-age=100", Use.ASK),
-        ("max-age=60", 50, "min-fresh=20", Use.ASK),
+        ("max-age=60", 70, "max-age=100", Use.VALIDATE),
+        ("max-age=60", 50, "min-fresh=20", Use.VALIDATE),
         ("max-age=60", 30, "min-fresh=20", Use.FRESH),
         ("max-age=60", 70, "max-stale=20", Use.FRESH),
-        ("max-age=60", 90, "max-stale=20", Use.ASK),
+        ("max-age=60", 90, "max-stale=20", Use.VALIDATE),
         ("max-age=60", 10**6, "max-stale", Use.FRESH),
-        ("max-age=60", 70, "max-stale=x", Use.ASK),
-        ("max-age=60, must-revalidate", 70, "max-stale", Use.ASK),
-        ("s-maxage=60", 70, "max-stale", Use.ASK),
+        ("max-age=60", 70, "max-stale=x", Use.VALIDATE),
+        ("max-age=60, must-revalidate", 70, "max-stale", Use.VALIDATE),
+        ("s-maxage=60", 70, "max-stale", Use.VALIDATE),
     ],
 )
 def test_it_is_used_as_both_sides_want(control: str, now: float, want: str, use: Use) -> None:
@@ -209,7 +209,7 @@ def test_it_is_used_as_both_sides_want(control: str, now: float, want: str, use:
 def test_it_stands_in_for_a_failure_only_where_that_was_said(
     control: str, now: float, want: str, may: bool
 ) -> None:
-    assert may_stand_in(kept(f"Cache-Control: {control}"), wanted(want), now) == may
+    assert may_replace_failure(kept(f"Cache-Control: {control}"), wanted(want), now) == may
 
 
 def test_a_backend_is_called_with_the_validators_that_it_sent() -> None:
@@ -254,16 +254,16 @@ def test_no_answer_can_break_it(
 ) -> None:
     made = HttpResponse(200, told, b"")
     request = asked()._replace(headers=want)
-    may_be_kept(request, made)
-    held = keep(made, 0.5, clock, 0.0)
+    may_be_stored(request, made)
+    held = store(made, 0.5, clock, 0.0)
     use_of(held, directives(want), now)
-    may_stand_in(held, directives(want), now)
+    may_replace_failure(held, directives(want), now)
     renewed(made, HttpResponse(304, want, b""))
     with_age(held, now)
 
 
 @given(headers, st.floats(0, 1e6))
 def test_nothing_is_fresh_that_its_backend_gave_no_time(told: list[Header], now: float) -> None:
-    held = keep(HttpResponse(200, told, b""), 0.0, NOON, 0.0)
+    held = store(HttpResponse(200, told, b""), 0.0, NOON, 0.0)
     if use_of(held, {}, now) is Use.FRESH:
         assert any(name in (b"cache-control", b"expires") for name, _ in told)

@@ -37,8 +37,8 @@ def test_a_good_cache_has_no_warnings() -> None:
     ("keys", "word"),
     [
         ({"settings": {"max_items": 10}}, "only together"),
-        ({"settings": {}, "method": "POST"}, "only answers to GET"),
-        ({"settings": {}, "headers": ("*",)}, "little is answered from memory"),
+        ({"settings": {}, "method": "POST"}, "only responses to GET"),
+        ({"settings": {}, "headers": ("*",)}, "few responses are used again"),
     ],
 )
 def test_a_trap_of_caches_is_a_warning(keys: dict[str, Any], word: str) -> None:
@@ -60,4 +60,4 @@ def test_messages_are_not_cached() -> None:
     }
     extra = {"qos/http-cache": {}, "backend/amqp/consumer": consumer}
     [text] = findings_of({}, host=["amqp://b"], disable_host_sanitize=True, extra_config=extra)
-    assert "messages are not kept" in text
+    assert "messages are not stored" in text
