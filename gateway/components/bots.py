@@ -1,4 +1,7 @@
-"""``security/bot-detector``: who is refused for its User-Agent, on the service and on endpoints."""
+"""``security/bot-detector``: requests of bots, by their User-Agent, are refused with status 403.
+
+On the service and on endpoints.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ IsBot: TypeAlias = Callable[[bytes], bool]
 
 USER_AGENT = b"user-agent"
 FORBIDDEN = AsgiResponse(403, ())
-MAX_KEPT_BYTES = 1024
-"""Bytes of a User-Agent whose verdict is kept; a longer one is looked at anew each time."""
+MAX_CACHED_AGENT_BYTES = 1024
+"""The longest User-Agent whose result is cached. A longer one is tested each time."""
 
 BROWSERS = (
     (
@@ -40,23 +43,29 @@ _LOOKS_LIKE_PATTERN = re.compile(r"\.\*|\\|^\^|\$$|\(\?")
 
 
 class BotSettings(Struct, frozen=True, kw_only=True):
-    """``deny``, ``allow``: whole texts; ``patterns``: matched anywhere. ``cache_size``: verdicts
-    that are kept, 0: none."""
-
     deny: tuple[str, ...] = ()
+    """Values of ``User-Agent`` that are bots. Each is compared with the whole header."""
     allow: tuple[str, ...] = ()
+    """Values of ``User-Agent`` that are not bots, whatever ``deny`` and ``patterns`` say. Each is
+    compared with the whole header."""
     patterns: tuple[str, ...] = ()
+    """RE2 regular expressions that match bots, anywhere in the ``User-Agent``."""
     cache_size: int = 0
+    """The number of User-Agents whose result is cached. 0: no cache."""
     empty_user_agent_is_bot: bool = False
+    """Whether a request without ``User-Agent`` is refused."""
 
 
 def verify_bots(settings: BotSettings) -> Iterator[tuple[str, str]]:
-    """KrakenD logs a pattern that is none, and lets everybody pass."""
+    """Invalid patterns. KrakenD logs them and lets every request pass."""
     yield from bad_patterns(settings.patterns, "patterns")
 
 
 def build_bot_test(settings: BotSettings) -> IsBot:
-    """Whether a User-Agent, empty when there is none, is a bot's. Allowed goes before denied."""
+    """A test whether a User-Agent is a bot's; it is empty when the header is missing.
+
+    ``allow`` has precedence over ``deny``.
+    """
     allowed = frozenset(each.encode() for each in settings.allow)
     denied = frozenset(each.encode() for each in settings.deny)
     searches = [build_search(pattern) for pattern in settings.patterns]
@@ -73,18 +82,18 @@ def build_bot_test(settings: BotSettings) -> IsBot:
 
     if settings.cache_size <= 0 or not searches:
         return is_bot
-    kept = lru_cache(settings.cache_size)(is_bot)
-    return lambda agent: kept(agent) if len(agent) <= MAX_KEPT_BYTES else is_bot(agent)
+    cached = lru_cache(settings.cache_size)(is_bot)
+    return lambda agent: cached(agent) if len(agent) <= MAX_CACHED_AGENT_BYTES else is_bot(agent)
 
 
 def build_bot_layer(
     settings: BotSettings, service: Service, assembly: Assembly
 ) -> Callable[[Handler], Handler]:
-    """For all endpoints, and for paths that are none."""
+    """For all endpoints, and for paths without an endpoint."""
     is_bot = build_bot_test(settings)
 
     def layer(handler: Handler) -> Handler:
-        async def bots_refused(
+        async def refuse_bots(
             scope: Scope, receive: Receive, send: Send, params: dict[str, str]
         ) -> None:
             if is_bot(header(scope["headers"], USER_AGENT)):
@@ -92,7 +101,7 @@ def build_bot_layer(
             else:
                 await handler(scope, receive, send, params)
 
-        return bots_refused
+        return refuse_bots
 
     return layer
 
@@ -113,18 +122,19 @@ def findings(settings: BotSettings, place: Place) -> Iterator[Finding]:
 
 
 def _traps(settings: BotSettings) -> Iterator[tuple[str, str]]:
-    for key in ("deny", "allow"):
-        for place, text in enumerate(getattr(settings, key)):
-            if _LOOKS_LIKE_PATTERN.search(text):
-                yield f"{key}[{place}]", "compared with the whole text, not as a pattern"
-    for place, pattern in enumerate(settings.patterns):
+    for key, agents in (("deny", settings.deny), ("allow", settings.allow)):
+        for index, agent in enumerate(agents):
+            if _LOOKS_LIKE_PATTERN.search(agent):
+                text = "is compared with the whole User-Agent, it is not used as a pattern"
+                yield f"{key}[{index}]", text
+    for index, pattern in enumerate(settings.patterns):
         try:
             search = build_search(pattern)
-        except PatternError:  # the start stops, with its path
+        except PatternError:  # an error of the start names it
             continue
         if any(search(browser) for browser in BROWSERS):
-            text = 'matches anywhere, and ordinary browsers too: anchor it with "^"'
-            yield f"patterns[{place}]", text
+            text = 'matches anywhere, also ordinary browsers: let it begin with "^"'
+            yield f"patterns[{index}]", text
 
 
 COMPONENT = Component(

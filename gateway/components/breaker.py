@@ -1,8 +1,8 @@
-"""``qos/circuit-breaker``: a backend that keeps failing is left alone for a while.
+"""``qos/circuit-breaker``: a backend that keeps failing is not called for some time.
 
-The states are those of sony/gobreaker, which KrakenD uses. What is no fault of the backend does not
-count: an empty queue, a message that cannot be sent, a request that a check refuses, a limit of our
-own, a client that leaves.
+The states are those of sony/gobreaker, which KrakenD uses. These are not failures of the backend
+and do not count: an empty queue, a message that cannot be sent, a request that is refused before it
+reaches the backend, a limit of the gateway, a client that disconnects.
 """
 
 from __future__ import annotations
@@ -35,27 +35,30 @@ from ..telemetry.logs import get_logger
 log = get_logger("gateway.breaker")
 
 DEFAULT_TIMEOUT = 60
-NOT_ASKED = (RateLimitExceeded, Unpublishable)
-"""Failures that say nothing of the backend."""
+NOT_CALLED = (RateLimitExceeded, Unpublishable)
+"""Failures of requests that did not reach the backend."""
 
 
 class BreakerSettings(Struct, frozen=True, kw_only=True):
-    """``interval`` and ``timeout`` in seconds. All of it zero: there is no breaker (KrakenD).
-
-    ``interval``: after so long failures are forgotten; 0: never. ``timeout``: how long a backend is
-    left alone; 0: 60. ``max_errors``: so many failures in a row are still put up with.
-    ``ignored_statuses`` (ours): of answers that say nothing of the backend, such as 404.
-    """
-
     interval: int = 0
+    """Seconds after which a closed breaker resets its count of failures. 0 or less: never."""
     timeout: int = 0
+    """Seconds for which an open breaker does not call the backend; then one request is let through.
+    0 or less: 60."""
     max_errors: int = 0
+    """Failures in a row that do not open the breaker yet; one more opens it. 0: the first failure
+    opens it. Less than 0: it never opens."""
     name: str = ""
+    """The name of the breaker in the log."""
     log_status_change: bool = False
+    """Whether each change of the breaker's state is logged."""
     ignored_statuses: Own[tuple[int, ...]] = ()
+    """HTTP statuses of the backend that count neither as a failure nor as a success, such as
+    404."""
 
     @property
     def is_off(self) -> bool:
+        """No key of KrakenD's is set: then there is no breaker."""
         return replace(self, ignored_statuses=()) == BreakerSettings()
 
 
@@ -66,9 +69,10 @@ class State(Enum):
 
 
 class Breaker:
-    """Lets calls through or not, by what became of those before.
+    """Lets calls through or refuses them, depending on the results of earlier calls.
 
-    What was begun before the last change of state or ``interval`` does not count any more.
+    A call that began before the last change of state, or in an earlier ``interval``, does not
+    count.
     """
 
     def __init__(
@@ -77,9 +81,9 @@ class Breaker:
         self._name = settings.name
         self._is_logged = settings.log_status_change
         self._ignored = frozenset(settings.ignored_statuses)
-        self._most = settings.max_errors if settings.max_errors >= 0 else math.inf
+        self._max_errors = settings.max_errors if settings.max_errors >= 0 else math.inf
         self._clock = clock
-        self._lasts = {
+        self._durations = {
             State.CLOSED: settings.interval if settings.interval > 0 else math.inf,
             State.HALF_OPEN: math.inf,
             State.OPEN: settings.timeout if settings.timeout > 0 else DEFAULT_TIMEOUT,
@@ -87,32 +91,33 @@ class Breaker:
         self._state = State.CLOSED
         self._generation = 0
         self._failures = 0
-        self._is_trying = False
-        self._until = clock() + self._lasts[State.CLOSED]
+        self._has_trial = False
+        self._until = clock() + self._durations[State.CLOSED]
 
     def begin(self, request: Request) -> BreakerCall:
-        """Raises :class:`BreakerOpen` when the backend is to be left alone. A half-open breaker
-        lets one call through.
+        """Raises :class:`BreakerOpen` when the backend is not to be called.
+
+        A half-open breaker lets one call through.
         """
         if self._clock() >= self._until:
             self._enter(State.HALF_OPEN if self._state is State.OPEN else State.CLOSED)
         if self._state is State.OPEN:
             raise BreakerOpen
-        if self._is_trying:
+        if self._has_trial:
             raise BreakerOpen("too many requests")
-        self._is_trying = self._state is State.HALF_OPEN
+        self._has_trial = self._state is State.HALF_OPEN
         return BreakerCall(self, self._generation, request)
 
     def ended(self, generation: int, part: Part | None) -> None:
-        """``part``: what a call came to; None: nothing is known of that."""
+        """``part``: the result of a call; None: the result is not known."""
         if generation != self._generation:
             return
-        self._is_trying = False
+        self._has_trial = False
         is_failure = _is_failure(part, self._ignored)
         if is_failure is None:
             return
         self._failures = self._failures + 1 if is_failure else 0
-        if is_failure and (self._state is State.HALF_OPEN or self._failures > self._most):
+        if is_failure and (self._state is State.HALF_OPEN or self._failures > self._max_errors):
             self._enter(State.OPEN)
         elif self._state is State.HALF_OPEN:
             self._enter(State.CLOSED)
@@ -124,8 +129,8 @@ class Breaker:
         self._state = state
         self._generation += 1
         self._failures = 0
-        self._is_trying = False
-        self._until = self._clock() + self._lasts[state]
+        self._has_trial = False
+        self._until = self._clock() + self._durations[state]
 
 
 class BreakerCall:
@@ -147,8 +152,8 @@ class BreakerCall:
 
 
 def _is_failure(part: Part | None, ignored: Container[int]) -> bool | None:
-    """None: nothing was learnt."""
-    if part is None or isinstance(part, NOT_ASKED):
+    """None: the result says nothing about the backend."""
+    if part is None or isinstance(part, NOT_CALLED):
         return None
     if isinstance(part, BackendFailure) and part.answered in ignored:
         return None
@@ -166,7 +171,7 @@ def build_breaker(
 
 
 def with_breaker(branch: P, breaker: Breaker) -> P:
-    """The branch, asked only while the breaker lets it."""
+    """The branch, called only when the breaker lets the call through."""
     return intercepted(branch, breaker)
 
 
@@ -177,23 +182,23 @@ def findings(settings: BreakerSettings, place: Place) -> Iterator[Finding]:
 
 def _traps(settings: BreakerSettings, backend: Backend) -> Iterator[str]:
     if settings.is_off:
-        yield "nothing is set: there is no breaker"
+        yield "no key is set: there is no breaker"
         return
     if settings.max_errors == 0:
-        yield "max_errors 0: the first failure opens it"
+        yield "max_errors 0: the first failure opens the breaker"
     elif settings.max_errors < 0:
-        yield "max_errors below 0: it never opens"
+        yield "max_errors below 0: the breaker never opens"
     if settings.timeout <= 0:
-        yield f"no timeout: an open breaker leaves the backend alone for {DEFAULT_TIMEOUT} s"
+        yield f"no timeout: an open breaker does not call the backend for {DEFAULT_TIMEOUT} s"
     if settings.interval <= 0:
-        yield "no interval: failures in a row count, however long ago they were"
+        yield "no interval: failures in a row count for ever, even if they are days apart"
     if CONSUMER in backend.extra_config:
         yield (
-            "of little use on a consumer: an empty queue is no failure, a link to a broker is "
-            "repaired by itself, and while the breaker is open messages wait"
+            "of little use on a consumer: an empty queue is not a failure, the gateway reconnects "
+            "to the broker by itself, and messages wait while the breaker is open"
         )
     if backend.encoding == "no-op":
-        yield "with no-op every status is a success: only who does not answer has failed"
+        yield "with no-op every status is a success: only a backend without a response has failed"
 
 
 def _is_missing(service: Service) -> bool:

@@ -1,6 +1,7 @@
 """``security/cors``: the rules of rs/cors, which KrakenD uses, around the whole application.
 
-A preflight is answered here, whatever its path. One that is refused says so by what is missing.
+The response to a preflight request is made here, whatever its path. A refused preflight has the
+same status; the headers that would allow the request are missing.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ log = get_logger("gateway.router")
 SIMPLE_METHODS = ("GET", "POST", "HEAD")
 NO_CONTENT = 204
 MAX_EMPTY_NAMES = 16
-"""Empty names that a list of headers may have (RFC 9110, 5.6.1; the number is rs/cors')."""
+"""Empty names that a list of headers may have (RFC 9110, 5.6.1; the number is that of rs/cors)."""
 
 ORIGIN = b"origin"
-WANTED_METHOD = b"access-control-request-method"
-WANTED_HEADERS = b"access-control-request-headers"
-WANTED_NETWORK = b"access-control-request-private-network"
+REQUESTED_METHOD = b"access-control-request-method"
+REQUESTED_HEADERS = b"access-control-request-headers"
+REQUESTED_NETWORK = b"access-control-request-private-network"
 VARY_ORIGIN = (b"vary", b"Origin")
 ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 CREDENTIALS = (b"access-control-allow-credentials", b"true")
@@ -53,36 +54,44 @@ REPLACED = frozenset(
         b"access-control-expose-headers",
     )
 )
-"""What a backend says of them counts no more, once the gateway has said it."""
+"""Headers of a backend that the gateway's own replace."""
 
 _ORIGIN = re.compile(r"[a-z][a-z\d+.*-]*://[^/?#\s]+|\*[^/?#\s]*|null", re.IGNORECASE)
-"""As a browser writes it, but for a "*"."""
+"""An origin as a browser sends it, or with a "*"."""
 
 
 class CorsSettings(Struct, frozen=True, kw_only=True):
-    """KrakenD's names; empty lists mean every origin, every header, :data:`SIMPLE_METHODS`.
-
-    ``max_age``: a duration; none is said when it is none. ``debug``: the log says why a preflight
-    was refused.
-    """
-
     allow_origins: tuple[str, ...] = ()
+    """Origins that may use the service, as ``scheme://host:port``. One ``*`` in an entry stands for
+    any characters. Absent, or with an entry ``"*"``: every origin."""
     allow_methods: tuple[str, ...] = ()
+    """HTTP methods that are allowed, in capitals. Absent: GET, POST and HEAD. OPTIONS is always
+    allowed."""
     allow_headers: tuple[str, ...] = ()
+    """Request headers that are allowed. Absent, or with an entry ``"*"``: every header."""
     expose_headers: tuple[str, ...] = ()
+    """Response headers that scripts in a browser may read, in addition to those that browsers
+    always expose."""
     allow_credentials: bool = False
+    """Whether a browser may send cookies and logins. Browsers refuse this for every origin."""
     allow_private_network: bool = False
+    """Whether a public site may request this service in a private network."""
     options_passthrough: bool = False
+    """Whether a preflight request goes on to the router, which makes the response."""
     options_success_status: int = 0
+    """The status of a preflight response, 200 to 599. 0 or another number: 204."""
     max_age: str = ""
+    """How long a browser may cache a preflight response, as a duration such as ``"12h"``. Absent, 0
+    or not a duration: the browser decides. Negative: it must not cache."""
     debug: bool = False
+    """Whether the log says why a preflight request was refused."""
 
 
 class Policy:
-    """Who may do what, decided once. Pure."""
+    """What each origin is allowed to do, prepared once. Pure."""
 
     def __init__(self, settings: CorsSettings) -> None:
-        self.is_for_all = not settings.allow_origins or "*" in settings.allow_origins
+        self.is_for_every_origin = not settings.allow_origins or "*" in settings.allow_origins
         self._is_origin = build_origin_test(settings.allow_origins)
         methods = settings.allow_methods or SIMPLE_METHODS
         self._methods = frozenset((*(name.encode() for name in methods), b"OPTIONS"))
@@ -90,47 +99,47 @@ class Policy:
         self._any_header = not names or "*" in names
         self._names = sorted({name.lower().encode() for name in names})
         self._private_network = settings.allow_private_network
-        vary = [ORIGIN, WANTED_METHOD, WANTED_HEADERS]
+        vary = [ORIGIN, REQUESTED_METHOD, REQUESTED_HEADERS]
         if settings.allow_private_network:
-            vary.append(WANTED_NETWORK)
+            vary.append(REQUESTED_NETWORK)
         self._preflight_vary = (b"vary", b", ".join(each.title() for each in vary))
         credentials = (CREDENTIALS,) if settings.allow_credentials else ()
-        self._of_preflight = (*credentials, *_max_age(settings.max_age))
-        self._of_answer = (*_exposed(settings.expose_headers), *credentials)
-        self._for_all = (VARY_ORIGIN, ANY_ORIGIN, *self._of_answer)
+        self._preflight_headers = (*credentials, *_max_age(settings.max_age))
+        self._response_headers = (*_exposed(settings.expose_headers), *credentials)
+        self._every_origin_headers = (VARY_ORIGIN, ANY_ORIGIN, *self._response_headers)
 
-    def answer(self, method: str, origin: bytes) -> Headers:
-        """The headers of what is answered to ``origin``; without an origin it is empty."""
+    def response_headers(self, method: str, origin: bytes) -> Headers:
+        """The headers of a response for ``origin``, which is empty when the request has none."""
         if not origin or method.encode() not in self._methods or not self._is_origin(origin):
             return (VARY_ORIGIN,)
-        if self.is_for_all:
-            return self._for_all
-        return [VARY_ORIGIN, (ANY_ORIGIN[0], origin), *self._of_answer]
+        if self.is_for_every_origin:
+            return self._every_origin_headers
+        return [VARY_ORIGIN, (ANY_ORIGIN[0], origin), *self._response_headers]
 
     def preflight(self, headers: Headers) -> tuple[list[tuple[bytes, bytes]], str]:
-        """The headers of the answer to a preflight, and why it is refused, else empty."""
-        answered = [self._preflight_vary]
-        origin, method = header(headers, ORIGIN), header(headers, WANTED_METHOD)
-        wanted = [value for name, value in headers if name == WANTED_HEADERS]
+        """The headers of a preflight response, and why it is refused; empty: it is allowed."""
+        added = [self._preflight_vary]
+        origin, method = header(headers, ORIGIN), header(headers, REQUESTED_METHOD)
+        wanted = [value for name, value in headers if name == REQUESTED_HEADERS]
         if not origin or not self._is_origin(origin):
-            return answered, "origin"
+            return added, "origin"
         if method not in self._methods:
-            return answered, "method"
+            return added, "method"
         if not self._any_header and not are_names_of(self._names, wanted):
-            return answered, "headers"
-        answered.append(ANY_ORIGIN if self.is_for_all else (ANY_ORIGIN[0], origin))
-        answered.append((b"access-control-allow-methods", method))
+            return added, "headers"
+        added.append(ANY_ORIGIN if self.is_for_every_origin else (ANY_ORIGIN[0], origin))
+        added.append((b"access-control-allow-methods", method))
         if wanted and wanted[0]:
-            answered += [(b"access-control-allow-headers", each) for each in wanted]
-        if self._private_network and header(headers, WANTED_NETWORK) == b"true":
-            answered.append(PRIVATE_NETWORK)
-        return [*answered, *self._of_preflight], ""
+            added += [(b"access-control-allow-headers", each) for each in wanted]
+        if self._private_network and header(headers, REQUESTED_NETWORK) == b"true":
+            added.append(PRIVATE_NETWORK)
+        return [*added, *self._preflight_headers], ""
 
 
 def build_cors(
     settings: CorsSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """The layer: KrakenD's stands before the router too."""
+    """The layer. It is outside of the router, as in KrakenD."""
     policy = Policy(settings)
     status = success_status(settings)
     passes_on = settings.options_passthrough
@@ -140,19 +149,19 @@ def build_cors(
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            asked, method = scope["headers"], scope["method"]
-            if method != "OPTIONS" or not header(asked, WANTED_METHOD):
-                headers = policy.answer(method, header(asked, ORIGIN))
+            requested, method = scope["headers"], scope["method"]
+            if method != "OPTIONS" or not header(requested, REQUESTED_METHOD):
+                headers = policy.response_headers(method, header(requested, ORIGIN))
                 await app(scope, receive, with_headers(send, headers, REPLACED))
                 return
-            answered, refused = policy.preflight(asked)
+            added, refused = policy.preflight(requested)
             if refused and settings.debug:
-                origin = header(asked, ORIGIN)
-                log.info("CORS: a preflight of %r is refused for its %s", origin, refused)
+                origin = header(requested, ORIGIN)
+                log.info("CORS: a preflight request of %r is refused for its %s", origin, refused)
             if passes_on:
-                await app(scope, receive, with_headers(send, answered, REPLACED))
+                await app(scope, receive, with_headers(send, added, REPLACED))
             else:
-                await send_answer(send, AsgiResponse(status, answered))
+                await send_answer(send, AsgiResponse(status, added))
 
         return cors
 
@@ -160,13 +169,13 @@ def build_cors(
 
 
 def success_status(settings: CorsSettings) -> int:
-    """Of a preflight; what is no status of a whole answer means the default."""
+    """The status of a preflight response; the default where the setting is not a final status."""
     status = settings.options_success_status
     return status if 200 <= status <= 599 else NO_CONTENT
 
 
 def build_origin_test(allowed: Sequence[str]) -> Callable[[bytes], bool]:
-    """Whether an origin is allowed, in whatever case; one "*" stands for any text, also none."""
+    """A test whether an origin is allowed, in any case; one "*" stands for any or no characters."""
     if not allowed or "*" in allowed:
         return lambda origin: True
     lower = [each.lower().encode() for each in allowed]
@@ -187,9 +196,9 @@ def build_origin_test(allowed: Sequence[str]) -> Callable[[bytes], bool]:
 def are_names_of(allowed: Sequence[bytes], values: Sequence[bytes]) -> bool:
     """Whether all names are allowed, as browsers write them: in lower case, sorted, each once.
 
-    One blank around a name is fine (rs/cors, SortedSet). ``allowed``: sorted.
+    A name may have one space or tab on either side (rs/cors, SortedSet). ``allowed``: sorted.
     """
-    places = {name: place for place, name in enumerate(allowed)}
+    positions = {name: position for position, name in enumerate(allowed)}
     last = -1
     empty = 0
     for value in values:
@@ -200,22 +209,22 @@ def are_names_of(allowed: Sequence[bytes], values: Sequence[bytes]) -> bool:
                 if empty > MAX_EMPTY_NAMES:
                     return False
                 continue
-            place = places.get(name, -1)
-            if place <= last:
+            position = positions.get(name, -1)
+            if position <= last:
                 return False
-            last = place
+            last = position
     return True
 
 
 def _without_blank(part: bytes) -> bytes:
-    """Without one blank on either side; further ones stay, and no name has them."""
+    """Without one space or tab on either side. With more of them it is not an allowed name."""
     if part.startswith((b" ", b"\t")):
         part = part[1:]
     return part[:-1] if part.endswith((b" ", b"\t")) else part
 
 
 def seconds(max_age: str) -> int | None:
-    """Of a duration; None: it is none. A negative one is 0: nothing may be kept."""
+    """The seconds of a duration; None: it is not a duration."""
     try:
         return int(parse_duration(max_age))
     except ValueError:
@@ -238,22 +247,32 @@ def findings(settings: CorsSettings, place: Place) -> Iterator[Finding]:
 
 def _traps(settings: CorsSettings, service: Service) -> Iterator[tuple[str, str]]:
     if settings.allow_credentials and (not settings.allow_origins or "*" in settings.allow_origins):
-        yield "allow_credentials", "browsers refuse it for every origin: name them"
-    for place, origin in enumerate(settings.allow_origins):
+        yield (
+            "allow_credentials",
+            "browsers refuse it for every origin: list the origins in allow_origins",
+        )
+    for index, origin in enumerate(settings.allow_origins):
         if not _ORIGIN.fullmatch(origin):
-            text = f'no browser sends "{origin}": it is a scheme, a host and perhaps a port'
-            yield f"allow_origins[{place}]", text
+            text = f'no browser sends "{origin}": an origin has a scheme, a host and maybe a port'
+            yield f"allow_origins[{index}]", text
     methods = settings.allow_methods or SIMPLE_METHODS
-    for place, method in enumerate(settings.allow_methods):
+    for index, method in enumerate(settings.allow_methods):
         if method != method.upper():
-            yield f"allow_methods[{place}]", f'methods are in capitals: "{method}" is never asked'
+            text = f'methods are in capitals: no browser requests "{method}"'
+            yield f"allow_methods[{index}]", text
     used = {endpoint.method for endpoint in service.endpoints}
     if left_out := sorted(used - set(methods)):
-        yield "allow_methods", f"endpoints have others: {', '.join(left_out)}"
+        yield (
+            "allow_methods",
+            f"endpoints have methods that are missing here: {', '.join(left_out)}",
+        )
     if settings.max_age and seconds(settings.max_age) is None:
-        yield "max_age", 'expected a duration such as "12h", ignored'
+        yield "max_age", 'expected a duration such as "12h": ignored'
     if settings.options_success_status not in (0, success_status(settings)):
-        yield "options_success_status", "not a status, 204 is answered"
+        yield (
+            "options_success_status",
+            "is not a status from 200 to 599: preflight responses have 204",
+        )
 
 
 def _is_open(service: Service) -> Iterator[str]:

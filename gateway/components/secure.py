@@ -1,7 +1,7 @@
-"""``security/http``: whom a request may ask for, over what, and headers for browsers.
+"""``security/http``: allowed hosts, redirects to HTTPS, and security headers for browsers.
 
-The rules of unrolled/secure, which KrakenD uses. Host and scheme may be told by a proxy's headers;
-where the configuration names its proxies they count from those alone.
+The rules of unrolled/secure, which KrakenD uses. Host and scheme may come from the headers of a
+proxy. Where ``router.trusted_proxies`` is set, these headers count only from those addresses.
 """
 
 from __future__ import annotations
@@ -44,33 +44,51 @@ BAD_HOST = AsgiResponse(
     b"Bad Host\n",
 )
 _HOST = re.compile(rb"[\w.~%\[\]:-]+", re.ASCII)
-"""What may follow "https://" of a redirect (RFC 3986, 3.2.2)."""
+"""What may follow "https://" in a redirect (RFC 3986, 3.2.2)."""
 
 
 class SecureSettings(Struct, frozen=True, kw_only=True):
-    """KrakenD's names. ``hpkp_public_key`` has no effect, as in KrakenD."""
-
     allowed_hosts: tuple[str, ...] = ()
+    """Hosts, each with its port if it has one, that requests may name. Other requests get status
+    500. Absent: every host."""
     allowed_hosts_are_regex: bool = False
+    """Whether ``allowed_hosts`` are RE2 regular expressions, which must match the whole host."""
     host_proxy_headers: tuple[str, ...] = ()
+    """Headers of a proxy that contain the host of the request, in the order of precedence."""
     ssl_redirect: bool = False
+    """Whether a request without TLS is redirected to HTTPS, with status 301."""
     ssl_host: str = ""
+    """The host of the redirect to HTTPS. Absent: the host of the request."""
     ssl_proxy_headers: dict[str, str] = {}
+    """Headers of a proxy and their values; each says that the client uses TLS, such as
+    ``{"X-Forwarded-Proto": "https"}``."""
     sts_seconds: int = 0
+    """The ``max-age``, in seconds, of the header ``Strict-Transport-Security``, which is sent over
+    TLS. 0: no such header."""
     sts_include_subdomains: bool = False
+    """Whether ``Strict-Transport-Security`` has ``includeSubDomains``."""
     force_sts_header: bool = False
+    """Whether ``Strict-Transport-Security`` is sent also without TLS."""
     frame_deny: bool = False
+    """Whether responses have ``X-Frame-Options: DENY``."""
     custom_frame_options_value: str = ""
+    """The value of ``X-Frame-Options``, in place of ``DENY``."""
     content_type_nosniff: bool = False
+    """Whether responses have ``X-Content-Type-Options: nosniff``."""
     browser_xss_filter: bool = False
+    """Whether responses have ``X-XSS-Protection: 1; mode=block``."""
     content_security_policy: str = ""
+    """The value of ``Content-Security-Policy``. Absent: no such header."""
     referrer_policy: str = ""
+    """The value of ``Referrer-Policy``. Absent: no such header."""
     hpkp_public_key: str = ""
+    """Has no effect, as in KrakenD."""
     is_development: bool = False
+    """Whether ``allowed_hosts``, ``ssl_redirect`` and ``sts_seconds`` have no effect."""
 
 
 def verify_secure(settings: SecureSettings) -> Iterator[tuple[str, str]]:
-    """A pattern that is none would let no host in, or every one."""
+    """Invalid patterns."""
     if settings.allowed_hosts_are_regex:
         yield from bad_patterns(settings.allowed_hosts, "allowed_hosts")
 
@@ -78,7 +96,7 @@ def verify_secure(settings: SecureSettings) -> Iterator[tuple[str, str]]:
 def build_secure(
     settings: SecureSettings, service: Service, assembly: Assembly
 ) -> Callable[[Handler], Handler]:
-    """The layer. ``is_development``: every host and scheme will do."""
+    """The layer."""
     is_development = settings.is_development
     is_host = None if is_development else build_host_test(settings)
     redirects = settings.ssl_redirect and not is_development
@@ -112,9 +130,9 @@ def build_secure(
 
 
 def build_host_test(settings: SecureSettings) -> IsHost | None:
-    """Whether a host, with its port, is allowed; None when all are.
+    """A test whether a host, with its port, is allowed; None: every host is allowed.
 
-    A pattern has to match the whole host (KrakenD's "a|b" is "begins with a, or ends with b").
+    A pattern must match the whole host (KrakenD's "a|b" is "begins with a, or ends with b").
     """
     if not settings.allowed_hosts:
         return None
@@ -132,16 +150,16 @@ def _build_host(settings: SecureSettings, service: Service) -> Callable[[Scope],
     def host(scope: Scope) -> bytes:
         headers = scope["headers"]
         for name in names:
-            if (told := header(headers, name)) and is_proxy(scope):
-                return told
+            if (forwarded := header(headers, name)) and is_proxy(scope):
+                return forwarded
         return header(headers, b"host")
 
     return host
 
 
 def _build_scheme(settings: SecureSettings, service: Service) -> Callable[[Scope], bool]:
-    told_by = settings.ssl_proxy_headers.items()
-    pairs = [(name.lower().encode(), value.encode()) for name, value in told_by]
+    configured = settings.ssl_proxy_headers.items()
+    pairs = [(name.lower().encode(), value.encode()) for name, value in configured]
     is_proxy = build_proxy_test(service)
 
     def is_https(scope: Scope) -> bool:
@@ -154,7 +172,7 @@ def _build_scheme(settings: SecureSettings, service: Service) -> Callable[[Scope
 
 
 def redirect(scope: Scope, host: bytes) -> AsgiResponse:
-    """To the same over HTTPS; nowhere when there is no host to name. (Go, http.Redirect)"""
+    """A redirect to the same URL over HTTPS (as Go's http.Redirect); an error for a bad host."""
     if not _HOST.fullmatch(host):
         return BAD_HOST
     raw = scope.get("raw_path") or scope["path"].encode()
@@ -169,7 +187,7 @@ def redirect(scope: Scope, host: bytes) -> AsgiResponse:
 
 
 def build_headers(settings: SecureSettings) -> Iterator[tuple[bytes, bytes]]:
-    """What every answer has."""
+    """The headers of every response, except ``Strict-Transport-Security``."""
     if settings.custom_frame_options_value:
         yield b"x-frame-options", header_value(settings.custom_frame_options_value)
     elif settings.frame_deny:
@@ -199,22 +217,28 @@ def findings(settings: SecureSettings, place: Place) -> Iterator[Finding]:
 
 def _traps(settings: SecureSettings, service: Service) -> Iterator[tuple[str, str]]:
     if settings.is_development:
-        yield "is_development", "allowed_hosts, ssl_redirect and sts_seconds are off"
+        yield "is_development", "allowed_hosts, ssl_redirect and sts_seconds have no effect"
     has_tls = service.tls is not None and not service.tls.disabled
     if settings.ssl_redirect and not has_tls and not settings.ssl_proxy_headers:
-        text = "there is no TLS here, and no ssl_proxy_headers tells of any: all are redirected"
+        text = "the service has no TLS and there are no ssl_proxy_headers: all are redirected"
         yield "ssl_redirect", text
     if not service.router.trusted_proxies:
-        for key in ("host_proxy_headers", "ssl_proxy_headers"):
-            if getattr(settings, key):
-                yield key, "any client may send these: router.trusted_proxies says whom to believe"
-    for place, host in enumerate(settings.allowed_hosts):
+        text = "any client may send these headers: list your proxies in router.trusted_proxies"
+        if settings.host_proxy_headers:
+            yield "host_proxy_headers", text
+        if settings.ssl_proxy_headers:
+            yield "ssl_proxy_headers", text
+    for index, host in enumerate(settings.allowed_hosts):
         if "/" in host and not settings.allowed_hosts_are_regex:
-            yield f"allowed_hosts[{place}]", f'"{host}" is no host: no scheme, no path'
+            text = f'"{host}" is not a host: write it without scheme and path'
+            yield f"allowed_hosts[{index}]", text
     if settings.hpkp_public_key:
-        yield "hpkp_public_key", "browsers have given it up: no effect"
+        yield "hpkp_public_key", "has no effect: browsers do not support it any more"
     if "$NONCE" in settings.content_security_policy:
-        yield "content_security_policy", "nobody behind the gateway would know the nonce"
+        yield (
+            "content_security_policy",
+            "$NONCE is sent as it is: the gateway does not generate a nonce",
+        )
 
 
 COMPONENT = Component(

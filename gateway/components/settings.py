@@ -1,4 +1,4 @@
-"""``router`` and ``gateway``: what the whole service is told. Attributes of the service."""
+"""``router`` and ``gateway``: checks of the settings of the whole service."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MORE_THAN_0 = (
 def router_findings(settings: RouterSettings, place: Place) -> Iterator[Finding]:
     for number, text in enumerate(settings.trusted_proxies):
         if network_of(text) is None:
-            text = f'"{text}" is no network such as 10.0.0.0/8, ignored'
+            text = f'"{text}" is not a network such as 10.0.0.0/8: ignored'
             yield place.warning(text, f"trusted_proxies[{number}]")
     if not settings.health_path.startswith("/"):
-        yield place.warning(_no_path(settings.health_path), "health_path")
+        yield place.warning(_bad_path(settings.health_path), "health_path")
 
 
 def gateway_findings(settings: GatewaySettings, place: Place) -> Iterator[Finding]:
@@ -39,11 +39,11 @@ def gateway_findings(settings: GatewaySettings, place: Place) -> Iterator[Findin
         text = f"{port} is the port of the service: choose another one"
         yield place.error(text, "management_port")
     if not settings.ready_path.startswith("/"):
-        yield place.warning(_no_path(settings.ready_path), "ready_path")
+        yield place.warning(_bad_path(settings.ready_path), "ready_path")
 
 
-def _no_path(path: str) -> str:
-    return f'"{path}" does not begin with "/": never answered'
+def _bad_path(path: str) -> str:
+    return f'"{path}" does not begin with "/": no request can reach it'
 
 
 LARGE_BODY = 100 * 1024 * 1024

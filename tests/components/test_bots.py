@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import ConfigError, open_gateway
-from gateway.components.bots import MAX_KEPT_BYTES, BotSettings, build_bot_test
+from gateway.components.bots import MAX_CACHED_AGENT_BYTES, BotSettings, build_bot_test
 
 from .layers import BACKEND, Asked
 
@@ -34,7 +34,7 @@ def test_allowed_goes_before_denied_before_patterns(cache_size: int) -> None:
         b"spider": True,
         "a qé".encode(): True,
         b"": False,
-        b"x" * MAX_KEPT_BYTES + b"crawler": True,
+        b"x" * MAX_CACHED_AGENT_BYTES + b"crawler": True,
     }
     for _ in range(2):
         assert {agent: is_bot(agent) for agent in verdicts} == verdicts

@@ -38,13 +38,13 @@ def test_good_settings_have_no_warnings() -> None:
     ("settings", "word"),
     [
         ({"allow_credentials": True}, "allow_credentials: browsers refuse"),
-        ({"allow_origins": ["*"], "allow_credentials": True}, "name them"),
+        ({"allow_origins": ["*"], "allow_credentials": True}, "list the origins"),
         ({"allow_origins": ["a.test"]}, "allow_origins[0]: no browser sends"),
         ({"allow_origins": ["https://a.test/"]}, "no browser sends"),
-        ({"allow_methods": ["get", "GET"]}, 'in capitals: "get"'),
-        ({"allow_methods": ["POST"]}, "endpoints have others: GET"),
+        ({"allow_methods": ["get", "GET"]}, 'no browser requests "get"'),
+        ({"allow_methods": ["POST"]}, "endpoints have methods that are missing here: GET"),
         ({"max_age": "1 day"}, 'such as "12h"'),
-        ({"options_success_status": 1000}, "204 is answered"),
+        ({"options_success_status": 1000}, "have 204"),
     ],
 )
 def test_a_trap_of_cors(settings: dict[str, Any], word: str) -> None:
@@ -54,12 +54,12 @@ def test_a_trap_of_cors(settings: dict[str, Any], word: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"is_development": True}, "are off"),
+        ({"is_development": True}, "have no effect"),
         ({"ssl_redirect": True}, "all are redirected"),
         ({"host_proxy_headers": ["X-Host"]}, "host_proxy_headers: any client"),
         ({"ssl_proxy_headers": {"X-Proto": "https"}}, "ssl_proxy_headers: any client"),
-        ({"allowed_hosts": ["https://a.test"]}, "no scheme"),
-        ({"hpkp_public_key": "x"}, "given it up"),
+        ({"allowed_hosts": ["https://a.test"]}, "without scheme"),
+        ({"hpkp_public_key": "x"}, "browsers do not support it"),
         ({"content_security_policy": "script-src $NONCE"}, "nonce"),
     ],
 )
@@ -70,8 +70,8 @@ def test_a_trap_of_security_http(settings: dict[str, Any], word: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"deny": ["bot.*"]}, "deny[0]: compared with the whole text"),
-        ({"allow": ["^good"]}, "allow[0]: compared"),
+        ({"deny": ["bot.*"]}, "deny[0]: is compared with the whole User-Agent"),
+        ({"allow": ["^good"]}, "allow[0]: is compared"),
         ({"patterns": ["^x", "(?i)mozilla"]}, "patterns[1]: matches anywhere"),
         ({"patterns": [""]}, "ordinary browsers"),
     ],
@@ -85,7 +85,7 @@ def test_a_trap_of_bots(settings: dict[str, Any], word: str) -> None:
 def test_a_proxy_that_is_not_a_network_is_reported() -> None:
     output = findings_of({"router": {"trusted_proxies": ["10.1.2.3", "10.0.0.0/8", "lan"]}})
     assert output.startswith(
-        'warning: $.extra_config.router.trusted_proxies[2]: "lan" is no network'
+        'warning: $.extra_config.router.trusted_proxies[2]: "lan" is not a network'
     )
 
 
