@@ -1,12 +1,11 @@
-"""``proxy`` on an endpoint: ``flatmap_filter`` and ``static``, on the whole answer.
+"""``proxy`` on an endpoint: ``flatmap_filter`` and ``static``, on the merged response.
 
-How its backends are asked, and ``shadow``, is decided where pipes are built.
+The order in which backends are called, and ``shadow``, are decided where pipes are built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
@@ -25,7 +24,7 @@ from ..core.pipe import coroutine_of
 from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Part, Pipe, Request, Response
 from ..core.rule import Rule, where_endpoint
 from ..core.sequence import propagated, references, references_in_settings
-from ..encoding import encode_json, reason_of
+from ..encoding import Document, encode_json, reason_of
 from ..encoding.flatmap import build_flatmap, problem
 from ..errors import GatewayError
 
@@ -36,12 +35,12 @@ STRATEGIES: dict[str, Callable[[Part], bool]] = {
     "complete": lambda part: isinstance(part, Response) and part.is_whole,
     "incomplete": lambda part: not isinstance(part, Response) or not part.is_whole,
 }
-"""When the data is put over an answer, or in the place of a failure; an unknown name means
-"always", as in KrakenD."""
+"""When static data is added to a response, or replaces a failure. An unknown name means "always",
+as in KrakenD."""
 
 
 def flatmapped(pipe: Pipe, operations: tuple[FlatmapOperation, ...], helpers: Helpers) -> Pipe:
-    """The pipe whose answers go through the operations, unless a part failed."""
+    """The pipe with the operations applied to each response, unless a part of it failed."""
     inner, flatmap = coroutine_of(pipe), build_flatmap(operations)
     if flatmap is None:
         return pipe
@@ -67,16 +66,16 @@ def flatmapped(pipe: Pipe, operations: tuple[FlatmapOperation, ...], helpers: He
 def with_static(
     pipe: Pipe,
     settings: StaticSettings,
-    data: dict[str, Any],
+    data: Document,
     report: Callable[[GatewayError], object] = lambda failure: None,
     *,
     is_passed_on: bool = False,
 ) -> Pipe:
-    """The pipe with ``data`` put over its answers, or answered in place of its failures, which
-    ``report`` gets.
+    """The pipe with ``data`` added to its responses, or in place of its failures.
 
-    A failure that decides stays: nobody may take a message for published that is not. So does any
-    failure where the answer is passed on as it came (``no-op``): there is no place for the data.
+    ``report`` gets a failure that is replaced. A failure that decides is not replaced: otherwise a
+    client could believe that its message is published. With ``is_passed_on`` (``no-op``) no failure
+    is replaced: the response has no document for the data.
     """
     inner = coroutine_of(pipe)
     matches = STRATEGIES.get(settings.strategy, STRATEGIES["always"])
@@ -107,61 +106,69 @@ def findings(settings: ProxySettings, place: Place) -> Iterator[Finding]:
 
 
 def overall(service: Service) -> Iterator[Finding]:
-    """References to earlier answers that are not there."""
-    for place, endpoint in enumerate(service.endpoints):
+    """References to responses of earlier backends that do not exist."""
+    for index, endpoint in enumerate(service.endpoints):
         is_sequential = proxy_settings(endpoint).sequential
-        answering = [each for each in endpoint.backend if not proxy_settings(each).shadow]
+        merged = _merged(endpoint)
         for number, backend in enumerate(endpoint.backend):
-            before = answering.index(backend) if backend in answering else 0
-            asked = (
+            earlier = merged.index(backend) if backend in merged else 0
+            found = (
                 ("url_pattern", references(backend.url_pattern)),
                 ("extra_config", dict.fromkeys(references_in_settings(backend))),
             )
-            for key, found in asked:
-                for reference in found:
-                    if not is_sequential or reference.number >= before:
-                        text = f"there is no earlier answer {reference.number}: it will always fail"
-                        path = f"$.endpoints[{place}].backend[{number}].{key}"
+            for key, keys_references in found:
+                for reference in keys_references:
+                    if not is_sequential or reference.number >= earlier:
+                        text = f"there is no earlier response {reference.number}: it always fails"
+                        path = f"$.endpoints[{index}].backend[{number}].{key}"
                         yield Finding(path, "warning", text)
+
+
+def _merged(endpoint: Endpoint) -> list[Backend]:
+    """The backends whose responses are merged: all but the shadows."""
+    return [each for each in endpoint.backend if not proxy_settings(each).shadow]
 
 
 def _on_endpoint(endpoint: Endpoint, settings: ProxySettings) -> Iterator[tuple[str, str]]:
     static = settings.static
     if static is not None:
         if static.data is None:
-            yield "static", "without data it has no effect"
+            yield "static", "has no effect without data"
         elif endpoint.output_encoding == "no-op":
-            yield "static", "with no-op its data is not in the answer, it only makes it complete"
+            yield (
+                "static",
+                "with no-op the data is not in the response, which only becomes complete",
+            )
         if static.strategy not in STRATEGIES:
             known = ", ".join(STRATEGIES)
-            yield "static.strategy", f'unknown, "always" is used; there are: {known}'
+            yield "static.strategy", f'unknown, "always" is used; the strategies are: {known}'
     if settings.combiner != "default":
         yield "combiner", 'unknown, "default" is used'
-    answering = [each for each in endpoint.backend if not proxy_settings(each).shadow]
-    if settings.flatmap_filter and len(answering) == 1:
-        yield "flatmap_filter", "with one backend it has no effect here: it belongs there"
-    if settings.sequential and len(answering) == 1:
-        yield "sequential", "with one backend it has no effect"
-    yield from _propagated(settings, answering)
+    merged = _merged(endpoint)
+    if settings.flatmap_filter and len(merged) == 1:
+        yield "flatmap_filter", "has no effect with one backend: move it to the backend"
+    if settings.sequential and len(merged) == 1:
+        yield "sequential", "has no effect with one backend"
+    yield from _propagated(settings, merged)
     if settings.shadow:
         yield "shadow", "has no meaning on an endpoint, ignored"
 
 
-def _propagated(settings: ProxySettings, answering: Sequence[Backend]) -> Iterator[tuple[str, str]]:
-    """Values that will never be there."""
-    for place, name in enumerate(settings.sequential_propagated_params):
+def _propagated(settings: ProxySettings, merged: Sequence[Backend]) -> Iterator[tuple[str, str]]:
+    """Parameters that no response will ever set."""
+    for index, name in enumerate(settings.sequential_propagated_params):
         for reference in propagated([name]):
             number = reference.number
-            if number >= len(answering) - 1:
-                text = f"no backend comes after the answer {number}"
-            elif not reference.field and answering[number].encoding != "no-op":
+            if number >= len(merged) - 1:
+                text = f"no backend is called after response {number}"
+            elif not reference.field and merged[number].encoding != "no-op":
                 text = (
-                    f'the whole answer of backend {number} is there only with "encoding": "no-op"; '
-                    f"of others resp{number}_KEY names a value"
+                    f'the whole response of backend {number} needs "encoding": "no-op"; '
+                    f"with another encoding use resp{number}_KEY for one value"
                 )
             else:
                 continue
-            yield f"sequential_propagated_params[{place}]", f"{name}: {text}"
+            yield f"sequential_propagated_params[{index}]", f"{name}: {text}"
 
 
 def _on_backend(backend: Backend, settings: ProxySettings) -> Iterator[tuple[str, str]]:
@@ -170,15 +177,15 @@ def _on_backend(backend: Backend, settings: ProxySettings) -> Iterator[tuple[str
     if settings.static is not None:
         yield "static", "has no meaning on a backend, ignored"
     if settings.flatmap_filter and (backend.allow or backend.deny or backend.mapping):
-        yield "flatmap_filter", "beside it allow, deny and mapping are ignored"
+        yield "flatmap_filter", "allow, deny and mapping are ignored, since this key is set"
     if settings.shadow and CONSUMER in backend.extra_config:
-        yield "shadow", "nobody sees the message: it goes back to its queue"
+        yield "shadow", "has no effect on a consumer: each message goes back to its queue"
 
 
 def _operations(settings: ProxySettings) -> Iterator[tuple[str, str]]:
-    for place, operation in enumerate(settings.flatmap_filter):
+    for index, operation in enumerate(settings.flatmap_filter):
         if text := problem(operation):
-            yield f"flatmap_filter[{place}]", f"{text}: ignored"
+            yield f"flatmap_filter[{index}]", f"{text}: ignored"
 
 
 COMPONENT = Component(

@@ -1,6 +1,6 @@
-"""``gateway/python``: functions of Python before a request and after its answer (ours).
+"""``gateway/python``: Python functions before a request and after its response (an extension).
 
-What they are given is in :mod:`gateway.hooks`.
+Their arguments are the classes of :mod:`gateway.hooks`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from anyio import CancelScope
 from msgspec import Struct
@@ -28,20 +28,20 @@ from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.python")
 
-Hook: TypeAlias = Callable[..., Any]
+Hook: TypeAlias = Callable[..., object]
 
 
 class PythonSettings(Struct, frozen=True, kw_only=True):
-    """``module:function`` each; empty: none."""
-
     request: str = ""
+    """The function that is called with each request, as ``module:function``. Absent: none."""
     response: str = ""
+    """The function that is called with each response, as ``module:function``. Absent: none."""
 
 
 def verify_python(settings: PythonSettings) -> Iterator[tuple[str, str]]:
-    """What cannot be imported."""
-    for key in ("request", "response"):
-        if name := getattr(settings, key):
+    """Functions that cannot be imported."""
+    for key, name in (("request", settings.request), ("response", settings.response)):
+        if name:
             try:
                 import_hook(name)
             except ValueError as error:
@@ -54,7 +54,7 @@ def import_hook(name: str) -> Hook:
     if not colon or not module_name or not path:
         raise ValueError(f'expected "module:function", found "{name}"')
     try:
-        found: Any = importlib.import_module(module_name)
+        found: object = importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may raise anything
@@ -65,34 +65,36 @@ def import_hook(name: str) -> Hook:
         found = getattr(found, attribute)
     if not callable(found):
         raise ValueError(f"{name} cannot be called")
-    hook: Hook = found
-    return hook
+    return found
 
 
 def build_endpoint_hooks(settings: PythonSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
     """Around the whole pipe. An ``async`` hook has until the request's deadline."""
-    called = Hooks(settings, build_filter(endpoint, assembly.service), is_timed=True)
-    return lambda pipe: called.awaited_around(pipe)
+    hooked = Hooks(settings, build_filter(endpoint, assembly.service), is_timed=True)
+    return lambda pipe: hooked.awaited_around(pipe)
 
 
 def build_backend_hooks(
     settings: PythonSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Stage:
     """Around one backend, within its deadline."""
-    called = Hooks(settings, build_filter(endpoint, assembly.service, backend))
-    reads_body = called.before is not None
+    hooked = Hooks(settings, build_filter(endpoint, assembly.service, backend))
+    reads_body = hooked.before is not None
 
     def stage(branch: P, /) -> P:
-        if called.waits:
-            return called.awaited_around(branch)
-        return intercepted(branch, called, is_pure=not reads_body, reads_body=reads_body)
+        if hooked.waits:
+            return hooked.awaited_around(branch)
+        return intercepted(branch, hooked, is_pure=not reads_body, reads_body=reads_body)
 
     return stage
 
 
 class Hooks:
-    """The hooks of one place. ``waits``: one of them is ``async``. ``is_timed``: the deadline ends
-    an ``async`` hook here; otherwise the pipe does it, which says what it means for the branch."""
+    """The hooks of one endpoint or one backend.
+
+    ``waits``: one of them is ``async``. ``is_timed``: the request's deadline ends an ``async`` hook
+    here; otherwise the pipe ends it and decides what that means for the branch.
+    """
 
     def __init__(
         self,
@@ -121,12 +123,12 @@ class Hooks:
             if self.before is not None:
                 view = hooks.Request(copy)
                 try:
-                    answer = await self._call(deadline, self._names.request, self.before, view)
+                    early = await self._call(deadline, self._names.request, self.before, view)
                 except GatewayError as error:
                     error.reached_backend = False
                     raise
-                if answer is not None:
-                    return self._answer(answer)
+                if early is not None:
+                    return self._response(early)
                 request = copy
             response = await inner(request)
             if self.after is None:
@@ -142,15 +144,15 @@ class Hooks:
         return ask
 
     def begin(self, request: Request) -> Call | Response:
-        """Where no hook waits."""
+        """For hooks that do not wait."""
         copy = self._filtered(request)
-        asked = request
+        changed = request
         if self.before is not None:
-            answer = self._call_now(self._names.request, self.before, hooks.Request(copy))
-            if answer is not None:
-                return self._answer(answer)
-            asked = copy
-        return Begun(asked, partial(self._finished, copy))
+            early = self._call_now(self._names.request, self.before, hooks.Request(copy))
+            if early is not None:
+                return self._response(early)
+            changed = copy
+        return Begun(changed, partial(self._finished, copy))
 
     def _finished(self, copy: Request, request: Request, response: Response) -> Response:
         if self.after is None:
@@ -159,7 +161,7 @@ class Hooks:
         self._call_now(self._names.response, self.after, hooks.Request(copy), view)
         return view.finished()
 
-    async def _call(self, deadline: float, name: str, hook: Hook, *arguments: object) -> Any:
+    async def _call(self, deadline: float, name: str, hook: Hook, *arguments: object) -> object:
         result = self._call_now(name, hook, *arguments)
         if not inspect.isawaitable(result):
             return result
@@ -174,24 +176,25 @@ class Hooks:
             raise _failure(name, error) from error
         raise DeadlineExceeded
 
-    def _call_now(self, name: str, hook: Hook, *arguments: object) -> Any:
+    def _call_now(self, name: str, hook: Hook, *arguments: object) -> object:
         try:
             return hook(*arguments)
         except (GatewayError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # also SystemExit: a hook ends its own request, no more
+        except BaseException as error:  # also SystemExit: it ends this request and nothing else
             raise _failure(name, error) from error
 
-    def _answer(self, answer: object) -> Response:
-        if isinstance(answer, hooks.Response):
-            return answer.finished()
-        found = type(answer).__name__
+    def _response(self, returned: object) -> Response:
+        """The response that a request hook has returned."""
+        if isinstance(returned, hooks.Response):
+            return returned.finished()
+        found = type(returned).__name__
         raise GatewayError(f"{self._names.request}: expected a Response or None, found {found}")
 
 
 def _is_async(hook: Hook | None) -> bool:
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(
-        getattr(hook, "__call__", None)  # noqa: B004 - of an object that is called like one
+        getattr(hook, "__call__", None)  # noqa: B004 - an object with an async __call__
     )
 
 

@@ -1,13 +1,13 @@
-"""``proxy.shadow``: backends that get a copy of each request and whose answers nobody sees."""
+"""``proxy.shadow``: backends that get a copy of each request, and whose responses are dropped."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from anyio.abc import TaskGroup
 
+from ..config.json_types import JsonObject
 from ..core.pipe import coroutine_of
 from ..core.proxy import Ask, NoClient, Pipe, Request, Response
 from ..core.tasks import open_tasks
@@ -17,12 +17,12 @@ from ..telemetry.logs import get_logger
 log = get_logger("gateway.shadow")
 
 MAX_CONCURRENT_SHADOWS = 1000
-"""Shadows that run at the same time. Beyond it a request has none: they must not pile up behind
-a backend that does not answer."""
+"""Copies that run at the same time. Further requests are not copied: the copies for a backend that
+does not respond must not pile up."""
 
 
 class Shadows:
-    """Runs the copies, for as long as the gateway is open. Full: the copy is left out."""
+    """Runs the copies while the gateway is open. When it is full, the copy is left out."""
 
     def __init__(self) -> None:
         self._tasks: TaskGroup | None = None
@@ -36,7 +36,7 @@ class Shadows:
             self._tasks.cancel_scope.cancel()
         self._tasks = None
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> JsonObject:
         return {
             "kind": "shadows",
             "ready": True,
@@ -66,7 +66,7 @@ class Shadows:
 
 
 def _copy(request: Request, deadline: float) -> Request:
-    """A request without a client: none ends it, and messages that are taken for it go back."""
+    """A request without a client. Messages that are taken for it go back to their queue."""
     copy = request.copy()
     copy.deadline = deadline
     copy.client = NoClient()
@@ -74,13 +74,17 @@ def _copy(request: Request, deadline: float) -> Request:
     return copy
 
 
-def shadowed(pipe: Pipe, shadow: Pipe, shadows: Shadows, deadline: Callable[[], float]) -> Pipe:
-    """The pipe; a copy of each request goes to ``shadow`` at the same time. ``deadline``: of a copy
-    that begins now."""
-    inner, copied = coroutine_of(pipe), coroutine_of(shadow)
+def shadowed(
+    pipe: Pipe, shadow: Pipe, shadows: Shadows, deadline: Callable[[], float]
+) -> Pipe:
+    """The pipe, which also sends a copy of each of its requests to ``shadow``.
+
+    ``deadline``: the deadline of a copy that starts now.
+    """
+    inner, ask_shadow = coroutine_of(pipe), coroutine_of(shadow)
 
     async def ask(request: Request) -> Response:
-        shadows.start(copied, request, deadline())
+        shadows.start(ask_shadow, request, deadline())
         return await inner(request)
 
     return Pipe(ask, reads_body=pipe.reads_body or shadow.reads_body)

@@ -12,11 +12,12 @@ from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.core.helpers import Helpers
 from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import INCOMPLETE, PARTS_FAILED, Branch, Part, Pipe, Request, Response
+from gateway.encoding import Document
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
 
 pytestmark = pytest.mark.anyio
 
-DATA = {"st": "yes", "a": 2}
+DATA: Document = {"st": "yes", "a": 2}
 
 
 class Message:

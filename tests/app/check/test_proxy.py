@@ -74,9 +74,9 @@ def test_traps_of_proxy_on_an_endpoint_are_warnings(
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("resp0", 'only with "encoding": "no-op"'),
-        ("resp1_id", "no backend comes after the answer 1"),
-        ("resp7", "no backend comes after the answer 7"),
+        ("resp0", 'needs "encoding": "no-op"'),
+        ("resp1_id", "no backend is called after response 1"),
+        ("resp7", "no backend is called after response 7"),
     ],
 )
 def test_a_propagated_value_that_never_exists_is_a_warning(name: str, word: str) -> None:
