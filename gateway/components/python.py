@@ -133,10 +133,10 @@ class Hooks:
             response = await inner(request)
             if self.after is None:
                 return response
-            answered, view = hooks.Response.of(response), hooks.Request(copy)
+            view, response_view = hooks.Request(copy), hooks.Response.of(response)
             try:
-                await self._call(deadline, self._names.response, self.after, view, answered)
-                return answered.finished()
+                await self._call(deadline, self._names.response, self.after, view, response_view)
+                return response_view.finished()
             except GatewayError:
                 response.park()
                 raise

@@ -1,4 +1,4 @@
-"""A whole gateway, asked directly; its backends are a few lines that tell what they were asked."""
+"""A whole gateway without a server. Its backends are fakes that record their requests."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ WAYS = ("ask", "now", "later")
 
 
 class NoSettings(Struct, frozen=True):
-    """Of a backend that has none."""
+    """The settings of a backend without settings."""
 
 
 class Backends:
-    """Answers the bytes that stand for its path in ``bodies``, in one of the three ways.
+    """Backends whose response is the entry of their path in ``bodies``.
 
-    ``asked``: every request, in order. ``messages``: what was taken for them.
+    ``way``: how a branch responds. ``asked``: every request, in order. ``messages``: the messages
+    that were taken for them.
     """
 
     def __init__(self, bodies: Mapping[str, bytes], way: str = "ask", status: int = 200) -> None:
@@ -86,17 +87,17 @@ class Backends:
 
 
 def catalog_of(own: Component[Any], is_kept: Callable[[Component[Any]], bool]) -> Catalog:
-    """``own``, and those of the gateway's that are kept, in their order."""
+    """``own``, and the gateway's components for which ``is_kept`` is true, in their order."""
     names = [name for name in Catalog.__struct_fields__ if not name.endswith("encodings")]
     kept = {name: tuple(filter(is_kept, getattr(CATALOG, name))) for name in names}
     return replace(CATALOG, **kept).extended(own)
 
 
-def backend(path: str = "/a", **keys: Any) -> Document:
+def backend(path: str = "/a", **keys: object) -> Document:
     return {"url_pattern": path, "host": ["http://backend.test"], **keys}
 
 
-def document(*backends: Document, **keys: Any) -> Document:
+def document(*backends: Document, **keys: object) -> Document:
     endpoint = {"endpoint": "/e", "backend": list(backends or (backend(),)), **keys}
     return {
         "version": 3,
@@ -125,7 +126,7 @@ async def ask(
 
 
 def refusal(configuration: Document) -> str:
-    """What is said of a configuration that does not start; empty when it does."""
+    """The errors of a configuration that does not start; empty when it starts."""
     try:
         load(configuration, CATALOG, {})
     except ConfigError as error:

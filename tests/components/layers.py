@@ -1,25 +1,27 @@
-"""A gateway with layers, asked directly."""
+"""A gateway with layers, without a server."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from gateway import open_gateway
+from gateway.app.service import Gateway
 
 from ..router.support import Client, Reply, http_scope
 
 BACKEND = {"url_pattern": "/", "host": ["http://127.0.0.1:10"]}
 
 
-class Asked:
-    """Asks one gateway; ``target``: "GET /path"."""
+class GatewayClient:
+    """Sends requests to one gateway; ``target``: "GET /path"."""
 
-    def __init__(self, gateway: Any) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def __call__(self, target: str, headers: Mapping[str, str] = {}, **scope: Any) -> Reply:
+    async def __call__(
+        self, target: str, headers: Mapping[str, str] = {}, **scope: object
+    ) -> Reply:
         client = Client()
         method, path = target.split(" ")
         given = {"host": "gateway.test", **headers}
@@ -30,8 +32,10 @@ class Asked:
 
 
 @asynccontextmanager
-async def layered(extra: Mapping[str, Any], path: str = "/shop") -> AsyncGenerator[Asked]:
-    """A gateway with that ``extra_config`` and one endpoint, whose backend is never there."""
+async def layered(
+    extra: Mapping[str, object], path: str = "/shop"
+) -> AsyncGenerator[GatewayClient]:
+    """A gateway with that ``extra_config`` and one endpoint, whose backend cannot be reached."""
     config = {
         "version": 3,
         "debug_endpoint": True,
@@ -39,4 +43,4 @@ async def layered(extra: Mapping[str, Any], path: str = "/shop") -> AsyncGenerat
         "extra_config": extra,
     }
     async with open_gateway(config) as gateway:
-        yield Asked(gateway)
+        yield GatewayClient(gateway)

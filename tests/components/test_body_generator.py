@@ -1,4 +1,4 @@
-"""Bodies by templates, through a whole gateway."""
+"""Bodies from templates, through a whole gateway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 from base64 import b64encode
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -24,10 +24,10 @@ from gateway.core.component import Assembly, Catalog
 from gateway.core.pipe import coroutine_of
 from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_json
-from gateway.errors import GatewayError, ModifierFailure
+from gateway.errors import ModifierFailure
 from tests.watchdog import watched
 
-from .gateways import Backends, ask, backend, document, gateway, refusal
+from .gateways import Backends, Document, ask, backend, document, gateway, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ ASSEMBLY = Assembly(Service(), Catalog(), cast(AsyncioSide, None))
 
 
 async def sent(
-    settings: dict[str, Any], body: bytes = b"", level: str = "endpoint", name: str = REQUEST
+    settings: Document, body: bytes = b"", level: str = "endpoint", name: str = REQUEST
 ) -> Request:
     """The request that reaches the backend."""
     backends = Backends({"/users/{id}": b"{}"})
@@ -77,18 +77,18 @@ async def test_a_template_makes_the_body_of_a_request(template: str, expected: b
     assert asked.header(b"content-type") == b"application/json"
 
 
-async def test_a_backend_sees_the_request_it_is_asked() -> None:
+async def test_at_a_backend_variables_are_those_of_its_own_request() -> None:
     settings = {"template": "{{ req_path }}", "content_type": "text/plain"}
     asked = await sent(settings, level="backend", name="modifier/body-generator")
     assert asked.body == b"/users/7"
     assert asked.header(b"content-type") == b"text/plain"
 
 
-async def test_a_body_that_is_no_json_is_a_text() -> None:
+async def test_a_body_that_is_not_json_is_a_string() -> None:
     assert (await sent({"template": "<{{ req_body }}>"}, b"a,b\xff")).body == "<a,b�>".encode()
 
 
-async def test_a_template_stands_in_base64_as_well_or_in_a_file(tmp_path: Path) -> None:
+async def test_a_template_may_be_in_base64_or_in_a_file(tmp_path: Path) -> None:
     encoded = b64encode(b"{{ req_params.Id }}!").decode()
     assert (await sent({"template": encoded})).body == b"7!"
     path = tmp_path / "body.tmpl"
@@ -97,7 +97,7 @@ async def test_a_template_stands_in_base64_as_well_or_in_a_file(tmp_path: Path) 
 
 
 async def answer(
-    settings: dict[str, Any], body: bytes = b'{"a":1,"l":[1]}', way: str = "proxy", **keys: Any
+    settings: Document, body: bytes = b'{"a":1,"l":[1]}', way: str = "proxy", **keys: object
 ) -> tuple[int, str, bytes]:
     backends = Backends({"/a": body}, way, status=202)
     configuration = document(endpoint="/e/{id}", extra_config={ANSWER: settings}, **keys)
@@ -108,7 +108,7 @@ async def answer(
 
 
 @pytest.mark.parametrize("way", ["ask", "now", "later"])
-async def test_a_template_makes_the_answer(way: str) -> None:
+async def test_a_template_makes_the_response(way: str) -> None:
     template = (
         '{"id": {{ req_params.Id }}, "was": {{ resp_body | tojson }}, "s": {{ resp_status }}}'
     )
@@ -117,7 +117,7 @@ async def test_a_template_makes_the_answer(way: str) -> None:
     assert json.loads(body) == {"id": 7, "was": {"a": 1, "l": [1]}, "s": 0}
 
 
-async def test_a_list_is_a_collection_and_a_text_is_content() -> None:
+async def test_a_list_becomes_a_collection_and_a_string_becomes_content() -> None:
     assert (await answer({"template": "{{ resp_body.l | tojson }}"}))[2] == b'{"collection":[1]}'
     settings = {"template": "a is {{ resp_body.a }}", "content_type": "text/plain"}
     assert (await answer(settings))[2] == b'{"content":"a is 1"}'
@@ -125,7 +125,7 @@ async def test_a_list_is_a_collection_and_a_text_is_content() -> None:
     assert (status, content_type, body) == (200, "text/plain; charset=utf-8", b"a is 1")
 
 
-async def test_of_no_op_body_and_type_are_replaced_and_status_and_headers_known() -> None:
+async def test_with_no_op_body_and_type_are_replaced_and_status_and_headers_known() -> None:
     settings = {
         "template": "<s>{{ resp_status }} {{ resp_headers['X-One'][0] }} {{ resp_body.a }}</s>",
         "content_type": "application/xml",
@@ -143,14 +143,14 @@ async def test_a_template_that_fails_is_a_failure(template: str) -> None:
     assert body.startswith(b"template: ")
 
 
-async def test_at_a_backend_only_its_part_is_missing() -> None:
+async def test_at_a_backend_a_failing_template_loses_only_its_part() -> None:
     backends = Backends({"/a": b'{"a":1}', "/b": b'{"b":1}'})
     broken = backend("/a", extra_config={ANSWER: {"template": "{{ resp_body.a / 0 }}"}})
     async with gateway(backends, document(broken, backend("/b"))) as app:
         assert (await ask(app)).json() == {"b": 1}
 
 
-async def test_what_goes_in_and_comes_out_is_logged_when_asked_for(
+async def test_variables_and_results_are_logged_with_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG, "gateway.template"):
@@ -175,7 +175,7 @@ async def test_what_goes_in_and_comes_out_is_logged_when_asked_for(
 )
 @pytest.mark.parametrize("namespace", [REQUEST, ANSWER])
 def test_a_template_with_a_mistake_stops_the_start(
-    namespace: str, settings: dict[str, Any], word: str
+    namespace: str, settings: Document, word: str
 ) -> None:
     said = refusal(document(extra_config={namespace: settings}))
     assert f'error: GET /e: $.endpoints[0].extra_config["{namespace}"]{word}' in said
@@ -208,7 +208,7 @@ LOOPS = {
         ("{% for a in req_body %}{% for b in a %}{{ req_params.Id }}{% endfor %}{% endfor %}", 200),
     ],
 )
-def test_nested_loops_that_see_lists_of_a_request_are_always_left_to_a_helper(
+def test_nested_loops_over_lists_of_a_request_always_run_in_a_helper(
     template: str, most: int
 ) -> None:
     assert most_rendered(template, 4096) == most
@@ -272,4 +272,4 @@ def test_no_body_makes_a_template_raise_anything_else(
         coroutine_of(branch)(request).__await__().__next__()
     except (ModifierFailure, StopIteration):
         return
-    raise GatewayError("it waits for nobody")
+    raise AssertionError("the branch waits")

@@ -1,4 +1,4 @@
-"""Who is a bot."""
+"""Which User-Agents are bots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway import ConfigError, open_gateway
 from gateway.components.bots import MAX_CACHED_AGENT_BYTES, BotSettings, build_bot_test
 
-from .layers import BACKEND, Asked
+from .layers import BACKEND, GatewayClient
 
 SETTINGS = BotSettings(
     deny=("exact/1", "both"),
@@ -19,7 +19,7 @@ SETTINGS = BotSettings(
 
 
 @pytest.mark.parametrize("cache_size", [0, 2, -1])
-def test_allowed_goes_before_denied_before_patterns(cache_size: int) -> None:
+def test_allow_has_precedence_over_deny_and_deny_over_patterns(cache_size: int) -> None:
     settings = BotSettings(
         deny=SETTINGS.deny, allow=SETTINGS.allow, patterns=SETTINGS.patterns, cache_size=cache_size
     )
@@ -40,12 +40,12 @@ def test_allowed_goes_before_denied_before_patterns(cache_size: int) -> None:
         assert {agent: is_bot(agent) for agent in verdicts} == verdicts
 
 
-def test_no_user_agent_is_a_bot_where_it_is_said() -> None:
+def test_a_missing_user_agent_is_a_bot_where_it_is_configured() -> None:
     assert build_bot_test(BotSettings(empty_user_agent_is_bot=True))(b"")
 
 
 @given(st.binary(max_size=200))
-def test_any_user_agent_has_a_verdict(agent: bytes) -> None:
+def test_any_user_agent_can_be_tested(agent: bytes) -> None:
     assert build_bot_test(SETTINGS)(agent) in (True, False)
 
 
@@ -56,7 +56,7 @@ def test_no_pattern_is_expensive() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("pattern", ["(", "a{2,1}", "(?<=a)b", "[z-a]"])
-async def test_a_pattern_that_is_none_stops_the_start_with_its_path(pattern: str) -> None:
+async def test_an_invalid_pattern_stops_the_start_with_its_path(pattern: str) -> None:
     settings = {"patterns": ["fine", pattern]}
     endpoint = {"backend": [BACKEND], "extra_config": {"security/bot-detector": settings}}
     with pytest.raises(ConfigError) as error:
@@ -68,7 +68,7 @@ async def test_a_pattern_that_is_none_stops_the_start_with_its_path(pattern: str
 
 
 @pytest.mark.anyio
-async def test_one_endpoint_may_refuse_bots_alone() -> None:
+async def test_a_single_endpoint_may_refuse_bots() -> None:
     guarded = {"security/bot-detector": {"deny": ["b"]}}
     config = {
         "version": 3,
@@ -78,7 +78,7 @@ async def test_one_endpoint_may_refuse_bots_alone() -> None:
         ],
     }
     async with open_gateway(config) as gateway:
-        ask = Asked(gateway)
+        ask = GatewayClient(gateway)
         refused = await ask("GET /a", {"user-agent": "b"})
         assert (refused.status, refused.body, refused.headers) == (
             403,
@@ -102,6 +102,6 @@ async def test_legacy_names_are_known() -> None:
             },
         }
     ) as gateway:
-        reply = await Asked(gateway)("GET /__debug/", {"user-agent": "b"})
+        reply = await GatewayClient(gateway)("GET /__debug/", {"user-agent": "b"})
     assert reply.status == 403
     assert {"vary", "x-frame-options"} <= reply.headers.keys()

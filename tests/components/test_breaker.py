@@ -1,4 +1,4 @@
-"""A backend that keeps failing is left alone, and what counts as failing."""
+"""A backend that keeps failing is not called, and what counts as a failure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def end(breaker: Breaker, *parts: Part | None) -> None:
 
 
 @pytest.mark.parametrize("max_errors", [0, 1, 5])
-def test_it_opens_with_one_failure_more_than_it_puts_up_with(max_errors: int) -> None:
+def test_it_opens_with_one_failure_more_than_max_errors(max_errors: int) -> None:
     it = breaker(max_errors=max_errors)
     end(it, *[NO] * max_errors)
     assert not is_open(it)
@@ -120,7 +120,7 @@ def test_after_the_timeout_one_call_decides() -> None:
     assert not is_open(it)
 
 
-def test_a_call_of_which_nothing_is_learnt_leaves_the_decision_to_the_next() -> None:
+def test_a_call_without_a_result_leaves_the_decision_to_the_next_call() -> None:
     time = Time()
     it = breaker(time)
     end(it, NO, NO)
@@ -160,7 +160,7 @@ def test_fewer_than_no_errors_never_open_it() -> None:
     assert not is_open(it)
 
 
-def test_changes_of_state_are_logged_where_wanted(caplog: pytest.LogCaptureFixture) -> None:
+def test_changes_of_state_are_logged_where_configured(caplog: pytest.LogCaptureFixture) -> None:
     time = Time()
     it = breaker(time, name="orders", log_status_change=True)
     silent = breaker(time)
@@ -172,15 +172,15 @@ def test_changes_of_state_are_logged_where_wanted(caplog: pytest.LogCaptureFixtu
             end(each, YES)
         time.now += 60
         end(it, YES)
-    told = ["closed to open", "open to half-open", "half-open to closed"]
-    assert caplog.messages == [f"circuit breaker 'orders' went from {each}" for each in told]
+    changes = ["closed to open", "open to half-open", "half-open to closed"]
+    assert caplog.messages == [f"circuit breaker 'orders' went from {each}" for each in changes]
 
 
 class Model:
-    """The same, counted from the start for each question."""
+    """The same states, in the simplest form."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_errors: int) -> None:
+        self.max_errors = max_errors
         self.failures = 0
         self.opened_at: float | None = None
 
@@ -191,13 +191,13 @@ class Model:
         self.failures = 0 if part is YES else self.failures + 1
         if part is YES:
             self.opened_at = None
-        elif self.opened_at is not None or self.failures > self.most:
+        elif self.opened_at is not None or self.failures > self.max_errors:
             self.opened_at = now
             self.failures = 0
 
 
 @given(st.integers(0, 3), st.lists(st.tuples(st.floats(0, 15), st.booleans()), max_size=40))
-def test_one_call_after_the_other_is_let_through_as_the_model_says(
+def test_sequential_calls_are_let_through_as_the_model_says(
     most: int, calls: list[tuple[float, bool]]
 ) -> None:
     time, model = Time(), Model(most)
@@ -251,7 +251,7 @@ def test_an_ignored_status_is_neither_a_failure_nor_a_success() -> None:
     assert is_open(it)
 
 
-def test_other_statuses_and_no_answer_count() -> None:
+def test_other_statuses_and_missing_responses_count() -> None:
     for failure in (BackendFailure("invalid status code 500", 500), BackendFailure("refused")):
         it = breaker(ignored_statuses=[404])
         end(it, failure, failure)

@@ -1,16 +1,15 @@
-"""A circuit breaker around a branch, whatever way it is asked."""
+"""A circuit breaker around a branch, for each way in which a branch responds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 from anyio import current_time, fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
 from gateway.core.pipe import coroutine_of, parallel, race, within
-from gateway.core.proxy import Arrive, Branch, NoClient, Request, Response
+from gateway.core.proxy import Arrive, Branch, Client, NoClient, Request, Response
 from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
 
 from .test_breaker import NO, YES, Time, breaker, end, is_open
@@ -18,7 +17,7 @@ from .test_breaker import NO, YES, Time, breaker, end, is_open
 pytestmark = pytest.mark.anyio
 
 
-NOBODY = NoClient()
+NO_CLIENT = NoClient()
 
 
 class Leaving:
@@ -27,7 +26,7 @@ class Leaving:
     def __init__(self) -> None:
         self.is_gone = False
 
-    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
+    def watch(self, gone: Callable[[], object]) -> Callable[[], Coroutine[object, object, None]]:
         async def leave() -> None:
             self.is_gone = True
             gone()
@@ -36,7 +35,7 @@ class Leaving:
 
 
 class Backend:
-    """Answers in one of the ways to be asked, or never."""
+    """Responds in one of the ways of a branch, or never."""
 
     def __init__(self, part: Response | GatewayError | None, means: GatewayError = NO) -> None:
         self.part = part
@@ -73,7 +72,7 @@ class Backend:
         return Branch(ask, now, later, lambda request: self.means, may_repeat=True)
 
 
-def request(client: Any = NOBODY, *, seconds: float = 60) -> Request:
+def request(client: Client = NO_CLIENT, *, seconds: float = 60) -> Request:
     return Request("GET", "/", {}, client=client, deadline=current_time() + seconds)
 
 
@@ -81,7 +80,7 @@ WAYS = ("ask", "now", "later")
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_open_breaker_does_not_ask(way: str) -> None:
+async def test_an_open_breaker_does_not_call_the_backend(way: str) -> None:
     backend = Backend(NO)
     pipe = parallel([with_breaker(backend.branch(way), breaker())])
     for _ in range(2):
@@ -93,7 +92,7 @@ async def test_an_open_breaker_does_not_ask(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_answers_pass_through(way: str) -> None:
+async def test_responses_pass_through(way: str) -> None:
     it = breaker(max_errors=0)
     branch = with_breaker(Backend(YES).branch(way), it)
     assert branch.may_repeat
@@ -115,7 +114,7 @@ async def test_a_deadline_counts_as_what_it_means(
 
 @pytest.mark.parametrize("pipe", [within, parallel])
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_client_that_leaves_is_no_failure(pipe: Any, way: str) -> None:
+async def test_a_client_that_leaves_is_no_failure(pipe: Callable[..., Branch], way: str) -> None:
     it = breaker(max_errors=0)
     branch = with_breaker(Backend(None).branch(way), it)
     with fail_after(5), pytest.raises(GatewayError):
@@ -124,7 +123,7 @@ async def test_a_client_that_leaves_is_no_failure(pipe: Any, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["ask", "later"])
-async def test_who_loses_a_race_has_not_failed(way: str) -> None:
+async def test_the_loser_of_a_race_has_not_failed(way: str) -> None:
     it = breaker(max_errors=0)
     slow, quick = Backend(None), Backend(YES)
     turns = [slow.branch(way), quick.branch(way)]
@@ -137,7 +136,7 @@ async def test_who_loses_a_race_has_not_failed(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["ask", "later"])
-async def test_a_race_that_nobody_wins_in_time_is_a_failure(way: str) -> None:
+async def test_a_race_without_a_winner_in_time_is_a_failure(way: str) -> None:
     it = breaker(max_errors=1)
     branch = with_breaker(Backend(None).branch(way), it)
     with pytest.raises(GatewayError):
@@ -146,7 +145,7 @@ async def test_a_race_that_nobody_wins_in_time_is_a_failure(way: str) -> None:
 
 
 def _one_after_the_other(branches: list[Branch], way: str) -> Branch:
-    """Each question goes to the next one."""
+    """Each request goes to the next branch."""
 
     async def ask(request: Request) -> Response:
         return await coroutine_of(branches.pop(0))(request)

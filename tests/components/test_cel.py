@@ -1,9 +1,9 @@
-"""Expressions about requests, answers and tokens, through a whole gateway."""
+"""Expressions about requests, responses and tokens, through a whole gateway."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from gateway.encoding import decode_json
 from gateway.errors import Aborted, TooManyValues
 
 from ..watchdog import watched
-from .gateways import Backends, ask, backend, document, gateway, refusal
+from .gateways import Backends, Document, ask, backend, document, gateway, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +32,11 @@ for _ in range(5):  # 9 ** 5 steps
 ANSWER = b'{"a":1.50,"s":"x","o":{"k":["v"]},"n":null,"l":[{"id":7}]}'
 
 
-def cel(*texts: str) -> dict[str, Any]:
+def cel(*texts: str) -> Document:
     return {CEL: [{"check_expr": text} for text in texts]}
 
 
-async def status(text: str, target: str = "/e", **keys: Any) -> int:
+async def status(text: str, target: str = "/e", **keys: object) -> int:
     async with gateway(Backends({"/a": ANSWER}), document(extra_config=cel(text), **keys)) as app:
         return (await ask(app, target, x_one="yes", x_two="hidden", x_three="é")).status
 
@@ -95,11 +95,11 @@ async def test_an_expression_about_the_request(text: str, holds: bool) -> None:
         ("timestamp(now) > timestamp('2020-01-01T00:00:00Z') && resp_completed", True),
     ],
 )
-async def test_an_expression_about_the_answer(text: str, holds: bool) -> None:
+async def test_an_expression_about_the_response(text: str, holds: bool) -> None:
     assert await status(text) == (200 if holds else 500)
 
 
-async def test_of_no_op_status_and_headers_are_known() -> None:
+async def test_with_no_op_status_and_headers_are_known() -> None:
     text = "resp_metadata_status == 202 && resp_metadata_headers['X-One'] == ['1']"
     configuration = document(extra_config=cel(text), output_encoding="no-op")
     async with gateway(Backends({"/a": ANSWER}, status=202), configuration) as app:
@@ -120,7 +120,7 @@ async def test_letters_decide_when_an_expression_is_evaluated(text: str, expecte
     assert await status(text) == expected
 
 
-async def test_the_failing_expression_is_told_by_its_number_among_those_of_its_kind() -> None:
+async def test_the_error_has_the_number_of_the_failing_expression_in_its_phase() -> None:
     texts = ("resp_completed", "req_method == 'GET'", "now == ''", "req_path == '/'")
     backends = Backends({"/a": ANSWER})
     async with gateway(backends, document(extra_config=cel(*texts))) as app:
@@ -129,7 +129,7 @@ async def test_the_failing_expression_is_told_by_its_number_among_those_of_its_k
     assert backends.asked == []
 
 
-async def test_partial_answers_are_not_looked_at() -> None:
+async def test_partial_responses_are_not_checked() -> None:
     never = cel("resp_data.nosuch == 1")
     configuration = document(backend("/a"), backend("/fails"), extra_config=never)
     async with gateway(Backends({"/a": ANSWER}), configuration) as app:
@@ -137,14 +137,16 @@ async def test_partial_answers_are_not_looked_at() -> None:
     assert (reply.status, reply.headers["x-krakend-completed"]) == (200, "false")
 
 
-async def test_static_data_in_place_of_a_failure_is_not_looked_at() -> None:
+async def test_static_data_in_place_of_a_failure_is_not_checked() -> None:
     extra = {**cel("resp_data.nosuch == 1"), "proxy": {"static": {"data": {"st": 1}}}}
     async with gateway(Backends({}), document(extra_config=extra)) as app:
         assert (await ask(app)).json() == {"st": 1}
 
 
 @pytest.mark.parametrize("way", ["ask", "now", "later"])
-async def test_a_backend_is_not_asked_when_its_request_does_not_hold(way: str) -> None:
+async def test_a_backend_is_not_called_when_the_expression_on_its_request_is_false(
+    way: str,
+) -> None:
     backends = Backends({"/a": ANSWER, "/b": b'{"b":1}'}, way)
     checked = backend("/a", extra_config=cel("req_method == 'POST'"))
     async with gateway(backends, document(checked, backend("/b"))) as app:
@@ -155,7 +157,7 @@ async def test_a_backend_is_not_asked_when_its_request_does_not_hold(way: str) -
 
 
 @pytest.mark.parametrize("way", ["ask", "now", "later"])
-async def test_a_message_is_set_aside_when_its_answer_does_not_hold(way: str) -> None:
+async def test_a_message_is_parked_when_the_expression_on_its_response_is_false(way: str) -> None:
     backends = Backends({"/a": ANSWER}, way)
     checked = backend("/a", extra_config=cel("resp_data.s == 'y'"))
     async with gateway(backends, document(checked)) as app:
@@ -172,7 +174,7 @@ async def test_a_message_is_set_aside_when_its_answer_does_not_hold(way: str) ->
         ("resp_data.s == 'y'", b"circuit breaker is open"),
     ],
 )
-async def test_requests_that_do_not_hold_open_no_breaker_answers_do(
+async def test_aborted_requests_do_not_open_a_breaker_and_aborted_responses_do(
     way: str, text: str, body: bytes
 ) -> None:
     breaker = {"qos/circuit-breaker": {"interval": 60, "timeout": 60, "max_errors": 1}}
@@ -184,7 +186,7 @@ async def test_requests_that_do_not_hold_open_no_breaker_answers_do(
     assert reply.body == body
 
 
-async def test_at_the_endpoint_every_message_is_set_aside_when_the_answer_does_not_hold() -> None:
+async def test_at_an_endpoint_every_message_is_parked_when_the_expression_is_false() -> None:
     backends = Backends({"/a": ANSWER, "/b": b'{"b":1}'})
     configuration = document(backend("/a"), backend("/b"), extra_config=cel("'c' in resp_data"))
     async with gateway(backends, configuration) as app:
@@ -201,7 +203,7 @@ async def test_at_the_endpoint_every_message_is_set_aside_when_the_answer_does_n
         "'X-One' in req_headers && !('X-Two' in req_headers)",
     ],
 )
-async def test_a_backend_sees_the_request_it_is_asked(text: str) -> None:
+async def test_at_a_backend_variables_are_those_of_its_own_request(text: str) -> None:
     checked = backend(
         "/users/{id}/{resp0_x}?id={id}",
         method="PUT",
@@ -215,7 +217,7 @@ async def test_a_backend_sees_the_request_it_is_asked(text: str) -> None:
         assert (await ask(app, "/e/7?q=1&z=2", x_one="1", x_two="2")).status == 200
 
 
-async def test_a_later_backend_of_a_sequence_depends_on_an_earlier_answer() -> None:
+async def test_a_later_backend_of_a_sequence_depends_on_an_earlier_response() -> None:
     backends = Backends({"/a": ANSWER, "/b/{resp0_s}": b'{"b":1}', "/c": b'{"c":1}'})
     configuration = document(
         backend("/a", allow=["s"]),
@@ -320,7 +322,7 @@ async def test_a_macro_over_more_parts_of_the_query_than_the_bound_is_a_400() ->
     assert len(backends.asked) == 1
 
 
-def test_expressions_that_do_not_name_the_token_do_not_look_at_it() -> None:
+def test_expressions_that_do_not_name_the_token_do_not_check_it() -> None:
     settings = CelSettings((Expression(check_expr="req_method == 'GET'"),))
     assert build_token_cel(settings, Endpoint(), ASSEMBLY) is None
 
@@ -337,7 +339,7 @@ def test_a_syntax_error_stops_the_start_with_its_path(text: str) -> None:
     assert f'backend[0].extra_config["{CEL}"][1].check_expr: not an expression: 1:' in said
 
 
-def test_a_lone_object_counts_as_a_list_of_one() -> None:
+def test_a_single_object_counts_as_a_list_of_one() -> None:
     assert "not an expression" in refusal(document(extra_config={CEL: {"check_expr": "req =="}}))
 
 
@@ -367,7 +369,7 @@ anything = st.recursive(
     st.binary(max_size=20),
     st.binary(max_size=9) | st.dictionaries(st.text(), anything, max_size=4).map(json.dumps),
 )
-def test_no_request_and_no_answer_makes_an_expression_raise_anything_else(
+def test_no_request_and_no_response_makes_an_expression_raise_anything_else(
     path: str, params: dict[str, str], header: bytes, query: bytes, body: bytes | str
 ) -> None:
     async def proxy(request: Request) -> Response:
@@ -381,4 +383,4 @@ def test_no_request_and_no_answer_makes_an_expression_raise_anything_else(
         coroutine_of(branch)(request).__await__().__next__()
     except (Aborted, ValueError, StopIteration):
         return
-    raise AssertionError("it waits for nobody")
+    raise AssertionError("the branch waits")

@@ -79,11 +79,12 @@ def test_whatever_a_browser_sends_of_allowed_names_passes(names: set[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("12h", "43200"), ("-1s", "0"), ("500ms", None), ("", None), ("1 day", None)]
+    ("text", "seconds"),
+    [("12h", "43200"), ("-1s", "0"), ("500ms", None), ("", None), ("1 day", None)],
 )
-def test_max_age(text: str, told: str | None) -> None:
+def test_max_age(text: str, seconds: str | None) -> None:
     headers = preflight(CorsSettings(max_age=text))
-    assert headers.get("access-control-max-age") == told
+    assert headers.get("access-control-max-age") == seconds
 
 
 def test_a_private_network_is_allowed_where_it_is_configured() -> None:
@@ -96,7 +97,7 @@ def test_a_private_network_is_allowed_where_it_is_configured() -> None:
     assert f"{ALLOW}private-network" not in plain
 
 
-def test_of_several_origins_the_one_that_was_looked_at_is_allowed() -> None:
+def test_of_several_origins_the_one_that_was_checked_is_allowed() -> None:
     policy = Policy(CorsSettings(allow_origins=("https://a.test",)))
     answered, _ = policy.preflight(
         [
@@ -118,7 +119,7 @@ def test_the_methods_of_a_preflight_are_case_sensitive_and_options_is_always_one
 
 
 @pytest.mark.anyio
-async def test_a_preflight_passes_on_where_it_is_told_to() -> None:
+async def test_a_preflight_goes_to_the_router_with_options_passthrough() -> None:
     cors = {"options_passthrough": True}
     async with layered({"security/cors": cors, "router": {"auto_options": True}}) as ask:
         reply = await ask("OPTIONS /shop", PREFLIGHT)
@@ -127,14 +128,14 @@ async def test_a_preflight_passes_on_where_it_is_told_to() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_status_that_is_none_means_204() -> None:
+async def test_an_invalid_status_means_204() -> None:
     for status, answered in ((200, 200), (0, 204), (99, 204), (1000, 204)):
         async with layered({"security/cors": {"options_success_status": status}}) as ask:
             assert (await ask("OPTIONS /shop", PREFLIGHT)).status == answered
 
 
 @pytest.mark.anyio
-async def test_the_reason_of_a_refusal_is_logged_where_it_is_wanted(
+async def test_the_reason_of_a_refusal_is_logged_with_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")

@@ -1,9 +1,9 @@
-"""Answers as a JMESPath expression selects them, through a whole gateway."""
+"""Responses as a JMESPath expression selects them, through a whole gateway."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from gateway.core.proxy import Branch, Request, Response
 from gateway.encoding import decode_safejson
 from gateway.errors import ModifierFailure
 
-from .gateways import Backends, ask, backend, document, gateway, refusal
+from .gateways import Backends, Document, ask, backend, document, gateway, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +38,8 @@ ASSEMBLY = Assembly(Service(), Catalog(), cast(AsyncioSide, None))
     ],
 )
 @pytest.mark.parametrize("level", ["endpoint", "backend"])
-async def test_the_answer_is_what_the_expression_selects(
-    level: str, expr: str, result: dict[str, Any]
+async def test_the_response_is_what_the_expression_selects(
+    level: str, expr: str, result: Document
 ) -> None:
     extra = {NAMESPACE: {"expr": expr}}
     on_backend = backend(extra_config=extra if level == "backend" else {})
@@ -50,14 +50,14 @@ async def test_the_answer_is_what_the_expression_selects(
     assert reply.headers["x-krakend-completed"] == "true"
 
 
-async def test_a_list_is_a_list_where_the_endpoint_answers_collections() -> None:
+async def test_a_list_stays_a_list_with_json_collection() -> None:
     extra = {NAMESPACE: {"expr": "students[].name"}}
     configuration = document(extra_config=extra, output_encoding="json-collection")
     async with gateway(Backends({"/a": STUDENTS}), configuration) as app:
         assert (await ask(app)).json() == ["Bill", "Mary"]
 
 
-async def test_of_no_op_the_body_is_replaced() -> None:
+async def test_with_no_op_the_body_is_replaced() -> None:
     extra = {NAMESPACE: {"expr": "students[].name"}}
     configuration = document(extra_config=extra, output_encoding="no-op")
     async with gateway(Backends({"/a": STUDENTS}), configuration) as app:
@@ -67,7 +67,7 @@ async def test_of_no_op_the_body_is_replaced() -> None:
     assert reply.headers["x-one"] == "1"
 
 
-async def test_partial_answers_are_selected_from_too() -> None:
+async def test_partial_responses_are_selected_from_too() -> None:
     extra = {NAMESPACE: {"expr": "students[0]"}}
     configuration = document(backend("/a"), backend("/fails"), extra_config=extra)
     async with gateway(Backends({"/a": STUDENTS}), configuration) as app:
@@ -76,7 +76,7 @@ async def test_partial_answers_are_selected_from_too() -> None:
     assert reply.headers["x-krakend-completed"] == "false"
 
 
-async def test_an_answer_that_the_expression_cannot_take_is_a_failure_and_set_aside() -> None:
+async def test_a_response_with_wrong_types_is_a_failure_and_its_message_is_parked() -> None:
     backends = Backends({"/a": STUDENTS})
     async with gateway(backends, document(extra_config={NAMESPACE: {"expr": "length(n)"}})) as app:
         reply = await ask(app)
@@ -113,7 +113,7 @@ anything = st.recursive(
 
 
 @given(st.sampled_from(EXPRESSIONS), anything)
-def test_no_answer_makes_an_expression_raise_anything_else(expr: str, value: Any) -> None:
+def test_no_response_makes_an_expression_raise_anything_else(expr: str, value: object) -> None:
     body = json.dumps(value).replace("Infinity", "1e999").encode()
 
     async def proxy(request: Request) -> Response:

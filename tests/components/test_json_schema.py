@@ -1,4 +1,4 @@
-"""Bodies and answers that have to fit a schema, through a whole gateway."""
+"""Bodies and responses that must match a schema, through a whole gateway."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AGE: JsonObject = {
 
 
 async def answered(schema: Json, body: bytes, method: str = "POST") -> tuple[int, str, int]:
-    """Status, body, and how often the backend was asked."""
+    """Status, body, and how often the backend was called."""
     backends = Backends({"/a": b'{"a":1}'})
     configuration = document(method=method, extra_config={REQUEST: schema})
     async with gateway(backends, configuration) as app:
@@ -36,7 +36,7 @@ async def answered(schema: Json, body: bytes, method: str = "POST") -> tuple[int
     return reply.status, reply.body.decode(), len(backends.asked)
 
 
-async def test_a_body_that_fits_reaches_the_backend() -> None:
+async def test_a_valid_body_reaches_the_backend() -> None:
     backends = Backends({"/a": b'{"a":1}'})
     configuration = document(method="POST", extra_config={REQUEST: AGE})
     async with gateway(backends, configuration) as app:
@@ -45,7 +45,7 @@ async def test_a_body_that_fits_reaches_the_backend() -> None:
     assert backends.asked[0].body == b'{"age": 3}'
 
 
-async def test_a_body_that_does_not_fit_is_told_where_and_reaches_nobody() -> None:
+async def test_an_invalid_body_is_refused_with_its_violation_and_reaches_no_backend() -> None:
     status, body, asked = await answered(AGE, b'{"age":"secret"}')
     assert (status, asked) == (400, 0)
     assert body == "- at '/age': value is not of type \"integer\""
@@ -68,7 +68,7 @@ async def test_a_body_that_does_not_fit_is_told_where_and_reaches_nobody() -> No
     ],
     ids=lambda body: repr(body[:12]),
 )
-async def test_a_body_that_is_no_document_is_refused(body: bytes) -> None:
+async def test_a_body_that_is_not_one_json_document_is_refused(body: bytes) -> None:
     status, _, asked = await answered(AGE, body)
     assert (status, asked) == (400, 0)
 
@@ -84,7 +84,7 @@ async def test_a_body_that_is_no_document_is_refused(body: bytes) -> None:
         b' {"age":1} \n',
     ],
 )
-async def test_what_go_reads_is_read(body: bytes) -> None:
+async def test_json_that_go_accepts_is_accepted(body: bytes) -> None:
     status, _, asked = await answered(AGE, body)
     assert (status, asked) == (200, 1)
 
@@ -160,7 +160,7 @@ def test_a_schema_that_cannot_be_used_stops_the_start_with_its_path(
     assert f'.backend[0].extra_config["{ANSWER}"].schema{path}' in said
 
 
-def test_every_problem_of_a_configuration_is_told_at_once() -> None:
+def test_all_problems_of_a_configuration_are_reported_at_once() -> None:
     extra = {REQUEST: {"type": 5}, ANSWER: {"schema": {"type": 6}, "error": {"status": 99}}}
     said = refusal(document(extra_config=extra))
     assert [line.rpartition('"]')[2].split(":")[0] for line in said.splitlines()] == [
@@ -181,7 +181,7 @@ def test_on_a_backend_a_schema_for_requests_stops_the_start() -> None:
 async def answer_checked(
     body: bytes, settings: JsonObject, way: str = "proxy", **keys: Json
 ) -> tuple[int, str, str, str]:
-    """Status, content type and body of the answer; what became of the message."""
+    """Status, content type and body of the response; how the message was settled."""
     backends = Backends({"/a": body}, way)
     configuration = document(extra_config={ANSWER: {"schema": AGE, **settings}}, **keys)
     async with gateway(backends, configuration) as app:
@@ -190,31 +190,31 @@ async def answer_checked(
     return reply.status, content_type, reply.body.decode(), backends.messages[0].end
 
 
-async def test_an_answer_that_fits_is_returned_as_it_came() -> None:
+async def test_a_valid_response_is_returned_unchanged() -> None:
     status, _, body, end = await answer_checked(b'{"age":1, "price":1.50}', {})
     assert (status, end) == (200, "sent")
     assert '"price":1.50' in body
 
 
-async def test_an_answer_that_does_not_fit_is_replaced_by_what_is_configured() -> None:
+async def test_an_invalid_response_is_replaced_by_the_configured_error() -> None:
     error: JsonObject = {"status": 418, "body": "<no/>", "content_type": "application/xml"}
     result = await answer_checked(b'{"age":"x"}', {"error": error})
     assert result == (418, "application/xml", "<no/>", "set aside")
 
 
-async def test_without_a_configured_body_the_client_is_told_what_is_wrong() -> None:
+async def test_without_a_configured_body_the_client_gets_the_violations() -> None:
     status, content_type, body, _ = await answer_checked(b"{}", {})
     assert (status, content_type) == (500, "text/plain; charset=utf-8")
     assert body == "- at '': \"age\" is a required property"
 
 
 @pytest.mark.parametrize(("body", "status"), [(b'{"age":1}', 200), (b"[]", 500), (b"<a/>", 500)])
-async def test_of_no_op_the_body_has_to_fit(body: bytes, status: int) -> None:
+async def test_with_no_op_the_body_must_be_valid(body: bytes, status: int) -> None:
     assert (await answer_checked(body, {}, output_encoding="no-op"))[0] == status
 
 
 @pytest.mark.parametrize("way", ["ask", "now", "later"])
-async def test_on_a_backend_its_part_is_missing_and_its_message_set_aside(way: str) -> None:
+async def test_on_a_backend_its_part_is_missing_and_its_message_parked(way: str) -> None:
     backends = Backends({"/a": b'{"age":"x"}', "/b": b'{"b":1}'}, way)
     checked = backend("/a", extra_config={ANSWER: {"schema": AGE}})
     async with gateway(backends, document(checked, backend("/b"))) as app:
@@ -268,7 +268,7 @@ def test_patterns_are_those_of_go(
     assert (validate(right), bool(validate(wrong))) == ("", True)
 
 
-def test_beside_a_reference_nothing_counts_in_the_old_drafts() -> None:
+def test_the_old_drafts_ignore_keywords_next_to_a_reference() -> None:
     schema: JsonObject = {"$schema": DRAFT_7, "definitions": {"a": {}}}
     validate = build_validate(
         {**schema, "items": {"$ref": "#/definitions/a", "pattern": "^[0-9]$"}}
@@ -276,12 +276,12 @@ def test_beside_a_reference_nothing_counts_in_the_old_drafts() -> None:
     assert validate(["x"]) == ""
 
 
-def test_a_pattern_that_takes_for_ever_is_given_up() -> None:
+def test_a_pattern_that_takes_too_long_does_not_match() -> None:
     validate = build_validate({"pattern": r"^(a|a)*(?=b)$"})
     assert validate("a" * 40)
 
 
-def test_what_is_said_of_a_value_is_bounded() -> None:
+def test_the_text_of_violations_is_bounded() -> None:
     validate = build_validate({"items": {"type": "string"}})
     assert len(validate([{"x" * 1000: 1}] * 1000)) < 3000
 
@@ -353,7 +353,7 @@ REFERRING = st.recursive(
 
 
 @given(REFERRING, st.integers(12, 60), st.sampled_from([1, "s", {"b": 1}, [1]]), st.booleans())
-def test_whatever_a_schema_asks_of_itself_a_document_is_judged_in_time(
+def test_any_schema_that_refers_to_itself_validates_a_document_in_time(
     schema: Json, depth: int, leaf: Json, is_list: bool
 ) -> None:
     try:
@@ -387,14 +387,14 @@ LARGE: dict[str, tuple[Json, Json]] = {
 
 
 @pytest.mark.parametrize(("schema", "value"), LARGE.values(), ids=LARGE)
-def test_a_large_document_that_does_not_fit_is_refused_in_time(schema: Json, value: Json) -> None:
+def test_a_large_invalid_document_is_refused_in_time(schema: Json, value: Json) -> None:
     validate = build_validate(schema)
     with watched():
         text = validate(value)
     assert 0 < len(text) < 5_000
 
 
-def test_faults_are_listed_where_that_takes_little_time() -> None:
+def test_violations_are_listed_where_that_takes_little_time() -> None:
     tree: JsonObject = {"properties": {"n": {"type": "integer"}, "children": {"items": REFERENCE}}}
     assert build_validate(tree)({"children": [{"n": "x"}, {"n": 1}]}) == (
         "- at '/children/0/n': value is not of type \"integer\""

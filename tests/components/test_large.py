@@ -1,13 +1,12 @@
-"""What looks into answers does so in a helper process when they are large."""
+"""Large responses are inspected in a helper process."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from .gateways import Backends, ask, backend, document, gateway
+from .gateways import Backends, Document, ask, backend, document, gateway
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +17,7 @@ LARGE = json.dumps({"items": ITEMS}).encode()
 COUNT = {"template": '{"n": {{ resp_body["items"] | length }}, "m": "{{ req_method }}"}'}
 ITEM = {"properties": {"items": {"items": {"type": "string"}}}}
 NUMBERS = {"properties": {"items": {"items": {"type": "integer"}}}}
-FITTING: dict[str, tuple[dict[str, Any], Any]] = {
+FITTING: dict[str, tuple[Document, object]] = {
     "jmespath": ({"modifier/jmespath": {"expr": "{n: length(items)}"}}, {"n": 20_000}),
     "a list": ({"modifier/jmespath": {"expr": "items[:2]"}}, {"collection": ["0", "1"]}),
     "schema": ({"validation/response-json-schema": {"schema": ITEM}}, {"items": ITEMS}),
@@ -29,7 +28,7 @@ FITTING: dict[str, tuple[dict[str, Any], Any]] = {
     "template": ({"modifier/response-body-generator": COUNT}, {"n": 20_000, "m": "GET"}),
 }
 MANY_KEYS = """{ {%- for i in range(20001) %}"{{ i }}":1,{% endfor %}"a":1}"""
-FAILING: dict[str, tuple[dict[str, Any], str]] = {
+FAILING: dict[str, tuple[Document, str]] = {
     "jmespath": ({"modifier/jmespath": {"expr": "abs(items)"}}, "JMESPath"),
     "schema": (
         {"validation/response-json-schema": {"schema": NUMBERS}},
@@ -51,20 +50,20 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def configured(level: str, extra: dict[str, Any]) -> dict[str, Any]:
+def configured(level: str, extra: Document) -> Document:
     if level == "backend":
         return document(backend(extra_config=extra), timeout=PATIENT)
     return document(extra_config=extra, timeout=PATIENT)
 
 
 PLACES = [("backend", "ask"), ("backend", "later"), ("endpoint", "ask")]
-"""Where a namespace is configured, and how its backend is asked."""
+"""Where a namespace is configured, and in which way its backend responds."""
 
 
 @pytest.mark.parametrize(("level", "way"), PLACES)
 @pytest.mark.parametrize(("extra", "expected"), FITTING.values(), ids=FITTING)
-async def test_a_large_answer_is_looked_into_in_a_helper_process(
-    way: str, level: str, extra: dict[str, Any], expected: Any, caplog: pytest.LogCaptureFixture
+async def test_a_large_response_is_inspected_in_a_helper_process(
+    way: str, level: str, extra: Document, expected: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     backends = Backends({"/a": LARGE}, way)
     with caplog.at_level("DEBUG", "gateway.helpers"):
@@ -77,8 +76,8 @@ async def test_a_large_answer_is_looked_into_in_a_helper_process(
 
 @pytest.mark.parametrize(("level", "way"), PLACES[1:])
 @pytest.mark.parametrize(("extra", "text"), FAILING.values(), ids=FAILING)
-async def test_a_large_answer_that_does_not_fit_blocks_no_queue(
-    way: str, level: str, extra: dict[str, Any], text: str
+async def test_a_large_invalid_response_blocks_no_queue(
+    way: str, level: str, extra: Document, text: str
 ) -> None:
     backends = Backends({"/a": LARGE}, way)
     async with gateway(backends, configured(level, extra)) as app:
@@ -99,8 +98,8 @@ PAIRS = b'{"l":[' + b",".join([b'"22"'] * 80) + b"]}"
 
 @pytest.mark.parametrize(("level", "way"), [*PLACES, ("backend", "now")])
 @pytest.mark.parametrize("extra", NESTED.values(), ids=NESTED)
-async def test_less_is_large_where_loops_are_nested(
-    way: str, level: str, extra: dict[str, Any], caplog: pytest.LogCaptureFixture
+async def test_nested_loops_make_a_smaller_response_count_as_large(
+    way: str, level: str, extra: Document, caplog: pytest.LogCaptureFixture
 ) -> None:
     backends = Backends({"/a": PAIRS}, way)
     with caplog.at_level("DEBUG", "gateway.helpers"):
@@ -111,7 +110,7 @@ async def test_less_is_large_where_loops_are_nested(
 
 
 @pytest.mark.parametrize("way", ["ask", "later"])
-async def test_a_large_answer_that_is_not_looked_into_in_time_blocks_no_queue(way: str) -> None:
+async def test_a_large_response_that_is_not_inspected_in_time_blocks_no_queue(way: str) -> None:
     loops = (
         "{% for a in resp_body['items'] %}{% for b in resp_body['items'] %}{% endfor %}{% endfor %}"
     )
@@ -132,7 +131,7 @@ async def test_a_large_answer_that_is_not_looked_into_in_time_blocks_no_queue(wa
         ("negotiate", "application/xml", b"<doc><items>0</items>"),
     ],
 )
-async def test_a_large_answer_in_xml_or_yaml_is_written_in_a_helper_process(
+async def test_a_large_response_in_xml_or_yaml_is_written_in_a_helper_process(
     output: str, accept: str, begin: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     backends = Backends({"/a": LARGE})
@@ -145,7 +144,7 @@ async def test_a_large_answer_in_xml_or_yaml_is_written_in_a_helper_process(
     assert "helper process" in caplog.text
 
 
-async def test_a_large_text_is_written_in_a_helper_process(
+async def test_a_large_string_is_written_in_a_helper_process(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     body = b"x" * (4 * 1024 * 1024) + b"\xff"
@@ -157,7 +156,7 @@ async def test_a_large_text_is_written_in_a_helper_process(
     assert "helper process" in caplog.text
 
 
-async def test_the_flatmap_of_a_large_answer_runs_in_a_helper_process(
+async def test_the_flatmap_of_a_large_response_runs_in_a_helper_process(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     moves = [{"type": "move", "args": ["items", "all"]}]

@@ -1,4 +1,4 @@
-"""What a gateway does not use it does not load."""
+"""A gateway does not load the libraries of features that it does not use."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ print(*sys.modules)
 """
 
 
-def test_libraries_of_namespaces_that_nobody_uses_are_not_loaded() -> None:
+def test_libraries_of_unused_namespaces_are_not_loaded() -> None:
     loaded = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, check=True)
     assert not set(LIBRARIES) & set(loaded.stdout.decode().split())

@@ -1,4 +1,4 @@
-"""Which layer stands where (recorded: combined.json, security_http.json)."""
+"""The order of the layers (recorded: combined.json, security_http.json)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORIGIN = {"origin": "https://shop.test"}
 BOT = {"user-agent": "badbot"}
 
 
-async def test_redirects_and_health_stand_behind_cors_and_before_the_others() -> None:
+async def test_redirects_and_health_are_inside_cors_and_outside_the_other_layers() -> None:
     async with layered({**CORS, **SECURE, **BOTS}) as ask:
         redirected = await ask("GET /shop/", ORIGIN | BOT)
         health = await ask("GET /__health", ORIGIN | BOT)
@@ -26,7 +26,7 @@ async def test_redirects_and_health_stand_behind_cors_and_before_the_others() ->
 
 
 @pytest.mark.parametrize("target", ["GET /shop", "GET /nope", "POST /shop", "GET /__debug/x"])
-async def test_bots_are_refused_everywhere_else_behind_the_secure_headers(target: str) -> None:
+async def test_bots_are_refused_everywhere_else_inside_the_secure_headers(target: str) -> None:
     async with layered({**SECURE, **BOTS}) as ask:
         refused = await ask(target, BOT)
         passed = await ask(target, {"user-agent": "other"})
@@ -36,12 +36,12 @@ async def test_bots_are_refused_everywhere_else_behind_the_secure_headers(target
     assert passed.headers["x-frame-options"] == "DENY"
 
 
-async def test_a_bad_host_is_told_to_a_bot_first() -> None:
+async def test_the_host_is_checked_before_the_bot() -> None:
     async with layered({"security/http": {"allowed_hosts": ["a.test"]}, **BOTS}) as ask:
         assert (await ask("GET /shop", BOT)).body == b"Bad Host\n"
 
 
-async def test_a_bad_parameter_stands_before_the_secure_headers() -> None:
+async def test_a_bad_parameter_is_refused_outside_the_secure_headers() -> None:
     async with layered(SECURE, "/a/{id}") as ask:
         reply = await ask("GET /a/%3F")
     assert reply.status == 400

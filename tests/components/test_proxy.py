@@ -1,8 +1,6 @@
-"""static and flatmap_filter on the answer of an endpoint, around branches made of a few lines."""
+"""static and flatmap_filter on the response of an endpoint, around fake branches."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -56,7 +54,7 @@ NULL = Response(None, INCOMPLETE)
 
 @pytest.mark.parametrize("part", [WHOLE, PARTIAL, DETAILS, NULL])
 @pytest.mark.parametrize("strategy", ["always", "success", "errored", "complete", "incomplete"])
-async def test_static_data_is_put_over_the_answers_its_strategy_names(
+async def test_static_data_is_added_to_the_responses_of_its_strategy(
     part: Response, strategy: str
 ) -> None:
     named = {
@@ -82,7 +80,7 @@ async def test_static_data_is_put_over_the_answers_its_strategy_names(
     ],
 )
 @pytest.mark.parametrize("error", [GatewayError("no"), QueueEmpty(), DeadlineExceeded()])
-async def test_static_data_stands_in_for_a_failure(
+async def test_static_data_replaces_a_failure(
     error: GatewayError, strategy: str, is_named: bool
 ) -> None:
     pipe = static(error, strategy)
@@ -94,9 +92,7 @@ async def test_static_data_stands_in_for_a_failure(
             await ask(pipe)
 
 
-async def test_static_data_has_no_place_in_an_answer_that_is_passed_on_but_makes_it_complete() -> (
-    None
-):
+async def test_static_data_makes_a_no_op_response_complete_and_leaves_its_body() -> None:
     settings = StaticSettings(strategy="always")
     answer = Response({}, body=b"raw", status=404)
     passed = await ask(with_static(answering(answer), settings, DATA, is_passed_on=True))
@@ -115,7 +111,7 @@ async def test_static_data_never_hides_a_message_that_was_not_published() -> Non
         await ask(static(OutcomeUnknown("not confirmed"), "always"))
 
 
-async def test_an_answer_with_static_data_is_as_complete_as_before_and_holds_its_messages() -> None:
+async def test_a_response_with_static_data_stays_as_complete_and_keeps_its_messages() -> None:
     message = Message()
     response = await ask(static(Response({"b": 1}, messages=[message], status=201), "always"))
     assert response.data == {"b": 1, **DATA}
@@ -124,7 +120,7 @@ async def test_an_answer_with_static_data_is_as_complete_as_before_and_holds_its
     assert (await ask(static(NULL, "always"))).is_complete
 
 
-async def test_static_data_and_answers_are_never_changed_themselves() -> None:
+async def test_static_data_and_responses_are_copied_before_a_change() -> None:
     shared = Response({"a": 1})
     response = await ask(static(shared, "always"))
     assert response.data is not None
@@ -151,8 +147,8 @@ def deleting(path: str, part: Part) -> Pipe:
         (NULL, None, False),
     ],
 )
-async def test_operations_work_on_every_answer_no_part_of_which_failed(
-    part: Response, data: Any, is_complete: bool
+async def test_operations_are_applied_to_every_response_without_failed_parts(
+    part: Response, data: Document | None, is_complete: bool
 ) -> None:
     response = await ask(deleting("a", part))
     assert (response.data, response.is_complete) == (data, is_complete)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from anyio import fail_after, sleep_forever
@@ -21,6 +20,8 @@ from gateway.hooks import Refused, Request, Response
 from tests.http.service import Service as HttpService
 from tests.http.service import answering, message, serving
 from tests.router.support import Client, Reply, http_scope
+
+from .gateways import Document
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +99,7 @@ async def never(request: Request, *rest: Response) -> None:
     await sleep_forever()
 
 
-def returns_nonsense(request: Request) -> dict[str, Any]:
+def returns_nonsense(request: Request) -> Document:
     return {"a": 1}
 
 
@@ -116,17 +117,17 @@ class Group:
         """A dotted name."""
 
 
-# A gateway with one service behind it.
+# A gateway with one HTTP service as its backend.
 
 
-def hooks(request: str = "", response: str = "") -> dict[str, Any]:
+def hooks(request: str = "", response: str = "") -> Document:
     names = {"request": request and HERE + request, "response": response and HERE + response}
     return {"gateway/python": {key: name for key, name in names.items() if name}}
 
 
 def configuration(
-    url: str, of_endpoint: dict[str, Any], *of_backends: dict[str, Any], **changes: Any
-) -> dict[str, Any]:
+    url: str, of_endpoint: Document, *of_backends: Document, **changes: object
+) -> Document:
     backends = [
         {"url_pattern": f"/b{place}", "host": [url], "extra_config": extra}
         for place, extra in enumerate(of_backends or ({},))
@@ -155,11 +156,11 @@ async def post(app: ASGIApp, target: str = "/e/7", *headers: tuple[bytes, bytes]
 
 
 async def ask(
-    of_endpoint: dict[str, Any],
-    *of_backends: dict[str, Any],
+    of_endpoint: Document,
+    *of_backends: Document,
     answers: bytes = b'{"secret":1,"open":2.50}',
     headers: tuple[tuple[bytes, bytes], ...] = (),
-    **changes: Any,
+    **changes: object,
 ) -> tuple[Reply, HttpService]:
     with serving(answering(message(answers))) as service:
         config = configuration(service.url, of_endpoint, *of_backends, **changes)
@@ -187,7 +188,9 @@ async def test_a_request_hook_of_an_endpoint_changes_what_every_backend_sees(nam
 
 
 @pytest.mark.parametrize("name", ["add_headers", "add_headers_async"])
-async def test_a_request_hook_of_a_backend_changes_what_this_one_sees(name: str) -> None:
+async def test_a_request_hook_of_a_backend_changes_the_request_of_this_backend_only(
+    name: str,
+) -> None:
     _, service = await ask({}, hooks(name), {})
     with_hook, without = sorted(service.requests, key=lambda request: b"X-Hook" not in request)
     assert with_hook.startswith(b"POST /b0?a=hook")
@@ -233,7 +236,7 @@ async def test_a_hook_chooses_the_status() -> None:
     assert (reply.status, reply.json()) == (418, {"secret": 1, "open": 2.5})
 
 
-async def test_a_request_hook_that_answers_asks_no_backend() -> None:
+async def test_a_request_hook_that_returns_a_response_calls_no_backend() -> None:
     for of_endpoint, of_backend in ((hooks("answer"), {}), ({}, hooks("answer"))):
         reply, service = await ask(of_endpoint, of_backend)
         assert (reply.status, reply.json()) == (203, {"answered": "/e/7"})
@@ -241,7 +244,7 @@ async def test_a_request_hook_that_answers_asks_no_backend() -> None:
         assert service.requests == []
 
 
-async def test_with_no_op_a_hook_has_the_answer_as_it_came() -> None:
+async def test_with_no_op_a_hook_has_the_unchanged_response() -> None:
     with serving(answering(message(b"text", "201 Created", "X-One: 1"))) as service:
         config = configuration(service.url, hooks(response="pass_on"), output_encoding="no-op")
         async with open_gateway(config) as gateway:
@@ -288,7 +291,7 @@ async def test_a_hook_that_returns_something_else_is_a_failure() -> None:
     assert (reply.status, service.requests) == (500, [])
 
 
-async def test_one_backend_whose_hook_fails_makes_a_partial_answer() -> None:
+async def test_one_backend_whose_hook_fails_makes_a_partial_response() -> None:
     reply, _ = await ask({}, hooks("raises"), {})
     assert (reply.status, reply.headers["x-krakend-completed"]) == (200, "false")
 

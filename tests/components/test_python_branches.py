@@ -31,7 +31,7 @@ async def wrapped(branch: Branch, **names: str) -> Branch:
 
 
 def branch(now: Part | None, late: Part | None = None) -> Branch:
-    """Answers ``now``, or ``late`` by its callback."""
+    """Responds ``now``, or ``late`` by its callback."""
 
     def answer(request: ProxyRequest) -> ProxyResponse | None:
         if isinstance(now, GatewayError):
@@ -47,7 +47,7 @@ def branch(now: Part | None, late: Part | None = None) -> Branch:
 
 
 def part_of(branch: Branch) -> Part:
-    """What a branch answers without a task."""
+    """The response of a branch without a task."""
     assert branch.later is not None
     parts: list[Part] = []
     branch.later(ProxyRequest("GET", "/", {}), parts.append)
@@ -55,7 +55,7 @@ def part_of(branch: Branch) -> Part:
     return part
 
 
-async def test_a_response_hook_keeps_what_answers_now() -> None:
+async def test_a_branch_with_a_response_hook_still_responds_now() -> None:
     calls.clear()
     response = ProxyResponse({"a": 1})
     hooked = await wrapped(branch(response), response="noted")
@@ -101,7 +101,7 @@ async def test_an_async_hook_needs_a_task() -> None:
     assert (hooked.now, hooked.later) == (None, None)
 
 
-async def test_cancelling_a_request_cancels_what_stands_behind_an_async_hook() -> None:
+async def test_cancelling_a_request_cancels_the_branch_inside_an_async_hook() -> None:
     ended = Event()
 
     async def ask(request: ProxyRequest) -> ProxyResponse:

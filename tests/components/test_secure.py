@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +35,7 @@ def test_a_pattern_has_to_match_the_whole_host(host: bytes, is_allowed: bool) ->
     assert bool(is_host(host)) is is_allowed
 
 
-async def test_a_pattern_that_is_none_stops_the_start_with_its_path() -> None:
+async def test_an_invalid_pattern_stops_the_start_with_its_path() -> None:
     secure = {"allowed_hosts": ["a", "b)|(c"], "allowed_hosts_are_regex": True}
     with pytest.raises(
         ConfigError, match=r'\$\.extra_config\["security/http"\]\.allowed_hosts\[1\]'
@@ -46,7 +44,7 @@ async def test_a_pattern_that_is_none_stops_the_start_with_its_path() -> None:
             pass
 
 
-async def test_without_a_host_nobody_is_allowed() -> None:
+async def test_a_request_without_a_host_is_refused() -> None:
     async with layered({"security/http": {"allowed_hosts": ["a.test"]}}) as ask:
         assert (await ask("GET /__debug/", {"host": ""})).status == 500
 
@@ -55,7 +53,7 @@ async def test_without_a_host_nobody_is_allowed() -> None:
     ("client", "is_believed"),
     [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("192.0.2.1", False), ("", False)],
 )
-async def test_the_headers_of_a_proxy_count_only_from_the_proxies_that_are_named(
+async def test_the_headers_of_a_proxy_count_only_from_trusted_proxies(
     client: str, is_believed: bool
 ) -> None:
     secure = {
@@ -75,7 +73,7 @@ async def test_the_headers_of_a_proxy_count_only_from_the_proxies_that_are_named
 
 
 @pytest.mark.parametrize(
-    ("extra", "scheme", "told"),
+    ("extra", "scheme", "value"),
     [
         ({}, "https", "max-age=60"),
         ({}, "http", None),
@@ -85,12 +83,12 @@ async def test_the_headers_of_a_proxy_count_only_from_the_proxies_that_are_named
         ({"sts_seconds": 0, "force_sts_header": True}, "https", None),
     ],
 )
-async def test_strict_transport_is_told_over_tls(
-    extra: dict[str, Any], scheme: str, told: str | None
+async def test_strict_transport_security_is_sent_over_tls(
+    extra: dict[str, object], scheme: str, value: str | None
 ) -> None:
     async with layered({"security/http": {"sts_seconds": 60, **extra}}) as ask:
         reply = await ask("GET /__debug/", scheme=scheme)
-        assert reply.headers.get("strict-transport-security") == told
+        assert reply.headers.get("strict-transport-security") == value
 
 
 def test_a_value_of_several_lines_becomes_one() -> None:
@@ -117,14 +115,12 @@ async def test_a_redirect_keeps_path_and_query(method: str, target: str, locatio
 
 
 @pytest.mark.parametrize("host", [b"", b"a.test/evil", b"a@b", b"a b", b"a\xe9", b"a?b", b"a\\b"])
-def test_a_host_that_is_none_is_no_place_to_redirect_to(host: bytes) -> None:
+def test_there_is_no_redirect_to_an_invalid_host(host: bytes) -> None:
     assert redirect(http_scope("GET", "/"), host).body == b"Bad Host\n"
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.binary(max_size=20))
-def test_whatever_is_asked_a_redirect_is_one_line_of_ascii(
-    path: bytes, query: bytes, host: bytes
-) -> None:
+def test_any_redirect_is_one_line_of_ascii(path: bytes, query: bytes, host: bytes) -> None:
     scope = http_scope("GET", "/", raw_path=b"/" + path, query_string=query)
     answer = redirect(scope, host)
     for _, value in answer.headers:

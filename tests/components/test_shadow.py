@@ -1,4 +1,4 @@
-"""Copies of requests whose answers nobody sees."""
+"""Copies of requests whose responses are dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shadow:
-    """A backend that says when it is asked, and then does what it is told."""
+    """A backend that reports its call, then responds, fails or waits."""
 
     def __init__(self, error: Exception | None = None, answers: bool = True) -> None:
         self.asked = Event()
@@ -71,7 +71,7 @@ async def test_a_shadow_gets_a_copy_and_its_message_goes_back() -> None:
     assert pipe.reads_body
 
 
-async def test_nobody_waits_for_a_shadow_and_closing_ends_it() -> None:
+async def test_no_request_waits_for_a_shadow_and_closing_cancels_it() -> None:
     shadows, shadow = Shadows(), Shadow(answers=False)
     with fail_after(5):
         async with shadows.opened():
@@ -85,7 +85,7 @@ async def test_nobody_waits_for_a_shadow_and_closing_ends_it() -> None:
 
 
 @pytest.mark.parametrize("error", [GatewayError("no"), ZeroDivisionError()])
-async def test_the_error_of_a_shadow_concerns_nobody(
+async def test_the_error_of_a_shadow_affects_no_other_request(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     shadows, shadow, next_one = Shadows(), Shadow(error), Shadow()
