@@ -31,7 +31,7 @@ from .response_value import (
     unpack_response,
     with_body,
 )
-from .template import build_render, most_rendered, read_template, template_problem
+from .template import build_render, max_inline_bytes, read_template, template_problem
 from .variables import Variables, as_lists, backend_variables, endpoint_variables
 
 log = get_logger("gateway.template")
@@ -119,7 +119,7 @@ def _build_request_stage(
         return changed
 
     large = LargeRequests(
-        most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES),
+        max_inline_bytes(read_template(settings.template, settings.path), MAX_INLINE_BYTES),
         Helped(assembly.helpers, build_large_request, settings),
         lambda request: ({name: read(request) for name, read in variables.items()}, request.body),
         with_new_body,
@@ -168,9 +168,9 @@ def _build_response_stage(
             return with_new_body(response, result)
         return response.with_data(whole(result))
 
-    most = most_rendered(read_template(settings.template, settings.path), MAX_INLINE_BYTES)
+    max_bytes = max_inline_bytes(read_template(settings.template, settings.path), MAX_INLINE_BYTES)
     large = Large(
-        most,
+        max_bytes,
         Helped(assembly.helpers, build_large_generate, settings),
         lambda request, response: (
             {name: read(request) for name, read in variables.items()},
@@ -180,7 +180,7 @@ def _build_response_stage(
     )
 
     def stage(branch: P, /) -> P:
-        if most < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
+        if max_bytes < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
             branch = replace(branch, now=None)
         return intercepted(branch, Functions(after=with_generated), large=large)
 

@@ -33,7 +33,7 @@ from .auth.settings import VALIDATOR
 from .expression import (
     build_bounded_condition,
     build_condition,
-    most_values,
+    max_values,
     syntax_problem,
     type_problem,
 )
@@ -112,16 +112,16 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
             check_response(response)
         return response
 
-    most = most_at_once(settings)
+    max_bytes = max_inline_bytes(settings)
     large = Large(
-        most,
+        max_bytes,
         Helped(assembly.helpers, build_large_check, settings),
         lambda request, response: (pack_response(response),),
         _with_failed,
     )
 
     def stage(branch: P, /) -> P:
-        if most < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
+        if max_bytes < MAX_INLINE_BYTES:  # a response of ``now`` may be larger
             branch = replace(branch, now=None)
         functions = Functions(
             before if check_request else as_it_is, after if check_response else as_it_came
@@ -131,10 +131,10 @@ def _build_stage(settings: CelSettings, request_variables: Variables, assembly: 
     return stage
 
 
-def most_at_once(settings: CelSettings) -> int:
+def max_inline_bytes(settings: CelSettings) -> int:
     """The largest response, in bytes, for which expressions are evaluated on the event loop."""
     texts = [each.check_expr for each in settings.expressions if RESPONSE in each.check_expr]
-    values = [number for text in texts if (number := most_values(text)) is not None]
+    values = [number for text in texts if (number := max_values(text)) is not None]
     return min([MAX_INLINE_BYTES, *(MIN_VALUE_BYTES * number for number in values)])
 
 

@@ -92,7 +92,7 @@ _MACRO_OR_PARENTHESIS = re.compile(
 )
 
 
-def most_values(text: str) -> int | None:
+def max_values(text: str) -> int | None:
     """The values that the variables of an expression may have on the event loop; None: no bound."""
     macros = set(
         _MACRO.findall(text)
@@ -116,24 +116,24 @@ def build_bounded_condition(text: str) -> Condition:
 
     The function raises :class:`gateway.errors.TooManyValues`.
     """
-    condition, most = build_condition(text), most_values(text)
-    if most is None:
+    condition, limit = build_condition(text), max_values(text)
+    if limit is None:
         return condition
 
     def bounded(variables: Mapping[str, object]) -> bool:
         named = [value for name, value in variables.items() if name in text]
-        if _has_more(named, most):
-            log.debug("%s: more than %d values", text, most)
-            raise TooManyValues(most)
+        if _has_more(named, limit):
+            log.debug("%s: more than %d values", text, limit)
+            raise TooManyValues(limit)
         return condition(variables)
 
     return bounded
 
 
-def _has_more(values: list[object], most: int) -> bool:
-    """Whether there are more than ``most`` values in lists and maps, all levels counted."""
+def _has_more(values: list[object], limit: int) -> bool:
+    """Whether there are more than ``limit`` values in lists and maps, all levels counted."""
     count = 0
-    while values and count <= most:
+    while values and count <= limit:
         value = values.pop()
         if isinstance(value, dict):
             value = list(value.values())
@@ -141,7 +141,7 @@ def _has_more(values: list[object], most: int) -> bool:
             values += value
         else:
             count += 1
-    return count > most
+    return count > limit
 
 
 def build_condition(text: str) -> Condition:

@@ -23,7 +23,6 @@ from ..errors import InvalidBody
 from .large_requests import LargeRequests, with_large_requests
 from .schema import build_validate, schema_problem
 
-NAMESPACE = "validation/json-schema"
 MAX_INLINE_BYTES = 32 * 1024
 """Bytes of a body that is validated on the event loop: 20 ms at most. A helper process validates
 larger bodies. Measured at worst: 240 ns a byte to decode (arrays in arrays), 260 ns to compare

@@ -79,13 +79,13 @@ def build_validate(schema: Json) -> Validate:
     :data:`WITHOUT_DETAILS`.
     """
     validator = _build_validator(schema, mask="value")
-    most_values = max_listed_values(schema)
+    listed_values = max_listed_values(schema)
 
     def validate(value: Json) -> str:
         try:
             if validator.is_valid(value):
                 return ""
-            if has_more_values(value, most_values):
+            if has_more_values(value, listed_values):
                 return WITHOUT_DETAILS
             return "\n".join(
                 f"- at '{_shortened(_pointer(error.instance_path))}': {_shortened(error.message)}"

@@ -36,18 +36,18 @@ def max_listed_values(schema: Json) -> int:
     return MAX_LISTING_WORK // max(1, weight)
 
 
-def has_more_values(value: Json, most: int) -> bool:
-    """Whether a document has more than ``most`` values, all levels counted."""
+def has_more_values(value: Json, limit: int) -> bool:
+    """Whether a document has more than ``limit`` values, all levels counted."""
     number = 0
     waiting = [value]
     while waiting:
         each = waiting.pop()
         number += 1
         if isinstance(each, dict | list):
-            if number + len(waiting) + len(each) > most:
+            if number + len(waiting) + len(each) > limit:
                 return True
             waiting.extend(each.values() if isinstance(each, dict) else each)
-    return number > most
+    return number > limit
 
 
 class _Survey:

@@ -74,9 +74,7 @@ def _copy(request: Request, deadline: float) -> Request:
     return copy
 
 
-def shadowed(
-    pipe: Pipe, shadow: Pipe, shadows: Shadows, deadline: Callable[[], float]
-) -> Pipe:
+def shadowed(pipe: Pipe, shadow: Pipe, shadows: Shadows, deadline: Callable[[], float]) -> Pipe:
     """The pipe, which also sends a copy of each of its requests to ``shadow``.
 
     ``deadline``: the deadline of a copy that starts now.

@@ -88,10 +88,10 @@ def template_problem(text: str) -> str:
     return "it refers to another template" if any(find_referenced_templates(parsed)) else ""
 
 
-def most_rendered(text: str, most: int) -> int:
+def max_inline_bytes(text: str, limit: int) -> int:
     """The largest body, in bytes, for which a template is rendered on the event loop.
 
-    It is ``most``, or less where loops are nested, since each may iterate over the whole body; a
+    It is ``limit``, or less where loops are nested, since each may iterate over the whole body; a
     macro counts as if it were called in the innermost loop. :data:`NO_BODY` where nested loops may
     iterate over lists of a request, which are long even with a small body. For a template without
     problems.
@@ -101,10 +101,10 @@ def most_rendered(text: str, most: int) -> int:
     parsed = _environment().parse(text)
     depth = _loop_depth(parsed) + sum(map(_loop_depth, parsed.find_all(Macro)))
     if depth < 2:
-        return most
+        return limit
     if any(name.name in LISTS for name in parsed.find_all(Name)):
         return NO_BODY
-    return min(most, MIN_VALUE_BYTES * int(MAX_ITERATIONS ** (1 / depth)))
+    return min(limit, MIN_VALUE_BYTES * int(MAX_ITERATIONS ** (1 / depth)))
 
 
 def _loop_depth(node: Node) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.cel import CelSettings, Expression, build_endpoint_cel, build_token_cel
-from gateway.components.expression import MAX_VALUES, MAX_VALUES_NESTED, most_values
+from gateway.components.expression import MAX_VALUES, MAX_VALUES_NESTED, max_values
 from gateway.config.structs import Endpoint, Service
 from gateway.core.bridge import AsyncioSide
 from gateway.core.component import Assembly, Catalog
@@ -278,7 +278,7 @@ def test_no_macro_over_claims_takes_long(text: str, size: int) -> None:
     names = [f"n{number}" for number in range(size // 2)]
     claims = {"l": names, "k": dict.fromkeys(names, "")}
     with watched(0.2):
-        if size > (most_values(text) or size):
+        if size > (max_values(text) or size):
             with pytest.raises(TooManyValues):
                 check(claims)
         else:
@@ -306,7 +306,7 @@ def test_an_expression_without_a_macro_may_see_as_many_values_as_there_are() -> 
     ],
 )
 def test_how_many_values_an_expression_may_see(text: str, most: int | None) -> None:
-    assert most_values(text) == most
+    assert max_values(text) == most
 
 
 async def test_a_macro_over_more_parts_of_the_query_than_the_bound_is_a_400() -> None:
