@@ -29,7 +29,7 @@ from anyio import (
 )
 from anyio.abc import Process
 
-from ..components.ratelimit.table import open_shared_memory
+from ..components.ratelimit.shared_buckets import open_shared_memory
 from ..telemetry.logs import get_logger
 from .signals import CLEANUP_TIMEOUT, call_on_hangup, delayed_signals, exit_late, stop_on_signals
 

@@ -1,1 +1,1 @@
-"""Rate limits: token buckets, by whom they are asked for, and where they are kept."""
+"""Rate limits: token buckets, how a client is identified, and where the buckets are stored."""

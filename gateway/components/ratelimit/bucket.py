@@ -1,7 +1,7 @@
-"""Token buckets, each of them one number: when it will be full again. Pure.
+"""Token buckets. A bucket is one number: the time at which it is full again. Pure.
 
-That number says as much as tokens and the time of the last refill do (GCRA, ITU-T I.371). Whole
-nanoseconds keep it exact: never more than ``capacity + rate * t`` requests pass in any time t.
+This number replaces the count of tokens and the time of the last refill (GCRA, ITU-T I.371). Whole
+nanoseconds keep it exact: at most ``capacity + rate * t`` requests pass in any time t.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 SECOND = 1_000_000_000
-MAX_INTERVAL = 10**18
-"""Nanoseconds for one token, at most (KrakenD's smallest rate: 1e-9)."""
-MAX_DEPTH = 2**62
-"""Nanoseconds until an empty bucket is full, at most: what 64 bits have room for."""
+MAX_TOKEN_INTERVAL = 10**18
+"""Nanoseconds for one token (KrakenD's smallest rate: 1e-9)."""
+MAX_REFILL_TIME = 2**62
+"""Nanoseconds until an empty bucket is full: the time then fits into 64 bits."""
 
 MAX_BUCKETS = 100_000
-"""Buckets of one limit. Each takes some 150 bytes."""
+"""Buckets of one limit in the memory of this process. Each takes about 150 bytes."""
 
 Clock = Callable[[], int]
 
@@ -32,24 +32,24 @@ class Rate(NamedTuple):
 
 
 def rate_of(per_second: float, capacity: int) -> Rate | None:
-    """The rate of a limit; None: there is none. ``capacity`` below 1: what a second brings."""
+    """None: there is no limit. ``capacity`` below 1: the tokens of one second, at least one."""
     if not per_second > 0:
         return None
     if capacity < 1:
         capacity = int(max(1.0, min(per_second, SECOND)))
-    interval = max(1, math.ceil(min(SECOND / per_second, MAX_INTERVAL)))
-    return Rate(interval, min(interval * capacity, MAX_DEPTH))
+    interval = max(1, math.ceil(min(SECOND / per_second, MAX_TOKEN_INTERVAL)))
+    return Rate(interval, min(interval * capacity, MAX_REFILL_TIME))
 
 
-def taken(full_at: int, now: int, rate: Rate) -> int | None:
-    """When the bucket is full after one more token was taken; None: it is empty."""
+def take_token(full_at: int, now: int, rate: Rate) -> int | None:
+    """The time at which the bucket is full after one more token is taken; None: it is empty."""
     full_at = max(full_at, now) + rate.interval
     return full_at if full_at - now <= rate.depth else None
 
 
-class Left(NamedTuple):
-    """What a bucket holds. ``limit``, ``remaining``: tokens. ``full_in``, ``next_in``: seconds,
-    rounded up, until it is full, and until it has a token.
+class BucketState(NamedTuple):
+    """``limit``: tokens of a full bucket. ``remaining``: tokens that it has now. ``full_in``,
+    ``next_in``: seconds, rounded up, until it is full, and until it has a token.
     """
 
     limit: int
@@ -58,10 +58,10 @@ class Left(NamedTuple):
     next_in: int
 
 
-def left(full_at: int, now: int, rate: Rate) -> Left:
-    """What is left in a bucket that is full at ``full_at``."""
+def bucket_state(full_at: int, now: int, rate: Rate) -> BucketState:
+    """The state of a bucket that is full at ``full_at``."""
     missing = max(0, full_at - now)
-    return Left(
+    return BucketState(
         rate.depth // rate.interval,
         max(0, rate.depth - missing) // rate.interval,
         -(-missing // SECOND),
@@ -70,30 +70,30 @@ def left(full_at: int, now: int, rate: Rate) -> Left:
 
 
 class Store(Protocol):
-    """Where buckets are kept, by keys that say all: the limit and the client."""
+    """Where buckets are stored. A key names the limit and the client."""
 
     def take(self, key: bytes, rate: Rate) -> bool:
-        """Take a token, if there is one."""
+        """Take a token; False: the bucket has none."""
         ...
 
     def put_back(self, key: bytes, rate: Rate) -> None:
-        """A token that was not needed."""
+        """Give a token back that was not used."""
 
-    def look(self, key: bytes, rate: Rate) -> Left:
-        """What is left; takes nothing."""
+    def state(self, key: bytes, rate: Rate) -> BucketState:
+        """The state of the bucket; takes no token."""
         ...
 
 
 class Buckets:
-    """Buckets of this process, the most recently asked ones.
+    """The buckets of one limit in the memory of this process.
 
-    Full ones are forgotten, they are as good as new. With ``most`` that are not full the one that
-    was not asked for the longest time is, as well.
+    A full bucket is forgotten, because a new one is full too. Of more than ``max_buckets`` buckets
+    the one that was not used for the longest time is forgotten as well.
     """
 
-    def __init__(self, clock: Clock = time.monotonic_ns, most: int = MAX_BUCKETS) -> None:
+    def __init__(self, clock: Clock = time.monotonic_ns, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
-        self._most = most
+        self._max_buckets = max_buckets
         self._full_at: OrderedDict[bytes, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -102,8 +102,8 @@ class Buckets:
     def take(self, key: bytes, rate: Rate) -> bool:
         now = self._clock()
         before = self._full_at.pop(key, 0)
-        after = taken(before, now, rate)
-        self._full_at[key] = before if after is None else after  # the last in the order
+        after = take_token(before, now, rate)
+        self._full_at[key] = before if after is None else after  # the most recently used one
         self._forget(now)
         return after is not None
 
@@ -111,13 +111,13 @@ class Buckets:
         if key in self._full_at:
             self._full_at[key] -= rate.interval
 
-    def look(self, key: bytes, rate: Rate) -> Left:
-        return left(self._full_at.get(key, 0), self._clock(), rate)
+    def state(self, key: bytes, rate: Rate) -> BucketState:
+        return bucket_state(self._full_at.get(key, 0), self._clock(), rate)
 
     def _forget(self, now: int) -> None:
-        """At most one bucket comes with a request, so two at a time are enough."""
+        """A request adds at most one bucket, so two steps are enough to shrink again."""
         for _ in range(2):
             oldest = next(iter(self._full_at))
-            if self._full_at[oldest] > now and len(self._full_at) <= self._most:
+            if self._full_at[oldest] > now and len(self._full_at) <= self._max_buckets:
                 return
             del self._full_at[oldest]

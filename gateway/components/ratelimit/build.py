@@ -1,4 +1,4 @@
-"""The rows of the catalogue: limits of endpoints, of backends, and of the whole service."""
+"""The components: limits of endpoints, of backends, and of the whole service."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .advice import ADVICE
 from .bucket import Buckets, Rate, Store
 from .findings import backend_findings, findings
 from .limits import (
-    NAMES,
+    HEADER_NAMES,
     Counters,
     build_guard,
     build_header_guard,
     build_limits,
     build_shared_guard,
     fingerprint,
-    refuse,
+    refuse_all,
 )
 from .settings import (
     BackendLimitSettings,
@@ -38,9 +38,10 @@ from .settings import (
     SharedLimitSettings,
     verify_limits,
 )
-from .table import SharedBuckets
+from .shared_buckets import SharedBuckets
 
-NOWHERE = ("", 0)
+UNKNOWN_CLIENT = ("", 0)
+"""The address of a client that the server does not know."""
 
 
 def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
@@ -51,7 +52,7 @@ def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: As
 def build_service_limit(
     settings: LimitSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """``qos/ratelimit/service``: before anything else looks at a request."""
+    """``qos/ratelimit/service``: before anything else reads a request."""
     return guarded(_build_local(settings, "service", assembly), service)
 
 
@@ -76,7 +77,7 @@ def build_shared_service_limit(
 
 
 def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
-    """The limits of ``name``, which gateways of the same name at the root count together."""
+    """The limits of ``name``, shared by all gateways with the same ``name`` at the root."""
     service = assembly.service
     limits = build_limits(settings, f"redis {service.name} {name}", service)
     local = build_guard(limits, open_store(assembly))
@@ -85,20 +86,18 @@ def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -
     if settings.pool_name not in pools:
         return local
     counters = open_counters(pools[settings.pool_name], assembly)
-    return build_shared_guard(limits, counters, local if settings.on_failure_allow else refuse)
+    return build_shared_guard(limits, counters, local if settings.on_failure_allow else refuse_all)
 
 
 def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
-    """A layer for all requests, but those of who watches over the gateway."""
-    router = service.router
-    gateway = service.gateway
-    states = (router.health_path, gateway.ready_path)
+    """A layer that limits all requests except those for health and readiness."""
+    unlimited = (service.router.health_path, service.gateway.ready_path)
 
     def layer(app: ASGIApp) -> ASGIApp:
         admitted = _with_headers(app, guard) if isinstance(guard, HeaderGuard) else app
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and _path(scope) not in states:
+            if scope["type"] == "http" and _path(scope) not in unlimited:
                 try:
                     if (waiting := guard(_request(scope))) is not None:
                         await waiting
@@ -122,12 +121,12 @@ def _with_headers(app: ASGIApp, guard: HeaderGuard) -> ASGIApp:
 
 
 def _adding(send: Send, headers: Headers) -> Send:
-    """An answer that has such headers keeps them: the limit of an endpoint says more."""
+    """A response that has such headers keeps them: they are those of its endpoint's limit."""
 
     async def add(message: Message) -> None:
         if message["type"] == "http.response.start":
             own = message["headers"]
-            if not any(name in NAMES for name, _ in own):
+            if not any(name in HEADER_NAMES for name, _ in own):
                 message = {**message, "headers": [*headers, *own]}
         await send(message)
 
@@ -135,14 +134,14 @@ def _adding(send: Send, headers: Headers) -> Send:
 
 
 def _path(scope: Scope) -> str:
-    """Below where the gateway is mounted."""
+    """The path below the prefix at which the gateway is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path") or "")
 
 
 def _request(scope: Scope) -> Request:
-    """What there is to see of a request before it is routed."""
-    remote = (scope.get("client") or NOWHERE)[0]
+    """The request as it is known before it is routed."""
+    remote = (scope.get("client") or UNKNOWN_CLIENT)[0]
     return Request(scope["method"], scope["path"], {}, scope["headers"], remote=remote)
 
 
@@ -154,13 +153,13 @@ def build_backend_limit(
     if rate is None:
         return lambda branch: branch
     place = next(number for number, each in enumerate(endpoint.backend) if each is backend)
-    kind = type(endpoint).__name__  # an agent may be called like an endpoint
+    kind = type(endpoint).__name__  # an agent may have the name of an endpoint
     key = fingerprint(f"{kind} {endpoint.method} {endpoint.endpoint} backend {place}")
     return BackendLimit(open_store(assembly), key, rate)
 
 
 class BackendLimit:
-    """A stage that lets through what its bucket has tokens for; failures use tokens too."""
+    """A stage that takes a token for each request; a failed request uses its token too."""
 
     def __init__(self, store: Store, key: bytes, rate: Rate) -> None:
         self._store = store
@@ -176,12 +175,12 @@ class BackendLimit:
         return LimitedCall(request, self)
 
     def put_back(self) -> None:
-        """The token was not used."""
+        """Give the token of a request back that did not reach the backend."""
         self._store.put_back(self._key, self._rate)
 
 
 class LimitedCall:
-    """A request that has a token."""
+    """A request that has taken a token."""
 
     __slots__ = ("_limit", "request")
 
@@ -198,7 +197,7 @@ class LimitedCall:
 
 
 def open_store(assembly: Assembly) -> Store:
-    """The memory of all workers, or, where there is none, that of this process."""
+    """The buckets that all workers share, or those of this process if there is one worker."""
     if assembly.shared_memory is None:
         return Buckets()
     descriptor = assembly.shared_memory
@@ -206,7 +205,7 @@ def open_store(assembly: Assembly) -> Store:
 
 
 def open_counters(pool: RedisPool, assembly: Assembly) -> Counters:
-    """What counts in that Redis; the library is imported by who needs it."""
+    """The counters of that Redis. The library is imported only if the configuration needs it."""
     try:
         from .redis import RedisCounters
     except ImportError as error:

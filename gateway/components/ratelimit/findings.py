@@ -1,4 +1,4 @@
-"""Traps of rate limits: those that limit nobody, and those that limit everybody. Pure."""
+"""What ``check`` reports about rate limits: settings that limit no client or every client. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def findings(settings: LimitSettings, place: Place) -> Iterator[Finding]:
 
 
 def limit_findings(settings: LimitSettings, place: Place, where: str = "") -> Iterator[Finding]:
-    """``where``: of limits inside of settings, as in ``tiers[0].``."""
+    """``where``: the path of limits inside other settings, such as ``tiers[0].``."""
     shared = _shared(settings, place.service) if isinstance(settings, SharedLimitSettings) else ()
     for key, text in (*_rates(settings), *_clients(settings, place), *shared):
         yield place.warning(text, f"{where}{key}")
@@ -37,9 +37,9 @@ def backend_findings(settings: BackendLimitSettings, place: Place) -> Iterator[F
     capacity = _capacity("capacity", settings.capacity, rate, settings.max_rate, every)
     yield from place.warnings(capacity)
     if settings.rate is None:
-        yield place.warning("no rate: there is no limit", "max_rate")
+        yield place.warning("not set: there is no limit", "max_rate")
     elif place.endpoint is not None and place.endpoint.concurrent_calls > 1:
-        text = f"each of the {place.endpoint.concurrent_calls} concurrent calls counts"
+        text = f"each of the {place.endpoint.concurrent_calls} concurrent calls takes a token"
         yield place.warning(text)
 
 
@@ -55,30 +55,33 @@ def _rates(settings: LimitSettings) -> Iterator[tuple[str, str]]:
         every,
     )
     if settings.rate is None and settings.client_rate is None:
-        yield "max_rate", "neither max_rate nor client_max_rate: there is no limit"
+        yield "max_rate", "neither max_rate nor client_max_rate is set: there is no limit"
 
 
 def _every(every: str, shortest: float) -> Iterator[tuple[str, str]]:
     try:
         seconds = parse_duration(every)
     except ValueError:
-        yield "every", f'"{every}" is no duration: "1s" is used, as in KrakenD'
+        yield "every", f'"{every}" is not a duration: "1s" is used, as in KrakenD'
         return
     if seconds <= 0 or seconds < shortest:
-        yield "every", f'"{every}": "1s" is used'
+        yield "every", f'"{every}" is too short: "1s" is used'
 
 
 def _capacity(
     key: str, capacity: int, rate: Rate | None, requests: float, every: str
 ) -> Iterator[tuple[str, str]]:
-    """``requests``: how many ``every`` period allows."""
+    """``requests``: the number that each period of ``every`` allows."""
     if rate is None:
         return
-    holds = rate.depth // rate.interval
-    if capacity < 1 and holds < requests:
-        yield key, f"{holds}, when it is not given: of more requests at once the others are refused"
+    default = rate.depth // rate.interval
+    if capacity < 1 and default < requests:
+        yield key, f"not set: {default} is used, and more requests at once are refused"
     elif 0 < capacity < requests / max(1.0, period(every)):
-        yield key, f"{capacity} is less than a second brings: more at once are refused"
+        yield (
+            key,
+            f"{capacity} is less than the rate of one second: more requests at once are refused",
+        )
 
 
 def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]:
@@ -86,7 +89,7 @@ def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]
     strategy, key = settings.strategy.lower(), settings.key
     if settings.client_rate is None:
         if strategy:
-            yield "strategy", "without client_max_rate it has no effect"
+            yield "strategy", "has no effect without client_max_rate"
         return
     if strategy not in STRATEGIES:
         name = f'unknown "{strategy}"' if strategy else "missing"
@@ -96,7 +99,7 @@ def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]
     elif not key:
         yield "key", f'"{strategy}" needs a key: without it every request is refused with 429'
     elif strategy == "param" and endpoint is None:
-        yield "strategy", "a service knows no parameters: every request is refused with 429"
+        yield "strategy", "the service has no parameters: every request is refused with 429"
     elif (
         strategy == "param" and endpoint is not None and not has_placeholder(endpoint.endpoint, key)
     ):
@@ -108,21 +111,28 @@ def _shared(settings: SharedLimitSettings, service: Service) -> Iterator[tuple[s
     name = settings.pool_name
     key = "connection_name" if settings.connection_name else "connection_pool"
     if any(cluster.get("name") == name for cluster in redis.clusters):
-        yield key, "clusters are not implemented: each gateway keeps the limit for itself"
+        yield key, "clusters are not implemented: each gateway has its own limit"
     elif all(pool.name != name for pool in redis.connection_pools):
-        yield key, f'there is no pool "{name}": each gateway keeps the limit for itself'
+        yield key, f'there is no pool "{name}": each gateway has its own limit'
     if not settings.on_failure_allow:
-        yield "on_failure_allow", "while Redis is away every request is refused with 503"
+        yield "on_failure_allow", "while Redis cannot be reached, every request is refused with 503"
 
 
 def _addresses(key: str, service: Service) -> Iterator[tuple[str, str]]:
     router = service.router
     if key:
-        yield "key", f"whoever sends {key} is who it says, and has no limit: is it always set anew?"
-    elif router.forwarded_by_client_ip and _trusts_everybody(router.trusted_proxies):
-        sender = "without router.trusted_proxies whoever sends X-Forwarded-For"
-        yield "strategy", f"{sender} is who it says, and has no limit"
+        text = (
+            f"any client can send its own {key} and so avoid the limit: "
+            "a proxy in front of the gateway must overwrite it"
+        )
+        yield "key", text
+    elif router.forwarded_by_client_ip and _trusts_any_address(router.trusted_proxies):
+        text = (
+            "any client can send X-Forwarded-For and so avoid the limit: "
+            "set extra_config.router.trusted_proxies"
+        )
+        yield "strategy", text
 
 
-def _trusts_everybody(networks: tuple[str, ...]) -> bool:
+def _trusts_any_address(networks: tuple[str, ...]) -> bool:
     return not networks or any(each.endswith("/0") for each in networks)

@@ -1,4 +1,4 @@
-"""A namespace's limits as a guard: each client's first, then that of all."""
+"""The limits of a namespace as a guard: first the limit of each client, then that of all."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from ...config.structs import Service
 from ...core.asgi import Headers
 from ...core.proxy import Guard, HeaderGuard, Request
 from ...errors import Refused
-from .bucket import Left, Rate, Store
+from .bucket import BucketState, Rate, Store
 from .clients import NameClient, build_name_client
-from .script import Question
+from .redis_script import LimitCheck
 from .settings import LimitSettings
 
 TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 
-NAMES = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
-"""The fields of draft-ietf-httpapi-ratelimit-headers-06. Later drafts have others, which few
-clients read."""
+HEADER_NAMES = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
+"""The fields of draft-ietf-httpapi-ratelimit-headers-06. Few clients read those of later drafts."""
 
 FindKey: TypeAlias = Callable[[Request], bytes | None]
-"""The key of the bucket that a request takes from; None: there is no such client."""
+"""The key of the bucket that a request takes from; None: it does not identify its client."""
 
 Refuse: TypeAlias = Callable[[int, bytes, Rate], Refused]
-"""A status, and the key and rate of the bucket that is empty."""
+"""status, key and rate of an empty bucket -> the refusal."""
 
 
 class Limit(NamedTuple):
-    """``status``: of who is refused."""
+    """``status``: of a refused request."""
 
     status: int
     rate: Rate
@@ -38,7 +37,7 @@ class Limit(NamedTuple):
 
 
 def build_limits(settings: LimitSettings, name: str, service: Service) -> tuple[Limit, ...]:
-    """The limits of one namespace, in their order. ``name``: of what is limited."""
+    """The limits of one namespace, in their order. ``name``: of the endpoint or service."""
     return tuple(_limits(settings, name, service))
 
 
@@ -60,7 +59,7 @@ def _for_clients(name: str, name_client: NameClient) -> FindKey:
 
 
 def fingerprint(text: str) -> bytes:
-    """The key of a bucket: of one size, and it does not tell what a client has sent."""
+    """The key of a bucket: a hash, so keys have one size and contain no data of clients."""
     return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
@@ -69,7 +68,7 @@ def build_guard(
     store: Store,
     refused: Refuse = lambda status, key, rate: Refused(status),
 ) -> Guard:
-    """Raises what ``refused`` makes when one of the limits is reached."""
+    """Raises the exception that ``refused`` returns if one of the limits is reached."""
 
     def guard(request: Request) -> None:
         for status, rate, find_key in limits:
@@ -83,69 +82,69 @@ def build_guard(
 
 
 def build_header_guard(limits: tuple[Limit, ...], store: Store) -> HeaderGuard:
-    """Its headers are those of the limit with the fewest requests left, or of the limit that is
-    reached.
+    """A guard whose headers describe the limit with the fewest requests left, or the limit that
+    refused the request.
     """
 
     def refused(status: int, key: bytes, rate: Rate) -> Refused:
-        left = store.look(key, rate)
-        retry_after = (b"retry-after", b"%d" % max(1, left.next_in))
-        return Refused(status, "", (*limit_headers(left), retry_after))
+        state = store.state(key, rate)
+        retry_after = (b"retry-after", b"%d" % max(1, state.next_in))
+        return Refused(status, "", (*limit_headers(state), retry_after))
 
     def headers(request: Request) -> Headers:
         keys = ((find_key(request), rate) for _, rate, find_key in limits)
-        found = [store.look(key, rate) for key, rate in keys if key is not None]
+        found = [store.state(key, rate) for key, rate in keys if key is not None]
         return limit_headers(min(found, key=_remaining)) if found else ()
 
     return HeaderGuard(build_guard(limits, store, refused), headers)
 
 
-def _remaining(left: Left) -> int:
-    return left.remaining
+def _remaining(state: BucketState) -> int:
+    return state.remaining
 
 
-def limit_headers(left: Left) -> tuple[tuple[bytes, bytes], ...]:
-    values = (left.limit, left.remaining, left.full_in)
-    return tuple((name, b"%d" % value) for name, value in zip(NAMES, values, strict=True))
+def limit_headers(state: BucketState) -> tuple[tuple[bytes, bytes], ...]:
+    values = (state.limit, state.remaining, state.full_in)
+    return tuple((name, b"%d" % value) for name, value in zip(HEADER_NAMES, values, strict=True))
 
 
-def refuse(request: Request) -> None:
-    """The guard of who lets nobody in."""
+def refuse_all(request: Request) -> None:
+    """A guard that refuses every request."""
     raise Refused(UNAVAILABLE)
 
 
 class Counters(Protocol):
-    """Where several gateways count together."""
+    """Buckets that several gateways share."""
 
     @property
     def is_up(self) -> bool:
-        """Somebody would answer."""
+        """Connected."""
         ...
 
-    async def ask(self, question: Question) -> int | None:
-        """The number of the limit that refuses, from 1; 0: none does; None: nobody answers."""
+    async def take(self, check: LimitCheck) -> int | None:
+        """The number of the limit that refuses, from 1; 0: none does; None: not connected."""
         ...
 
 
-def build_shared_guard(limits: tuple[Limit, ...], counters: Counters, otherwise: Guard) -> Guard:
-    """``otherwise``: is asked while nobody answers."""
+def build_shared_guard(limits: tuple[Limit, ...], counters: Counters, fallback: Guard) -> Guard:
+    """``fallback``: the guard while the counters are not connected."""
 
-    async def ask(request: Request, question: Question) -> None:
-        refused = await counters.ask(question)
+    async def admit(request: Request, check: LimitCheck) -> None:
+        refused = await counters.take(check)
         if refused:
             raise Refused(limits[refused - 1].status)
-        if refused is None and (waiting := otherwise(request)) is not None:
+        if refused is None and (waiting := fallback(request)) is not None:
             await waiting
 
     def guard(request: Request) -> Awaitable[None] | None:
         if not counters.is_up:
-            return otherwise(request)
-        return ask(request, list(_question(limits, request)))
+            return fallback(request)
+        return admit(request, list(_buckets(limits, request)))
 
     return guard
 
 
-def _question(limits: tuple[Limit, ...], request: Request) -> Iterator[tuple[bytes, Rate]]:
+def _buckets(limits: tuple[Limit, ...], request: Request) -> Iterator[tuple[bytes, Rate]]:
     for status, rate, find_key in limits:
         key = find_key(request)
         if key is None:

@@ -1,39 +1,43 @@
-"""One Redis that several gateways count in: its connection, who asks, and what if it is away.
+"""Buckets in a Redis that several gateways share: the connection, and the requests that wait.
 
-No request talks to Redis itself: one task does, for all that came in the meantime. A request
-that is cancelled disturbs nobody, and a burst costs one round trip.
+One task calls Redis for all requests that wait. So a cancelled request cannot break the connection,
+and a burst costs one round trip.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from anyio import Event, fail_after, sleep
 from coredis import Redis
 from coredis.connection import TCPLocation
 from coredis.retry import NoRetryPolicy
 
+from ...config.json_types import JsonObject
 from ...core.bridge import AsyncioSide, TimedEvent
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...tls.policy import build_tls
-from .script import SCRIPT, Question, keys_and_arguments
+from .redis_script import SCRIPT, LimitCheck, keys_and_arguments
 from .settings import RedisPool
 
 log = get_logger("gateway.ratelimit")
 
-ANSWER_TIME = 0.5
-"""Seconds; a Redis that takes longer counts as away."""
-MAX_BATCH = 100
-"""Requests in one call of the script: it must not keep others from Redis for long."""
+RESPONSE_TIMEOUT = 0.5
+"""Seconds; a Redis that takes longer counts as disconnected."""
+MAX_CHECKS_PER_CALL = 100
+"""Requests in one call of the script: other clients of this Redis wait meanwhile."""
+
+RunScript: TypeAlias = Callable[[list[str], list[int]], Awaitable[object]]
+"""keys, arguments -> what :data:`.redis_script.SCRIPT` returns."""
 
 
-class WaitingQuestion(NamedTuple):
-    question: Question
-    answer: TimedEvent
+class PendingCheck(NamedTuple):
+    check: LimitCheck
+    result: TimedEvent
 
 
 class RedisCounters:
@@ -43,7 +47,7 @@ class RedisCounters:
         self._pool = pool
         self._host, self._port = pool.host_and_port
         self._side = side
-        self._waiting: list[WaitingQuestion] = []
+        self._waiting: list[PendingCheck] = []
         self._wake = Event()
         self._was_up = True
         self.is_up = False
@@ -56,19 +60,19 @@ class RedisCounters:
             yield
             tasks.cancel_scope.cancel()
 
-    def readiness(self) -> dict[str, Any]:
-        """Always ready: without Redis limits are kept in another way."""
+    def readiness(self) -> JsonObject:
+        """Always ready: without Redis each gateway limits for itself or refuses."""
         where = f"{self._host}:{self._port}"
         return {"kind": "redis", "ready": True, "address": where, "connected": self.is_up}
 
-    async def ask(self, question: Question) -> int | None:
-        """The number of the limit that refuses, from 1; 0: none does; None: Redis is away."""
+    async def take(self, check: LimitCheck) -> int | None:
+        """The number of the limit that refuses, from 1; 0: none does; None: not connected."""
         if not self.is_up:
             return None
-        answer = self._side.event()
-        self._waiting.append(WaitingQuestion(question, answer))
+        result = self._side.event()
+        self._waiting.append(PendingCheck(check, result))
         self._wake.set()
-        refused = await answer.wait(self._side.time() + 2 * ANSWER_TIME)
+        refused = await result.wait(self._side.time() + 2 * RESPONSE_TIMEOUT)
         assert refused is None or isinstance(refused, int)
         return refused
 
@@ -76,57 +80,57 @@ class RedisCounters:
         pauses = _pauses()
         while True:
             try:
-                await self._connected()
-            except Exception as error:  # of the client, or of what this Redis has answered
+                await self._serve()
+            except Exception as error:  # of the client library, or a response that is not valid
                 if self.is_up:
                     pauses = _pauses()
-                self._lost(error)
+                self._disconnected(error)
             await sleep(next(pauses))
 
-    async def _connected(self) -> None:
-        """Answer until something goes wrong; says so by an error."""
+    async def _serve(self) -> None:
+        """Connect, and check limits until an error ends it, which is raised."""
         with fail_after(self._pool.dial_timeout):  # the client's own attempt would log a traceback
             if not await TCPLocation(self._host, self._port).check():
-                raise ConnectionError("nobody answers")
+                raise ConnectionError("no connection")
         try:
             async with self._client() as client:
-                count = client.register_script(SCRIPT)
+                run_script = client.register_script(SCRIPT)
                 with fail_after(self._pool.dial_timeout):
-                    await count(*keys_and_arguments([]))
-                self._found()
+                    await run_script(*keys_and_arguments([]))
+                self._connected()
                 while True:
                     await self._wake.wait()
                     self._wake = Event()
                     while self._waiting:
-                        with fail_after(ANSWER_TIME):
-                            await self._answer(count)
+                        with fail_after(RESPONSE_TIMEOUT):
+                            await self._check_batch(run_script)
         except ExceptionGroup as group:  # of the client's own tasks
             raise _first(group) from group
 
-    async def _answer(self, count: Any) -> None:
-        batch = self._waiting[:MAX_BATCH]
-        answers = await count(*keys_and_arguments([each.question for each in batch]))
-        if not _fits(answers, batch):
-            raise ConnectionError("an answer that the script does not give")
+    async def _check_batch(self, run_script: RunScript) -> None:
+        batch = self._waiting[:MAX_CHECKS_PER_CALL]
+        results = await run_script(*keys_and_arguments([each.check for each in batch]))
+        if not _are_results(results, batch):
+            raise ConnectionError("the response is not one of the script")
         del self._waiting[: len(batch)]
-        for waiting, refused in zip(batch, answers, strict=True):
-            waiting.answer.set(refused)
+        for waiting, refused in zip(batch, results, strict=True):
+            waiting.result.set(refused)
 
-    def _found(self) -> None:
+    def _connected(self) -> None:
         self.is_up = True
         if not self._was_up:
-            log.info("redis %s:%d is back", self._host, self._port)
+            log.info("redis %s:%d: connected again", self._host, self._port)
         self._was_up = True
 
-    def _lost(self, error: Exception) -> None:
-        """Once is enough; who waits goes on without."""
+    def _disconnected(self, error: Exception) -> None:
+        """Log the first failure, and let the requests that wait use the fallback."""
         self.is_up = False
         if self._was_up:
             reason = str(error) or type(error).__name__
             if isinstance(error, TimeoutError):
-                reason = "no answer in time"
+                reason = "timed out"
             log.warning(
-                "redis %s:%d is away, each gateway keeps limits for itself: %s",
+                "redis %s:%d: not connected, each gateway has its own limits: %s",
                 self._host,
                 self._port,
                 reason,
@@ -134,7 +138,7 @@ class RedisCounters:
         self._was_up = False
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            each.answer.set(None)
+            each.result.set(None)
 
     def _client(self) -> Redis[bytes]:
         pool, tls = self._pool, self._pool.tls
@@ -153,19 +157,18 @@ class RedisCounters:
         )
 
 
-def _fits(answers: object, batch: Sequence[WaitingQuestion]) -> bool:
+def _are_results(results: object, batch: Sequence[PendingCheck]) -> TypeGuard[Sequence[int]]:
     return (
-        isinstance(answers, list | tuple)
-        and len(answers) == len(batch)
+        isinstance(results, list | tuple)
+        and len(results) == len(batch)
         and all(
-            type(answer) is int and 0 <= answer <= len(waiting.question)
-            for answer, waiting in zip(answers, batch, strict=True)
+            type(result) is int and 0 <= result <= len(waiting.check)
+            for result, waiting in zip(results, batch, strict=True)
         )
     )
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

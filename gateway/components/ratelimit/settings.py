@@ -17,17 +17,21 @@ from .bucket import Rate, rate_of
 from .clients import IPV6_PREFIX
 
 STRATEGIES = ("ip", "header", "param")
-"""How clients are told apart; whatever else stands there means no limit, as in KrakenD."""
+"""The ways to identify a client. Any other value means no limit for clients, as in KrakenD."""
 
 REDIS_PORT = 6379
 
 
 class BackendLimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
-    """``qos/ratelimit/proxy``: requests to one backend."""
+    """``qos/ratelimit/proxy``: a limit of the requests to one backend."""
 
     max_rate: float = 0.0
+    """Requests in each period of `every`. A request above it fails with 500. 0: no limit."""
     capacity: int = 0
+    """Tokens of a full bucket: so many requests may pass at once. Absent or 0: the tokens of one
+    second, at least 1."""
     every: str = "1s"
+    """The period of `max_rate`, a duration such as `10s` or `1m`. An invalid one means `1s`."""
 
     @property
     def rate(self) -> Rate | None:
@@ -35,25 +39,38 @@ class BackendLimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True)
 
 
 class LimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
-    """``qos/ratelimit/router`` and ``.../service``: requests of all clients, and of each one.
-
-    ``headers`` (ours): answers say how many requests are left.
-    ``ipv6_prefix`` (ours): with the strategy "ip" so many bits of an IPv6 address are one client.
-    The last three are read and have no effect: buckets need no cleaning.
-    """
+    """``qos/ratelimit/router`` and ``.../service``: a limit of all clients, and one of each."""
 
     max_rate: float = 0.0
+    """Requests of all clients in each period of `every`. A request above it gets 503. 0: no
+    limit."""
     capacity: int = 0
+    """Tokens of a full bucket: so many requests may pass at once. Absent or 0: the tokens of one
+    second, at least 1."""
     client_max_rate: float = 0.0
+    """Requests of each client in each period of `every`. A request above it gets 429, and so does a
+    request that does not identify its client. 0: no limit."""
     client_capacity: int = 0
+    """As `capacity`, for the bucket of each client."""
     strategy: str = ""
+    """How a client is identified, for `client_max_rate`. `ip`: by its address. `header`: by the
+    header `key`. `param`: by the parameter `key` of the path."""
     key: str = ""
+    """The name of the header or parameter. With `ip`: a header that contains the address; absent:
+    the address of the connection, or of `X-Forwarded-For` if the proxy is trusted."""
     every: str = "1s"
+    """The period of both rates, a duration of at least `1s`. Any other one means `1s`."""
     ipv6_prefix: Own[int] = IPV6_PREFIX
+    """With `ip`: so many bits of an IPv6 address identify a client, 1 to 128."""
     headers: Own[bool] = False
+    """Responses have `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`, and refusals
+    `Retry-After`. Not possible with limits in Redis or of tiers."""
     num_shards: int = 0
+    """Accepted for KrakenD; no effect."""
     cleanup_period: str = ""
+    """Accepted for KrakenD; no effect: full buckets are forgotten at once."""
     cleanup_threads: int = 0
+    """Accepted for KrakenD; no effect."""
 
     @property
     def rate(self) -> Rate | None:
@@ -76,7 +93,7 @@ def verify_limits(settings: LimitSettings) -> Iterator[tuple[str, str]]:
 
 
 def period(every: str) -> float:
-    """Seconds; what is no duration counts as one, as in KrakenD."""
+    """Seconds; an invalid duration is one second, as in KrakenD."""
     try:
         seconds = parse_duration(every)
     except ValueError:
@@ -85,15 +102,15 @@ def period(every: str) -> float:
 
 
 class SharedLimitSettings(LimitSettings, frozen=True, kw_only=True):
-    """``.../redis``: counted in Redis, by all gateways together.
-
-    ``connection_pool`` or ``connection_name``: one of :class:`RedisSettings`. While Redis is away
-    each gateway keeps the limit for itself, or, without ``on_failure_allow``, refuses everything.
-    """
+    """``qos/ratelimit/router/redis`` and ``.../service/redis``: limits that gateways share."""
 
     connection_pool: str = ""
+    """The `name` of one of the `connection_pools` of `redis` at the root."""
     connection_name: str = ""
+    """The same, and used instead of `connection_pool` if both are set."""
     on_failure_allow: bool = True
+    """While Redis cannot be reached, each gateway has its own limits. `false`: every request gets
+    503 meanwhile."""
 
     @property
     def pool_name(self) -> str:
@@ -101,27 +118,46 @@ class SharedLimitSettings(LimitSettings, frozen=True, kw_only=True):
 
 
 class RedisPool(Struct, frozen=True, kw_only=True):
-    """Where a Redis is. What follows ``tls`` has no effect: there is one connection."""
+    """A Redis server. Each gateway has one connection to it."""
 
     name: str = ""
+    """The name by which limits refer to this server."""
     address: str = ""
+    """`host:port`. Without a port: 6379; without a host: localhost."""
     db: int = 0
+    """The number of the database."""
     user_name: str = ""
+    """The user of the login. Absent: the default user of Redis."""
     password: str = ""
+    """The password of the login. Absent: no login."""
     client_name: str = ""
+    """The name of the connection in the client list of Redis."""
     dial_timeout: Seconds = 5.0
+    """The longest time to connect."""
     tls: ClientTls | None = None
+    """TLS of the connection, with the keys of `client_tls`. Absent: no TLS."""
     conn_max_idle_time: str = ""
+    """Accepted for KrakenD; no effect: there is one connection."""
     conn_max_life_time: str = ""
+    """Accepted for KrakenD; no effect: there is one connection."""
     max_active_conns: int = 0
+    """Accepted for KrakenD; no effect: there is one connection."""
     max_idle_conns: int = 0
+    """Accepted for KrakenD; no effect: there is one connection."""
     min_idle_conns: int = 0
+    """Accepted for KrakenD; no effect: there is one connection."""
     max_retries: int = 0
+    """Accepted for KrakenD; no effect: the gateway reconnects without a limit."""
     max_retry_backoff: str = ""
+    """Accepted for KrakenD; no effect: the gateway reconnects without a limit."""
     min_retry_backoff: str = ""
+    """Accepted for KrakenD; no effect: the gateway reconnects without a limit."""
     pool_size: int = 0
+    """Accepted for KrakenD; no effect: there is one connection."""
     pool_timeout: str = ""
+    """Accepted for KrakenD; no effect: there is one connection."""
     opentelemetry: dict[str, Any] = {}
+    """Accepted for KrakenD; no effect."""
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -130,11 +166,13 @@ class RedisPool(Struct, frozen=True, kw_only=True):
             parts = urlsplit(f"//{self.address}")
             return parts.hostname or "localhost", parts.port or REDIS_PORT
         except ValueError as error:
-            raise GatewayError(f'redis: "{self.address}" is no address: {error}') from error
+            raise GatewayError(f'redis: "{self.address}" is not an address: {error}') from error
 
 
 class RedisSettings(Struct, frozen=True, kw_only=True):
-    """``redis`` on the service. ``clusters``: read, and not implemented."""
+    """``redis`` on the service."""
 
     connection_pools: tuple[RedisPool, ...] = ()
+    """The Redis servers, each with a `name`."""
     clusters: tuple[dict[str, Any], ...] = ()
+    """Not implemented: a limit that names a cluster is a limit of each gateway."""

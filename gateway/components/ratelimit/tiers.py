@@ -1,7 +1,7 @@
 """``qos/ratelimit/tiered``: limits by the plan of a client. A name of KrakenD's Enterprise edition.
 
-A header names the tier; the first one that fits counts, with limits of its own. Who fits none has
-none.
+A header names the tier of a client. The first tier that matches decides the limits. A client that
+matches none has no limit.
 """
 
 from __future__ import annotations
@@ -26,24 +26,32 @@ from .settings import LimitSettings, SharedLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
 
-Fits: TypeAlias = Callable[[bytes], bool]
-"""Whether what a header says, or nothing, belongs to a tier."""
+TierMatches: TypeAlias = Callable[[bytes], bool]
+"""Whether the value of the header, b"" without one, belongs to the tier."""
 
 
 class Tier(Struct, frozen=True, kw_only=True):
-    """``tier_value``: the name of the tier, or an expression about ``value``."""
+    """A plan of clients, and its limits."""
 
     tier_value: str = ""
+    """The value of the header for this tier, or a CEL expression about the variable `value`."""
     tier_value_as: str = "literal"
+    """`literal`: the header is equal to `tier_value`. `policy`: the expression in `tier_value` is
+    true. `*`: every client; `tier_value` is not read. A tier of another kind matches no client."""
     ratelimit: LimitSettings | None = None
+    """The limits of the tier, with the keys of `qos/ratelimit/router`."""
     ratelimit_redis: SharedLimitSettings | None = None
+    """Limits of the tier that several gateways share, with the keys of
+    `qos/ratelimit/router/redis`. With `ratelimit` both are valid."""
 
 
 class TieredSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
-    """``tier_key``: the header that names the tier."""
+    """``qos/ratelimit/tiered``."""
 
     tier_key: str = ""
+    """The name of the header that names the tier."""
     tiers: tuple[Tier, ...] = ()
+    """The tiers. The first one that matches is used; a client without a tier has no limit."""
 
 
 def verify_tiers(settings: TieredSettings) -> Iterator[tuple[str, str]]:
@@ -72,22 +80,22 @@ def _build_guard(settings: TieredSettings, name: str, assembly: Assembly) -> Gua
     key = settings.tier_key.lower().encode()
     tiers = [
         (
-            KINDS[tier.tier_value_as](tier.tier_value),
+            TIER_KINDS[tier.tier_value_as](tier.tier_value),
             _limits(tier, f"{name} tier {place}", assembly),
         )
         for place, tier in enumerate(settings.tiers)
-        if tier.tier_value_as in KINDS
+        if tier.tier_value_as in TIER_KINDS
     ]
 
     def guard(request: Request) -> Awaitable[None] | None:
         value = request.header(key) or b""
-        return next((limits(request) for fits, limits in tiers if fits(value)), None)
+        return next((limits(request) for matches, limits in tiers if matches(value)), None)
 
     return guard
 
 
 def _limits(tier: Tier, name: str, assembly: Assembly) -> Guard:
-    """Those that the gateway keeps for itself, then those in Redis."""
+    """First the limits of this gateway, then those in Redis."""
     local = tier.ratelimit or LimitSettings()
     own = build_guard(build_limits(local, name, assembly.service), open_store(assembly))
     if tier.ratelimit_redis is None:
@@ -101,57 +109,59 @@ def _limits(tier: Tier, name: str, assembly: Assembly) -> Guard:
     return guard
 
 
-def _literal(name: str) -> Fits:
+def _literal(name: str) -> TierMatches:
     return name.encode().__eq__
 
 
-def _policy(expression: str) -> Fits:
+def _policy(expression: str) -> TierMatches:
     is_true = build_condition(expression)
     return lambda value: is_true({"value": value.decode(errors="replace")})
 
 
-KINDS: dict[str, Callable[[str], Fits]] = {
+TIER_KINDS: dict[str, Callable[[str], TierMatches]] = {
     "literal": _literal,
     "policy": _policy,
     "*": lambda _: lambda value: True,
 }
-"""``tier_value_as``; a tier of another kind fits nobody."""
+"""The values of ``tier_value_as``. A tier of another kind matches no client."""
 
 
 def findings(settings: TieredSettings, place: Place) -> Iterator[Finding]:
     for number, tier in enumerate(settings.tiers):
         where = f"tiers[{number}]"
-        if tier.tier_value_as not in KINDS:
-            text = f'unknown "{tier.tier_value_as}": nobody has this tier; there are: '
-            yield place.warning(text + ", ".join(KINDS), f"{where}.tier_value_as")
+        if tier.tier_value_as not in TIER_KINDS:
+            text = f'unknown "{tier.tier_value_as}": no client has this tier; there are: '
+            yield place.warning(text + ", ".join(TIER_KINDS), f"{where}.tier_value_as")
         if tier.tier_value_as == "*" and number + 1 < len(settings.tiers):
-            text = 'behind "*" nobody has a tier: the others are never looked at'
+            text = 'the tiers after "*" are never used'
             yield place.warning(text, f"{where}.tier_value_as")
         if tier.ratelimit is None and tier.ratelimit_redis is None:
-            yield place.warning("no ratelimit: there is no limit", where)
+            yield place.warning(
+                "neither ratelimit nor ratelimit_redis is set: there is no limit", where
+            )
         for key in ("ratelimit", "ratelimit_redis"):
             if (limits := getattr(tier, key)) is not None:
                 yield from limit_findings(limits, place, f"{where}.{key}.")
                 yield from own_keys_used(limits, place, f"{where}.{key}")
     if all(tier.tier_value_as != "*" for tier in settings.tiers):
-        text = 'no tier is for everybody ("*"): who has none of these has no limit'
+        text = 'no tier is for all clients ("*"): a client without a tier has no limit'
         yield place.warning(text, "tiers")
-    if settings.tier_key.lower() not in _told_headers(place.endpoint, place.service):
-        text = f"clients choose their tier: nothing here sets {settings.tier_key}"
+    if settings.tier_key.lower() not in _enforced_headers(place.endpoint, place.service):
+        text = f"clients can choose their tier: no token or key sets {settings.tier_key}"
         yield place.warning(text, "tier_key")
 
 
-def _told_headers(endpoint: Endpoint | None, service: Service) -> set[str]:
-    """The headers, in lower case, that a token or a key sets whatever a client sends."""
+def _enforced_headers(endpoint: Endpoint | None, service: Service) -> set[str]:
+    """The headers, in lower case, that a token or a key sets in place of what a client sends."""
     if endpoint is None:
         return set()
     validator: ValidatorSettings | None = endpoint.extra_config.get(VALIDATOR)
     pairs = validator.propagate_claims if validator is not None else ()
-    told = {pair[1].lower() for pair in pairs if len(pair) == 2}
+    enforced = {pair[1].lower() for pair in pairs if len(pair) == 2}
     keys: ApiKeysSettings | None = service.extra_config.get(API_KEYS)
     if keys is not None and API_KEYS in endpoint.extra_config:
-        told.add(keys.propagate_role.lower())
-    return told
+        enforced.add(keys.propagate_role.lower())
+    return enforced
 
 
 COMPONENT = Component(

@@ -61,10 +61,14 @@ def test_a_good_limit_has_no_warnings(settings: dict[str, Any]) -> None:
         ({"client_max_rate": 1, "strategy": "header"}, "key", "every request is refused"),
         ({"client_max_rate": 1, "strategy": "param"}, "key", "every request is refused"),
         ({"client_max_rate": 1, "strategy": "param", "key": "no"}, "key", "no parameter {no}"),
-        ({"client_max_rate": 1, "strategy": "ip", "key": "X-Real"}, "key", "whoever sends X-Real"),
-        ({"max_rate": 5, "every": "10m"}, "capacity", "1, when it is not given"),
-        ({"max_rate": 100, "capacity": 10}, "capacity", "less than a second brings"),
-        ({"max_rate": 1, "every": "soon"}, "every", "is no duration"),
+        (
+            {"client_max_rate": 1, "strategy": "ip", "key": "X-Real"},
+            "key",
+            "any client can send its own X-Real",
+        ),
+        ({"max_rate": 5, "every": "10m"}, "capacity", "not set: 1 is used"),
+        ({"max_rate": 100, "capacity": 10}, "capacity", "less than the rate of one second"),
+        ({"max_rate": 1, "every": "soon"}, "every", "is not a duration"),
         ({"max_rate": 1, "every": "10ms"}, "every", '"1s" is used'),
     ],
 )
@@ -132,7 +136,7 @@ def test_a_good_limit_in_redis_has_no_warnings() -> None:
     ("backend", "calls", "key", "word"),
     [
         ({}, 1, "max_rate", "there is no limit"),
-        ({"max_rate": 5, "every": "10m"}, 1, "capacity", "1, when it is not given"),
+        ({"max_rate": 5, "every": "10m"}, 1, "capacity", "not set: 1 is used"),
         ({"max_rate": 5, "every": "-1s"}, 1, "every", '"1s" is used'),
         ({"max_rate": 5}, 3, "", "each of the 3 concurrent calls"),
     ],

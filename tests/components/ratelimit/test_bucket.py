@@ -1,4 +1,4 @@
-"""Token buckets: what passes is never more than a limit says, and never less without need."""
+"""Token buckets admit exactly what a limit allows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.components.ratelimit.bucket import SECOND, Buckets, Left, Rate, left, rate_of
+from gateway.components.ratelimit.bucket import (
+    SECOND,
+    Buckets,
+    BucketState,
+    Rate,
+    bucket_state,
+    rate_of,
+)
 from gateway.components.ratelimit.settings import BackendLimitSettings, LimitSettings
 
 
 class Time:
-    """A clock that stands until it is told otherwise. Nanoseconds."""
+    """A clock that a test sets. Nanoseconds."""
 
     def __init__(self) -> None:
         self.now = 10**15
@@ -33,7 +40,7 @@ capacities = st.integers(1, 1000)
 
 
 @given(rates, capacities, st.lists(st.integers(0, 3 * SECOND), max_size=60))
-def test_never_more_than_capacity_and_what_the_rate_brings_passes(
+def test_at_most_the_capacity_and_the_tokens_of_the_time_pass(
     per_second: float, capacity: int, pauses: list[int]
 ) -> None:
     time = Time()
@@ -98,8 +105,8 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(buckets) == 1000
 
 
-def test_with_too_many_buckets_the_one_not_asked_for_longest_is_forgotten() -> None:
-    buckets = Buckets(Time(), most=2)
+def test_of_too_many_buckets_the_least_recently_used_one_is_forgotten() -> None:
+    buckets = Buckets(Time(), max_buckets=2)
     limit = rate(1, 1)
     assert buckets.take(b"a", limit)
     assert buckets.take(b"b", limit)
@@ -111,7 +118,7 @@ def test_with_too_many_buckets_the_one_not_asked_for_longest_is_forgotten() -> N
 
 
 @pytest.mark.parametrize("per_second", [0.0, -1.0, math.nan])
-def test_no_rate_is_no_limit(per_second: float) -> None:
+def test_without_a_positive_rate_there_is_no_limit(per_second: float) -> None:
     assert rate_of(per_second, 5) is None
 
 
@@ -135,7 +142,7 @@ def test_any_number_makes_a_rate_that_fits_into_64_bits(per_second: float, capac
         (10.0, 0, "100ms", 0.01, 100),
     ],
 )
-def test_a_period_divides_the_rate_before_the_capacity_is_taken_from_it(
+def test_the_default_capacity_follows_the_rate_divided_by_the_period(
     max_rate: float, capacity: int, every: str, interval: float, holds: int
 ) -> None:
     limit = BackendLimitSettings(max_rate=max_rate, capacity=capacity, every=every).rate
@@ -154,7 +161,7 @@ def test_the_capacity_for_a_client_is_taken_from_the_rate_for_a_client() -> None
 
 
 @given(rates, capacities, st.lists(st.integers(0, 3 * SECOND), max_size=20))
-def test_what_a_bucket_says_is_left_is_what_it_lets_through(
+def test_a_bucket_admits_as_many_requests_as_it_reports_remaining(
     per_second: float, capacity: int, pauses: list[int]
 ) -> None:
     time = Time()
@@ -163,30 +170,32 @@ def test_what_a_bucket_says_is_left_is_what_it_lets_through(
     for pause in pauses:
         time.now += pause
         buckets.take(b"k", limit)
-    said = buckets.look(b"k", limit)
-    assert said.remaining <= said.limit
-    assert sum(buckets.take(b"k", limit) for _ in range(said.remaining)) == said.remaining
+    reported = buckets.state(b"k", limit)
+    assert reported.remaining <= reported.limit
+    assert sum(buckets.take(b"k", limit) for _ in range(reported.remaining)) == reported.remaining
     assert not buckets.take(b"k", limit)
-    time.now += buckets.look(b"k", limit).next_in * SECOND
+    time.now += buckets.state(b"k", limit).next_in * SECOND
     assert buckets.take(b"k", limit)
-    time.now += buckets.look(b"k", limit).full_in * SECOND
-    assert buckets.look(b"k", limit).remaining == said.limit
+    time.now += buckets.state(b"k", limit).full_in * SECOND
+    assert buckets.state(b"k", limit).remaining == reported.limit
 
 
 @pytest.mark.parametrize(
     ("full_in", "expected"),
     [
-        (-1.0, Left(3, 3, 0, 0)),
-        (0.0, Left(3, 3, 0, 0)),
-        (10.0, Left(3, 2, 10, 0)),
-        (10.5, Left(3, 1, 11, 0)),
-        (20.0, Left(3, 1, 20, 0)),
-        (29.0, Left(3, 0, 29, 9)),
-        (30.0, Left(3, 0, 30, 10)),
+        (-1.0, BucketState(3, 3, 0, 0)),
+        (0.0, BucketState(3, 3, 0, 0)),
+        (10.0, BucketState(3, 2, 10, 0)),
+        (10.5, BucketState(3, 1, 11, 0)),
+        (20.0, BucketState(3, 1, 20, 0)),
+        (29.0, BucketState(3, 0, 29, 9)),
+        (30.0, BucketState(3, 0, 30, 10)),
     ],
 )
-def test_what_is_left_of_three_tokens_that_come_every_ten_seconds(
-    full_in: float, expected: Left
+def test_the_state_of_three_tokens_that_come_every_ten_seconds(
+    full_in: float, expected: BucketState
 ) -> None:
     now = 10**15
-    assert left(now + int(full_in * SECOND), now, Rate(10 * SECOND, 30 * SECOND)) == expected
+    assert (
+        bucket_state(now + int(full_in * SECOND), now, Rate(10 * SECOND, 30 * SECOND)) == expected
+    )

@@ -23,7 +23,7 @@ def request(*headers: tuple[bytes, bytes], remote: str = "192.0.2.1", **params: 
 
 
 @pytest.mark.parametrize("strategy", ["", "nosuch", "header "])
-def test_an_unknown_strategy_names_nobody(strategy: str) -> None:
+def test_an_unknown_strategy_identifies_no_client(strategy: str) -> None:
     assert build_name_client(strategy, "X-Token", Service()) is None
 
 
@@ -104,7 +104,7 @@ def test_the_prefix_of_a_client_can_be_chosen(prefix: int, name: str) -> None:
 
 
 @given(st.sampled_from(["ip", "header", "param"]), st.binary(), st.text(), st.text())
-def test_no_request_can_break_it(strategy: str, value: bytes, param: str, remote: str) -> None:
+def test_no_request_raises(strategy: str, value: bytes, param: str, remote: str) -> None:
     name = name_of(strategy, "id")
     asked = request((b"id", value), (b"x-forwarded-for", value), remote=remote, Id=param)
     assert len(fingerprint(name(asked))) == 16

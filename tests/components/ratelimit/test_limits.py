@@ -76,7 +76,7 @@ async def statuses(app: ASGIApp, times: int, path: str = "/a/1", **headers: str)
     return [(await ask(app, path, **headers)).status for _ in range(times)]
 
 
-async def test_an_endpoint_beyond_its_limit_answers_503_without_a_body() -> None:
+async def test_an_endpoint_above_its_limit_responds_503_without_a_body() -> None:
     async with limited(max_rate=2, capacity=2) as app:
         assert await statuses(app, 3) == [200, 200, 503]
         reply = await ask(app)
@@ -84,7 +84,7 @@ async def test_an_endpoint_beyond_its_limit_answers_503_without_a_body() -> None
         assert await statuses(app, 3, "/free") == [200, 200, 200]
 
 
-async def test_a_client_beyond_its_limit_gets_429_and_others_none() -> None:
+async def test_a_client_above_its_limit_gets_429_and_others_do_not() -> None:
     async with limited(client_max_rate=1, strategy="header", key="X-Token") as app:
         assert await statuses(app, 2, x_token="one") == [200, 429]
         assert await statuses(app, 2, x_token="two") == [200, 429]
@@ -100,12 +100,12 @@ async def test_the_limit_of_a_client_comes_before_that_of_all() -> None:
         assert await statuses(app, 1, "/a/3") == [503]
 
 
-async def test_a_strategy_that_does_not_exist_leaves_the_limit_of_all() -> None:
+async def test_with_an_unknown_strategy_only_the_limit_of_all_clients_is_valid() -> None:
     async with limited(max_rate=1, capacity=2, client_max_rate=1, strategy="nosuch") as app:
         assert await statuses(app, 3) == [200, 200, 503]
 
 
-async def test_a_service_counts_every_request_but_those_of_who_watches_over_it() -> None:
+async def test_a_service_counts_every_request_except_health_and_readiness() -> None:
     async with limited({"max_rate": 3, "capacity": 3}) as app:
         assert await statuses(app, 2, "/__health") == [200, 200]
         paths = ("/a/1", "/free", "/nowhere", "/nowhere", "/free")
@@ -114,14 +114,14 @@ async def test_a_service_counts_every_request_but_those_of_who_watches_over_it()
         assert await statuses(app, 1, "/__health") == [200]
 
 
-async def test_a_service_knows_clients_by_their_address() -> None:
+async def test_a_service_identifies_clients_by_their_address() -> None:
     async with limited({"client_max_rate": 1, "strategy": "ip"}) as app:
         assert await statuses(app, 2, "/a/1") == [200, 429]
         assert await statuses(app, 1, "/free") == [429]
         assert await statuses(app, 1, "/free", x_forwarded_for="198.51.100.1") == [200]
 
 
-async def test_addresses_of_one_ipv6_network_have_one_limit_together() -> None:
+async def test_addresses_of_one_ipv6_network_share_one_limit() -> None:
     addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
     for prefix, expected in ((None, [200, 429, 200]), (128, [200, 200, 200])):
         own: dict[str, Any] = {} if prefix is None else {"ipv6_prefix": prefix}
@@ -130,8 +130,8 @@ async def test_addresses_of_one_ipv6_network_have_one_limit_together() -> None:
         assert got == expected
 
 
-class Asked:
-    """A backend that answers ``knows`` now, and a response later."""
+class RecordingBackend:
+    """A backend whose ``now`` returns or raises ``knows``, and whose ``later`` responds."""
 
     def __init__(self, knows: Response | GatewayError | None = None) -> None:
         self.knows = knows
@@ -163,7 +163,7 @@ def bounded(branch: Branch, capacity: int) -> Branch:
 
 
 def part_of(branch: Branch) -> Part:
-    """What a branch answers without a task."""
+    """What a branch returns without a task."""
     assert branch.later is not None
     parts: list[Part] = []
     withdraw = branch.later(REQUEST, parts.append)
@@ -172,38 +172,38 @@ def part_of(branch: Branch) -> Part:
     return part
 
 
-def test_a_backend_beyond_its_limit_is_not_asked() -> None:
-    asked = Asked(Response({}))
-    branch = bounded(Branch(None, asked.now, asked.later, may_repeat=True, reads_body=False), 3)
+def test_a_backend_above_its_limit_is_not_called() -> None:
+    backend = RecordingBackend(Response({}))
+    branch = bounded(Branch(None, backend.now, backend.later, may_repeat=True, reads_body=False), 3)
     assert branch.now is not None
     assert [type(branch.now(REQUEST)) for _ in range(3)] == [Response] * 3
     with pytest.raises(RateLimitExceeded):
         branch.now(REQUEST)
     assert isinstance(part_of(branch), RateLimitExceeded)
-    assert asked.calls == ["now"] * 3
+    assert backend.calls == ["now"] * 3
     assert (branch.may_repeat, branch.reads_body) == (True, False)
 
 
-async def test_a_backend_beyond_its_limit_is_not_asked_in_a_task() -> None:
-    asked = Asked()
-    ask = coroutine_of(bounded(Branch(asked.ask), 1))
+async def test_a_backend_above_its_limit_is_not_called_in_a_task() -> None:
+    backend = RecordingBackend()
+    ask = coroutine_of(bounded(Branch(backend.ask), 1))
     await ask(REQUEST)
     with pytest.raises(RateLimitExceeded, match="rate limit exceded"):
         await ask(REQUEST)
-    assert asked.calls == ["ask"]
+    assert backend.calls == ["ask"]
 
 
-def test_a_backend_that_has_to_wait_uses_one_token() -> None:
-    asked = Asked(knows=None)
-    branch = bounded(Branch(None, asked.now, asked.later), 1)
+def test_a_request_that_waits_for_its_backend_uses_one_token() -> None:
+    backend = RecordingBackend(knows=None)
+    branch = bounded(Branch(None, backend.now, backend.later), 1)
     assert branch.now is not None
     assert [branch.now(REQUEST) for _ in range(3)] == [None] * 3
     assert [type(part_of(branch)) for _ in range(2)] == [Response, RateLimitExceeded]
 
 
-def test_failures_of_a_backend_use_tokens_too() -> None:
-    asked = Asked(GatewayError("no"))
-    branch = bounded(Branch(None, asked.now, asked.later), 2)
+def test_a_failed_request_uses_a_token_too() -> None:
+    backend = RecordingBackend(GatewayError("no"))
+    branch = bounded(Branch(None, backend.now, backend.later), 2)
     assert branch.now is not None
     for _ in range(2):
         with pytest.raises(GatewayError, match="no"):
@@ -212,23 +212,23 @@ def test_failures_of_a_backend_use_tokens_too() -> None:
         branch.now(REQUEST)
 
 
-def left(reply: Reply) -> tuple[str, str]:
-    """What the answer says: the limit, and what remains. The rest is back within the period."""
+def limit_headers(reply: Reply) -> tuple[str, str]:
+    """The limit and the remaining requests that a response reports."""
     assert 0 < int(reply.headers["ratelimit-reset"]) <= 600
     return reply.headers["ratelimit-limit"], reply.headers["ratelimit-remaining"]
 
 
-async def test_answers_of_an_endpoint_say_how_many_requests_are_left() -> None:
+async def test_responses_of_an_endpoint_report_the_requests_left() -> None:
     async with limited(max_rate=2, capacity=2, headers=True) as app:
-        assert left(await ask(app)) == ("2", "1")
-        assert left(await ask(app)) == ("2", "0")
+        assert limit_headers(await ask(app)) == ("2", "1")
+        assert limit_headers(await ask(app)) == ("2", "0")
         refused = await ask(app)
-        assert (refused.status, left(refused)) == (503, ("2", "0"))
+        assert (refused.status, limit_headers(refused)) == (503, ("2", "0"))
         assert 0 < int(refused.headers["retry-after"]) <= 300
         assert "ratelimit-limit" not in (await ask(app, "/free")).headers
 
 
-async def test_the_limit_with_the_fewest_requests_left_is_named() -> None:
+async def test_the_headers_describe_the_limit_with_the_fewest_requests_left() -> None:
     async with limited(
         max_rate=5,
         capacity=5,
@@ -238,29 +238,29 @@ async def test_the_limit_with_the_fewest_requests_left_is_named() -> None:
         key="id",
         headers=True,
     ) as app:
-        assert left(await ask(app, "/a/1")) == ("3", "2")
-        assert left(await ask(app, "/a/2")) == ("3", "2")
-        assert left(await ask(app, "/a/3")) == ("3", "2")
-        assert left(await ask(app, "/a/4")) == ("5", "1")
+        assert limit_headers(await ask(app, "/a/1")) == ("3", "2")
+        assert limit_headers(await ask(app, "/a/2")) == ("3", "2")
+        assert limit_headers(await ask(app, "/a/3")) == ("3", "2")
+        assert limit_headers(await ask(app, "/a/4")) == ("5", "1")
 
 
-async def test_answers_of_a_service_say_how_many_requests_are_left() -> None:
+async def test_responses_of_a_service_report_the_requests_left() -> None:
     async with limited({"max_rate": 2, "capacity": 2, "headers": True}) as app:
         assert "ratelimit-limit" not in (await ask(app, "/__health")).headers
-        assert left(await ask(app, "/free")) == ("2", "1")
-        assert left(await ask(app, "/nowhere")) == ("2", "0")
+        assert limit_headers(await ask(app, "/free")) == ("2", "1")
+        assert limit_headers(await ask(app, "/nowhere")) == ("2", "0")
         refused = await ask(app)
-        assert (refused.status, left(refused)) == (503, ("2", "0"))
+        assert (refused.status, limit_headers(refused)) == (503, ("2", "0"))
 
 
-async def test_the_limit_of_an_endpoint_is_named_before_that_of_the_service() -> None:
+async def test_the_headers_of_an_endpoint_replace_those_of_the_service() -> None:
     service = {"max_rate": 9, "capacity": 9, "headers": True}
     async with limited(service, max_rate=2, capacity=2, headers=True) as app:
-        assert left(await ask(app)) == ("2", "1")
-        assert left(await ask(app, "/free")) == ("9", "7")
+        assert limit_headers(await ask(app)) == ("2", "1")
+        assert limit_headers(await ask(app, "/free")) == ("9", "7")
 
 
-async def test_without_the_key_answers_say_nothing_of_limits() -> None:
+async def test_without_the_key_headers_responses_have_no_such_headers() -> None:
     async with limited({"max_rate": 9}, max_rate=1) as app:
         replies = [await ask(app), await ask(app)]
         assert [reply.status for reply in replies] == [200, 503]

@@ -79,7 +79,7 @@ def state(gateway: Gateway) -> Any:
     return redis
 
 
-async def test_two_gateways_keep_one_limit(redis: RedisServer) -> None:
+async def test_two_gateways_share_one_limit(redis: RedisServer) -> None:
     config = configuration(redis.address, max_rate=1, capacity=5)
     async with opened(config, config) as (one, other):
         await until_connected(one, other)
@@ -88,7 +88,7 @@ async def test_two_gateways_keep_one_limit(redis: RedisServer) -> None:
         assert await statuses(one.asgi, 1) == [503]
 
 
-async def test_two_gateways_keep_one_limit_for_each_client(redis: RedisServer) -> None:
+async def test_two_gateways_share_one_limit_for_each_client(redis: RedisServer) -> None:
     limits: dict[str, Any] = {"client_max_rate": 1, "strategy": "header", "key": "X-Token"}
     config = configuration(redis.address, **limits, max_rate=1, capacity=3)
     async with opened(config, config) as (one, other):
@@ -101,7 +101,7 @@ async def test_two_gateways_keep_one_limit_for_each_client(redis: RedisServer) -
         assert await statuses(other.asgi, 1, x_token="d") == [503]
 
 
-async def test_two_gateways_keep_one_limit_for_the_service(redis: RedisServer) -> None:
+async def test_two_gateways_share_one_limit_for_the_service(redis: RedisServer) -> None:
     config = configuration(redis.address, service=True, max_rate=1, capacity=2)
     async with opened(config, config) as (one, other):
         await until_connected(one, other)
@@ -110,7 +110,7 @@ async def test_two_gateways_keep_one_limit_for_the_service(redis: RedisServer) -
         assert await statuses(one.asgi, 1, "/__health") == [200]
 
 
-async def test_gateways_of_other_names_have_limits_of_their_own(redis: RedisServer) -> None:
+async def test_gateways_with_other_names_do_not_share_limits(redis: RedisServer) -> None:
     config = configuration(redis.address, max_rate=1, capacity=1)
     async with opened(config, {**config, "name": "another"}) as (one, other):
         await until_connected(one, other)
@@ -118,7 +118,7 @@ async def test_gateways_of_other_names_have_limits_of_their_own(redis: RedisServ
         assert await statuses(other.asgi, 2) == [200, 503]
 
 
-async def test_a_burst_gets_what_there_is_and_no_more(redis: RedisServer) -> None:
+async def test_a_burst_gets_exactly_the_tokens_of_the_bucket(redis: RedisServer) -> None:
     config = configuration(redis.address, max_rate=1, capacity=100)
     found: Counter[int] = Counter()
     async with opened(config) as (gateway,):
@@ -143,7 +143,7 @@ async def test_a_token_comes_back_by_the_clock_of_redis(redis: RedisServer) -> N
                 await anyio.sleep(0.02)
 
 
-async def test_without_redis_each_gateway_keeps_the_limit_for_itself_and_warns_once(
+async def test_without_redis_each_gateway_has_its_own_limit_and_warns_once(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = configuration(redis.address, max_rate=1, capacity=2)
@@ -159,8 +159,8 @@ async def test_without_redis_each_gateway_keeps_the_limit_for_itself_and_warns_o
             assert await statuses(one.asgi, 1) == [200]
             assert await statuses(other.asgi, 2) == [200, 503]
     texts = [each.getMessage() for each in caplog.records if each.name == "gateway.ratelimit"]
-    assert [text for text in texts if "is away" in text] == texts[:2]
-    assert [text for text in texts if "is back" in text] == texts[2:]
+    assert [text for text in texts if "not connected" in text] == texts[:2]
+    assert [text for text in texts if "connected again" in text] == texts[2:]
     assert len(texts) == 4
 
 
@@ -174,7 +174,7 @@ async def test_a_gateway_starts_without_redis_and_finds_it_later(redis: RedisSer
         assert await statuses(gateway.asgi, 2) == [200, 503]
 
 
-async def test_a_redis_that_is_silent_counts_as_away(redis: RedisServer) -> None:
+async def test_a_redis_that_does_not_respond_counts_as_disconnected(redis: RedisServer) -> None:
     async with opened(configuration(redis.address, max_rate=1, capacity=1)) as (gateway,):
         await until_connected(gateway)
         redis.signal(signal.SIGSTOP)
@@ -184,7 +184,7 @@ async def test_a_redis_that_is_silent_counts_as_away(redis: RedisServer) -> None
         await until_connected(gateway)
 
 
-async def test_a_client_that_leaves_while_redis_is_asked_disturbs_nobody(
+async def test_a_client_that_leaves_during_a_check_does_not_disturb_others(
     redis: RedisServer,
 ) -> None:
     async with opened(configuration(redis.address, max_rate=1, capacity=5)) as (gateway,):
@@ -200,7 +200,9 @@ async def test_a_client_that_leaves_while_redis_is_asked_disturbs_nobody(
         assert state(gateway)["connected"]
 
 
-async def test_without_on_failure_allow_nobody_comes_in_without_redis(redis: RedisServer) -> None:
+async def test_without_on_failure_allow_every_request_is_refused_while_redis_is_down(
+    redis: RedisServer,
+) -> None:
     redis.stop()
     limits: dict[str, Any] = {"max_rate": 5, "on_failure_allow": False}
     async with opened(configuration(redis.address, **limits)) as (gateway,):
@@ -210,7 +212,7 @@ async def test_without_on_failure_allow_nobody_comes_in_without_redis(redis: Red
         assert await statuses(gateway.asgi, 1) == [200]
 
 
-async def test_a_password_is_used_and_never_told(
+async def test_a_password_is_used_and_never_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_PASSWORD", "a/b@c")
@@ -223,13 +225,13 @@ async def test_a_password_is_used_and_never_told(
             assert await statuses(right.asgi, 2) == [200, 503]
             assert await statuses(wrong.asgi, 2) == [200, 503]
             with fail_after(10):
-                while "is away" not in caplog.text:
+                while "not connected" not in caplog.text:
                     await anyio.sleep(0.01)
     assert "a/b@c" not in caplog.text
     assert "wrong-one" not in caplog.text
 
 
-async def test_a_redis_behind_tls_is_who_its_certificate_says(tmp_path: Path) -> None:
+async def test_the_certificate_of_a_redis_with_tls_is_verified(tmp_path: Path) -> None:
     port = free_port()
     options = (
         *("--tls-port", str(port), "--tls-auth-clients", "no"),
@@ -247,27 +249,27 @@ async def test_a_redis_behind_tls_is_who_its_certificate_says(tmp_path: Path) ->
     gc.collect()
 
 
-async def test_a_pool_that_does_not_exist_leaves_the_limit_to_each_gateway() -> None:
+async def test_with_an_unknown_pool_each_gateway_has_its_own_limit() -> None:
     config = configuration("nowhere", max_rate=1, capacity=1, connection_pool="other")
     async with opened(config, config) as (one, other):
         assert await statuses(one.asgi, 2) == [200, 503]
         assert await statuses(other.asgi, 2) == [200, 503]
 
 
-async def test_a_missing_library_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_names_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gateway.components.ratelimit.redis", None)
     with pytest.raises(GatewayError, match="hutch-gateway\\[redis\\]"):
         async with opened(configuration("127.0.0.1", max_rate=1)):
             pass
 
 
-async def test_what_is_no_address_is_told() -> None:
-    with pytest.raises(GatewayError, match='127\\.0\\.0\\.1:x" is no address'):
+async def test_an_invalid_address_is_an_error() -> None:
+    with pytest.raises(GatewayError, match='127\\.0\\.0\\.1:x" is not an address'):
         async with opened(configuration("127.0.0.1:x", max_rate=1)):
             pass
 
 
-def test_processes_keep_one_limit(redis: RedisServer, tmp_path: Path) -> None:
+def test_workers_share_one_limit(redis: RedisServer, tmp_path: Path) -> None:
     config = configuration(redis.address, max_rate=1, capacity=6)
     with running(config, tmp_path) as one, running(config, tmp_path) as other:
         for gateway in (one, other):
@@ -291,7 +293,7 @@ def test_processes_keep_one_limit(redis: RedisServer, tmp_path: Path) -> None:
         ExceptionGroup("", [IndexError("pop"), OSError("gone")]),
     ],
 )
-async def test_whatever_the_client_raises_costs_the_connection_and_no_more(
+async def test_any_error_of_the_client_library_only_ends_the_connection(
     error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries, again = 0, anyio.Event()
@@ -303,36 +305,36 @@ async def test_whatever_the_client_raises_costs_the_connection_and_no_more(
             again.set()
         raise error
 
-    monkeypatch.setattr(RedisCounters, "_connected", fail)
+    monkeypatch.setattr(RedisCounters, "_serve", fail)
     config = configuration("127.0.0.1:1", max_rate=1, capacity=2)
     async with opened(config) as (gateway,):
         with fail_after(20):
             await again.wait()
         assert await statuses(gateway.asgi, 3) == [200, 200, 503]
-    assert len([text for text in caplog.messages if "is away" in text]) == 1
+    assert len([text for text in caplog.messages if "not connected" in text]) == 1
 
 
 @pytest.mark.parametrize(
-    "answers", [None, 1, b"x", [], [0, 0], [b"1"], ["0"], [None], [-1], [3], [True], [[0]], {0: 0}]
+    "results", [None, 1, b"x", [], [0, 0], [b"1"], ["0"], [None], [-1], [3], [True], [[0]], {0: 0}]
 )
-async def test_an_answer_that_the_script_does_not_give_counts_as_none(answers: object) -> None:
+async def test_a_result_that_the_script_cannot_return_ends_the_connection(results: object) -> None:
     rate = Rate(1, 1)
-    question = [(b"a", rate), (b"b", rate)]
+    check = [(b"a", rate), (b"b", rate)]
 
-    async def count(keys: object, arguments: object) -> object:
-        return answers
+    async def run_script(keys: object, arguments: object) -> object:
+        return results
 
     async with open_asyncio_side() as side, anyio.create_task_group() as tasks:
         counters = RedisCounters(RedisPool(address="127.0.0.1:1"), side)
         counters.is_up = True
         got: list[int | None] = []
 
-        async def ask_it() -> None:
-            got.append(await counters.ask(question))
+        async def take() -> None:
+            got.append(await counters.take(check))
 
-        tasks.start_soon(ask_it)
+        tasks.start_soon(take)
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(ConnectionError, match="does not give") as caught:
-            await counters._answer(count)
-        counters._lost(caught.value)
+        with pytest.raises(ConnectionError, match="not one of the script") as caught:
+            await counters._check_batch(run_script)
+        counters._disconnected(caught.value)
     assert got == [None]

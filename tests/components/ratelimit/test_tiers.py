@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
-from gateway.components.ratelimit.tiers import KINDS
+from gateway.components.ratelimit.tiers import TIER_KINDS
 from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.core.asgi import ASGIApp
@@ -53,7 +53,7 @@ async def statuses(app: ASGIApp, times: int, plan: str, client: str = "me") -> l
 
 
 @pytest.mark.parametrize("is_service", [False, True])
-async def test_the_first_tier_that_fits_limits_each_of_its_clients(is_service: bool) -> None:
+async def test_the_first_tier_that_matches_limits_each_of_its_clients(is_service: bool) -> None:
     with serving(echoing) as service:
         config = endpoint(service.url, {} if is_service else PLANS)
         async with opened(config, extra_config=PLANS if is_service else {}) as app:
@@ -65,7 +65,7 @@ async def test_the_first_tier_that_fits_limits_each_of_its_clients(is_service: b
                 assert await statuses(app, 5, plan) == [200] * 5
 
 
-async def test_the_tier_of_everybody_is_that_of_who_names_none() -> None:
+async def test_a_client_without_a_plan_has_the_tier_of_all_clients() -> None:
     with serving(echoing) as service:
         extra = tiered(tier("gold", 2), ALL, tier("silver", 9))
         async with opened(endpoint(service.url, extra)) as app:
@@ -85,7 +85,7 @@ async def test_a_tier_is_what_the_role_of_a_key_says() -> None:
             assert [reply.status for reply in replies] == [200, 429]
 
 
-async def test_a_limit_in_redis_holds_without_one_too() -> None:
+async def test_a_tier_may_have_a_limit_in_redis_alone() -> None:
     limits = {"max_rate": 1, "capacity": 1, "every": "1h"}
     one = {"tier_value": "gold", "ratelimit": limits, "ratelimit_redis": limits}
     two = {"tier_value": "silver", "ratelimit_redis": limits}
@@ -96,9 +96,9 @@ async def test_a_limit_in_redis_holds_without_one_too() -> None:
 
 
 @given(st.binary())
-def test_no_header_raises(value: bytes) -> None:
+def test_no_header_value_raises(value: bytes) -> None:
     for kind, name in (("literal", "gold"), ("policy", "value.matches('a')"), ("*", "")):
-        assert isinstance(KINDS[kind](name)(value), bool)
+        assert isinstance(TIER_KINDS[kind](name)(value), bool)
 
 
 def remarks(extra: dict[str, Any], **root: Any) -> str:
@@ -107,16 +107,16 @@ def remarks(extra: dict[str, Any], **root: Any) -> str:
     return "\n".join(map(str, (*loaded.findings, *check(loaded.service, CATALOG))))
 
 
-def test_traps_are_remarked_on() -> None:
+def test_check_warns_of_tiers_that_do_not_limit() -> None:
     good = {**tiered(tier("gold", 1), ALL), "auth/api-keys": {"roles": ["gold"]}}
     keys = {"keys": [{"key": "one", "roles": ["gold"]}], "propagate_role": "x-plan"}
     root = {"auth/api-keys": keys, "router": {"trusted_proxies": ["10.0.0.0/8"]}}
     assert "tiered" not in remarks(good, **root)
-    assert "clients choose their tier: nothing here sets X-Plan" in remarks(tiered(ALL))
-    assert 'no tier is for everybody ("*")' in remarks(PLANS)
-    assert 'behind "*" nobody has a tier' in remarks(tiered(ALL, tier("gold", 1)))
-    assert 'unknown "some": nobody has this tier' in remarks(tiered(tier("a", 1, "some")))
-    assert "no ratelimit: there is no limit" in remarks(tiered({"tier_value": "a"}))
+    assert "clients can choose their tier: no token or key sets X-Plan" in remarks(tiered(ALL))
+    assert 'no tier is for all clients ("*")' in remarks(PLANS)
+    assert 'the tiers after "*" are never used' in remarks(tiered(ALL, tier("gold", 1)))
+    assert 'unknown "some": no client has this tier' in remarks(tiered(tier("a", 1, "some")))
+    assert "neither ratelimit nor ratelimit_redis is set" in remarks(tiered({"tier_value": "a"}))
     assert "tiers[0].ratelimit.key" in remarks(tiered(tier("a", 1, key="")))
 
 

@@ -11,7 +11,7 @@ from bench.process import running
 from gateway.demo.broker import free_port
 
 
-def test_all_workers_keep_a_limit_together(tmp_path: Path) -> None:
+def test_all_workers_share_a_limit(tmp_path: Path) -> None:
     backend = {"url_pattern": "/", "host": [f"http://127.0.0.1:{free_port()}"]}
     limits = {"qos/ratelimit/router": {"max_rate": 5, "capacity": 5, "every": "1h"}}
     config = {

@@ -1,4 +1,4 @@
-"""Limits that several processes keep together."""
+"""Limits that several processes share."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway
-from gateway.components.ratelimit import table as module
+from gateway.components.ratelimit import shared_buckets as module
 from gateway.components.ratelimit.bucket import SECOND, Buckets, Rate
 from gateway.components.ratelimit.limits import fingerprint
-from gateway.components.ratelimit.table import SharedBuckets, open_shared_memory
+from gateway.components.ratelimit.shared_buckets import SharedBuckets, open_shared_memory
 
 from .test_bucket import Time, rate
 
 TAKING = """
 import sys
 from gateway.components.ratelimit.bucket import Rate
-from gateway.components.ratelimit.table import SharedBuckets
+from gateway.components.ratelimit.shared_buckets import SharedBuckets
 table = SharedBuckets(int(sys.argv[1]))
 sys.stdin.readline()
 print(sum(table.take(bytes(16), Rate(10**15, 10**18)) for _ in range(1000)))
 """
 
 
-def test_processes_let_through_what_one_would() -> None:
+def test_processes_together_admit_what_one_process_would() -> None:
     with open_shared_memory() as memory:
         processes = [
             subprocess.Popen(
@@ -51,7 +51,7 @@ def test_processes_let_through_what_one_would() -> None:
     assert sum(passed) == 1000
 
 
-def test_a_table_refills_and_takes_tokens_back() -> None:
+def test_buckets_refill_and_take_tokens_back() -> None:
     time, key, limit = Time(), fingerprint("a"), rate(1, 2)
     with open_shared_memory() as memory:
         table = SharedBuckets(memory, time)
@@ -67,7 +67,7 @@ def test_a_table_refills_and_takes_tokens_back() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, SECOND), st.sampled_from("abc"), st.booleans()), max_size=50)
 )
-def test_a_table_says_what_the_memory_of_a_process_would(
+def test_shared_buckets_admit_the_same_as_buckets_of_one_process(
     steps: list[tuple[int, str, bool]],
 ) -> None:
     time, limit = Time(), rate(2, 3)
@@ -84,11 +84,11 @@ def test_a_table_says_what_the_memory_of_a_process_would(
                 buckets.put_back(key, limit)
 
 
-def test_a_full_set_forgets_the_bucket_that_is_nearest_to_full(
+def test_in_a_full_set_the_bucket_nearest_to_full_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SETS", 1)
-    keys = [fingerprint(str(number)) for number in range(module.SLOTS)]
+    keys = [fingerprint(str(number)) for number in range(module.SLOTS_PER_SET)]
     slow, quick = Rate(10 * SECOND, 10 * SECOND), Rate(SECOND, SECOND)
     with open_shared_memory() as memory:
         table = SharedBuckets(memory, Time())
@@ -100,7 +100,7 @@ def test_a_full_set_forgets_the_bucket_that_is_nearest_to_full(
         assert table.take(keys[0], quick)
 
 
-def test_a_closed_table_leaves_the_memory_to_others() -> None:
+def test_closing_shared_buckets_leaves_the_memory_to_others() -> None:
     async def close(table: SharedBuckets) -> None:
         async with table.opened():
             assert table.readiness()["ready"]

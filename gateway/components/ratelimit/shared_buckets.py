@@ -1,7 +1,7 @@
-"""Buckets in memory that all workers of a gateway share: one limit for all of them.
+"""Buckets in memory that all workers of a gateway share, so that they have one limit together.
 
-A table of sets of slots. A key belongs to one set; with no slot left in it the bucket that is
-nearest to full is forgotten: it has the least to tell.
+A table of sets, each with eight slots. A key belongs to one set. If all its slots are used, a new
+bucket replaces the one that is nearest to full: so the fewest used tokens are forgotten.
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from struct import Struct
-from typing import Any
 
-from .bucket import Clock, Left, Rate, left, taken
+from ...config.json_types import JsonObject
+from .bucket import BucketState, Clock, Rate, bucket_state, take_token
 
 SLOT = Struct("16sq")
-"""A key, and when its bucket is full. Zeros: nobody's."""
-SLOTS = 8
-SET_SIZE = SLOT.size * SLOTS
+"""A key, and the time at which its bucket is full. Zeros: the slot is free."""
+SLOTS_PER_SET = 8
+BYTES_PER_SET = SLOT.size * SLOTS_PER_SET
 SETS = 32_768
-SIZE = SET_SIZE * SETS
-"""Bytes; what is never used is never there."""
+TABLE_BYTES = BYTES_PER_SET * SETS
+"""The operating system gives memory only to the pages that are used."""
 
 
 @contextmanager
 def open_shared_memory() -> Generator[int]:
-    """The descriptor of a file of zeros, for processes to inherit."""
+    """The descriptor of a file of zeros that the workers inherit."""
     with ExitStack() as stack:
         if sys.platform == "linux":
             file = stack.enter_context(os.fdopen(os.memfd_create("rate limits"), "r+b"))
         else:
             file = stack.enter_context(tempfile.TemporaryFile())
-        file.truncate(SIZE)
+        file.truncate(TABLE_BYTES)
         yield file.fileno()
 
 
 class SharedBuckets:
-    """``descriptor``: of a file of :data:`SIZE` bytes that the workers have inherited.
+    """``descriptor``: of a file of :data:`TABLE_BYTES` bytes that the workers have inherited.
 
-    A set is locked while a process looks at it; the kernel unlocks what a dead one has left.
+    A set is locked while a process uses it. The kernel releases the locks of a process that ends.
     """
 
     def __init__(self, descriptor: int, clock: Clock = time.monotonic_ns) -> None:
         self._descriptor = descriptor
         self._clock = clock
-        self._memory = mmap.mmap(descriptor, SIZE)
+        self._memory = mmap.mmap(descriptor, TABLE_BYTES)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
         yield
         self._memory.close()
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> JsonObject:
         return {"kind": "rate limits", "ready": True}
 
     def take(self, key: bytes, rate: Rate) -> bool:
         now = self._clock()
         with self._set_of(key) as slots:
             place, full_at = self._find(slots, key)
-            after = taken(full_at, now, rate)
+            after = take_token(full_at, now, rate)
             if after is not None:
                 SLOT.pack_into(self._memory, place, key, after)
             return after is not None
@@ -74,23 +74,23 @@ class SharedBuckets:
             if full_at:
                 SLOT.pack_into(self._memory, place, key, full_at - rate.interval)
 
-    def look(self, key: bytes, rate: Rate) -> Left:
+    def state(self, key: bytes, rate: Rate) -> BucketState:
         with self._set_of(key) as slots:
             _, full_at = self._find(slots, key)
-        return left(full_at, self._clock(), rate)
+        return bucket_state(full_at, self._clock(), rate)
 
     @contextmanager
     def _set_of(self, key: bytes) -> Generator[range]:
-        """The places of a key's slots, nobody else's for as long."""
-        start = int.from_bytes(key[:4]) % SETS * SET_SIZE
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, SET_SIZE, start)
+        """The offsets of the slots of a key's set, which is locked for this process meanwhile."""
+        start = int.from_bytes(key[:4]) % SETS * BYTES_PER_SET
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, BYTES_PER_SET, start)
         try:
-            yield range(start, start + SET_SIZE, SLOT.size)
+            yield range(start, start + BYTES_PER_SET, SLOT.size)
         finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, SET_SIZE, start)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, BYTES_PER_SET, start)
 
     def _find(self, slots: range, key: bytes) -> tuple[int, int]:
-        """The slot of a key and when its bucket is full; 0: it is new there."""
+        """The slot of a key, and the time at which its bucket is full; 0: the key is new."""
         fullest, soonest = slots[0], 2**63
         for place in slots:
             owner, full_at = SLOT.unpack_from(self._memory, place)

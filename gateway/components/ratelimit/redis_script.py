@@ -1,6 +1,6 @@
-"""Buckets in Redis: what is asked of it, as one script for the requests of a moment. Pure.
+"""Buckets in Redis: one script takes the tokens of all requests that wait. Pure.
 
-By its clock, in microseconds, and otherwise as :func:`gateway.components.ratelimit.bucket.taken`.
+It uses the clock of Redis, in microseconds, and the rules of :func:`.bucket.take_token`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TypeAlias
 from .bucket import Rate
 
 MICROSECOND = 1000
-"""In nanoseconds."""
+"""Nanoseconds."""
 
-Question: TypeAlias = Sequence[tuple[bytes, Rate]]
-"""The buckets that one request takes from, in their order."""
+LimitCheck: TypeAlias = Sequence[tuple[bytes, Rate]]
+"""The keys and rates of the buckets that one request takes from, in their order."""
 
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local answers, key, arg = {}, 0, 0
+local results, key, arg = {}, 0, 0
 
 local function argument()
   arg = arg + 1
@@ -42,20 +42,20 @@ while arg < #ARGV do
       end
     end
   end
-  answers[#answers + 1] = refused
+  results[#results + 1] = refused
 end
-return answers
+return results
 """
-"""Answers for each request the number of the limit that refuses it, from 1; 0: none does."""
+"""Returns for each request the number of the limit that refuses it, from 1; 0: none does."""
 
 
-def keys_and_arguments(questions: Sequence[Question]) -> tuple[list[str], list[int]]:
-    """What the script is called with."""
+def keys_and_arguments(checks: Sequence[LimitCheck]) -> tuple[list[str], list[int]]:
+    """The parameters of the script."""
     keys: list[str] = []
     arguments: list[int] = []
-    for question in questions:
-        arguments.append(len(question))
-        for key, rate in question:
+    for check in checks:
+        arguments.append(len(check))
+        for key, rate in check:
             interval = -(-rate.interval // MICROSECOND)
             keys.append(f"gateway:limit:{key.hex()}")
             arguments += (interval, interval * (rate.depth // rate.interval))
