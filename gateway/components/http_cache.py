@@ -41,7 +41,7 @@ from .freshness import (
     vary,
     with_age,
 )
-from .martian.stage import build_judged
+from .martian.stage import build_freshness_stage
 
 log = get_logger("gateway.http")
 
@@ -183,10 +183,10 @@ def build_cache(
     else:
         memory = assembly.resource("http cache", Memory)
     owner = None if settings.shared else object()
-    modify = build_judged(backend)
-    if modify is None:
+    freshness = build_freshness_stage(backend)
+    if freshness is None:
         return lambda transport: CachingTransport(transport, memory, owner)
-    return lambda transport: CachingTransport(modify(transport), memory, owner)
+    return lambda transport: CachingTransport(freshness(transport), memory, owner)
 
 
 class CachingTransport:

@@ -1,4 +1,4 @@
-"""modifier/martian: each modifier on requests and answers, without sockets."""
+"""modifier/martian: each modifier on requests and responses, without sockets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.components.martian.conditions import match_host
-from gateway.components.martian.exchange import Answered, Sent
+from gateway.components.martian.filters import match_host
+from gateway.components.martian.messages import MartianRequest, MartianResponse
 from gateway.components.martian.parse import parse
 from gateway.components.martian.stage import TABLE
 from gateway.errors import BackendFailure, GatewayError
@@ -24,29 +24,31 @@ def outgoing(target: str = "/p/q?b=2&a=1", host: str = "http://host.test:8080") 
     return BackendRequest("POST", parse_host(host), target, list(HEADERS), b"body")
 
 
-def sent(document: dict[str, Any], request: BackendRequest | None = None) -> BackendRequest:
-    """What is sent instead."""
-    changed = Sent(request or outgoing())
+def modified_request(
+    document: dict[str, Any], request: BackendRequest | None = None
+) -> BackendRequest:
+    """The request after the modifiers."""
+    changed = MartianRequest(request or outgoing())
     modify = parse(document, "", TABLE).on_request
     assert modify is not None
     modify(changed)
-    return changed.outgoing()
+    return changed.to_backend_request()
 
 
 RESPONSE = HttpResponse(200, [(b"x-one", b"1"), (b"set-cookie", b"c=v; Path=/")], b"body")
 
 
-def answered(
+def modified_response(
     document: dict[str, Any],
-    answer: HttpResponse = RESPONSE,
+    response: HttpResponse = RESPONSE,
     request: BackendRequest | None = None,
 ) -> HttpResponse:
-    """What the answer is taken for."""
-    modify = parse(document, "", TABLE).on_answer
+    """The response after the modifiers."""
+    modify = parse(document, "", TABLE).on_response
     assert modify is not None
-    changed = Answered(answer, Sent(request or outgoing()))
+    changed = MartianResponse(response, MartianRequest(request or outgoing()))
     modify(changed)
-    return changed.answer()
+    return changed.to_http_response()
 
 
 def headers(message: BackendRequest | HttpResponse, name: bytes) -> list[bytes]:
@@ -58,50 +60,56 @@ OTHER = {"header.Modifier": {"name": "X-Mark", "value": "no"}}
 
 
 def marks(filter_name: str, request: BackendRequest | None = None, **settings: Any) -> bytes:
-    """Which way a filter goes."""
+    """ "yes" if the filter matches, "no" otherwise."""
     document = {filter_name: {"modifier": MARK, "else": OTHER, **settings}}
-    return b"".join(headers(sent(document, request), b"x-mark"))
+    return b"".join(headers(modified_request(document, request), b"x-mark"))
 
 
 def test_headers_are_set_added_removed_and_copied() -> None:
-    assert headers(sent({"header.Modifier": {"name": "x-TWO", "value": "c"}}), b"x-two") == [b"c"]
-    added = sent({"header.Append": {"name": "X-Two", "value": "c"}})
+    assert headers(
+        modified_request({"header.Modifier": {"name": "x-TWO", "value": "c"}}), b"x-two"
+    ) == [b"c"]
+    added = modified_request({"header.Append": {"name": "X-Two", "value": "c"}})
     assert headers(added, b"x-two") == [b"a", b"b", b"c"]
-    without = sent({"header.Blacklist": {"names": ["X-Two", "X-Not-There"]}})
+    without = modified_request({"header.Blacklist": {"names": ["X-Two", "X-Not-There"]}})
     assert headers(without, b"x-two") == []
-    assert headers(sent({"header.Copy": {"from": "X-Two", "to": "X-C"}}), b"x-c") == [b"a"]
-    assert headers(sent({"header.Copy": {"from": "X-No", "to": "X-C"}}), b"x-c") == [b""]
+    assert headers(modified_request({"header.Copy": {"from": "X-Two", "to": "X-C"}}), b"x-c") == [
+        b"a"
+    ]
+    assert headers(modified_request({"header.Copy": {"from": "X-No", "to": "X-C"}}), b"x-c") == [
+        b""
+    ]
 
 
-def test_headers_of_answers_as_well() -> None:
+def test_headers_of_responses_are_changed_too() -> None:
     both = {"fifo.Group": {"modifiers": [MARK, {"header.Blacklist": {"names": ["X-One"]}}]}}
-    answer = answered(both)
+    answer = modified_response(both)
     assert (headers(answer, b"x-mark"), headers(answer, b"x-one")) == ([b"yes"], [])
 
 
 def test_an_id_is_made_once() -> None:
-    [made] = headers(sent({"header.Id": {}}), b"x-krakend-id")
+    [made] = headers(modified_request({"header.Id": {}}), b"x-krakend-id")
     assert len(made) == 36
-    assert headers(sent({"header.Id": {"header": "X-One"}}), b"x-one") == [b"1"]
+    assert headers(modified_request({"header.Id": {"header": "X-One"}}), b"x-one") == [b"1"]
 
 
-def test_the_host_header_may_differ_from_the_host_that_is_called() -> None:
-    told = sent({"header.Modifier": {"name": "Host", "value": "other.test"}})
+def test_the_host_header_and_the_address_change_independently() -> None:
+    told = modified_request({"header.Modifier": {"name": "Host", "value": "other.test"}})
     assert told.host.origin == outgoing().host.origin
     assert b"\r\nHost: other.test\r\n" in write_head(told, b"\r\n\r\n")
-    elsewhere = sent({"url.Modifier": {"scheme": "https", "host": "other.test"}})
+    elsewhere = modified_request({"url.Modifier": {"scheme": "https", "host": "other.test"}})
     origin = elsewhere.host.origin
     assert (origin.scheme, origin.host, origin.port) == ("https", "other.test", 443)
     assert b"\r\nHost: host.test:8080\r\n" in write_head(elsewhere, b"\r\n\r\n")
-    plain = sent({"header.Blacklist": {"names": ["Host"]}})
+    plain = modified_request({"header.Blacklist": {"names": ["Host"]}})
     assert b"\r\nHost: host.test:8080\r\n" in write_head(plain, b"\r\n\r\n")
     with pytest.raises(BackendFailure, match="multiple"):
-        sent({"header.Append": {"name": "Host", "value": "x"}})
+        modified_request({"header.Append": {"name": "Host", "value": "x"}})
 
 
-def test_a_modifier_cannot_choose_the_length() -> None:
+def test_no_modifier_sets_the_content_length() -> None:
     head = write_head(
-        sent({"header.Modifier": {"name": "Content-Length", "value": "1"}}), b"\r\n\r\n"
+        modified_request({"header.Modifier": {"name": "Content-Length", "value": "1"}}), b"\r\n\r\n"
     )
     assert head.count(b"Content-Length") == 1
     assert b"Content-Length: 4" in head
@@ -118,14 +126,14 @@ def test_a_modifier_cannot_choose_the_length() -> None:
     ],
 )
 def test_a_url_is_changed_in_parts(settings: dict[str, Any], target: str) -> None:
-    assert sent({"url.Modifier": settings}).target == target
+    assert modified_request({"url.Modifier": settings}).target == target
 
 
 def test_a_query_string_is_set_and_all_are_sorted() -> None:
     modifier = {"querystring.Modifier": {"name": "a", "value": "x y"}}
-    assert sent(modifier).target == "/p/q?a=x+y&b=2"
-    assert sent(modifier, outgoing("/p")).target == "/p?a=x+y"
-    assert sent(modifier, outgoing("/p?a=1&a=2&c=%zz&%61=3")).target == "/p?a=x+y"
+    assert modified_request(modifier).target == "/p/q?a=x+y&b=2"
+    assert modified_request(modifier, outgoing("/p")).target == "/p?a=x+y"
+    assert modified_request(modifier, outgoing("/p?a=1&a=2&c=%zz&%61=3")).target == "/p?a=x+y"
 
 
 @pytest.mark.parametrize(
@@ -135,32 +143,32 @@ def test_a_query_string_is_set_and_all_are_sorted() -> None:
 def test_a_port_is_changed(settings: dict[str, Any], port: int) -> None:
     for host in ("http://host.test:8080", "http://host.test", "http://[::1]:8080", "http://[::1]"):
         before = outgoing(host=host).host.origin
-        origin = sent({"port.Modifier": settings}, outgoing(host=host)).host.origin
+        origin = modified_request({"port.Modifier": settings}, outgoing(host=host)).host.origin
         assert (origin.host, origin.port) == (before.host, port)
 
 
 def test_a_body_is_replaced_with_its_type() -> None:
     modifier = {"body.Modifier": {"contentType": "text/x", "body": "aGVs\nbG8="}}
-    request = sent(modifier)
+    request = modified_request(modifier)
     assert (request.body, headers(request, b"content-type")) == (b"hello", [b"text/x"])
     packed = HttpResponse(
         200, [(b"content-encoding", b"gzip"), (b"content-type", b"a/b")], b"x", False
     )
-    answer = answered(modifier, packed)
+    answer = modified_response(modifier, packed)
     assert answer.headers == [(b"content-type", b"text/x")]
     assert (answer.body, answer.is_whole) == (b"hello", True)
 
 
 def test_a_status_is_replaced() -> None:
-    assert answered({"status.Modifier": {"statusCode": 404}}).status == 404
+    assert modified_response({"status.Modifier": {"statusCode": 404}}).status == 404
 
 
 def test_the_url_is_stashed_in_both_directions() -> None:
     url = b"http://host.test:8080/p/q?b=2&a=1"
     modifier = {"stash.Modifier": {"headerName": "X-Url"}}
-    request = sent(modifier)
+    request = modified_request(modifier)
     assert headers(request, b"x-url") == [url]
-    assert headers(answered(modifier, request=request), b"x-url") == [url]
+    assert headers(modified_response(modifier, request=request), b"x-url") == [url]
 
 
 def test_a_cookie_is_added() -> None:
@@ -176,8 +184,8 @@ def test_a_cookie_is_added() -> None:
             "secure": True,
         }
     }
-    assert headers(sent(modifier), b"cookie") == [b'c=v; d="w"; n="a, b"']
-    assert headers(answered(modifier), b"set-cookie")[1] == (
+    assert headers(modified_request(modifier), b"cookie") == [b'c=v; d="w"; n="a, b"']
+    assert headers(modified_response(modifier), b"set-cookie")[1] == (
         b'n="a, b"; Path=/xy; Domain=example.com; Expires=Wed, 02 Jan 2030 03:04:05 GMT; '
         b"Max-Age=60; HttpOnly; Secure"
     )
@@ -205,9 +213,11 @@ def test_a_cookie_is_added() -> None:
         ("url.RegexFilter", {"regex": "^/p"}, False),
     ],
 )
-def test_a_filter_chooses(name: str, settings: dict[str, Any], matches: bool) -> None:
+def test_a_filter_selects_its_modifier_or_else(
+    name: str, settings: dict[str, Any], matches: bool
+) -> None:
     assert marks(name, **settings) == (b"yes" if matches else b"no")
-    no_else = sent({name: {"modifier": MARK, **settings}})
+    no_else = modified_request({name: {"modifier": MARK, **settings}})
     assert headers(no_else, b"x-mark") == ([b"yes"] if matches else [])
 
 
@@ -225,17 +235,17 @@ def test_some_filters_have_no_else(name: str, settings: dict[str, Any], mark: by
     assert marks(name, **settings) == mark
 
 
-def test_a_port_that_is_not_given_is_the_schemes() -> None:
+def test_without_a_port_the_one_of_the_scheme_is_compared() -> None:
     for host, port in (("http://host.test", 80), ("https://host.test", 443)):
         assert marks("port.Filter", outgoing(host=host), port=port) == b"yes"
 
 
-def test_an_answer_is_filtered_by_its_own_headers_or_by_its_request() -> None:
+def test_a_response_is_filtered_by_its_own_headers_or_by_its_request() -> None:
     of_answer = {"cookie.Filter": {"name": "c", "value": "v", "modifier": MARK}}
     of_request = {"header.RegexFilter": {"header": "X-Two", "regex": "a", "modifier": MARK}}
     own = {"header.Filter": {"name": "X-One", "value": "1", "modifier": MARK}}
     for document in (of_answer, of_request, own):
-        assert headers(answered(document), b"x-mark") == [b"yes"]
+        assert headers(modified_response(document), b"x-mark") == [b"yes"]
 
 
 @pytest.mark.parametrize(
@@ -260,14 +270,14 @@ def append(letter: str) -> dict[str, Any]:
 
 def test_groups_run_in_their_order() -> None:
     fifo = {"fifo.Group": {"modifiers": [append("a"), append("b")]}}
-    assert headers(sent(fifo), b"x-order") == [b"a", b"b"]
+    assert headers(modified_request(fifo), b"x-order") == [b"a", b"b"]
     ranked = [(1, "a"), (10, "b"), (1, "c"), (5, "d")]
     modifiers = [{"priority": rank, "modifier": append(letter)} for rank, letter in ranked]
     priority = {"priority.Group": {"modifiers": modifiers}}
-    assert headers(sent(priority), b"x-order") == [b"b", b"d", b"c", b"a"]
+    assert headers(modified_request(priority), b"x-order") == [b"b", b"d", b"c", b"a"]
 
 
-def test_a_scope_narrows_what_a_modifier_does() -> None:
+def test_a_scope_limits_a_modifier_to_requests_or_responses() -> None:
     for scope, expected in (
         (["request"], (True, False)),
         (["response"], (False, True)),
@@ -277,11 +287,11 @@ def test_a_scope_narrows_what_a_modifier_does() -> None:
     ):
         document = {"header.Modifier": {"name": "a", "value": "b", "scope": scope}}
         parsed = parse(document, "", TABLE)
-        assert (parsed.on_request is not None, parsed.on_answer is not None) == expected
+        assert (parsed.on_request is not None, parsed.on_response is not None) == expected
 
 
 def test_the_case_of_a_key_does_not_matter() -> None:
-    assert answered({"status.Modifier": {"STATUSCODE": 404, "other": None}}).status == 404
+    assert modified_response({"status.Modifier": {"STATUSCODE": 404, "other": None}}).status == 404
 
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -315,16 +325,18 @@ values = st.binary(max_size=40)
     st.lists(st.tuples(names, values), max_size=6),
     st.text(st.characters(max_codepoint=126, min_codepoint=33), max_size=30),
 )
-def test_nothing_that_a_request_holds_makes_a_modifier_raise(
+def test_no_request_makes_a_modifier_raise(
     document: dict[str, Any], pairs: list[tuple[bytes, bytes]], query: str
 ) -> None:
     modify = parse(document, "", TABLE)
-    request = Sent(BackendRequest("GET", parse_host("http://a.test"), f"/p?{query}", pairs, b""))
+    request = MartianRequest(
+        BackendRequest("GET", parse_host("http://a.test"), f"/p?{query}", pairs, b"")
+    )
     if modify.on_request is not None:
         modify.on_request(request)
     try:
-        assert write_head(request.outgoing(), b"\r\n\r\n").count(b"\r\n\r\n") == 1
+        assert write_head(request.to_backend_request(), b"\r\n\r\n").count(b"\r\n\r\n") == 1
     except GatewayError:
         return
-    if modify.on_answer is not None:
-        modify.on_answer(Answered(HttpResponse(200, pairs, b""), request))
+    if modify.on_response is not None:
+        modify.on_response(MartianResponse(HttpResponse(200, pairs, b""), request))

@@ -1,4 +1,4 @@
-"""What a configuration may say of ``modifier/martian``."""
+"""The settings of ``modifier/martian``: errors and warnings."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"header.Modifier": {"name": "a", "value": 1}}, "header.Modifier", "Expected `str`"),
     ({"header.Modifier": {"name": "a", "value": "\r\n"}}, "header.Modifier.value", "control"),
     ({"header.Modifier": {"name": "a", "scope": ["all"]}}, "header.Modifier.scope", "request"),
-    ({"header.Id": {"scope": ["response"]}}, "header.Id.scope", "nothing to do"),
-    ({"status.Modifier": {"statusCode": 99}}, "status.Modifier.statusCode", "no status"),
+    ({"header.Id": {"scope": ["response"]}}, "header.Id.scope", "no effect on"),
+    ({"status.Modifier": {"statusCode": 99}}, "status.Modifier.statusCode", "not the status"),
     ({"body.Modifier": {"body": "!"}}, "body.Modifier.body", "Base64"),
     ({"port.Modifier": {}}, "port.Modifier", "expected one of"),
     ({"port.Modifier": {"port": 70000}}, "port.Modifier.port", "expected a port"),
@@ -43,7 +43,7 @@ WRONG: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("document", "path", "text"), WRONG)
-def test_an_error_is_reported_with_its_path(document: Any, path: str, text: str) -> None:
+def test_an_error_has_the_path_of_its_cause(document: Any, path: str, text: str) -> None:
     with pytest.raises(MartianError, match=text) as caught:
         parse(document, "", TABLE)
     assert caught.value.path == path
@@ -55,9 +55,9 @@ def loaded(document: Any, **extra: Any) -> Any:
     return load(configuration("http://a.test", extra_config=of_backend), CATALOG, {})
 
 
-def test_what_is_wrong_stops_the_start() -> None:
+def test_an_error_stops_the_start() -> None:
     with pytest.raises(
-        ConfigError, match=r'"modifier/martian"\]\.status\.Modifier\.statusCode: no'
+        ConfigError, match=r'"modifier/martian"\]\.status\.Modifier\.statusCode: not'
     ):
         loaded({"status.Modifier": {"statusCode": 1}})
 
@@ -66,14 +66,14 @@ def test_what_is_wrong_stops_the_start() -> None:
     "document",
     [{"no.Such": {}}, {"fifo.Group": {"modifiers": [MARK, {"no.Such": {}}]}}, {}],
 )
-def test_what_has_no_effect_is_remarked_on(document: Any) -> None:
+def test_check_warns_of_settings_that_are_ignored(document: Any) -> None:
     service = loaded(document).service
     [finding] = check(service, CATALOG)
-    assert "without effect" in finding.text
+    assert "ignored, as in KrakenD" in finding.text
 
 
 @pytest.mark.anyio
-async def test_an_unknown_name_disables_all_modifiers() -> None:
+async def test_an_unknown_modifier_disables_all_of_them() -> None:
     group = {"fifo.Group": {"modifiers": [MARK, {"no.Such": {}}]}}
     with serving(answering(message())) as service:
         config = configuration(service.url, extra_config={"modifier/martian": group})
@@ -83,7 +83,7 @@ async def test_an_unknown_name_disables_all_modifiers() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_modifier_that_cannot_go_on_fails_its_request() -> None:
+async def test_a_modifier_that_fails_fails_its_request() -> None:
     twice = {"header.Append": {"name": "Host", "value": "x", "scope": ["request"]}}
     with serving(answering(message())) as service:
         config = configuration(service.url, extra_config={"modifier/martian": twice})

@@ -1,4 +1,4 @@
-"""static.Modifier of modifier/martian: files as answers."""
+"""static.Modifier of modifier/martian: files as responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def served(path: str, document: Any, **endpoint: Any) -> tuple[Any, int]:
-    """The answer to a GET of ``path`` below the folder, and how many requests the backend had."""
+    """The response to a GET of ``path`` below the folder, and how many requests the backend had."""
     with serving(answering(message(b'{"backend":1}'))) as service:
         config = configuration(service.url, extra_config={"modifier/martian": document})
         [entry] = config["endpoints"]
@@ -62,18 +62,18 @@ NO_OP = {"output_encoding": "no-op"}
         ("/x%00y", 404, "", None),
     ],
 )
-async def test_a_file_below_the_folder_is_the_answer(
+async def test_a_file_below_the_folder_is_the_response(
     folder: Path, path: str, status: int, text: str, content_type: str | None
 ) -> None:
     mapped = {"/mapped": "/sub/y.json"}
     document = {"static.Modifier": {"rootPath": str(folder), "explicitPaths": mapped}}
-    reply, asked = await served(path, document, **NO_OP)
-    assert (reply.status_code, reply.text, asked) == (status, text, 0)
+    reply, calls = await served(path, document, **NO_OP)
+    assert (reply.status_code, reply.text, calls) == (status, text, 0)
     if content_type is not None:
         assert reply.headers["content-type"] == content_type
 
 
-async def test_a_file_is_decoded_as_an_answer_of_the_backend(folder: Path) -> None:
+async def test_a_file_is_decoded_as_a_response_of_the_backend(folder: Path) -> None:
     document = {"static.Modifier": {"rootPath": str(folder)}}
     reply, _ = await served("/plain", document)
     assert (reply.status_code, reply.json()) == (200, {"plain": 1})
@@ -89,17 +89,17 @@ async def test_other_modifiers_see_the_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("scope", "text", "requests"), [("request", "", 0), ("response", '{"plain":1}', 1)]
 )
-async def test_a_scope_of_one_side_is_that_side_alone(
+async def test_with_a_scope_only_the_request_or_the_response_is_modified(
     folder: Path, scope: str, text: str, requests: int
 ) -> None:
     document = {"static.Modifier": {"rootPath": str(folder), "scope": [scope]}}
-    reply, asked = await served("/plain", document, **NO_OP)
-    assert (reply.status_code, reply.text, asked) == (200, text, requests)
+    reply, calls = await served("/plain", document, **NO_OP)
+    assert (reply.status_code, reply.text, calls) == (200, text, requests)
 
 
-async def test_a_file_that_is_too_large_is_a_failure(
+async def test_a_file_that_is_too_large_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.components.martian.files.MAX_FILE", 5)
+    monkeypatch.setattr("gateway.components.martian.static_files.MAX_FILE_BYTES", 5)
     document = {"static.Modifier": {"rootPath": str(folder)}}
     assert (await served("/plain", document))[0].status_code == 500

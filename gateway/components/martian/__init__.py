@@ -1,4 +1,4 @@
-"""``modifier/martian``: changes to what HTTP backends are asked, and to what they answer.
+"""``modifier/martian``: changes to the requests and responses of HTTP backends.
 
 (krakend-martian; google/martian v2.1)
 """

@@ -1,4 +1,4 @@
-"""Cookies, as Go writes and reads them (net/http, cookie.go). Pure."""
+"""Cookies, written and read as by Go (net/http, cookie.go). Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cookie(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def pair(self) -> bytes:
-        """As a client sends it."""
+        """The value of ``Cookie``."""
         value = _NOT_IN_VALUE.sub("", self.value)
         if " " in value or "," in value:
             value = f'"{value}"'
@@ -33,7 +33,7 @@ class Cookie(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def line(self) -> bytes:
-        """As a server sets it."""
+        """The value of ``Set-Cookie``."""
         return b"; ".join([self.pair, *(part.encode() for part in self._attributes())])
 
     def _attributes(self) -> Iterator[str]:
@@ -52,14 +52,14 @@ class Cookie(Struct, frozen=True, kw_only=True, rename="camel"):
             yield "Secure"
 
 
-def sent_cookies(values: list[bytes]) -> Iterator[tuple[str, str]]:
-    """Of ``Cookie`` headers: names and values."""
+def request_cookies(values: list[bytes]) -> Iterator[tuple[str, str]]:
+    """Names and values of ``Cookie`` headers."""
     for header in values:
         yield from _pairs(header.split(b";"))
 
 
-def set_cookies(values: list[bytes]) -> Iterator[tuple[str, str]]:
-    """Of ``Set-Cookie`` headers: names and values."""
+def response_cookies(values: list[bytes]) -> Iterator[tuple[str, str]]:
+    """Names and values of ``Set-Cookie`` headers."""
     for header in values:
         yield from _pairs(header.split(b";")[:1])
 

@@ -1,4 +1,4 @@
-"""What changes a message: a function for each name. Pure but for the ids it makes up."""
+"""Modifiers: one function for each name. Pure, except that they make unique ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...core.asgi import STATUSES
 from ...core.forwarding import query_pairs
 from ...http.targets import IN_QUERY
 from .cookies import Cookie
-from .exchange import Answered, MartianMessage, Sent
+from .messages import MartianMessage, MartianRequest, MartianResponse
 from .parse import ModifierPlace, Modifiers
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -23,65 +23,65 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Named(Struct, frozen=True, kw_only=True, rename="camel"):
+class NameAndValue(Struct, frozen=True, kw_only=True, rename="camel"):
     name: str = ""
     value: str = ""
 
 
-class Copying(Struct, frozen=True, kw_only=True):
+class HeaderCopySettings(Struct, frozen=True, kw_only=True):
     from_: str = field(name="from", default="")
     to: str = ""
 
 
-class Names(Struct, frozen=True, kw_only=True):
+class HeaderBlacklistSettings(Struct, frozen=True, kw_only=True):
     names: list[str] = []
 
 
-class Id(Struct, frozen=True, kw_only=True):
+class HeaderIdSettings(Struct, frozen=True, kw_only=True):
     header: str = ""
 
 
-class Url(Struct, frozen=True, kw_only=True):
+class UrlParts(Struct, frozen=True, kw_only=True):
     scheme: str = ""
     host: str = ""
     path: str = ""
     query: str = ""
 
 
-class Body(Struct, frozen=True, kw_only=True, rename="camel"):
+class BodySettings(Struct, frozen=True, kw_only=True, rename="camel"):
     content_type: str = ""
     body: str = ""
 
 
-class Status(Struct, frozen=True, kw_only=True, rename="camel"):
+class StatusSettings(Struct, frozen=True, kw_only=True, rename="camel"):
     status_code: int = 0
 
 
-class Stash(Struct, frozen=True, kw_only=True, rename="camel"):
+class StashSettings(Struct, frozen=True, kw_only=True, rename="camel"):
     header_name: str = ""
 
 
-class Port(Struct, frozen=True, kw_only=True, rename="camel"):
+class PortSettings(Struct, frozen=True, kw_only=True, rename="camel"):
     port: int = 0
     default_for_scheme: bool = False
     remove: bool = False
 
 
 def header_modifier(place: ModifierPlace) -> Modifiers:
-    """Sets a header, in the place of what it was."""
+    """Replace a header."""
     name, value = _header(place)
     return _both(lambda message: message.set(name, value))
 
 
 def header_append(place: ModifierPlace) -> Modifiers:
-    """One more of that name."""
+    """Add a header, in addition to others of this name."""
     name, value = _header(place)
     return _both(lambda message: message.add(name, value))
 
 
 def header_blacklist(place: ModifierPlace) -> Modifiers:
-    """Removes headers."""
-    names = [name.lower().encode() for name in place.read(Names).names]
+    """Remove headers."""
+    names = [name.lower().encode() for name in place.read(HeaderBlacklistSettings).names]
 
     def remove(message: MartianMessage) -> None:
         for name in names:
@@ -91,75 +91,75 @@ def header_blacklist(place: ModifierPlace) -> Modifiers:
 
 
 def header_copy(place: ModifierPlace) -> Modifiers:
-    """One header's first value as another; as empty when there is none."""
-    settings = place.read(Copying)
+    """Set a header to the first value of another one, or to an empty value."""
+    settings = place.read(HeaderCopySettings)
     source = header_name(place, settings.from_, "from")
     target = header_name(place, settings.to, "to")
     return _both(lambda message: message.set(target, message.get(source)))
 
 
 def header_id(place: ModifierPlace) -> Modifiers:
-    """A unique id, unless the request has one."""
-    name = header_name(place, place.read(Id).header or "X-Krakend-Id", "header")
+    """Set a header to a unique id, unless the request has it."""
+    name = header_name(place, place.read(HeaderIdSettings).header or "X-Krakend-Id", "header")
 
-    def identify(sent: Sent) -> None:
-        if not sent.get(name):
-            sent.set(name, str(uuid4()).encode())
+    def identify(request: MartianRequest) -> None:
+        if not request.get(name):
+            request.set(name, str(uuid4()).encode())
 
     return Modifiers(identify)
 
 
 def querystring_modifier(place: ModifierPlace) -> Modifiers:
-    """Sets one query string; all are encoded anew, sorted by name."""
-    settings = place.read(Named)
+    """Set one query parameter; all of them are encoded again, sorted by name."""
+    settings = place.read(NameAndValue)
     name, value = settings.name.encode(), settings.value.encode()
 
-    def modify(sent: Sent) -> None:
-        kept = [pair for pair in query_pairs(sent.query.encode()) if pair[0] != name]
+    def modify(request: MartianRequest) -> None:
+        kept = [pair for pair in query_pairs(request.query.encode()) if pair[0] != name]
         pairs = sorted([*kept, (name, value)], key=lambda pair: pair[0])
-        sent.query = "&".join(f"{quote_plus(key)}={quote_plus(each)}" for key, each in pairs)
+        request.query = "&".join(f"{quote_plus(key)}={quote_plus(each)}" for key, each in pairs)
 
     return Modifiers(modify)
 
 
 def url_modifier(place: ModifierPlace) -> Modifiers:
-    """Where the request goes. The ``Host`` that it tells stays."""
-    settings = place.read(Url)
+    """Change the URL. The ``Host`` header stays."""
+    settings = place.read(UrlParts)
     if _CONTROLS.search(settings.host + settings.scheme):
-        raise place.error("a control character", "host")
+        raise place.error("contains a control character", "host")
     query = quote(settings.query, safe=IN_QUERY)
 
-    def modify(sent: Sent) -> None:
-        sent.scheme = settings.scheme or sent.scheme
-        sent.authority = settings.host or sent.authority
+    def modify(request: MartianRequest) -> None:
+        request.scheme = settings.scheme or request.scheme
+        request.authority = settings.host or request.authority
         if settings.path:
-            sent.path = settings.path
-        sent.query = query or sent.query
+            request.path = settings.path
+        request.query = query or request.query
 
     return Modifiers(modify)
 
 
 def port_modifier(place: ModifierPlace) -> Modifiers:
-    """Which port is asked."""
-    settings = place.read(Port)
+    """Change the port."""
+    settings = place.read(PortSettings)
     if [bool(settings.port), settings.default_for_scheme, settings.remove].count(True) != 1:
         raise place.error("expected one of port, defaultForScheme, remove")
     if not 0 <= settings.port <= 65535:
         raise place.error("expected a port from 1 to 65535", "port")
 
-    def modify(sent: Sent) -> None:
+    def modify(request: MartianRequest) -> None:
         port = settings.port
         if settings.default_for_scheme:
-            port = DEFAULT_PORTS[sent.scheme]
-        host, _ = split_port(sent.authority)
-        sent.authority = f"{host}:{port}" if port else host
+            port = DEFAULT_PORTS[request.scheme]
+        host, _ = split_port(request.authority)
+        request.authority = f"{host}:{port}" if port else host
 
     return Modifiers(modify)
 
 
 def body_modifier(place: ModifierPlace) -> Modifiers:
-    """Another body."""
-    settings = place.read(Body)
+    """Replace the body."""
+    settings = place.read(BodySettings)
     try:
         body = b64decode(settings.body.replace("\n", "").replace("\r", ""), validate=True)
     except (Base64Error, ValueError) as error:
@@ -177,45 +177,45 @@ def body_modifier(place: ModifierPlace) -> Modifiers:
 
 
 def status_modifier(place: ModifierPlace) -> Modifiers:
-    """Another status."""
-    status = place.read(Status).status_code
+    """Replace the status."""
+    status = place.read(StatusSettings).status_code
     if status not in STATUSES:
-        raise place.error(f"no status of an answer: {status}", "statusCode")
+        raise place.error(f"not the status of a response: {status}", "statusCode")
 
-    def modify(answered: Answered) -> None:
-        answered.status = status
+    def modify(response: MartianResponse) -> None:
+        response.status = status
 
     return Modifiers(None, modify)
 
 
 def stash_modifier(place: ModifierPlace) -> Modifiers:
-    """The URL as a header of the request, and of its answer."""
-    name = header_name(place, place.read(Stash).header_name, "headerName")
+    """Set a header of the request, and of its response, to the URL."""
+    name = header_name(place, place.read(StashSettings).header_name, "headerName")
     if place.settings.get("scope") == ["response"]:
-        raise place.error("a response has it from its request: expected both", "scope")
+        raise place.error("the response needs the URL of the request: expected both", "scope")
 
-    def tell(answered: Answered) -> None:
-        answered.set(name, answered.sent.get(name))
+    def copy(response: MartianResponse) -> None:
+        response.set(name, response.request.get(name))
 
-    return Modifiers(lambda sent: sent.set(name, sent.url.encode()), tell)
+    return Modifiers(lambda request: request.set(name, request.url.encode()), copy)
 
 
 def cookie_modifier(place: ModifierPlace) -> Modifiers:
-    """One cookie more."""
+    """Add a cookie."""
     cookie = place.read(Cookie)
     if not _NAME.fullmatch(cookie.name):
         raise place.error(f'not the name of a cookie: "{cookie.name}"', "name")
     pair, line = cookie.pair, cookie.line
 
-    def send(sent: Sent) -> None:
-        before = sent.get(b"cookie")
-        sent.set(b"cookie", before + b"; " + pair if before else pair)
+    def add_to_request(request: MartianRequest) -> None:
+        before = request.get(b"cookie")
+        request.set(b"cookie", before + b"; " + pair if before else pair)
 
-    return Modifiers(send, lambda answered: answered.add(b"set-cookie", line))
+    return Modifiers(add_to_request, lambda response: response.add(b"set-cookie", line))
 
 
 def verifier(place: ModifierPlace) -> Modifiers:
-    """Verifiers collect what a test asks for later; nothing asks here, as in KrakenD."""
+    """Verifiers collect results for tests of martian; no effect here, as in KrakenD."""
     return _both(lambda message: None)
 
 
@@ -224,21 +224,21 @@ def _both(modify: Callable[[MartianMessage], None]) -> Modifiers:
 
 
 def _header(place: ModifierPlace) -> tuple[bytes, bytes]:
-    settings = place.read(Named)
+    settings = place.read(NameAndValue)
     return header_name(place, settings.name, "name"), header_value(place, settings.value, "value")
 
 
 def header_name(place: ModifierPlace, name: str, key: str) -> bytes:
-    """In lower case. Raises MartianError for what can be none."""
+    """In lower case. Raises MartianError for an invalid name."""
     if not _NAME.fullmatch(name):
         raise place.error(f'not the name of a header: "{name}"', key)
     return name.lower().encode()
 
 
 def header_value(place: ModifierPlace, value: str, key: str) -> bytes:
-    """Raises MartianError for one that would begin a line of its own."""
+    """Raises MartianError for a value with a line break or another control character."""
     if _CONTROLS.search(value):
-        raise place.error("a control character", key)
+        raise place.error("contains a control character", key)
     return value.encode()
 
 

@@ -1,32 +1,32 @@
 """The language of martian: ``{"name": {settings}}``, ``scope``, nesting. Pure.
 
-A name that nobody knows makes nothing of the whole, as in KrakenD; whatever else is wrong raises
-:class:`MartianError`.
+An unknown name disables the whole namespace, as in KrakenD, and so has an exception of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from .exchange import Answered, Sent
+from ...config.json_types import JsonObject
+from .messages import MartianRequest, MartianResponse
 
-OnRequest: TypeAlias = Callable[[Sent], None]
-OnAnswer: TypeAlias = Callable[[Answered], None]
+OnRequest: TypeAlias = Callable[[MartianRequest], None]
+OnResponse: TypeAlias = Callable[[MartianResponse], None]
 
 
 class Modifiers(NamedTuple):
-    """What is done to a request, and to its answer; None: nothing."""
+    """The changes to a request and to its response; None: no change."""
 
     on_request: OnRequest | None = None
-    on_answer: OnAnswer | None = None
+    on_response: OnResponse | None = None
 
 
 class MartianError(ValueError):
-    """``path``: below the namespace, as in ``fifo.Group.modifiers[0]``."""
+    """``path``: below the namespace, such as ``fifo.Group.modifiers[0]``."""
 
     def __init__(self, path: str, text: str) -> None:
         super().__init__(text)
@@ -34,23 +34,22 @@ class MartianError(ValueError):
 
 
 class UnknownModifierError(MartianError):
-    """A name that is none of the table's."""
+    """No modifier has this name."""
 
 
 S = TypeVar("S", bound=Struct)
-Build: TypeAlias = Callable[["ModifierPlace"], Modifiers]
+BuildModifier: TypeAlias = Callable[["ModifierPlace"], Modifiers]
 
 
 class ModifierPlace(NamedTuple):
-    """The settings of one modifier, and where they stand."""
+    """The settings of one modifier, and their path."""
 
-    settings: Any
+    settings: JsonObject
     path: str
-    table: Mapping[str, Build]
+    table: Mapping[str, BuildModifier]
 
     def read(self, kind: type[S]) -> S:
-        """The settings as a Struct. As in Go the case of a key does not matter, and a key that
-        nobody knows neither."""
+        """The settings as a Struct. As in Go keys match in any case; unknown keys are ignored."""
         known = {
             field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(kind)
         }
@@ -64,15 +63,15 @@ class ModifierPlace(NamedTuple):
         except msgspec.ValidationError as error:
             raise MartianError(self.path, str(error)) from error
 
-    def inner(self, key: str, document: Any) -> Modifiers:
-        """What stands below, under ``key``."""
+    def inner(self, key: str, document: object) -> Modifiers:
+        """The modifier in ``document``, the value of ``key``."""
         return parse(document, f"{self.path}.{key}", self.table)
 
     def error(self, text: str, key: str = "") -> MartianError:
         return MartianError(f"{self.path}.{key}" if key else self.path, text)
 
 
-def parse(document: Any, path: str, table: Mapping[str, Build]) -> Modifiers:
+def parse(document: object, path: str, table: Mapping[str, BuildModifier]) -> Modifiers:
     """``document``: one modifier. Raises :class:`MartianError`."""
     if not isinstance(document, dict) or len(document) != 1:
         found = ", ".join(document) if isinstance(document, dict) else type(document).__name__
@@ -86,7 +85,7 @@ def parse(document: Any, path: str, table: Mapping[str, Build]) -> Modifiers:
     return _in_scope(table[name](ModifierPlace(settings, where, table)), settings, where)
 
 
-def _in_scope(modifiers: Modifiers, settings: Mapping[str, Any], path: str) -> Modifiers:
+def _in_scope(modifiers: Modifiers, settings: JsonObject, path: str) -> Modifiers:
     scope = settings.get("scope")
     if scope is None:
         return modifiers
@@ -94,8 +93,8 @@ def _in_scope(modifiers: Modifiers, settings: Mapping[str, Any], path: str) -> M
         raise MartianError(f"{path}.scope", 'expected a list of "request", "response"')
     for name, modifier in zip(("request", "response"), modifiers, strict=True):
         if name in scope and modifier is None:
-            raise MartianError(f"{path}.scope", f'it has nothing to do with a "{name}"')
+            raise MartianError(f"{path}.scope", f'this modifier has no effect on a "{name}"')
     return Modifiers(
         modifiers.on_request if "request" in scope else None,
-        modifiers.on_answer if "response" in scope else None,
+        modifiers.on_response if "response" in scope else None,
     )

@@ -17,55 +17,56 @@ from ...http.request_head import BackendRequest
 from ...http.targets import hide_query
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ...telemetry.logs import get_logger
-from . import conditions, files, modifiers
-from .exchange import Answered, Sent
-from .parse import Build, MartianError, Modifiers, OnAnswer, UnknownModifierError, parse
+from . import filters, modifiers, static_files
+from .messages import MartianRequest, MartianResponse
+from .parse import BuildModifier, MartianError, Modifiers, OnResponse, UnknownModifierError, parse
 
 log = get_logger("gateway.http")
 
 NAMESPACE = "modifier/martian"
-FRESHNESS = (b"cache-control", b"expires", b"pragma", b"vary")
-"""Headers of an answer by which a cache knows how long, and for whom, it may be kept."""
+FRESHNESS_HEADERS = (b"cache-control", b"expires", b"pragma", b"vary")
+"""Headers of a response that decide how long, and for which requests, a cache may use it."""
 
-TABLE: Mapping[str, Build] = {
+TABLE: Mapping[str, BuildModifier] = {
     "body.Modifier": modifiers.body_modifier,
-    "cookie.Filter": conditions.cookie_filter,
+    "cookie.Filter": filters.cookie_filter,
     "cookie.Modifier": modifiers.cookie_modifier,
-    "fifo.Group": conditions.fifo_group,
+    "fifo.Group": filters.fifo_group,
     "header.Append": modifiers.header_append,
     "header.Blacklist": modifiers.header_blacklist,
     "header.Copy": modifiers.header_copy,
-    "header.Filter": conditions.header_filter,
+    "header.Filter": filters.header_filter,
     "header.Id": modifiers.header_id,
     "header.Modifier": modifiers.header_modifier,
-    "header.RegexFilter": conditions.header_regex_filter,
+    "header.RegexFilter": filters.header_regex_filter,
     "header.Verifier": modifiers.verifier,
-    "port.Filter": conditions.port_filter,
+    "port.Filter": filters.port_filter,
     "port.Modifier": modifiers.port_modifier,
-    "priority.Group": conditions.priority_group,
-    "querystring.Filter": conditions.querystring_filter,
+    "priority.Group": filters.priority_group,
+    "querystring.Filter": filters.querystring_filter,
     "querystring.Modifier": modifiers.querystring_modifier,
     "querystring.Verifier": modifiers.verifier,
     "stash.Modifier": modifiers.stash_modifier,
-    "static.Modifier": files.static_modifier,
+    "static.Modifier": static_files.static_modifier,
     "status.Modifier": modifiers.status_modifier,
     "status.Verifier": modifiers.verifier,
-    "url.Filter": conditions.url_filter,
+    "url.Filter": filters.url_filter,
     "url.Modifier": modifiers.url_modifier,
-    "url.RegexFilter": conditions.url_regex_filter,
+    "url.RegexFilter": filters.url_regex_filter,
     "url.Verifier": modifiers.verifier,
 }
-"""What KrakenD's binary registers."""
+"""The modifiers that KrakenD's binary registers."""
 
 
 class MartianSettings(Struct, frozen=True, kw_only=True):
-    """``document``: the namespace as it is, one modifier."""
+    """``modifier/martian``."""
 
     document: Any = None
+    """One modifier, filter or group: an object with its name as the only key."""
 
 
 def verify_martian(settings: MartianSettings) -> Iterator[tuple[str, str]]:
-    """What is no modifier, but for what only has no effect."""
+    """Errors in the modifiers, except those that KrakenD ignores."""
     if not why_without_effect(settings):
         try:
             parse(settings.document, "", TABLE)
@@ -74,8 +75,8 @@ def verify_martian(settings: MartianSettings) -> Iterator[tuple[str, str]]:
 
 
 def why_without_effect(settings: MartianSettings) -> str:
-    """Nothing is there, or a name that nobody knows: it makes nothing of the whole, as in KrakenD.
-    Empty: it has one."""
+    """Why the whole namespace is ignored; empty: it is not. As in KrakenD one unknown name of a
+    modifier disables all of them."""
     if not settings.document or not isinstance(settings.document, dict):
         return "expected a modifier"
     try:
@@ -90,37 +91,39 @@ def why_without_effect(settings: MartianSettings) -> str:
 def build_martian(
     settings: MartianSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> TransportStage:
-    """What wraps the transport."""
+    """Modify the requests and responses of one backend."""
     if why_without_effect(settings):
         return lambda transport: transport
     modify = parse(settings.document, "", TABLE)
-    return lambda transport: _modified(transport, modify)
+    return lambda transport: _with_modifiers(transport, modify)
 
 
-def build_judged(backend: Backend) -> TransportStage | None:
-    """For a cache of this backend: answers as they come, but with the headers that decide how long
-    they are kept as the modifiers make them. None: no modifier changes answers.
+def build_freshness_stage(backend: Backend) -> TransportStage | None:
+    """For a cache of this backend: responses as received, except that their
+    :data:`FRESHNESS_HEADERS` are the modified ones. None: no modifier changes responses.
 
-    The modifiers themselves work outside of the cache, for each request anew: what they make of an
-    answer may depend on who asks.
+    The modifiers themselves run outside of the cache, once per request: their result may depend on
+    the request.
     """
     settings: MartianSettings | None = backend.extra_config.get(NAMESPACE)
     if settings is None or why_without_effect(settings):
         return None
-    on_answer = parse(settings.document, "", TABLE).on_answer
-    return None if on_answer is None else lambda transport: _judged(transport, on_answer)
+    on_response = parse(settings.document, "", TABLE).on_response
+    return (
+        None if on_response is None else lambda transport: _with_freshness(transport, on_response)
+    )
 
 
-def _judged(inner: Transport, modify: OnAnswer) -> Transport:
+def _with_freshness(inner: Transport, modify: OnResponse) -> Transport:
     def transport(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
-        sent = Sent(outgoing)
+        request = MartianRequest(outgoing)
 
         def arrived(result: Result) -> None:
-            changed = _changed(result, sent, modify)
-            if isinstance(result, HttpResponse) and isinstance(changed, HttpResponse):
-                kept = [each for each in result.headers if each[0] not in FRESHNESS]
-                decided = [each for each in changed.headers if each[0] in FRESHNESS]
-                result = result._replace(headers=[*kept, *decided])
+            modified = _modified_result(result, request, modify)
+            if isinstance(result, HttpResponse) and isinstance(modified, HttpResponse):
+                own = [each for each in result.headers if each[0] not in FRESHNESS_HEADERS]
+                freshness = [each for each in modified.headers if each[0] in FRESHNESS_HEADERS]
+                result = result._replace(headers=[*own, *freshness])
             arrive(result)
 
         return inner(outgoing, arrived)
@@ -128,17 +131,17 @@ def _judged(inner: Transport, modify: OnAnswer) -> Transport:
     return transport
 
 
-def _modified(inner: Transport, modify: Modifiers) -> Transport:
-    on_request, on_answer = modify
+def _with_modifiers(inner: Transport, modify: Modifiers) -> Transport:
+    on_request, on_response = modify
 
     def transport(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
-        sent = Sent(outgoing)
+        request = MartianRequest(outgoing)
         if on_request is not None:
-            on_request(sent)
-            outgoing = sent.outgoing()
-        if on_answer is not None:
-            arrive = _changing(arrive, sent, on_answer)
-        if not sent.is_asked:
+            on_request(request)
+            outgoing = request.to_backend_request()
+        if on_response is not None:
+            arrive = _modifying(arrive, request, on_response)
+        if not request.calls_backend:
             arrive(HttpResponse(200, [], b""))
             return _nothing_to_withdraw
         return inner(outgoing, arrive)
@@ -147,33 +150,33 @@ def _modified(inner: Transport, modify: Modifiers) -> Transport:
 
 
 def _nothing_to_withdraw() -> None:
-    """The answer is here."""
+    """The response has arrived already."""
 
 
-def _changing(arrive: Arrive, sent: Sent, modify: OnAnswer) -> Arrive:
-    return lambda result: arrive(_changed(result, sent, modify))
+def _modifying(arrive: Arrive, request: MartianRequest, modify: OnResponse) -> Arrive:
+    return lambda result: arrive(_modified_result(result, request, modify))
 
 
-def _changed(result: Result, sent: Sent, modify: OnAnswer) -> Result:
+def _modified_result(result: Result, request: MartianRequest, modify: OnResponse) -> Result:
     """Never raises: it runs in the callback of the connection."""
     if isinstance(result, GatewayError):
         return result
-    answered = Answered(result, sent)
+    response = MartianResponse(result, request)
     try:
-        modify(answered)
+        modify(response)
     except GatewayError as error:
         return error
     except Exception:
-        log.exception("%s: while modifying the answer", hide_query(sent.url))
+        log.exception("%s: error while modifying the response", hide_query(request.url))
         return GatewayError("internal error")
-    return answered.answer()
+    return response.to_http_response()
 
 
 def findings(settings: MartianSettings, place: Place) -> Iterator[Finding]:
     if reason := why_without_effect(settings):
-        yield place.warning(f"{reason}: without effect, as in KrakenD")
+        yield place.warning(f"{reason}: the whole namespace is ignored, as in KrakenD")
     if place.backend is not None and not is_http(place.backend):
-        yield place.warning("without effect: it changes what goes over HTTP")
+        yield place.warning("has no effect: only HTTP backends have modifiers")
 
 
 COMPONENT = Component(

@@ -1,4 +1,4 @@
-"""A request to a backend and its answer, to be changed in place. Pure."""
+"""A request to a backend and its response, which modifiers change in place. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...http.targets import IN_PATH, Host, hide_query, parse_host
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 
-UNTOLD = (b"content-length", b"transfer-encoding")
-"""Of the connection: nobody chooses them."""
+FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
+"""Headers that the connection sets: no modifier adds them."""
 
 
 class MartianMessage:
-    """``headers``: names in lower case, values as they came."""
+    """``headers``: names in lower case, values as received."""
 
     __slots__ = ("body", "headers")
 
@@ -26,7 +26,7 @@ class MartianMessage:
         self.body = body
 
     def get(self, name: bytes) -> bytes:
-        """The first value; b"" when there is none."""
+        """The first value; b"" without one."""
         for each, value in self.headers:
             if each == name:
                 return value
@@ -40,28 +40,36 @@ class MartianMessage:
         self.add(name, value)
 
     def add(self, name: bytes, value: bytes) -> None:
-        if name not in UNTOLD:
+        if name not in FRAMING_HEADERS:
             self.headers.append((name, value))
 
     def remove(self, name: bytes) -> None:
         self.headers = [pair for pair in self.headers if pair[0] != name]
 
 
-class Sent(MartianMessage):
-    """A request. ``authority``: where it goes to; ``told_host``: what its ``Host`` says, which
-    stays the first one when another host is asked, as in Go. ``target``, ``query``: encoded.
-    ``is_asked``: the backend is, for an answer of its own.
+class MartianRequest(MartianMessage):
+    """``authority``: the address that is called; ``host_header``: the value of ``Host``, which does
+    not follow a changed ``authority``, as in Go. ``target``, ``query``: encoded.
+    ``calls_backend``: False if the gateway itself makes the response.
     """
 
-    __slots__ = ("_outgoing", "authority", "is_asked", "query", "scheme", "target", "told_host")
+    __slots__ = (
+        "_outgoing",
+        "authority",
+        "calls_backend",
+        "host_header",
+        "query",
+        "scheme",
+        "target",
+    )
 
     def __init__(self, outgoing: BackendRequest) -> None:
         super().__init__(outgoing.headers, outgoing.body)
         self._outgoing = outgoing
         origin = outgoing.host.origin
         self.scheme, self.authority = origin.scheme, origin.authority
-        self.told_host = origin.authority
-        self.is_asked = True
+        self.host_header = origin.authority
+        self.calls_backend = True
         self.target, _, self.query = outgoing.target.partition("?")
 
     @property
@@ -80,29 +88,29 @@ class Sent(MartianMessage):
         return f"{self.scheme}://{self.authority}{self.target}{query}"
 
     def get(self, name: bytes) -> bytes:
-        return self.told_host.encode() if name == b"host" else super().get(name)
+        return self.host_header.encode() if name == b"host" else super().get(name)
 
     def get_all(self, name: bytes) -> list[bytes]:
         if name == b"host":
-            return [self.told_host.encode()] if self.told_host else []
+            return [self.host_header.encode()] if self.host_header else []
         return super().get_all(name)
 
     def add(self, name: bytes, value: bytes) -> None:
         if name == b"host":
-            if self.told_host:
+            if self.host_header:
                 raise BackendFailure("illegal header multiple: Host")
-            self.told_host = value.decode("latin-1")
+            self.host_header = value.decode("latin-1")
         else:
             super().add(name, value)
 
     def remove(self, name: bytes) -> None:
         if name == b"host":
-            self.told_host = ""
+            self.host_header = ""
         else:
             super().remove(name)
 
-    def outgoing(self) -> BackendRequest:
-        """What is sent now. Raises :class:`BackendFailure` when nobody is there to be asked."""
+    def to_backend_request(self) -> BackendRequest:
+        """Raises :class:`BackendFailure` if the address is not valid."""
         target = f"{self.target}?{self.query}" if self.query else self.target
         before = self._outgoing
         return BackendRequest(before.method, self._host(), target, self.headers, self.body)
@@ -114,24 +122,23 @@ class Sent(MartianMessage):
                 host = parse_host(f"{self.scheme}://{self.authority}")
             except ValueError as error:
                 raise BackendFailure(f"{hide_query(self.url)}: {error}") from error
-        if self.told_host in ("", host.origin.authority):
+        if self.host_header in ("", host.origin.authority):
             return host
-        return host._replace(host_header=self.told_host)
+        return host._replace(host_header=self.host_header)
 
 
-class Answered(MartianMessage):
-    """An answer. ``sent``: the request that it answers, as it was sent."""
+class MartianResponse(MartianMessage):
+    """``request``: as it was sent."""
 
-    __slots__ = ("_answer", "sent", "status")
+    __slots__ = ("_response", "request", "status")
 
-    def __init__(self, answer: HttpResponse, sent: Sent) -> None:
-        super().__init__(answer.headers, answer.body)
-        self._answer = answer
-        self.sent = sent
-        self.status = answer.status
+    def __init__(self, response: HttpResponse, request: MartianRequest) -> None:
+        super().__init__(response.headers, response.body)
+        self._response = response
+        self.request = request
+        self.status = response.status
 
-    def answer(self) -> HttpResponse:
-        """What it is taken for now."""
-        before = self._answer
+    def to_http_response(self) -> HttpResponse:
+        before = self._response
         is_whole = before.is_whole or self.body is not before.body
         return HttpResponse(self.status, self.headers, self.body, is_whole, before.url)
