@@ -1,8 +1,8 @@
-"""Numbers as text, as KrakenD's Lua (gopher-lua) writes them. Pure.
+"""Numbers as text, in the format of KrakenD's Lua (gopher-lua). Pure.
 
-Lua 5.1 itself writes ``%.14g``: an identifier of 15 digits would lose its last ones. Its operator
-``..`` does so inside the virtual machine, so scripts are compiled with an operand more between its
-operands: an object whose metamethod joins them.
+Lua 5.1 itself writes ``%.14g``: an identifier of 15 digits would lose its last one. The operator
+``..`` does this inside the virtual machine. So scripts are compiled with one more operand between
+its operands: an object whose metamethod joins them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from decimal import Decimal
 JOINT = b"__joint"
 """The global name of the object between the operands of ``..``."""
 
-_WHOLE = 2.0**63
-"""From here on whole numbers have an exponent, too."""
-_EXPONENTS = range(-4, 6)
-"""Of numbers that are written without one (Go, strconv, %g with the shortest digits)."""
+_MAX_DIGITS = 2.0**63
+"""From this value on whole numbers are written with an exponent, too."""
+_PLAIN_EXPONENTS = range(-4, 6)
+"""Numbers with these exponents are written without one (Go, strconv, %g, shortest digits)."""
 
 _TOKENS = re.compile(
     rb"""
@@ -33,12 +33,12 @@ _TOKENS = re.compile(
 
 
 def number_text(value: float) -> str:
-    """Whole numbers with all their digits, others with as many as tell them from their neighbours.
+    """Whole numbers with all digits, others with as many as identify the number.
 
     As by ``tostring`` and ``..`` of gopher-lua: 358240051111110, 0.1, 1.5e+06, 1e+21, NaN, +Inf.
     """
     value = float(value)
-    if -_WHOLE <= value < _WHOLE and value.is_integer():
+    if -_MAX_DIGITS <= value < _MAX_DIGITS and value.is_integer():
         return str(int(value))
     return float_text(value)
 
@@ -50,7 +50,7 @@ def float_text(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     number = Decimal(repr(float(value))).normalize()
-    if not number or number.adjusted() in _EXPONENTS:
+    if not number or number.adjusted() in _PLAIN_EXPONENTS:
         return f"{number:f}"
     sign, digits, _ = number.as_tuple()
     first, *rest = map(str, digits)
@@ -59,7 +59,7 @@ def float_text(value: float) -> str:
 
 
 def with_joints(code: bytes) -> bytes:
-    """``a .. b`` as ``a ..__joint.. b``; lines and everything else stay as they are."""
+    """``a .. b`` becomes ``a ..__joint.. b``; nothing else changes, and no line moves."""
     if b".." not in code:
         return code
     return _TOKENS.sub(_joined, code)

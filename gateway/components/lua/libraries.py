@@ -1,8 +1,8 @@
 """The Lua side of the sandbox, second part: ``string``, ``table``, ``tostring`` and ``..``.
 
-Two rules hold for each function here. A number becomes the text that KrakenD's Lua makes of it
-(:mod:`.digits`). A C function whose time its arguments decide is bounded: no instruction is
-counted inside it, so :data:`LIBRARIES` looks at the clock before, or at the worst case.
+Each function keeps two rules. A number becomes text as in KrakenD's Lua (:mod:`.digits`).
+A C function whose time depends on its arguments is bounded: no instruction is counted inside it, so
+the clock, or the worst case, is checked before the call.
 """
 
 LIBRARIES = rb"""
@@ -32,7 +32,7 @@ end
 -- a .. b is compiled as a .. joint .. b, from the right to the left: joint .. b keeps b, then
 -- a .. joint joins the two.
 
--- The steps of that are not the script's: JOIN_STEPS, a few less than it takes.
+-- These steps are not counted for the script: JOIN_STEPS, a few less than a join takes.
 
 local JOIN_STEPS = 30
 local kept
@@ -65,7 +65,7 @@ base[JOINT] = setmetatable(joint, {__metatable = false, __newindex = read_only,
     error("cannot perform concat operation between " .. kinds, 2)
   end})
 
--- Lua asks the left operand first: its own metamethod is to see b, not joint.
+-- Lua uses the metamethod of the left operand first: it must get b, not joint.
 function base.setmetatable(value, meta)
   local own = type(meta) == "table" and not protected[meta] and rawget(meta, "__concat")
   if type(own) == "function" and not wrappers[own] then
@@ -131,7 +131,7 @@ base.table = protect({
     hurry(MOST_COST)
     return concat(texts, text(separator) or "", first, last)
   end,
-  -- Without an order C would compare: two long texts, a million times, as one instruction.
+  -- Without an order C compares: two long strings, a million times, as one instruction.
   sort = function(list, order)
     return sort(list, order or less)
   end,
@@ -139,7 +139,7 @@ base.table = protect({
 
 -- string
 
--- A text, or the failure of the script that calls one of these functions.
+-- A string, or an error in the script that calls one of these functions.
 local function wanted(value, place, name)
   value = text(value)
   if type(value) == "string" then return value end
@@ -147,7 +147,7 @@ local function wanted(value, place, name)
   error("bad argument #" .. place .. " to '" .. name .. "' (" .. found .. ")", 3)
 end
 
--- Patterns backtrack: n characters and k repetitions can take n^k steps, of one instruction.
+-- Patterns backtrack: n characters and k repetitions can take n^k steps in one instruction.
 local function bounded(text, pattern)
   if #pattern > LONGEST_PATTERN then error("the pattern is too long", 0) end
   local items = gsub(gsub(pattern, "%%.", "x"), "%[%^?%]?[^%]]*%]", "x")
@@ -170,7 +170,7 @@ local function checked(called, name)
   end
 end
 
--- A plain part is looked for at every place: in a long text a long one takes n * m steps.
+-- A plain search compares at every position: n * m steps for two long strings.
 local function found(value, part, start, is_plain)
   value, part = wanted(value, 1, "find"), wanted(part, 2, "find")
   if not is_plain then
@@ -189,7 +189,7 @@ local function of_text(name)
   end
 end
 
--- As in Go every letter has its capital, not those of ASCII alone.
+-- As in Go all letters change their case, not only those of ASCII.
 local function cased(name)
   local called = string[name]
   return function(value)
@@ -249,7 +249,7 @@ local strings = {
   end,
 }
 
--- What a method is called on is a text, never a number.
+-- A method is called on a string, never on a number, so it needs no conversion.
 local methods = {}
 for name, each in next, strings do methods[name] = each end
 for _, name in next, {"byte", "len", "reverse", "sub"} do
@@ -274,4 +274,4 @@ if opens_libs then
     end})
 end
 """
-"""Needs what :mod:`.prelude` has made before it."""
+"""Uses the locals of :mod:`.prelude`, which comes before it."""

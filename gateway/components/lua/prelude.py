@@ -1,7 +1,7 @@
-"""The Lua side of the sandbox: what a script finds, and what stops it.
+"""The Lua side of the sandbox: what a script can call, and its bounds.
 
-A script never holds an object of Python: it holds tables that stand for one, by its number in the
-session. Calls into Python are only made while there is room for what they return, because an
+A script never has an object of Python. It has handles: tables that stand for an object by its
+number in the session. Python is called only while there is memory for the result, because an
 allocation that fails there would end the process.
 """
 
@@ -22,8 +22,8 @@ local MEMORY = "not enough memory"
 local STEPS, TIME = "too many instructions", "too much time"
 local TICK, DEEPEST, LONGEST_PATTERN, MOST_COST, MOST_COMPARED = 100, 100, 500, 3e7, 1e9
 
--- Instructions. Beyond the budget each further one fails, so that no pcall goes on; those of run
--- itself, in whose pcall all of that ends, do not.
+-- Instructions. Above the budget each further one fails, so that a script cannot go on in a pcall.
+-- Instructions of run itself do not fail: its pcall ends the script.
 
 local steps, deadline, run = 0, 0
 local function tick()
@@ -35,7 +35,7 @@ local function tick()
   end
 end
 
--- Before a C function that takes about so many steps: inside it nothing is counted.
+-- Called before a C function of about so many steps: no instruction is counted inside it.
 local function hurry(cost)
   if cost > 10000 and clock() > deadline then error(TIME, 0) end
 end
@@ -57,7 +57,7 @@ local function protect(real)
   return proxy
 end
 
--- Tables as Python is to see them: copies, with {[true] = number} for what stands for an object.
+-- Tables as Python gets them: copies, in which {[true] = number} replaces a handle.
 local function plain(value, depth)
   if type(value) ~= "table" then return value end
   if numbers[value] then return {[true] = numbers[value]} end
@@ -121,7 +121,7 @@ local function maker(kind)
   end})
 end
 
--- What a script finds.
+-- The globals of a script.
 
 local base = {
   _VERSION = _VERSION, assert = assert, error = error, getmetatable = getmetatable,
@@ -135,7 +135,7 @@ function base.rawset(where, key, value)
   return rawset(where, key, value)
 end
 
--- A handler of xpcall's own would run where nothing is counted.
+-- The handler is called here: inside xpcall no instruction would be counted.
 function base.xpcall(called, handler)
   local results = {pcall(called)}
   if results[1] then return unpack(results, 1, table.maxn(results)) end
@@ -165,7 +165,7 @@ end
 """
 
 _END = rb"""
--- What Python calls.
+-- Called by Python.
 
 local of_environments = {__index = base, __metatable = false}
 
@@ -194,7 +194,7 @@ function run(session, chunk)
   if customs[problem] then return false, problem.text, problem.code, problem.kind end
   if problem == MEMORY then collectgarbage() end
   if type(problem) == "number" then problem = digits(problem) end
-  return false, type(problem) == "string" and problem or "an error without a text"
+  return false, type(problem) == "string" and problem or "an error without a message", nil, nil
 end
 
 return compile, new_session, bind, run

@@ -1,4 +1,4 @@
-"""The settings of ``modifier/lua-*``: the code they name, compiled; and what is wrong with it."""
+"""The settings of ``modifier/lua-*``, their checks, and their compiled scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -15,8 +14,9 @@ from ...config.structs import Own
 from ...telemetry.logs import get_logger
 from .messages import MESSAGES
 from .sandbox import (
-    MAX_FAILURE_TEXT,
+    MAX_MESSAGE_CHARACTERS,
     NOTHING,
+    Arguments,
     Chunk,
     Function,
     Returned,
@@ -24,47 +24,56 @@ from .sandbox import (
     ScriptFailure,
     Session,
 )
-from .values import VALUES, decoded
+from .values import VALUES, text_argument
 
 log = get_logger("gateway.lua")
 
 PRE, POST, SOURCES = "pre-script", "post-script", "sources"
 
-_REQUESTS = re.compile(r"\bhttp_response\s*\.\s*new\b")
+_HTTP_REQUEST = re.compile(r"\bhttp_response\s*\.\s*new\b")
 
 
-def to_log(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    """What scripts print."""
-    log.info("%s", decoded(arguments[0])[:MAX_FAILURE_TEXT])
+def log_print(session: Session, _: None, arguments: Arguments) -> Returned:
+    """``print`` of scripts."""
+    log.info("%s", text_argument(arguments[0])[:MAX_MESSAGE_CHARACTERS])
     return NOTHING
 
 
-FUNCTIONS: Mapping[bytes, Function] = {**VALUES, **MESSAGES, b"print": to_log}
+FUNCTIONS: Mapping[bytes, Function] = {**VALUES, **MESSAGES, b"print": log_print}
 
 
 class LuaSettings(Struct, frozen=True, kw_only=True):
-    """``sources``: files that are run before; ``live``: read anew for each request. ``md5``: of the
-    files. ``max_instructions`` (ours): of one script, before it is ended."""
+    """``modifier/lua-proxy``, ``-backend`` and ``-endpoint``."""
 
     pre: str = ""
+    """Lua code that runs before the request is sent on."""
     post: str = ""
+    """Lua code that runs after the response has arrived. Not in `modifier/lua-endpoint`."""
     sources: tuple[str, ...] = ()
+    """Paths of Lua files. They run before `pre`, as one script."""
     md5: dict[str, str] = {}
+    """MD5 sums of `sources`, by path. A file with another sum stops the start. Not checked with
+    `live`."""
     live: bool = False
+    """Read `sources` for each request."""
     allow_open_libs: bool = False
+    """Scripts may use `string`, `math`, and the date and time functions of `os`."""
     skip_next: bool = False
+    """Do not call the backends: the response is the one that `post` makes. Not in
+    `modifier/lua-endpoint`."""
     max_instructions: Own[int] = 1_000_000
+    """Instructions of one script; then it is stopped, and its request fails with 500."""
 
 
 def verify_lua(settings: LuaSettings) -> Iterator[tuple[str, str]]:
-    """Files that cannot be read or are others, syntax errors, what no script can do here."""
+    """Files that cannot be read or have another sum, syntax errors, calls of missing functions."""
     texts = list(_named(settings))
-    for place, name in enumerate(settings.sources):
+    for index, name in enumerate(settings.sources):
         try:
-            texts.append((f"sources[{place}]", _read(name)))
+            texts.append((f"sources[{index}]", _read(name)))
         except ValueError as error:
             if not settings.live:
-                yield f"sources[{place}]", str(error)
+                yield f"sources[{index}]", str(error)
     yield from () if settings.live else _wrong_sums(settings)
     try:
         sandbox = _sandbox(settings)
@@ -72,8 +81,11 @@ def verify_lua(settings: LuaSettings) -> Iterator[tuple[str, str]]:
         yield "", 'needs the library lupa: pip install "hutch-gateway[lua]"'
         return
     for key, code in texts:
-        if _REQUESTS.search(code):
-            yield key, "http_response is not here: scripts cannot make requests"
+        if _HTTP_REQUEST.search(code):
+            yield (
+                key,
+                "http_response is not implemented: gateway/python can make requests",
+            )
         try:
             sandbox.compile(code, key)
         except ValueError as error:
@@ -92,7 +104,7 @@ def _wrong_sums(settings: LuaSettings) -> Iterator[tuple[str, str]]:
         except ValueError:
             continue
         if found is None:
-            yield f'md5["{name}"]', "is none of the sources"
+            yield f'md5["{name}"]', "is not one of the sources"
         elif found != expected.lower():
             yield f'md5["{name}"]', f"expected {expected}, the file has {found}"
 
@@ -111,7 +123,7 @@ def _read(name: str) -> str:
 
 
 def names_body(settings: LuaSettings) -> bool:
-    """Whether a script may look at a request's body."""
+    """Whether a script may use the body of a request."""
     if settings.live:
         return True
     return any("body" in code for code in (settings.pre, *map(_read, settings.sources)))
@@ -126,9 +138,9 @@ def _sandbox(settings: LuaSettings) -> Sandbox:
 
 
 class Scripts:
-    """The code of one place in the configuration. Raises :class:`ScriptFailure` while it runs.
+    """The scripts of one place in the configuration. They raise :class:`ScriptFailure`.
 
-    ``runs_before``: before the answer; ``has_post``: behind it.
+    ``runs_before``: there are scripts before the request is sent on; ``has_post``: after it.
     """
 
     def __init__(self, settings: LuaSettings) -> None:
@@ -145,8 +157,7 @@ class Scripts:
             self._sources = self._compiled(_joined(settings.sources), SOURCES)
 
     def begin(self, name: str, subject: object) -> Session:
-        """Run what comes before: the sources, then ``pre``. ``name``: by which scripts load the
-        subject."""
+        """Run the sources, then ``pre``. ``name``: in scripts ``name.load()`` is the subject."""
         session = Session(self.sandbox)
         session.bind(name, subject)
         for chunk in (self._live() if self._is_live else self._sources, self._pre):
@@ -164,7 +175,7 @@ class Scripts:
         return self.sandbox.compile(code, name) if code else None
 
     def _live(self) -> Chunk | None:
-        """The sources as they are now; compiled when they have changed."""
+        """The sources as they are now; compiled again if they have changed."""
         try:
             code = _joined(self._names)
             if code != self._text:
@@ -175,5 +186,5 @@ class Scripts:
 
 
 def _joined(names: tuple[str, ...]) -> str:
-    """One script: a local variable of one file is there in the next, as in KrakenD."""
+    """One script: the next file has the local variables of the files before it, as in KrakenD."""
     return "\n".join(map(_read, names))

@@ -1,4 +1,5 @@
-"""Scripts around the pipe (``lua-proxy``), one backend (``-backend``), a request (``-endpoint``).
+"""Scripts around the pipe (``lua-proxy``) or one backend (``-backend``), or before the pipe
+(``-endpoint``).
 
 A script runs on the event loop, within bounds.
 """
@@ -19,7 +20,7 @@ from ...core.stage import Begun, Call, Functions, intercepted
 from ...errors import Refused
 from ...telemetry.logs import get_logger
 from .findings import backend_findings, endpoint_findings, proxy_findings
-from .messages import Asked, LuaResponse
+from .messages import LuaRequest, LuaResponse
 from .sandbox import ScriptFailure, Session
 from .scripts import LuaSettings, Scripts, names_body, verify_lua
 
@@ -34,11 +35,11 @@ def build_lua_proxy(settings: LuaSettings, endpoint: Endpoint, assembly: Assembl
     scripts = Scripts(settings)
     filtered = build_filter(endpoint, assembly.service)
 
-    def ask(request: Request) -> Asked:
+    def lua_request(request: Request) -> LuaRequest:
         copy = filtered(request)
-        return Asked(copy, copy.path)
+        return LuaRequest(copy, copy.path)
 
-    script = Script(scripts, settings, endpoint, ask)
+    script = Script(scripts, settings, endpoint, lua_request)
     reads_body = names_body(settings)
     return lambda pipe: intercepted(pipe, script, is_pure=False, reads_body=reads_body)
 
@@ -54,50 +55,50 @@ def build_lua_backend(
     reads_body = names_body(settings)
 
     def stage(branch: Branch) -> Branch:
-        def ask(request: Request) -> Asked:
+        def lua_request(request: Request) -> LuaRequest:
             copy = filtered(request)
             copy.method, copy.url = backend.method, None
             path = _filled(backend.url_pattern, copy.params)
-            return Asked(copy, path, build_url=branch.url)
+            return LuaRequest(copy, path, build_url=branch.url)
 
-        script = Script(scripts, settings, endpoint, ask)
+        script = Script(scripts, settings, endpoint, lua_request)
         return intercepted(branch, script, is_pure=is_pure, reads_body=reads_body)
 
     return stage
 
 
 class Script:
-    """The scripts before a branch is asked, and after it has answered. ``ask``: what they see."""
+    """The scripts before and after a branch. ``lua_request``: the request as scripts see it."""
 
     def __init__(
         self,
         scripts: Scripts,
         settings: LuaSettings,
         endpoint: Endpoint,
-        ask: Callable[[Request], Asked],
+        lua_request: Callable[[Request], LuaRequest],
     ) -> None:
         self._scripts = scripts
         self._skips_branch = settings.skip_next
         self._has_status = endpoint.output_encoding == "no-op"
-        self._ask = ask
+        self._lua_request = lua_request
 
     def begin(self, request: Request) -> Call | Response:
-        asked = self._ask(request)
-        session = self._scripts.begin("request", asked)
+        changed = self._lua_request(request)
+        session = self._scripts.begin("request", changed)
         if self._skips_branch:
-            return self._finished(session, asked.request, Response({}, INCOMPLETE))
-        return Begun(asked.request, partial(self._finished, session))
+            return self._finished(session, changed.request, Response({}, INCOMPLETE))
+        return Begun(changed.request, partial(self._finished, session))
 
     def _finished(self, session: Session, request: Request, response: Response) -> Response:
         if response.has_failures or not self._scripts.has_post:
             return response
-        answer = LuaResponse(response)
-        self._scripts.end(session, answer)
-        return answer.finished(has_status=self._has_status)
+        changed = LuaResponse(response)
+        self._scripts.end(session, changed)
+        return changed.finished(has_status=self._has_status)
 
 
 def _filled(pattern: str, params: Mapping[str, str]) -> str:
-    """A backend's path, as a script is shown it."""
+    """The path of a backend as a script sees it."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
@@ -107,14 +108,14 @@ def _filled(pattern: str, params: Mapping[str, str]) -> str:
 
 
 def build_lua_guard(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Guard | None:
-    """Before a request's body is read, and before rate limits; unless the script names the body."""
+    """Before the body is read, and before rate limits; None if a script uses the body."""
     if names_body(settings):
         return None
     return partial(_run, Scripts(settings), _names(endpoint))
 
 
 def build_lua_endpoint(settings: LuaSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
-    """The same for a script that names the body: behind rate limits, around everything else."""
+    """For a script that uses the body: after rate limits, around everything else."""
     if isinstance(endpoint, AgentPipe) or not names_body(settings):
         return lambda pipe: pipe
     scripts, names = Scripts(settings), _names(endpoint)
@@ -133,25 +134,25 @@ def _names(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _run(scripts: Scripts, names: Mapping[str, str], request: Request) -> None:
-    """Change the request, or raise :class:`Refused`: KrakenD answers with the bare status."""
+    """Change the request, or raise :class:`Refused`; as in KrakenD the response has no body."""
     try:
-        scripts.begin("ctx", Asked(request, request.path, names))
+        scripts.begin("ctx", LuaRequest(request, request.path, names))
     except ScriptFailure as error:
         log.debug("%s: %s", request.path, error)
-        told = _CONTROLS.sub("", error.content_type).encode("latin-1")
-        headers = ((b"content-type", told),) if told else ()
+        content_type = _CONTROLS.sub("", error.content_type).encode("latin-1")
+        headers = ((b"content-type", content_type),) if content_type else ()
         raise Refused(error.status, str(error), headers) from error
 
 
 def build_lua_layer(
     settings: LuaSettings, service: Service, assembly: Assembly
 ) -> Callable[[Handler], Handler]:
-    """On the service: before every request but those for health and readiness and those that are
-    redirected, as in KrakenD; whatever fails is a 500."""
+    """On the service: before every request except those for health and readiness and those that are
+    redirected, as in KrakenD. Any failure is a 500."""
     scripts = Scripts(settings)
 
     def layer(handler: Handler) -> Handler:
-        async def scripted(
+        async def run_scripts(
             scope: Scope, receive: Receive, send: Send, params: dict[str, str]
         ) -> None:
             path, query = scope["path"], scope["query_string"]
@@ -165,7 +166,7 @@ def build_lua_layer(
             changed = {"headers": request.headers, "query_string": request.query_string}
             await handler({**scope, **changed}, receive, send, params)
 
-        return scripted
+        return run_scripts
 
     return layer
 

@@ -1,14 +1,14 @@
 """``luaTable``, ``luaList``, ``luaNil``: documents as scripts see them.
 
-They are references, as in KrakenD: what a script changes in one is changed in the document. Numbers
-that nobody changes keep their digits. (krakend-lua, decorator)
+They are references, as in KrakenD: a change by a script is a change of the document. Numbers that a
+script does not change keep their digits. (krakend-lua, decorator)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol, TypeGuard, TypeVar
 
 from msgspec import Raw
 from msgspec.json import decode as decode_json
@@ -16,49 +16,68 @@ from msgspec.json import decode as decode_json
 from ...core.large import check_decoded
 from ...encoding import DecodeError, unwrap
 from .digits import float_text, number_text
-from .sandbox import NOTHING, Function, Returned, ScriptError, Session
+from .sandbox import (
+    NOTHING,
+    Arguments,
+    Function,
+    Returned,
+    ScriptError,
+    Session,
+    is_table,
+)
 
 NEED_ARGUMENTS = "need arguments"
-COST = 64
-"""Bytes of what is added, about, besides what it holds."""
+VALUE_BYTES = 64
+"""About the bytes of a value that is added to a document, without its content."""
 IGNORED = object()
-"""A function, say: no value of a document, and left out as in KrakenD."""
+"""In place of a value that no document can have, such as a function, which is left out."""
+
+K = TypeVar("K", contravariant=True)
 
 
-class Nil:
+class Container(Protocol[K]):
+    """A part of a document, by keys or by indices."""
+
+    def __getitem__(self, key: K, /) -> object: ...
+
+    def __setitem__(self, key: K, value: object, /) -> None: ...
+
+
+class LuaNil:
     """JSON's null."""
 
 
 class LuaTable:
     __slots__ = ("data",)
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: dict[str, object]) -> None:
         self.data = data
 
 
-class Items:
+class LuaList:
     __slots__ = ("data",)
 
-    def __init__(self, data: list[Any]) -> None:
+    def __init__(self, data: list[object]) -> None:
         self.data = data
 
 
-def own(value: Any) -> Any:
-    """Containers of its own; JSON text stays."""
+def copied(value: object) -> object:
+    """A deep copy; JSON text is not decoded."""
     if isinstance(value, dict):
-        return {key: own(each) for key, each in value.items()}
+        return {key: copied(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [own(each) for each in value]
+        return [copied(each) for each in value]
     return value
 
 
-def stand_for(session: Session, kind: bytes, subject: object) -> Returned:
-    session.spend(COST)
+def handle(session: Session, kind: bytes, subject: object) -> Returned:
+    """What a script gets for an object of Python."""
+    session.spend(VALUE_BYTES)
     return kind, session.number(subject)
 
 
-def to_script(session: Session, container: Any, key: Any) -> Returned:
-    """A value of a document. JSON text becomes a container where a script goes into it."""
+def to_script(session: Session, container: Container[K], key: K) -> Returned:
+    """A value of a document. JSON text is decoded when a script reads it."""
     value = container[key]
     if isinstance(value, Raw):
         try:
@@ -71,16 +90,16 @@ def to_script(session: Session, container: Any, key: Any) -> Returned:
         else:
             container[key] = value
     if value is None:
-        return stand_for(session, b"luaNil", Nil())
+        return handle(session, b"luaNil", LuaNil())
     if isinstance(value, dict):
-        return stand_for(session, b"luaTable", LuaTable(value))
+        return handle(session, b"luaTable", LuaTable(value))
     if isinstance(value, list):
-        return stand_for(session, b"luaList", Items(value))
+        return handle(session, b"luaList", LuaList(value))
     return b"", plain(value)
 
 
-def plain(value: Any) -> Any:
-    """What Lua has a type for."""
+def plain(value: object) -> object:
+    """A value of a type that Lua has."""
     if isinstance(value, str):
         return value.encode(errors="replace")
     if isinstance(value, int) and not isinstance(value, bool):
@@ -91,9 +110,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def from_script(session: Session, value: Any) -> Any:
-    """A script's value as one of a document, or IGNORED. A table is an object."""
-    session.spend(COST)
+def from_script(session: Session, value: object) -> object:
+    """The value as one of a document, or IGNORED. A table becomes an object."""
+    session.spend(VALUE_BYTES)
     if isinstance(value, bytes):
         session.spend(len(value))
         return value.decode(errors="replace")
@@ -101,21 +120,21 @@ def from_script(session: Session, value: Any) -> Any:
         return value
     if isinstance(value, int | float):
         if not math.isfinite(value):
-            raise ScriptError("no number of JSON")
+            raise ScriptError("not a number of JSON")
         return value
-    if not hasattr(value, "items"):
+    if not is_table(value):
         return IGNORED
-    referred = value[True]
-    if referred is not None:
-        return _document_of(session.objects[referred])
+    number = value[True]
+    if number is not None:
+        return _document_of(session.objects[number])
     inner = {_key(key): _inner(session, each) for key, each in value.items()}
     return {key: each for key, each in inner.items() if each is not IGNORED}
 
 
-def _inner(session: Session, value: Any) -> Any:
-    """Below the first level a table whose keys are all whole numbers is a list."""
+def _inner(session: Session, value: object) -> object:
+    """Below the first level a table becomes a list if all its keys are whole numbers."""
     found = from_script(session, value)
-    if isinstance(found, dict) and hasattr(value, "items") and value[True] is None:
+    if isinstance(found, dict) and is_table(value) and value[True] is None:
         try:
             places = sorted((int(key), key) for key in found)
         except ValueError:
@@ -124,138 +143,148 @@ def _inner(session: Session, value: Any) -> Any:
     return found
 
 
-def _document_of(subject: object) -> Any:
-    if isinstance(subject, Nil):
+def _document_of(subject: object) -> object:
+    if isinstance(subject, LuaNil):
         return None
-    return subject.data if isinstance(subject, LuaTable | Items) else IGNORED
+    return subject.data if isinstance(subject, LuaTable | LuaList) else IGNORED
 
 
-def _key(key: Any) -> str:
+def _key(key: bytes | float) -> str:
     return key.decode(errors="replace") if isinstance(key, bytes) else number_text(key)
 
 
-def text(value: Any) -> bytes:
-    """An argument that has to be text; a number is as well."""
+def string_argument(value: object) -> bytes:
+    """Accepts a string or a number."""
     if isinstance(value, bytes):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return number_text(value).encode()
     raise ScriptError("string expected")
 
 
-def decoded(value: Any) -> str:
-    return text(value).decode(errors="replace")
+def text_argument(value: object) -> str:
+    return string_argument(value).decode(errors="replace")
 
 
-def whole(value: Any) -> int:
-    """An argument that has to be a number; a text that holds one is as well."""
+def number_argument(value: object) -> float:
+    if is_number(value):
+        return value
+    raise ScriptError("number expected")
+
+
+def whole_number(value: object) -> int:
+    """Accepts a number, or a string that contains one."""
     if isinstance(value, bytes):
         try:
             value = float(value)
         except ValueError as error:
             raise ScriptError("number expected") from error
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if is_number(value) and math.isfinite(value):
         return int(value)
     raise ScriptError("number expected")
 
 
-def _needs(arguments: tuple[Any, ...], count: int) -> None:
+def is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _needs(arguments: Arguments, count: int) -> None:
     if len(arguments) != count:
         raise ScriptError(NEED_ARGUMENTS)
 
 
-def table_new(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return stand_for(session, b"luaTable", LuaTable({}))
+def table_new(session: Session, _: None, arguments: Arguments) -> Returned:
+    return handle(session, b"luaTable", LuaTable({}))
 
 
-def table_get(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_get(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     _needs(arguments, 1)
-    key = decoded(arguments[0])
+    key = text_argument(arguments[0])
     return to_script(session, table.data, key) if key in table.data else NOTHING
 
 
-def table_set(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_set(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     _needs(arguments, 2)
     value = from_script(session, arguments[1])
     if value is not IGNORED:
-        table.data[decoded(arguments[0])] = value
+        table.data[text_argument(arguments[0])] = value
     return NOTHING
 
 
-def table_len(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_len(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     return b"", len(table.data)
 
 
-def table_del(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_del(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     _needs(arguments, 1)
-    table.data.pop(decoded(arguments[0]), None)
+    table.data.pop(text_argument(arguments[0]), None)
     return NOTHING
 
 
-def table_keys(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_keys(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     session.spend(8 * len(table.data))
-    return stand_for(session, b"luaList", Items(sorted(table.data)))
+    return handle(session, b"luaList", LuaList([*sorted(table.data)]))
 
 
-def table_has(session: Session, table: LuaTable, arguments: tuple[Any, ...]) -> Returned:
+def table_has(session: Session, table: LuaTable, arguments: Arguments) -> Returned:
     _needs(arguments, 1)
-    return b"", decoded(arguments[0]) in table.data
+    return b"", text_argument(arguments[0]) in table.data
 
 
-def list_new(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return stand_for(session, b"luaList", Items([]))
+def list_new(session: Session, _: None, arguments: Arguments) -> Returned:
+    return handle(session, b"luaList", LuaList([]))
 
 
-def list_get(session: Session, items: Items, arguments: tuple[Any, ...]) -> Returned:
-    """From 0."""
+def list_get(session: Session, items: LuaList, arguments: Arguments) -> Returned:
+    """The index begins with 0."""
     _needs(arguments, 1)
-    place = whole(arguments[0])
-    return to_script(session, items.data, place) if 0 <= place < len(items.data) else NOTHING
+    index = whole_number(arguments[0])
+    return to_script(session, items.data, index) if 0 <= index < len(items.data) else NOTHING
 
 
-def list_set(session: Session, items: Items, arguments: tuple[Any, ...]) -> Returned:
-    """Beyond the end the list grows, with nulls between."""
+def list_set(session: Session, items: LuaList, arguments: Arguments) -> Returned:
+    """After the end the list is filled with nulls."""
     _needs(arguments, 2)
-    place, value = whole(arguments[0]), from_script(session, arguments[1])
-    if place >= 0:
-        growth = max(0, place + 1 - len(items.data))
+    index, value = whole_number(arguments[0]), from_script(session, arguments[1])
+    if index >= 0:
+        growth = max(0, index + 1 - len(items.data))
         session.spend(8 * growth)
         items.data.extend([None] * growth)
         if value is not IGNORED:
-            items.data[place] = value
+            items.data[index] = value
     return NOTHING
 
 
-def list_len(session: Session, items: Items, arguments: tuple[Any, ...]) -> Returned:
+def list_len(session: Session, items: LuaList, arguments: Arguments) -> Returned:
     return b"", len(items.data)
 
 
-def list_del(session: Session, items: Items, arguments: tuple[Any, ...]) -> Returned:
+def list_del(session: Session, items: LuaList, arguments: Arguments) -> Returned:
     _needs(arguments, 1)
-    place = whole(arguments[0])
-    if 0 <= place < len(items.data):
-        del items.data[place]
+    index = whole_number(arguments[0])
+    if 0 <= index < len(items.data):
+        del items.data[index]
     return NOTHING
 
 
-def nil_new(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return stand_for(session, b"luaNil", Nil())
+def nil_new(session: Session, _: None, arguments: Arguments) -> Returned:
+    return handle(session, b"luaNil", LuaNil())
 
 
-def text_of_number(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return b"", number_text(arguments[0]).encode()
+def text_of_number(session: Session, _: None, arguments: Arguments) -> Returned:
+    return b"", number_text(number_argument(arguments[0])).encode()
 
 
-def shown_number(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return b"", float_text(arguments[0]).encode()
+def shown_number(session: Session, _: None, arguments: Arguments) -> Returned:
+    return b"", float_text(number_argument(arguments[0])).encode()
 
 
-def text_lower(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return b"", decoded(arguments[0]).lower().encode()
+def text_lower(session: Session, _: None, arguments: Arguments) -> Returned:
+    return b"", text_argument(arguments[0]).lower().encode()
 
 
-def text_upper(session: Session, _: None, arguments: tuple[Any, ...]) -> Returned:
-    return b"", decoded(arguments[0]).upper().encode()
+def text_upper(session: Session, _: None, arguments: Arguments) -> Returned:
+    return b"", text_argument(arguments[0]).upper().encode()
 
 
 VALUES: Mapping[bytes, Function] = {

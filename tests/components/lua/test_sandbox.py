@@ -1,4 +1,4 @@
-"""What scripts can do, what they cannot, and what ends them."""
+"""What scripts can do, what they cannot do, and the bounds that stop them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.components.lua.messages import Asked, LuaResponse
+from gateway.components.lua.messages import LuaRequest, LuaResponse
 from gateway.components.lua.sandbox import Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
@@ -25,7 +25,7 @@ PLAIN = sandbox(opens_libs=False)
 def session(where: Sandbox = SHARED, body: bytes = b"body") -> Session:
     request = Request("GET", "/p", {"Id": "7"}, [(b"x-one", b"1")], b"a=1", body)
     made = Session(where)
-    made.bind("request", Asked(request, "/p"))
+    made.bind("request", LuaRequest(request, "/p"))
     made.bind("response", LuaResponse(Response({"a": {"b": [1, 2]}})))
     return made
 
@@ -61,12 +61,12 @@ ENDLESS = [
 
 
 @pytest.mark.parametrize("code", ENDLESS)
-def test_a_script_that_does_not_end_is_ended(code: str) -> None:
+def test_an_endless_script_is_stopped(code: str) -> None:
     assert str(failure(code)) == "too many instructions"
     assert is_fine()
 
 
-def test_few_instructions_that_take_long_are_ended_too() -> None:
+def test_few_slow_instructions_are_stopped_too() -> None:
     where = sandbox(max_instructions=10**12)
     assert str(failure("while true do end", where)) == "too much time"
     assert is_fine(where)
@@ -92,12 +92,12 @@ HUNGRY = [
 
 
 @pytest.mark.parametrize("code", HUNGRY)
-def test_a_script_that_takes_too_much_memory_is_ended(code: str) -> None:
+def test_a_script_that_uses_too_much_memory_is_stopped(code: str) -> None:
     assert str(failure(code)) in ("not enough memory", "too much time")
     assert is_fine()
 
 
-def test_a_script_that_goes_on_without_memory_is_ended() -> None:
+def test_a_script_that_goes_on_without_memory_is_stopped() -> None:
     code = (
         "local t = {} pcall(function() for i = 1, 1e9 do t[i] = ('x'):rep(400000) .. i end end)"
         " while true do pcall(request.load().headers, request.load(), 'a', ('y'):rep(100)) end"
@@ -106,7 +106,7 @@ def test_a_script_that_goes_on_without_memory_is_ended() -> None:
     assert is_fine()
 
 
-def test_a_body_for_which_there_is_no_room_is_a_failure() -> None:
+def test_a_body_without_enough_memory_is_an_error() -> None:
     body = b"x" * 4_000_000
     code = "local t = {} for i = 1, 36 do t[i] = request.load():body() .. i end"
     assert "not enough memory" in str(failure(code, body=body))
@@ -156,7 +156,7 @@ def test_a_function_whose_arguments_decide_its_time_is_bounded(code: str, text: 
 def test_what_a_script_puts_into_a_request_is_bounded(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.components.lua.sandbox.MAX_SECONDS", 60)
+    monkeypatch.setattr("gateway.components.lua.sandbox.MAX_CPU_SECONDS", 60)
     code = f"local r, s = request.load(), ('x'):rep(1e6) for i = 1, 99 do r:{call} end"
     assert str(failure(code, sandbox())) == "not enough memory"
 
@@ -169,7 +169,7 @@ SLOW_AGAIN = [
 
 
 @pytest.mark.parametrize("call", SLOW_AGAIN)
-def test_when_its_time_is_over_a_script_begins_nothing_long(call: str) -> None:
+def test_after_its_time_a_script_calls_no_slow_function(call: str) -> None:
     code = f"""
         local s, t = ('a'):rep(1e7), {{}}
         for i = 1, 20000 do t[i] = 'x' end
@@ -198,7 +198,7 @@ def test_when_its_time_is_over_a_script_begins_nothing_long(call: str) -> None:
         "assert((''):rep(1e18) == '' and ('x'):rep(-1) == '')",
     ],
 )
-def test_patterns_do_their_work(code: str) -> None:
+def test_harmless_patterns_match(code: str) -> None:
     run(code)
 
 
@@ -229,7 +229,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("code", FORBIDDEN)
-def test_what_reaches_out_of_the_sandbox_is_not_there(code: str) -> None:
+def test_functions_that_leave_the_sandbox_do_not_exist(code: str) -> None:
     assert "nil value" in str(failure(code))
 
 
@@ -253,7 +253,7 @@ SHARED_STATE = [
 
 
 @pytest.mark.parametrize("code", SHARED_STATE)
-def test_no_script_changes_what_others_find(code: str) -> None:
+def test_no_script_changes_the_globals_of_others(code: str) -> None:
     failure(code)
     run("assert(('x'):upper() == 'X' and luaTable.new and request.load().headers)")
     run("assert(#string == 0 and #__joint == 0 and 'a' .. 1 == 'a1')")
@@ -300,8 +300,8 @@ def test_with_open_libs_there_is_what_only_computes() -> None:
         ("custom_error('x', 'y')", 500, "number expected", ""),
         ("error('plain')", 500, "plain (pre-script:L1)", ""),
         ("\n error('plain')", 500, "plain (pre-script:L2)", ""),
-        ("error()", 500, "an error without a text", ""),
-        ("error({})", 500, "an error without a text", ""),
+        ("error()", 500, "an error without a message", ""),
+        ("error({})", 500, "an error without a message", ""),
         ("error(12)", 500, "12 (pre-script:L1)", ""),
         ("x.y = 1", 500, "attempt to index global 'x' (a nil value) (pre-script:L1)", ""),
         ("local function f() return 1 + f() end f()", 500, "stack overflow (pre-script:L1)", ""),
@@ -312,7 +312,7 @@ def test_how_a_script_ends_a_request(code: str, status: int, text: str, content_
     assert (error.status, str(error), error.content_type) == (status, text, content_type)
 
 
-def test_a_long_text_is_cut() -> None:
+def test_a_long_error_message_is_cut() -> None:
     assert len(str(failure("error(('x'):rep(1e6))"))) < 5000
 
 
@@ -323,12 +323,12 @@ def test_a_script_may_catch_errors_also_its_own() -> None:
 
 
 @pytest.mark.parametrize("code", ["local x = ", "x y", "\x1bLua", "goto x ::x::", "for", "('"])
-def test_a_syntax_error_is_told(code: str) -> None:
+def test_a_syntax_error_has_its_line(code: str) -> None:
     with pytest.raises(ValueError, match="pre-script"):
         SHARED.compile(code, "pre-script")
 
 
-def test_what_is_called_without_a_colon_says_so() -> None:
+def test_a_method_called_without_a_colon_is_an_error() -> None:
     for code in (
         "request.load().headers('x')",
         "request.load().headers(luaTable.new(), 'x')",
@@ -361,7 +361,7 @@ WORDS = [
 
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join))
-def test_whatever_a_script_says_it_only_fails(code: str) -> None:
+def test_any_code_at_worst_fails(code: str) -> None:
     try:
         chunk = SHARED.compile(code, "pre-script")
     except ValueError:

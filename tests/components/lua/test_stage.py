@@ -89,7 +89,7 @@ async def test_a_script_changes_what_every_backend_sees() -> None:
         assert request.endswith(b"\r\n\r\nother")
 
 
-async def test_a_script_of_a_backend_changes_what_this_one_sees() -> None:
+async def test_a_script_of_a_backend_changes_its_request_alone() -> None:
     pre = """
         local r = request.load()
         assert(r:path() == '/b0/7' and r:method() == 'POST')
@@ -118,7 +118,7 @@ async def test_a_script_of_a_backend_sends_its_request_elsewhere() -> None:
     assert request.endswith(b"body")
 
 
-async def test_what_a_script_reads_as_url_is_what_it_may_extend() -> None:
+async def test_a_script_may_extend_the_url_that_it_reads() -> None:
     pre = "local r = request.load() r:url(r:url() .. '/9' .. '?b=' .. 358240051111110)"
     with serving(answering(message(b"{}"))) as service:
         config = configuration(service.url.replace("://", "://me:secret@"), {})
@@ -141,7 +141,7 @@ async def test_what_a_script_reads_as_url_is_what_it_may_extend() -> None:
         ("method('A\\r\\nX: y')", r"invalid method 'A\r\nX: y'"),
     ],
 )
-async def test_what_is_no_request_of_http_fails_this_request(call: str, text: str) -> None:
+async def test_an_invalid_url_or_method_fails_its_request(call: str, text: str) -> None:
     reply, service = await ask({}, lua("backend", pre=f"request.load():{call}"))
     assert (reply.status, reply.body.decode(), service.requests) == (500, text, [])
 
@@ -170,13 +170,13 @@ async def test_around_the_pipe_a_url_a_path_and_a_method_have_no_effect() -> Non
         assert service.requests[0].startswith(b"POST /b0/7 HTTP/1.1\r\n")
 
 
-async def test_a_script_sees_what_the_lists_let_through() -> None:
+async def test_a_script_sees_only_what_is_forwarded() -> None:
     pre = "local r = request.load() assert(r:headers('X-Other') == '' and r:query() == '')"
     reply, _ = await ask(lua("proxy", pre=pre), headers=((b"x-other", b"1"),))
     assert reply.status == 200
 
 
-async def test_a_script_changes_the_answer() -> None:
+async def test_a_script_changes_the_response() -> None:
     post_script = """
         local r = response.load()
         r:data():set('s', r:data():get('s') .. '!') r:headers('X-Lua', 'yes') r:statusCode(404)
@@ -190,19 +190,19 @@ async def test_a_script_changes_the_answer() -> None:
         assert (reply.status, reply.headers["x-lua"]) == (200, "yes")
 
 
-async def test_with_no_op_a_script_has_the_answer_as_it_came() -> None:
+async def test_with_no_op_a_script_gets_the_response_as_received() -> None:
     post_script = "local r = response.load() r:body(r:body() .. '!') r:statusCode(202)"
     reply, _ = await ask(lua("proxy", post=post_script), answers=b"text", output_encoding="no-op")
     assert (reply.status, reply.body) == (202, b"text!")
 
 
-async def test_what_pre_leaves_post_finds() -> None:
+async def test_post_has_the_variables_of_pre() -> None:
     pre, post_script = "x = request.load():params('Id')", "response.load():data():set('s', x)"
     reply, _ = await ask(lua("proxy", pre=pre, post=post_script))
     assert reply.json()["s"] == "7"
 
 
-async def test_with_skip_next_no_backend_is_asked() -> None:
+async def test_with_skip_next_no_backend_is_called() -> None:
     post_script = "response.load():data():set('made', 'here')"
     for of_endpoint, of_backend in (
         (lua("proxy", skip_next=True, post=post_script), {}),
@@ -213,7 +213,7 @@ async def test_with_skip_next_no_backend_is_asked() -> None:
         assert reply.headers["x-krakend-completed"] == "false"
 
 
-async def test_post_does_not_run_on_a_partial_answer() -> None:
+async def test_post_does_not_run_on_a_partial_response() -> None:
     of_backend = lua("backend", pre="error('no')")
     reply, _ = await ask(lua("proxy", post="error('not reached')"), of_backend, {})
     assert (reply.status, reply.headers["x-krakend-completed"]) == (200, "false")
@@ -221,7 +221,7 @@ async def test_post_does_not_run_on_a_partial_answer() -> None:
 
 @pytest.mark.parametrize("kind", ["proxy", "backend"])
 @pytest.mark.parametrize("key", ["pre", "post"])
-async def test_a_custom_error_is_the_answer(kind: str, key: str) -> None:
+async def test_a_custom_error_is_the_response(kind: str, key: str) -> None:
     extra = lua(kind, **{key: "custom_error('{\"e\":1}', 418, 'application/json')"})
     of_endpoint, of_backend = (extra, {}) if kind == "proxy" else ({}, extra)
     reply, _ = await ask(of_endpoint, of_backend)
@@ -230,7 +230,7 @@ async def test_a_custom_error_is_the_answer(kind: str, key: str) -> None:
     assert reply.headers["x-krakend-completed"] == "false"
 
 
-async def test_the_type_of_a_custom_error_cannot_begin_a_line() -> None:
+async def test_the_content_type_of_a_custom_error_cannot_add_a_header() -> None:
     pre = "custom_error('x', 418, 'a/b\\r\\nX-Bad: 1')"
     reply, _ = await ask(lua("proxy", pre=pre))
     assert reply.headers["content-type"].startswith("text/plain")
@@ -238,7 +238,7 @@ async def test_the_type_of_a_custom_error_cannot_begin_a_line() -> None:
     assert reply.headers["content-type"] == "a/bX-Bad: 1"
 
 
-async def test_an_error_of_a_script_concerns_its_request_alone() -> None:
+async def test_an_error_of_a_script_fails_its_request_alone() -> None:
     pre = "if request.load():params('Id') == '7' then while true do end end"
     with serving(answering(message())) as service:
         config = configuration(service.url, lua("proxy", pre=pre))
@@ -276,7 +276,7 @@ async def test_a_context_may_change_the_body() -> None:
 
 
 @pytest.mark.parametrize("names_body", [False, True])
-async def test_an_error_of_a_context_is_a_bare_status(names_body: bool) -> None:
+async def test_an_error_in_lua_endpoint_is_a_status_without_a_body(names_body: bool) -> None:
     before = "ctx.load():body() " if names_body else ""
     reply, service = await ask(lua("endpoint", pre=before + "custom_error('x', 402, 'a/b')"))
     assert (reply.status, reply.body, service.requests) == (402, b"", [])
@@ -389,7 +389,7 @@ def problems(tmp_path: Path, **settings: Any) -> list[tuple[str, str]]:
     ]
 
 
-async def test_what_cannot_be_run_stops_the_start(tmp_path: Path) -> None:
+async def test_a_script_that_cannot_run_stops_the_start(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.lua", tmp_path / "bad.lua"
     good.write_text("x = 1")
     bad.write_text("x = 1\nx = = 2")
@@ -403,15 +403,15 @@ async def test_what_cannot_be_run_stops_the_start(tmp_path: Path) -> None:
         )
     )
     assert "(pre:L1)" in found["pre"]
-    assert "cannot make requests" in found["post"]
+    assert "http_response is not implemented" in found["post"]
     assert "(sources[1]:L2)" in found["sources[1]"]
     assert "No such file" in found["sources[2]"]
     assert "the file has" in found[f'md5["{good}"]']
-    assert "none of the sources" in found['md5["other.lua"]']
+    assert "is not one of the sources" in found['md5["other.lua"]']
     assert len(found) == 6
 
 
-def remarks(of_endpoint: dict[str, Any], of_backend: dict[str, Any] | None = None) -> str:
+def warnings(of_endpoint: dict[str, Any], of_backend: dict[str, Any] | None = None) -> str:
     config = configuration("http://a.test", of_endpoint, of_backend or {})
     return "\n".join(map(str, check(load(config, CATALOG, {}).service, CATALOG)))
 
@@ -419,33 +419,35 @@ def remarks(of_endpoint: dict[str, Any], of_backend: dict[str, Any] | None = Non
 @pytest.mark.parametrize(
     ("kind", "settings", "text"),
     [
-        ("proxy", {"pre": "local f = io.open('x')"}, "io.: no such thing"),
-        ("proxy", {"post": "require 'x'"}, "no such thing"),
-        ("backend", {"pre": "os.getenv('X')"}, "os.getenv: no such thing"),
+        ("proxy", {"pre": "local f = io.open('x')"}, "io.: not in the sandbox"),
+        ("proxy", {"post": "require 'x'"}, "not in the sandbox"),
+        ("backend", {"pre": "os.getenv('X')"}, "os.getenv: not in the sandbox"),
         ("proxy", {"pre": "string.upper('x')"}, "allow_open_libs"),
         ("endpoint", {"pre": "x = 1", "post": "x = 1"}, "only pre and sources"),
-        ("proxy", {"pre": "x = 1", "live": True, "md5": {"a": "b"}}, "not looked at"),
+        ("proxy", {"pre": "x = 1", "live": True, "md5": {"a": "b"}}, "not checked with live"),
         ("proxy", {"pre": "x = 1", "max_instructions": 5}, "only this gateway knows"),
-        ("proxy", {"pre": "collectgarbage('collect')"}, "collectgarbage(: no such thing"),
+        ("proxy", {"pre": "collectgarbage('collect')"}, "collectgarbage(: not in the sandbox"),
         ("proxy", {"pre": "request.load():url('http://b')"}, ":url(...) has no effect here"),
         ("proxy", {"pre": "request.load():method('PUT')"}, ":method(...) has no effect here"),
         ("backend", {"pre": "request.load():path( '/x')"}, ":path(...) has no effect here"),
     ],
 )
-async def test_a_trap_is_remarked_on(kind: str, settings: dict[str, Any], text: str) -> None:
+async def test_check_warns_of_calls_without_effect(
+    kind: str, settings: dict[str, Any], text: str
+) -> None:
     extra = lua(kind, **settings)
-    found = remarks({}, extra) if kind == "backend" else remarks(extra)
+    found = warnings({}, extra) if kind == "backend" else warnings(extra)
     assert text in found
 
 
-async def test_a_good_script_has_no_remarks() -> None:
+async def test_check_does_not_warn_of_a_good_script() -> None:
     pre = "local r = request.load() r:headers('X', 'requires io and a debugger' .. r:url())"
-    assert remarks(lua("proxy", pre=pre)) == ""
+    assert warnings(lua("proxy", pre=pre)) == ""
     pre = "local r = request.load() r:url(r:url() .. '/x') r:method('PUT') r:headers('X', r:path())"
-    assert remarks({}, lua("backend", pre=pre)) == ""
+    assert warnings({}, lua("backend", pre=pre)) == ""
 
 
-async def test_an_agent_has_no_context() -> None:
+async def test_check_warns_of_lua_endpoint_for_an_agent() -> None:
     agent = {
         "name": "a",
         "consumer": {"topic": "t"},

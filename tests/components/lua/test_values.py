@@ -1,4 +1,4 @@
-"""Documents, requests and answers as scripts see them."""
+"""Documents, requests and responses as scripts see them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.components.lua.messages import Asked, LuaResponse
-from gateway.components.lua.sandbox import MAX_TEXT_BYTES, Sandbox, ScriptFailure, Session
+from gateway.components.lua.messages import LuaRequest, LuaResponse
+from gateway.components.lua.sandbox import MAX_STRING_BYTES, Sandbox, ScriptFailure, Session
 from gateway.components.lua.scripts import FUNCTIONS
 from gateway.core.proxy import Request, Response
 from gateway.encoding import encode_json
@@ -21,15 +21,15 @@ SANDBOX = Sandbox(FUNCTIONS, opens_libs=True, max_instructions=1_000_000)
 
 
 def scripted(code: str, response: Response) -> Response:
-    """What ``code`` makes of it; ``d`` is the document, ``r`` the answer."""
-    session, answer = Session(SANDBOX), LuaResponse(response)
-    session.bind("response", answer)
+    """The response after ``code``; ``d`` is its document, ``r`` the response."""
+    session, lua_response = Session(SANDBOX), LuaResponse(response)
+    session.bind("response", lua_response)
     session.run(SANDBOX.compile(f"local r = response.load() local d = r:data() {code}", "post"))
-    return answer.finished(has_status=response.body is not None)
+    return lua_response.finished(has_status=response.body is not None)
 
 
 def changed(code: str, data: dict[str, Any]) -> Any:
-    """The document that ``code`` leaves, of one as it comes from a backend."""
+    """The document of a backend after ``code``."""
     shallow = {key: Raw(json.dumps(value).encode()) for key, value in data.items()}
     response = scripted(code, Response(shallow))
     return json.loads(encode_json(response.data))
@@ -77,7 +77,7 @@ def test_a_document_is_read(code: str) -> None:
     changed(code, data)
 
 
-def test_numbers_that_nobody_changes_keep_their_digits() -> None:
+def test_numbers_that_no_script_changes_keep_their_digits() -> None:
     raw = {"a": Raw(b'{"n":1.50,"m":123456789012345678901234567890}'), "b": Raw(b"1e5")}
     response = scripted(
         "assert(d:get('b') == 100000 and d:get('a'):get('n') == 1.5)", Response(raw)
@@ -87,7 +87,7 @@ def test_numbers_that_nobody_changes_keep_their_digits() -> None:
     )
 
 
-def test_a_document_that_others_share_stays() -> None:
+def test_a_document_that_others_share_is_not_changed() -> None:
     shared = {"a": {"b": [1]}, "raw": Raw(b"[1]")}
     scripted("d:get('a'):get('b'):set(0, 2) d:get('raw'):set(0, 2)", Response(shared))
     assert shared == {"a": {"b": [1]}, "raw": Raw(b"[1]")}
@@ -99,8 +99,8 @@ def test_a_document_that_others_share_stays() -> None:
         ("d:get()", "need arguments"),
         ("d:set('a')", "need arguments"),
         ("d:get({})", "string expected"),
-        ("d:set('a', 0/0)", "no number of JSON"),
-        ("d:set('a', {1/0})", "no number of JSON"),
+        ("d:set('a', 0/0)", "not a number of JSON"),
+        ("d:set('a', {1/0})", "not a number of JSON"),
         ("local t = {} t.t = t d:set('a', t)", "nested too deeply"),
         ("luaList.new():set('a', 1)", "number expected"),
         ("luaList.new():set(0/0, 1)", "number expected"),
@@ -111,12 +111,12 @@ def test_a_document_that_others_share_stays() -> None:
         ("local l = luaList.new() l:set(0, 1) r:headerList('a', l)", "luaList of strings"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_a_failure(code: str, text: str) -> None:
+def test_a_wrong_call_is_an_error(code: str, text: str) -> None:
     with pytest.raises(ScriptFailure, match=text):
         changed(code, {"a": 1})
 
 
-def test_headers_of_an_answer() -> None:
+def test_headers_of_a_response_are_read_and_changed() -> None:
     code = """
         assert(r:headers('X-One') == '1' and r:headers('X-No') == '')
         assert(r:headers():get('X-One'):get(1) == '2')
@@ -130,7 +130,7 @@ def test_headers_of_an_answer() -> None:
     assert headers == [(b"x-one", b"1"), (b"x-one", b"2")]
 
 
-def test_status_and_body_count_where_the_answer_is_passed_on() -> None:
+def test_status_and_body_are_used_where_the_response_is_passed_on() -> None:
     code = "assert(r:statusCode() == 201 and r:body() == 'x') r:statusCode(404) r:body('y')"
     response = scripted(code, Response(None, body=b"x", status=201))
     assert (response.status, response.body) == (404, b"y")
@@ -138,24 +138,24 @@ def test_status_and_body_count_where_the_answer_is_passed_on() -> None:
     assert decoded.status == 200
 
 
-def test_completeness_is_told_and_changed() -> None:
+def test_completeness_is_read_and_changed() -> None:
     response = scripted("assert(r:isComplete()) r:isComplete(false)", Response({"a": 1}))
     assert not response.is_complete
 
 
-def asked(code: str, name: str = "request", **names: str) -> Request:
+def scripted_request(code: str, name: str = "request", **names: str) -> Request:
     """The request that ``code`` leaves; ``r`` is it."""
     request = Request(
         "POST", "/p q", {"Id": "7"}, [(b"host", b"h"), (b"x-one", b"\xff")], b"b=2&a=x%20y", b"\xfe"
     )
     session = Session(SANDBOX)
-    session.bind(name, Asked(request, request.path, names or None))
+    session.bind(name, LuaRequest(request, request.path, names or None))
     session.run(SANDBOX.compile(f"local r = {name}.load() {code}", "pre"))
     return request
 
 
 def test_a_request_is_read() -> None:
-    asked("""
+    scripted_request("""
         assert(r:method() == 'POST' and r:path() == '/p q' and r:query() == 'b=2&a=x%20y')
         assert(r:params('Id') == '7' and r:params('id') == '' and r:params():get('Id') == '7')
         assert(r:headers('X-ONE') == '\\255' and r:headers('X-No') == '' and r:url() == '')
@@ -165,7 +165,7 @@ def test_a_request_is_read() -> None:
 
 
 def test_a_request_is_changed() -> None:
-    request = asked("""
+    request = scripted_request("""
         r:params('Id', '8') r:params('New', 9) r:query('c=3') r:body('other')
         r:headers('X-One', '\\254') r:headers('Host', nil) r:headers('X-N', 5) r:method('PUT')
         r:path('/elsewhere') assert(r:path() == '/elsewhere')
@@ -175,20 +175,23 @@ def test_a_request_is_changed() -> None:
     assert list(request.headers) == [(b"x-one", b"\xfe"), (b"x-n", b"5")]
 
 
-def test_a_script_reads_and_sets_where_its_request_goes() -> None:
-    assert asked("assert(r:url() == '')").url is None
-    assert asked("r:url('http://b.test/x?y=1') assert(r:url() == 'http://b.test/x?y=1')").url == (
-        "http://b.test/x?y=1"
-    )
+def test_a_script_reads_and_sets_the_url_of_its_request() -> None:
+    assert scripted_request("assert(r:url() == '')").url is None
+    assert scripted_request(
+        "r:url('http://b.test/x?y=1') assert(r:url() == 'http://b.test/x?y=1')"
+    ).url == ("http://b.test/x?y=1")
     request = Request("GET", "/p", {"Id": "7"})
     session = Session(SANDBOX)
-    session.bind("request", Asked(request, "/p", build_url=lambda asked: f"http://a/{asked.path}"))
+    session.bind(
+        "request",
+        LuaRequest(request, "/p", build_url=lambda request: f"http://a/{request.path}"),
+    )
     session.run(SANDBOX.compile("local r = request.load() r:url(r:url() .. '/9')", "pre"))
     assert request.url == "http://a//p/9"
 
 
-def test_a_number_that_a_message_gets_has_all_its_digits() -> None:
-    request = asked("""
+def test_a_number_in_a_message_has_all_its_digits() -> None:
+    request = scripted_request("""
         r:params('Id', 358240051111110) r:headers('X-N', 358240051111110) r:query(1e20)
         assert(r:params(358240051111110) == '') r:body(1.5)
     """)
@@ -197,7 +200,7 @@ def test_a_number_that_a_message_gets_has_all_its_digits() -> None:
     assert (request.query_string, request.body) == (b"1e+20", b"1.5")
 
 
-def test_a_number_that_a_document_gets_has_all_its_digits() -> None:
+def test_a_number_in_a_document_has_all_its_digits() -> None:
     data = {"a": 358240051111110, "b": 9007199254740993, "l": [1, 2]}
     code = """
         for _, key in ipairs({'a', 'b'}) do d:set(key .. 's', 'x' .. d:get(key)) end
@@ -216,7 +219,7 @@ def test_a_number_that_a_document_gets_has_all_its_digits() -> None:
 
 
 def test_a_context_is_the_request_as_the_client_sent_it() -> None:
-    request = asked(
+    request = scripted_request(
         """
         assert(r:url() == '/p%20q?b=2&a=x%20y' and r:host() == 'h')
         assert(r:query('a') == 'x y' and r:query('z') == '')
@@ -228,7 +231,7 @@ def test_a_context_is_the_request_as_the_client_sent_it() -> None:
     )
     assert (request.query_string, request.params) == (b"a=1%262&b=2", {"Id": "8"})
     assert list(request.headers) == [(b"host", b"other"), (b"x-one", b"y")]
-    assert asked("r:url('/n%20w?x=1')", "ctx", Id="id").path == "/n w"
+    assert scripted_request("r:url('/n%20w?x=1')", "ctx", Id="id").path == "/n w"
 
 
 documents = st.recursive(
@@ -254,7 +257,7 @@ WALK = """
 
 
 @given(st.dictionaries(st.text(), documents, max_size=5))
-def test_any_document_survives_being_walked_and_written_again(data: dict[str, Any]) -> None:
+def test_any_document_can_be_read_and_written_by_a_script(data: dict[str, Any]) -> None:
     lone = json.loads(json.dumps(data).encode().decode("utf-8", "replace"))
     shallow = {
         key.encode(errors="replace").decode(): Raw(
@@ -273,12 +276,12 @@ def test_any_document_survives_being_walked_and_written_again(data: dict[str, An
     st.text(max_size=20),
     st.binary(max_size=20),
 )
-def test_any_request_survives_being_read_and_written_again(
+def test_any_request_can_be_read_and_written_by_a_script(
     headers: list[tuple[bytes, bytes]], body: bytes, value: str, query: bytes
 ) -> None:
     request = Request("GET", f"/{value}", {"Id": value}, headers, query, body)
     session = Session(SANDBOX)
-    session.bind("request", Asked(request, request.path))
+    session.bind("request", LuaRequest(request, request.path))
     code = """
         local r = request.load()
         r:body(r:body()) r:query(r:query()) r:params('Id', r:params('Id')) r:path(r:path())
@@ -295,7 +298,7 @@ def test_any_request_survives_being_read_and_written_again(
     )
 
 
-LARGE = {
+LARGE_STRING_BYTES = {
     "list": (b"[" + b"1," * 39_990 + b"1]", b"[" + b"1," * 8_000_000 + b"1]"),
     "keys": tuple(
         b"{" + b",".join(b'"%x":1' % number for number in range(count)) + b"}"
@@ -306,8 +309,10 @@ LARGE = {
 """What is just small enough, and what is much too large."""
 
 
-@pytest.mark.parametrize(("fits", "is_too_large"), LARGE.values(), ids=LARGE)
-def test_a_part_of_a_document_is_decoded_in_time_or_refused(
+@pytest.mark.parametrize(
+    ("fits", "is_too_large"), LARGE_STRING_BYTES.values(), ids=LARGE_STRING_BYTES
+)
+def test_a_part_of_a_document_that_takes_too_long_to_decode_is_refused(
     fits: bytes, is_too_large: bytes
 ) -> None:
     with watched(0.2):
@@ -321,9 +326,9 @@ def test_a_part_of_a_document_is_decoded_in_time_or_refused(
 
 
 @pytest.mark.parametrize(
-    ("size", "problem"), [(MAX_TEXT_BYTES, ""), (MAX_TEXT_BYTES + 1, "a text of more")]
+    ("size", "problem"), [(MAX_STRING_BYTES, ""), (MAX_STRING_BYTES + 1, "a string of more")]
 )
-def test_a_body_is_a_text_for_a_script_up_to_a_bound(size: int, problem: str) -> None:
+def test_a_body_up_to_a_bound_is_a_string_of_a_script(size: int, problem: str) -> None:
     body = bytes(size)
     code = "local is_read, problem = pcall(function() r:body(r:body()) end) r:body(problem or '')"
     with watched(0.2):

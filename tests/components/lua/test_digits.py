@@ -60,7 +60,7 @@ def test_the_text_of_a_number_is_that_number(number: float) -> None:
         (b"...", None),
     ],
 )
-def test_only_the_operator_gets_another_operand(code: bytes, expected: bytes | None) -> None:
+def test_only_the_operator_gets_the_joint(code: bytes, expected: bytes | None) -> None:
     assert with_joints(code) == (code if expected is None else expected)
 
 
@@ -127,7 +127,7 @@ def test_letters_beyond_ascii_have_capitals_too(expression: str, text: str) -> N
         ("\nstring.format(true)", "bad argument #1 to 'format' (string expected, got boolean)"),
     ],
 )
-def test_what_is_no_text_is_a_failure_of_that_line(code: str, text: str) -> None:
+def test_joining_a_table_is_an_error_of_that_line(code: str, text: str) -> None:
     with pytest.raises(ScriptFailure) as caught:
         Session(SANDBOX).run(SANDBOX.compile(code, "pre-script"))
     assert text in str(caught.value)
