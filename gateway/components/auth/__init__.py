@@ -1,4 +1,4 @@
-"""Who may come in, and what is said to others on whose behalf: one file per namespace of ``auth/``.
+"""Authentication: of clients by the gateway, and of the gateway by others.
 
-Stands above :mod:`gateway.http`: keys and tokens are fetched with the gateway's own client.
+Above :mod:`gateway.http`: keys and tokens are fetched with the gateway's own client.
 """

@@ -1,8 +1,8 @@
-"""``auth/api-keys``: clients show a key, and keys have roles. A name of KrakenD's Enterprise
+"""``auth/api-keys``: clients send a key, and keys have roles. A name of KrakenD's Enterprise
 edition.
 
-A guard: 401 without a key that there is, or with one whose roles are not those of the endpoint; 429
-beyond the endpoint's ``client_max_rate``, which each key has for itself.
+A guard: 401 without a known key, or if the key has no role of the endpoint; 429 above the limit of
+each key, ``client_max_rate`` of the endpoint.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from .credentials import BEARER
 from .settings import API_KEYS, ApiKeysSettings
 
 MAX_KEY_BYTES = 1024
-"""Bytes of a key."""
-ANY = b"ANY"
-"""The role that is told where an endpoint wants none in particular."""
+ANY_ROLE = b"ANY"
+"""The value of the role header if the endpoint requires no role."""
 
 
 def _fnv128(data: bytes) -> bytes:
@@ -43,7 +42,7 @@ HASHES: dict[str, Callable[[bytes], bytes]] = {
     "sha256": lambda data: hashlib.sha256(data).hexdigest().encode(),
     "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).hexdigest().encode(),
 }
-"""What is kept of a key: itself, or hexadecimal digits."""
+"""How a key is stored: as it is, or as hexadecimal digits of a hash."""
 
 STRATEGIES = ("header", "query_string")
 
@@ -51,7 +50,7 @@ FindKey = Callable[[Request], bytes | None]
 
 
 class ApiKeys:
-    """The keys of the service. They are looked up by a digest: no comparison tells of a key."""
+    """The keys of the service, by a digest: so the time of a lookup says nothing about a key."""
 
     def __init__(self, settings: ApiKeysSettings) -> None:
         is_plain = settings.hash == "plain"
@@ -63,7 +62,7 @@ class ApiKeys:
         }
 
     def find(self, key: bytes) -> tuple[bytes, Sequence[str]] | None:
-        """The digest and the roles of a key as a client sends it; None: there is no such key."""
+        """The digest and the roles of a key as a client sends it; None: the key is unknown."""
         if len(key) > MAX_KEY_BYTES:
             return None
         digest = _digest(self._hash(self._salt + key))
@@ -82,47 +81,47 @@ def build_api_keys(settings: ApiKeysSettings, endpoint: Endpoint, assembly: Asse
     find_key = build_find_key(
         settings.strategy or root.strategy, settings.identifier or root.identifier
     )
-    wanted = frozenset(settings.roles)
-    told = root.propagate_role.lower().encode()
-    spend = build_spend(settings, endpoint, assembly)
+    required = frozenset(settings.roles)
+    role_header = root.propagate_role.lower().encode()
+    take_token = build_take_token(settings, endpoint, assembly)
 
     def guard(request: Request) -> None:
         key = find_key(request)
         found = None if key is None else keys.find(key)
         if found is None:
-            raise Refused(401, "no key that is known")
+            raise Refused(401, "no known key")
         digest, roles = found
-        fitting = [role for role in roles if role in wanted]
-        if wanted and not fitting:
-            raise Refused(401, "none of the roles")
-        if spend is not None:
-            spend(digest)
-        if told:
-            others = [header for header in request.headers if header[0] != told]
-            role = fitting[0].encode() if fitting else ANY
-            request.headers = [*others, (told, role)]
+        matching = [role for role in roles if role in required]
+        if required and not matching:
+            raise Refused(401, "the key has none of the required roles")
+        if take_token is not None:
+            take_token(digest)
+        if role_header:
+            others = [header for header in request.headers if header[0] != role_header]
+            role = matching[0].encode() if matching else ANY_ROLE
+            request.headers = [*others, (role_header, role)]
 
     return guard
 
 
-def build_spend(
+def build_take_token(
     settings: ApiKeysSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[bytes], None] | None:
-    """What takes from the bucket of a key, by its digest; None: the endpoint has no limit."""
+    """Takes a token from the bucket of a key, by its digest; None: the endpoint has no limit."""
     rate = rate_of(settings.client_max_rate, 0)
     if rate is None:
         return None
     store, place = open_store(assembly), f"{API_KEYS} {endpoint.method} {endpoint.endpoint}"
 
-    def spend(digest: bytes) -> None:
+    def take_token(digest: bytes) -> None:
         if not store.take(fingerprint(f"{place}\n{digest.hex()}"), rate):
-            raise Refused(TOO_MANY_REQUESTS, "the limit of the key")
+            raise Refused(TOO_MANY_REQUESTS, "the rate limit of the key is reached")
 
-    return spend
+    return take_token
 
 
 def build_find_key(strategy: str, identifier: str) -> FindKey:
-    """Where clients send their key; ``strategy`` "": in a header."""
+    """Reads the key of a request; ``strategy`` "": from a header."""
     if strategy == "query_string":
         query_name = identifier.encode() or b"key"
 
@@ -150,26 +149,24 @@ def verify(settings: ApiKeysSettings) -> Iterator[tuple[str, str]]:
         known = ", ".join(STRATEGIES)
         yield "strategy", f'unknown "{settings.strategy}"; there are: {known}'
     if any(not each.key for each in settings.keys):
-        yield "keys", "an empty key"
+        yield "keys", "a key is empty"
 
 
 def findings(settings: ApiKeysSettings, place: Place) -> Iterator[Finding]:
     root: ApiKeysSettings | None = place.service.extra_config.get(API_KEYS)
     if place.endpoint is None:
         if settings.hash == "plain" and settings.keys:
-            text = (
-                '"plain": whoever reads the configuration has the keys; "sha256" keeps them secret'
-            )
+            text = '"plain": the configuration contains the keys themselves; use "sha256"'
             yield place.warning(text, "hash")
         if settings.client_max_rate:
-            text = "has no effect at the root: it is an endpoint's"
+            text = "has no effect at the root: set it on endpoints"
             yield place.warning(text, "client_max_rate")
         if not any(API_KEYS in each.extra_config for each in place.service.endpoints):
-            yield place.warning("guards nothing: no endpoint asks for it")
+            yield place.warning(f"has no effect: no endpoint has {API_KEYS}")
     elif root is None:
-        yield place.warning("the root has no keys: every request gets 401")
+        yield place.warning("there are no keys at the root: every request gets 401")
     elif settings.roles and not any(set(each.roles) & {*settings.roles} for each in root.keys):
-        yield place.warning("no key has one: every request gets 401", "roles")
+        yield place.warning("no key has one of these roles: every request gets 401", "roles")
 
 
 COMPONENT = Component(

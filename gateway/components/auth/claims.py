@@ -1,6 +1,6 @@
-"""What a verified token says: whether it holds now, whom it admits, and its claims as text. Pure.
+"""The claims of a verified token: their validity, roles and scopes, and their text. Pure.
 
-The rules are krakend-jose's and go-jose's; where they would panic a token is refused.
+The rules are those of krakend-jose and go-jose. A token for which these panic is refused.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import msgspec
 from msgspec import Struct
 
 from ...config.go_names import strings_of
+from ...config.json_types import Json, JsonObject
 from ...config.structs import Endpoint
-from .jose import BadToken
+from .jose import InvalidToken
 
-Claims: TypeAlias = Mapping[str, Any]
-Admits: TypeAlias = Callable[[Claims], bool]
+Claims: TypeAlias = Mapping[str, Json]
+ClaimsMatch: TypeAlias = Callable[[Claims], bool]
 
 MISSING = object()
-"""In the place of a claim that a token does not have."""
+"""In place of a claim that a token does not have."""
 
-EPSILON = 1e-6
-"""A number so near to a whole one is written as that (krakend-jose, Claims.Get)."""
+WHOLE_NUMBER_TOLERANCE = 1e-6
+"""A number this close to a whole one is written as the whole one (krakend-jose, Claims.Get)."""
 
 _CLAIM = re.compile(r"\{JWT\.([^{}]+)\}|^JWT\.([^{}]+)$")
 
 
 class Registered(Struct):
-    """The claims that RFC 7519 defines, with its types. Times are seconds since 1970."""
+    """The claims of RFC 7519, with its types. Times are seconds since 1970."""
 
     iss: str | None = None
     sub: str | None = None
@@ -45,59 +46,60 @@ _read_registered = msgspec.json.Decoder(Registered).decode
 _read_all = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def read_claims(payload: bytes) -> tuple[Registered, dict[str, Any]]:
-    """Raises :class:`BadToken`."""
+def read_claims(payload: bytes) -> tuple[Registered, JsonObject]:
+    """Raises :class:`InvalidToken`."""
     try:
         return _read_registered(payload), _read_all(payload)
     except (ValueError, RecursionError) as error:
-        raise BadToken("its claims are malformed") from error
+        raise InvalidToken("the claims are malformed") from error
 
 
 def check_registered(
     claims: Registered, issuer: str, audience: Sequence[str], leeway: float, now: float
 ) -> float:
-    """Until when the token holds, in seconds since 1970. Raises :class:`BadToken`.
+    """The time until which the token is valid. Raises :class:`InvalidToken`.
 
-    ``issuer`` "": any. Every one of ``audience`` must be named. Times count in whole seconds.
+    ``issuer`` "": any. The token must name every one of ``audience``. Times: seconds since 1970,
+    those of the token without their fractions.
     """
     if issuer and claims.iss != issuer:
-        raise BadToken("another issuer")
+        raise InvalidToken("another issuer")
     named = [claims.aud] if isinstance(claims.aud, str) else claims.aud or []
     if not set(audience) <= set(named):
-        raise BadToken("another audience")
+        raise InvalidToken("another audience")
     if claims.nbf is not None and now + leeway < math.floor(claims.nbf):
-        raise BadToken("not valid yet")
+        raise InvalidToken("not valid yet")
     if claims.iat is not None and now + leeway < math.floor(claims.iat):
-        raise BadToken("issued in the future")
+        raise InvalidToken("issued in the future")
     until = math.inf if claims.exp is None else math.floor(claims.exp) + leeway
     if until < now:
-        raise BadToken("expired")
+        raise InvalidToken("expired")
     return until
 
 
-def find(claims: Claims, name: str, is_nested: bool = True) -> Any:
-    """A claim, dots leading into objects unless the name is a URL; ``MISSING`` when absent."""
+def find(claims: Claims, name: str, is_nested: bool = True) -> object:
+    """A claim, or ``MISSING``. Dots in the name lead into objects, unless it is a URL."""
     if not is_nested or "." not in name or name.startswith("http"):
         return claims.get(name, MISSING)
-    value: Any = claims
+    value: object = claims
     for key in name.split("."):
         value = value.get(key, MISSING) if isinstance(value, dict) else MISSING
     return value
 
 
-def build_admits(
-    key: str, wanted: Sequence[str], *, is_nested: bool, needs_all: bool = False
-) -> Admits | None:
-    """Whether one (or all) of ``wanted`` is in a claim: a list, or a text with spaces between.
+def build_claims_match(
+    key: str, required: Sequence[str], *, is_nested: bool, needs_all: bool = False
+) -> ClaimsMatch | None:
+    """Whether one (or all) of ``required`` is in a claim: a list, or a string separated by spaces.
 
-    None when everybody is admitted. A text with a space at its start or end is no such list
+    None: nothing is required. A string with a space at its start or end is not such a list
     (RFC 6749, 3.3): " admin" is another role than "admin", in a list and alone.
     """
-    if not wanted or not key:
+    if not required or not key:
         return None
-    names = frozenset(wanted)
+    names = frozenset(required)
 
-    def admits(claims: Claims) -> bool:
+    def matches(claims: Claims) -> bool:
         value = find(claims, key, is_nested)
         if isinstance(value, str):
             value = value.split(" ") if value == value.strip(" ") else []
@@ -106,31 +108,31 @@ def build_admits(
         given = names.intersection(each for each in value if isinstance(each, str))
         return len(given) == len(names) if needs_all else bool(given)
 
-    return admits
+    return matches
 
 
 def claim_text(claims: Claims, name: str) -> str | None:
-    """A claim as a header or a part of a path has it; None when absent."""
-    value = _find_either_way(claims, name)
+    """A claim as the text for a header or a path; None: the token does not have it."""
+    value = _find_nested_or_whole(claims, name)
     return None if value is MISSING else _as_text(value)
 
 
 def claim_texts(claims: Claims, name: str) -> list[str]:
-    """The items of a list, or the one text; an empty text when the claim is absent."""
-    value = _find_either_way(claims, name)
+    """The items of a list, or one text; an empty one if the token does not have the claim."""
+    value = _find_nested_or_whole(claims, name)
     if isinstance(value, list):
         return [_item_text(each) for each in value]
     return ["" if value is MISSING else _as_text(value)]
 
 
-def _find_either_way(claims: Claims, name: str) -> Any:
-    """KrakenD finds a dotted name nested for a header, as one name for a path."""
+def _find_nested_or_whole(claims: Claims, name: str) -> object:
+    """In KrakenD a dotted name is nested for a header, and one whole name for a path."""
     value = find(claims, name)
     return claims.get(name, MISSING) if value is MISSING else value
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, float) and abs(value - round(value)) > EPSILON:
+    if isinstance(value, float) and abs(value - round(value)) > WHOLE_NUMBER_TOLERANCE:
         return f"{value:f}"
     if isinstance(value, float):
         return str(round(value))
@@ -150,7 +152,7 @@ def _json(value: object) -> str:
 
 
 def needed_claims(endpoint: Endpoint) -> Sequence[str]:
-    """The claims that stand as ``{JWT.x}`` anywhere in the configuration of its backends."""
+    """The claims that the configuration of the backends uses as ``{JWT.x}``."""
     names = {
         first or second
         for backend in endpoint.backend

@@ -1,14 +1,14 @@
 """``auth/client-credentials``: requests to a backend carry a token that the gateway gets for itself
 (OAuth 2.0, RFC 6749, 4.4).
 
-As Go's oauth2 does it: the client's name and secret are sent as a login, and where the server does
-not take that, in the body; a token is used again until ten seconds before its end.
+As in Go's oauth2 the name and the secret of the gateway are sent as a login, or in the body if the
+server does not accept that. A token is used until ten seconds before it expires.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote_plus, urlencode
 import msgspec
 
 from ...config.findings import Finding
+from ...config.json_types import JsonObject
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component, Place
 from ...core.rule import is_http
@@ -34,22 +35,22 @@ from .settings import ClientCredentialsSettings
 NAMESPACE = "auth/client-credentials"
 
 TOKEN_EXPIRY_MARGIN = 10.0
-"""Seconds before its end from which a token is not used (golang.org/x/oauth2, expiryDelta)."""
+"""Seconds before it expires a token is not used any more (golang.org/x/oauth2, expiryDelta)."""
 MAX_TOKEN_LIFETIME = 10 * 365 * 86400.0
-FIXED = frozenset({"scope", "client_id", "client_secret"})
-"""What further parameters cannot say."""
-SCHEMES = {"": b"Bearer", "bearer": b"Bearer", "mac": b"MAC", "basic": b"Basic"}
+RESERVED_FIELDS = frozenset({"scope", "client_id", "client_secret"})
+"""Fields of the token request that ``endpoint_params`` cannot set."""
+AUTHORIZATION_SCHEMES = {"": b"Bearer", "bearer": b"Bearer", "mac": b"MAC", "basic": b"Basic"}
 
 
 def build_client_credentials(
     settings: ClientCredentialsSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> TransportStage:
-    """What gives the requests of one backend their token; the same settings share it."""
+    """Adds the token to the requests of one backend. Backends with equal settings share it."""
     if settings.is_disabled:
         return lambda transport: transport
     client = own_transport(share_client(assembly))
     key = (NAMESPACE, msgspec.json.encode(settings, order="deterministic"))
-    tokens = assembly.resource(key, lambda: Tokens(settings, client))
+    tokens = assembly.resource(key, lambda: TokenSource(settings, client))
 
     def stage(inner: Transport) -> Transport:
         def send(outgoing: BackendRequest, arrive: Arrive) -> Withdraw:
@@ -63,7 +64,7 @@ def build_client_credentials(
 
 
 def authorised(outgoing: BackendRequest, token: bytes) -> BackendRequest:
-    """The request with the gateway's token, whatever the client sent."""
+    """The request with the gateway's token instead of what the client sent."""
     headers = [header for header in outgoing.headers if header[0] != b"authorization"]
     return outgoing._replace(headers=[*headers, (b"authorization", token)])
 
@@ -74,7 +75,7 @@ class WaitingForToken:
     __slots__ = ("_arrive", "_inner", "_outgoing", "_tokens", "_withdraw")
 
     def __init__(
-        self, tokens: Tokens, inner: Transport, outgoing: BackendRequest, arrive: Arrive
+        self, tokens: TokenSource, inner: Transport, outgoing: BackendRequest, arrive: Arrive
     ) -> None:
         self._tokens = tokens
         self._inner = inner
@@ -88,12 +89,12 @@ class WaitingForToken:
 
     def withdraw(self) -> None:
         if self._withdraw is None:
-            self._tokens.forget(self)
+            self._tokens.cancel_wait(self)
         else:
             self._withdraw()
 
-    def go_on(self, token: bytes | GatewayError) -> None:
-        """The token is here, or why there is none. Never raises."""
+    def proceed(self, token: bytes | GatewayError) -> None:
+        """The token, or the error, has arrived. Never raises."""
         if isinstance(token, GatewayError):
             self._arrive(token)
             return
@@ -103,14 +104,14 @@ class WaitingForToken:
             self._arrive(error)
 
 
-class Tokens:
-    """The token of one client, and who waits for it. It is asked for while somebody waits."""
+class TokenSource:
+    """One token, and the requests that wait for it. It is fetched only if a request waits."""
 
     def __init__(self, settings: ClientCredentialsSettings, client: Transport) -> None:
         self._settings = settings
         self._client = client
         self._is_in_body: bool | None = None
-        """How the server takes credentials; None: not known yet."""
+        """Where the server accepts the credentials; None: not known yet."""
         self._token = b""
         self._until = 0.0
         self._waiting: dict[WaitingForToken, None] = {}
@@ -118,30 +119,30 @@ class Tokens:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Nothing is asked for before a request needs it."""
+        """No background work: the first request that needs a token requests it."""
         yield
 
-    def readiness(self) -> dict[str, Any]:
+    def readiness(self) -> JsonObject:
         return {"kind": "token", "client": self._settings.client_id, "ready": True}
 
     def token(self) -> bytes:
-        """The value of ``Authorization``; empty when it has to be asked for."""
+        """The value of ``Authorization``; empty: there is no valid token."""
         return self._token if monotonic() < self._until else b""
 
     def wait(self, waiting: WaitingForToken) -> None:
         is_first = not self._waiting
         self._waiting[waiting] = None
         if is_first:
-            self._ask(is_in_body=bool(self._is_in_body))
+            self._request_token(is_in_body=bool(self._is_in_body))
 
-    def forget(self, waiting: WaitingForToken) -> None:
-        """It does not wait any more; when nobody does, the server is not waited for either."""
+    def cancel_wait(self, waiting: WaitingForToken) -> None:
+        """The request does not wait any more. After the last one the token request is withdrawn."""
         if waiting in self._waiting:
             del self._waiting[waiting]
             if not self._waiting and self._withdraw is not None:
                 self._withdraw()
 
-    def _ask(self, *, is_in_body: bool) -> None:
+    def _request_token(self, *, is_in_body: bool) -> None:
         def arrive(result: Result) -> None:
             self._arrived(result, is_in_body)
 
@@ -149,32 +150,32 @@ class Tokens:
         try:
             self._withdraw = self._client(token_request(self._settings, is_in_body), arrive)
         except GatewayError as error:
-            self._tell(error)
+            self._distribute(error)
 
     def _arrived(self, result: Result, is_in_body: bool) -> None:
         try:
             token, seconds = read_token(result)
         except GatewayError as error:
             if self._is_in_body is None and not is_in_body:
-                self._ask(is_in_body=True)
+                self._request_token(is_in_body=True)
             else:
-                self._tell(error)
+                self._distribute(error)
             return
         self._is_in_body = is_in_body
         self._token = token
         self._until = monotonic() + seconds - TOKEN_EXPIRY_MARGIN
-        self._tell(token)
+        self._distribute(token)
 
-    def _tell(self, token: bytes | GatewayError) -> None:
+    def _distribute(self, token: bytes | GatewayError) -> None:
         waiting, self._waiting = self._waiting, {}
         for each in waiting:
-            each.go_on(token)
+            each.proceed(token)
 
 
 def token_request(settings: ClientCredentialsSettings, is_in_body: bool) -> BackendRequest:
-    """What asks for a token."""
+    """The request for a token."""
     host, target = parse_url(settings.token_url)
-    form: dict[str, Any] = {"grant_type": "client_credentials"}
+    form: dict[str, str | Sequence[str]] = {"grant_type": "client_credentials"}
     if scopes := [scope.strip() for scope in settings.scopes.split(",") if scope.strip()]:
         form["scope"] = " ".join(scopes)
     form.update(settings.endpoint_params)
@@ -199,24 +200,27 @@ def read_token(result: Result) -> tuple[bytes, float]:
     document = _read(result)
     token = document.get("access_token")
     kind = document.get("token_type") or ""
+    lifetime = document.get("expires_in") or MAX_TOKEN_LIFETIME
     if not isinstance(token, str) or not token or not isinstance(kind, str):
-        raise BackendFailure("cannot get a token: the answer has none")
+        raise BackendFailure("cannot get a token: the response has none")
+    if not isinstance(lifetime, str | float | int):
+        raise BackendFailure("cannot get a token: the response is malformed")
     try:
-        seconds = float(document.get("expires_in") or MAX_TOKEN_LIFETIME)
-        scheme = SCHEMES.get(kind.lower()) or kind.encode()
+        seconds = float(lifetime)
+        scheme = AUTHORIZATION_SCHEMES.get(kind.lower()) or kind.encode()
         return scheme + b" " + token.encode(), seconds
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BackendFailure("cannot get a token: the answer is malformed") from error
+    except (ValueError, OverflowError) as error:
+        raise BackendFailure("cannot get a token: the response is malformed") from error
 
 
-def _read(answer: HttpResponse) -> dict[str, Any]:
-    kind = find(answer.headers, b"content-type").partition(b";")[0].strip()
+def _read(response: HttpResponse) -> JsonObject:
+    kind = find(response.headers, b"content-type").partition(b";")[0].strip()
     if kind in (b"application/x-www-form-urlencoded", b"text/plain"):
-        return dict(parse_qsl(answer.body.decode("latin-1")))
+        return dict(parse_qsl(response.body.decode("latin-1")))
     try:
-        return msgspec.json.decode(answer.body, type=dict[str, Any])
+        return msgspec.json.decode(response.body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
-        raise BackendFailure("cannot get a token: the answer is not JSON") from error
+        raise BackendFailure("cannot get a token: the response is not JSON") from error
 
 
 def verify(settings: ClientCredentialsSettings) -> Iterator[tuple[str, str]]:
@@ -224,13 +228,13 @@ def verify(settings: ClientCredentialsSettings) -> Iterator[tuple[str, str]]:
         parse_url(settings.token_url)
     except ValueError as error:
         yield "token_url", str(error)
-    for name in FIXED.intersection(settings.endpoint_params):
-        yield "endpoint_params", f'"{name}" is said by other keys'
+    for name in RESERVED_FIELDS.intersection(settings.endpoint_params):
+        yield "endpoint_params", f'"{name}" is set by the other keys'
 
 
 def findings(settings: ClientCredentialsSettings, place: Place) -> Iterator[Finding]:
     if place.backend is not None and not is_http(place.backend):
-        yield place.warning("has no meaning for a broker, ignored")
+        yield place.warning("has no effect: only requests to HTTP backends carry a token")
 
 
 COMPONENT = Component(

@@ -1,6 +1,6 @@
-"""Where a request carries its credentials. Pure; what it finds is not looked into.
+"""Finds the token of a request, without parsing it. Pure.
 
-Header values and cookies as Go reads them (net/http): the first one of a name counts.
+Headers and cookies are read as in Go (net/http): the first one of a name is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COOKIE_VALUE = re.compile(rb"[\x20-\x21\x23-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 
 def build_find_token(header: str, cookie: str) -> FindToken:
-    """A token from the header, with or without "Bearer"; where that is absent from the cookie."""
+    """A token from the header, with or without "Bearer"; without the header from the cookie."""
     header_name = header.lower().encode() or b"authorization"
     cookie_name = cookie.encode() or b"access_token"
 
@@ -33,7 +33,7 @@ def build_find_token(header: str, cookie: str) -> FindToken:
 
 
 def find_cookie(request: Request, name: bytes) -> bytes | None:
-    """The value of the first cookie of that name which is one (net/http, readCookies)."""
+    """The value of the first valid cookie of that name (net/http, readCookies)."""
     for header, line in request.headers:
         if header != b"cookie" or name not in line:
             continue

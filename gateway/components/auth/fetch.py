@@ -1,4 +1,4 @@
-"""Keys over HTTP: with the gateway's own client, and the TLS that a key source asks for."""
+"""Keys over HTTP, with the gateway's own client and the TLS that the settings require."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ...http.request_head import BackendRequest
 from ...http.targets import Origin, parse_url
 from ...http.transport import Redirecting, Transport, send_and_wait
 from ...tls.openssl import suite_name
-from .key_source import MIN_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
+from .key_source import MIN_REFRESH_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
 from .settings import KeySettings
 
-MAX_BYTES = 1024 * 1024
-"""Of what is fetched."""
-DIAL_TIME = 5.0
+MAX_RESPONSE_BYTES = 1024 * 1024
+"""Bytes of a key set, or of the response to a token request."""
+CONNECT_TIMEOUT = 5.0
 
 
 def share_source(
-    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = MIN_PAUSE
+    settings: KeySettings, assembly: Assembly, duration: float, cooldown: float = MIN_REFRESH_PAUSE
 ) -> KeySource:
-    """One source for all that want the same keys; the most eager of them counts. Times in seconds.
+    """One source for all users of the same keys, with the shortest of their times, in seconds.
 
     Raises OSError and ValueError for a file or a URL that cannot be used.
     """
@@ -46,7 +46,7 @@ def share_source(
 
 
 def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
-    """What fetches ``jwk_url``. Raises ValueError for what is no URL."""
+    """Fetches ``jwk_url``. Raises ValueError for an invalid URL."""
     host, target = parse_url(settings.jwk_url)
     headers = [(b"accept", b"application/json"), (b"user-agent", USER_AGENT)]
     if host.login:
@@ -55,33 +55,35 @@ def build_fetch(settings: KeySettings, assembly: Assembly) -> Fetch:
     transport = own_transport(_share_key_client(settings, assembly))
 
     async def fetch() -> bytes:
-        answer = await send_and_wait(transport, outgoing)
-        if answer.status != 200 or not answer.is_whole:
-            raise BackendFailure(f"status {answer.status}, or less than announced")
-        return answer.body
+        response = await send_and_wait(transport, outgoing)
+        if response.status != 200:
+            raise BackendFailure(f"status {response.status}")
+        if not response.is_whole:
+            raise BackendFailure("the response is incomplete")
+        return response.body
 
     return fetch
 
 
 def own_transport(client: HttpClient) -> Transport:
-    """For what the gateway asks on its own account."""
+    """The transport for requests of the gateway itself."""
     return Redirecting(
         client,
         accepts_gzip=True,
         unpacks_all=True,
         resends_body=False,
-        max_bytes=MAX_BYTES,
+        max_bytes=MAX_RESPONSE_BYTES,
         closes=False,
     )
 
 
 def _share_key_client(settings: KeySettings, assembly: Assembly) -> HttpClient:
-    """One client for all sources that want the same TLS."""
-    kind = HttpClient if settings.disable_jwk_security else SecureClient
+    """One client for all sources with the same TLS settings."""
+    kind = HttpClient if settings.disable_jwk_security else HttpsOnlyClient
     pool = PoolSettings(
-        dial_time=DIAL_TIME,
+        dial_time=CONNECT_TIMEOUT,
         idle_time=90.0,
-        max_body_bytes=MAX_BYTES,
+        max_body_bytes=MAX_RESPONSE_BYTES,
         tls=cache(partial(build_context, settings)),
     )
     return assembly.resource(("key client", *_tls_of(settings)), lambda: kind(assembly.side, pool))
@@ -96,8 +98,8 @@ def _tls_of(settings: KeySettings) -> tuple[Hashable, ...]:
     )
 
 
-class SecureClient(HttpClient):
-    """Follows nobody out of TLS."""
+class HttpsOnlyClient(HttpClient):
+    """Sends requests over TLS only, also after a redirect."""
 
     def send(
         self,
@@ -109,12 +111,12 @@ class SecureClient(HttpClient):
         streams: Container[int] = (),
     ) -> Callable[[], None]:
         if origin.scheme != "https":
-            raise BackendFailure(f"{origin.authority} is not asked for keys without TLS")
+            raise BackendFailure(f"{origin.authority}: keys are not fetched without TLS")
         return super().send(origin, method, head, body, arrive, streams)
 
 
 def build_context(settings: KeySettings) -> ssl.SSLContext:
-    """TLS 1.2 or later, as the settings want it. Raises OSError for a CA that cannot be read."""
+    """TLS 1.2 or later. Raises OSError for a CA that cannot be read."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.jwk_local_ca:
@@ -125,31 +127,33 @@ def build_context(settings: KeySettings) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if settings.jwk_fingerprints:
-        context.sslobject_class = _pinned(decode_fingerprints(settings.jwk_fingerprints))
+        context.sslobject_class = _pinned_tls(decode_fingerprints(settings.jwk_fingerprints))
     return context
 
 
-def decode_fingerprints(texts: Sequence[str]) -> frozenset[bytes]:
+def decode_fingerprints(encoded: Sequence[str]) -> frozenset[bytes]:
     """SHA-256 sums from base64url. Raises ValueError."""
-    sums = frozenset(urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in texts)
+    sums = frozenset(urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in encoded)
     if any(len(each) != sha256().digest_size for each in sums):
         raise ValueError("expected SHA-256 sums in base64url")
     return sums
 
 
-def _pinned(fingerprints: frozenset[bytes]) -> type[ssl.SSLObject]:
-    """A side of TLS that speaks with the holders of these public keys only."""
+def _pinned_tls(fingerprints: frozenset[bytes]) -> type[ssl.SSLObject]:
+    """TLS that accepts only servers with one of these public keys."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import load_der_x509_certificate
 
-    class Pinned(ssl.SSLObject):
+    class PinnedKeyTls(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             certificate = load_der_x509_certificate(self.getpeercert(binary_form=True) or b"")
-            shown = certificate.public_key().public_bytes(
+            public_key = certificate.public_key().public_bytes(
                 Encoding.DER, PublicFormat.SubjectPublicKeyInfo
             )
-            if sha256(shown).digest() not in fingerprints:
-                raise ssl.SSLCertVerificationError("the certificate's key is none of those pinned")
+            if sha256(public_key).digest() not in fingerprints:
+                raise ssl.SSLCertVerificationError(
+                    "the key of the certificate is not one of jwk_fingerprints"
+                )
 
-    return Pinned
+    return PinnedKeyTls

@@ -1,7 +1,7 @@
-"""Signed tokens and the keys that sign them (RFC 7515, 7517). The one place that knows PyJWT.
+"""Signed tokens and their keys (RFC 7515, 7517). The one module that knows PyJWT.
 
-An algorithm belongs to a key before any token is seen: what a token says of its algorithm can only
-be wrong. The library is imported when the first key is read.
+The algorithm belongs to the key and is known before any token: the ``alg`` of a token is compared,
+never used. The library is imported when the first key is read.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, field
+
+from ...config.json_types import Json
+
+if TYPE_CHECKING:
+    from jwt.algorithms import Algorithm
 
 ALGORITHMS = (
     *("HS256", "HS384", "HS512"),
@@ -22,29 +27,29 @@ ALGORITHMS = (
     "EdDSA",
 )
 
-KINDS = {"HS": "oct", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
-"""The ``kty`` of the keys of an algorithm, by how its name begins."""
+KEY_TYPES = {"HS": "oct", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+"""The ``kty`` of the keys, by the first two letters of the algorithm."""
 
 _BASE64URL = re.compile(rb"[\w-]*", re.ASCII)
 
 
-class BadToken(Exception):
-    """A token that is not to be believed; the text says why, without any of it."""
+class InvalidToken(Exception):
+    """The token is not valid. The message says why and contains nothing of the token."""
 
 
-class BadKey(ValueError):
-    """Not a key for this algorithm; the text carries nothing of it."""
+class InvalidKey(ValueError):
+    """Not a key for this algorithm. The message contains nothing of the key."""
 
 
-class PrivateKey(BadKey):
-    """A key that can sign, where one is wanted that verifies."""
+class PrivateKey(InvalidKey):
+    """A private key where a public one is required."""
 
 
-class Header(Struct):
-    """What a token says of its key. Only ``alg`` is compared, the others are looked up.
+class JoseHeader(Struct):
+    """Names the key of a token. ``alg`` is only compared; the others select the key.
 
-    ``crit`` lists extensions that must be understood (RFC 7515, 4.1.11): none is, and what is
-    not a list is malformed, null too. So a token that has it is refused.
+    ``crit`` lists extensions that must be supported (RFC 7515, 4.1.11). The gateway supports none,
+    so a token with ``crit``, of any value, is refused.
     """
 
     alg: str
@@ -55,30 +60,30 @@ class Header(Struct):
 
 
 class JsonWebToken(NamedTuple):
-    """A token's parts, not verified."""
+    """The parts of a token, not verified."""
 
-    header: Header
+    header: JoseHeader
     payload: bytes
     signed: bytes
     signature: bytes
 
 
-_read_header = msgspec.json.Decoder(Header).decode
+_read_header = msgspec.json.Decoder(JoseHeader).decode
 
 
 def parse_token(text: bytes) -> JsonWebToken:
-    """The parts of a compact serialisation. Raises :class:`BadToken`."""
+    """The parts of a compact serialisation. Raises :class:`InvalidToken`."""
     text = text.strip()
     parts = text.split(b".")
     if len(parts) != 3:
-        raise BadToken("not a signed token in compact form")
+        raise InvalidToken("not a signed token in compact form")
     try:
         header = _read_header(_decode(parts[0]))
         payload, signature = _decode(parts[1]), _decode(parts[2])
     except (ValueError, RecursionError) as error:  # msgspec's and binascii's are ValueErrors
-        raise BadToken("malformed") from error
+        raise InvalidToken("malformed") from error
     if header.crit is not UNSET:
-        raise BadToken("it has a critical extension")
+        raise InvalidToken("the token has a critical extension")
     return JsonWebToken(header, payload, text[: len(parts[0]) + 1 + len(parts[1])], signature)
 
 
@@ -93,42 +98,40 @@ def encode_base64url(data: bytes) -> bytes:
 
 
 class Key(NamedTuple):
-    """A key that serves one algorithm."""
+    """A key for one algorithm."""
 
-    algorithm: Any
-    material: Any
+    algorithm: Algorithm
+    material: object
 
     def verifies(self, token: JsonWebToken) -> bool:
-        return bool(self.algorithm.verify(token.signed, self.material, token.signature))
+        return self.algorithm.verify(token.signed, self.material, token.signature)
 
     def sign(self, signed: bytes) -> bytes:
-        signature: bytes = self.algorithm.sign(signed, self.material)
-        return signature
+        return self.algorithm.sign(signed, self.material)
 
 
-def read_key(jwk: Mapping[str, Any], alg: str, *, is_to_sign: bool = False) -> Key:
-    """The key that a JWK describes, for ``alg`` alone. Raises :class:`BadKey`.
+def read_key(jwk: Mapping[str, Json], alg: str, *, is_to_sign: bool = False) -> Key:
+    """The key of a JWK, for ``alg`` alone. Raises :class:`InvalidKey`.
 
-    No token is verified with a private key, as in KrakenD: whoever serves those has published what
-    makes tokens.
+    As in KrakenD a private key verifies no token: its publisher lets every reader make tokens.
     """
     from jwt import PyJWK
     from jwt.exceptions import PyJWTError
 
     try:
         read = PyJWK(dict(jwk), alg)
-        material = read.Algorithm.prepare_key(read.key)  # which looks at curves, too
+        material = read.Algorithm.prepare_key(read.key)  # this checks the curve, too
     except (PyJWTError, KeyError, TypeError, ValueError, AttributeError) as error:
         kind = jwk.get("kty", "none")
-        raise BadKey(f"no key for {alg}: its kty is {kind!r}, or it is malformed") from error
+        raise InvalidKey(f"not a key for {alg}: its kty is {kind!r}, or it is malformed") from error
     is_private = hasattr(material, "public_key")
     if is_to_sign and not is_private and not isinstance(material, bytes):
-        raise BadKey("a public key signs nothing")
+        raise InvalidKey("a public key cannot sign")
     if is_private and not is_to_sign:
-        raise PrivateKey("a private key: no token is verified with it, publish its public half")
+        raise PrivateKey("a private key cannot verify tokens here: publish its public key")
     return Key(read.Algorithm, material)
 
 
-def shortest_secret(alg: str) -> int:
-    """Bytes that a secret of this algorithm should have (RFC 7518, 3.2); 0: it has no secret."""
+def min_secret_bytes(alg: str) -> int:
+    """Bytes that a secret of this algorithm needs (RFC 7518, 3.2); 0: it has no secret."""
     return int(alg[2:]) // 8 if alg.startswith("HS") else 0

@@ -1,4 +1,4 @@
-"""Where a set of keys comes from: a file, read once, or a URL, looked at in the background."""
+"""The source of a key set: a file, read once, or a URL, fetched in the background."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from anyio import Event, current_time, fail_after, move_on_after
 
+from ...config.json_types import JsonObject
 from ...core.backoff import exponential
 from ...core.tasks import open_tasks
 from ...errors import GatewayError
@@ -18,42 +19,42 @@ from .keys import Jwk, read_key_set
 
 log = get_logger("gateway.auth")
 
-FETCH_TIME = 10.0
-"""Seconds that a key server has to answer."""
-MIN_PAUSE = 10.0
-"""Seconds between two looks that requests with unknown keys may cause."""
-MIN_PAUSE_WITHOUT_KEYS = 1.0
+FETCH_TIMEOUT = 10.0
+"""Seconds for a response of the key server."""
+MIN_REFRESH_PAUSE = 10.0
+"""Seconds between two fetches that requests with unknown keys may cause."""
+MIN_REFRESH_PAUSE_WITHOUT_KEYS = 1.0
 
 Fetch = Callable[[], Awaitable[bytes]]
 
 
 class KeySource(Protocol):
-    """``version`` changes whenever ``jwks`` does."""
+    """``version`` changes with ``jwks``."""
 
     jwks: Sequence[Jwk]
     version: int
 
-    def refreshed(self) -> Event | None:
-        """What a request waits for that names a key which is not here; None: it is no use."""
+    def request_refresh(self) -> Event | None:
+        """For a token with an unknown key. The event to wait for; None: there is no fetch."""
         ...
 
 
 class FileKeys:
-    """The keys of a file, as they were at the start. Raises OSError and ValueError."""
+    """The keys of a file, read at the start. Raises OSError and ValueError."""
 
     def __init__(self, path: str) -> None:
         self.jwks: Sequence[Jwk] = read_key_set(Path(path).read_bytes())
         self.version = 0
 
-    def refreshed(self) -> None:
-        """A file is not read again."""
+    def request_refresh(self) -> None:
+        """None: a file is not read again."""
 
 
 class RemoteKeys:
-    """The keys of a URL, fetched anew every ``duration`` seconds, and when a request asks for one
-    that is unknown, at most every ``cooldown`` seconds.
+    """The keys of a URL. They are fetched every ``duration`` seconds, and also for a token with an
+    unknown key, but at most every ``cooldown`` seconds.
 
-    When it cannot be fetched the old keys hold for another ``duration``, then there are none.
+    If the fetch fails, the old keys stay valid for another ``duration``; then there are none.
     """
 
     def __init__(self, name: str, fetch: Fetch, duration: float, cooldown: float) -> None:
@@ -63,22 +64,22 @@ class RemoteKeys:
         self.cooldown = cooldown
         self.jwks: Sequence[Jwk] = ()
         self.version = 0
-        self._is_fetching = True  # as soon as it is opened
-        self._wanted = Event()
+        self._is_fetching = True  # from the start
+        self._refresh_requested = Event()
         self._fetched = Event()
         self._last = self._last_good = 0.0
         self._problem = "not fetched yet"
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        self._wanted, self._fetched = Event(), Event()
+        self._refresh_requested, self._fetched = Event(), Event()
         async with open_tasks() as service:
             service.start_soon(self._keep_fresh)
             yield
             service.cancel_scope.cancel()
 
-    def readiness(self) -> dict[str, Any]:
-        """Always ready: without keys the endpoints that need them answer 401, others work."""
+    def readiness(self) -> JsonObject:
+        """Always ready: without keys the endpoints that need them respond with 401, others work."""
         return {
             "kind": "keys",
             "url": self._name,
@@ -87,35 +88,35 @@ class RemoteKeys:
             "problem": self._problem,
         }
 
-    def refreshed(self) -> Event | None:
+    def request_refresh(self) -> Event | None:
         if not self._is_fetching:
-            pause = self.cooldown if self.jwks else MIN_PAUSE_WITHOUT_KEYS
+            pause = self.cooldown if self.jwks else MIN_REFRESH_PAUSE_WITHOUT_KEYS
             if current_time() - self._last < pause:
                 return None
             self._is_fetching = True
-            self._wanted.set()
+            self._refresh_requested.set()
         return self._fetched
 
     async def _keep_fresh(self) -> None:
         pauses = exponential()
         while True:
-            if await self._look():
+            if await self._refresh():
                 pauses, pause = exponential(), self.duration
             else:
                 pause = min(next(pauses), self.duration)
             with move_on_after(pause):
-                await self._wanted.wait()
+                await self._refresh_requested.wait()
 
-    async def _look(self) -> bool:
-        """One fetch; what comes takes the place of what was there."""
+    async def _refresh(self) -> bool:
+        """Fetch once, and replace the keys. False: it failed."""
         self._is_fetching = True
         try:
-            with fail_after(FETCH_TIME):
+            with fail_after(FETCH_TIMEOUT):
                 self._take(read_key_set(await self._fetch()))
             self._problem = ""
             self._last_good = current_time()
         except (GatewayError, TimeoutError, ValueError) as error:
-            problem = str(error) or "no answer in time"
+            problem = str(error) or "timed out"
             is_news = problem != self._problem
             log.log(logging.WARNING if is_news else logging.DEBUG, "%s: %s", self._name, problem)
             self._problem = problem
@@ -124,7 +125,7 @@ class RemoteKeys:
         finally:
             self._last = current_time()
             self._is_fetching = False
-            self._wanted = Event()
+            self._refresh_requested = Event()
             self._fetched.set()
             self._fetched = Event()
         return not self._problem

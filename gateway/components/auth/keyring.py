@@ -1,4 +1,4 @@
-"""The keys of one algorithm, of all sources that a validator has."""
+"""The keys of one algorithm, from all sources of a validator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = get_logger("gateway.auth")
 
 
 class Keyring:
-    """A key id is looked for in each source: two may have one, none takes it from the other.
+    """A key id is searched in each source, because several sources may use the same id.
 
-    ``name``: of whoever asks, for the log.
+    ``name``: of the endpoint, for the log.
     """
 
     def __init__(self, sources: Sequence[KeySource], alg: str, strategy: str, name: str) -> None:
@@ -27,8 +27,8 @@ class Keyring:
         self._name = name
         self._load()
 
-    def is_renewed(self) -> bool:
-        """Take what the sources have; whether there was anything new."""
+    def reload(self) -> bool:
+        """Take the current keys of the sources; False: nothing has changed."""
         if self._versions == [source.version for source in self._sources]:
             return False
         self._load()
@@ -39,9 +39,9 @@ class Keyring:
         found = [keys.find(token) for keys in self._keys]
         return [key for key in found if key is not None]
 
-    def refreshed(self) -> Sequence[Event]:
-        """What a request waits for that names a key which is not here: each may bring it."""
-        events = [source.refreshed() for source in self._sources]
+    def request_refresh(self) -> Sequence[Event]:
+        """Request the keys of all sources again. The events to wait for; each may bring the key."""
+        events = [source.request_refresh() for source in self._sources]
         return [event for event in events if event is not None]
 
     def _load(self) -> None:

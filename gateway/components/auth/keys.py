@@ -1,19 +1,20 @@
-"""Sets of keys: from JSON to the key that a token names. Pure."""
+"""Key sets: from JSON to the key that a token names. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from .jose import KINDS, BadKey, Header, JsonWebToken, Key, PrivateKey, read_key
+from ...config.json_types import JsonObject
+from .jose import KEY_TYPES, InvalidKey, JoseHeader, JsonWebToken, Key, PrivateKey, read_key
 
-Jwk: TypeAlias = dict[str, Any]
+Jwk: TypeAlias = JsonObject
 
 
 def read_key_set(content: bytes) -> tuple[Jwk, ...]:
-    """The keys of a JWK Set, as they are described. Raises ValueError."""
+    """The keys of a JWK Set, not yet checked. Raises ValueError."""
     try:
         document = msgspec.json.decode(content)
     except (ValueError, RecursionError) as error:
@@ -25,11 +26,11 @@ def read_key_set(content: bytes) -> tuple[Jwk, ...]:
 
 
 class Keys:
-    """The keys of a set that serve one algorithm; ``problems``: of those that should and do not;
-    ``private``: of those that can sign, where the others verify.
+    """The keys of a set for one algorithm. ``problems``: errors in keys of its type; ``private``:
+    private keys, where public ones are required.
 
-    A key that is meant for encryption is none of them. Of two with one id the later counts.
-    ``are_to_sign``: only private keys do.
+    Keys for encryption are ignored. Of two keys with the same id the later one is used.
+    ``are_to_sign``: private keys are required.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Keys:
         self.problems: list[str] = []
         self.private: list[str] = []
         for jwk in jwks:
-            if jwk.get("kty") != KINDS[alg[:2]] or jwk.get("use") == "enc":
+            if jwk.get("kty") != KEY_TYPES[alg[:2]] or jwk.get("use") == "enc":
                 continue
             try:
                 self._keys[identify(jwk)] = read_key(jwk, alg, is_to_sign=are_to_sign)
             except PrivateKey as error:
                 self.private.append(f'key "{_kid(jwk)}": {error}')
-            except BadKey as error:
+            except InvalidKey as error:
                 self.problems.append(f'key "{_kid(jwk)}": {error}')
 
     def __len__(self) -> int:
@@ -57,7 +58,7 @@ class Keys:
         return self._keys.get(key_id)
 
     def find(self, token: JsonWebToken) -> Key | None:
-        """The key that the token names; without a name, the key without one."""
+        """The key that the token names; for a token without a key id the key without one."""
         return self._keys.get(self._named(token.header))
 
 
@@ -70,15 +71,15 @@ def _thumbprint(value: object) -> str:
     return value.rstrip("=") if isinstance(value, str) else ""
 
 
-def _own_kid(header: Header) -> str:
+def _own_kid(header: JoseHeader) -> str:
     return header.kid or ""
 
 
-def _own_x5t(header: Header) -> str:
+def _own_x5t(header: JoseHeader) -> str:
     return _own_kid(header) if header.x5t is None else _thumbprint(header.x5t)
 
 
-def _own_x5t_s256(header: Header) -> str:
+def _own_x5t_s256(header: JoseHeader) -> str:
     return _own_kid(header) if header.x5t_s256 is None else _thumbprint(header.x5t_s256)
 
 
@@ -88,13 +89,13 @@ KEY_IDS: dict[str, Callable[[Jwk], str]] = {
     "x5t#S256": lambda jwk: _thumbprint(jwk.get("x5t#S256")),
     "kid_x5t": lambda jwk: _kid(jwk) + _thumbprint(jwk.get("x5t")),
 }
-"""``key_identify_strategy``: what a key is called (krakend-jose, key_cacher.go); an unknown name
+"""``key_identify_strategy``: the id of a key (krakend-jose, key_cacher.go). An unknown strategy
 means "kid", as in KrakenD."""
 
-TOKEN_IDS: dict[str, Callable[[Header], str]] = {
+TOKEN_IDS: dict[str, Callable[[JoseHeader], str]] = {
     "kid": _own_kid,
     "x5t": _own_x5t,
     "x5t#S256": _own_x5t_s256,
     "kid_x5t": lambda header: _own_kid(header) + _own_x5t(header),
 }
-"""And what a token calls it (krakend-jose, jwk_client.go)."""
+"""The key id in a token (krakend-jose, jwk_client.go)."""

@@ -1,14 +1,14 @@
-"""``auth/signer``: parts of an endpoint's answer become signed tokens.
+"""``auth/signer``: parts of the response of an endpoint become signed tokens.
 
-As in KrakenD its answers are JSON without the gateway's own headers (``router/render.py``), and a
-failing backend is a 400.
+As in KrakenD the responses are JSON without the gateway's own headers, and a failing backend is a
+400.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from anyio import CancelScope
@@ -20,7 +20,7 @@ from ...core.component import Assembly, Component
 from ...core.large import KIB, size_of
 from ...core.pipe import coroutine_of
 from ...core.proxy import P, Request, Response, Stage
-from ...encoding import decode_json, encode_json, unwrap
+from ...encoding import Document, Value, decode_json, encode_json, unwrap
 from ...errors import AmqpFailure, GatewayError, Refused
 from .fetch import share_source
 from .findings import signer_findings
@@ -30,30 +30,32 @@ from .keys import Keys
 from .settings import SIGNER, SignerSettings
 from .verify import verify_signer
 
-CACHE_TIME = 900.0
-"""Seconds after which the key of a URL is looked at anew (KrakenD: never)."""
+SIGNING_KEYS_LIFETIME = 900.0
+"""Seconds after which the key of a URL is fetched again (KrakenD: never)."""
 
 MAX_INLINE_BYTES = 16 * KIB
-"""Bytes of JSON of which payloads are made on the event loop: 7 ms at most. A helper process makes
-others. Measured at worst: 380 ns a byte (short values in a list)."""
+"""Bytes of JSON whose payloads are made on the event loop: 7 ms at most. A helper process makes
+larger ones. Measured at worst: 380 ns a byte (short values in a list)."""
 MAX_SIGNED_BYTES = 1024 * KIB
-"""Bytes of the payloads of one answer: 10 ms at most to sign them, with any algorithm."""
+"""Bytes of the payloads of one response: 10 ms at most to sign them, with any algorithm."""
 
-_ESCAPED = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
-"""What Go escapes in JSON although it need not (encoding/json, HTMLEscape)."""
+_ESCAPED_BY_GO = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
+"""Characters that Go escapes in JSON without need (encoding/json, HTMLEscape)."""
 
 Sign: TypeAlias = Callable[[bytes, Key], str]
 """A payload -> a token."""
 
 
 def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
-    """What signs the answers of one endpoint."""
-    source = None if settings.is_insecure else share_source(settings, assembly, CACHE_TIME)
+    """Signs the responses of one endpoint."""
+    source = (
+        None if settings.is_insecure else share_source(settings, assembly, SIGNING_KEYS_LIFETIME)
+    )
     find_key = build_find_key(settings, source)
     sign = build_sign(settings)
     names = settings.keys_to_sign
 
-    async def sign_values(data: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    async def sign_values(data: Mapping[str, Value], key: Key) -> Document:
         objects = {name: data[name] for name in data if name in names and is_object(data[name])}
         size = size_of(objects)
         check_size(size)
@@ -83,7 +85,7 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
                 return response
             try:
                 data = await sign_values(response.data, key)
-            except BaseException as error:  # perhaps cancelled, as the client has gone
+            except BaseException as error:  # also a cancel, because the client has gone
                 if isinstance(error, Exception) or not request.client.is_gone:
                     response.park()
                 raise
@@ -97,9 +99,9 @@ def build_signer(settings: SignerSettings, endpoint: Endpoint, assembly: Assembl
 def build_find_key(
     settings: SignerSettings, source: KeySource | None
 ) -> Callable[[Request], Awaitable[Key | None]]:
-    """The key to sign with, as its source has it now; waits until the request's deadline for it.
+    """The current key to sign with. Without one it waits for a fetch, until the request's deadline.
 
-    ``source`` None: its keys cannot be trusted, and sign nothing.
+    ``source`` None: its keys cannot be trusted, so nothing is signed.
     """
     version = -1
     key: Key | None = None
@@ -113,7 +115,7 @@ def build_find_key(
     async def find_key(request: Request) -> Key | None:
         if source is not None:
             load(source)
-            if key is None and (fresh := source.refreshed()):
+            if key is None and (fresh := source.request_refresh()):
                 with CancelScope(deadline=request.deadline):
                     await fresh.wait()
                 load(source)
@@ -138,24 +140,24 @@ def build_sign(settings: SignerSettings) -> Sign:
     return sign
 
 
-def is_object(value: Any) -> bool:
-    """Anything else is not signed."""
+def is_object(value: Value) -> bool:
+    """Only objects are signed."""
     if isinstance(value, Raw):
         return bytes(memoryview(value)[:1]) == b"{"
     return isinstance(value, dict)
 
 
 def check_size(size: int) -> None:
-    """Raises GatewayError for more bytes than are signed."""
+    """Raises GatewayError above :data:`MAX_SIGNED_BYTES`."""
     if size > MAX_SIGNED_BYTES:
         raise GatewayError(f"cannot be signed: more than {MAX_SIGNED_BYTES} bytes")
 
 
-def build_payloads(objects: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-    """What is signed of each. Raises GatewayError."""
+def build_payloads(objects: Mapping[str, Value]) -> list[tuple[str, bytes]]:
+    """The payload of each object. Raises GatewayError."""
     try:
         return [
-            (name, _ESCAPED.sub(_escape, encode_json(ordered(value))))
+            (name, _ESCAPED_BY_GO.sub(_escape, encode_json(ordered(value))))
             for name, value in objects.items()
         ]
     except (ValueError, RecursionError) as error:  # encoding.DecodeError is a ValueError
@@ -163,19 +165,19 @@ def build_payloads(objects: Mapping[str, Any]) -> list[tuple[str, bytes]]:
 
 
 def build_large_payloads(body: bytes) -> list[tuple[str, bytes]]:
-    """In a helper: as :func:`build_payloads`, from a JSON object."""
+    """In a helper process: as :func:`build_payloads`, from a JSON object."""
     return build_payloads(decode_json(body) or {})
 
 
-def ordered(value: Any) -> Any:
-    """A document with the keys of its objects in order, as Go writes them; numbers stay text."""
+def ordered(value: Value) -> Value:
+    """A document with sorted keys, as Go writes it; numbers are not decoded."""
     value = unwrap(value)
     if isinstance(value, dict):
         return {name: ordered(value[name]) for name in sorted(value)}
     if isinstance(value, list):
         return [ordered(each) for each in value]
     if isinstance(value, Raw) and bytes(memoryview(value)[:1]) == b'"':
-        return msgspec.json.decode(value)
+        return msgspec.json.decode(value, type=str)
     return value
 
 

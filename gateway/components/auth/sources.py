@@ -1,8 +1,7 @@
-"""Which sources of keys a validator has: its own file and URLs, or those that ``jwk-aggregator``
-names at the root. Pure.
+"""The key sources of a validator: its file and URLs, or the origins of ``jwk-aggregator``. Pure.
 
-In KrakenD Enterprise that is a server plugin which listens on a port of this machine; here whoever
-names that port gets the keys of its origins from the origins themselves.
+In KrakenD Enterprise ``jwk-aggregator`` is a server plugin that listens on a port of this machine.
+Here a ``jwk_url`` with this port means the origins themselves, and nothing listens.
 """
 
 from __future__ import annotations
@@ -20,27 +19,32 @@ from ...core.component import Component, Place
 from ...http.targets import parse_url
 from .settings import KeySettings, ValidatorSettings
 
-PLUGINS = "plugin/http-server"
+HTTP_PLUGINS = "plugin/http-server"
 
-LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class AggregatorSettings(Struct, frozen=True, kw_only=True):
-    """``jwk-aggregator``. ``origins``: URLs of JWK Sets. ``cache`` has no effect."""
+    """``jwk-aggregator``."""
 
     port: int = 0
+    """A `jwk_url` with this port on this machine means all `origins`."""
     origins: tuple[str, ...] = ()
+    """URLs of JWK Sets. One with `https://` must have a trusted certificate."""
     cache: bool = False
+    """Accepted for KrakenD; no effect."""
 
 
 class PluginSettings(Struct, frozen=True):
-    """``plugin/http-server``, as it stands: of a plugin that is not here nothing is read."""
+    """``plugin/http-server``."""
 
     config: Any = None
+    """The settings of the plugins by their names; `name` lists those that are on. Only
+    `jwk-aggregator` is read."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the plugins that are on."""
+        """The plugins that are on."""
         config = self.config if isinstance(self.config, Mapping) else {}
         return plugin_names(config)
 
@@ -61,7 +65,7 @@ def verify_plugins(settings: PluginSettings) -> Iterator[tuple[str, str]]:
 
 
 def find_sources(settings: ValidatorSettings, service: Service) -> Iterator[KeySettings]:
-    """The sources of a validator, one in each settings. Raises ValueError for what is no URL."""
+    """The sources of a validator, one in each settings. Raises ValueError for an invalid URL."""
     if settings.jwk_local_path:
         yield replace(settings, jwk_url="", jwk_urls=())
     for url in settings.urls:
@@ -73,33 +77,33 @@ def find_sources(settings: ValidatorSettings, service: Service) -> Iterator[KeyS
 
 
 def _origin(url: str) -> KeySettings:
-    """As the plugin asks for it: with TLS that is checked, or, if the URL says so, without."""
+    """As for the plugin: TLS is verified, and "http://" means no TLS."""
     return KeySettings(jwk_url=url, disable_jwk_security=not url.startswith("https://"))
 
 
 def find_origins(url: str, service: Service) -> tuple[str, ...] | None:
-    """What a URL of the aggregator stands for; None: it is none. Raises ValueError."""
-    plugins: PluginSettings = service.extra_config.get(PLUGINS) or PluginSettings()
+    """The origins of a URL of the aggregator; None: it is another URL. Raises ValueError."""
+    plugins: PluginSettings = service.extra_config.get(HTTP_PLUGINS) or PluginSettings()
     aggregator = plugins.aggregator
     if aggregator is None:
         return None
     origin = parse_url(url)[0].origin
-    is_it = origin.host in LOCAL and origin.port == aggregator.port
-    return aggregator.origins if is_it else None
+    is_aggregator = origin.host in LOCAL_HOSTS and origin.port == aggregator.port
+    return aggregator.origins if is_aggregator else None
 
 
 def findings(settings: PluginSettings, place: Place) -> Iterator[Finding]:
-    """Of the plugin that is here; the loader says of the others that they are not."""
+    """For ``jwk-aggregator``; the loader warns of other plugins."""
     if (aggregator := settings.aggregator) is not None:
         text = (
-            f"nothing listens on port {aggregator.port}: validators that name it have the keys of "
-            "its origins, looked at as those of a jwk_url"
+            f"nothing listens on port {aggregator.port}: validators that name it fetch the keys of "
+            "the origins directly"
         )
         yield place.warning(text, AGGREGATOR)
 
 
 COMPONENT = Component(
-    PLUGINS,
+    HTTP_PLUGINS,
     PluginSettings,
     aliases=("github_com/devopsfaith/krakend/transport/http/server/handler",),
     whole="config",

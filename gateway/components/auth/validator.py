@@ -1,17 +1,18 @@
-"""``auth/validator``: no request passes without a token that holds.
+"""``auth/validator``: only requests with a valid token pass.
 
-A guard: it is asked before the body is read. 401: no token, or none that can be believed; 403: a
-good one that does not suffice. The rules are krakend-jose's.
+A guard, called before the body is read. 401: no valid token; 403: a valid token without the roles
+or scopes of the endpoint. The rules are those of krakend-jose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from time import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from anyio import CancelScope, Event
 
+from ...config.json_types import JsonObject
 from ...config.structs import Endpoint, Service
 from ...core.component import Assembly, Component, TokenCheck
 from ...core.proxy import Guard, Request
@@ -20,7 +21,7 @@ from ...errors import GatewayError, Refused
 from ...telemetry.logs import get_logger
 from .advice import ON_VALIDATORS
 from .claims import (
-    build_admits,
+    build_claims_match,
     check_registered,
     claim_text,
     claim_texts,
@@ -31,23 +32,23 @@ from .credentials import build_find_token
 from .deny_list import DenyList
 from .fetch import share_source
 from .findings import validator_findings, without_token
-from .jose import BadToken, JsonWebToken, parse_token
-from .key_source import MIN_PAUSE, KeySource
+from .jose import InvalidToken, JsonWebToken, parse_token
+from .key_source import MIN_REFRESH_PAUSE, KeySource
 from .keyring import Keyring
 from .revoker import share_deny_list
-from .settings import VALIDATOR, WITHOUT_CACHE, ValidatorSettings
+from .settings import UNCACHED_KEYS_LIFETIME, VALIDATOR, ValidatorSettings
 from .sources import find_sources
 from .verify import verify_validator
 
 log = get_logger("gateway.auth")
 
 
-REMEMBERED = 1000
-"""Verified tokens of one endpoint that are known again by their text; the oldest goes."""
-MAX_REMEMBERED_BYTES = 8192
+MAX_REMEMBERED_TOKENS = 1000
+"""Verified tokens of one endpoint that are not verified again; the oldest one is forgotten."""
+MAX_REMEMBERED_TOKEN_BYTES = 8192
 
-CACHE_TIME = 900.0
-"""Seconds for which keys are kept with ``cache``; as in KrakenD."""
+CACHED_KEYS_LIFETIME = 900.0
+"""Seconds for which keys are used with ``cache``, as in KrakenD."""
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -56,9 +57,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 def build_validator(settings: ValidatorSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
     """The guard of one endpoint."""
     if settings.is_insecure:
-        log.warning("%s: its keys cannot be trusted: every request gets 401", endpoint.endpoint)
+        log.warning("%s: the keys cannot be trusted: every request gets 401", endpoint.endpoint)
         return _refuse
-    cooldown = settings.failed_jwk_key_cooldown or MIN_PAUSE
+    cooldown = settings.failed_jwk_key_cooldown or MIN_REFRESH_PAUSE
     duration = cache_time(settings, assembly.service)
     sources = [
         share_source(each, assembly, duration, cooldown)
@@ -73,22 +74,24 @@ def _refuse(request: Request) -> None:
 
 
 def cache_time(settings: ValidatorSettings, service: Service) -> float:
-    """Seconds after which keys are fetched anew."""
+    """Seconds after which keys are fetched again."""
     if not settings.cache:
-        return WITHOUT_CACHE
+        return UNCACHED_KEYS_LIFETIME
     shared: ValidatorSettings | None = service.extra_config.get(VALIDATOR)
-    return settings.cache_duration or (shared and shared.shared_cache_duration) or CACHE_TIME
+    return (
+        settings.cache_duration or (shared and shared.shared_cache_duration) or CACHED_KEYS_LIFETIME
+    )
 
 
-class Verified(NamedTuple):
-    """What there is to know of a token whose signature is good. ``until``: seconds since 1970.
+class VerifiedToken(NamedTuple):
+    """A token with a valid signature. ``until``: when it expires, in seconds since 1970.
 
-    ``refusal``: why it does not suffice, else empty. ``headers`` and ``params``: what it adds to
-    a request.
+    ``refusal``: why it is not sufficient, else empty. ``headers`` and ``params``: what it adds to a
+    request.
     """
 
     until: float
-    claims: dict[str, Any]
+    claims: JsonObject
     refusal: str
     headers: Headers
     params: dict[str, str]
@@ -113,10 +116,10 @@ class Validator:
         self._revocations = revocations
         self._token_checks = token_checks
         self._find_token = build_find_token(settings.auth_header_name, settings.cookie_key)
-        self._admits_roles = build_admits(
+        self._has_roles = build_claims_match(
             settings.roles_key or "roles", settings.roles, is_nested=settings.roles_key_is_nested
         )
-        self._admits_scopes = build_admits(
+        self._has_scopes = build_claims_match(
             settings.scopes_key,
             settings.scopes,
             is_nested=True,
@@ -125,10 +128,10 @@ class Validator:
         self._propagated = [pair for pair in settings.propagate_claims if len(pair) == 2]
         self._replaced = frozenset(name.lower().encode() for _, name in self._propagated)
         self._needed = needed_claims(endpoint)
-        self._remembered: dict[bytes, Verified] = {}
+        self._remembered: dict[bytes, VerifiedToken] = {}
 
     def guard(self, request: Request) -> Awaitable[None] | None:
-        """Admit or refuse; what is returned waits for keys that are fetched."""
+        """Admit or refuse; the awaitable waits for keys that are fetched."""
         text = self._find_token(request)
         if text is None:
             raise self._refused(401, "no token")
@@ -137,78 +140,78 @@ class Validator:
         if verified is None:
             try:
                 token = self._parse(text)
-                if not self._keyring.find(token) and (looks := self._keyring.refreshed()):
-                    return self._admit_later(request, text, token, looks)
+                if not self._keyring.find(token) and (fetched := self._keyring.request_refresh()):
+                    return self._admit_after_refresh(request, text, token, fetched)
                 verified = self._verify(text, token)
-            except BadToken as error:
+            except InvalidToken as error:
                 raise self._refused(401, str(error)) from error
         self._admit(request, verified)
         return None
 
-    async def _admit_later(
-        self, request: Request, text: bytes, token: JsonWebToken, looks: Sequence[Event]
+    async def _admit_after_refresh(
+        self, request: Request, text: bytes, token: JsonWebToken, fetched: Sequence[Event]
     ) -> None:
         with CancelScope(deadline=request.deadline):
             async with open_tasks() as waiting:
-                for look in looks:
-                    waiting.start_soon(self._wait, look, token, waiting.cancel_scope)
+                for event in fetched:
+                    waiting.start_soon(self._wait, event, token, waiting.cancel_scope)
         self._renew_keys()
         try:
             verified = self._verify(text, token)
-        except BadToken as error:
+        except InvalidToken as error:
             raise self._refused(401, str(error)) from error
         self._admit(request, verified)
 
-    async def _wait(self, look: Event, token: JsonWebToken, others: CancelScope) -> None:
-        """Whoever brings the key ends the waiting for all."""
-        await look.wait()
+    async def _wait(self, fetched: Event, token: JsonWebToken, others: CancelScope) -> None:
+        """The first source that brings the key ends the waiting for all sources."""
+        await fetched.wait()
         self._renew_keys()
         if self._keyring.find(token):
             others.cancel()
 
     def _renew_keys(self) -> None:
-        """No token outlives the keys that it was verified with."""
-        if self._keyring.is_renewed():
+        """Remembered tokens are forgotten with the keys that verified them."""
+        if self._keyring.reload():
             self._remembered.clear()
 
     def _parse(self, text: bytes) -> JsonWebToken:
         token = parse_token(text)
         if token.header.alg != self._settings.alg:
-            raise BadToken("another algorithm")
+            raise InvalidToken("the algorithm is not the configured one")
         return token
 
-    def _verify(self, text: bytes, token: JsonWebToken) -> Verified:
+    def _verify(self, text: bytes, token: JsonWebToken) -> VerifiedToken:
         keys = self._keyring.find(token)
         if not keys:
-            raise BadToken("an unknown key")
+            raise InvalidToken("the key is unknown")
         if not any(key.verifies(token) for key in keys):
-            raise BadToken("a wrong signature")
-        verified = self._judge(token.payload)
-        if len(text) <= MAX_REMEMBERED_BYTES:
-            if len(self._remembered) >= REMEMBERED:
+            raise InvalidToken("the signature is wrong")
+        verified = self._check_claims(token.payload)
+        if len(text) <= MAX_REMEMBERED_TOKEN_BYTES:
+            if len(self._remembered) >= MAX_REMEMBERED_TOKENS:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[text] = verified
         return verified
 
-    def _judge(self, payload: bytes) -> Verified:
-        """What follows from the claims. Raises BadToken."""
+    def _check_claims(self, payload: bytes) -> VerifiedToken:
+        """Raises InvalidToken."""
         settings = self._settings
         registered, claims = read_claims(payload)
         if settings.require_exp and registered.exp is None:
-            raise BadToken("it never expires")
+            raise InvalidToken("the token has no exp")
         until = check_registered(
             registered, settings.issuer, settings.audience, settings.leeway, time()
         )
         refusal = ""
-        if self._admits_roles is not None and not self._admits_roles(claims):
-            refusal = "none of the roles"
-        elif self._admits_scopes is not None and not self._admits_scopes(claims):
-            refusal = "not the scopes"
+        if self._has_roles is not None and not self._has_roles(claims):
+            refusal = "the token has none of the required roles"
+        elif self._has_scopes is not None and not self._has_scopes(claims):
+            refusal = "the token does not have the required scopes"
         texts = ((name, claim_text(claims, name)) for name in self._needed)
         params = {f"JWT.{name}": text for name, text in texts if text is not None}
-        return Verified(until, claims, refusal, self._headers(claims), params)
+        return VerifiedToken(until, claims, refusal, self._headers(claims), params)
 
-    def _headers(self, claims: dict[str, Any]) -> Headers:
+    def _headers(self, claims: JsonObject) -> Headers:
         preserves_arrays = self._settings.propagate_claims_preserve_array
         headers: list[tuple[bytes, bytes]] = []
         for claim, name in self._propagated:
@@ -218,7 +221,7 @@ class Validator:
             headers += [(name.lower().encode(), text.encode()) for text in texts]
         return tuple(headers)
 
-    def _admit(self, request: Request, verified: Verified) -> None:
+    def _admit(self, request: Request, verified: VerifiedToken) -> None:
         if verified.until < time():
             raise self._refused(401, "expired")
         if self._revocations is not None and self._revocations.is_revoked(verified.claims):

@@ -1,5 +1,5 @@
-"""What decoding does not see in settings of ``auth/`` and stops the start: unknown algorithms,
-files, texts that are no keys. Reads the files that the settings name.
+"""Errors in the settings of tokens that stop the start: algorithms, files, keys and URLs. It reads
+the files of the settings.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def verify_validator(settings: ValidatorSettings) -> Iterator[Problem]:
     )
     for key in ("cache_duration", "shared_cache_duration"):
         if getattr(settings, key) < 0:
-            yield key, "expected seconds"
+            yield key, "expected a number of seconds, 0 or more"
     if settings.cache and settings.jwk_local_path and not settings.urls:
-        yield "cache", "has no meaning for a file (KrakenD does not start with it)"
+        yield "cache", "has no effect on a file (KrakenD does not start with it)"
 
 
 def verify_signer(settings: SignerSettings) -> Iterator[Problem]:
@@ -48,11 +48,11 @@ def verify_signer(settings: SignerSettings) -> Iterator[Problem]:
 def _verify_keys(
     settings: KeySettings, keys_of: Callable[[Sequence[Jwk]], Keys]
 ) -> Iterator[Problem]:
-    """What ``auth/validator`` and ``auth/signer`` have in common."""
+    """For ``auth/validator`` and ``auth/signer``."""
     if settings.secret_url or settings.cypher_key:
         yield (
             "secret_url",
-            "encrypted key files are not implemented; a plain one that nobody else can read is",
+            "encrypted key files are not implemented: use a file that only the gateway can read",
         )
     if settings.alg not in ALGORITHMS:
         yield "alg", f'unknown "{settings.alg}"; there are: {", ".join(ALGORITHMS)}'
@@ -85,7 +85,7 @@ def _verify_tls(settings: KeySettings) -> Iterator[Problem]:
 
 
 def read_key_file(path: str) -> tuple[Jwk, ...]:
-    """Raises ValueError, with a text for people."""
+    """Raises ValueError with a message for the operator."""
     try:
         return read_key_set(Path(path).read_bytes())
     except OSError as error:

@@ -50,21 +50,21 @@ URL = {"jwk_local_path": "", "jwk_url": "https://keys"}
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"require_exp": False}, "accepted for ever"),
+        ({"require_exp": False}, "valid forever"),
         ({"audience": []}, "other services"),
-        ({"scopes": ["a"]}, "scopes are not looked at"),
+        ({"scopes": ["a"]}, "scopes are not checked"),
         ({"scopes_matcher": "some"}, '"any" is used'),
         ({"key_identify_strategy": "x"}, '"kid" is used'),
         ({"disable_jwk_security": False}, "every request gets 401"),
-        ({"jwk_url": "https://keys"}, "beside jwk_local_path"),
-        ({"alg": "RS256"}, "no key in it serves RS256"),
+        ({"jwk_url": "https://keys"}, "no effect together with jwk_local_path"),
+        ({"alg": "RS256"}, "contains no key for RS256"),
         ({"alg": "HS512"}, "less than 64 bytes"),
         ({"cipher_suites": [1]}, "unknown 1"),
-        (URL, "can change what the key server answers"),
+        (URL, "the key server is not verified"),
         ({**URL, "disable_jwk_security": False}, "shared secret"),
-        (URL, "fetched every 60 s"),
+        (URL, "a fetch every 60 s"),
         ({"propagate_claims": [["sub"]]}, "expected a claim and a header"),
-        ({"propagate_claims": [["sub", "x-sub"]]}, 'no backend gets "x-sub"'),
+        ({"propagate_claims": [["sub", "x-sub"]]}, 'backends do not get "x-sub"'),
     ],
 )
 def test_a_trap_of_a_validator_is_a_warning(
@@ -88,7 +88,7 @@ def test_a_file_of_secrets_that_every_user_can_read_is_a_warning(tmp_path: Path)
 def test_a_private_key_for_verifying_is_a_warning(tmp_path: Path) -> None:
     keys = json.dumps({"keys": [jwk("RS256", "mine", is_private=True), jwk("RS256", "theirs")]})
     text = findings_of_tokens(tmp_path, keys, alg="RS256")
-    assert 'key "mine": a private key: no token is verified with it' in text
+    assert 'key "mine": a private key cannot verify tokens here' in text
     assert "theirs" not in text
 
 
@@ -151,7 +151,7 @@ def test_a_token_for_a_broker_is_a_warning(tmp_path: Path) -> None:
             "auth/client-credentials": credentials,
         },
     }
-    assert "no meaning for a broker" in findings_of_signer(tmp_path, backend)
+    assert "only requests to HTTP backends carry a token" in findings_of_signer(tmp_path, backend)
 
 
 def findings_of_root(**extra: Any) -> str:
@@ -193,10 +193,10 @@ def test_a_validator_at_the_root_stops_the_start(settings: dict[str, Any]) -> No
         ("auth/basic", {"users": {"me": "$2b$04$" + "a" * 53}}),
     ],
 )
-def test_settings_that_no_endpoint_uses_are_a_warning(
+def test_check_warns_of_authentication_that_no_endpoint_has(
     namespace: str, settings: dict[str, Any]
 ) -> None:
-    text = "guards nothing: no endpoint asks for it"
+    text = f"has no effect: no endpoint has {namespace}"
     assert findings_of_root(**{namespace: settings}) == (
         f'warning: $.extra_config["{namespace}"]: {text}'
     )
@@ -212,9 +212,9 @@ def test_logins_without_users_are_warnings() -> None:
 @pytest.mark.parametrize(
     ("root", "endpoint", "word"),
     [
-        ({"keys": [{"key": "a"}]}, {}, "whoever reads the configuration"),
+        ({"keys": [{"key": "a"}]}, {}, "the configuration contains the keys themselves"),
         ({"keys": [{"key": "a", "roles": ["A"]}]}, {"roles": ["B"]}, "no key has one"),
-        (None, {"roles": ["A"]}, "the root has no keys"),
+        (None, {"roles": ["A"]}, "there are no keys at the root"),
         ({"keys": [], "client_max_rate": 5}, {}, "has no effect at the root"),
     ],
 )

@@ -49,19 +49,19 @@ async def test_only_keys_with_a_role_of_the_endpoint_pass() -> None:
     assert len(service.requests) == 1
 
 
-async def test_an_endpoint_without_roles_takes_every_key() -> None:
+async def test_an_endpoint_without_roles_accepts_every_key() -> None:
     with serving(echoing) as service:
         async with opened(wanting(service.url), **root()) as app:
             assert [(await get(app, "/a", key)).status for key in ("one", "twö")] == [200, 200]
 
 
-async def test_who_is_refused_gets_a_bare_answer() -> None:
+async def test_a_refusal_has_no_body() -> None:
     async with opened(wanting("http://127.0.0.1:9999"), **root()) as app:
         reply = await get(app, "/a", "none")
     assert (reply.status, reply.headers, reply.body) == (401, {"content-length": "0"}, b"")
 
 
-async def test_without_keys_nobody_passes() -> None:
+async def test_without_keys_every_request_is_refused() -> None:
     async with opened(wanting("http://127.0.0.1:9999")) as app:
         assert (await get(app, "/a", "one")).status == 401
 
@@ -77,7 +77,7 @@ async def test_each_key_has_a_limit_of_its_own_on_each_endpoint() -> None:
     assert (replies[1].headers, replies[1].body) == ({"content-length": "0"}, b"")
 
 
-async def test_a_key_that_does_not_fit_spends_nothing() -> None:
+async def test_a_key_without_the_role_takes_no_token() -> None:
     with serving(echoing) as service:
         limited = wanting(service.url, "C", client_max_rate=0.001)
         async with opened(limited, **root()) as app:
@@ -95,7 +95,7 @@ async def test_a_key_that_does_not_fit_spends_nothing() -> None:
         ({"strategy": "query_string", "identifier": "k"}, "/a?x=1&k=o%6ee", []),
     ],
 )
-async def test_the_key_stands_where_the_settings_say(
+async def test_the_settings_say_where_clients_send_the_key(
     settings: dict[str, Any], target: str, headers: list[tuple[bytes, bytes]]
 ) -> None:
     with serving(echoing) as service:
@@ -105,7 +105,7 @@ async def test_the_key_stands_where_the_settings_say(
             assert (await get(app, target, headers=headers)).status == 200
 
 
-async def test_the_role_is_told_and_not_the_clients_word() -> None:
+async def test_the_role_header_replaces_that_of_the_client() -> None:
     evil = [(b"authorization", b"one"), (b"x-role", b"admin")]
     with serving(echoing) as service:
         for roles, told in ((["B", "C"], "B"), ([], "ANY")):
@@ -123,20 +123,20 @@ async def test_the_role_is_told_and_not_the_clients_word() -> None:
         ("fnv128", HASHES["fnv128"](b"saltkey").decode()),
     ],
 )
-def test_keys_may_be_kept_as_hashes(name: str, kept: str) -> None:
+def test_keys_may_be_stored_as_hashes(name: str, kept: str) -> None:
     keys = ApiKeys(ApiKeysSettings(hash=name, salt="salt", keys=(ApiKey(key=kept, roles=("A",)),)))
     assert roles(keys, b"key") == ("A",)
     assert keys.find(b"other") is None
     assert roles(keys, kept.encode()) == (("A",) if name == "plain" else None)
 
 
-def test_fnv_is_the_one_without_an_a() -> None:
+def test_fnv128_is_fnv_1_and_not_fnv_1a() -> None:
     """Values of the reference (isthe.com, FNV-1 128)."""
     assert HASHES["fnv128"](b"") == b"6c62272e07bb014262b821756295c58d"
     assert HASHES["fnv128"](b"a") == b"d228cb69101a8caf78912b704e4a141e"
 
 
-def test_a_long_key_is_none() -> None:
+def test_a_key_that_is_too_long_is_unknown() -> None:
     key = "x" * (MAX_KEY_BYTES + 1)
     assert ApiKeys(ApiKeysSettings(keys=(ApiKey(key=key),))).find(key.encode()) is None
 
@@ -152,7 +152,7 @@ def test_no_request_raises(name: str, header: bytes, query: bytes) -> None:
 @pytest.mark.parametrize(
     "settings", [{"hash": "md5"}, {"strategy": "cookie"}, {"keys": [{"key": ""}]}]
 )
-async def test_what_is_unknown_stops_the_start(settings: dict[str, Any]) -> None:
+async def test_an_unknown_hash_or_strategy_stops_the_start(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="auth/api-keys"):
         async with opened(**root(**settings)):
             pass

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.auth.basic import (
-    AT_A_TIME,
+    MAX_CONCURRENT_CHECKS,
+    MAX_REMEMBERED_LOGINS,
     MAX_WAITING_LOGINS,
-    REMEMBERED,
-    Logins,
-    Passwords,
+    BasicGuard,
+    PasswordChecker,
     Users,
     read_login,
     read_users,
@@ -50,9 +50,11 @@ def login(name: str, password: str) -> list[tuple[bytes, bytes]]:
     return [(b"authorization", b"Basic " + b64encode(f"{name}:{password}".encode()))]
 
 
-def logins_of(users: Users, most_waiting: int = MAX_WAITING_LOGINS) -> tuple[Logins, Passwords]:
-    passwords = Passwords(most_waiting)
-    return Logins(users, passwords, build_name_network(Service())), passwords
+def logins_of(
+    users: Users, most_waiting: int = MAX_WAITING_LOGINS
+) -> tuple[BasicGuard, PasswordChecker]:
+    passwords = PasswordChecker(most_waiting)
+    return BasicGuard(users, passwords, build_name_network(Service())), passwords
 
 
 def asked(name: str, password: str, remote: str = "192.0.2.1", told: str = "") -> Request:
@@ -62,7 +64,7 @@ def asked(name: str, password: str, remote: str = "192.0.2.1", told: str = "") -
     return Request("GET", "/", {}, headers, remote=remote)
 
 
-async def status_of(logins: Logins, request: Request) -> int:
+async def status_of(logins: BasicGuard, request: Request) -> int:
     """200: it is admitted."""
     try:
         if (waiting := logins.guard(request)) is not None:
@@ -120,7 +122,7 @@ async def test_only_right_passwords_pass() -> None:
     assert len(service.requests) == 3
 
 
-async def test_who_is_refused_is_told_what_to_show() -> None:
+async def test_a_refusal_has_a_challenge() -> None:
     async with opened(protected("http://127.0.0.1:9999", users={"a": hashed("b")})) as app:
         for headers in ([], login("a", "c")):
             reply = await get(app, "/a", headers=headers)
@@ -128,7 +130,7 @@ async def test_who_is_refused_is_told_what_to_show() -> None:
             assert reply.headers["www-authenticate"].startswith("Basic realm=")
 
 
-async def test_users_of_a_file_and_of_the_configuration_are_put_together(tmp_path: Path) -> None:
+async def test_users_of_the_file_and_of_the_configuration_are_merged(tmp_path: Path) -> None:
     path = tmp_path / "htpasswd"
     path.write_text(f"# users\nann:{hashed('old')}\n\nbob:{hashed('b')}\n")
     users = read_users(BasicSettings(htpasswd_path=str(path), users={"ann": hashed("new")}))
@@ -154,14 +156,14 @@ async def test_an_endpoint_has_the_users_of_the_root_or_its_own() -> None:
             assert (await get(app, "/own", headers=login("ann", "a"))).status == 401
 
 
-async def test_without_users_nobody_passes() -> None:
+async def test_without_users_every_request_is_refused() -> None:
     async with opened(protected("http://127.0.0.1:9999")) as app:
         assert (await get(app, "/a", headers=login("ann", "a"))).status == 401
 
 
-async def test_right_logins_and_wrong_ones_are_remembered_each_within_a_bound() -> None:
+async def test_correct_and_wrong_logins_are_remembered_within_separate_bounds() -> None:
     logins, passwords = logins_of({b"ann": hashed("a").encode()})
-    many = {str(number).encode(): None for number in range(REMEMBERED)}
+    many = {str(number).encode(): None for number in range(MAX_REMEMBERED_LOGINS)}
     passwords._right.update(many)
     passwords._wrong.update(many)
     for name, password, status in (("ann", "a", 200), ("ann", "b", 401), ("eve", "a", 401)):
@@ -170,9 +172,12 @@ async def test_right_logins_and_wrong_ones_are_remembered_each_within_a_bound() 
         if status == 200:
             assert logins.guard(request) is None
         else:
-            with pytest.raises(Refused, match="a wrong login"):
+            with pytest.raises(Refused, match="wrong name or password"):
                 logins.guard(request)
-    assert (len(passwords._right), len(passwords._wrong)) == (REMEMBERED, REMEMBERED)
+    assert (len(passwords._right), len(passwords._wrong)) == (
+        MAX_REMEMBERED_LOGINS,
+        MAX_REMEMBERED_LOGINS,
+    )
 
 
 class Checks:
@@ -183,7 +188,7 @@ class Checks:
         self._let_on = threading.Semaphore(0)
         monkeypatch.setattr("gateway.components.auth.basic._is_right", self._is_right)
 
-    def _is_right(self, password: bytes, known: bytes) -> bool:
+    def _is_right(self, password: bytes, hashed: bytes) -> bool:
         self.passwords.append(password)
         self._let_on.acquire(timeout=60)
         return password == b"right"
@@ -192,7 +197,7 @@ class Checks:
         """So many of them end."""
         self._let_on.release(number)
 
-    async def until_begun(self, number: int = AT_A_TIME) -> None:
+    async def until_begun(self, number: int = MAX_CONCURRENT_CHECKS) -> None:
         with fail_after(60):
             while len(self.passwords) < number:
                 await sleep(0.001)
@@ -217,7 +222,7 @@ ANN = {b"ann": hashed("right").encode()}
         lambda number: (f"2001:db8:1:2::{number}", "", "ann"),  # from one network
     ],
 )
-async def test_a_right_login_does_not_wait_for_the_wrong_ones_of_another_client(
+async def test_a_correct_login_does_not_wait_for_the_wrong_ones_of_another_client(
     checks: Checks, attacks: Callable[[int], tuple[str, str, str]]
 ) -> None:
     logins, _ = logins_of(ANN)
@@ -228,14 +233,14 @@ async def test_a_right_login_does_not_wait_for_the_wrong_ones_of_another_client(
         await checks.until_begun()
         tasks.start_soon(status_of, logins, asked("ann", "right", "203.0.113.1"))
         await wait_all_tasks_blocked()
-        checks.let_on(AT_A_TIME)
-        await checks.until_begun(2 * AT_A_TIME)
+        checks.let_on(MAX_CONCURRENT_CHECKS)
+        await checks.until_begun(2 * MAX_CONCURRENT_CHECKS)
         assert b"right" in checks.passwords
         checks.let_on()
-    assert len(checks.passwords) <= AT_A_TIME + MAX_WAITING_LOGINS
+    assert len(checks.passwords) <= MAX_CONCURRENT_CHECKS + MAX_WAITING_LOGINS
 
 
-async def test_a_right_login_does_not_wait_for_those_of_another_name_from_its_own_address(
+async def test_a_correct_login_does_not_wait_for_another_name_from_its_own_address(
     checks: Checks,
 ) -> None:
     logins, _ = logins_of(ANN)
@@ -245,8 +250,8 @@ async def test_a_right_login_does_not_wait_for_those_of_another_name_from_its_ow
         await checks.until_begun()
         tasks.start_soon(status_of, logins, asked("ann", "right"))
         await wait_all_tasks_blocked()
-        checks.let_on(AT_A_TIME)
-        await checks.until_begun(2 * AT_A_TIME)
+        checks.let_on(MAX_CONCURRENT_CHECKS)
+        await checks.until_begun(2 * MAX_CONCURRENT_CHECKS)
         assert b"right" in checks.passwords
         checks.let_on()
 
@@ -259,17 +264,17 @@ async def test_logins_beyond_the_queue_are_refused(checks: Checks) -> None:
         statuses.append(await status_of(logins, asked("ann", f"wrong{number}")))
 
     async with create_task_group() as tasks:
-        for number in range(AT_A_TIME):
+        for number in range(MAX_CONCURRENT_CHECKS):
             tasks.start_soon(ask, number)
         await checks.until_begun()
-        for number in range(AT_A_TIME, AT_A_TIME + 3):
+        for number in range(MAX_CONCURRENT_CHECKS, MAX_CONCURRENT_CHECKS + 3):
             tasks.start_soon(ask, number)
         await wait_all_tasks_blocked()
         assert passwords.readiness()["waiting"] == 1
         assert statuses == [503, 503]
         checks.let_on()
     assert passwords.readiness()["waiting"] == 0
-    assert statuses == [503, 503, *[401] * (AT_A_TIME + 1)]
+    assert statuses == [503, 503, *[401] * (MAX_CONCURRENT_CHECKS + 1)]
 
 
 async def test_the_same_wrong_login_is_checked_once(checks: Checks) -> None:
@@ -278,7 +283,7 @@ async def test_the_same_wrong_login_is_checked_once(checks: Checks) -> None:
     async with create_task_group() as tasks:
         for _ in range(50):
             tasks.start_soon(status_of, logins, asked("ann", "wrong"))
-    assert len(checks.passwords) <= AT_A_TIME
+    assert len(checks.passwords) <= MAX_CONCURRENT_CHECKS
 
 
 async def test_logins_that_wait_leave_room_for_other_requests(checks: Checks) -> None:
@@ -301,8 +306,8 @@ async def test_logins_that_wait_leave_room_for_other_requests(checks: Checks) ->
                 assert (await get(app, "/free")).status == 200
                 checks.let_on()
     statuses = [reply.status for reply in replies]
-    assert statuses.count(401) == AT_A_TIME + 10
-    assert statuses.count(503) == 100 - AT_A_TIME - 10
+    assert statuses.count(401) == MAX_CONCURRENT_CHECKS + 10
+    assert statuses.count(503) == 100 - MAX_CONCURRENT_CHECKS - 10
     assert all("retry-after" in reply.headers for reply in replies if reply.status == 503)
 
 
@@ -310,7 +315,7 @@ async def test_a_login_whose_client_leaves_is_not_checked(checks: Checks) -> Non
     users = {"ann": hashed("right")}
     async with opened(protected("http://127.0.0.1:9999", users=users)) as app:
         async with create_task_group() as tasks:
-            for number in range(AT_A_TIME):
+            for number in range(MAX_CONCURRENT_CHECKS):
                 tasks.start_soon(partial(get, app, "/a", headers=login("ann", f"wrong{number}")))
             await checks.until_begun()
             leaving = Leaving()
@@ -339,14 +344,14 @@ async def test_a_body_that_comes_while_a_login_is_checked_is_not_lost(checks: Ch
     assert service.requests[0].endswith(b"one two three")
 
 
-def test_a_name_and_a_password_are_not_taken_for_others() -> None:
+def test_different_names_and_passwords_have_different_digests() -> None:
     assert read_login(login("a", "b:c")[0][1]) == (b"a", b"b:c")
 
 
 @pytest.mark.parametrize(
     "header", [b"", b"Basic", b"Basic ", b"Basic !", b"Basic YQ", b"Basic YQ==", b"Bearer YTpi"]
 )
-def test_what_is_no_login_is_none(header: bytes) -> None:
+def test_an_invalid_header_has_no_login(header: bytes) -> None:
     assert read_login(header) is None
 
 
@@ -365,7 +370,7 @@ def test_no_header_raises(header: bytes) -> None:
         ({}, "", "cannot read"),
     ],
 )
-async def test_what_cannot_be_used_stops_the_start(
+async def test_invalid_settings_stop_the_start(
     tmp_path: Path, users: dict[str, str], content: str | bytes | None, word: str
 ) -> None:
     path = tmp_path / "htpasswd"

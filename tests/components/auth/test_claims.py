@@ -1,4 +1,4 @@
-"""What tokens say, without keys."""
+"""Claims of tokens, without keys."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.components.auth.claims import (
-    build_admits,
+    Claims,
+    build_claims_match,
     check_registered,
     claim_text,
     claim_texts,
     read_claims,
 )
-from gateway.components.auth.jose import BadToken
+from gateway.components.auth.jose import InvalidToken
+from gateway.config.json_types import Json
 
 NOW = 1000.0
 
@@ -38,7 +40,7 @@ def until(claims: dict[str, Any], issuer: str = "", *audience: str) -> float:
         ({"nbf": 1001, "iat": 1001.9}, math.inf),
     ],
 )
-def test_a_token_holds_until_its_end_and_the_leeway(claims: dict[str, Any], end: float) -> None:
+def test_a_token_is_valid_until_exp_and_the_leeway(claims: dict[str, Any], end: float) -> None:
     assert until(claims) == end
 
 
@@ -58,8 +60,10 @@ def test_a_token_holds_until_its_end_and_the_leeway(claims: dict[str, Any], end:
         {"aud": [1]},
     ],
 )
-def test_what_does_not_hold_now_or_has_wrong_types_is_refused(claims: dict[str, Any]) -> None:
-    with pytest.raises(BadToken):
+def test_claims_that_are_not_valid_now_or_have_wrong_types_are_refused(
+    claims: dict[str, Any],
+) -> None:
+    with pytest.raises(InvalidToken):
         until(claims)
 
 
@@ -67,19 +71,19 @@ def test_the_issuer_and_every_audience_must_be_named() -> None:
     until({"iss": "i", "aud": ["a", "b", "c"]}, "i", "a", "b")
     until({"iss": "i", "aud": "a"}, "i", "a")
     for claims in ({"aud": ["a"]}, {"iss": "i", "aud": ["a"]}, {"iss": "I", "aud": ["a", "b"]}):
-        with pytest.raises(BadToken):
+        with pytest.raises(InvalidToken):
             until(claims, "i", "a", "b")
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"\xff", b'{"a":"\xff"}', b"{" * 99999])
 def test_claims_are_a_json_object(payload: bytes) -> None:
-    with pytest.raises(BadToken):
+    with pytest.raises(InvalidToken):
         read_claims(payload)
 
 
 @given(st.binary())
 def test_no_payload_raises_anything_else(payload: bytes) -> None:
-    with suppress(BadToken):
+    with suppress(InvalidToken):
         read_claims(payload)
 
 
@@ -101,8 +105,8 @@ def test_no_payload_raises_anything_else(payload: bytes) -> None:
         ({}, False),
     ],
 )
-def test_roles_stand_in_a_list_or_a_text(claims: dict[str, Any], admits: bool) -> None:
-    check = build_admits("r", ["a", "b"], is_nested=False)
+def test_roles_are_a_list_or_a_string(claims: dict[str, Any], admits: bool) -> None:
+    check = build_claims_match("r", ["a", "b"], is_nested=False)
     assert check is not None
     assert check(claims) is admits
 
@@ -119,23 +123,23 @@ def test_roles_stand_in_a_list_or_a_text(claims: dict[str, Any], admits: bool) -
 def test_dots_lead_into_objects_unless_the_name_is_a_url(
     key: str, is_nested: bool, admits: bool
 ) -> None:
-    check = build_admits(key, ["a"], is_nested=is_nested)
+    check = build_claims_match(key, ["a"], is_nested=is_nested)
     assert check is not None
     assert check({"x": {"r": "a", "y": []}, "http://x.r": ["a"]}) is admits
 
 
 def test_all_scopes_or_any() -> None:
-    every = build_admits("s", ["a", "b"], is_nested=True, needs_all=True)
-    some = build_admits("s", ["a", "b"], is_nested=True)
+    every = build_claims_match("s", ["a", "b"], is_nested=True, needs_all=True)
+    some = build_claims_match("s", ["a", "b"], is_nested=True)
     assert every is not None
     assert some is not None
     assert (every({"s": "b"}), some({"s": "b"})) == (False, True)
     assert every({"s": "c b a"})
 
 
-def test_who_wants_nothing_admits_everybody() -> None:
-    assert build_admits("r", [], is_nested=True) is None
-    assert build_admits("", ["a"], is_nested=True) is None
+def test_without_required_roles_there_is_no_check() -> None:
+    assert build_claims_match("r", [], is_nested=True) is None
+    assert build_claims_match("", ["a"], is_nested=True) is None
 
 
 @pytest.mark.parametrize(
@@ -156,12 +160,12 @@ def test_who_wants_nothing_admits_everybody() -> None:
         ({"b": 1, "a": [2]}, '{"a":[2],"b":1}'),
     ],
 )
-def test_a_claim_as_text(value: object, text: str) -> None:
+def test_a_claim_as_text(value: Json, text: str) -> None:
     assert claim_text({"c": value}, "c") == text
 
 
 def test_claims_are_found_in_objects_and_under_their_whole_name() -> None:
-    claims = {"a": {"b": 1}, "c.d": 2, "http://e.f": 3}
+    claims: Claims = {"a": {"b": 1}, "c.d": 2, "http://e.f": 3}
     assert [claim_text(claims, name) for name in ("a.b", "c.d", "http://e.f", "a.x", "x")] == [
         "1",
         "2",
@@ -186,5 +190,5 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_every_claim_has_a_text(value: object) -> None:
+def test_every_claim_has_a_text(value: Json) -> None:
     assert isinstance(claim_text({"c": value}, "c"), str)

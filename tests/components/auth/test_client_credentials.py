@@ -10,7 +10,7 @@ from anyio import create_task_group
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.components.auth.client_credentials import Tokens, read_token, token_request
+from gateway.components.auth.client_credentials import TokenSource, read_token, token_request
 from gateway.components.auth.settings import ClientCredentialsSettings
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpResponse
@@ -57,7 +57,7 @@ async def test_requests_carry_the_gateways_token_and_not_the_clients() -> None:
     assert request.endswith(b"\r\n\r\ngrant_type=client_credentials")
 
 
-async def test_many_requests_cause_one_token() -> None:
+async def test_many_requests_cause_one_token_request() -> None:
     with serving(giving()) as server, serving(echoing) as service:
         async with opened(asking(service.url, server.url)) as app:
             async with create_task_group() as requests:
@@ -66,14 +66,14 @@ async def test_many_requests_cause_one_token() -> None:
     assert (len(server.requests), len(service.requests)) == (1, 10)
 
 
-async def test_a_token_that_ends_soon_is_not_used_again() -> None:
+async def test_a_token_that_expires_soon_is_not_used_again() -> None:
     with serving(giving(expires_in=9)) as server, serving(echoing) as service:
         async with opened(asking(service.url, server.url)) as app:
             assert [(await get(app, "/a")).status for _ in range(2)] == [200, 200]
     assert len(server.requests) == 2
 
 
-async def test_the_secret_goes_into_the_body_where_the_server_wants_it_there() -> None:
+async def test_the_secret_is_sent_in_the_body_if_the_server_requires_it() -> None:
     def script(service: Any, connection: Any, request: bytes) -> bool:
         is_in_body = b"client_id=me&client_secret=a+b%26c" in request
         answer = message(b'{"access_token":"t","expires_in":1}')
@@ -86,7 +86,7 @@ async def test_the_secret_goes_into_the_body_where_the_server_wants_it_there() -
     assert len(server.requests) == 3  # the second time it is known
 
 
-async def test_without_a_token_the_backend_is_not_asked() -> None:
+async def test_without_a_token_the_backend_is_not_called() -> None:
     with serving(answering(message(b"{}"))) as server, serving(echoing) as service:
         async with opened(asking(service.url, server.url)) as app:
             assert (await get(app, "/a")).status == 500
@@ -121,11 +121,11 @@ OUTGOING = token_request(SETTINGS, is_in_body=False)
 GOOD = HttpResponse(200, [], b'{"access_token":"t"}')
 
 
-def test_when_nobody_waits_any_more_the_server_is_not_waited_for() -> None:
+def test_after_the_last_waiting_request_the_token_request_is_withdrawn() -> None:
     from gateway.components.auth.client_credentials import WaitingForToken
 
     server, backend, arrived = Held(), Held(), list[Any]()
-    tokens = Tokens(SETTINGS, server)
+    tokens = TokenSource(SETTINGS, server)
     first = WaitingForToken(tokens, backend, OUTGOING, arrived.append).begin()
     second = WaitingForToken(tokens, backend, OUTGOING, arrived.append).begin()
     first()
@@ -139,7 +139,7 @@ def test_when_nobody_waits_any_more_the_server_is_not_waited_for() -> None:
     assert (backend.withdrawn, arrived) == (1, [])
 
 
-def test_further_parameters_and_scopes_are_said() -> None:
+def test_scopes_and_further_parameters_are_sent() -> None:
     settings = ClientCredentialsSettings(
         token_url="http://server/", scopes="a, b", endpoint_params={"audience": ("x", "y")}
     )
@@ -166,7 +166,7 @@ def test_tokens_are_read_as_go_reads_them(body: bytes, kind: bytes, token: bytes
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]),
     ).map(lambda document: json.dumps(document).encode())
 )
-def test_no_answer_raises_anything_else(body: bytes) -> None:
+def test_no_response_raises_another_error(body: bytes) -> None:
     for kind in (b"application/json", b"text/plain"):
         try:
             read_token(HttpResponse(200, [(b"content-type", kind)], body))

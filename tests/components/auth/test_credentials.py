@@ -53,7 +53,7 @@ def test_cookies_are_read_as_go_reads_them(line: bytes, value: bytes | None) -> 
     assert find_cookie(request([(b"cookie", line)]), b"c") == value
 
 
-def test_another_line_of_cookies_is_looked_at_too() -> None:
+def test_every_cookie_header_is_read() -> None:
     assert find_cookie(request([(b"cookie", b"a=b"), (b"cookie", b"c=d")]), b"c") == b"d"
 
 

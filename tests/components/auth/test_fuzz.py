@@ -1,4 +1,4 @@
-"""Whatever a request carries, a guard admits or refuses it: nothing else comes out."""
+"""For any request a guard admits or refuses it, and raises no other error."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ Ask = Callable[[list[tuple[bytes, bytes]]], bool]
 
 @SAME
 @given(st.lists(st.tuples(st.sampled_from([b"authorization", b"cookie"]), st.binary()), max_size=3))
-def test_no_header_is_more_than_refused(ask: Ask, headers: list[tuple[bytes, bytes]]) -> None:
+def test_any_header_without_a_token_is_refused(
+    ask: Ask, headers: list[tuple[bytes, bytes]]
+) -> None:
     assert not ask(headers)
     assert not ask([(name, b"access_token=" + value) for name, value in headers])
 
@@ -85,7 +87,7 @@ def test_no_header_is_more_than_refused(ask: Ask, headers: list[tuple[bytes, byt
 @given(st.dictionaries(NAMES, JSON), st.binary(), st.binary())
 @example({"alg": "none", "kid": "k"}, b"{}", b"")
 @example({"alg": "HS256", "kid": "k", "jwk": {"kty": "oct", "k": "AA"}}, b"{}", b"")
-def test_no_header_of_a_token_admits_what_is_not_signed(
+def test_no_token_header_admits_an_unsigned_token(
     ask: Ask, header: dict[str, Any], payload: bytes, signature: bytes
 ) -> None:
     parts = (json.dumps(header).encode(), payload, signature)

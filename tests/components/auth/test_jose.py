@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.components.auth.jose import (
     ALGORITHMS,
-    BadKey,
-    BadToken,
+    InvalidKey,
+    InvalidToken,
     PrivateKey,
     parse_token,
     read_key,
@@ -44,19 +44,19 @@ def test_a_private_key_signs(alg: str) -> None:
     assert read_key(jwk(alg), alg).verifies(token._replace(signature=key.sign(token.signed)))
 
 
-def test_blanks_around_a_token_are_none_of_it() -> None:
+def test_blanks_around_a_token_are_ignored() -> None:
     token = signed({}).encode()
     assert parse_token(b" \t" + token + b" ") == parse_token(token)
 
 
 @pytest.mark.parametrize("alg", [each for each in ALGORITHMS if not each.startswith("HS")])
-def test_a_private_key_verifies_nothing(alg: str) -> None:
+def test_a_private_key_cannot_verify(alg: str) -> None:
     with pytest.raises(PrivateKey):
         read_key(jwk(alg, is_private=True), alg)
 
 
-def test_a_public_key_signs_nothing() -> None:
-    with pytest.raises(BadKey, match="public"):
+def test_a_public_key_cannot_sign() -> None:
+    with pytest.raises(InvalidKey, match="public"):
         read_key(jwk("RS256"), "RS256", is_to_sign=True)
 
 
@@ -76,8 +76,8 @@ def test_a_public_key_signs_nothing() -> None:
         ({}, "ES256"),
     ],
 )
-def test_what_is_no_key_for_an_algorithm_is_refused(described: dict[str, Any], alg: str) -> None:
-    with pytest.raises(BadKey):
+def test_an_invalid_key_for_an_algorithm_is_refused(described: dict[str, Any], alg: str) -> None:
+    with pytest.raises(InvalidKey):
         read_key(described, alg)
 
 
@@ -87,7 +87,7 @@ def test_a_public_key_as_a_secret_is_refused() -> None:
         .public_key()
         .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    with pytest.raises(BadKey):
+    with pytest.raises(InvalidKey):
         read_key({"kty": "oct", "k": encoded(pem)}, "HS256")
 
 
@@ -114,12 +114,12 @@ def test_a_public_key_as_a_secret_is_refused() -> None:
         '{"payload":"e30","protected":"e30","signature":"AA"}',
     ],
 )
-def test_what_is_no_token_is_refused(text: str) -> None:
-    with pytest.raises(BadToken):
+def test_a_malformed_token_is_refused(text: str) -> None:
+    with pytest.raises(InvalidToken):
         parse_token(text.encode())
 
 
 @given(st.binary() | st.lists(st.binary(), min_size=3, max_size=3).map(b".".join))
-def test_no_bytes_raise_anything_else(text: bytes) -> None:
-    with suppress(BadToken):
+def test_no_bytes_raise_another_error(text: bytes) -> None:
+    with suppress(InvalidToken):
         parse_token(text)

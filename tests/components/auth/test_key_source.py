@@ -17,6 +17,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from gateway.app.service import open_gateway
 from gateway.components.auth.key_source import RemoteKeys
+from gateway.config.json_types import Json
 from gateway.errors import BackendFailure
 
 from ...http.service import Script, Service, answering, message, serving
@@ -45,55 +46,55 @@ class Server:
 ONE, TWO = key_set(jwk("HS256")), key_set(jwk("HS256"), jwk("HS256", "new"))
 
 
-def kids(source: RemoteKeys) -> list[str]:
+def kids(source: RemoteKeys) -> list[Json]:
     return [key["kid"] for key in source.jwks]
 
 
-async def first_look(source: RemoteKeys) -> None:
-    waiting = source.refreshed()
+async def first_fetch(source: RemoteKeys) -> None:
+    waiting = source.request_refresh()
     assert waiting is not None
     with fail_after(5):
         await waiting.wait()
 
 
-async def test_a_request_waits_for_the_first_look() -> None:
+async def test_a_request_waits_for_the_first_fetch() -> None:
     source = RemoteKeys("keys", Server(ONE).fetch, 900, 10)
     async with source.opened():
-        await first_look(source)
+        await first_fetch(source)
         assert (kids(source), source.version) == (["k"], 1)
 
 
-async def test_unknown_keys_cause_a_look_and_then_none_for_a_while() -> None:
+async def test_unknown_keys_cause_a_fetch_and_then_none_for_a_while() -> None:
     server = Server(ONE, TWO)
     source = RemoteKeys("keys", server.fetch, 900, 0.0)
     async with source.opened():
-        await first_look(source)
-        await first_look(source)
+        await first_fetch(source)
+        await first_fetch(source)
         assert (kids(source), source.version) == (["k", "new"], 2)
         source.cooldown = 60.0
-        assert source.refreshed() is None
+        assert source.request_refresh() is None
         assert server.asked == 2
 
 
-async def test_many_requests_cause_one_look() -> None:
+async def test_many_requests_cause_one_fetch() -> None:
     server = Server(ONE)
     source = RemoteKeys("keys", server.fetch, 900, 0.0)
     async with source.opened():
         async with create_task_group() as requests:
             for _ in range(10):
-                requests.start_soon(first_look, source)
+                requests.start_soon(first_fetch, source)
         assert server.asked == 1
 
 
-async def test_keys_that_are_the_same_forget_no_tokens() -> None:
+async def test_unchanged_keys_keep_their_version() -> None:
     source = RemoteKeys("keys", Server(ONE).fetch, 900, 0.0)
     async with source.opened():
-        await first_look(source)
-        await first_look(source)
+        await first_fetch(source)
+        await first_fetch(source)
         assert source.version == 1
 
 
-async def test_keys_are_fetched_anew_in_the_background() -> None:
+async def test_keys_are_fetched_again_in_the_background() -> None:
     server, seen = Server(ONE, TWO), Event()
     inner = server.fetch
 
@@ -110,32 +111,32 @@ async def test_keys_are_fetched_anew_in_the_background() -> None:
         assert kids(source) == ["k", "new"]
 
 
-async def test_old_keys_hold_while_there_are_no_new_ones() -> None:
+async def test_old_keys_stay_valid_while_the_fetch_fails() -> None:
     source = RemoteKeys("keys", Server(ONE, BackendFailure("down")).fetch, 900, 0.0)
     async with source.opened():
-        await first_look(source)
-        await first_look(source)
+        await first_fetch(source)
+        await first_fetch(source)
         assert kids(source) == ["k"]
         assert source.readiness()["problem"] == "down"
 
 
-async def test_but_not_for_ever() -> None:
+async def test_old_keys_are_dropped_after_another_duration() -> None:
     source = RemoteKeys("keys", Server(ONE, BackendFailure("down")).fetch, 900, 0.0)
     async with source.opened():
-        await first_look(source)
+        await first_fetch(source)
         source.duration = 0.0
-        await first_look(source)
+        await first_fetch(source)
         assert (kids(source), source.version) == ([], 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b"\xff", b"[" * 99999])
-async def test_what_is_no_set_of_keys_is_a_problem(
+async def test_a_response_that_is_not_a_key_set_is_a_problem(
     content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = RemoteKeys("keys.test", Server(content).fetch, 900, 0.0)
     with caplog.at_level(logging.WARNING):
         async with source.opened():
-            await first_look(source)
+            await first_fetch(source)
     assert source.readiness()["problem"]
     assert "keys.test" in caplog.text
 
@@ -158,7 +159,7 @@ def remote(url: str, **settings: Any) -> dict[str, Any]:
     return {"alg": "HS256", "jwk_url": f"{url}/keys?a=b", "disable_jwk_security": True, **settings}
 
 
-async def test_keys_come_from_a_url_and_serve_every_endpoint() -> None:
+async def test_endpoints_share_the_keys_of_a_url() -> None:
     with serving(serving_keys(ONE)) as keys, serving(echoing) as service:
         endpoints = [
             {**endpoint(service.url, remote(keys.url)), "endpoint": path} for path in ("/a", "/b")
@@ -217,13 +218,13 @@ async def test_no_secret_of_a_url_is_shown(caplog: pytest.LogCaptureFixture) -> 
                 assert "word" not in shown + caplog.text
 
 
-async def test_the_key_server_must_be_known() -> None:
+async def test_the_certificate_of_the_key_server_is_verified() -> None:
     assert await over_tls() == 401
     assert await over_tls(**TRUSTED) == 200
     assert await over_tls(disable_jwk_security=True) == 200
 
 
-async def test_a_pinned_key_server_must_be_that_one() -> None:
+async def test_a_pinned_key_server_must_have_the_pinned_key() -> None:
     good, other = fingerprint(CERTIFICATE), fingerprint(AUTHORITY)
     assert await over_tls(**TRUSTED, jwk_fingerprints=[other, good]) == 200
     assert await over_tls(**TRUSTED, jwk_fingerprints=[other]) == 401
@@ -237,7 +238,7 @@ async def test_cipher_suites_are_those_that_are_named() -> None:
     assert await over_tls(server=old, **TRUSTED, cipher_suites=[49196, 49200]) == 200
 
 
-async def test_nobody_leads_the_gateway_out_of_tls() -> None:
+async def test_no_redirect_leaves_tls() -> None:
     with serving(serving_keys(ONE)) as plain:
         away = message(b"", "302 Found", f"Location: {plain.url}/keys")
         with serving(answering(away), server_side()) as keys, serving(echoing) as service:

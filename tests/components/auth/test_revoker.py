@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.app.service import open_gateway
+from gateway.components.auth.claims import Claims
 from gateway.components.auth.deny_list import DenyList, Full
 from gateway.config.findings import ConfigError
 from gateway.core.asgi import ASGIApp
@@ -35,7 +36,8 @@ def revoked_list(*names: str, ttl: float = 60.0, most: int = 10, path: str = "")
 def test_what_was_added_is_revoked_and_nothing_else() -> None:
     revocations = revoked_list("jti", "aud", "org.id")
     assert revocations.add({"jti": "a", "org": {"id": 7}, "sub": "x"}) == 2
-    for claims in ({"jti": "a"}, {"aud": ["b"], "jti": "a"}, {"org": {"id": 7}}):
+    revoked: list[Claims] = [{"jti": "a"}, {"aud": ["b"], "jti": "a"}, {"org": {"id": 7}}]
+    for claims in revoked:
         assert revocations.is_revoked(claims)
     for other in ({}, {"jti": "b"}, {"sub": "x"}, {"aud": "a"}, {"jti": None}):
         assert not revocations.is_revoked(other)

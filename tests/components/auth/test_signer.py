@@ -107,7 +107,7 @@ async def test_a_failing_backend_is_a_400(tmp_path: Path) -> None:
         assert await bare(app) == 400
 
 
-async def test_so_is_one_of_several(tmp_path: Path) -> None:
+async def test_one_failing_backend_of_several_is_a_400_too(tmp_path: Path) -> None:
     with serving(answering(message(b'{"token":{}}'))) as service:
         config = signing(service.url, tmp_path / "keys.json")
         config["backend"].append({"host": ["http://127.0.0.1:9999"], "url_pattern": "/"})
@@ -137,12 +137,12 @@ async def test_the_key_may_come_from_a_url(tmp_path: Path) -> None:
 async def test_a_public_key_stops_the_start(tmp_path: Path) -> None:
     config = signing("http://127.0.0.1:9999", tmp_path / "keys.json", "RS256")
     (tmp_path / "keys.json").write_bytes(key_set(jwk("RS256")))
-    with pytest.raises(ConfigError, match="a public key signs nothing"):
+    with pytest.raises(ConfigError, match="a public key cannot sign"):
         async with opened(config):
             pass
 
 
-async def test_a_large_object_is_made_ready_in_a_helper_process(
+async def test_a_large_object_is_prepared_in_a_helper_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     values = ["<"] * 9_000
@@ -186,7 +186,7 @@ async def test_a_large_list_is_not_signed_as_a_small_one(tmp_path: Path) -> None
     "value", [b"[%b1]" % (b"1," * 8_000), b"[%b1]" % (b"[]," * 5_400), b'"%b"' % (b"<" * 16_000)]
 )
 @pytest.mark.parametrize("alg", ["HS512", "PS512", "ES512", "EdDSA"])
-def test_to_sign_takes_no_longer_than_its_bounds_allow(alg: str, value: bytes) -> None:
+def test_signing_takes_no_longer_than_its_bounds_allow(alg: str, value: bytes) -> None:
     objects = {"token": Raw(b'{"a":%b}' % value)}
     assert MAX_INLINE_BYTES * 0.9 < size_of(objects) <= MAX_INLINE_BYTES
     key = read_key(jwk(alg, is_private=True), alg, is_to_sign=True)

@@ -43,7 +43,7 @@ def two_issuers(one: bytes, two: bytes) -> Generator[tuple[Service, Service, Ser
             yield first, second, backend
 
 
-async def test_the_keys_of_every_source_count(tmp_path: Path) -> None:
+async def test_the_keys_of_every_source_are_used(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(jwk("HS256", "own")))
     one, two = key_set(secret(FIRST, "1")), key_set(secret(SECOND, "2"))
@@ -60,7 +60,7 @@ async def test_the_keys_of_every_source_count(tmp_path: Path) -> None:
             assert (await get(app, "/a", signed({}, kid="3", key=SECOND))).status == 401
 
 
-async def test_a_url_beside_a_file_does_not_count(tmp_path: Path) -> None:
+async def test_with_a_file_jwk_url_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(jwk("HS256", "own")))
     one, two = key_set(secret(FIRST, "1")), key_set(secret(SECOND, "2"))
@@ -72,7 +72,7 @@ async def test_a_url_beside_a_file_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kid", ["k", None])
-async def test_sources_may_call_their_keys_alike(kid: str | None) -> None:
+async def test_sources_may_use_the_same_key_ids(kid: str | None) -> None:
     one, two = key_set(secret(FIRST, kid)), key_set(secret(SECOND, kid))
     with two_issuers(one, two) as (first, second, backend):
         async with opened(endpoint(backend.url, asking(first.url, second.url))) as app:
@@ -82,7 +82,7 @@ async def test_sources_may_call_their_keys_alike(kid: str | None) -> None:
             assert (await get(app, "/a", signed({}, kid=kid, key=b"x" * 32))).status == 401
 
 
-async def test_a_key_serves_the_algorithm_of_the_validator_alone() -> None:
+async def test_a_key_is_used_for_the_algorithm_of_the_validator_alone() -> None:
     public = jwk("RS256", "1")
     text = public["n"].encode()
     with two_issuers(key_set(public), key_set(secret(SECOND, "2"))) as (first, second, backend):
@@ -102,7 +102,7 @@ async def test_a_source_that_is_down_stops_no_other() -> None:
                 assert (await get(app, "/a", signed({}, kid="1", key=FIRST))).status == 401
 
 
-async def test_nobody_waits_for_a_source_that_hangs_when_another_has_the_key() -> None:
+async def test_no_request_waits_for_a_source_that_hangs_if_another_has_the_key() -> None:
     is_over = threading.Event()
 
     def hanging(service: Service, connection: Connection, request: bytes) -> bool:
@@ -118,7 +118,7 @@ async def test_nobody_waits_for_a_source_that_hangs_when_another_has_the_key() -
                 is_over.set()
 
 
-async def test_an_unknown_key_is_looked_for_in_every_source() -> None:
+async def test_an_unknown_key_is_searched_in_every_source() -> None:
     # The old key stays: looking for another source's key may already bring the new one.
     old_1, old_2 = secret(FIRST, "1"), secret(SECOND, "2")
     one = serving_keys(key_set(old_1), key_set(old_1, secret(FIRST, "new 1")))
@@ -149,7 +149,7 @@ def aggregating(*origins: str, **plugin: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:9876", "http://127.0.0.1:9876/keys"])
-async def test_who_names_the_port_of_the_aggregator_has_the_keys_of_its_origins(url: str) -> None:
+async def test_a_url_with_the_port_of_the_aggregator_means_its_origins(url: str) -> None:
     one, two = key_set(secret(FIRST, "1")), key_set(secret(SECOND, "2"))
     with two_issuers(one, two) as (first, second, backend):
         validator = {"alg": "HS256", "jwk_url": url, "disable_jwk_security": True, "cache": True}
@@ -159,7 +159,7 @@ async def test_who_names_the_port_of_the_aggregator_has_the_keys_of_its_origins(
                 assert (await get(app, "/a", signed({}, kid=kid, key=key))).status == 200
 
 
-async def test_origins_with_tls_must_be_known() -> None:
+async def test_the_certificate_of_an_origin_is_verified() -> None:
     with serving(serving_keys(key_set(secret(FIRST, "1"))), server_side()) as first:
         url = "http://localhost:9876"
         validator = {"alg": "HS256", "jwk_url": url, "disable_jwk_security": True}
@@ -169,7 +169,7 @@ async def test_origins_with_tls_must_be_known() -> None:
             assert (await get(app, "/a", signed({}, kid="1", key=FIRST))).status == 401
 
 
-def remarks(root: dict[str, Any], **validator: Any) -> str:
+def warnings(root: dict[str, Any], **validator: Any) -> str:
     document = {
         "version": 3,
         "endpoints": [endpoint("http://backend", {"alg": "RS256", **validator})],
@@ -179,19 +179,19 @@ def remarks(root: dict[str, Any], **validator: Any) -> str:
     return "\n".join(map(str, (*loaded.findings, *check(loaded.service, CATALOG))))
 
 
-def test_what_is_different_here_is_remarked_on(tmp_path: Path) -> None:
+def test_check_reports_sources_that_are_used_differently(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(jwk("RS256")))
     insecure = {"disable_jwk_security": True, "audience": ["a"], "require_exp": True}
-    text = remarks({}, jwk_url="https://a", jwk_local_path=str(path), **insecure)
-    assert "beside jwk_local_path it has no effect" in text
-    text = remarks({}, jwk_urls=["https://a"], cache=True)
+    text = warnings({}, jwk_url="https://a", jwk_local_path=str(path), **insecure)
+    assert "has no effect together with jwk_local_path" in text
+    text = warnings({}, jwk_urls=["https://a"], cache=True)
     assert "only this gateway knows: jwk_urls" in text
-    text = remarks(aggregating("https://a"), jwk_url="http://localhost:9876", **insecure)
+    text = warnings(aggregating("https://a"), jwk_url="http://localhost:9876", **insecure)
     assert "nothing listens on port 9876" in text
-    assert "can change what the key server answers" not in text
-    text = remarks(aggregating("http://a"), jwk_url="http://localhost:9876", **insecure)
-    assert "can change what the key server answers" in text
+    assert "the key server is not verified" not in text
+    text = warnings(aggregating("http://a"), jwk_url="http://localhost:9876", **insecure)
+    assert "the key server is not verified" in text
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ def test_what_is_different_here_is_remarked_on(tmp_path: Path) -> None:
         (aggregating("https://a", port="none"), {"jwk_url": "https://a"}, "jwk-aggregator"),
     ],
 )
-def test_what_is_no_source_stops_the_start(
+def test_an_invalid_source_stops_the_start(
     root: dict[str, Any], validator: dict[str, Any], path: str
 ) -> None:
     with pytest.raises(ConfigError, match=path):
-        remarks(root, **validator)
+        warnings(root, **validator)

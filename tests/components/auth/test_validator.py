@@ -14,7 +14,7 @@ from gateway.app.service import open_gateway
 from gateway.components.auth.claims import needed_claims
 from gateway.components.auth.key_source import FileKeys
 from gateway.components.auth.settings import ValidatorSettings
-from gateway.components.auth.validator import REMEMBERED, Validator
+from gateway.components.auth.validator import MAX_REMEMBERED_TOKENS, Validator
 from gateway.config.findings import ConfigError
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.proxy import Request
@@ -43,7 +43,7 @@ async def status(path: Path, token: str, **settings: Any) -> int:
             return (await get(app, "/a", token)).status
 
 
-async def test_only_good_tokens_pass(tmp_path: Path) -> None:
+async def test_only_valid_tokens_pass(tmp_path: Path) -> None:
     with serving(echoing) as service:
         async with opened(validating(tmp_path / "jwk.json", service.url)) as app:
             answers = [
@@ -65,7 +65,7 @@ async def test_only_good_tokens_pass(tmp_path: Path) -> None:
     assert len(service.requests) == 1
 
 
-async def test_who_is_refused_gets_a_bare_answer(tmp_path: Path) -> None:
+async def test_a_refusal_has_no_body(tmp_path: Path) -> None:
     config = validating(tmp_path / "jwk.json", roles=["admin"])
     async with opened(config) as app:
         for token, expected in (("", 401), (signed({"roles": ["user"]}), 403)):
@@ -74,7 +74,7 @@ async def test_who_is_refused_gets_a_bare_answer(tmp_path: Path) -> None:
             assert reply.headers == {"content-length": "0"}
 
 
-async def test_an_expression_about_the_token_is_asked_before_roles(tmp_path: Path) -> None:
+async def test_an_expression_about_the_token_is_checked_before_roles(tmp_path: Path) -> None:
     config = validating(tmp_path / "jwk.json", roles=["admin"])
     config["extra_config"]["validation/cel"] = [{"check_expr": "JWT.sub == 'ann'"}]
     tokens = {
@@ -120,7 +120,7 @@ async def test_a_public_key_is_no_secret(tmp_path: Path) -> None:
             assert (await get(app, "/a", signed({}, "RS256"))).status == 200
 
 
-async def test_a_token_without_end_is_refused_where_one_is_required(tmp_path: Path) -> None:
+async def test_a_token_without_exp_is_refused_where_it_is_required(tmp_path: Path) -> None:
     assert await status(tmp_path, signed({})) == 200
     assert await status(tmp_path, signed({}), require_exp=True) == 401
     assert await status(tmp_path, signed({"exp": time() + 60}), require_exp=True) == 200
@@ -187,18 +187,20 @@ async def test_a_line_break_in_a_claim_reaches_no_backend(tmp_path: Path) -> Non
     assert (reply.status, service.requests) == (500, [])
 
 
-async def test_why_a_token_is_refused_is_told_where_it_is_asked_for(
+async def test_operation_debug_logs_why_a_token_is_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = signed({"roles": "user"})
     await status(tmp_path, token, roles=["admin"])
     assert "403" not in caplog.text
     await status(tmp_path, token, roles=["admin"], operation_debug=True)
-    assert "/a: 403: none of the roles" in caplog.text
+    assert "/a: 403: the token has none of the required roles" in caplog.text
     assert token not in caplog.text
 
 
-async def test_keys_that_cannot_be_trusted_admit_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_with_keys_that_cannot_be_trusted_every_request_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING):
         async with opened(endpoint("http://127.0.0.1:9999", {"alg": "HS256"})) as app:
             assert (await get(app, "/a", signed({}))).status == 401
@@ -217,7 +219,7 @@ async def test_keys_that_cannot_be_trusted_admit_nobody(caplog: pytest.LogCaptur
         ({"cache_duration": -1}, ".cache_duration"),
     ],
 )
-async def test_what_cannot_be_used_stops_the_start(
+async def test_invalid_settings_stop_the_start(
     tmp_path: Path, settings: dict[str, Any], word: str
 ) -> None:
     config = validating(tmp_path / "jwk.json", **settings)
@@ -250,9 +252,7 @@ def bearing(token: str) -> Request:
     return Request("GET", "/", {}, [(b"authorization", token.encode())])
 
 
-def test_what_is_remembered_of_a_token_ends_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_remembered_token_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validator = guard(tmp_path)
     token = signed({"exp": 2_000_000_000, "sub": "ann"})
     request = bearing(token)
@@ -263,7 +263,7 @@ def test_what_is_remembered_of_a_token_ends_with_it(
         validator.guard(bearing(token))
 
 
-def test_what_is_remembered_of_a_token_ends_with_its_key(tmp_path: Path) -> None:
+def test_a_remembered_token_is_forgotten_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "jwk.json"
     path.write_bytes(key_set(jwk("HS256")))
     source = FileKeys(str(path))
@@ -271,15 +271,15 @@ def test_what_is_remembered_of_a_token_ends_with_its_key(tmp_path: Path) -> None
     token = signed({})
     validator.guard(bearing(token))
     source.jwks, source.version = (), 1
-    with pytest.raises(Refused, match="unknown key"):
+    with pytest.raises(Refused, match="key is unknown"):
         validator.guard(bearing(token))
 
 
 def test_remembered_tokens_have_a_bound(tmp_path: Path) -> None:
     validator = guard(tmp_path)
-    for number in range(REMEMBERED + 5):
+    for number in range(MAX_REMEMBERED_TOKENS + 5):
         validator.guard(bearing(signed({"n": number})))
-    assert len(validator._remembered) == REMEMBERED
+    assert len(validator._remembered) == MAX_REMEMBERED_TOKENS
 
 
 def test_a_key_for_encryption_verifies_nothing(tmp_path: Path) -> None:

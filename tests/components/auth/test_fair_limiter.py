@@ -1,4 +1,4 @@
-"""Turns, and the queue for them."""
+"""The fair limiter and its queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.components.auth.turns import FairQueue, QueueFull, Turns
+from gateway.components.auth.fair_limiter import FairLimiter, FairQueue, QueueFull
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +30,13 @@ def test_names_take_turns_at_each_level() -> None:
     assert [queue.pop() for _ in paths] == [0, 3, 2, 1, 4]
 
 
-def test_the_newest_of_the_name_that_has_most_is_dropped() -> None:
+def test_the_newest_item_of_the_name_with_the_most_items_is_dropped() -> None:
     queue = filled([("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("b", "x"), ("c", "x")])
     assert [queue.drop() for _ in range(6)] == [2, 4, 1, 5, 3, 0]
 
 
 @given(PATHS, st.data())
-def test_whatever_is_pushed_comes_out_once(
-    paths: list[tuple[str, str]], data: st.DataObject
-) -> None:
+def test_every_item_comes_out_once(paths: list[tuple[str, str]], data: st.DataObject) -> None:
     queue = filled(paths)
     left = dict(enumerate(paths))
     while left:
@@ -56,12 +54,12 @@ def test_whatever_is_pushed_comes_out_once(
     assert not queue
 
 
-async def test_as_many_as_there_are_turns_run_at_once() -> None:
-    turns, running, most = Turns(2, 100), 0, 0
+async def test_at_most_the_allowed_number_runs_at_once() -> None:
+    limiter, running, most = FairLimiter(2, 100), 0, 0
 
     async def work() -> None:
         nonlocal running, most
-        async with turns.turn(["a"]):
+        async with limiter.slot(["a"]):
             running += 1
             most = max(most, running)
             await wait_all_tasks_blocked()
@@ -70,15 +68,15 @@ async def test_as_many_as_there_are_turns_run_at_once() -> None:
     async with create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(work)
-    assert (most, running, turns.waiting) == (2, 0, 0)
+    assert (most, running, limiter.waiting) == (2, 0, 0)
 
 
-async def test_a_turn_is_passed_on_when_the_one_that_gets_it_is_cancelled() -> None:
-    turns, release, order = Turns(1, 100), Event(), list[str]()
+async def test_a_slot_is_passed_on_if_its_waiter_is_cancelled() -> None:
+    limiter, release, order = FairLimiter(1, 100), Event(), list[str]()
 
     async def work(name: str, scope: CancelScope) -> None:
         with scope:
-            async with turns.turn([name]):
+            async with limiter.slot([name]):
                 order.append(name)
                 await release.wait()
                 for cancelled in scopes["cancelled with its turn"]:
@@ -96,18 +94,18 @@ async def test_a_turn_is_passed_on_when_the_one_that_gets_it_is_cancelled() -> N
             await wait_all_tasks_blocked()
         scopes["cancelled in the queue"][0].cancel()
         await wait_all_tasks_blocked()
-        assert turns.waiting == 2
+        assert limiter.waiting == 2
         release.set()
     assert order == ["first", "last"]
-    async with turns.turn(["again"]):
-        assert turns.waiting == 0
+    async with limiter.slot(["again"]):
+        assert limiter.waiting == 0
 
 
-async def test_what_is_refused_and_cancelled_at_once_passes_nothing_on() -> None:
-    turns, release = Turns(1, 0), Event()
+async def test_a_waiter_that_is_refused_and_cancelled_passes_no_slot_on() -> None:
+    limiter, release = FairLimiter(1, 0), Event()
 
     async def work() -> None:
-        async with turns.turn(["a"]):
+        async with limiter.slot(["a"]):
             await release.wait()
 
     async with create_task_group() as tasks:
@@ -115,11 +113,11 @@ async def test_what_is_refused_and_cancelled_at_once_passes_nothing_on() -> None
         await wait_all_tasks_blocked()
         with CancelScope() as scope:
             scope.cancel()
-            async with turns.turn(["b"]):
+            async with limiter.slot(["b"]):
                 pytest.fail("there is no room")
         with pytest.raises(QueueFull):
-            async with turns.turn(["b"]):
+            async with limiter.slot(["b"]):
                 pytest.fail("there is no room")
         release.set()
-    async with turns.turn(["a"]):
-        assert turns.waiting == 0
+    async with limiter.slot(["a"]):
+        assert limiter.waiting == 0

@@ -1,7 +1,7 @@
-"""Turns at work of which little can be done at once: fair among clients, with a bounded queue.
+"""A limit of concurrent work that is fair to clients, with a bounded queue.
 
-A client that asks for much delays itself first: names take turns, and when the queue is full the
-newest request of the name that has most in it is refused.
+A client with many requests delays its own ones first: the names in the queue take turns. If the
+queue is full, the newest request of the name with the most requests is refused.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class QueueFull(GatewayError):
-    """Too much waits for a turn."""
+    """Too many requests wait."""
 
     status = 503
 
 
 class FairQueue(Generic[T]):
-    """Items by a path of names, from what is hard to change for a client to what is easy. Items of
-    one queue have paths of one length. Pure.
+    """Items by a path of names: first the name that is hardest to change for a client. All paths of
+    a queue have the same length. Pure.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class FairQueue(Generic[T]):
             self._items.append(item)
 
     def pop(self) -> T:
-        """The oldest item of the name whose turn it is, which is then the last name."""
+        """Remove the oldest item of the first name, which becomes the last one."""
         if self._items:
             return self._items.popleft()
         name, queue = self._inner.popitem(last=False)
@@ -53,49 +53,49 @@ class FairQueue(Generic[T]):
         return item
 
     def drop(self) -> T:
-        """The newest item of the name that has most; of equal ones the one that came last."""
+        """Remove the newest item of the name with the most items; of equal names the last one."""
         if self._items:
             return self._items.pop()
         name = max(reversed(self._inner), key=lambda name: len(self._inner[name]))
         item = self._inner[name].drop()
-        self._forget_empty(name)
+        self._remove_if_empty(name)
         return item
 
     def remove(self, path: Sequence[str], item: T) -> None:
         if path:
             self._inner[path[0]].remove(path[1:], item)
-            self._forget_empty(path[0])
+            self._remove_if_empty(path[0])
         else:
             self._items.remove(item)
 
-    def _forget_empty(self, name: str) -> None:
+    def _remove_if_empty(self, name: str) -> None:
         if not self._inner[name]:
             del self._inner[name]
 
 
-class _WaitingTurn:
-    """One that waits. ``is_refused``: no turn will come."""
+class _LimiterWaiter:
+    """``is_refused``: dropped from the queue."""
 
     def __init__(self) -> None:
         self.decided = Event()
         self.is_refused = False
 
 
-class Turns:
-    """``at_a_time``: how many have a turn; ``most_waiting``: how many more may wait for one."""
+class FairLimiter:
+    """``max_running``: blocks that run at once; ``max_waiting``: how many more may wait."""
 
-    def __init__(self, at_a_time: int, most_waiting: int) -> None:
-        self._free = at_a_time
-        self._most_waiting = most_waiting
-        self._queue: FairQueue[_WaitingTurn] = FairQueue()
+    def __init__(self, max_running: int, max_waiting: int) -> None:
+        self._free = max_running
+        self._max_waiting = max_waiting
+        self._queue: FairQueue[_LimiterWaiter] = FairQueue()
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
 
     @asynccontextmanager
-    async def turn(self, path: Sequence[str]) -> AsyncGenerator[None]:
-        """Wait for a turn, and have it while the block runs. Raises :class:`QueueFull`."""
+    async def slot(self, path: Sequence[str]) -> AsyncGenerator[None]:
+        """Wait, then run the block. Raises :class:`QueueFull`."""
         if self._free:
             self._free -= 1
         else:
@@ -106,21 +106,21 @@ class Turns:
             self._pass_on()
 
     async def _wait(self, path: Sequence[str]) -> None:
-        waiting = _WaitingTurn()
-        self._queue.push(path, waiting)
-        if len(self._queue) > self._most_waiting:
+        waiter = _LimiterWaiter()
+        self._queue.push(path, waiter)
+        if len(self._queue) > self._max_waiting:
             refused = self._queue.drop()
             refused.is_refused = True
             refused.decided.set()
         try:
-            await waiting.decided.wait()
+            await waiter.decided.wait()
         except BaseException:  # cancelled: the client has gone
-            if not waiting.decided.is_set():
-                self._queue.remove(path, waiting)
-            elif not waiting.is_refused:
+            if not waiter.decided.is_set():
+                self._queue.remove(path, waiter)
+            elif not waiter.is_refused:
                 self._pass_on()
             raise
-        if waiting.is_refused:
+        if waiter.is_refused:
             raise QueueFull
 
     def _pass_on(self) -> None:
