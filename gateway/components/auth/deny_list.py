@@ -1,36 +1,65 @@
 """Which claims are revoked, and until when. KrakenD keeps a bloom filter; this is exact.
 
-With a file revocations survive a restart and hold for every process that has it: each appends to
-it and reads what others have appended. Lines of it: ``[until, "jti-abc"]``. It is written anew,
-without those that have ended, at the start and when these have become the most.
+With a file (an SQLite database) revocations survive a restart and are valid in every process that
+has the file open. Requests are checked in memory: a process reads the rows that it does not have
+yet when SQLite reports a change. Rows are written in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from pathlib import Path
 from time import time
 from typing import Any
 
-import msgspec
-from anyio import Event, to_thread
+from anyio import Lock, to_thread
 
-from ...core.tasks import open_tasks
 from ...errors import GatewayError
-from ...telemetry.logs import get_logger
 from .claims import MISSING, Claims, claim_texts, find
-from .line_file import LineFile
 
-log = get_logger("gateway.auth")
-
-GROWN, SPARED = 4, 1000
-"""The file is written anew with so many times the lines that count, and as many more."""
-
-_read_line = msgspec.json.Decoder(tuple[float, str]).decode
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE IF NOT EXISTS revoked (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT UNIQUE NOT NULL, until REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS revoked_until ON revoked (until);
+"""
 
 
 class Full(GatewayError):
     """There are as many revocations as there may be."""
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Creates the file if there is none; removes expired rows. Raises OSError, sqlite3.Error."""
+    # SQLite does not wait when several processes switch one file to WAL.
+    with _locked(Path(path).absolute().parent):
+        with suppress(FileExistsError):  # SQLite itself would let everybody read it
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        database = sqlite3.connect(path)
+        try:
+            database.executescript(SCHEMA)
+            with database:
+                database.execute("DELETE FROM revoked WHERE until <= ?", (time(),))
+            database.execute("PRAGMA busy_timeout = 5")  # milliseconds: it reads on the event loop
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 class DenyList:
@@ -42,9 +71,9 @@ class DenyList:
         self._ttl = ttl
         self._most = most
         self._path = path
-        self._file = LineFile(path)
-        self._is_grown = Event()
-        self._spared = SPARED
+        self._database: sqlite3.Connection | None = None
+        self._version = self._last_number = 0
+        self._adding = Lock()
         self._until: dict[str, float] = {}
         """Nearly in the order in which they end: all have the same time to live."""
 
@@ -53,45 +82,44 @@ class DenyList:
         if not self._path:
             yield
             return
-        self._is_grown = Event()
-        self._file.open()
+        self._version = self._last_number = 0
+        self._database = open_database(self._path)
         try:
             self._read_on()
-            if self._file.lines > len(self._until):
-                self._rewrite()
-            async with open_tasks() as service:
-                service.start_soon(self._keep_small)
-                yield
-                service.cancel_scope.cancel()
+            yield
         finally:
-            self._file.close()
+            self._database.close()
+            self._database = None
 
     def readiness(self) -> dict[str, Any]:
         return {"kind": "revocations", "ready": True, "count": len(self._until)}
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether one of the watched claims is. Never waits."""
-        if self._file.is_open:
-            self._read_on()
+        self._read_on()
         if not self._until:
             return False
         now = time()
         return any(self._until.get(entry, 0.0) > now for entry in self._entries(claims))
 
-    def add(self, claims: Claims) -> int:
-        """Revoke what the watched claims say; returns how many they are. Raises :class:`Full`."""
-        until = time() + self._ttl
+    async def add(self, claims: Claims) -> int:
+        """Revoke what the watched claims say; returns how many they are.
+
+        Raises :class:`Full`, and sqlite3.Error when the file cannot keep them.
+        """
         entries = list(self._entries(claims))
-        self._forget_ended()
-        if len(self._until) + len(entries) > self._most:
-            raise Full(f"there are {self._most} revocations")
-        for entry in entries:
-            self._take(entry, until)
-        if self._file.is_open:
-            self._file.append([msgspec.json.encode((until, entry)) for entry in entries])
-            self._read_on()
-            if self._file.lines > GROWN * len(self._until) + self._spared:
-                self._is_grown.set()
+        async with self._adding:
+            self._forget_ended()
+            if len(self._until) + len(entries) > self._most:
+                raise Full(f"there are {self._most} revocations")
+            until = time() + self._ttl
+            if self._database is None:
+                self._take((entry, until) for entry in entries)
+            else:
+                await to_thread.run_sync(_write, self._path, entries, until)
+                self._read_on()
+                if any(self._until.get(entry, 0.0) < until for entry in entries):
+                    raise sqlite3.OperationalError("the file was replaced: restart the gateway")
         return len(entries)
 
     def _entries(self, claims: Claims) -> Iterable[str]:
@@ -100,9 +128,10 @@ class DenyList:
             if find(claims, name) is not MISSING:
                 yield from (f"{name}-{text}" for text in claim_texts(claims, name))
 
-    def _take(self, entry: str, until: float) -> None:
-        self._until.pop(entry, None)
-        self._until[entry] = until
+    def _take(self, revocations: Iterable[tuple[str, float]]) -> None:
+        for entry, until in revocations:
+            self._until.pop(entry, None)
+            self._until[entry] = until
 
     def _forget_ended(self) -> None:
         now = time()
@@ -110,38 +139,29 @@ class DenyList:
             del self._until[first]
 
     def _read_on(self) -> None:
-        """Take what has been appended since, by whomever."""
-        if lines := self._file.read_on():
-            now = time()
-            for until, entry in self._revocations(lines):
-                if until > now:
-                    self._take(entry, until)
+        """Take the rows that this or another process has added since the last call."""
+        if self._database is None:
+            return
+        ((version,),) = self._database.execute("PRAGMA data_version")
+        if version == self._version:
+            return
+        rows = self._database.execute(
+            "SELECT number, entry, until FROM revoked WHERE number > ? ORDER BY number",
+            (self._last_number,),
+        ).fetchall()
+        self._version = version
+        if rows:
+            self._last_number = rows[-1][0]
+            self._forget_ended()
+            self._take((entry, until) for _, entry, until in rows)
 
-    def _revocations(self, lines: Sequence[bytes]) -> Iterator[tuple[float, str]]:
-        for line in lines:
-            try:
-                yield _read_line(line)
-            except ValueError:
-                log.warning("%s: a line that is no revocation is left out", self._path)
 
-    async def _keep_small(self) -> None:
-        while True:
-            await self._is_grown.wait()
-            await to_thread.run_sync(self._rewrite)
-            self._is_grown = Event()
-
-    def _rewrite(self) -> None:
-        try:
-            self._file.rewrite(self._needed)
-        except OSError as error:
-            self._spared += self._file.lines  # not with each revocation again
-            log.warning("%s: cannot be written anew: %s", self._path, error.strerror)
-
-    def _needed(self, lines: Sequence[bytes]) -> Sequence[bytes]:
-        """Of each revocation the last, unless it has ended."""
-        needed: dict[str, float] = {}
-        for until, entry in self._revocations(lines):
-            needed.pop(entry, None)
-            needed[entry] = until
-        now = time()
-        return [msgspec.json.encode((until, e)) for e, until in needed.items() if until > now]
+def _write(path: str, entries: Sequence[str], until: float) -> None:
+    """In a thread, with a connection of its own: locks and the disk may take seconds."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True)) as database, database:
+        database.execute("DELETE FROM revoked WHERE until <= ?", (time(),))
+        database.executemany(
+            "INSERT OR REPLACE INTO revoked (entry, until) VALUES (?, ?)",
+            [(entry, until) for entry in entries],
+        )

@@ -6,9 +6,9 @@ interface to say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from hmac import compare_digest
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from ...core.component import Assembly, Component, Place
 from ...errors import GatewayError
 from ...router.builtin import as_json
 from ...router.request import BodyError, read_body, refuse_body
-from .deny_list import DenyList, Full
+from .deny_list import DenyList, Full, open_database
 from .settings import RevokerSettings
 
 NAMESPACE = "auth/revoker"
@@ -53,10 +53,10 @@ def build_revoker(
         return {}
     key = settings.revoke_server_api_key
 
-    def add(claims: dict[str, Any]) -> dict[str, Any]:
-        return {"revoked": revoked.add(claims)}
+    async def add(claims: dict[str, Any]) -> dict[str, Any]:
+        return {"revoked": await revoked.add(claims)}
 
-    def check(claims: dict[str, Any]) -> dict[str, Any]:
+    async def check(claims: dict[str, Any]) -> dict[str, Any]:
         return {"revoked": revoked.is_revoked(claims)}
 
     return {
@@ -66,7 +66,7 @@ def build_revoker(
 
 
 def _build_app(
-    answer: Callable[[dict[str, Any]], dict[str, Any]], names: tuple[str, ...], key: str
+    answer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], names: tuple[str, ...], key: str
 ) -> ASGIApp:
     expected = b"bearer " + key.encode()
 
@@ -82,13 +82,13 @@ def _build_app(
             return
         try:
             claims = _read(await read_body(scope, receive, MAX_BYTES, BODY_TIME), names)
-            await send_answer(send, as_json(200, answer(claims)))
+            await send_answer(send, as_json(200, await answer(claims)))
         except BodyError as error:
             await refuse_body(scope, send, error)
         except Full as error:
             await send_answer(send, _problem(503, str(error)))
-        except OSError as error:
-            await send_answer(send, _problem(503, f"cannot be kept: {error.strerror}"))
+        except sqlite3.Error as error:
+            await send_answer(send, _problem(503, f"the revocation cannot be stored: {error}"))
         except ValueError as error:
             await send_answer(send, _problem(400, str(error)))
 
@@ -120,9 +120,17 @@ def verify(settings: RevokerSettings) -> Iterator[tuple[str, str]]:
         yield "TTL", "expected the seconds for which a revocation holds"
     if settings.file:
         try:
-            Path(settings.file).open("ab").close()
-        except OSError as error:
-            yield "file", f"cannot be written: {error.strerror}"
+            open_database(settings.file).close()
+        except (OSError, sqlite3.Error) as error:
+            yield "file", f"{settings.file} cannot be used: {_reason(error)}"
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        return "it is not an SQLite database. Move the file away, and revoke its tokens again"
+    return str(error)
 
 
 def findings(settings: RevokerSettings, place: Place) -> Iterator[Finding]:
