@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gateway.encoding import Document, encode_yaml
-from gateway.encoding.text_yaml import _Dumper
+
+ESCAPED = r"""a: "\a\N"
+b: "x\n\L"
+c: "\U0001F600"
+"""
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,10 @@ from gateway.encoding.text_yaml import _Dumper
         ({"a": "1.5e10", "b": "-0.1E5", "c": "1.5e+10"}, None),
         ({"a": "2020-01-01", "b": "a#b", "c": "a: b", "d": "a:", "e": "- a", "f": "\\"}, None),
         ({"a": "http://a.test/b, c?d=e", "b": "x y"}, "a: http://a.test/b, c?d=e\nb: x y\n"),
+        ({"a": "/x", "b": "?x", "c": ":x", "d": "-x"}, "a: /x\nb: ?x\nc: :x\nd: -x\n"),
+        ({"a": "---", "b": "...x", "c": "? x", "d": "?", "e": ""}, None),
+        ({"": [[1, [2]], {}]}, '"":\n- - 1\n  - - 2\n- {}\n'),
+        ({"a": "\x07\x85", "b": "x\n\u2028", "c": "😀"}, ESCAPED),
         ({}, "{}\n"),
         (None, "{}\n"),
     ],
@@ -75,9 +83,11 @@ plain = st.recursive(
 @given(st.dictionaries(words, plain, max_size=4))
 @example({"a" * 127: [], "b" * 128: {}})
 @example({"a": [[["b"], {"c": [{"d": []}]}], {}]})
-def test_what_is_written_without_the_library_is_what_it_would_write(document: Any) -> None:
-    text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, width=float("inf"))
-    assert encode_yaml(document).decode() == text
+def test_text_is_never_in_single_quotes_and_stays_the_same(document: Any) -> None:
+    text = encode_yaml(document)
+    tokens = yaml.scan(text)
+    assert "'" not in {token.style for token in tokens if isinstance(token, yaml.ScalarToken)}
+    assert yaml.safe_load(text) == document
 
 
 @given(st.dictionaries(texts, values, max_size=4))
