@@ -40,10 +40,11 @@ def _exponents() -> Iterator[int]:
 
 
 BACKOFFS: dict[str, Callable[[], Iterator[float]]] = {
+    "fallback": constant,
     "linear": linear,
     "linear-jitter": lambda: with_jitter(linear()),
     "exponential": exponential,
     "exponential-jitter": lambda: with_jitter(exponential()),
-    "fallback": constant,
 }
-"""KrakenD's ``backoff_strategy`` names. An unknown name means "fallback" there."""
+"""KrakenD's ``backoff_strategy`` names, the fastest first: that one counts where several backends
+share a connection. An unknown name means "fallback", as in KrakenD."""

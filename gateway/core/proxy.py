@@ -194,7 +194,7 @@ class Response(Struct, eq=False):
 
     @property
     def is_complete(self) -> bool:
-        """What the client is told (``X-Krakend-Completed``)."""
+        """What the client gets in ``X-Krakend-Completed``."""
         return self.completeness in SHOWN_AS_COMPLETE
 
     @property

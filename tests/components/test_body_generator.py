@@ -103,7 +103,7 @@ async def answer(
     configuration = document(endpoint="/e/{id}", extra_config={ANSWER: settings}, **keys)
     async with gateway(backends, configuration) as app:
         reply = await ask(app, "/e/7")
-    assert backends.messages[0].end == ("sent" if reply.status < 300 else "set aside")
+    assert backends.messages[0].end == ("acknowledged" if reply.status < 300 else "parked")
     return reply.status, reply.headers.get("content-type", ""), reply.body
 
 

@@ -163,7 +163,7 @@ async def test_a_message_is_parked_when_the_expression_on_its_response_is_false(
     async with gateway(backends, document(checked)) as app:
         reply = await ask(app)
     assert (reply.status, reply.body) == (500, b"request aborted by evaluator #0")
-    assert [message.end for message in backends.messages] == ["set aside"]
+    assert [message.end for message in backends.messages] == ["parked"]
 
 
 @pytest.mark.parametrize("way", ["ask", "now", "later"])
@@ -191,7 +191,7 @@ async def test_at_an_endpoint_every_message_is_parked_when_the_expression_is_fal
     configuration = document(backend("/a"), backend("/b"), extra_config=cel("'c' in resp_data"))
     async with gateway(backends, configuration) as app:
         assert (await ask(app)).status == 500
-    assert [message.end for message in backends.messages] == ["set aside"] * 2
+    assert [message.end for message in backends.messages] == ["parked"] * 2
 
 
 @pytest.mark.parametrize(

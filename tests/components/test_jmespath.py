@@ -81,7 +81,7 @@ async def test_a_response_with_wrong_types_is_a_failure_and_its_message_is_parke
     async with gateway(backends, document(extra_config={NAMESPACE: {"expr": "length(n)"}})) as app:
         reply = await ask(app)
     assert (reply.status, reply.body[:10]) == (500, b"JMESPath: ")
-    assert backends.messages[0].end == "set aside"
+    assert backends.messages[0].end == "parked"
 
 
 @pytest.mark.parametrize(

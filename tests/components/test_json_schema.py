@@ -192,14 +192,14 @@ async def answer_checked(
 
 async def test_a_valid_response_is_returned_unchanged() -> None:
     status, _, body, end = await answer_checked(b'{"age":1, "price":1.50}', {})
-    assert (status, end) == (200, "sent")
+    assert (status, end) == (200, "acknowledged")
     assert '"price":1.50' in body
 
 
 async def test_an_invalid_response_is_replaced_by_the_configured_error() -> None:
     error: JsonObject = {"status": 418, "body": "<no/>", "content_type": "application/xml"}
     result = await answer_checked(b'{"age":"x"}', {"error": error})
-    assert result == (418, "application/xml", "<no/>", "set aside")
+    assert result == (418, "application/xml", "<no/>", "parked")
 
 
 async def test_without_a_configured_body_the_client_gets_the_violations() -> None:
@@ -221,7 +221,7 @@ async def test_on_a_backend_its_part_is_missing_and_its_message_parked(way: str)
         reply = await ask(app)
     assert reply.json() == {"b": 1}
     assert reply.headers["x-krakend-completed"] == "false"
-    assert sorted(message.end for message in backends.messages) == ["sent", "set aside"]
+    assert sorted(message.end for message in backends.messages) == ["acknowledged", "parked"]
 
 
 SCHEMAS = (

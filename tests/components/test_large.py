@@ -71,7 +71,7 @@ async def test_a_large_response_is_inspected_in_a_helper_process(
             reply = await ask(app)
     assert (reply.status, reply.json()) == (200, expected)
     assert "helper process" in caplog.text
-    assert [message.end for message in backends.messages] == ["sent"]
+    assert [message.end for message in backends.messages] == ["acknowledged"]
 
 
 @pytest.mark.parametrize(("level", "way"), PLACES[1:])
@@ -84,7 +84,7 @@ async def test_a_large_invalid_response_blocks_no_queue(
         reply = await ask(app)
     assert reply.status == 500
     assert text in reply.body.decode()
-    assert [message.end for message in backends.messages] == ["set aside"]
+    assert [message.end for message in backends.messages] == ["parked"]
 
 
 LOOP_IN_LOOP = "[{% for a in resp_body.l %}{% for b in resp_body.l %}{% endfor %}{% endfor %}]"
@@ -120,7 +120,7 @@ async def test_a_large_response_that_is_not_inspected_in_time_blocks_no_queue(wa
     async with gateway(backends, configuration) as app:
         reply = await ask(app)
     assert reply.status == 500
-    assert [message.end for message in backends.messages] == ["set aside"]
+    assert [message.end for message in backends.messages] == ["parked"]
 
 
 @pytest.mark.parametrize(

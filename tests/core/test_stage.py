@@ -106,7 +106,7 @@ async def test_a_message_is_set_aside_whose_answer_is_refused(way: str) -> None:
     part = await ask(intercepted(branch(inner, way), Functions(after=refusing)), asked)
     assert str(part) == "no"
     asked.give_back()
-    assert inner.message.end == "set aside"
+    assert inner.message.end == "parked"
 
 
 @pytest.mark.parametrize(

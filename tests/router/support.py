@@ -35,10 +35,10 @@ class Taken:
         self.end = ""
 
     def acknowledge(self) -> None:
-        self.end = self.end or "sent"
+        self.end = self.end or "acknowledged"
 
     def park(self) -> None:
-        self.end = self.end or "set aside"
+        self.end = self.end or "parked"
 
     def give_back(self) -> None:
         self.end = self.end or "given back"

@@ -70,7 +70,7 @@ async def test_message_is_settled_when_the_answer_has_left() -> None:
     message, unused = Taken(), Taken()
     app = application(endpoint("GET", "/q", taking(message, unused)))
     assert (await ask(app, "GET", "/q")).json() == {"a": 1}
-    assert (message.end, unused.end) == ("sent", "given back")
+    assert (message.end, unused.end) == ("acknowledged", "given back")
 
 
 async def test_message_is_settled_only_after_the_whole_answer_was_sent() -> None:
@@ -85,10 +85,10 @@ async def test_message_is_settled_only_after_the_whole_answer_was_sent() -> None
     client = Watching()
     await app(http_scope("GET", "/q"), client.receive, client.send)
     assert ends == ["", ""]
-    assert message.end == "sent"
+    assert message.end == "acknowledged"
 
 
-@pytest.mark.parametrize(("stays", "end"), [(True, "sent"), (False, "given back")])
+@pytest.mark.parametrize(("stays", "end"), [(True, "acknowledged"), (False, "given back")])
 async def test_our_own_servers_decide_whether_the_answer_has_left(stays: bool, end: str) -> None:
     message = Taken()
     app = application(endpoint("GET", "/q", taking(message)))
@@ -150,7 +150,7 @@ async def test_message_is_set_aside_when_a_server_cannot_write_its_answer() -> N
     client = Refusing()
     with pytest.raises(ValueError, match="no such header"):
         await app(http_scope("GET", "/q"), client.receive, client.send)
-    assert message.end == "set aside"
+    assert message.end == "parked"
 
 
 async def test_message_goes_back_when_the_request_is_cancelled() -> None:
@@ -215,7 +215,7 @@ async def test_unexpected_error_concerns_one_request(caplog: pytest.LogCaptureFi
         reply = await ask(app, "GET", "/broken")
     assert (reply.status, reply.body) == (500, b"")
     assert reply.headers["x-krakend-completed"] == "false"
-    assert message.end == "set aside"
+    assert message.end == "parked"
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
     assert (await ask(app, "GET", "/fine")).status == 200
 
@@ -250,7 +250,7 @@ async def test_a_message_of_which_no_answer_can_be_rendered_blocks_nobody() -> N
 
     reply = await ask(application(endpoint("GET", "/q", proxy)), "GET", "/q")
     assert reply.status == 500
-    assert message.end == "set aside"
+    assert message.end == "parked"
 
 
 def waiting_pipe(message: Taken) -> Pipe:
@@ -329,7 +329,7 @@ async def test_a_body_that_nobody_reads_does_not_look_like_a_client_that_left() 
     client = Posting([b"a", b"b", b"c"])
     with fail_after(5):
         await app(http_scope("POST", "/q"), client.receive, client.send)
-    assert (client.reply.status, message.end) == (200, "sent")
+    assert (client.reply.status, message.end) == (200, "acknowledged")
 
 
 VIRTUAL_TIME = ("trio", {"clock": MockClock(autojump_threshold=0)})
@@ -439,7 +439,7 @@ async def test_two_hundred_requests_at_once_settle_each_its_own() -> None:
         async with create_task_group() as clients:
             for _ in messages:
                 clients.start_soon(ask, app, "GET", "/q")
-    assert {message.end for message in messages} == {"sent"}
+    assert {message.end for message in messages} == {"acknowledged"}
 
 
 class Panic(BaseException):
@@ -470,7 +470,7 @@ async def test_whatever_is_raised_ends_one_request(
     )
     assert (await ask(app, "GET", "/bad")).status == 500
     assert (await ask(app, "GET", "/good")).status == 200
-    assert message.end == ("set aside" if place == "pipe" else "")
+    assert message.end == ("parked" if place == "pipe" else "")
     (line,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert line == "/bad: an unexpected error"
 

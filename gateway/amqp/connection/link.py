@@ -50,8 +50,6 @@ RECONNECT_RESET_AFTER = 1.0
 """Seconds that a connection must live to start the backoff from its beginning. After a shorter one
 the pauses go on to grow."""
 
-FASTEST_BACKOFF_FIRST = ("fallback", "linear", "linear-jitter", "exponential", "exponential-jitter")
-
 
 class LinkError(GatewayError):
     """The broker refused something, or the connection failed. The text has no credentials."""
@@ -212,9 +210,9 @@ class Link:
 
     def pauses(self) -> Iterator[float]:
         """The pauses between attempts, from the first one."""
-        for name in FASTEST_BACKOFF_FIRST:
+        for name, backoff in BACKOFFS.items():  # the fastest first
             if name in self._backoff_names:
-                return BACKOFFS[name]()
+                return backoff()
         return constant()
 
     async def pause(self, seconds: float) -> None:

@@ -45,7 +45,9 @@ def _summary(found: Sequence[Recommendation]) -> str:
     if not found:
         return "Nothing to recommend."
     counts = {name: sum(each.severity == name for each in found) for name in SEVERITIES}
-    told = ", ".join(f"{count} {name.lower()}" for name, count in counts.items() if count)
+    counted = ", ".join(f"{count} {name.lower()}" for name, count in counts.items() if count)
     return (
-        f"{len(found)} recommendations: {told}" if len(found) > 1 else f"1 recommendation: {told}"
+        f"{len(found)} recommendations: {counted}"
+        if len(found) > 1
+        else f"1 recommendation: {counted}"
     )

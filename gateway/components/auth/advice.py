@@ -80,7 +80,7 @@ ON_VALIDATORS = (
     Rule(
         "9.2.3",
         "HIGH",
-        "Keys come over plain HTTP (jwk_url): whoever changes them on the way can make tokens.",
+        "Keys are fetched over plain HTTP (jwk_url): an attacker on the network can forge tokens.",
         _open_keys,
     ),
 )

@@ -146,10 +146,13 @@ def _revoking(settings: RevokerSettings, gateway: GatewaySettings) -> Iterator[t
             "not used: POST /__revoker/add is on gateway.management_port, and there is none",
         )
     elif not settings.revoke_server_api_key:
-        text = "none: whoever reaches the management port can revoke tokens"
+        text = "none: any client that reaches the management port can revoke tokens"
         yield "revoke_server_api_key", text
     if settings.revoke_server_ping_url:
-        yield "revoke_server_ping_url", "KrakenD's server is not asked: revocations are pushed here"
+        yield (
+            "revoke_server_ping_url",
+            "KrakenD's revoke server is not used: revocations are pushed to this gateway",
+        )
     if not settings.file:
         yield "file", "none: a restart forgets what was revoked, as in KrakenD"
 

@@ -164,7 +164,7 @@ def findings_of_root(**extra: Any) -> str:
     [
         ({}, "nothing can be revoked"),
         ({"token_keys": ["jti"]}, "there is none"),
-        ({"token_keys": ["jti"], "revoke_server_ping_url": "http://x"}, "not asked"),
+        ({"token_keys": ["jti"], "revoke_server_ping_url": "http://x"}, "is not used"),
         ({"token_keys": ["jti"]}, "a restart forgets"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_trap_of_a_revoker_is_a_warning(settings: dict[str, Any], word: str) -
 def test_an_open_management_port_is_a_warning() -> None:
     revoker = {"TTL": 60, "token_keys": ["jti"]}
     text = findings_of_root(**{"auth/revoker": revoker, "gateway": {"management_port": 9090}})
-    assert "whoever reaches the management port" in text
+    assert "any client that reaches the management port" in text
 
 
 @pytest.mark.parametrize("settings", [{"roles": ["A"]}, {"alg": "HS256", "jwk_url": "https://k"}])

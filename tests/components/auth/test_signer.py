@@ -173,7 +173,7 @@ async def test_a_message_that_is_too_large_to_be_signed_blocks_no_queue(tmp_path
     async with gateway(backends, document(extra_config=extra)) as app:
         reply = await ask(app)
     assert reply.status == 500
-    assert [message.end for message in backends.messages] == ["set aside"]
+    assert [message.end for message in backends.messages] == ["parked"]
 
 
 async def test_a_large_list_is_not_signed_as_a_small_one(tmp_path: Path) -> None:
