@@ -147,7 +147,7 @@ class ExtraConfig:
 
     def _report(self, name: str, row: Row | None, level: Level, path: str) -> None:
         """Report a namespace that is unknown, or not allowed on this level."""
-        name = LEGACY.get(name, name)
+        name = row.namespace if row else LEGACY.get(name, name)
         if name in PLUGINS or (row is None and instead(name) == ""):  # "": it is for other tools
             return
         if row is not None:

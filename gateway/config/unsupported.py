@@ -26,17 +26,6 @@ LEGACY: Mapping[str, str] = {
     "github_com/devopsfaith/krakend/transport/http/server/handler": "plugin/http-server",
     "github.com/devopsfaith/krakend/transport/http/client/executor": "plugin/http-client",
     "github.com/devopsfaith/krakend/proxy/plugin": "plugin/req-resp-modifier",
-    "github.com/devopsfaith/krakend-httpcache": "qos/http-cache",
-    "github.com/devopsfaith/krakend-circuitbreaker/gobreaker": "qos/circuit-breaker",
-    "github.com/devopsfaith/krakend-oauth2-clientcredentials": "auth/client-credentials",
-    "github.com/devopsfaith/krakend-jose/validator": "auth/validator",
-    "github.com/devopsfaith/krakend-jose/signer": "auth/signer",
-    "github_com/devopsfaith/bloomfilter": "auth/revoker",
-    "github_com/devopsfaith/krakend-botdetector": "security/bot-detector",
-    "github_com/devopsfaith/krakend-httpsecure": "security/http",
-    "github_com/devopsfaith/krakend-cors": "security/cors",
-    "github.com/devopsfaith/krakend-cel": "validation/cel",
-    "github.com/devopsfaith/krakend-jsonschema": "validation/json-schema",
     "github.com/devopsfaith/krakend-lambda": "backend/lambda",
     "github.com/devopsfaith/krakend-pubsub/publisher": "backend/pubsub/publisher",
     "github.com/devopsfaith/krakend-pubsub/subscriber": "backend/pubsub/subscriber",
@@ -47,12 +36,9 @@ LEGACY: Mapping[str, str] = {
     "github_com/devopsfaith/krakend-metrics": "telemetry/metrics",
     "github_com/letgoapp/krakend-influx": "telemetry/influx",
     "github_com/devopsfaith/krakend-opencensus": "telemetry/opencensus",
-    "github.com/devopsfaith/krakend-lua/router": "modifier/lua-endpoint",
-    "github.com/devopsfaith/krakend-lua/proxy": "modifier/lua-proxy",
-    "github.com/devopsfaith/krakend-lua/proxy/backend": "modifier/lua-backend",
-    "github.com/devopsfaith/krakend-martian": "modifier/martian",
 }
-"""Old names and what they mean today. (krakend-ce, cmd/krakend-ce/main.go)"""
+"""Old names of unsupported namespaces, and their names today (krakend-ce, cmd/krakend-ce/main.go).
+Those of supported ones are in the rows of the catalogue."""
 
 VERSION_1_NAMES = {
     "github.com/devopsfaith/krakend-ratelimit/juju/router": "qos/ratelimit/router",

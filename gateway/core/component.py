@@ -81,8 +81,8 @@ class Assembly:
 
     def max_inline_bytes(self, backend: Backend) -> int:
         """The largest response that the namespaces of the backend inspect on the event loop."""
-        inspecting = (row for row in self.catalog if row.namespace in backend.extra_config)
-        return min((row.max_inline_bytes for row in inspecting), default=sys.maxsize)
+        rows = self.catalog.rows_of(backend)
+        return min((row.max_inline_bytes for row in rows), default=sys.maxsize)
 
 
 S = TypeVar("S", bound=Struct)
@@ -217,8 +217,9 @@ class Component(Struct, Generic[S], frozen=True):
     ``endpoint_stage``: wraps the pipe, also that of an agent. ``passes_bodies``: its stages never
     read or replace the body of a response, so a streaming response may pass. ``bare_responses``:
     responses of its endpoints are JSON without the gateway's own headers, whatever the output
-    encoding is. ``max_inline_bytes``: the largest response of a backend that its stages read on the
-    event loop; a helper process reads larger ones.
+    encoding is. ``changes_target``: its stages may change the method and the URL of a request to an
+    HTTP backend. ``max_inline_bytes``: the largest response of a backend that its stages read on
+    the event loop; a helper process reads larger ones.
 
     ``guard``: called before a request's body is read. ``token_check``: called by the guard that
     verifies tokens. ``layer``: wraps the whole application. ``handler_layer``: wraps the handlers
@@ -246,6 +247,7 @@ class Component(Struct, Generic[S], frozen=True):
     endpoint_stage: BuildStage[S] | None = None
     passes_bodies: bool = False
     bare_responses: bool = False
+    changes_target: bool = False
     max_inline_bytes: int = sys.maxsize
     guard: BuildGuard[S] | None = None
     token_check: BuildTokenCheck[S] | None = None
@@ -288,6 +290,10 @@ class Catalog(Struct, frozen=True):
 
     def __iter__(self) -> Iterator[Component[Any]]:
         return iter(self.components)
+
+    def rows_of(self, backend: Backend) -> Iterator[Component[Any]]:
+        """The components whose settings the backend has."""
+        return (row for row in self.components if row.namespace in backend.extra_config)
 
     def extended(self, *components: Component[Any]) -> Catalog:
         """A catalogue with more components: their guards come last, their stages are outermost."""

@@ -31,8 +31,6 @@ from .transport import Redirecting, Result, Transport, Withdraw
 log = get_logger("gateway.http")
 
 CLIENT = "backend/http/client"
-SCRIPT = "modifier/lua-backend"
-"""The namespace whose scripts may change the method and the URL of a request."""
 MAX_IDLE_PER_HOST = 250
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -42,7 +40,8 @@ def build_http(
     settings: HttpSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that calls a service."""
-    backend_class = ScriptedHttpBackend if SCRIPT in backend.extra_config else HttpBackend
+    is_scripted = any(row.changes_target for row in assembly.catalog.rows_of(backend))
+    backend_class = ScriptedHttpBackend if is_scripted else HttpBackend
     http_backend = backend_class(settings, backend, endpoint, assembly)
     return Branch(later=http_backend.later, may_repeat=True, url=http_backend.url)
 

@@ -177,6 +177,7 @@ BACKEND = Component(
     aliases=("github.com/devopsfaith/krakend-lua/proxy/backend",),
     verify=verify_lua,
     backend_stage=build_lua_backend,
+    changes_target=True,
     findings=backend_findings,
 )
 
