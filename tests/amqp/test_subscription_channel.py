@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from gateway.amqp.consume.buffer import Buffer
-from gateway.amqp.consume.subscription_channel import MESSAGE_OVERHEAD, SubscriptionChannel
+from gateway.amqp.consume.subscription_channel import (
+    MAX_PARKED_TIME,
+    MESSAGE_OVERHEAD,
+    SubscriptionChannel,
+)
 from gateway.amqp.wire import codec
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 
@@ -94,3 +99,20 @@ async def test_acknowledgements_are_written_in_batches_or_after_a_delay() -> Non
             flush()
         assert channel.written[1:] == [codec.ack(CHANNEL, 3)]
         assert channel.channel.held_bytes == 0
+
+
+async def test_a_message_parked_for_too_long_goes_back_to_the_queue_also_if_its_timer_is_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_asyncio_side() as side:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_at", lambda when, call, *args: loop.call_soon(call, *args))
+        channel = Channel(side)
+        channel.deliver(1)
+        delivery = channel.buffer.take_nowait()
+        assert delivery is not None
+        delivery.park(MAX_PARKED_TIME)
+        while not channel.written:
+            await asyncio.sleep(0)
+        assert channel.written == [codec.nack(CHANNEL, 1)]
+        assert channel.tags() == []

@@ -225,17 +225,19 @@ class SubscriptionChannel:
         if not self.is_open:
             return
         loop = asyncio.get_running_loop()
-        delivery.parked_at = delivery.parked_at or loop.time()
-        end = min(loop.time() + seconds, delivery.parked_at + MAX_PARKED_TIME)
-        self._timers[delivery] = loop.call_at(end, self._unpark, delivery)
+        now = loop.time()
+        delivery.parked_at = delivery.parked_at or now
+        again, latest = now + seconds, delivery.parked_at + MAX_PARKED_TIME
+        # Decided here: the loop rounds times, so that a timer may fire a moment early.
+        then = self._put_back if again < latest else self._return_parked
+        self._timers[delivery] = loop.call_at(min(again, latest), self._unpark, delivery, then)
         self._parked_since_replaced += 1
         if self._parked_since_replaced >= self.prefetch:
             self.needs_check.set()
 
-    def _unpark(self, delivery: Delivery) -> None:
+    def _unpark(self, delivery: Delivery, then: Callable[[Delivery], None]) -> None:
         del self._timers[delivery]
-        is_over = asyncio.get_running_loop().time() >= delivery.parked_at + MAX_PARKED_TIME
-        self._side.post(self._return_parked if is_over else self._put_back, delivery)
+        self._side.post(then, delivery)
 
     def _put_back(self, delivery: Delivery) -> None:
         """App side: the message returns to the buffer."""
