@@ -15,6 +15,8 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from gateway.demo.broker import Broker, open_broker
 
+from .brokers import VARIABLE, NotAvailable, chosen_root, exact_version
+
 _numbers = count()
 
 # Other tests run beside: how long an example takes says nothing. The same examples every time, so
@@ -23,6 +25,8 @@ BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", BUSY, derandomize=True)
 settings.register_profile("search", BUSY, max_examples=3000)
 settings.load_profile("same")
+
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 HTTP_CASE = "test_http.py::test_recorded_case["
 
@@ -43,6 +47,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line with the version of RabbitMQ, for ``scripts/test``."""
+    path = os.environ.get("GATEWAY_TEST_SUMMARY")
+    if path is None:
+        return
+    stats = terminalreporter.stats
+    counts = [f"{len(stats[kind]):,} {kind}" for kind in OUTCOMES if kind in stats]
+    try:
+        version = exact_version(chosen_root())
+    except NotAvailable:
+        version = os.environ[VARIABLE]
+    Path(path).write_text(f"RabbitMQ {version}: {', '.join(counts) or 'no tests'}\n")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     return Scheduling(config, log)
@@ -58,10 +76,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def broker() -> Generator[Broker]:
     """A RabbitMQ of our own: tests may stop it, cut it, fill it.
 
-    GATEWAY_TEST_RABBITMQ_ROOT: a folder with another Debian, whose RabbitMQ is used.
+    GATEWAY_TEST_RABBITMQ: its version, one of ``scripts/brokers --list``.
+    Absent: the installed RabbitMQ.
     """
-    root = os.environ.get("GATEWAY_TEST_RABBITMQ_ROOT")
-    with open_broker(with_management=True, root=Path(root) if root else None) as broker:
+    try:
+        root = chosen_root()
+    except NotAvailable as reason:
+        pytest.skip(f"RabbitMQ {os.environ[VARIABLE]}: {reason}")
+    with open_broker(with_management=True, root=root) as broker:
         yield broker
 
 

@@ -32,6 +32,11 @@ SCRIPT_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/opt/rabbitmq/s
 PORT_BLOCKS = [range(start, start + 100) for start in range(10_000, 32_000, 100)]
 """One block for each process; below the ports that the kernel gives to outgoing connections."""
 
+WITHOUT_PROC = (
+    "vm_memory_calculation_strategy = erlang\ntotal_memory_available_override_value = 4GB\n"
+)
+"""RabbitMQ measures its memory itself where it cannot read ``/proc``, and counts on this much."""
+
 MAX_START_TIME = 60.0
 MAX_STOP_TIME = 20.0
 """Seconds."""
@@ -128,6 +133,11 @@ class Broker:
                 raise GatewayError(f"RabbitMQ did not start:\n{tail}")
             time.sleep(0.05)
 
+    def wait(self) -> None:
+        """Wait until the node, which must be running, ends."""
+        assert self._node is not None
+        self._node.wait()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop the node. SIGKILL stops it without a clean shutdown."""
         node, self._node = self._node, None
@@ -164,6 +174,7 @@ def open_broker(*, with_management: bool = False, root: Path | None = None) -> G
             f"listeners.tcp.default = 127.0.0.1:{port}\n"
             "disk_free_limit.absolute = 50MB\n"
             "collect_statistics_interval = 1000\n"
+            + ("" if commands.has_proc else WITHOUT_PROC)
             + (
                 f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management_port}\n"
                 if with_management
@@ -191,11 +202,12 @@ class Commands:
     """The commands of RabbitMQ and Erlang. Raises :class:`GatewayError` when they are missing."""
 
     def __init__(self, root: Path | None) -> None:
-        self._in_root = (
-            []
-            if root is None
-            else ["unshare", f"--mount-proc={root / 'proc'}", "chroot", str(root)]
-        )
+        mount = [] if root is None else ["unshare", f"--mount-proc={root / 'proc'}"]
+        self.has_proc = not mount or _works([*mount, "true"])
+        """False in a container that does not allow mounts: RabbitMQ then runs without ``/proc``."""
+        self._in_root: list[str] = []
+        if root is not None:
+            self._in_root = [*(mount if self.has_proc else []), "chroot", str(root)]
         self._scripts = find_scripts() if root is None else SCRIPT_FOLDERS[0]
         if root is not None and not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
             raise GatewayError(f"RabbitMQ is not installed below {root}")
@@ -217,6 +229,10 @@ def find_scripts() -> Path:
     raise GatewayError(
         "RabbitMQ is not installed: install the package rabbitmq-server, or name a broker by URL"
     )
+
+
+def _works(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _find_mapper() -> str:
