@@ -274,6 +274,19 @@ def test_a_run_of_pytest_that_is_killed_is_in_the_summary(checkout: Path) -> Non
     assert run_test_script(checkout, "x") == (3, ["a run of pytest ended without a result"])
 
 
+def test_ctrl_c_ends_the_first_run_and_starts_no_second(checkout: Path) -> None:
+    interrupted = "#!/bin/sh\ntrap 'exit 2' INT\necho started\nwhile :; do sleep 0.01; done\n"
+    executable(checkout / ".venv/bin/pytest", interrupted)
+    with subprocess.Popen(
+        [checkout / "scripts/test"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as script:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "started\n"
+        os.killpg(script.pid, signal.SIGINT)
+        assert script.stdout.read() == ""
+    assert script.returncode == 130
+
+
 def test_the_command_needs_no_library() -> None:
     """It runs before there is a .venv."""
     code = "import sys; sys.path[:0] = ['.']; import tests.brokers; sys.exit(tests.brokers.main())"
