@@ -1,12 +1,18 @@
-"""``docs/namespaces.md``: the keys of every namespace, from the Structs that read them.
+"""``docs/namespaces.md``: every key of a configuration, from the Structs that read them.
 
-``python -m tests.namespaces`` writes it.
+``python -m tests.namespaces`` writes it. ``tests/namespaces.md`` has what is written by hand: what
+each namespace is, and an example. The meaning of a key is the string literal below its field.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
+import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -16,49 +22,118 @@ from msgspec.structs import FieldInfo, fields
 
 from gateway.app.catalog import CATALOG
 from gateway.config.extra_config import LEVELS
-from gateway.config.structs import Seconds, own_keys, without_own
+from gateway.config.structs import (
+    Agent,
+    Backend,
+    Endpoint,
+    Seconds,
+    Service,
+    own_keys,
+    without_own,
+)
 from gateway.core.component import Catalog, Component
 
 PATH = Path(__file__).parent.parent / "docs" / "namespaces.md"
-HEAD = """# Namespaces and their keys
-
-What may stand in `extra_config`, on which level: its keys, their types and their defaults. *ours*:
-KrakenD does not know the key. A duration is a text such as `"1m30s"`. What the keys mean is in
-[configuration.md](configuration.md). Made from the code by `python -m tests.namespaces`.
-"""
-KINDS = {str: "text", bool: "true or false", int: "number", float: "number"}
+BY_HAND = Path(__file__).with_suffix(".md")
+PARTS: dict[str, type[Struct]] = {
+    "The root": Service,
+    "An endpoint": Endpoint,
+    "A backend": Backend,
+    "An agent": Agent,
+}
+"""The parts of a file that are no namespace: heading -> Struct."""
+TYPES = {str: "string", bool: "boolean", int: "number", float: "number"}
 
 
 def reference(catalog: Catalog) -> str:
-    sections = (section(row) for row in sorted(catalog, key=lambda row: row.namespace))
-    return "\n".join([HEAD, *sections])
+    by_hand = texts_by_hand()
+    parts = (
+        [f"## {name}", "", by_hand[name], "", *table(settings)] for name, settings in PARTS.items()
+    )
+    sections = (section(row, by_hand) for row in sorted(catalog, key=lambda row: row.namespace))
+    return "\n".join([by_hand[""], *(line for each in (*parts, *sections) for line in (*each, ""))])
 
 
-def section(row: Component[Any]) -> str:
-    levels = [name for level, name in LEVELS.items() if row.knows(level)]
-    lines = [f"## `{row.namespace}`", "", f"On {', '.join(levels)}."]
-    if row.aliases:
-        lines[-1] += f" Formerly {', '.join(f'`{name}`' for name in row.aliases)}."
+def texts_by_hand() -> dict[str, str]:
+    """Heading -> the text below it. The empty heading: the beginning of the page."""
+    start, *sections = re.split(r"^## ", BY_HAND.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    pairs = (each.split("\n", 1) for each in sections)
+    return {
+        "": start.strip() + "\n",
+        **{heading.strip("`"): text.strip() for heading, text in pairs},
+    }
+
+
+def section(row: Component[Any], by_hand: Mapping[str, str]) -> Iterator[str]:
+    levels = ", ".join(name for level, name in LEVELS.items() if row.knows(level))
+    legacy = ", ".join(f"`{name}`" for name in row.aliases)
+    yield from (f"## `{row.namespace}`", "", by_hand.get(row.namespace, ""), "")
+    names = "Legacy name" if len(row.aliases) == 1 else "Legacy names"
+    yield f"Allowed on: {levels}." + (f" {names}: {legacy}." if legacy else "")
     if row.whole:
-        lines += ["", f"The value itself is {kind_of(hints(row.settings)[row.whole])}."]
+        yield from ("", f"The value: {meanings(row.settings).get(row.whole, '')}")
+        inner, several = inside(hints(row.settings)[row.whole])
+        if inner is not None:
+            yield from ("", *table(inner, "[]." if several else ""))
     elif fields(row.settings):
-        lines += ["", *table(row.settings)]
-    return "\n".join([*lines, ""])
+        yield from ("", *table(row.settings))
 
 
 def table(settings: type[Struct], prefix: str = "") -> Iterator[str]:
-    if not prefix:
-        yield "| key | type | default | |"
-        yield "|---|---|---|---|"
-    own, types_ = own_keys(settings), hints(settings)
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    yield from rows(settings, prefix)
+
+
+def rows(settings: type[Struct], prefix: str = "") -> Iterator[str]:
+    own, hints_, meanings_ = own_keys(settings), hints(settings), meanings(settings)
     for field in fields(settings):
-        mark = " ours |" if field.name in own else " |"
-        kind = types_[field.name]
+        kind = hints_[field.name]
         default = default_of(field, is_duration=optional(kind) == Seconds)
-        yield f"| `{prefix}{field.name}` | {kind_of(kind)} | {default} |{mark}"
+        meaning = meanings_.get(field.name, "").replace("|", "\\|")
+        if field.name in own:
+            meaning = f"*Extension.* {meaning}".rstrip()
+        yield f"| `{prefix}{field.name}` | {type_of(kind)} | {default} | {meaning} |"
         inner, several = inside(kind)
-        if inner is not None:
-            yield from table(inner, f"{prefix}{field.name}{'[]' if several else ''}.")
+        if inner is not None and inner not in PARTS.values():
+            yield from rows(inner, f"{prefix}{field.name}{'[]' if several else ''}.")
+
+
+def meanings(settings: type[Struct]) -> dict[str, str]:
+    """Field -> its meaning, as one paragraph of Markdown. A field without one is absent."""
+    found: dict[str, str] = {}
+    for each in reversed(settings.__mro__):
+        if issubclass(each, Struct) and each is not Struct:
+            found |= documented(each.__module__).get(each.__name__, {})
+    return {name: found[name] for name in settings.__struct_fields__ if name in found}
+
+
+@cache
+def documented(module: str) -> dict[str, dict[str, str]]:
+    """Class -> field -> the string literal directly below the field."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {
+        each.name: {
+            field.target.id: " ".join(text.split()).replace("``", "`")
+            for field, below in zip(each.body, each.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            if isinstance(text := below.value.value, str)
+        }
+        for each in ast.walk(tree)
+        if isinstance(each, ast.ClassDef)
+    }
+
+
+def without_meaning(settings: type[Struct], prefix: str = "") -> Iterator[str]:
+    """The keys of a Struct, and of the Structs in it, that have no meaning."""
+    known, types_ = meanings(settings), hints(settings)
+    for name in settings.__struct_fields__:
+        if name not in known:
+            yield f"{prefix}{name}"
+        inner, _ = inside(types_[name])
+        if inner is not None and inner not in PARTS.values():
+            yield from without_meaning(inner, f"{prefix}{name}.")
 
 
 def hints(settings: type[Struct]) -> dict[str, Any]:
@@ -67,7 +142,7 @@ def hints(settings: type[Struct]) -> dict[str, Any]:
 
 
 def inside(kind: Any) -> tuple[type[Struct] | None, bool]:
-    """The Struct that a key holds, and whether it is a list of them."""
+    """The Struct of a key whose value is an object or a list of objects; whether it is a list."""
     kind, several = optional(kind), False
     if get_origin(kind) is tuple:
         kind, several = get_args(kind)[0], True
@@ -81,28 +156,28 @@ def optional(kind: Any) -> Any:
     return kind
 
 
-def kind_of(kind: Any) -> str:
+def type_of(kind: Any) -> str:
     kind = optional(kind)
     if kind == Seconds:
         return "duration"
     origin = get_origin(kind)
     if origin is Annotated:
-        return kind_of(get_args(kind)[0])
+        return type_of(get_args(kind)[0])
     if origin is Literal:
         return " or ".join(f"`{msgspec.json.encode(each).decode()}`" for each in get_args(kind))
     if origin in (Union, types.UnionType):
-        return " or ".join(kind_of(each) for each in get_args(kind))
+        return " or ".join(type_of(each) for each in get_args(kind))
     if origin is tuple:
         inner = get_args(kind)[0]
-        return "a list" if inside(kind)[0] or inner is Any else f"a list: {kind_of(inner)}"
+        return "a list" if inside(kind)[0] or inner is Any else f"a list: {type_of(inner)}"
     if origin is dict or inside(kind)[0] is not None:
         return "an object"
-    return KINDS.get(kind, "any value")
+    return TYPES.get(kind, "any value")
 
 
 def default_of(field: FieldInfo, *, is_duration: bool) -> str:
     if field.default is NODEFAULT and field.default_factory is NODEFAULT:
-        return "needed" if field.required else "-"
+        return "required" if field.required else "-"
     value = field.default if field.default is not NODEFAULT else field.default_factory()
     if value is None or isinstance(value, Struct) or value in ((), {}, ""):
         return "-"

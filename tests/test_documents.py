@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import Any
 import pytest
 from trustme import CA
 
+from gateway.app.catalog import CATALOG
 from gateway.cli import main
+from gateway.config.load import load
+
+from .namespaces import PARTS, texts_by_hand, without_meaning
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -52,11 +57,20 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def headings(document: Path) -> set[str]:
+    text = document.read_text(encoding="utf-8")
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_each_heading_that_a_document_links_to_exists(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
-    headings = {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - headings == set()
+    links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", document.read_text(encoding="utf-8"))
+    missing = [
+        (path, heading)
+        for path, heading in links
+        if heading not in headings(document.parent / path if path else document)
+    ]
+    assert missing == []
 
 
 def whole(example: dict[str, Any]) -> dict[str, Any]:
@@ -89,3 +103,18 @@ def test_a_configuration_in_a_document_passes_the_check_without_a_warning(
     path.write_text(json.dumps(whole(json.loads(example))))
     status = main(["check", "--lint", "-c", str(path)])
     assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("namespace", [row.namespace for row in CATALOG])
+def test_the_example_of_a_namespace_has_it(namespace: str, folder: Path) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", texts_by_hand()[namespace], re.DOTALL)
+    service = load(whole(json.loads(example)), CATALOG, dict(os.environ)).service
+    backends = [backend for endpoint in service.endpoints for backend in endpoint.backend]
+    parts: list[Any] = [service, *service.endpoints, *service.async_agent, *backends]
+    assert any(namespace in part.extra_config for part in parts)
+
+
+def test_each_key_of_a_configuration_has_a_meaning() -> None:
+    structs = {row.namespace: row.settings for row in CATALOG} | PARTS
+    missing = [f"{name}: {key}" for name, each in structs.items() for key in without_meaning(each)]
+    assert missing == []

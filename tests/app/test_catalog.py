@@ -42,7 +42,9 @@ class ToySettings(Struct, frozen=True, kw_only=True):
     """``modifier/toy``: puts nothing around a pipe."""
 
     word: str = ""
+    """The word that the toy says."""
     loud: Own[bool] = False
+    """Say it in capital letters."""
 
 
 def build_toy(settings: ToySettings, endpoint: Endpoint, assembly: Assembly) -> Stage:
@@ -57,7 +59,7 @@ def build_toy(settings: ToySettings, endpoint: Endpoint, assembly: Assembly) -> 
 
 def findings(settings: ToySettings, place: Place) -> Iterator[Finding]:
     if not settings.word:
-        yield place.warning("no word: nothing is said", "word")
+        yield place.warning("no word: the toy says nothing", "word")
 
 
 def _places(service: Service) -> Iterator[str]:
@@ -73,7 +75,7 @@ TOY = Component(
     endpoint_stage=build_toy,
     passes_bodies=True,
     findings=findings,
-    advice=(Rule("9.9.9", "LOW", "Toys do not belong into production.", _places),),
+    advice=(Rule("9.9.9", "LOW", "Do not use toys in production.", _places),),
 )
 
 # ... and one row.
@@ -116,7 +118,7 @@ def test_a_row_is_found_by_check_with_its_own_keys() -> None:
     service = load(document(loud=True), WITH_TOY, {}).service
     path = '$.endpoints[0].extra_config["modifier/toy"]'
     assert [*check(service, WITH_TOY)] == [
-        Finding(f"{path}.word", "warning", "no word: nothing is said"),
+        Finding(f"{path}.word", "warning", "no word: the toy says nothing"),
         Finding(path, "hint", "only this gateway knows: loud"),
     ]
 
@@ -144,7 +146,7 @@ def test_backends_that_are_not_http_have_settings_of_that_family() -> None:
 def test_a_row_is_found_by_the_reference_of_keys() -> None:
     text = reference(WITH_TOY)
     assert "## `modifier/toy`" in text
-    assert "| `loud` | true or false | `false` | ours |" in text
+    assert "| `loud` | boolean | `false` | *Extension.* Say it in capital letters. |" in text
 
 
 def test_the_reference_of_keys_is_current() -> None:
