@@ -116,8 +116,8 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
         if settings is not None and row.backend_stage is not None:
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
     if endpoint.concurrent_calls > 1 and may_repeat:
-        reserve = endpoint.timeout * (1 - RACE_SHARE)
-        branch = race(branch, endpoint.concurrent_calls, assembly.side.event, reserve=reserve)
+        timeout = endpoint.timeout * RACE_SHARE
+        branch = race(branch, endpoint.concurrent_calls, assembly.side.event, timeout=timeout)
     return branch
 
 

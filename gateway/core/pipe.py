@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
+from anyio import current_time
+
 from ..errors import GatewayError
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
@@ -214,11 +216,11 @@ def race(
     calls: int,
     event: NewEvent = AnyioTimedEvent,
     *,
-    reserve: float = 0.0,
+    timeout: float,
 ) -> Branch:
     """Ask one branch ``calls`` times at once: the first whole response counts.
 
-    If there is none until ``reserve`` seconds before the request's deadline, the last incomplete
+    If there is none after ``timeout`` seconds, or at the request's deadline, the last incomplete
     response counts, else the last failure. The pipe around the race watches the client.
     """
     entrants = [branch] * calls
@@ -229,7 +231,8 @@ def race(
         asked = request.copy()
         asked.client = client
         waiting = _Race(entrants, arrived, event(), client)
-        await _wait_for(waiting, asked, request.deadline - reserve, None)
+        deadline = min(request.deadline, current_time() + timeout)
+        await _wait_for(waiting, asked, deadline, None)
         answers = [part for part in arrived if isinstance(part, Response)]
         for answer in answers:
             if answer.is_whole:

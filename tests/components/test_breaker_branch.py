@@ -129,7 +129,7 @@ async def test_the_loser_of_a_race_has_not_failed(way: str) -> None:
     turns = [slow.branch(way), quick.branch(way)]
     branch = with_breaker(_one_after_the_other(turns, way), it)
     with fail_after(5):
-        response = await coroutine_of(race(branch, 2))(request())
+        response = await coroutine_of(race(branch, 2, timeout=60))(request())
     assert response.data == {"a": 1}
     assert (slow.calls, quick.calls) == (1, 1)
     assert not is_open(it)
@@ -140,7 +140,7 @@ async def test_a_race_without_a_winner_in_time_is_a_failure(way: str) -> None:
     it = breaker(max_errors=1)
     branch = with_breaker(Backend(None).branch(way), it)
     with pytest.raises(GatewayError):
-        await coroutine_of(race(branch, 2))(request(seconds=0.01))
+        await coroutine_of(race(branch, 2, timeout=60))(request(seconds=0.01))
     assert is_open(it)
 
 

@@ -12,6 +12,7 @@ import pytest
 from anyio import Event, current_time, fail_after, sleep, sleep_forever
 from msgspec import Raw
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
 from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Pipe, Request, Response
@@ -294,7 +295,7 @@ def taking_turns(*answers: Branch) -> Branch:
 
 async def test_of_concurrent_calls_the_first_whole_answer_counts() -> None:
     calls = taking_turns(never(), slow("b", 0.01), failing(GatewayError("no")))
-    response = await ask(within(race(calls, 3)))
+    response = await ask(within(race(calls, 3, timeout=60)))
     assert keys(response) == {"b"}
 
 
@@ -302,7 +303,7 @@ async def test_of_concurrent_calls_only_the_message_that_is_answered_is_held() -
     first, second = Taken(), Taken()
     asked = request()
     calls = taking_turns(slow("a", 0.01, first), slow("b", 0.01, second))
-    response = await ask(within(race(calls, 2)), asked)
+    response = await ask(within(race(calls, 2, timeout=60)), asked)
     for message in response.messages:
         message.acknowledge()
     asked.give_back()
@@ -321,13 +322,13 @@ async def test_concurrent_calls_may_wait_without_a_task() -> None:
         return lambda: None if is_second else QueueEmpty()
 
     asked = replace(unasked(), later=later)
-    assert keys(await ask(within(race(asked, 3)))) == {"b"}
+    assert keys(await ask(within(race(asked, 3, timeout=60)))) == {"b"}
     assert len(arrivals) == 3
 
 
 async def test_concurrent_calls_that_all_fail_are_a_failure() -> None:
     with pytest.raises(GatewayError, match="no"):
-        await ask(within(race(failing(GatewayError("no")), 3)))
+        await ask(within(race(failing(GatewayError("no")), 3, timeout=60)))
 
 
 async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() -> None:
@@ -335,14 +336,26 @@ async def test_concurrent_calls_without_a_whole_answer_give_an_incomplete_one() 
         return Response({"error_a": 404}, INCOMPLETE)
 
     calls = taking_turns(Branch(details), failing(GatewayError("no")))
-    response = await ask(within(race(calls, 2)))
+    response = await ask(within(race(calls, 2, timeout=60)))
     assert response.data == {"error_a": 404}
     assert not response.is_complete
 
 
 async def test_concurrent_calls_have_their_own_deadline() -> None:
     with pytest.raises(BrokerUnavailable, match="away"):
-        await ask(within(race(never(), 2, reserve=59.98)))
+        await ask(within(race(never(), 2, timeout=0.02)))
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [("trio", {"clock": MockClock(autojump_threshold=0)})], ids=["virtual time"]
+)
+async def test_concurrent_calls_late_in_a_sequence_have_the_time_that_the_request_has() -> None:
+    steps = [slow("a", 5), race(slow("b", 3), 2, timeout=7.5)]
+    asked = request()
+    asked.deadline = current_time() + 10
+    pipe = sequential(steps, [nothing, nothing], reserve=1.5)
+    response = await coroutine_of(pipe)(asked)
+    assert (keys(response), response.is_complete) == ({"a", "b"}, True)
 
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
