@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
-from .core.asgi import STATUSES
+from .core.asgi import STATUSES, TOKEN
 from .core.large import check_decoded
 from .core.proxy import Request as ProxyRequest
 from .core.proxy import Response as ProxyResponse
@@ -32,7 +32,6 @@ HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
 Data: TypeAlias = dict[str, Any]
 """A document, whose values a hook may read and change."""
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -92,7 +91,7 @@ class Headers(MutableMapping[str, str]):
 
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError(f"not the name of a header: {name!r}")
     if _CONTROLS.search(value):
         raise ValueError(f"{name}: a control character in its value")

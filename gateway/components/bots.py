@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ..config.findings import Finding
 from ..config.structs import Endpoint, Service
-from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, header, send_answer
+from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, find_header, send_answer
 from ..core.component import Assembly, Component, Place
 from ..core.patterns import PatternError, bad_patterns, build_search
 from ..core.proxy import Guard, Request
@@ -96,7 +96,7 @@ def build_bot_layer(
         async def refuse_bots(
             scope: Scope, receive: Receive, send: Send, params: dict[str, str]
         ) -> None:
-            if is_bot(header(scope["headers"], USER_AGENT)):
+            if is_bot(find_header(scope["headers"], USER_AGENT)):
                 await send_answer(send, FORBIDDEN)
             else:
                 await handler(scope, receive, send, params)

@@ -21,7 +21,7 @@ from ..core.asgi import (
     Receive,
     Scope,
     Send,
-    header,
+    find_header,
     header_value,
     send_answer,
     with_headers,
@@ -119,7 +119,7 @@ class Policy:
     def preflight(self, headers: Headers) -> tuple[list[tuple[bytes, bytes]], str]:
         """The headers of a preflight response, and why it is refused; empty: it is allowed."""
         added = [self._preflight_vary]
-        origin, method = header(headers, ORIGIN), header(headers, REQUESTED_METHOD)
+        origin, method = find_header(headers, ORIGIN), find_header(headers, REQUESTED_METHOD)
         wanted = [value for name, value in headers if name == REQUESTED_HEADERS]
         if not origin or not self._is_origin(origin):
             return added, "origin"
@@ -131,7 +131,7 @@ class Policy:
         added.append((b"access-control-allow-methods", method))
         if wanted and wanted[0]:
             added += [(b"access-control-allow-headers", each) for each in wanted]
-        if self._private_network and header(headers, REQUESTED_NETWORK) == b"true":
+        if self._private_network and find_header(headers, REQUESTED_NETWORK) == b"true":
             added.append(PRIVATE_NETWORK)
         return [*added, *self._preflight_headers], ""
 
@@ -150,13 +150,13 @@ def build_cors(
                 await app(scope, receive, send)
                 return
             requested, method = scope["headers"], scope["method"]
-            if method != "OPTIONS" or not header(requested, REQUESTED_METHOD):
-                headers = policy.response_headers(method, header(requested, ORIGIN))
+            if method != "OPTIONS" or not find_header(requested, REQUESTED_METHOD):
+                headers = policy.response_headers(method, find_header(requested, ORIGIN))
                 await app(scope, receive, with_headers(send, headers, REPLACED))
                 return
             added, refused = policy.preflight(requested)
             if refused and settings.debug:
-                origin = header(requested, ORIGIN)
+                origin = find_header(requested, ORIGIN)
                 log.info("CORS: a preflight request of %r is refused for its %s", origin, refused)
             if passes_on:
                 await app(scope, receive, with_headers(send, added, REPLACED))

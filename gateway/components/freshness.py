@@ -12,9 +12,10 @@ from email.utils import parsedate
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
+from ..core.asgi import find_header
 from ..http.connection import Headers, HttpResponse
 from ..http.request_head import BackendRequest
-from ..http.responses import HOP_BY_HOP, find
+from ..http.responses import HOP_BY_HOP
 
 STORABLE = (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501)
 """Statuses that may be stored (RFC 9110, 15.1), without 206."""
@@ -90,9 +91,9 @@ def may_be_stored(outgoing: BackendRequest, response: HttpResponse) -> bool:
         and "no-store" not in own
         and "private" not in own
         and "no-store" not in directives(outgoing.headers)
-        and not find(response.headers, b"set-cookie")
+        and not find_header(response.headers, b"set-cookie")
         and "*" not in (names := vary(response))
-        and (not find(response.headers, b"content-encoding") or "accept-encoding" in names)
+        and (not find_header(response.headers, b"content-encoding") or "accept-encoding" in names)
         and (not any(name in PERSONAL for name, _ in outgoing.headers) or _is_public(own))
         and _is_of_use(response, own)
     )
@@ -121,9 +122,9 @@ def vary(response: HttpResponse) -> tuple[str, ...]:
 def store(response: HttpResponse, delay: float, wall_clock: float, now: float) -> Stored:
     """``delay``: between request and response; ``now``: of the monotonic clock. In seconds."""
     own = directives(response.headers)
-    date = _date(find(response.headers, b"date"))
+    date = _date(find_header(response.headers, b"date"))
     apparent = 0.0 if date is None else max(0.0, wall_clock - date)
-    reported = _seconds(find(response.headers, b"age").decode("latin-1")) or 0.0
+    reported = _seconds(find_header(response.headers, b"age").decode("latin-1")) or 0.0
     age = max(apparent, reported + delay)
     return Stored(response, own, age, now, _lifetime(response, own, wall_clock))
 
@@ -132,10 +133,10 @@ def _lifetime(response: HttpResponse, own: Directives, wall_clock: float) -> flo
     for name in ("s-maxage", "max-age"):
         if name in own:
             return _seconds(own[name]) or 0.0
-    expires = _date(find(response.headers, b"expires"))
+    expires = _date(find_header(response.headers, b"expires"))
     if expires is None:
         return 0.0
-    date = _date(find(response.headers, b"date"))
+    date = _date(find_header(response.headers, b"date"))
     return max(0.0, expires - (wall_clock if date is None else date))
 
 
@@ -179,7 +180,7 @@ def validators(response: HttpResponse) -> list[tuple[bytes, bytes]]:
     return [
         (condition, value)
         for name, condition in conditions
-        if (value := find(response.headers, name))
+        if (value := find_header(response.headers, name))
     ]
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Service
+from ..core.asgi import find_header
 from ..core.component import Assembly, Component, Place
 from ..core.families import settings_of
 from ..core.proxy import nothing_to_withdraw
@@ -22,7 +23,6 @@ from ..core.rule import Rule, backends, is_http
 from ..core.version import USER_AGENT
 from ..http.connection import Headers, HttpResponse
 from ..http.request_head import UNSENT_HEADERS, BackendRequest
-from ..http.responses import find
 from ..http.targets import hide_query
 from ..http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from ..telemetry.logs import get_logger
@@ -276,13 +276,13 @@ class CachingTransport:
 
     def _key(self, outgoing: BackendRequest) -> Hashable:
         """With the forwarded host: clients choose it, and responses may contain it."""
-        host = find(outgoing.headers, b"x-forwarded-host")
+        host = find_header(outgoing.headers, b"x-forwarded-host")
         return self._owner, outgoing.url, outgoing.host.host_header, host
 
 
 def _request_directives(headers: Headers) -> Directives:
     requested = directives(headers)
-    if not requested and b"no-cache" in find(headers, b"pragma").lower():
+    if not requested and b"no-cache" in find_header(headers, b"pragma").lower():
         return {"no-cache": ""}
     return requested
 

@@ -23,7 +23,7 @@ from ..core.asgi import (
     Receive,
     Scope,
     Send,
-    header,
+    find_header,
     header_value,
     send_answer,
     with_headers,
@@ -150,9 +150,9 @@ def _build_host(settings: SecureSettings, service: Service) -> Callable[[Scope],
     def host(scope: Scope) -> bytes:
         headers = scope["headers"]
         for name in names:
-            if (forwarded := header(headers, name)) and is_proxy(scope):
+            if (forwarded := find_header(headers, name)) and is_proxy(scope):
                 return forwarded
-        return header(headers, b"host")
+        return find_header(headers, b"host")
 
     return host
 
@@ -166,7 +166,7 @@ def _build_scheme(settings: SecureSettings, service: Service) -> Callable[[Scope
         if scope.get("scheme") == "https":
             return True
         headers = scope["headers"]
-        return any(header(headers, name) == value for name, value in pairs) and is_proxy(scope)
+        return any(find_header(headers, name) == value for name, value in pairs) and is_proxy(scope)
 
     return is_https
 

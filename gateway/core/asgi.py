@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,9 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler: TypeAlias = Callable[[Scope, Receive, Send, dict[str, str]], Awaitable[None]]
 """Handles the requests of a route. The last argument: the parameters of the path."""
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""Methods, and the names of headers and cookies (RFC 9110, 5.6.2)."""
 
 
 STATUSES = range(200, 1000)
@@ -61,7 +65,7 @@ def text(
     return AsgiResponse(status, (*headers, *typed), body)
 
 
-def header(headers: Headers, name: bytes) -> bytes:
+def find_header(headers: Headers, name: bytes) -> bytes:
     """The first value of a header, empty if there is none. ``name``: in lower case."""
     for each, value in headers:
         if each == name:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
 
 from ..config.structs import AgentPipe, Backend, Endpoint
+from ..core.asgi import TOKEN, find_header
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_forward_headers, build_forward_query
 from ..core.large import LargeReading
@@ -23,7 +23,7 @@ from .connection import HttpResponse
 from .hosts import host_findings
 from .pool import PoolSettings
 from .request_head import BackendRequest
-from .responses import SUCCESS, Interpret, build_interpret, find
+from .responses import SUCCESS, Interpret, build_interpret
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target, hide_query, parse_url
 from .transport import Redirecting, Result, Transport, Withdraw
@@ -32,8 +32,6 @@ log = get_logger("gateway.http")
 
 CLIENT = "backend/http/client"
 MAX_IDLE_PER_HOST = 250
-
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def build_http(
@@ -146,7 +144,7 @@ class HttpBackend:
                 separator = "&" if "?" in target else "?"
                 target += query if target.endswith("?") else separator + query
         headers = self._forward_headers(request)
-        if host.login and not find(headers, b"authorization"):
+        if host.login and not find_header(headers, b"authorization"):
             headers.append((b"authorization", host.login))
         return BackendRequest(self._method, host, target, headers, request.body)
 
@@ -162,7 +160,7 @@ class ScriptedHttpBackend(HttpBackend):
 
     def _outgoing(self, request: Request) -> BackendRequest:
         method = request.method.upper()
-        if not _METHOD.fullmatch(method):
+        if not TOKEN.fullmatch(method):
             raise BackendFailure(f"invalid method {request.method!r}")
         if request.url is None:
             return super()._outgoing(request)._replace(method=method)
@@ -172,7 +170,7 @@ class ScriptedHttpBackend(HttpBackend):
             raise BackendFailure(f"the URL of a script: {error}") from error
         headers = self._forward_headers(request)
         login = host.login or self._logins.get(host.origin, b"")
-        if login and not find(headers, b"authorization"):
+        if login and not find_header(headers, b"authorization"):
             headers.append((b"authorization", login))
         return BackendRequest(method, host, target, headers, request.body)
 

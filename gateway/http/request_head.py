@@ -9,9 +9,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from ..core.asgi import find_header
 from ..errors import BackendFailure
 from .connection import Headers, HttpResponse
-from .responses import HOP_BY_HOP, find
+from .responses import HOP_BY_HOP
 from .targets import Host, hide_query, parse_url
 
 UNSENT_HEADERS = HOP_BY_HOP | {b"host", b"expect"}
@@ -79,7 +80,7 @@ def redirected(
     """
     if response.status not in REDIRECT_STATUSES:
         return None
-    location = _NOT_ASCII.sub(_escaped, find(response.headers, b"location")).decode()
+    location = _NOT_ASCII.sub(_escaped, find_header(response.headers, b"location")).decode()
     if not location:
         return None
     method, host, _, headers, body, _ = outgoing
@@ -96,7 +97,8 @@ def redirected(
         raise BackendFailure(f"redirect of {hide_query(outgoing.url)}: {error}") from error
     headers = [header for header in headers if not _is_withheld(header[0], host, new_host)]
     has_none = (
-        find(headers, b"referer") or (host.origin.scheme, new_host.origin.scheme) == HTTPS_TO_HTTP
+        find_header(headers, b"referer")
+        or (host.origin.scheme, new_host.origin.scheme) == HTTPS_TO_HTTP
     )
     return BackendRequest(
         method, new_host, new_target, headers, body, "" if has_none else outgoing.url

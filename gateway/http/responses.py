@@ -9,13 +9,14 @@ from typing import TypeAlias
 from msgspec import Raw
 
 from ..config.structs import Backend
+from ..core.asgi import find_header
 from ..core.proxy import COMPLETE, INCOMPLETE, Response
 from ..encoding import encode_json, reason_of
 from ..encoding.manipulation import Reading
 from ..errors import BackendFailure, BackendStatusError
-from .connection import Headers, HttpResponse
+from .connection import HttpResponse
 from .settings import HttpSettings
-from .stream import BROKEN_OFF, gzip_failure
+from .stream import BROKEN_OFF, GZIP, gzip_failure
 from .targets import hide_query, shown_pattern
 
 SUCCESS = (200, 201)
@@ -41,7 +42,6 @@ MAX_ERROR_BYTES = 512 * 1024
 worst: 5 to decode what is not UTF-8, 11 to encode it as JSON."""
 
 _WHITESPACE = b" \t\r\n"
-_GZIP = 16 + zlib.MAX_WBITS
 
 Interpret: TypeAlias = Callable[[HttpResponse, str], Response]
 """A backend's response and its URL, without credentials -> a part of the endpoint's response.
@@ -110,8 +110,8 @@ def _pass_on(response: HttpResponse, url: str) -> Response:
     part = Response({}, body=response.body, headers=headers, status=response.status)
     if response.stream is not None:
         part.stream = response.stream
-        if not find(response.headers, b"transfer-encoding"):
-            response.stream.length = find(response.headers, b"content-length")
+        if not find_header(response.headers, b"transfer-encoding"):
+            response.stream.length = find_header(response.headers, b"content-length")
     return part
 
 
@@ -157,15 +157,7 @@ def _error_text(response: HttpResponse) -> str:
 
 
 def _content_type(response: HttpResponse) -> str:
-    return find(response.headers, b"content-type").decode("latin-1")
-
-
-def find(headers: Headers, name: bytes) -> bytes:
-    """The first value of that name, in lower case; b"" when there is none."""
-    for each, value in headers:
-        if each == name:
-            return value
-    return b""
+    return find_header(response.headers, b"content-type").decode("latin-1")
 
 
 def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
@@ -173,7 +165,7 @@ def unpack(packed: bytes, limit: int) -> tuple[bytes, bool]:
 
     Raises :class:`BackendFailure`.
     """
-    unpacking = zlib.decompressobj(_GZIP)
+    unpacking = zlib.decompressobj(GZIP)
     try:
         return unpacking.decompress(packed, limit + 1), unpacking.eof
     except zlib.error as error:

@@ -25,7 +25,8 @@ MAX_PIECE_BYTES = 256 * 1024
 BROKEN_OFF = "unexpected EOF"
 """Go's words for a body that ends too early."""
 
-_GZIP = 16 + zlib.MAX_WBITS
+GZIP = 16 + zlib.MAX_WBITS
+"""zlib's number for the gzip format."""
 
 
 class PieceSource(Protocol):
@@ -70,7 +71,7 @@ class BodyStream:
 
     def unpack_gzip(self) -> None:
         """Unpack the body. To be called before anything is read."""
-        self._unpack = zlib.decompressobj(_GZIP)
+        self._unpack = zlib.decompressobj(GZIP)
 
     async def next(self) -> bytes:
         """The next piece; b"" at the end.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from ..core.asgi import STATUSES
+from ..core.asgi import STATUSES, find_header
 from ..core.helpers import Helpers
 from ..core.tasks import called_back
 from ..errors import BackendFailure, GatewayError
@@ -18,7 +18,7 @@ from ..telemetry.logs import get_logger
 from .client import HttpClient
 from .connection import HttpResponse
 from .request_head import REDIRECT_STATUSES, BackendRequest, redirected, write_head
-from .responses import find, unpack, unpacked
+from .responses import unpack, unpacked
 from .targets import hide_query
 
 log = get_logger("gateway.http")
@@ -115,7 +115,7 @@ class Redirecting:
         Raises :class:`BackendFailure`.
         """
         unpacks = has_asked_gzip or self._unpacks_all
-        if unpacks and find(response.headers, b"content-encoding") == b"gzip":
+        if unpacks and find_header(response.headers, b"content-encoding") == b"gzip":
             if response.stream is not None:
                 response.stream.unpack_gzip()
                 headers = [
@@ -193,7 +193,7 @@ class RedirectedRequest:
             return self._with_url(response)
         self._hops += 1
         if self._hops == MAX_REQUESTS:
-            location = find(part.headers, b"location").decode("latin-1")
+            location = find_header(part.headers, b"location").decode("latin-1")
             return self._failure(f"stopped after {MAX_REQUESTS} redirects", location)
         self.send(outgoing)
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
+from ...core.asgi import TOKEN
 from ...core.proxy import Request
 from ...encoding import encode_json
 from ..consume.buffer import Delivery
@@ -59,7 +60,6 @@ MAX_JSON_HEADER_BYTES = 4096
 """Bytes of a header in JSON. A longer one is left out: many servers refuse more than 8 KiB of
 headers."""
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -143,7 +143,7 @@ def _forwarded_headers(
     """Headers of the message as strings. Lists and tables, such as ``x-death``, become JSON."""
     for field in fields_of(properties):
         name = field.name.decode(errors="replace")
-        value = nested_value(field) if is_listed(name) and _HEADER_NAME.fullmatch(name) else None
+        value = nested_value(field) if is_listed(name) and TOKEN.fullmatch(name) else None
         if isinstance(value, bool):
             yield name, "true" if value else "false"
         elif isinstance(value, dict | list):

@@ -19,6 +19,7 @@ import msgspec
 from ...config.findings import Finding
 from ...config.json_types import JsonObject
 from ...config.structs import Backend, Endpoint
+from ...core.asgi import find_header
 from ...core.component import Assembly, Component, Place
 from ...core.rule import is_http
 from ...core.version import USER_AGENT
@@ -26,7 +27,6 @@ from ...errors import BackendFailure, GatewayError
 from ...http.backend import share_client
 from ...http.connection import HttpResponse
 from ...http.request_head import BackendRequest
-from ...http.responses import find
 from ...http.targets import parse_url
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
 from .fetch import own_transport
@@ -214,7 +214,7 @@ def read_token(result: Result) -> tuple[bytes, float]:
 
 
 def _read(response: HttpResponse) -> JsonObject:
-    kind = find(response.headers, b"content-type").partition(b";")[0].strip()
+    kind = find_header(response.headers, b"content-type").partition(b";")[0].strip()
     if kind in (b"application/x-www-form-urlencoded", b"text/plain"):
         return dict(parse_qsl(response.body.decode("latin-1")))
     try:

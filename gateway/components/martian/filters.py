@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from ...core.forwarding import query_pairs
 from ...core.patterns import PatternError, build_search
+from ...http.targets import PORTS
 from .cookies import request_cookies, response_cookies
 from .messages import MartianMessage, MartianRequest, MartianResponse
-from .modifiers import DEFAULT_PORTS, NameAndValue, UrlParts, header_name, split_port
+from .modifiers import NameAndValue, UrlParts, header_name, split_port
 from .parse import ModifierPlace, Modifiers, OnRequest, OnResponse
 
 RequestMatches: TypeAlias = Callable[[MartianRequest], bool]
@@ -119,7 +120,7 @@ def port_filter(place: ModifierPlace) -> Modifiers:
 
     def matches(request: MartianRequest) -> bool:
         _, given = split_port(request.authority)
-        return port == (int(given) if given.isdecimal() else DEFAULT_PORTS.get(request.scheme))
+        return port == (int(given) if given.isdecimal() else PORTS.get(request.scheme))
 
     return _of_request(place, matches, has_else=False)
 

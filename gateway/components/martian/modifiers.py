@@ -11,16 +11,14 @@ from uuid import uuid4
 
 from msgspec import Struct, field
 
-from ...core.asgi import STATUSES
+from ...core.asgi import STATUSES, TOKEN
 from ...core.forwarding import query_pairs
-from ...http.targets import IN_QUERY
+from ...http.targets import IN_QUERY, PORTS
 from .cookies import Cookie
 from .messages import MartianMessage, MartianRequest, MartianResponse
 from .parse import ModifierPlace, Modifiers
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class NameAndValue(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -150,7 +148,7 @@ def port_modifier(place: ModifierPlace) -> Modifiers:
     def modify(request: MartianRequest) -> None:
         port = settings.port
         if settings.default_for_scheme:
-            port = DEFAULT_PORTS[request.scheme]
+            port = PORTS[request.scheme]
         host, _ = split_port(request.authority)
         request.authority = f"{host}:{port}" if port else host
 
@@ -203,7 +201,7 @@ def stash_modifier(place: ModifierPlace) -> Modifiers:
 def cookie_modifier(place: ModifierPlace) -> Modifiers:
     """Add a cookie."""
     cookie = place.read(Cookie)
-    if not _NAME.fullmatch(cookie.name):
+    if not TOKEN.fullmatch(cookie.name):
         raise place.error(f'not the name of a cookie: "{cookie.name}"', "name")
     pair, line = cookie.pair, cookie.line
 
@@ -230,7 +228,7 @@ def _header(place: ModifierPlace) -> tuple[bytes, bytes]:
 
 def header_name(place: ModifierPlace, name: str, key: str) -> bytes:
     """In lower case. Raises MartianError for an invalid name."""
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise place.error(f'not the name of a header: "{name}"', key)
     return name.lower().encode()
 
