@@ -230,7 +230,10 @@ Withdraw: TypeAlias = Callable[[], GatewayError | None]
 Later: TypeAlias = Callable[[Request, Arrive], Withdraw]
 """Waits without a task: calls ``arrive`` once, perhaps before it returns. It returns a function
 that withdraws the request: after that ``arrive`` is not called any more. That function returns the
-failure that it means; None if ``arrive`` was called before."""
+failure that the withdrawal means. It returns None if ``arrive`` was called before, or if the
+request was withdrawn before. It may return None if the client has disconnected, because the failure
+would reach no client. So a caller that gets None, and has no part, needs a failure of its own, such
+as ``timed_out`` of the branch."""
 
 Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
 """A coroutine function. Raises a :class:`GatewayError` if there is no response."""

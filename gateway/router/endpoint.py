@@ -46,10 +46,14 @@ def build_handler(
 ) -> Handler:
     """The handler of one endpoint. ``clock``: of deadlines.
 
-    It alone settles messages. They are acknowledged when the response has left for a client that is
-    still connected. In every other case they go back to the front of their buffer; or they are
-    parked, if no response can be made of them (rendering fails, or an unexpected error is raised),
-    because the next request would fail as well.
+    At its end every message of the request is settled. Messages are acknowledged when the response
+    has left for a client that is still connected. In every other case they go back to the front of
+    their buffer; or they are parked, if no response can be made of them (rendering fails, or an
+    unexpected error is raised), because the next request would fail as well.
+
+    Some messages are settled before, and this function does not touch them again: a consumer with
+    ``auto_ack`` acknowledges, a consumer parks or rejects what it cannot decode, and stages park
+    the messages of a response that they refuse. Messages of agents and shadows never come here.
     """
     ask, reads_body = coroutine_of(route.pipe), route.pipe.reads_body
     path, guards = route.endpoint.endpoint, route.guards

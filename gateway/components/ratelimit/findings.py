@@ -14,8 +14,8 @@ from .settings import (
     STRATEGIES,
     BackendLimitSettings,
     LimitSettings,
+    RedisLimitSettings,
     RedisSettings,
-    SharedLimitSettings,
     period,
 )
 
@@ -26,8 +26,8 @@ def findings(settings: LimitSettings, place: Place) -> Iterator[Finding]:
 
 def limit_findings(settings: LimitSettings, place: Place, where: str = "") -> Iterator[Finding]:
     """``where``: the path of limits inside other settings, such as ``tiers[0].``."""
-    shared = _shared(settings, place.service) if isinstance(settings, SharedLimitSettings) else ()
-    for key, text in (*_rates(settings), *_clients(settings, place), *shared):
+    redis = _redis(settings, place.service) if isinstance(settings, RedisLimitSettings) else ()
+    for key, text in (*_rates(settings), *_clients(settings, place), *redis):
         yield place.warning(text, f"{where}{key}")
 
 
@@ -106,7 +106,7 @@ def _clients(settings: LimitSettings, place: Place) -> Iterator[tuple[str, str]]
         yield "key", f"the path has no parameter {{{key}}}: every request is refused with 429"
 
 
-def _shared(settings: SharedLimitSettings, service: Service) -> Iterator[tuple[str, str]]:
+def _redis(settings: RedisLimitSettings, service: Service) -> Iterator[tuple[str, str]]:
     redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
     name = settings.pool_name
     key = "connection_name" if settings.connection_name else "connection_pool"

@@ -114,7 +114,7 @@ def refuse_all(request: Request) -> None:
 
 
 class Counters(Protocol):
-    """Buckets that several gateways share."""
+    """Buckets in Redis, for several gateways."""
 
     @property
     def is_up(self) -> bool:
@@ -126,7 +126,7 @@ class Counters(Protocol):
         ...
 
 
-def build_shared_guard(limits: tuple[Limit, ...], counters: Counters, fallback: Guard) -> Guard:
+def build_redis_guard(limits: tuple[Limit, ...], counters: Counters, fallback: Guard) -> Guard:
     """``fallback``: the guard while the counters are not connected."""
 
     async def admit(request: Request, check: LimitCheck) -> None:

@@ -88,7 +88,7 @@ class LimitSettings(RateLimitSettings, Struct, frozen=True, kw_only=True):
 def verify_limits(settings: LimitSettings) -> Iterator[tuple[str, str]]:
     if not 1 <= settings.ipv6_prefix <= 128:
         yield "ipv6_prefix", f"expected 1 to 128 bits, found {settings.ipv6_prefix}"
-    if settings.headers and isinstance(settings, SharedLimitSettings):
+    if settings.headers and isinstance(settings, RedisLimitSettings):
         yield "headers", "not possible with a limit in Redis"
 
 
@@ -101,7 +101,7 @@ def period(every: str) -> float:
     return seconds if seconds > 0 and math.isfinite(seconds) else 1.0
 
 
-class SharedLimitSettings(LimitSettings, frozen=True, kw_only=True):
+class RedisLimitSettings(LimitSettings, frozen=True, kw_only=True):
     """``qos/ratelimit/router/redis`` and ``.../service/redis``: limits that gateways share."""
 
     connection_pool: str = ""

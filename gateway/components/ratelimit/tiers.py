@@ -19,10 +19,10 @@ from ...core.families import RateLimitSettings
 from ...core.proxy import Guard, Request
 from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
 from ..expression import build_condition, syntax_problem
-from .build import build_shared, guarded, open_store
+from .build import build_redis_limit, guarded, open_store
 from .findings import limit_findings
 from .limits import build_guard, build_limits
-from .settings import LimitSettings, SharedLimitSettings, verify_limits
+from .settings import LimitSettings, RedisLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
 
@@ -40,7 +40,7 @@ class Tier(Struct, frozen=True, kw_only=True):
     true. `*`: every client; `tier_value` is not read. A tier of another kind matches no client."""
     ratelimit: LimitSettings | None = None
     """The limits of the tier, with the keys of `qos/ratelimit/router`."""
-    ratelimit_redis: SharedLimitSettings | None = None
+    ratelimit_redis: RedisLimitSettings | None = None
     """Limits of the tier that several gateways share, with the keys of
     `qos/ratelimit/router/redis`. With `ratelimit` both are valid."""
 
@@ -100,11 +100,11 @@ def _limits(tier: Tier, name: str, assembly: Assembly) -> Guard:
     own = build_guard(build_limits(local, name, assembly.service), open_store(assembly))
     if tier.ratelimit_redis is None:
         return own
-    shared = build_shared(tier.ratelimit_redis, name, assembly)
+    in_redis = build_redis_limit(tier.ratelimit_redis, name, assembly)
 
     def guard(request: Request) -> Awaitable[None] | None:
         own(request)
-        return shared(request)
+        return in_redis(request)
 
     return guard
 
