@@ -24,6 +24,7 @@ from gateway.app.catalog import CATALOG
 from gateway.config.extra_config import LEVELS
 from gateway.config.structs import (
     Agent,
+    AgentConsumer,
     Backend,
     Endpoint,
     Seconds,
@@ -42,6 +43,11 @@ PARTS: dict[str, type[Struct]] = {
     "An agent": Agent,
 }
 """The parts of a file that are no namespace: heading -> Struct."""
+OF_THE_ROOT = {
+    Endpoint: ("timeout", "cache_ttl", "output_encoding"),
+    AgentConsumer: ("timeout",),
+}
+"""Keys whose default is the value of the same key of the root."""
 TYPES = {str: "string", bool: "boolean", int: "number", float: "number"}
 
 
@@ -51,7 +57,25 @@ def reference(catalog: Catalog) -> str:
         [f"## {name}", "", by_hand[name], "", *table(settings)] for name, settings in PARTS.items()
     )
     sections = (section(row, by_hand) for row in sorted(catalog, key=lambda row: row.namespace))
-    return "\n".join([by_hand[""], *(line for each in (*parts, *sections) for line in (*each, ""))])
+    start = (by_hand[""], *contents(catalog), "")
+    return "\n".join([*start, *(line for each in (*parts, *sections) for line in (*each, ""))])
+
+
+def contents(catalog: Catalog) -> Iterator[str]:
+    """Links to all sections: a line for the parts of a file, and one for each kind of namespace."""
+    yield from ("## Contents", "")
+    yield f"- Parts of a file: {', '.join(map(link, PARTS))}"
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(row.namespace for row in catalog):
+        kinds.setdefault(name.split("/")[0], []).append(link(f"`{name}`"))
+    for links in kinds.values():
+        yield f"- {', '.join(links)}"
+
+
+def link(heading: str) -> str:
+    """To a heading of the page, whose anchor is as GitHub makes it."""
+    anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    return f"[{heading}](#{anchor})"
 
 
 def texts_by_hand() -> dict[str, str]:
@@ -90,6 +114,8 @@ def rows(settings: type[Struct], prefix: str = "") -> Iterator[str]:
     for field in fields(settings):
         kind = hints_[field.name]
         default = default_of(field, is_duration=optional(kind) == Seconds)
+        if field.name in OF_THE_ROOT.get(settings, ()):
+            default = f"`{field.name}` of the root"
         meaning = meanings_.get(field.name, "").replace("|", "\\|")
         if field.name in own:
             meaning = f"*Extension.* {meaning}".rstrip()

@@ -115,12 +115,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     backend: tuple[Backend, ...] = ()
     """The backends. They are called at the same time, and their responses are merged."""
     timeout: Seconds = 2.0
-    """The longest time for a request. Absent: the timeout of the root."""
+    """The longest time for the backends of a request; several backends have 85 % of it."""
     cache_ttl: Seconds = 0.0
     """``max-age`` of the ``Cache-Control`` header of complete responses. 0: no such header."""
     output_encoding: str = "json"
     """The encoding of the response: "json", "json-collection", "string", "xml", "yaml", "negotiate"
-    (by the ``Accept`` header) or "no-op". Absent: that of the root."""
+    (by the ``Accept`` header) or "no-op"."""
     input_headers: tuple[str, ...] = ()
     """The headers of the client that backends may get. "*": all. Empty: none."""
     input_query_strings: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ class AgentConsumer(Struct, frozen=True, kw_only=True):
     workers: int = 1
     """How many messages are worked on at the same time. At least 1."""
     timeout: Seconds = 2.0
-    """The longest time for the backends of one message. Absent: the timeout of the root."""
+    """The longest time for the backends of one message; several backends have 85 % of it."""
     max_rate: float = 0.0
     """Messages a second on average. 0: no limit."""
 
@@ -399,17 +399,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 16 * 1024 * 1024
     """The largest body of a request. Beyond it: 413."""
     header_timeout: Seconds = 10.0
-    """The longest time for a client to send the headers. KrakenD's ``read_header_timeout``
-    counts first."""
+    """The longest time for a client to send the headers of a request. Beyond it: 408. If the root
+    has ``read_header_timeout``, that is used instead."""
     body_timeout: Seconds = 60.0
-    """The longest time for a client to send a body. Beyond it: 408. KrakenD's ``read_timeout``
-    counts first."""
+    """The longest time for a client to send a body. Beyond it: 408. If the root has
+    ``read_timeout``, that is used instead."""
     answer_timeout: Seconds = 60.0
     """The longest time for a client to read a response. Then the connection is closed, and messages
-    go back to their queue. KrakenD's ``write_timeout`` counts first."""
+    go back to their queue. If the root has ``write_timeout``, that is used instead."""
     idle_timeout: Seconds = 75.0
-    """The longest time between two requests of a connection. KrakenD's ``idle_timeout`` counts
-    first."""
+    """The longest time between two requests of a connection. If the root has
+    ``idle_timeout``, that is used instead."""
     max_connections: int = 10_000
     """The largest number of connections of clients in one process. Beyond it: 503."""
     max_requests: int = 5_000
