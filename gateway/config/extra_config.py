@@ -1,5 +1,9 @@
-"""Decodes ``extra_config``: namespaces, their legacy names, their settings. Knows no namespace's
-meaning: what a namespace is, the rows of the catalogue say."""
+"""Decodes ``extra_config``, an object of namespaces and their settings:
+``{"qos/ratelimit/router": {"max_rate": 5}}``.
+
+The rows of the catalogue say which namespaces there are and what types their settings have. This
+module does not know what a namespace does.
+"""
 
 from __future__ import annotations
 
@@ -25,50 +29,72 @@ from .unsupported import (
 )
 
 Level: TypeAlias = Literal["service", "endpoint", "backend", "agent", "source"]
-"""Where a namespace is allowed. "source": on a backend, as the kind of the backend."""
+"""Where a namespace is allowed. The first four are places in the file.
+
+"source" is a backend as well, and the namespace says where its responses come from:
+``backend/amqp/consumer`` takes them from a queue instead of an HTTP host. A backend has one source
+at most. A namespace that only adds to a backend, such as ``qos/circuit-breaker``, is not one.
+"""
 LEVELS: dict[Level, str] = {
     "service": "the root",
     "endpoint": "an endpoint",
     "agent": "an agent",
     "backend": "a backend",
 }
+"""How messages name the places in the file. A namespace with the level "source" has the level
+"backend", too."""
 HOOKS = ("gateway", "modifier/lua-")
-"""Namespaces of hooks and scripts: these may be the part that refuses a request."""
+"""How the names of namespaces with hooks and scripts begin, such as ``gateway/python`` and
+``modifier/lua-proxy``: a hook may be the part that refuses a request."""
 MIN_LIKENESS = 0.85
 """From 0 to 1: a name that is at least as similar to a security setting is a misspelt one."""
 
 
 class Row(Protocol):
-    """A row of the catalogue, as far as the loader needs it."""
+    """One namespace: a row of the catalogue, as far as the loader needs it."""
 
     @property
-    def namespace(self) -> str: ...
+    def namespace(self) -> str:
+        """The current name: ``validation/cel``."""
 
     @property
-    def aliases(self) -> tuple[str, ...]: ...
+    def aliases(self) -> tuple[str, ...]:
+        """Older names that KrakenD 2 still reads: ``github.com/devopsfaith/krakend-cel``."""
 
     @property
-    def settings(self) -> type[Struct]: ...
+    def settings(self) -> type[Struct]:
+        """The type of the settings; its fields are the keys: ``CelSettings``."""
 
     @property
     def whole(self) -> str:
-        """The field of the settings that the namespace's value itself is. Empty: the value is an
-        object with the fields as its keys."""
+        """The name of the one field that gets the whole value of the namespace. Empty, as for most
+        namespaces: the value is an object, and its keys are the fields.
+
+        ``validation/cel`` has "expressions", because its value is a list:
+        ``"validation/cel": [{"check_expr": "..."}]`` becomes ``CelSettings(expressions=...)``.
+        """
 
     @property
     def verify(self) -> Callable[[Any], Iterable[tuple[str, str]]] | None:
-        """Finds what makes settings unusable: pairs of a key and a reason."""
+        """Finds what makes settings unusable: pairs of a key and a reason, as
+        ``("jwk_url", "...")``."""
 
     @property
     def root_keys(self) -> frozenset[str]:
-        """The keys that have an effect at the root, where others would protect nothing. Empty: all
-        keys, or the namespace is not allowed there."""
+        """The keys that are allowed at the root. Any other key there is an error, because it would
+        protect no endpoint. Empty: all keys are allowed, or the namespace is not allowed there.
+
+        ``auth/validator`` has ``{"shared_cache_duration"}``: at the root this key concerns all
+        validators, but a ``jwk_url`` there would verify no token.
+        """
 
     @property
     def agent(self) -> object:
-        """Not None when agents can take their messages from it."""
+        """Builds the source of an agent's messages; only whether it is None counts here. Not None
+        for ``async/amqp``."""
 
-    def knows(self, level: Level) -> bool: ...
+    def knows(self, level: Level) -> bool:
+        """Whether the namespace has an effect on that level."""
 
 
 class Rows(Protocol):
@@ -87,20 +113,39 @@ class Rows(Protocol):
 class ExtraConfig:
     """Decodes the ``extra_config`` of each level by the rows of a catalogue.
 
-    ``ignored_plugins``: the Go plugins that the configuration may run without.
+    A namespace may have one of these four names in a file. Any other name is an unknown namespace:
+
+    ==========================  ================================  ===============================
+    name                        example                           what happens
+    ==========================  ================================  ===============================
+    current: ``Row.namespace``  ``validation/cel``                decoded
+    old: ``Row.aliases``        ``github.com/.../krakend-cel``    decoded as the current name
+    old: ``LEGACY``             ``github_com/.../krakend-gelf``   not supported, as its current
+                                                                  name, ``telemetry/gelf``
+    old: ``VERSION_1_NAMES``    ``github.com/.../juju/router``    unknown, as for KrakenD 2; the
+                                                                  finding has the current name
+    ==========================  ================================  ===============================
+
+    ``ignored_plugins``: names of the Go plugins that the configuration may run without.
     """
 
     def __init__(
         self, rows: Iterable[Row], findings: Findings, ignored_plugins: Collection[str] = ()
     ) -> None:
+        # By current names and aliases.
         self._rows = {name: row for row in rows for name in (row.namespace, *row.aliases)}
         current = {name: row.namespace for name, row in self._rows.items()}
+        # From each of the four names to the current one.
         self._current = {**VERSION_1_NAMES, **LEGACY, **current}
         self._findings = findings
         self._ignored_plugins = ignored_plugins
 
     def decode(self, raw: Fields, level: Level, path: str) -> dict[str, Struct]:
-        """Current name of the namespace -> settings. Unknown namespaces become findings."""
+        """Current name of the namespace -> settings. Unknown namespaces become findings.
+
+        ``raw``: the value of ``extra_config``, as ``{"validation/cel": [...]}``. ``path``: its JSON
+        path, as ``$.endpoints[0].extra_config``.
+        """
         decoded: dict[str, Struct] = {}
         for name, value in raw.items():
             if name.startswith(COMMENT_MARKS):
@@ -200,7 +245,8 @@ class ExtraConfig:
 
 def _is_required(row: Row) -> bool:
     """Whether a wrong value stops the start: without these settings the configuration would do
-    something else, or let requests pass. KrakenD ignores any other namespace with a wrong value.
+    something else, or let requests pass. So it is for security settings, hooks, and the source of a
+    backend or an agent. KrakenD ignores any other namespace with a wrong value.
     """
     is_hook = row.namespace.startswith(HOOKS)
     return is_security(row.namespace) or is_hook or row.knows("source") or row.agent is not None
@@ -220,6 +266,7 @@ def _levels_of(row: Row) -> str:
 
 
 def _fields(walker: StructWalker, value: object, row: Row, path: str) -> Fields | None:
+    """The fields of ``row.settings``. None: the value is not an object, and must be one."""
     if row.whole:
         return walker.whole(value, row.settings, row.whole, path)
     return walker.struct(value, row.settings, path)
