@@ -39,7 +39,7 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Pipe:
         times = [proxy_settings(each).shadow_timeout for each in shadows]
         timeout = max(endpoint.timeout if each is None else each for each in times)
         branches = [build_branch(each, endpoint, assembly) for each in shadows]
-        shadow = parallel(branches, assembly.side.event)
+        shadow = parallel(branches, assembly.side.new_event)
         runner = assembly.resource("shadows", Shadows)
         pipe = shadowed(pipe, shadow, runner, lambda: assembly.side.time() + timeout)
     for row in assembly.catalog.endpoint_stages:
@@ -55,7 +55,7 @@ def _build_responding(backends: Sequence[Backend], endpoint: Endpoint, assembly:
     branches = [build_branch(each, endpoint, assembly) for each in backends]
     report = FailureLog(name_of(endpoint)).record
     if len(branches) == 1:
-        pipe = within(branches[0], assembly.side.event)
+        pipe = within(branches[0], assembly.side.new_event)
     else:
         numbers = [at for at, each in enumerate(endpoint.backend) if each in backends]
         named = [
@@ -78,12 +78,12 @@ def _build_merge(
     report: Report,
 ) -> Pipe:
     settings = proxy_settings(endpoint)
-    reserve, event = endpoint.timeout * (1 - MERGE_SHARE), assembly.side.event
+    reserve, new_event = endpoint.timeout * (1 - MERGE_SHARE), assembly.side.new_event
     if settings.sequential:
         propagations = build_propagations(backends, settings.sequential_propagated_params)
-        pipe = sequential(branches, propagations, event, reserve=reserve, report=report)
+        pipe = sequential(branches, propagations, new_event, reserve=reserve, report=report)
     else:
-        pipe = parallel(branches, event, reserve=reserve, report=report)
+        pipe = parallel(branches, new_event, reserve=reserve, report=report)
     return flatmapped(pipe, settings.flatmap_filter, assembly.helpers)
 
 
@@ -117,7 +117,7 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
     if endpoint.concurrent_calls > 1 and may_repeat:
         timeout = endpoint.timeout * RACE_SHARE
-        branch = race(branch, endpoint.concurrent_calls, assembly.side.event, timeout=timeout)
+        branch = race(branch, endpoint.concurrent_calls, assembly.side.new_event, timeout=timeout)
     return branch
 
 

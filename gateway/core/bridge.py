@@ -53,8 +53,8 @@ class AsyncioSide(Protocol):
     def post(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         """Asyncio side: have ``func(*args)`` called on the app side soon. Never waits."""
 
-    def event(self) -> TimedEvent:
-        """App side: an event to wait for."""
+    def new_event(self) -> TimedEvent:
+        """App side: make an event for one wait."""
         ...
 
 
@@ -163,7 +163,7 @@ class SameLoop:
         self._loop = loop
         self._wheel = Wheel(loop)
 
-    def event(self) -> TimedEvent:
+    def new_event(self) -> TimedEvent:
         return LoopTimedEvent(self._loop, self._wheel)
 
     async def run(self, func: Callable[[*Ts], Coroutine[object, object, T]], *args: *Ts) -> T:
@@ -191,7 +191,7 @@ class OtherThread:
         self._context = context
         self._token = token
 
-    def event(self) -> TimedEvent:
+    def new_event(self) -> TimedEvent:
         return AnyioTimedEvent()
 
     def tell(self, func: Callable[[*Ts], object], *args: *Ts) -> None:

@@ -1,4 +1,7 @@
-"""All branches behind one endpoint: their task group, their deadline, the merge of their parts."""
+"""All branches behind one endpoint: their task group, their deadline, the merge of their parts.
+
+Knows no HTTP and no AMQP. :func:`parallel` says through which states a request goes.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,10 @@ MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
 
 NewEvent: TypeAlias = Callable[[], TimedEvent]
+"""Makes an event for one wait, as :meth:`gateway.core.bridge.AsyncioSide.new_event`."""
 
 Report: TypeAlias = Callable[[GatewayError], object]
+"""Gets each failure that the client does not see, because other branches have responded."""
 
 
 def ignore(failure: GatewayError) -> None:
@@ -54,23 +59,23 @@ def coroutine_of(pipe: Pipe) -> Ask:
     return inner if now is None and inner is not None else ask
 
 
-def within(branch: Branch, event: NewEvent = AnyioTimedEvent) -> Pipe:
+def within(branch: Branch, new_event: NewEvent = AnyioTimedEvent) -> Pipe:
     """The lone branch of an endpoint, until the request's deadline."""
     now, later = branch.now, branch.later
     if later is None:
-        return parallel([branch], event)
+        return parallel([branch], new_event)
 
     async def ask(request: Request) -> Response:
         if now is not None and (response := now(request)) is not None:
             return response
-        return await _wait_for_one(branch, later, request, request.deadline, event)
+        return await _ask_without_task(branch, later, request, request.deadline, new_event)
 
     return Pipe(ask, reads_body=branch.reads_body)
 
 
 def parallel(
     branches: Sequence[Branch],
-    event: NewEvent = AnyioTimedEvent,
+    new_event: NewEvent = AnyioTimedEvent,
     *,
     reserve: float = 0.0,
     report: Report = ignore,
@@ -78,31 +83,41 @@ def parallel(
     """Ask all branches at once and merge what comes until ``reserve`` seconds before the request's
     deadline.
 
-    Branches that can answer now are asked first, then those that wait without a task; tasks exist
-    only for the others. At the deadline the response is made of what is there, and each late branch
-    says what that means. If the client disconnects, all of them are cancelled. ``report`` gets the
-    failures of a response that is not complete.
+    A request goes through these states:
+
+    1. Asked ``now``: each branch that has ``now`` responds at once, fails, or returns None.
+    2. Begun: the other branches are pending. Those with ``later`` are asked and call back; each of
+       those with only ``ask`` gets a task.
+    3. Waiting, until the last part has arrived, the client has disconnected, or the deadline. The
+       tasks that still run are then cancelled.
+    4. Withdrawn: each branch without a part is withdrawn. The failure that this means, such as a
+       timeout, is its part.
+    5. Merged: the response is made of the parts. ``report`` gets the failures of a response that is
+       not complete.
+
+    A request skips the states that it does not need: 2 to 4, if every branch has responded in 1;
+    3, if every pending branch calls back before its ``later`` returns.
     """
     asked = [(branch, branch.now) for branch in branches]
     asks_now = any(now for _, now in asked)
 
     async def ask(request: Request) -> Response:
         arrived: list[Part] = []
-        late: Sequence[Branch] = branches
+        unasked: Sequence[Branch] = branches
         if asks_now:
-            late = []
+            unasked = []
             for branch, now in asked:
                 try:
                     part: Part | None = None if now is None else now(request)
                 except GatewayError as error:
-                    part = _of(branch, error)
+                    part = _with_branch_name(error, branch)
                 if part is None:
-                    late.append(branch)
+                    unasked.append(branch)
                 else:
                     arrived.append(part)
-        if late:
-            waiting = _LateBranches(late, arrived, event())
-            await _wait_for(waiting, request, request.deadline - reserve, request.client)
+        if unasked:
+            pending = _PendingBranches(unasked, arrived, new_event())
+            await _ask_all(pending, request, request.deadline - reserve, request.client)
         return merge(arrived, report)
 
     return Pipe(ask, reads_body=any(branch.reads_body for branch in branches))
@@ -111,7 +126,7 @@ def parallel(
 def sequential(
     branches: Sequence[Branch],
     propagations: Sequence[Propagate],
-    event: NewEvent = AnyioTimedEvent,
+    new_event: NewEvent = AnyioTimedEvent,
     *,
     reserve: float = 0.0,
     report: Report = ignore,
@@ -131,9 +146,9 @@ def sequential(
         for branch, propagate in steps:
             try:
                 propagate(request.params, answered)
-                part = await _ask(branch, request, event)
+                part = await _ask_one(branch, request, new_event)
             except GatewayError as error:
-                _of(branch, error)
+                error.backend = branch.name
                 if not answered:
                     raise
                 return merge([*answered, error], report)
@@ -145,36 +160,38 @@ def sequential(
     return Pipe(ask, reads_body=any(branch.reads_body for branch in branches))
 
 
-async def _ask(branch: Branch, request: Request, event: NewEvent) -> Response:
-    """Ask one branch."""
+async def _ask_one(branch: Branch, request: Request, new_event: NewEvent) -> Response:
+    """Ask one branch: now, without a task, or in a task, the first of these that it can."""
     if branch.now is not None and (response := branch.now(request)) is not None:
         return response
     if branch.later is not None:
-        return await _wait_for_one(branch, branch.later, request, request.deadline, event)
+        return await _ask_without_task(branch, branch.later, request, request.deadline, new_event)
     arrived: list[Part] = []
-    waiting = _LateBranches([branch], arrived, event())
-    await _wait_for(waiting, request, request.deadline, request.client)
-    return _response(arrived[0])
+    pending = _PendingBranches([branch], arrived, new_event())
+    await _ask_all(pending, request, request.deadline, request.client)
+    return _response_or_raise(arrived[0])
 
 
-async def _wait_for_one(
-    branch: Branch, later: Later, request: Request, deadline: float, event: NewEvent
+async def _ask_without_task(
+    branch: Branch, later: Later, request: Request, deadline: float, new_event: NewEvent
 ) -> Response:
-    answer = _Arrival(event)
-    withdraw = later(request, answer.arrive)
-    if answer.part is not None:
-        return _response(answer.part)
+    """Ask one branch by its ``later``, and wait for its part."""
+    awaited = _AwaitedPart(new_event)
+    withdraw = later(request, awaited.arrive)
+    if awaited.part is not None:
+        return _response_or_raise(awaited.part)
     try:
-        await _wait(answer.event(), request.client, deadline)
+        await _wait(awaited.create_event(), request.client, deadline)
     except BaseException:
         withdraw()
         raise
     # Its part may have arrived after the wait ended and before the withdrawal.
-    return _response(answer.part or withdraw() or branch.timed_out(request))
+    return _response_or_raise(awaited.part or withdraw() or branch.timed_out(request))
 
 
-class _Arrival:
-    """The part of one branch, and an event for the task that waits for it."""
+class _AwaitedPart:
+    """The part of one branch, and an event for the task that waits for it. The event is created
+    only if the part has not arrived when ``later`` returns."""
 
     __slots__ = ("_event", "_new_event", "part")
 
@@ -188,7 +205,7 @@ class _Arrival:
         if self._event is not None:
             self._event.set()
 
-    def event(self) -> TimedEvent:
+    def create_event(self) -> TimedEvent:
         self._event = self._new_event()
         return self._event
 
@@ -205,7 +222,8 @@ async def _wait(done: TimedEvent, client: Client | None, deadline: float) -> Non
         tasks.cancel_scope.cancel()
 
 
-def _response(part: Part) -> Response:
+def _response_or_raise(part: Part) -> Response:
+    """The part, if it is a response; a failure is raised."""
     if isinstance(part, GatewayError):
         raise part
     return part
@@ -214,7 +232,7 @@ def _response(part: Part) -> Response:
 def race(
     branch: Branch,
     calls: int,
-    event: NewEvent = AnyioTimedEvent,
+    new_event: NewEvent = AnyioTimedEvent,
     *,
     timeout: float,
 ) -> Branch:
@@ -223,16 +241,16 @@ def race(
     If there is none after ``timeout`` seconds, or at the request's deadline, the last incomplete
     response counts, else the last failure. The pipe around the race watches the client.
     """
-    entrants = [branch] * calls
+    branches = [branch] * calls
 
     async def ask(request: Request) -> Response:
         arrived: list[Part] = []
         client = _RaceClient(request.client)
         asked = request.copy()
         asked.client = client
-        waiting = _Race(entrants, arrived, event(), client)
+        pending = _Race(branches, arrived, new_event(), client)
         deadline = min(request.deadline, current_time() + timeout)
-        await _wait_for(waiting, asked, deadline, None)
+        await _ask_all(pending, asked, deadline, None)
         answers = [part for part in arrived if isinstance(part, Response)]
         for answer in answers:
             if answer.is_whole:
@@ -242,51 +260,52 @@ def race(
     return Branch(ask, timed_out=branch.timed_out, reads_body=branch.reads_body)
 
 
-async def _wait_for(
-    waiting: _LateBranches, request: Request, deadline: float, client: Client | None
+async def _ask_all(
+    pending: _PendingBranches, request: Request, deadline: float, client: Client | None
 ) -> None:
-    """Until all branches have answered, or the deadline, or ``client`` has disconnected."""
+    """Ask the pending branches. Wait until all have responded or failed, or the deadline, or
+    ``client`` has disconnected."""
     try:
-        busy = waiting.begin(request)
-        if not busy:
-            if waiting.is_waiting:
-                await _wait(waiting.done, client, deadline)
+        branch_tasks = pending.begin(request)
+        if not branch_tasks:
+            if pending.is_waiting:
+                await _wait(pending.done, client, deadline)
             return
         async with open_tasks() as tasks:
-            for question in busy:
-                tasks.start_soon(question.ask)
-            await _wait(waiting.done, client, deadline)
+            for branch_task in branch_tasks:
+                tasks.start_soon(branch_task.run)
+            await _wait(pending.done, client, deadline)
             tasks.cancel_scope.cancel()
     finally:
-        waiting.end()
+        pending.end()
 
 
-class _LateBranches:
-    """The branches of one request that could not answer at once.
+class _PendingBranches:
+    """The branches of one request that have not responded at once, from their begin to their end.
 
-    ``arrived`` gets their parts in the order of arrival. ``done`` is set after the last part, or
-    when the client disconnects.
+    A branch is pending until its part arrives or it is withdrawn. ``arrived`` gets the parts in the
+    order of arrival. ``done`` is set after the last part, or when the client disconnects.
     """
 
-    def __init__(self, late: Sequence[Branch], arrived: list[Part], done: TimedEvent) -> None:
+    def __init__(self, branches: Sequence[Branch], arrived: list[Part], done: TimedEvent) -> None:
         self.done = done
-        self._late = late
+        self._branches = branches
         self._arrived = arrived
-        self._missing = len(late)
+        self._missing = len(branches)
         self._withdrawals: list[Withdraw] = []
 
-    def begin(self, request: Request) -> list[_TaskCall]:
-        """Ask the branches that need no task. Returns the calls of the others, one task each."""
-        busy = []
+    def begin(self, request: Request) -> list[_BranchTask]:
+        """Ask the branches that need no task. Returns what the tasks of the others run."""
+        branch_tasks = []
         arrive, withdrawals = self.arrive, self._withdrawals
-        for branch in self._late:
+        for branch in self._branches:
             if branch.later is not None:
                 withdrawals.append(branch.later(request, arrive))
             else:
-                question = _TaskCall(branch, request, arrive)
-                busy.append(question)
-                withdrawals.append(question.withdraw)
-        return busy
+                branch_task = _BranchTask(branch, request, arrive)
+                branch_tasks.append(branch_task)
+                withdrawals.append(branch_task.withdraw)
+        return branch_tasks
 
     @property
     def is_waiting(self) -> bool:
@@ -299,16 +318,18 @@ class _LateBranches:
             self.done.set()
 
     def end(self) -> None:
-        """The wait is over: each branch without a part is withdrawn, and says what that means."""
+        """The wait is over: each branch without a part is withdrawn. The failure that this means is
+        its part."""
         if self._missing:
-            for branch, withdraw in zip(self._late, self._withdrawals, strict=False):
+            for branch, withdraw in zip(self._branches, self._withdrawals, strict=False):
                 if (failure := withdraw()) is not None:
-                    self._arrived.append(_of(branch, failure))
+                    self._arrived.append(_with_branch_name(failure, branch))
         self._withdrawals.clear()  # the withdrawals refer to self: no reference cycle is left
 
 
-class _TaskCall:
-    """One branch that runs in a task."""
+class _BranchTask:
+    """Asks one branch that has only ``ask``, in a task of its own. With ``withdraw`` it looks like
+    a branch that has ``later``."""
 
     def __init__(self, branch: Branch, request: Request, arrive: Arrive) -> None:
         self._branch = branch
@@ -316,12 +337,12 @@ class _TaskCall:
         self._arrive = arrive
         self._is_answered = False
 
-    async def ask(self) -> None:
+    async def run(self) -> None:
         try:
             assert self._branch.ask is not None
             part: Part = await self._branch.ask(self._request)
         except GatewayError as error:
-            part = _of(self._branch, error)
+            part = _with_branch_name(error, self._branch)
         self._is_answered = True
         self._arrive(part)
 
@@ -329,8 +350,8 @@ class _TaskCall:
         return None if self._is_answered else self._branch.timed_out(self._request)
 
 
-def _of(branch: Branch, failure: GatewayError) -> GatewayError:
-    """The failure, with the name of its branch."""
+def _with_branch_name(failure: GatewayError, branch: Branch) -> GatewayError:
+    """The failure, which gets the name of its branch."""
     failure.backend = branch.name
     return failure
 
@@ -350,13 +371,13 @@ class _RaceClient:
         return self._client.watch(gone)
 
 
-class _Race(_LateBranches):
+class _Race(_PendingBranches):
     """``done`` is also set when one of the calls has a whole response."""
 
     def __init__(
-        self, entrants: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _RaceClient
+        self, branches: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _RaceClient
     ) -> None:
-        super().__init__(entrants, arrived, done)
+        super().__init__(branches, arrived, done)
         self._client = client
 
     def arrive(self, part: Part) -> None:

@@ -82,9 +82,9 @@ class HttpClient:
         """App side: ``size`` bytes of the body were read."""
         self._side.tell(self._taken, request, size)
 
-    def event(self) -> TimedEvent:
-        """App side."""
-        return self._side.event()
+    def new_event(self) -> TimedEvent:
+        """App side: make an event for one wait."""
+        return self._side.new_event()
 
     # Asyncio side.
 
@@ -204,8 +204,8 @@ class ClientRequest:
     def withdraw_body(self) -> None:
         self._client.withdraw(self)
 
-    def event(self) -> TimedEvent:
-        return self._client.event()
+    def new_event(self) -> TimedEvent:
+        return self._client.new_event()
 
     # Asyncio side.
 

@@ -38,7 +38,9 @@ class PieceSource(Protocol):
     def withdraw_body(self) -> None:
         """The rest of the body is not wanted."""
 
-    def event(self) -> TimedEvent: ...
+    def new_event(self) -> TimedEvent:
+        """Make an event for one wait."""
+        ...
 
 
 def gzip_failure(error: zlib.error) -> str:
@@ -108,7 +110,7 @@ class BodyStream:
         return piece
 
     async def _wait(self) -> None:
-        event = self._source.event()
+        event = self._source.new_event()
         self._wake = event.set
         try:
             await event.wait(self.end)

@@ -69,7 +69,7 @@ class RedisCounters:
         """The number of the limit that refuses, from 1; 0: none does; None: not connected."""
         if not self.is_up:
             return None
-        result = self._side.event()
+        result = self._side.new_event()
         self._waiting.append(PendingCheck(check, result))
         self._wake.set()
         refused = await result.wait(self._side.time() + 2 * RESPONSE_TIMEOUT)
