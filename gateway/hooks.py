@@ -3,7 +3,7 @@ them. This is public API.
 
 A request hook is ``def hook(request)``, a response hook ``def hook(request, response)``; both may
 be ``async``. A change has an effect on the hook's endpoint, or on its one backend. When a request
-hook returns a :class:`Response`, no backend is called. To refuse a request, raise a
+hook returns a :class:`HookResponse`, no backend is called. To refuse a request, raise a
 :class:`GatewayError`: the client gets its ``status``. Any other exception, also ``SystemExit``, is
 logged, and the request gets a 500.
 
@@ -21,12 +21,11 @@ from msgspec.json import decode as decode_json
 
 from .core.asgi import STATUSES, TOKEN
 from .core.large import check_decoded
-from .core.proxy import Request as ProxyRequest
-from .core.proxy import Response as ProxyResponse
+from .core.proxy import Request, Response
 from .encoding import DecodeError
 from .errors import GatewayError, Refused
 
-__all__ = ["GatewayError", "Headers", "Refused", "Request", "Response"]
+__all__ = ["GatewayError", "Headers", "HookRequest", "HookResponse", "Refused"]
 
 HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
 Data: TypeAlias = dict[str, Any]
@@ -98,7 +97,7 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     return name.lower().encode(), value.encode("latin-1")
 
 
-class Request:
+class HookRequest:
     """A request as the backends of its endpoint get it: with the headers in ``input_headers`` and
     the parameters in ``input_query_strings``. Headers that a hook sets are always forwarded.
 
@@ -108,7 +107,7 @@ class Request:
 
     __slots__ = ("_headers", "_request")
 
-    def __init__(self, request: ProxyRequest) -> None:
+    def __init__(self, request: Request) -> None:
         """``request``: a copy for this hook, with its own list of headers."""
         self._request = request
         self._headers: Headers | None = None
@@ -155,7 +154,7 @@ class Request:
         self._request.body = bytes(body)
 
 
-class Response:
+class HookResponse:
     """A response: on an endpoint the merged one, on a backend that of this backend.
 
     ``data``: the document as Python's dicts, lists and numbers, which the hook may change; None
@@ -176,7 +175,7 @@ class Response:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> None:
-        self._response = ProxyResponse(data, body=body)
+        self._response = Response(data, body=body)
         self._data = data
         self._is_read = True
         self._headers: Headers | None = None
@@ -185,10 +184,10 @@ class Response:
             self.headers.update(headers)
 
     @classmethod
-    def of(cls, response: ProxyResponse) -> Response:
+    def of(cls, response: Response) -> HookResponse:
         """A copy for this hook: other hooks may share the original."""
         view = cls()
-        view._response = ProxyResponse(
+        view._response = Response(
             response.data,
             response.completeness,
             response.messages,
@@ -199,7 +198,7 @@ class Response:
         view._is_read = False
         return view
 
-    def finished(self) -> ProxyResponse:
+    def finished(self) -> Response:
         """The response with the changes of the hook."""
         if self._is_read:
             self._response.data = self._data

@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.core.proxy import PARTS_FAILED
-from gateway.core.proxy import Request as ProxyRequest
-from gateway.core.proxy import Response as ProxyResponse
-from gateway.hooks import GatewayError, Headers, Request, Response
+from gateway.core.proxy import PARTS_FAILED, Request, Response
+from gateway.hooks import GatewayError, Headers, HookRequest, HookResponse
 from tests.watchdog import watched
 
 
@@ -62,7 +60,7 @@ def test_no_header_can_contain_a_line_break(name: str, value: str) -> None:
 
 def test_a_document_is_decoded_and_the_original_response_is_not_changed() -> None:
     shared = {"a": Raw(b'{"b":[1,2.5]}'), "c": {"d": "e"}}
-    view = Response.of(ProxyResponse(shared))
+    view = HookResponse.of(Response(shared))
     assert view.data == {"a": {"b": [1, 2.5]}, "c": {"d": "e"}}
     view.data["c"]["d"] = "f"
     view.data["a"]["b"].append(3)
@@ -72,7 +70,7 @@ def test_a_document_is_decoded_and_the_original_response_is_not_changed() -> Non
 
 def test_a_document_that_no_hook_reads_is_not_decoded() -> None:
     data = {"a": Raw(b"1.50")}
-    view = Response.of(ProxyResponse(data))
+    view = HookResponse.of(Response(data))
     view.headers["x-one"] = "1"
     finished = view.finished()
     assert finished.data is data
@@ -82,7 +80,7 @@ def test_a_document_that_no_hook_reads_is_not_decoded() -> None:
 def test_a_document_too_deep_for_python_is_a_failure() -> None:
     deep = Raw(b"[" * 5000 + b"]" * 5000)
     with pytest.raises(GatewayError, match="nested too deeply"):
-        _ = Response.of(ProxyResponse({"a": deep})).data
+        _ = HookResponse.of(Response({"a": deep})).data
 
 
 def test_a_response_keeps_its_messages() -> None:
@@ -93,7 +91,7 @@ def test_a_response_keeps_its_messages() -> None:
         def give_back(self) -> None: ...
 
     message = Message()
-    view = Response.of(ProxyResponse({}, PARTS_FAILED, (message,)))
+    view = HookResponse.of(Response({}, PARTS_FAILED, (message,)))
     view.data = {"a": 1}
     view.is_complete = True
     finished = view.finished()
@@ -102,9 +100,9 @@ def test_a_response_keeps_its_messages() -> None:
 
 
 def test_a_response_of_a_hook() -> None:
-    made = Response({"a": 1}, status=404, headers={"X-One": "1"}).finished()
+    made = HookResponse({"a": 1}, status=404, headers={"X-One": "1"}).finished()
     assert (made.data, made.status, list(made.headers)) == ({"a": 1}, 404, [(b"x-one", b"1")])
-    assert Response(body=b"as it is").finished().body == b"as it is"
+    assert HookResponse(body=b"as it is").finished().body == b"as it is"
 
 
 def wrong() -> Iterator[tuple[str, object]]:
@@ -116,12 +114,12 @@ def wrong() -> Iterator[tuple[str, object]]:
 @pytest.mark.parametrize(("name", "value"), list(wrong()))
 def test_an_invalid_response_of_a_hook_is_refused(name: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
-        setattr(Response(), name, value)
+        setattr(HookResponse(), name, value)
 
 
 def test_a_request_is_changed_in_place() -> None:
-    request = ProxyRequest("GET", "/a", {"Id": "1"}, [(b"x-one", b"1")], b"a=1", b"body")
-    view = Request(request)
+    request = Request("GET", "/a", {"Id": "1"}, [(b"x-one", b"1")], b"a=1", b"body")
+    view = HookRequest(request)
     view.headers["X-Two"] = "2"
     view.params["Id"] = "7"
     view.query_string = "b=2"
@@ -146,19 +144,19 @@ LARGE = {
 
 @pytest.mark.parametrize(("fits", "is_too_large"), LARGE.values(), ids=LARGE)
 def test_a_document_is_decoded_in_time_or_refused(fits: bytes, is_too_large: bytes) -> None:
-    view = Response.of(ProxyResponse({"a": Raw(fits), "b": Raw(b"1")}))
+    view = HookResponse.of(Response({"a": Raw(fits), "b": Raw(b"1")}))
     with watched(0.2):
         assert view.data is not None
-    view = Response.of(ProxyResponse({"a": Raw(is_too_large)}))
+    view = HookResponse.of(Response({"a": Raw(is_too_large)}))
     with watched(0.2), pytest.raises(GatewayError, match="too large for a script or a hook"):
         _ = view.data
 
 
 def test_the_bound_counts_all_parts_of_a_document_that_is_read() -> None:
     half = b"[" + b"1," * 20_100 + b"1]"
-    assert Response.of(ProxyResponse({"a": Raw(half)})).data
-    answer = ProxyResponse({"a": Raw(half), "b": Raw(half)})
-    view = Response.of(answer)
+    assert HookResponse.of(Response({"a": Raw(half)})).data
+    answer = Response({"a": Raw(half), "b": Raw(half)})
+    view = HookResponse.of(answer)
     view.headers["x-one"] = "1"
     assert view.finished().data == answer.data
     with pytest.raises(GatewayError, match="40000 values"):

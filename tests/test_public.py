@@ -13,7 +13,7 @@ PUBLIC = {
         *("CATALOG", "ASGIApp", "Catalog", "Component", "ConfigError", "Finding", "Gateway"),
         *("GatewayError", "Loaded", "Place", "load", "open_gateway", "with_lifespan"),
     ),
-    "gateway.hooks": ("GatewayError", "Headers", "Refused", "Request", "Response"),
+    "gateway.hooks": ("GatewayError", "Headers", "HookRequest", "HookResponse", "Refused"),
     "gateway.server": ("Limits", "ServeSettings", "serve", "serve_settings"),
 }
 

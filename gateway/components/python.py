@@ -15,7 +15,6 @@ from anyio import CancelScope
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .. import hooks
 from ..config.structs import Backend, Endpoint
 from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
@@ -24,6 +23,7 @@ from ..core.proxy import NO_DEADLINE, Ask, P, Request, Response, Stage
 from ..core.stage import Begun, Call, intercepted
 from ..core.tasks import must_pass
 from ..errors import DeadlineExceeded, GatewayError
+from ..hooks import HookRequest, HookResponse
 from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.python")
@@ -121,7 +121,7 @@ class Hooks:
             copy = self._filtered(request)
             deadline = request.deadline if self._is_timed else NO_DEADLINE
             if self.before is not None:
-                view = hooks.Request(copy)
+                view = HookRequest(copy)
                 try:
                     early = await self._call(deadline, self._names.request, self.before, view)
                 except GatewayError as error:
@@ -133,7 +133,7 @@ class Hooks:
             response = await inner(request)
             if self.after is None:
                 return response
-            view, response_view = hooks.Request(copy), hooks.Response.of(response)
+            view, response_view = HookRequest(copy), HookResponse.of(response)
             try:
                 await self._call(deadline, self._names.response, self.after, view, response_view)
                 return response_view.finished()
@@ -148,7 +148,7 @@ class Hooks:
         copy = self._filtered(request)
         changed = request
         if self.before is not None:
-            early = self._call_now(self._names.request, self.before, hooks.Request(copy))
+            early = self._call_now(self._names.request, self.before, HookRequest(copy))
             if early is not None:
                 return self._response(early)
             changed = copy
@@ -157,8 +157,8 @@ class Hooks:
     def _finished(self, copy: Request, request: Request, response: Response) -> Response:
         if self.after is None:
             return response
-        view = hooks.Response.of(response)
-        self._call_now(self._names.response, self.after, hooks.Request(copy), view)
+        view = HookResponse.of(response)
+        self._call_now(self._names.response, self.after, HookRequest(copy), view)
         return view.finished()
 
     async def _call(self, deadline: float, name: str, hook: Hook, *arguments: object) -> object:
@@ -186,10 +186,10 @@ class Hooks:
 
     def _response(self, returned: object) -> Response:
         """The response that a request hook has returned."""
-        if isinstance(returned, hooks.Response):
+        if isinstance(returned, HookResponse):
             return returned.finished()
         found = type(returned).__name__
-        raise GatewayError(f"{self._names.request}: expected a Response or None, found {found}")
+        raise GatewayError(f"{self._names.request}: expected a HookResponse or None, found {found}")
 
 
 def _is_async(hook: Hook | None) -> bool:

@@ -16,7 +16,7 @@ from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.core.asgi import ASGIApp
 from gateway.errors import Unroutable
-from gateway.hooks import Refused, Request, Response
+from gateway.hooks import HookRequest, HookResponse, Refused
 from tests.http.service import Service as HttpService
 from tests.http.service import answering, message, serving
 from tests.router.support import Client, Reply, http_scope
@@ -32,7 +32,7 @@ calls: list[str] = []
 # Hooks.
 
 
-def add_headers(request: Request) -> None:
+def add_headers(request: HookRequest) -> None:
     request.headers["x-hook"] = "yes"
     request.headers.pop("x-gone", None)
     request.params["Id"] = request.params.get("Id", "") + "-hooked"
@@ -40,12 +40,12 @@ def add_headers(request: Request) -> None:
     request.body += b"!"
 
 
-async def add_headers_async(request: Request) -> None:
+async def add_headers_async(request: HookRequest) -> None:
     await checkpoint()
     add_headers(request)
 
 
-def redact(request: Request, response: Response) -> None:
+def redact(request: HookRequest, response: HookResponse) -> None:
     assert response.data is not None
     response.data.pop("secret", None)
     response.data["asked"] = request.headers.get("x-hook", "")
@@ -53,24 +53,24 @@ def redact(request: Request, response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
-async def redact_async(request: Request, response: Response) -> None:
+async def redact_async(request: HookRequest, response: HookResponse) -> None:
     await checkpoint()
     redact(request, response)
 
 
-def teapot(request: Request, response: Response) -> None:
+def teapot(request: HookRequest, response: HookResponse) -> None:
     response.status = 418
 
 
-def answer(request: Request) -> Response:
-    return Response({"answered": request.path}, status=203, headers={"X-By": "hook"})
+def answer(request: HookRequest) -> HookResponse:
+    return HookResponse({"answered": request.path}, status=203, headers={"X-By": "hook"})
 
 
-def raises(request: Request, *rest: Response) -> None:
+def raises(request: HookRequest, *rest: HookResponse) -> None:
     raise KeyError("of nobody's concern")
 
 
-def exits(request: Request, *rest: Response) -> None:
+def exits(request: HookRequest, *rest: HookResponse) -> None:
     sys.exit(3)
 
 
@@ -78,42 +78,42 @@ class Panic(BaseException):
     """As libraries that are written in Rust raise it."""
 
 
-async def panics(request: Request, *rest: Response) -> None:
+async def panics(request: HookRequest, *rest: HookResponse) -> None:
     await checkpoint()
     raise BaseExceptionGroup("", [Panic(), ValueError()])
 
 
-def wrong(request: Request, *rest: Response) -> object:
+def wrong(request: HookRequest, *rest: HookResponse) -> object:
     return {"not": "a response"}
 
 
-def refuses(request: Request, *rest: Response) -> None:
+def refuses(request: HookRequest, *rest: HookResponse) -> None:
     raise Refused(403)
 
 
-def not_publishable(request: Request, *rest: Response) -> None:
+def not_publishable(request: HookRequest, *rest: HookResponse) -> None:
     raise Unroutable("no")
 
 
-async def never(request: Request, *rest: Response) -> None:
+async def never(request: HookRequest, *rest: HookResponse) -> None:
     await sleep_forever()
 
 
-def returns_nonsense(request: Request) -> Document:
+def returns_nonsense(request: HookRequest) -> Document:
     return {"a": 1}
 
 
-def counted(request: Request) -> None:
+def counted(request: HookRequest) -> None:
     calls.append("request")
 
 
-def noted(request: Request, response: Response) -> None:
+def noted(request: HookRequest, response: HookResponse) -> None:
     calls.append("response")
 
 
 class Group:
     @staticmethod
-    def inside(request: Request) -> None:
+    def inside(request: HookRequest) -> None:
         """A dotted name."""
 
 
@@ -253,7 +253,7 @@ async def test_with_no_op_a_hook_has_the_unchanged_response() -> None:
     assert (reply.headers["x-one"], reply.headers["x-two"]) == ("1", "2")
 
 
-def pass_on(request: Request, response: Response) -> None:
+def pass_on(request: HookRequest, response: HookResponse) -> None:
     assert response.body is not None
     response.body += b", hooked"
     response.headers["x-two"] = "2"

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from bench.process import agent, configuration, consumer, endpoint, producer
 from gateway.app.service import open_gateway
 from gateway.core.bridge import AsyncioSide
-from gateway.hooks import Request, Response
+from gateway.hooks import HookRequest, HookResponse
 from tests.router.support import ask
 
 from .amqp import publish, until, until_count
@@ -22,21 +22,21 @@ pytestmark = pytest.mark.anyio
 HERE = "tests.rabbitmq.test_hooks:"
 
 
-def redact(request: Request, response: Response) -> None:
+def redact(request: HookRequest, response: HookResponse) -> None:
     assert response.data is not None
     del response.data["secret"]
 
 
-async def redact_async(request: Request, response: Response) -> None:
+async def redact_async(request: HookRequest, response: HookResponse) -> None:
     await checkpoint()
     redact(request, response)
 
 
-def fail_on_bad_ones(request: Request, response: Response) -> None:
+def fail_on_bad_ones(request: HookRequest, response: HookResponse) -> None:
     assert response.data != {"bad": True}
 
 
-def stamp(request: Request) -> None:
+def stamp(request: HookRequest) -> None:
     request.headers["X-Stamp"] = "stamped"
     request.params["Key"] = "of-the-hook"
     request.body = b"<" + request.body + b">"

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 from urllib.parse import quote, quote_plus, unquote
 
-from ... import hooks
 from ...config.go_names import canonical_header, parameter_of
 from ...core.forwarding import query_pairs
 from ...core.proxy import Request, Response
-from ...hooks import Headers
+from ...hooks import Headers, HookRequest, HookResponse
 from .sandbox import NOTHING, Arguments, Function, Returned, ScriptError, Session, is_table
 from .values import (
     NEED_ARGUMENTS,
@@ -43,7 +42,7 @@ class LuaRequest:
         self.request = request
         self.path = path
         self.names = names
-        self.headers = hooks.Request(request).headers
+        self.headers = HookRequest(request).headers
         self._build_url = build_url
 
     @property
@@ -71,7 +70,7 @@ class LuaResponse:
     """``status``: 0 for a decoded response, as in KrakenD."""
 
     def __init__(self, response: Response) -> None:
-        self.view = hooks.Response.of(response)
+        self.view = HookResponse.of(response)
         self.headers = self.view.headers
         self.status = response.status if response.body is not None else 0
         self._data: dict[str, object] | None = None
