@@ -134,7 +134,7 @@ class AmqpJob:
         self._delivery.give_back()
 
     def park(self) -> None:
-        """It is tried again after a pause, unless it is settled."""
+        """It is tried again after a backoff, unless it is settled."""
         self._delivery.park()
 
     @property
@@ -143,7 +143,7 @@ class AmqpJob:
         return not (self._delivery.is_held and self._delivery.channel.is_open)
 
     async def failed(self) -> float | None:
-        """A try has failed: give the message up, or try it again after a pause.
+        """A try has failed: dead-letter or reject the message, or try it again after a backoff.
 
         Returns the seconds after which the caller must try this message again. None: it is given
         up, or it comes again as a new job.

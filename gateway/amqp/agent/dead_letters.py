@@ -1,4 +1,6 @@
-"""Publishes messages that an agent gives up to ``dead_letter``, and waits for the confirm."""
+"""Dead-letters the messages of an agent: publishes them as ``dead_letter`` says, and waits for the
+confirm. RabbitMQ itself dead-letters a rejected message, as the arguments of its queue say.
+"""
 
 from __future__ import annotations
 

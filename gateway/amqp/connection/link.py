@@ -1,8 +1,8 @@
 """A link: one connection to a broker for one role (consume or publish), repaired when it breaks.
 
 Only this module connects again after a failure. Three lifetimes are three nested blocks: the link
-lives as long as the gateway, a connection until it breaks, and a user's channel within a
-connection. All of it runs on the asyncio side.
+lives as long as the gateway, a connection until it breaks, and the channel of a subscription or a
+publisher within a connection. All of it runs on the asyncio side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A link's user that has its own channel: it declares, works, and starts again after a failure."""
+"""The base class of subscriptions and publishers. Each has its own channel on a link: it declares,
+works, and starts again after a failure.
+"""
 
 from __future__ import annotations
 

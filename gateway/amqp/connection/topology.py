@@ -35,7 +35,7 @@ def consumer_topology(settings: ConsumerSettings) -> Iterator[Frame]:
 
     ``no_wait`` is not used: the broker would close the channel for an error without a response.
     ``exclusive`` concerns the queue only (in KrakenD it also makes the exchange internal). With
-    ``declare: "none"`` the only method checks that the queue exists.
+    ``declare: "none"`` the only method is a passive declaration of the queue.
     """
     if settings.declare == "none":
         yield QueueDeclare(queue=settings.name, passive=True)
@@ -86,7 +86,7 @@ def producer_exchange(settings: ProducerSettings) -> Iterator[Frame]:
 
 
 def look_up_queue(settings: ProducerSettings) -> Frame:
-    """The method that checks that the queue exists, with any arguments."""
+    """The passive declaration that checks that the queue exists, with any arguments."""
     return QueueDeclare(queue=settings.name, passive=True)
 
 

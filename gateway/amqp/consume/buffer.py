@@ -2,7 +2,7 @@
 
 The life of a message in the gateway: the broker delivers it into the buffer. A request takes it and
 holds it until it ends: then the message is acknowledged, given back (to the front of the buffer),
-rejected, or parked (it stays unacknowledged and returns to the buffer after a pause).
+rejected, or parked (it stays unacknowledged and comes back to the buffer after a backoff).
 
 The buffer belongs to the app side. The asyncio side only appends to a deque, whose operations are
 atomic.
@@ -62,7 +62,7 @@ class Delivery(Struct, eq=False):
             self.channel.acknowledge(self)
 
     def give_back(self) -> None:
-        """Return it to the front of the buffer; to the queue when the subscription is idle."""
+        """Put it back to the front of the buffer; requeue it when the subscription is idle."""
         if self.is_held:
             self.is_held = False
             self.channel.give_back(self)
@@ -75,8 +75,8 @@ class Delivery(Struct, eq=False):
             self.channel.reject(self)
 
     def park(self, seconds: float | None = None) -> None:
-        """Keep it unacknowledged for a pause, then return it to the buffer. Other messages are
-        served meanwhile. Without ``seconds`` the pause grows with each try: 1, 2, 4 ... 30 s."""
+        """Keep it unacknowledged for a backoff, then put it back to the buffer. Other messages are
+        served meanwhile. Without ``seconds`` the backoff grows with each try: 1, 2, 4 ... 30 s."""
         if self.is_held:
             self.is_held = False
             self.tries += 1

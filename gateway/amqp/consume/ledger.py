@@ -1,4 +1,5 @@
-"""Counts the unsettled delivery tags of a channel, and makes the frames that settle them. Pure.
+"""Counts the unacknowledged delivery tags of a channel, and makes the frames that settle them:
+Basic.Ack, Basic.Nack, Basic.Reject. Unsettled means unacknowledged. Pure.
 
 A frame with ``multiple`` settles every unsettled tag up to its own. So it may be sent only when all
 of these are settled in the same way. Its tag must be unsettled itself: otherwise RabbitMQ closes
@@ -44,11 +45,11 @@ class Ledger:
         return self._frames(tags, codec.ack)
 
     def requeue(self, tags: Collection[int]) -> Iterable[bytes]:
-        """Frames that return ``tags`` to the queue, as for :meth:`acknowledge`."""
+        """Frames that requeue ``tags``, as for :meth:`acknowledge`."""
         return self._frames(tags, codec.nack)
 
     def requeue_all(self) -> bytes:
-        """The frame that returns every unsettled message; empty when there is none."""
+        """The frame that requeues every unsettled message; empty when there is none."""
         if not len(self):
             return b""
         last = self.last if self._front <= self.last else next(reversed(self._passed))

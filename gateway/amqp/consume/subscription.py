@@ -1,7 +1,7 @@
 """A subscription consumes one queue for all backends that share it.
 
 It opens a channel on each connection of its link, and has a consumer while requests need messages.
-Other messages stay with the broker, where other consumers can get them.
+Other messages stay ready in the queue, where other consumers can get them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Subscription(ManagedChannel):
     - attached: it has a consumer with the whole prefetch. The first request that has to wait
       attaches it;
     - idle: at first, and again after ``idle_after`` seconds without a request. It has no consumer,
-      and the buffered messages are returned to the queue. A queue that RabbitMQ would delete
+      and the buffered messages are requeued. A queue that RabbitMQ would delete
       without a consumer keeps one with a prefetch of 1.
 
     ``is_permanent``: it is always attached while it is ready (agents, streams). ``max_bytes``:

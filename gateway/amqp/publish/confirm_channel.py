@@ -1,7 +1,8 @@
 """The unconfirmed messages of one exchange, written on a channel in confirm mode.
 
-A message waits here until it can be written, then it is in flight until the broker confirms,
-returns or refuses it. This object outlives its AMQP channels: it has one most of the time. All of
+A message waits here until it can be written. Then it is in flight: written and unconfirmed, until
+the broker sends Basic.Ack or Basic.Nack. A Basic.Return before the Basic.Ack means that the message
+was routed to no queue. This object outlives its AMQP channels: it has one most of the time. All of
 it runs on the asyncio side.
 """
 

@@ -1,4 +1,5 @@
-"""Publishes the messages of one exchange. A message is published when the broker confirms it.
+"""Publishes the messages of one exchange. A message is published when the broker confirms it. It is
+in flight while it is written and unconfirmed.
 
 - The connection is lost: messages in flight are written again on the next connection, unchanged, as
   long as their requests wait for them.

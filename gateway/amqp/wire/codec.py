@@ -318,13 +318,13 @@ def get(channel: int, queue: str) -> bytes:
 
 
 def ack(channel: int, tag: int, multiple: bool = False) -> bytes:
-    """Basic.Ack of one tag; with ``multiple`` of every outstanding tag up to this one."""
+    """Basic.Ack of one tag; with ``multiple`` of every unacknowledged tag up to this one."""
     return _ack(METHOD, channel, 13, 60, 80, tag, multiple, FRAME_END)
 
 
 def nack(channel: int, tag: int, multiple: bool = False) -> bytes:
-    """Basic.Nack that returns a message to its queue; with ``multiple`` every outstanding message
-    up to this one."""
+    """Basic.Nack that requeues a message; with ``multiple`` every unacknowledged message up to
+    this one."""
     return _ack(METHOD, channel, 13, 60, 120, tag, REQUEUE | multiple, FRAME_END)
 
 
