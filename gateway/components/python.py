@@ -20,7 +20,7 @@ from ..core.component import Assembly, Component
 from ..core.forwarding import build_filter
 from ..core.pipe import coroutine_of
 from ..core.proxy import NO_DEADLINE, Ask, P, Request, Response, Stage
-from ..core.stage import Begun, Call, intercepted
+from ..core.stage import BegunCall, Call, intercepted
 from ..core.tasks import must_pass
 from ..errors import DeadlineExceeded, GatewayError
 from ..hooks import HookRequest, HookResponse
@@ -152,7 +152,7 @@ class Hooks:
             if early is not None:
                 return self._response(early)
             changed = copy
-        return Begun(changed, partial(self._finished, copy))
+        return BegunCall(changed, partial(self._finished, copy))
 
     def _finished(self, copy: Request, request: Request, response: Response) -> Response:
         if self.after is None:

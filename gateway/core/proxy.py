@@ -62,9 +62,9 @@ class Client(Protocol):
     def watch(
         self, gone: Callable[[], object]
     ) -> Callable[[], Coroutine[object, object, None]] | None:
-        """Call ``gone`` when the client goes away. Asked for only by who has to wait.
+        """Call ``gone`` when the client disconnects. A pipe calls this only if it has to wait.
 
-        Returns what must run beside for that; None when nothing must.
+        Returns a coroutine function that must run in a task meanwhile; None if no task is needed.
         """
 
 
@@ -222,11 +222,13 @@ Part: TypeAlias = Response | GatewayError
 """The response of one branch, or its failure."""
 
 Now: TypeAlias = Callable[[Request], Response | None]
-"""Never waits. None: it would have to wait, and nothing has happened. Raises a
-:class:`GatewayError` if there is no response."""
+"""Responds at once, and never waits: a consumer whose buffer has a message. None: it would have to
+wait, and nothing has happened. Raises a :class:`GatewayError` if there is no response."""
 
 Arrive: TypeAlias = Callable[[Part], None]
+"""Called once, with the part of a branch."""
 Withdraw: TypeAlias = Callable[[], GatewayError | None]
+"""Ends the wait of a branch, as :data:`Later` says."""
 Later: TypeAlias = Callable[[Request, Arrive], Withdraw]
 """Waits without a task: calls ``arrive`` once, perhaps before it returns. It returns a function
 that withdraws the request: after that ``arrive`` is not called any more. That function returns the

@@ -85,11 +85,12 @@ class Functions(NamedTuple):
     after: After = as_it_came
 
     def begin(self, request: Request) -> Call:
-        return Begun(self.before(request), self.after)
+        return BegunCall(self.before(request), self.after)
 
 
-class Begun:
-    """A call whose end is a function."""
+class BegunCall:
+    """A call that has begun: the branch gets ``request``, and ``after`` makes the response of the
+    stage. A failure of the branch stays as it is."""
 
     __slots__ = ("_after", "request")
 

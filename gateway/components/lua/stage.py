@@ -16,7 +16,7 @@ from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answe
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
 from ...core.proxy import INCOMPLETE, Branch, Guard, Request, Response, Stage
-from ...core.stage import Begun, Call, Functions, intercepted
+from ...core.stage import BegunCall, Call, Functions, intercepted
 from ...errors import Refused
 from ...telemetry.logs import get_logger
 from .findings import backend_findings, endpoint_findings, proxy_findings
@@ -87,7 +87,7 @@ class Script:
         session = self._scripts.begin("request", changed)
         if self._skips_branch:
             return self._finished(session, changed.request, Response({}, INCOMPLETE))
-        return Begun(changed.request, partial(self._finished, session))
+        return BegunCall(changed.request, partial(self._finished, session))
 
     def _finished(self, session: Session, request: Request, response: Response) -> Response:
         if response.has_failures or not self._scripts.has_post:
