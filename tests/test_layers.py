@@ -28,7 +28,7 @@ LAYERS = [
     {"amqp", "http", "router"},
     {"components"},
     {"app"},
-    {"server"},
+    {"server", "testing"},
     {"demo"},
     {"cli"},
 ]
@@ -45,7 +45,7 @@ OWNERS = {
     "dns": {"http/discovery.py"},
     "re2": {"core/patterns.py"},
     "lupa": {"components/lua/sandbox.py"},
-    "pamqp": {"amqp", "demo/samples.py"},
+    "pamqp": {"amqp", "demo/samples.py", "testing"},
     "asyncio": {
         "demo/samples.py",
         "core/bridge.py",
@@ -53,6 +53,9 @@ OWNERS = {
         "http/connection.py",
         "http/pool.py",
         "server/http1",
+        "testing/memory_broker.py",
+        "testing/transport.py",
+        "testing/virtual_time.py",
         "tls/transport.py",
     },
     "trio": {"core/bridge.py"},

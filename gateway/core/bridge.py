@@ -6,10 +6,10 @@ This is the only module that finds out which async library runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 import outcome
 from anyio import CancelScope, Event, to_thread
@@ -29,14 +29,19 @@ from trio.lowlevel import (
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+Connect: TypeAlias = Callable[..., Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
+"""Opens a connection, as :meth:`asyncio.loop.create_connection`."""
+
 
 class AsyncioSide(Protocol):
     """The side on which aiormq and the HTTP client run, for code of the app side (the gateway).
 
     Under asyncio both sides are one event loop (``is_here``), and every hand-over is a plain call.
+    ``connect``: asyncio side: opens the connections to brokers. None: a socket of the loop.
     """
 
     is_here: bool
+    connect: Connect | None
 
     def time(self) -> float:
         """App side: the clock of deadlines, as :func:`anyio.current_time`, and cheaper."""
@@ -134,23 +139,23 @@ class LoopTimedEvent:
 
 
 @asynccontextmanager
-async def open_asyncio_side() -> AsyncGenerator[AsyncioSide]:
+async def open_asyncio_side(connect: Connect | None = None) -> AsyncGenerator[AsyncioSide]:
     """Yield the asyncio side. Under Trio it is a thread with an event loop, which ends with the
-    context."""
+    context. ``connect``: as in :class:`AsyncioSide`; tests give that of a broker in memory."""
     if current_async_library() == "asyncio":
-        yield SameLoop(asyncio.get_running_loop())
+        yield SameLoop(asyncio.get_running_loop(), connect)
         return
     opener = start_blocking_portal("asyncio", {"use_uvloop": True})
     portal = await to_thread.run_sync(opener.__enter__)
     try:
-        yield await to_thread.run_sync(portal.call, _enter_thread, current_trio_token())
+        yield await to_thread.run_sync(portal.call, _enter_thread, current_trio_token(), connect)
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(opener.__exit__, None, None, None)
 
 
-async def _enter_thread(token: TrioToken) -> OtherThread:
-    return OtherThread(asyncio.get_running_loop(), copy_context(), token)
+async def _enter_thread(token: TrioToken, connect: Connect | None) -> OtherThread:
+    return OtherThread(asyncio.get_running_loop(), copy_context(), token, connect)
 
 
 class SameLoop:
@@ -158,8 +163,9 @@ class SameLoop:
 
     is_here = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connect: Connect | None = None) -> None:
         self.time = loop.time
+        self.connect = connect
         self._loop = loop
         self._wheel = Wheel(loop)
 
@@ -186,7 +192,14 @@ class OtherThread:
     is_here = False
     time = staticmethod(current_time)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context, token: TrioToken) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: Context,
+        token: TrioToken,
+        connect: Connect | None = None,
+    ) -> None:
+        self.connect = connect
         self._loop = loop
         self._context = context
         self._token = token

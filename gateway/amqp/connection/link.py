@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar, cast
 
 import aiormq
@@ -18,7 +18,7 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ConnectionClosed
 from anyio import CancelScope, fail_after, move_on_after, sleep
 
 from ...core.backoff import BACKOFFS, constant
-from ...core.bridge import AsyncioSide
+from ...core.bridge import AsyncioSide, Connect
 from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
@@ -65,10 +65,18 @@ class ConnectionGoneError(LinkError):
 
 
 class BrokerConnection:
-    """An open connection with its tap. ``url``: the host that it is connected to."""
+    """An open connection with its tap. ``url``: the host that it is connected to. ``connect``: how
+    the connection was opened, as in :func:`open_connection`."""
 
-    def __init__(self, aiormq_connection: aiormq.Connection, tap: Tap, url: BrokerUrl) -> None:
+    def __init__(
+        self,
+        aiormq_connection: aiormq.Connection,
+        tap: Tap,
+        url: BrokerUrl,
+        connect: Connect | None = None,
+    ) -> None:
         self._connection = aiormq_connection
+        self._connect = connect
         self.url = url
         self.tap = tap
         tune = aiormq_connection.connection_tune
@@ -99,6 +107,10 @@ class BrokerConnection:
             # aiormq may have reused the number of this channel if the broker has closed it.
             if self._connection.channels.get(channel.number) in (None, channel):
                 self.tap.receiver.release(channel.number)
+
+    def open_another(self) -> AbstractAsyncContextManager[BrokerConnection]:
+        """A separate connection to the same host. Raises :class:`LinkError`."""
+        return open_connection(self.url, self._connect)
 
     def _free_channel(self) -> int:
         """The next free channel number, in turn. aiormq frees the number of a channel that the
@@ -263,7 +275,7 @@ class Link:
         for url in self.urls:
             connected_at = None
             try:
-                async with open_connection(url) as connection:
+                async with open_connection(url, self._side.connect) as connection:
                     connected_at = asyncio.get_running_loop().time()
                     self.is_connected, self.problem = True, ""
                     self._problems.clear()
@@ -305,9 +317,14 @@ class Link:
 
 
 @asynccontextmanager
-async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
-    """Connect, log in and open the virtual host. Raises :class:`LinkError`."""
-    factory = TapFactory(url.server_name)
+async def open_connection(
+    url: BrokerUrl, connect: Connect | None = None
+) -> AsyncGenerator[BrokerConnection]:
+    """Connect, log in and open the virtual host. Raises :class:`LinkError`.
+
+    ``connect``: opens the transport; None: a socket of the loop.
+    """
+    factory = TapFactory(url.server_name, connect)
     connection = aiormq.Connection(url.aiormq, transport_factory=factory)
     connection.vhost = url.vhost
     try:
@@ -320,7 +337,7 @@ async def open_connection(url: BrokerUrl) -> AsyncGenerator[BrokerConnection]:
         factory.abort()
         raise LinkError(factory.problem or str(error)) from error
     assert factory.tap is not None
-    opened = BrokerConnection(connection, factory.tap, url)
+    opened = BrokerConnection(connection, factory.tap, url, connect)
     try:
         yield opened
     except ConnectionGoneError as error:

@@ -13,8 +13,7 @@ from anyio import current_time
 from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
-from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call, open_connection
-from .urls import BrokerUrl
+from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call
 
 log = get_logger("gateway.amqp")
 
@@ -80,7 +79,7 @@ class ManagedChannel(ABC):
             self._ready_at = None
             try:
                 if self._is_suspect:
-                    await self._try_declaring_alone(connection.url)
+                    await self._try_declaring_alone(connection)
                 await self.prepare(connection)
                 async with connection.channel() as channel:
                     await self._declare(channel)
@@ -126,11 +125,11 @@ class ManagedChannel(ABC):
         else:
             await self._link.pause(next(self._pauses))
 
-    async def _try_declaring_alone(self, url: BrokerUrl) -> None:
+    async def _try_declaring_alone(self, other: BrokerConnection) -> None:
         """Declare on a separate connection: RabbitMQ ends the whole connection for some
         declarations (503 for an unknown type of exchange), and other channels must not be affected.
         """
-        async with open_connection(url) as connection:
+        async with other.open_another() as connection:
             async with connection.channel() as channel:
                 await self._declare(channel)
         self._is_suspect = False

@@ -20,6 +20,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
+from ...core.bridge import Connect
 from ...telemetry.logs import get_logger
 from ..wire import codec
 
@@ -175,10 +176,14 @@ class Tap(asyncio.StreamReaderProtocol):
 
 
 class TapFactory(TransportFactory):
-    """Opens the transport of one connection for aiormq, and keeps its tap."""
+    """Opens the transport of one connection for aiormq, and keeps its tap.
 
-    def __init__(self, server_name: str | None = None) -> None:
+    ``connect``: how; None: a socket of the loop.
+    """
+
+    def __init__(self, server_name: str | None = None, connect: Connect | None = None) -> None:
         self._server_name = server_name
+        self._connect = connect
         self.tap: Tap | None = None
 
     @property
@@ -204,7 +209,8 @@ class TapFactory(TransportFactory):
             context = await kwargs["ssl_context_provider"].get_context()
             server_name = self._server_name or url.host
         try:
-            transport, _ = await loop.create_connection(
+            connect = self._connect or loop.create_connection
+            opened, _ = await connect(
                 lambda: tap, url.host, url.port, ssl=context, server_hostname=server_name
             )
         except UnicodeError as error:
@@ -212,6 +218,7 @@ class TapFactory(TransportFactory):
         except OSError as error:
             raise AMQPConnectionError(describe_os_error(error)) from error
         self.tap = tap
+        transport = cast(asyncio.WriteTransport, opened)
         return tap.reader, asyncio.StreamWriter(transport, tap, tap.reader, loop)
 
 

@@ -13,7 +13,6 @@ from ..connection.link import (
     LinkError,
     NotFoundError,
     call,
-    open_connection,
 )
 from ..connection.topology import bind_queue, create_queue, look_up_queue
 from ..settings import ProducerSettings
@@ -40,7 +39,7 @@ class ProducerQueue:
         """
         try:
             if self._is_suspect:
-                async with open_connection(connection.url) as own:
+                async with connection.open_another() as own:
                     await self._declare_on(own)
             else:
                 self._is_suspect = True

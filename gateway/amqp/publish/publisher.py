@@ -32,7 +32,6 @@ from ..connection.link import (
     LinkError,
     call,
     close_reason,
-    open_connection,
 )
 from ..connection.managed_channel import ManagedChannel
 from ..connection.topology import producer_exchange
@@ -251,7 +250,7 @@ class Publisher(ManagedChannel):
         for queue in self._producer_queues.values():
             await queue.declare(connection)
         if self._suspects.waiting:
-            await self._try_suspects(connection.url)
+            await self._try_suspects(connection)
         try:
             async with open_tasks() as tasks:
                 tasks.start_soon(self._keep_queues, connection)
@@ -345,13 +344,13 @@ class Publisher(ManagedChannel):
                 pauses = self._link.pauses()
                 self._refuse(self._quarantine)
 
-    async def _try_suspects(self, url: BrokerUrl) -> None:
+    async def _try_suspects(self, main: BrokerConnection) -> None:
         """Publish the messages that were in flight when the broker closed the connection because of
         an error, one by one: when the connection is closed again, one message has caused it."""
         suspects = self._suspects
         try:
             while suspects.waiting:
-                async with open_connection(url) as connection:
+                async with main.open_another() as connection:
                     await self._publish_suspects(connection)
                 self._refuse(suspects)
         finally:
