@@ -236,12 +236,14 @@ class BrokerState:
         """The next message of a queue, as for Basic.Get."""
         queue = self.queue(name, client)
         if queue.kind == "stream":
-            raise BrokerRefusal(540, f"basic.get not supported by stream queue '{name}'")
-        if queue.has_single_active_consumer:
+            raise BrokerRefusal(
+                540, f"basic.get not supported by stream queues queue '{name}' in vhost '/'"
+            )
+        if queue.has_single_active_consumer and queue.kind == "quorum":
             raise BrokerRefusal(
                 405,
                 f"cannot obtain access to locked queue '{name}' in vhost '/'. basic.get operations "
-                f"are not supported by {queue.kind} queues with single active consumer",
+                "are not supported by quorum queues with single active consumer",
             )
         queue.drop_expired()
         queue.used()

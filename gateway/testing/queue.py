@@ -1,8 +1,8 @@
 """A queue of the broker in memory: its messages, its consumers, and who gets which. Pure.
 
 It decides as RabbitMQ: consumers of the highest priority with credit take turns; a returned message
-goes back to its old place (classic queue), or to the end of the returned ones, which are delivered
-first (quorum queue).
+goes back to its old place (classic queue), or to the end of the returned ones, which a quorum queue
+delivers first (before RabbitMQ 4: to the end of the queue).
 """
 
 from __future__ import annotations
@@ -170,10 +170,12 @@ class BrokerQueue:
             entry.returned += counts
             if limit is not None and entry.returned > limit:
                 self._broker.dead_letter(self, entry.message, "delivery_limit")
-            elif self.kind == "quorum":
+            elif self.kind != "quorum":
+                insort(self._returned, entry, key=lambda each: each.position)
+            elif self._broker.rules.returns_to_front:
                 self._returned.append(entry)
             else:
-                insort(self._returned, entry, key=lambda each: each.position)
+                self._ready.append(entry)
         self.drop_expired()
         self.dispatch()
 

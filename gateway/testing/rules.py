@@ -9,14 +9,18 @@ class BrokerRules(Struct, frozen=True):
     """The behaviour of one version of RabbitMQ.
 
     ``default_delivery_limit``: of quorum queues; None: no limit. ``counts_nacks``: a message that
-    Basic.Nack returns to a quorum queue counts as returned. ``unknown_type_ends_connection``: an
-    unknown type of exchange ends the connection (503), not only the channel (406).
-    ``max_message_size``: bytes.
+    Basic.Nack returns to a quorum queue counts as returned. ``returns_to_front``: messages that are
+    returned to a quorum queue are delivered first; false: last. ``counts_from_zero``: the first
+    delivery from a quorum queue has ``x-delivery-count`` 0; false: no such header.
+    ``unknown_type_ends_connection``: an unknown type of exchange ends the connection (503), not
+    only the channel (406). ``max_message_size``: bytes.
     """
 
     version: str
     default_delivery_limit: int | None = 20
     counts_nacks: bool = True
+    returns_to_front: bool = True
+    counts_from_zero: bool = False
     unknown_type_ends_connection: bool = False
     max_message_size: int = 16 * 1024 * 1024
 
@@ -24,6 +28,8 @@ class BrokerRules(Struct, frozen=True):
 RABBITMQ_3_10 = BrokerRules(
     "3.10.8",
     default_delivery_limit=None,
+    returns_to_front=False,
+    counts_from_zero=True,
     unknown_type_ends_connection=True,
     max_message_size=128 * 1024 * 1024,
 )

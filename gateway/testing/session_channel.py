@@ -21,7 +21,7 @@ from .frames import (
 )
 from .queue import BrokerQueue, QueueConsumer, QueueEntry
 from .routing import BrokerBinding
-from .rules import BrokerRefusal
+from .rules import BrokerRefusal, BrokerRules
 
 NO_ROUTE = 312
 
@@ -164,7 +164,7 @@ class BrokerChannel:
         method = DeliverMethod(
             consumer.tag, tag, entry.is_redelivered, message.exchange, message.routing_key
         )
-        self._write_content(method, _counted(consumer.queue, entry))
+        self._write_content(method, _counted(consumer.queue, entry, self._broker.rules))
 
     def _get(self, method: commands.Basic.Get) -> Frame | None:
         queue, entry = self._broker.get(method.queue or self._last_queue, self._session)
@@ -177,7 +177,7 @@ class BrokerChannel:
         got = GetOkMethod(
             tag, entry.is_redelivered, message.exchange, message.routing_key, len(queue)
         )
-        self._write_content(got, _counted(queue, entry))
+        self._write_content(got, _counted(queue, entry, self._broker.rules))
         return None
 
     def _new_tag(
@@ -337,8 +337,8 @@ def _priority(method: commands.Basic.Consume) -> int:
     return priority
 
 
-def _counted(queue: BrokerQueue, entry: QueueEntry) -> StoredMessage:
+def _counted(queue: BrokerQueue, entry: QueueEntry, rules: BrokerRules) -> StoredMessage:
     """A quorum queue tells how often the message was returned."""
-    if queue.kind != "quorum" or not entry.returned:
+    if queue.kind != "quorum" or not (entry.returned or rules.counts_from_zero):
         return entry.message
     return entry.message.with_headers(x_delivery_count=entry.returned)
