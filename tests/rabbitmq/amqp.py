@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,19 +14,51 @@ from yarl import URL
 from bench.process import configuration
 from gateway import open_gateway
 from gateway.amqp.connection.link import Link
+from gateway.amqp.connection.tap import TapFactory
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.settings import ConsumerSettings
 from gateway.core.asgi import ASGIApp
-from gateway.core.bridge import AsyncioSide
+from gateway.core.bridge import AsyncioSide, Connect
 from gateway.demo.broker import Broker
+from gateway.testing.memory_broker import MemoryBroker
+from gateway.testing.rules import BY_VERSION, BrokerRules
+from tests.brokers import chosen_root, exact_version
 
 MAX_BYTES = 64 * 1024 * 1024
+
+MEMORY: dict[str, MemoryBroker] = {}
+"""Brokers in memory, by the host in their URL."""
+
+
+def rules() -> BrokerRules:
+    """Of the version of RabbitMQ that the tests run on."""
+    version = exact_version(chosen_root())
+    return next(each for start, each in BY_VERSION.items() if version.startswith(start + "."))
+
+
+async def connect(
+    protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **options: Any
+) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+    """To the broker in memory that has this host, else by a socket."""
+    opener: Connect = asyncio.get_running_loop().create_connection
+    if host in MEMORY:
+        opener = MEMORY[host].create_connection
+    return await opener(protocol_factory, host, port, **options)
+
+
+@asynccontextmanager
+async def open_amqp(url: str) -> AsyncGenerator[aiormq.Connection]:
+    """A connection for helpers of tests. Runs under asyncio."""
+    connection = aiormq.Connection(url, transport_factory=TapFactory(connect=connect))
+    await connection.connect()
+    async with connection:
+        yield connection
 
 
 async def publish(url: str, queue: str, bodies: Iterable[bytes], exchange: str = "") -> None:
     """Publish with confirms (``queue``: the routing key). Runs under asyncio."""
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         for body in bodies:
             await channel.basic_publish(body, exchange=exchange, routing_key=queue)
@@ -33,14 +66,14 @@ async def publish(url: str, queue: str, bodies: Iterable[bytes], exchange: str =
 
 async def count(url: str, queue: str) -> tuple[int, int]:
     """Messages that are ready, and consumers. Runs under asyncio."""
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         declared = await channel.queue_declare(queue, passive=True)
         return declared.message_count or 0, declared.consumer_count or 0
 
 
 async def delete_queue(url: str, queue: str) -> None:
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         await channel.queue_delete(queue)
 

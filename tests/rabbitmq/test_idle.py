@@ -18,6 +18,7 @@ from .amqp import (
     count,
     delete_queue,
     gateway_for,
+    open_amqp,
     open_subscription,
     publish,
     settings,
@@ -39,7 +40,7 @@ async def take(subscription: Subscription) -> Delivery:
 async def get_all(url: str, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
     """Take every message, with its headers. Runs under asyncio."""
     messages: list[tuple[bytes, dict[str, Any]]] = []
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         while True:
             message = await channel.basic_get(queue, no_ack=True)
@@ -72,12 +73,12 @@ async def test_the_first_request_attaches_and_is_answered(
 
 
 async def test_when_idle_buffered_messages_are_returned_in_order_and_held_ones_stay(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
-        await side.run(publish, vhost_url, "q", BODIES)
+    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+        await side.run(publish, any_url, "q", BODIES)
         held = await take(subscription)
-        await until_count(side, vhost_url, "q", 2)
+        await until_count(side, any_url, "q", 2)
         assert len(subscription.buffer) == 0
         assert not subscription.is_attached
         held.acknowledge()
@@ -85,32 +86,32 @@ async def test_when_idle_buffered_messages_are_returned_in_order_and_held_ones_s
 
 
 async def test_a_message_that_is_given_back_when_idle_is_returned_to_the_queue(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
-        await side.run(publish, vhost_url, "q", BODIES)
+    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+        await side.run(publish, any_url, "q", BODIES)
         held = await take(subscription)
-        await until_count(side, vhost_url, "q", 2)
+        await until_count(side, any_url, "q", 2)
         held.give_back()
-        await until_count(side, vhost_url, "q", 3)
+        await until_count(side, any_url, "q", 3)
         assert [(await take(subscription)).body for _ in BODIES] == BODIES
 
 
-async def test_a_parked_message_stays_parked_when_idle(side: AsyncioSide, vhost_url: str) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
-        await side.run(publish, vhost_url, "q", BODIES)
+async def test_a_parked_message_stays_parked_when_idle(side: AsyncioSide, any_url: str) -> None:
+    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+        await side.run(publish, any_url, "q", BODIES)
         (await take(subscription)).park(3600)
-        await until_count(side, vhost_url, "q", 2)
+        await until_count(side, any_url, "q", 2)
         assert [(await take(subscription)).body for _ in range(2)] == BODIES[1:]
-    await until_count(side, vhost_url, "q", 3)
+    await until_count(side, any_url, "q", 3)
 
 
 async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
-    side: AsyncioSide, vhost_url: str, monkeypatch: pytest.MonkeyPatch
+    side: AsyncioSide, any_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.amqp.consume.subscription_channel.MAX_PARKED_TIME", 0.05)
-    async with open_subscription(side, vhost_url, settings("q")) as subscription:
-        await side.run(publish, vhost_url, "q", BODIES[:1])
+    async with open_subscription(side, any_url, settings("q")) as subscription:
+        await side.run(publish, any_url, "q", BODIES[:1])
         (await take(subscription)).park(3600)
         again = await take(subscription)
         assert (again.body, again.tries, again.redelivered) == (BODIES[0], 0, True)
@@ -119,18 +120,18 @@ async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
 
 @pytest.mark.parametrize("changes", [{"delete": True}, {"arguments": {"x-expires": 300}}])
 async def test_a_queue_that_rabbitmq_deletes_without_a_consumer_always_has_one(
-    side: AsyncioSide, vhost_url: str, changes: dict[str, Any]
+    side: AsyncioSide, any_url: str, changes: dict[str, Any]
 ) -> None:
     wanted = settings("q", prefetch_count=2, **changes)
-    async with open_subscription(side, vhost_url, wanted, idle_after=0.05) as subscription:
+    async with open_subscription(side, any_url, wanted, idle_after=0.05) as subscription:
         for _ in range(3):
             with move_on_after(0.02):
                 await subscription.take()
             await until(lambda: not subscription.is_attached)
             await sleep(0.4)  # longer than it may live without a consumer
-            assert (await side.run(count, vhost_url, "q"))[1] == 1
-        await side.run(publish, vhost_url, "q", BODIES)
-        await until_count(side, vhost_url, "q", 2)
+            assert (await side.run(count, any_url, "q"))[1] == 1
+        await side.run(publish, any_url, "q", BODIES)
+        await until_count(side, any_url, "q", 2)
         bodies = []
         for _ in BODIES:
             delivery = await take(subscription)
@@ -164,31 +165,31 @@ async def test_the_prefetch_of_a_shared_subscription_is_the_sum(
 
 
 async def test_a_queue_that_was_deleted_while_idle_is_declared_and_bound_again(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
     async with open_subscription(
-        side, vhost_url, settings("q"), redeclare_interval=0.05
+        side, any_url, settings("q"), redeclare_interval=0.05
     ) as subscription:
-        await side.run(delete_queue, vhost_url, "q")
+        await side.run(delete_queue, any_url, "q")
         with fail_after(10):
-            while not await side.run(exists, vhost_url, "q"):
+            while not await side.run(exists, any_url, "q"):
                 await sleep(0.02)
         await until(lambda: subscription.is_ready)
-        await side.run(publish, vhost_url, "any.key", BODIES[:1], "ex")
+        await side.run(publish, any_url, "any.key", BODIES[:1], "ex")
         (await take(subscription)).acknowledge()
 
 
 async def test_an_exchange_that_was_deleted_gets_its_bindings_again(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
     async with open_subscription(
-        side, vhost_url, settings("q"), redeclare_interval=0.05
+        side, any_url, settings("q"), redeclare_interval=0.05
     ) as subscription:
-        await side.run(delete_exchange, vhost_url, "ex")
+        await side.run(delete_exchange, any_url, "ex")
         with fail_after(10):
             delivery = None
             while delivery is None:
-                await side.run(publish_if_possible, vhost_url, "any.key", BODIES[0], "ex")
+                await side.run(publish_if_possible, any_url, "any.key", BODIES[0], "ex")
                 with move_on_after(0.05):
                     delivery = await subscription.take()
         delivery.acknowledge()
@@ -203,7 +204,7 @@ async def exists(url: str, queue: str) -> bool:
 
 
 async def delete_exchange(url: str, exchange: str) -> None:
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         await channel.exchange_delete(exchange)
 

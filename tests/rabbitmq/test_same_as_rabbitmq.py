@@ -14,10 +14,9 @@ from typing import Any, TypeAlias
 import pytest
 from pamqp import commands
 
-from gateway.testing.memory_broker import MemoryBroker
-from gateway.testing.rules import BY_VERSION, RABBITMQ_3_10, BrokerRules
-from tests.brokers import chosen_root, exact_version
+from gateway.testing.rules import RABBITMQ_3_10
 
+from .amqp import connect, rules
 from .peer import PeerClient, open_client
 
 pytestmark = pytest.mark.anyio
@@ -30,23 +29,14 @@ QUORUM: dict[str, Any] = {"durable": True, "arguments": {"x-queue-type": "quorum
 NACK, REJECT = commands.Basic.Nack, commands.Basic.Reject
 
 
-def rules() -> BrokerRules:
-    """Of the version that the tests run on."""
-    version = exact_version(chosen_root())
-    return next(each for start, each in BY_VERSION.items() if version.startswith(start + "."))
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "rabbitmq"])
-def open_peer(request: pytest.FixtureRequest) -> OpenClient:
-    if request.param == "rabbitmq":
-        return partial(open_client, request.getfixturevalue("vhost_url"))
-    broker = MemoryBroker(rules())
-    return partial(open_client, broker.url, broker.create_connection)
+@pytest.fixture
+def open_peer(any_url: str) -> OpenClient:
+    return partial(open_client, any_url, connect)
 
 
 @pytest.fixture

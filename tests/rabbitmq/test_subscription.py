@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import aiormq
 import anyio.lowlevel
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, sleep
@@ -23,6 +22,7 @@ from .amqp import (
     count,
     delete_queue,
     gateway_for,
+    open_amqp,
     open_subscription,
     publish,
     settings,
@@ -43,58 +43,58 @@ async def take(subscription: Subscription) -> Delivery:
 
 
 async def test_messages_come_in_order_and_are_gone_when_acknowledged(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q", prefetch_count=7)) as subscription:
-        await side.run(publish, vhost_url, "q", numbered(500))
+    async with open_subscription(side, any_url, settings("q", prefetch_count=7)) as subscription:
+        await side.run(publish, any_url, "q", numbered(500))
         for body in numbered(500):
             delivery = await take(subscription)
             assert delivery.body == body
             delivery.acknowledge()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 async def test_held_and_buffered_messages_are_returned_when_the_link_closes(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q")) as subscription:
-        await side.run(publish, vhost_url, "q", numbered(10))
+    async with open_subscription(side, any_url, settings("q")) as subscription:
+        await side.run(publish, any_url, "q", numbered(10))
         held = [await take(subscription) for _ in range(3)]
         held[1].acknowledge()
-    await until_count(side, vhost_url, "q", 9)
+    await until_count(side, any_url, "q", 9)
 
 
 async def test_acknowledgements_are_written_before_the_link_closes(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
     for _ in range(5):
-        async with open_subscription(side, vhost_url, settings("q")) as subscription:
-            await side.run(publish, vhost_url, "q", numbered(20))
+        async with open_subscription(side, any_url, settings("q")) as subscription:
+            await side.run(publish, any_url, "q", numbered(20))
             for _ in range(20):
                 (await take(subscription)).acknowledge()
-        await until_count(side, vhost_url, "q", 0)
+        await until_count(side, any_url, "q", 0)
 
 
 async def test_a_message_settled_before_the_consumer_is_confirmed_stays_settled(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q")):
-        await side.run(publish, vhost_url, "q", numbered(20))
+    async with open_subscription(side, any_url, settings("q")):
+        await side.run(publish, any_url, "q", numbered(20))
     for _ in range(20):
-        link = Link((parse_broker_url(vhost_url),), "consume", side)
+        link = Link((parse_broker_url(any_url),), "consume", side)
         wanted = settings("q", prefetch_count=1)
         subscription = Subscription(wanted, link, side, 2**26)
         link.shared("q", lambda it=subscription: it).share_with(wanted)  # type: ignore[misc]
         async with link.opened():
             (await take(subscription)).acknowledge()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
-async def test_bindings_are_made(side: AsyncioSide, vhost_url: str) -> None:
+async def test_bindings_are_made(side: AsyncioSide, any_url: str) -> None:
     wanted = settings("q", routing_key=("a.*", "b"))
-    async with open_subscription(side, vhost_url, wanted) as subscription:
+    async with open_subscription(side, any_url, wanted) as subscription:
         for key in ("a.1", "c", "b"):
-            await side.run(publish, vhost_url, key, [key.encode()], "ex")
+            await side.run(publish, any_url, key, [key.encode()], "ex")
         assert [(await take(subscription)).body for _ in range(2)] == [b"a.1", b"b"]
         assert subscription.buffer.take_nowait() is None
 
@@ -123,30 +123,30 @@ async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
 
 
 async def test_a_deleted_queue_is_declared_again(
-    side: AsyncioSide, vhost_url: str, caplog: pytest.LogCaptureFixture
+    side: AsyncioSide, any_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+    async with open_subscription(side, any_url, settings("q")) as subscription:
         with move_on_after(0.01):
             await subscription.take()
         await until(lambda: subscription.is_attached)
-        await side.run(delete_queue, vhost_url, "q")
+        await side.run(delete_queue, any_url, "q")
         await until(lambda: "the broker cancelled the consumer" in caplog.text)
         await until(lambda: subscription.is_ready)
-        await side.run(publish, vhost_url, "any.key", [b"again"], "ex")
+        await side.run(publish, any_url, "any.key", [b"again"], "ex")
         assert (await take(subscription)).body == b"again"
 
 
 async def declare_exchange(url: str) -> None:
-    async with aiormq.connect(url) as connection:
+    async with open_amqp(url) as connection:
         channel = await connection.channel()
         await channel.exchange_declare("ex", exchange_type="topic", durable=True)
 
 
 async def test_a_refused_declaration_is_reported_and_does_not_affect_others(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    await side.run(declare_exchange, vhost_url)  # or the first of the two would
-    link = Link((parse_broker_url(vhost_url),), "consume", side)
+    await side.run(declare_exchange, any_url)  # or the first of the two would
+    link = Link((parse_broker_url(any_url),), "consume", side)
 
     def subscribe(name: str, **changes: object) -> Subscription:
         wanted = settings(name, **changes)
@@ -165,15 +165,15 @@ async def test_a_refused_declaration_is_reported_and_does_not_affect_others(
         await sleep(1.5)  # attempts go on
         assert good.is_ready
         assert not link.readiness()["ready"]
-        await side.run(publish, vhost_url, "good", numbered(1))
+        await side.run(publish, any_url, "good", numbered(1))
         (await take(good)).acknowledge()
 
 
 async def test_a_parked_message_blocks_no_other_and_comes_back(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q", prefetch_count=2)) as subscription:
-        await side.run(publish, vhost_url, "q", numbered(10))
+    async with open_subscription(side, any_url, settings("q", prefetch_count=2)) as subscription:
+        await side.run(publish, any_url, "q", numbered(10))
         for _ in range(4):
             (await take(subscription)).park()
         for body in numbered(10)[4:]:
@@ -185,14 +185,14 @@ async def test_a_parked_message_blocks_no_other_and_comes_back(
         assert {delivery.tries for delivery in again} == {1}
         for delivery in again:
             delivery.reject()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
-async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str) -> None:
+async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, any_url: str) -> None:
     size = 100_000
     wanted = settings("q", prefetch_count=100)
-    async with open_subscription(side, vhost_url, wanted, max_bytes=5 * size) as subscription:
-        await side.run(publish, vhost_url, "q", [b"%06d" % n + b"x" * size for n in range(60)])
+    async with open_subscription(side, any_url, wanted, max_bytes=5 * size) as subscription:
+        await side.run(publish, any_url, "q", [b"%06d" % n + b"x" * size for n in range(60)])
         numbers: set[int] = set()
         largest = 0
         while len(numbers) < 60:
@@ -202,19 +202,19 @@ async def test_the_buffer_is_bounded_in_bytes(side: AsyncioSide, vhost_url: str)
             delivery.acknowledge()
         assert largest <= 5
     assert numbers == set(range(60))
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 async def test_a_message_larger_than_the_bound_passes_alone(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), max_bytes=1000) as subscription:
-        await side.run(publish, vhost_url, "q", [b"x" * 300_000] * 3)
+    async with open_subscription(side, any_url, settings("q"), max_bytes=1000) as subscription:
+        await side.run(publish, any_url, "q", [b"x" * 300_000] * 3)
         for _ in range(3):
             delivery = await take(subscription)
             assert len(delivery.body) == 300_000
             delivery.acknowledge()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 async def test_automatic_acknowledgement_is_at_most_once(side: AsyncioSide, vhost_url: str) -> None:
@@ -225,41 +225,41 @@ async def test_automatic_acknowledgement_is_at_most_once(side: AsyncioSide, vhos
 
 
 async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+    async with open_subscription(side, any_url, settings("q")) as subscription:
         with fail_after(10):
             assert await subscription.fetch() is None
-            await side.run(publish, vhost_url, "q", numbered(2))
+            await side.run(publish, any_url, "q", numbered(2))
             for body in numbered(2):
                 delivery = subscription.buffer.take_nowait() or await subscription.fetch()
                 assert delivery is not None
                 assert delivery.body == body
                 delivery.acknowledge()
             assert await subscription.fetch() is None
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 async def test_an_idle_subscription_gives_back_and_attaches_again(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.2) as subscription:
-        await side.run(publish, vhost_url, "q", numbered(3))
-        await until_count(side, vhost_url, "q", 3)
-        assert (await side.run(count, vhost_url, "q"))[1] == 0
+    async with open_subscription(side, any_url, settings("q"), idle_after=0.2) as subscription:
+        await side.run(publish, any_url, "q", numbered(3))
+        await until_count(side, any_url, "q", 3)
+        assert (await side.run(count, any_url, "q"))[1] == 0
         for body in numbered(3):
             delivery = await take(subscription)
             assert delivery.body == body
             delivery.acknowledge()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 async def test_a_request_at_the_moment_of_detaching_attaches_the_subscription_again(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q"), idle_after=0.05) as subscription:
+    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
         for number in range(5):
-            await side.run(publish, vhost_url, "q", [b"%d" % number])
+            await side.run(publish, any_url, "q", [b"%d" % number])
             while subscription.is_attached:
                 await anyio.lowlevel.checkpoint()
             delivery = await take(subscription)
@@ -268,28 +268,28 @@ async def test_a_request_at_the_moment_of_detaching_attaches_the_subscription_ag
 
 
 async def test_a_cancelled_request_leaves_its_message_to_the_next(
-    side: AsyncioSide, vhost_url: str
+    side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, vhost_url, settings("q")) as subscription:
+    async with open_subscription(side, any_url, settings("q")) as subscription:
         for number in range(20):
             taken: list[Delivery] = []
             async with create_task_group() as tasks:
-                tasks.start_soon(side.run, partial(publish, vhost_url, "q", [b"%d" % number]))
+                tasks.start_soon(side.run, partial(publish, any_url, "q", [b"%d" % number]))
                 with move_on_after(0.005 * (number % 7)):
                     taken.append(await subscription.take())
             delivery = taken[0] if taken else await take(subscription)
             assert delivery.body == b"%d" % number
             delivery.acknowledge()
-    await until_count(side, vhost_url, "q", 0)
+    await until_count(side, any_url, "q", 0)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no..name:5672"])
 async def test_the_hosts_are_tried_in_their_order(
-    side: AsyncioSide, vhost_url: str, host: str
+    side: AsyncioSide, any_url: str, host: str
 ) -> None:
     unreachable = parse_broker_url(f"amqp://{host}/")
     wanted = settings("q")
-    link = Link((unreachable, parse_broker_url(vhost_url)), "consume", side)
+    link = Link((unreachable, parse_broker_url(any_url)), "consume", side)
     subscription = Subscription(wanted, link, side, 2**26)
     link.shared("q", lambda: subscription).share_with(wanted)
     async with link.opened():
