@@ -27,8 +27,8 @@ class VirtualTimeSelector(selectors.BaseSelector):
         if timeout is None:
             return self._selector.select(None)
         events = self._selector.select(0)
-        if not events:
-            self.now += max(timeout, 0.0)
+        if not events and timeout > 0:
+            self.now += timeout
         return events
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -53,6 +53,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._clock = VirtualTimeSelector()
         super().__init__(self._clock)
+        # Timers within it fire together. After a year, floats are 4 ns apart: more than the
+        # resolution of the real clock, and a timer would never be due.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._clock.now

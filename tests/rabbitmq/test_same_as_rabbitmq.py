@@ -12,11 +12,14 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
+from anyio import to_thread
 from pamqp import commands
 
+from gateway.amqp.connection.urls import parse_broker_url
+from gateway.demo.broker import Broker
 from gateway.testing.rules import RABBITMQ_3_10
 
-from .amqp import connect, rules
+from .amqp import MEMORY, close_connections, connect, rules
 from .peer import PeerClient, open_client
 
 pytestmark = pytest.mark.anyio
@@ -631,3 +634,49 @@ async def test_a_full_queue_may_refuse(client: PeerClient) -> None:
     client.publish("q", b"b")
     await client.next(commands.Basic.Nack)
     assert await client.get_all("q") == [b"a"]
+
+
+async def set_alarm(request: pytest.FixtureRequest, url: str, *, is_on: bool) -> None:
+    """Have the broker block publishers, or end that."""
+    memory = MEMORY.get(parse_broker_url(url).aiormq.host or "")
+    if memory is not None:
+        (memory.block if is_on else memory.unblock)()
+        return
+    broker: Broker = request.getfixturevalue("broker")
+    share = "0.0000001" if is_on else "0.4"
+    await to_thread.run_sync(broker.ctl, "set_vm_memory_high_watermark", share)
+
+
+async def test_an_alarm_blocks_a_connection_that_publishes(
+    request: pytest.FixtureRequest, any_url: str, client: PeerClient
+) -> None:
+    await client.declare("q")
+    client.publish("q", b"0")
+    await client.until_ready("q", 1)
+    await set_alarm(request, any_url, is_on=True)
+    try:
+        await client.until_ready("q", 1)
+        assert not client.received
+        client.publish("q", b"1")
+        client.publish("q", b"2")
+        await client.next(commands.Connection.Blocked)
+        client.send(commands.Basic.Qos(prefetch_count=1))
+        await asyncio.sleep(0.1)
+        assert not client.received
+    finally:
+        await set_alarm(request, any_url, is_on=False)
+    await client.next(commands.Connection.Unblocked)
+    await client.next(commands.Basic.QosOk)
+    await client.until_ready("q", 3)
+
+
+async def test_an_operator_closes_a_connection(
+    request: pytest.FixtureRequest, any_url: str, client: PeerClient
+) -> None:
+    memory = MEMORY.get(parse_broker_url(any_url).aiormq.host or "")
+    if memory is not None:
+        memory.close_connections()
+    else:
+        await close_connections(request.getfixturevalue("broker"), any_url)
+    code, text, _ = await client.closed(connection=True)
+    assert (code, text[:19]) == (320, "CONNECTION_FORCED -")

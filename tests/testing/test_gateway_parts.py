@@ -11,10 +11,13 @@ from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.subscription import Subscription
-from gateway.core.bridge import AsyncioSide
-from gateway.testing.memory_broker import MemoryBroker
+from gateway.amqp.publish.publication import Outcome
+from gateway.core.bridge import AsyncioSide, open_asyncio_side
+from gateway.testing.memory_broker import NO_PROPERTIES, MemoryBroker
+from gateway.testing.routing import BrokerBinding
 from gateway.testing.virtual_time import VirtualTimeLoop
 from tests.rabbitmq.amqp import open_subscription, settings, until
+from tests.rabbitmq.test_closed_for_error import Outcomes, open_publishers, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -87,3 +90,69 @@ async def test_a_subscription_becomes_idle_after_15_minutes(
         await sleep(2)
         assert memory.count("q") == (9, 0)
         assert memory.queue("q").ready[0].body == BODIES[1]
+
+
+async def test_a_publisher_confirms_through_cuts_and_alarms(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    outcomes: Outcomes = []
+    async with open_publishers(side, memory.url, "ex") as [publisher]:
+        memory.state.declare_queue("q")
+        memory.state.bind("ex", BrokerBinding("q", "k"))
+        publish(publisher, b"k", NO_PROPERTIES, outcomes)
+        await until(lambda: len(outcomes) == 1)
+        memory.block()
+        publish(publisher, b"k", NO_PROPERTIES, outcomes)
+        await sleep(60)
+        publish(publisher, b"k", NO_PROPERTIES, outcomes)
+        await sleep(60)
+        assert "memory or disk alarm" in publisher.why_waiting()
+        assert memory.count("q") == (2, 0)
+        memory.unblock()
+        await until(lambda: len(outcomes) == 3)
+        memory.hang()
+        publish(publisher, b"k", NO_PROPERTIES, outcomes)
+        await sleep(1)
+        memory.cut()
+        memory.resume()
+        await until(lambda: len(outcomes) == 4, seconds=60)
+    assert {outcome for _, outcome in outcomes} == {Outcome.CONFIRMED}
+    assert memory.count("q") == (4, 0)
+
+
+async def test_an_operator_closes_the_connection_and_messages_return(
+    memory: MemoryBroker, side: AsyncioSide, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_subscription(side, memory.url, settings("q")) as subscription:
+        memory.publish("q", BODIES)
+        held = await take(subscription)
+        memory.close_connections(text="CONNECTION_FORCED - by an operator")
+        assert memory.count("q") == (10, 0)
+        await until(lambda: memory.accepted == 2 and subscription.is_ready)
+        held.acknowledge()  # its channel is gone: settles nothing
+        again = await take(subscription)
+        assert (again.body, again.redelivered) == (BODIES[0], True)
+    assert "by an operator" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_bytes_in_pieces_of_any_size_are_the_same(seed: int) -> None:
+    memory = MemoryBroker(seed=seed, latency=0.001)
+    async with open_asyncio_side(memory.create_connection) as side:
+        async with open_subscription(side, memory.url, settings("q")) as subscription:
+            bodies = [b"x" * (number * 97) for number in range(30)]
+            memory.publish("q", bodies)
+            for body in bodies:
+                delivery = await take(subscription)
+                assert delivery.body == body
+                delivery.acknowledge()
+        assert memory.count("q") == (0, 0)
+        assert memory.connections == []
+
+
+async def test_a_wrong_password_is_refused() -> None:
+    memory = MemoryBroker(users={"guest": "other"})
+    async with open_asyncio_side(memory.create_connection) as side:
+        link = Link((parse_broker_url(memory.url),), "consume", side)
+        async with link.opened():
+            await until(lambda: "Login was refused" in link.problem)
