@@ -51,6 +51,15 @@ class HttpProtocol(LimitedConnection):
     """The parser gets whole heads, and a body up to where its message may end.
 
     So no request begins within a piece that the parser gets, and the cost of a request is bounded.
+
+    Of the request that is read now: ``_body_bytes``: bytes of its body until now; ``_raw_bytes``:
+    bytes that carried them (with the lengths of chunks, and trailers); ``_content_length``: 0 also
+    if the body is chunked; ``_method``: the method if it is unknown to the parser, which gets POST
+    in its place. ``_body_tail``: the last bytes of a chunked body, where its end may begin.
+
+    ``_cached``: the last head, if the next request with the same bytes needs no parser.
+    ``_replaced_heads``: how often it was replaced. ``_cacheable_scope``: the scope of the head that
+    is parsed now, if it may be cached.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ class HttpProtocol(LimitedConnection):
                     self.loop.call_soon(self._read_on)
                     break
                 size = self._body_size(data)
-                budget -= PIECE_COST + (size if self._content_length == 0 else 0)
+                budget -= PIECE_COST + (size if self._is_chunked else 0)
                 piece, data = (data[:size], data[size:]) if size < len(data) else (data, b"")
                 self._take_body(piece)
             elif cycle is not None and not (cycle.response_complete and cycle.keep_alive):
@@ -147,7 +156,7 @@ class HttpProtocol(LimitedConnection):
         self._raw_bytes, self._body_bytes = 0, size - body_at
         scope = cached.scope.copy()
         scope["state"] = self.app_state.copy()
-        cycle = self._begin(scope, True, False)
+        cycle = self._begin(scope, keep_alive=True, expects_continue=False)
         cycle.take_body(data[body_at:size])
         cycle.end_body()
         self._deadline = 0.0
@@ -223,12 +232,17 @@ class HttpProtocol(LimitedConnection):
         assert self.parser is not None
         self.parser.feed_data(data)
 
+    @property
+    def _is_chunked(self) -> bool:
+        """Of a request with a body."""
+        return self._content_length == 0
+
     def _body_size(self, data: bytes) -> int:
         """How many bytes of ``data`` belong to the body.
 
         A chunked body may end at the first empty line, also at one that began in the piece before.
         """
-        if self._content_length:
+        if not self._is_chunked:
             return self._content_length - self._body_bytes
         seam = self._body_tail + data[: len(END) - 1]
         end = seam.find(END)
@@ -316,9 +330,10 @@ class HttpProtocol(LimitedConnection):
         ):
             self._cacheable_scope = scope
         self._expect(self.limits.body_time, 408)
-        self._begin(scope, keep_alive, self.expect_100_continue)
+        self._begin(scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
 
-    def _begin(self, scope: Scope, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
+    def _begin(self, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
+        """Start the task of a request whose head is complete."""
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
         cycle = self.cycle = Http1Cycle(self, is_head, keep_alive, expects_continue, knows_chunks)
         scope["extensions"] = {"gateway.connection": cycle}
