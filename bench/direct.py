@@ -97,7 +97,7 @@ class _Taking:
             self._acknowledged = self.taken
             self._write(codec.ack(self._channel, self.taken, multiple=True))
 
-    def fetched_nothing(self) -> None:
+    def fetch_ended(self, found: bool) -> None:
         """This client does not use basic.get."""
 
     def closed(self, closing: codec.ChannelClose) -> None:

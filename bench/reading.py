@@ -42,7 +42,7 @@ class Reading:
         if self._last - self._acknowledged >= BATCH:
             self._acknowledge()
 
-    def fetched_nothing(self) -> None:
+    def fetch_ended(self, found: bool) -> None:
         """This client does not use basic.get."""
 
     def closed(self, closing: codec.ChannelClose) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -202,7 +203,8 @@ def test_a_signal_stops_the_broker_and_leaves_no_process(
         assert {"epmd", "beam.smp"} <= set(processes_of(process.pid, tmp_path))
         process.send_signal(number)
         assert process.wait(30) == 128 + number
-        assert processes_of(process.pid, tmp_path) == []
+        while processes_of(process.pid, tmp_path):  # Erlang's helpers end a moment after the node
+            time.sleep(0.01)
 
 
 def processes_of(pid: int, brokers_folder: Path) -> list[str]:

@@ -287,7 +287,7 @@ class Delivered(Published):
             self.received(body, 200)
             self._acknowledge(tag)
 
-    def fetched_nothing(self) -> None:
+    def fetch_ended(self, found: bool) -> None:
         """This client does not use basic.get."""
 
     def closed(self, closing: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
@@ -69,8 +70,9 @@ class ConsumerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     no_local: bool = False
     """Sent to the broker; RabbitMQ ignores it."""
     prefetch_count: int = 0
-    """Unacknowledged messages that the broker may send in advance, at most 65535. Backends that
-    share a queue add up theirs; workers divide the sum. Absent or 0: 100."""
+    """The largest number of unacknowledged messages in the gateway, at most 65535. It has fewer
+    while requests need fewer. Backends that share a queue add up theirs; workers divide the sum.
+    Absent or 0: 100."""
     prefetch_size: int = 0
     """Without effect: RabbitMQ does not support it."""
     auto_ack: bool = False
@@ -113,6 +115,13 @@ class ConsumerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     max_redeliveries: Own[int] = 0
     """Further tries, counted in this process, after which a message that cannot be decoded is
     rejected. Absent or 0: `x-delivery-limit` in `arguments`, otherwise no limit."""
+    idle_return: Own[Seconds | Literal["never"]] = 2.0
+    """Time without a request after which the consumer is cancelled and the buffered messages return
+    to the queue. "never": they stay. Of backends that share a queue the longest counts."""
+
+    @property
+    def idle_return_seconds(self) -> float:
+        return inf if isinstance(self.idle_return, str) else self.idle_return
 
     @property
     def prefetch(self) -> int:
@@ -130,6 +139,19 @@ class ConsumerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
         """Whether a new consumer can take the place of the old one. With a single active consumer
         RabbitMQ would first use every other consumer that waits."""
         return not self.is_stream and not self.arguments.get("x-single-active-consumer")
+
+    @property
+    def may_be_fetched(self) -> bool:
+        """Whether Basic.Get takes the message that a consumer would get. RabbitMQ refuses it for a
+        stream (540, it closes the connection) and for a queue with a single active consumer or an
+        exclusive one. It would bypass priorities of consumers. Of a queue that this gateway does
+        not declare all this is not known."""
+        return (
+            self.declare == "create"
+            and self.is_replaceable
+            and not self.exclusive
+            and self.priority is None
+        )
 
     @property
     def dies_without_consumer(self) -> bool:
@@ -179,8 +201,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     no_local: bool = False
     """Sent to the broker; RabbitMQ ignores it."""
     prefetch_count: int = 0
-    """Unacknowledged messages that the broker may send in advance, at most 65535. Absent or 0:
-    twice the agent's `consumer.workers`."""
+    """Unacknowledged messages that the broker may send in advance. Absent, 0 or larger: twice the
+    agent's `consumer.workers`."""
     prefetch_size: int = 0
     """Without effect: RabbitMQ does not support it."""
     auto_ack: bool = False

@@ -70,6 +70,8 @@ def verify_consumer(settings: ConsumerSettings) -> Problems:
     for place, routing_key in enumerate(settings.routing_key):
         yield from verify_name(f"routing_key[{place}]", routing_key)
     yield from _within("on_empty.status", settings.on_empty.status, range(200, 600))
+    if settings.idle_return_seconds < 0:
+        yield "idle_return", 'expected a duration that is not negative, or "never"'
 
 
 def verify_agent(settings: AgentSettings) -> Problems:

@@ -103,6 +103,9 @@ class StructWalker:
             return self._choice(value, get_args(hint), path)
         if origin in (Union, types.UnionType):
             hints = [arg for arg in get_args(hint) if arg is not type(None)]
+            if any(get_origin(each) is Literal and value in get_args(each) for each in hints):
+                return value
+            hints = [each for each in hints if get_origin(each) is not Literal] or hints
             # With "bool | tuple[...]" a value of another type is the only item of a list.
             hint = bool if bool in hints and isinstance(value, bool) else hints[-1]
             return self.value(value, hint, path)

@@ -9,7 +9,7 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from gateway.amqp.consume.buffer import Buffer, Delivery
+from gateway.amqp.consume.buffer import Buffer, Delivery, take_from
 from gateway.core.bridge import open_asyncio_side
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_the_request_that_waits_longest_is_served_first(
     served: list[tuple[str, int]] = []
 
     async def wait(name: str) -> None:
-        served.append((name, (await buffer.take()).tag))
+        served.append((name, (await take_from(buffer)).tag))
 
     with fail_after(5):
         async with create_task_group() as waiters:
@@ -127,7 +127,7 @@ async def test_a_request_does_not_overtake_requests_that_wait(
     buffer: Buffer, channel: Channel
 ) -> None:
     async with create_task_group() as waiters:
-        waiters.start_soon(buffer.take)
+        waiters.start_soon(take_from, buffer)
         await wait_all_tasks_blocked()
         assert buffer.take_nowait() is None
         channel.deliver(1)
@@ -140,7 +140,7 @@ async def test_a_request_does_not_overtake_requests_that_wait(
 
 async def test_a_cancelled_waiter_is_forgotten(buffer: Buffer, channel: Channel) -> None:
     with move_on_after(0.01):
-        await buffer.take()
+        await take_from(buffer)
     assert not buffer.has_waiters
     channel.deliver(1)
     assert take(buffer).tag == 1
@@ -153,7 +153,7 @@ async def test_a_waiter_that_is_cancelled_at_the_moment_of_delivery_gives_it_bac
     taken: list[Delivery] = []
 
     async def wait() -> None:
-        taken.append(await buffer.take())
+        taken.append(await take_from(buffer))
 
     async with create_task_group() as waiters:
         waiters.start_soon(wait)
@@ -175,7 +175,7 @@ async def test_a_fetch_that_finds_nothing_returns_none(buffer: Buffer) -> None:
     found: list[Delivery | None] = []
 
     async def fetch() -> None:
-        found.append(await buffer.take_fetched())
+        found.append(await buffer.take_fetched(int))
 
     with fail_after(5):
         async with create_task_group() as fetches:
@@ -190,7 +190,7 @@ async def test_a_fetch_that_finds_a_message_returns_it(buffer: Buffer, channel: 
     found: list[Delivery | None] = []
 
     async def fetch() -> None:
-        found.append(await buffer.take_fetched())
+        found.append(await buffer.take_fetched(int))
 
     with fail_after(5):
         async with create_task_group() as fetches:
@@ -231,5 +231,8 @@ async def test_deliveries_that_arrive_while_others_are_removed_are_kept(
     other.deliver(2)
     channel.deliver(3)
     buffer.ready = Arriving(channel, buffer.ready)
-    assert [delivery.tag for delivery in buffer.take_out(channel)] == [1, 3]
+    assert [delivery.tag for delivery in buffer.take_out(lambda each: each.channel is channel)] == [
+        1,
+        3,
+    ]
     assert [delivery.tag for delivery in buffer.ready] == [2, 11, 12, 13]

@@ -21,6 +21,16 @@ pytestmark = pytest.mark.anyio
 CHANNEL = 7
 
 
+class Consumer:
+    """A consumer that no response reaches."""
+
+    tag = "t"
+
+    def changed(self, tag: str) -> None: ...
+
+    def ended(self, reason: str) -> None: ...
+
+
 class Channel:
     """An intake on a channel of which only what is written is seen. ``soon``: what waits."""
 
@@ -29,7 +39,7 @@ class Channel:
         self.soon: list[Callable[[], None]] = []
         self.buffer = Buffer(side)
         self.channel = SubscriptionChannel(
-            CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit
+            CHANNEL, self.written.append, self.soon.append, self.buffer, side, limit, Consumer()
         )
         self.channel.consumer_replaced(prefetch)
 

@@ -37,8 +37,8 @@ class Sink:
         self.messages += messages
         self.runs += 1
 
-    def fetched_nothing(self) -> None:
-        self.empty += 1
+    def fetch_ended(self, found: bool) -> None:
+        self.empty += not found
 
     def closed(self, closing: codec.ChannelClose) -> None:
         self.closing.append(closing)

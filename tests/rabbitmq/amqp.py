@@ -72,6 +72,18 @@ async def count(url: str, queue: str) -> tuple[int, int]:
         return declared.message_count or 0, declared.consumer_count or 0
 
 
+async def get_all(url: str, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
+    """Take every message, with its headers. Runs under asyncio."""
+    messages: list[tuple[bytes, dict[str, Any]]] = []
+    async with open_amqp(url) as connection:
+        channel = await connection.channel()
+        while True:
+            message = await channel.basic_get(queue, no_ack=True)
+            if message.delivery_tag is None:
+                return messages
+            messages.append((message.body, dict(message.header.properties.headers or {})))
+
+
 async def delete_queue(url: str, queue: str) -> None:
     async with open_amqp(url) as connection:
         channel = await connection.channel()
@@ -102,7 +114,7 @@ def settings(name: str, **changes: Any) -> ConsumerSettings:
 async def open_subscription(
     side: AsyncioSide, url: str, wanted: ConsumerSettings, **options: Any
 ) -> AsyncGenerator[Subscription]:
-    """A subscription on a link of its own, ready."""
+    """A subscription on a link of its own, ready. ``options``: of :class:`Subscription`."""
     link = Link((parse_broker_url(url),), "consume", side)
     options.setdefault("max_bytes", MAX_BYTES)
     subscription = link.shared(

@@ -11,7 +11,7 @@ import pytest
 from anyio import fail_after, sleep, to_thread
 from pamqp.commands import Basic
 
-from bench.process import agent, configuration, producer
+from bench.process import agent, configuration, consumer, producer
 from gateway.amqp.wire.frame import CONTENT_PREFIX_BYTES
 from gateway.app.service import open_gateway
 from gateway.core.bridge import AsyncioSide
@@ -66,6 +66,18 @@ async def test_messages_are_moved_in_their_order(side: AsyncioSide, vhost_url: s
         await until_count(side, vhost_url, "target", 200)
     await until_count(side, vhost_url, "from", 0)
     assert [body for body, _ in await side.run(drain, vhost_url, "target")] == numbered(200)
+
+
+async def test_an_agent_holds_at_most_two_messages_for_each_worker(
+    side: AsyncioSide, vhost_url: str
+) -> None:
+    waits = consumer(vhost_url, "empty")
+    wanted = moving(vhost_url, waits, workers=2, prefetch_count=50)
+    async with open_gateway(wanted) as gateway:
+        await until(lambda: gateway.readiness()["ready"])
+        await side.run(publish, vhost_url, "from", numbered(20))
+        await until_count(side, vhost_url, "from", 16)
+    await until_count(side, vhost_url, "from", 20)
 
 
 async def test_a_moved_message_keeps_its_properties(side: AsyncioSide, vhost_url: str) -> None:

@@ -18,6 +18,7 @@ from .amqp import (
     count,
     delete_queue,
     gateway_for,
+    get_all,
     open_amqp,
     open_subscription,
     publish,
@@ -35,18 +36,6 @@ BODIES = [b'{"n":0}', b'{"n":1}', b'{"n":2}']
 async def take(subscription: Subscription) -> Delivery:
     with fail_after(10):
         return subscription.buffer.take_nowait() or await subscription.take()
-
-
-async def get_all(url: str, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
-    """Take every message, with its headers. Runs under asyncio."""
-    messages: list[tuple[bytes, dict[str, Any]]] = []
-    async with open_amqp(url) as connection:
-        channel = await connection.channel()
-        while True:
-            message = await channel.basic_get(queue, no_ack=True)
-            if message.delivery_tag is None:
-                return messages
-            messages.append((message.body, dict(message.header.properties.headers or {})))
 
 
 async def test_a_gateway_without_a_request_takes_no_message(
@@ -75,7 +64,8 @@ async def test_the_first_request_attaches_and_is_answered(
 async def test_when_idle_buffered_messages_are_returned_in_order_and_held_ones_stay(
     side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+    wanted = settings("q", idle_return=0.05)
+    async with open_subscription(side, any_url, wanted) as subscription:
         await side.run(publish, any_url, "q", BODIES)
         held = await take(subscription)
         await until_count(side, any_url, "q", 2)
@@ -88,7 +78,8 @@ async def test_when_idle_buffered_messages_are_returned_in_order_and_held_ones_s
 async def test_a_message_that_is_given_back_when_idle_is_returned_to_the_queue(
     side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+    wanted = settings("q", idle_return=0.05)
+    async with open_subscription(side, any_url, wanted) as subscription:
         await side.run(publish, any_url, "q", BODIES)
         held = await take(subscription)
         await until_count(side, any_url, "q", 2)
@@ -98,7 +89,8 @@ async def test_a_message_that_is_given_back_when_idle_is_returned_to_the_queue(
 
 
 async def test_a_parked_message_stays_parked_when_idle(side: AsyncioSide, any_url: str) -> None:
-    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+    wanted = settings("q", idle_return=0.05)
+    async with open_subscription(side, any_url, wanted) as subscription:
         await side.run(publish, any_url, "q", BODIES)
         (await take(subscription)).park(3600)
         await until_count(side, any_url, "q", 2)
@@ -122,8 +114,8 @@ async def test_a_message_parked_for_too_long_goes_back_to_the_queue(
 async def test_a_queue_that_rabbitmq_deletes_without_a_consumer_always_has_one(
     side: AsyncioSide, any_url: str, changes: dict[str, Any]
 ) -> None:
-    wanted = settings("q", prefetch_count=2, **changes)
-    async with open_subscription(side, any_url, wanted, idle_after=0.05) as subscription:
+    wanted = settings("q", prefetch_count=2, idle_return=0.05, **changes)
+    async with open_subscription(side, any_url, wanted) as subscription:
         for _ in range(3):
             with move_on_after(0.02):
                 await subscription.take()

@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio.lowlevel
 import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
 from anyio import create_task_group, fail_after, move_on_after, sleep
 
 from bench.process import consumer, endpoint
@@ -122,18 +123,47 @@ async def test_a_connection_that_breaks_is_repaired_while_requests_wait(
     await until_count(side, vhost_url, "q", 0)
 
 
-async def test_a_deleted_queue_is_declared_again(
+async def test_a_deleted_queue_is_declared_again_while_a_request_waits(
     side: AsyncioSide, any_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    taken: list[bytes] = []
+
+    async def take_one() -> None:
+        taken.append((await take(subscription)).body)
+
     async with open_subscription(side, any_url, settings("q")) as subscription:
-        with move_on_after(0.01):
-            await subscription.take()
-        await until(lambda: subscription.is_attached)
+        async with create_task_group() as requests:
+            requests.start_soon(take_one)
+            await until(lambda: subscription.is_attached)
+            await side.run(delete_queue, any_url, "q")
+            await until(
+                lambda: "RabbitMQ cancelled the consumer: the queue was deleted" in caplog.text
+            )
+            await until(lambda: subscription.is_ready)
+            await side.run(publish, any_url, "any.key", [b"again"], "ex")
+        assert taken == [b"again"]
+
+
+async def test_a_request_declares_a_queue_again_that_was_deleted_while_idle(
+    side: AsyncioSide, any_url: str
+) -> None:
+    async with open_subscription(side, any_url, settings("q")) as subscription:
         await side.run(delete_queue, any_url, "q")
-        await until(lambda: "the broker cancelled the consumer" in caplog.text)
-        await until(lambda: subscription.is_ready)
-        await side.run(publish, any_url, "any.key", [b"again"], "ex")
-        assert (await take(subscription)).body == b"again"
+        async with create_task_group() as requests:
+            requests.start_soon(side.run, publish_when_there_is, any_url, "q", b"again")
+            assert (await take(subscription)).body == b"again"
+
+
+async def publish_when_there_is(url: str, queue: str, body: bytes) -> None:
+    """Publish when the queue exists. Runs under asyncio."""
+    while True:
+        try:
+            await count(url, queue)
+        except ChannelNotFoundEntity:
+            await sleep(0.02)
+        else:
+            await publish(url, queue, [body])
+            return
 
 
 async def declare_exchange(url: str) -> None:
@@ -243,7 +273,8 @@ async def test_a_fetch_finds_what_is_there_and_waits_for_nothing(
 async def test_an_idle_subscription_gives_back_and_attaches_again(
     side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, any_url, settings("q"), idle_after=0.2) as subscription:
+    wanted = settings("q", idle_return=0.2)
+    async with open_subscription(side, any_url, wanted) as subscription:
         await side.run(publish, any_url, "q", numbered(3))
         await until_count(side, any_url, "q", 3)
         assert (await side.run(count, any_url, "q"))[1] == 0
@@ -257,7 +288,8 @@ async def test_an_idle_subscription_gives_back_and_attaches_again(
 async def test_a_request_at_the_moment_of_detaching_attaches_the_subscription_again(
     side: AsyncioSide, any_url: str
 ) -> None:
-    async with open_subscription(side, any_url, settings("q"), idle_after=0.05) as subscription:
+    wanted = settings("q", idle_return=0.05)
+    async with open_subscription(side, any_url, wanted) as subscription:
         for number in range(5):
             await side.run(publish, any_url, "q", [b"%d" % number])
             while subscription.is_attached:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...config.findings import Finding
 from ...core.component import Place
 from ..hosts import host_findings
+from ..refused_by_version import refused_arguments, refused_as_transient
 from ..settings import CONSUMER, PRODUCER, AgentSettings
 from ..verify import verify_name
 
@@ -20,6 +21,10 @@ def findings(settings: AgentSettings, place: Place) -> Iterator[Finding]:
     yield from host_findings(settings.host, f"{place.path}.host")
     for text in _of_settings(settings):
         yield place.warning(text)
+    if settings.prefetch_count > (most := 2 * agent.consumer.workers):
+        yield place.hint(
+            f"prefetch_count {settings.prefetch_count}: {most} is used, twice `workers`"
+        )
     is_bound = settings.exchange and settings.declare == "create"
     if is_bound and not agent.consumer.topic and settings.exchange_type in ("direct", "topic"):
         text = "no topic: the queue receives only messages with an empty routing key"
@@ -59,5 +64,9 @@ def _of_settings(settings: AgentSettings) -> Iterator[str]:
         )
     if settings.delete or settings.exclusive:
         yield "delete or exclusive: RabbitMQ deletes the queue and its messages after its consumer"
-    if not settings.durable and not settings.exclusive and settings.declare == "create":
-        yield "not durable: a restart of the broker deletes the queue and its messages"
+    yield from refused_as_transient(
+        is_durable=settings.durable,
+        is_exclusive=settings.exclusive,
+        is_created=settings.declare == "create",
+    )
+    yield from refused_arguments(settings.arguments)

@@ -17,6 +17,7 @@ from ..wire.properties import (
     CONTENT_ENCODING,
     CONTENT_TYPE,
     CORRELATION_ID,
+    DELIVERY_COUNT_HEADER,
     DELIVERY_MODE,
     EXPIRATION,
     HEADERS,
@@ -26,11 +27,11 @@ from ..wire.properties import (
     TIMESTAMP,
     TYPE,
     USER_ID,
-    MalformedError,
     Properties,
+    counted_deliveries,
+    delivery_count,
     fields_of,
     nested_value,
-    plain_value,
     split_properties,
     text_of,
 )
@@ -49,9 +50,6 @@ PROPERTIES = {
 }
 """Properties by their names in parameters (``{amqp.message_id}``) and headers
 (``X-Amqp-Message-Id``)."""
-
-DELIVERY_COUNT_HEADER = b"x-delivery-count"
-"""The header in which a quorum queue counts the deliveries of a message."""
 
 UNPREFIXED_HEADERS = ("traceparent", "tracestate", "baggage")
 """Headers of a message that keep their names (W3C Trace Context). Others get ``X-Amqp-Header-``."""
@@ -72,18 +70,7 @@ class OriginalMessage(NamedTuple):
 
 def tries_of(delivery: Delivery) -> int:
     """How often the message was tried before, as counted by this process or by a quorum queue."""
-    try:
-        return _tries(delivery, split_properties(delivery.properties))
-    except MalformedError:
-        return delivery.tries
-
-
-def _tries(delivery: Delivery, properties: Properties) -> int:
-    """Raises :class:`gateway.amqp.wire.properties.MalformedError`."""
-    for field in fields_of(properties):
-        if field.name == DELIVERY_COUNT_HEADER and isinstance(counted := plain_value(field), int):
-            return max(delivery.tries, counted)
-    return delivery.tries
+    return max(delivery.tries, delivery_count(delivery.properties))
 
 
 def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
@@ -99,7 +86,7 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
         "routing_key": routing_key,
         "queue": queue,
         "redelivered": "true" if delivery.redelivered or delivery.tries else "false",
-        "delivery_count": str(_tries(delivery, properties)),
+        "delivery_count": str(max(delivery.tries, counted_deliveries(properties))),
         **dict(_values(properties)),
     }
     forwarded = dict(_forwarded_headers(properties, _build_is_listed(headers)))

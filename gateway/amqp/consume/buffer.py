@@ -11,7 +11,7 @@ atomic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -104,6 +104,29 @@ class _TaskWaiter:
         self.event.set()
 
 
+class Waitable(Protocol):
+    """A buffer, or a subscription, which also sees to it that a message comes."""
+
+    def wait(self, waiter: Waiter) -> None: ...
+
+    def withdraw(self, waiter: Waiter) -> bool: ...
+
+
+async def take_from(queue: Waitable) -> Delivery:
+    """Wait for the next delivery."""
+    waiter = _TaskWaiter()
+    queue.wait(waiter)
+    try:
+        await waiter.event.wait()
+    except BaseException:
+        queue.withdraw(waiter)
+        if waiter.taken is not None:
+            waiter.taken.give_back()
+        raise
+    assert waiter.taken is not None
+    return waiter.taken
+
+
 class Buffer:
     """The deliveries of one queue, for the requests that take them.
 
@@ -112,7 +135,7 @@ class Buffer:
     cancelled at the same moment returns to the front.
 
     ``ready``: the buffered deliveries. Other objects only read it: ``if buffer.ready`` is cheaper
-    than a call. ``request_count``: how many deliveries were requested.
+    than a call. ``request_count``: how many requests have taken a delivery or begun to wait.
     """
 
     def __init__(self, side: AsyncioSide) -> None:
@@ -129,6 +152,17 @@ class Buffer:
     @property
     def has_waiters(self) -> bool:
         return bool(self._waiters)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a delivery."""
+        return len(self._waiters)
+
+    @property
+    def unserved(self) -> int:
+        """How many requests wait and have no delivery here. Under Trio the requests get a delivery
+        a moment after it was put."""
+        return max(0, len(self._waiters) - len(self.ready))
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Asyncio side: append deliveries, and wake the waiters, once per burst."""
@@ -149,41 +183,28 @@ class Buffer:
         ready.extendleft(reversed(earlier))
         self._wake()
 
-    def take_out(self, channel: DeliveryChannel) -> list[Delivery]:
-        """Remove and return all buffered deliveries of this channel."""
+    def take_out(self, returns: Callable[[Delivery], bool], keep: int = 0) -> list[Delivery]:
+        """Remove the buffered deliveries for which ``returns`` is true, except for the first
+        ``keep``, and return them."""
         ready = self.ready
         taken: list[Delivery] = []
         kept: list[Delivery] = []
         for _ in range(len(ready)):  # one by one: the asyncio side may append at the same time
             delivery = ready.popleft()
-            (taken if delivery.channel is channel else kept).append(delivery)
+            (taken if len(kept) >= keep and returns(delivery) else kept).append(delivery)
         ready.extendleft(reversed(kept))
         return taken
 
     def take_nowait(self) -> Delivery | None:
         """Take the next delivery. None when there is none, or when others wait already."""
-        self.request_count += 1
         ready = self.ready
         while ready and not self._waiters:
             delivery = ready.popleft()
             if delivery.channel.is_open:
                 delivery.is_held = True
+                self.request_count += 1
                 return delivery
         return None
-
-    async def take(self) -> Delivery:
-        """Wait for the next delivery."""
-        waiter = _TaskWaiter()
-        self.wait(waiter)
-        try:
-            await waiter.event.wait()
-        except BaseException:
-            self.withdraw(waiter)
-            if waiter.taken is not None:
-                waiter.taken.give_back()
-            raise
-        assert waiter.taken is not None
-        return waiter.taken
 
     def wait(self, waiter: Waiter) -> None:
         """``waiter`` gets the next delivery: at once when there is one, otherwise later."""
@@ -199,12 +220,14 @@ class Buffer:
         self._waiters.remove(waiter)
         return True
 
-    async def take_fetched(self) -> Delivery | None:
-        """Wait for the response to a Basic.Get that was just sent. None: the queue is empty."""
+    async def take_fetched(self, send: Callable[[], object]) -> Delivery | None:
+        """Call ``send``, which sends a Basic.Get, and wait for the response. None: the queue is
+        empty."""
         with CancelScope() as fetch:
             self._fetches.append(fetch)
+            send()
             try:
-                return await self.take()
+                return await take_from(self)
             finally:
                 if fetch in self._fetches:
                     self._fetches.remove(fetch)

@@ -229,7 +229,7 @@ class WaitingRequest(Struct, eq=False):
             if self.request.client.is_gone:
                 return None
             return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
-        was_waiting = self.consumer.subscription.buffer.withdraw(self)
+        was_waiting = self.consumer.subscription.withdraw(self)
         return self.consumer.no_message_error() if was_waiting else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ...config.findings import Finding
 from ...core.component import Place
+from ..refused_by_version import refused_arguments, refused_as_transient
 from ..settings import DEFAULT_PREFETCH, ConsumerSettings
 
 SMALL_PREFETCH = 100
@@ -61,12 +62,6 @@ def _delete(settings: ConsumerSettings) -> str | None:
     return None
 
 
-def _not_durable(settings: ConsumerSettings) -> str | None:
-    if not settings.durable and not settings.exclusive and settings.declare == "create":
-        return "not durable: a restart of the broker deletes the queue and its messages"
-    return None
-
-
 def _expires(settings: ConsumerSettings) -> str | None:
     if "x-expires" in settings.arguments:
         return (
@@ -82,6 +77,24 @@ def _delivery_limit(settings: ConsumerSettings) -> str | None:
         return (
             "quorum queue: RabbitMQ 4.0 to 4.2 counts each return of a message to its queue, and "
             f"drops or dead-letters it after {limit} (x-delivery-limit; default 20, -1: never)"
+        )
+    return None
+
+
+def _single_active(settings: ConsumerSettings) -> str | None:
+    if settings.arguments.get("x-single-active-consumer"):
+        return (
+            "x-single-active-consumer: of several gateways only one gets messages; endpoints of "
+            "the others respond as with an empty queue"
+        )
+    return None
+
+
+def _priority(settings: ConsumerSettings) -> str | None:
+    if settings.priority is not None:
+        return (
+            "priority: of several gateways those with a lower priority get a message only while "
+            "all others have as many unacknowledged messages as their prefetch allows"
         )
     return None
 
@@ -104,9 +117,10 @@ RULES: tuple[Rule, ...] = (
     _auto_ack,
     _exclusive,
     _delete,
-    _not_durable,
     _expires,
     _delivery_limit,
+    _single_active,
+    _priority,
     _drop_head,
 )
 HINTS: tuple[Rule, ...] = (_no_prefetch, _small_prefetch)
@@ -116,6 +130,14 @@ def findings(settings: ConsumerSettings, place: Place) -> Iterator[Finding]:
     for rule in RULES:
         if text := rule(settings):
             yield place.warning(text)
+    for text in refused_as_transient(
+        is_durable=settings.durable,
+        is_exclusive=settings.exclusive,
+        is_created=settings.declare == "create",
+    ):
+        yield place.warning(text)
+    for text in refused_arguments(settings.arguments):
+        yield place.warning(text, "arguments")
     for rule in HINTS:
         if text := rule(settings):
             yield place.hint(text)

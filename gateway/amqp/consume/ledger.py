@@ -39,6 +39,16 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._passed) + self.last - self._front + 1
 
+    @property
+    def settled(self) -> int:
+        """How many tags are settled."""
+        return self.last - len(self)
+
+    def unsettled_after(self, tag: int) -> int:
+        """How many tags above ``tag`` are unsettled."""
+        in_range = self.last - max(self._front - 1, tag)
+        return in_range + sum(passed > tag for passed in self._passed)
+
     def acknowledge(self, tags: Collection[int]) -> Iterable[bytes]:
         """Frames that acknowledge ``tags``: one frame for the lowest tags without a gap, one frame
         for each other tag."""

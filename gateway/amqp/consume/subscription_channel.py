@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ...core.bridge import AsyncioSide
 from ..connection.link import LinkError
 from ..wire import codec
 from ..wire.delivery_fast_path import RawDelivery
+from ..wire.properties import delivery_count
 from .buffer import Buffer, Delivery
+from .credit import Credit
 from .ledger import Ledger
 
 ACK_BATCHES_PER_PREFETCH = 8
@@ -27,9 +30,28 @@ get their messages at intervals of ``FLUSH_DELAY``."""
 MESSAGE_OVERHEAD = 512
 """Bytes that a message counts in addition to its body, so that small messages are bounded too."""
 
+REFUSALS_OF_GET = frozenset((403, 405, 540))
+"""Reply codes: a queue with an exclusive consumer, with a single active consumer, a stream (540,
+for the whole connection)."""
+
+MAX_COUNTED_RETURNS = 10
+"""A message with this ``x-delivery-count`` stays in an idle gateway, for the next request. A quorum
+queue of RabbitMQ 4.0 to 4.2 counts every return, and deletes a message after 20."""
+
 MAX_PARKED_TIME = 15 * 60.0
 """Seconds after which a parked message is returned to the queue. RabbitMQ closes a channel with a
 message that is unacknowledged for 30 minutes (``consumer_timeout``)."""
+
+
+class ConsumerEvents(Protocol):
+    """The consumer of the channel, which waits for responses of the broker."""
+
+    @property
+    def tag(self) -> str: ...
+
+    def changed(self, tag: str) -> None: ...
+
+    def ended(self, reason: str) -> None: ...
 
 
 class SubscriptionChannel:
@@ -44,9 +66,13 @@ class SubscriptionChannel:
     Parked messages are unacknowledged, so they count for the prefetch. When they use up all of it,
     the consumer is replaced as well: a new consumer starts with a full prefetch.
 
-    ``is_idle``: the subscription is idle; a message that is given back is returned to the queue.
-    ``needs_check``: set when the subscription must check this channel: it has ended, the consumer
-    must be replaced, or a request waits.
+    ``is_idle``: the subscription is idle; a message that is given back is requeued.
+    ``needs_check``: set when the attachment must check this channel: it has ended, the consumer
+    must be replaced, or a request waits. ``is_short``: requests wait, and all credit is in use.
+    ``needs_renewal``: the consumer must be replaced because of parked messages or of ``max_bytes``.
+
+    ``before_last_ack`` is called before the only credit of a consumer is given back. It returns
+    frames to write before the acknowledgement.
     """
 
     def __init__(
@@ -57,12 +83,20 @@ class SubscriptionChannel:
         buffer: Buffer,
         side: AsyncioSide,
         max_bytes: int,
+        consumer: ConsumerEvents,
+        before_last_ack: Callable[[], bytes] = bytes,
     ) -> None:
         self.is_open = True
         self.is_idle = False
         self.needs_check = asyncio.Event()
+        self.is_short = False
+        self.needs_renewal = False
         self.largest_message = 1
-        self.prefetch = 0
+        self._consumer = consumer
+        self._before_last_ack = before_last_ack
+        self._fetches: deque[Callable[[bool], object]] = deque()
+        self._close_code = 0
+        self._was_fetching = False
         self._channel = channel
         self._write = write
         self._schedule_flush = schedule_flush
@@ -70,6 +104,7 @@ class SubscriptionChannel:
         self._side = side
         self._max_bytes = max_bytes
         self._ledger = Ledger(channel)
+        self.credit = Credit(self._ledger, asyncio.get_running_loop().time)
         self._acknowledged: deque[int] = deque()
         self._batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
@@ -82,6 +117,33 @@ class SubscriptionChannel:
     @property
     def held_bytes(self) -> int:
         return self._received_bytes - self._settled_bytes
+
+    @property
+    def in_use(self) -> int:
+        """How many messages are unsettled and not parked."""
+        return len(self._ledger) - len(self._timers)
+
+    @property
+    def held(self) -> int:
+        """How many messages requests hold."""
+        return max(0, self.in_use - len(self._buffer))
+
+    @property
+    def settled(self) -> int:
+        """How many messages were settled."""
+        return self._ledger.settled
+
+    def request_waits(self) -> None:
+        """A request begins to wait, while the subscription is idle or its prefetch may grow."""
+        if self.is_idle:
+            self.needs_check.set()
+        else:
+            self._note_shortage()
+
+    def _note_shortage(self, arriving: int = 0) -> None:
+        if self.credit.is_short(self._buffer.unserved, arriving):
+            self.is_short = True
+            self.needs_check.set()
 
     # As a Sink: called by the tap.
 
@@ -101,10 +163,12 @@ class SubscriptionChannel:
             received += size
             deliveries.append(Delivery(self, tag, redelivered, route, properties, body))
         self.largest_message = largest_message
-        if received - self._settled_bytes > self._max_bytes and self.prefetch > 1:
+        if received - self._settled_bytes > self._max_bytes and self.credit.prefetch > 1:
             deliveries = self._bounded(deliveries)
         else:
             self._received_bytes = received
+        if self.credit.can_grow:
+            self._note_shortage(len(deliveries))
         self._buffer.put(deliveries)
 
     def _bounded(self, deliveries: list[Delivery]) -> list[Delivery]:
@@ -115,46 +179,74 @@ class SubscriptionChannel:
             size = len(delivery.body) + MESSAGE_OVERHEAD
             held = self.held_bytes
             if held and held + size > self._max_bytes:
-                self._requeue((delivery.tag,))
+                self._write_requeue((delivery.tag,))
+                self.needs_renewal = True
                 self.needs_check.set()
             else:
                 self._received_bytes += size
                 kept.append(delivery)
         return kept
 
-    def fetched_nothing(self) -> None:
-        self._side.post(self._buffer.nothing_fetched)
+    def fetch_ended(self, found: bool) -> None:
+        if found and self.is_idle:  # the request may not wait any more
+            self._side.post(self.requeue_surplus)
+        if self._fetches:
+            self._fetches.popleft()(found)
 
-    def fetch(self, queue: str) -> None:
-        """Send a Basic.Get. Its message arrives like a delivery; otherwise
-        :meth:`fetched_nothing` is called."""
-        if self.is_open:
-            self._write(codec.get(self._channel, queue))
+    def consumer_changed(self, tag: str) -> None:
+        if tag == self._consumer.tag:
+            self.credit.counts_from_now()
+        self._consumer.changed(tag)
+
+    def consumer_lost(self, tag: str | None, reason: str) -> None:
+        """The broker has cancelled a consumer."""
+        if tag == self._consumer.tag:
+            self.ended(reason)
 
     def closed(self, closing: codec.ChannelClose) -> None:
         """Stop: the broker closes the connection for a frame on a closed channel."""
         self.is_open = False
-        self.end(closing.text)
+        self._close_code = closing.code
+        self.ended(closing.text)
 
-    def end(self, reason: str) -> None:
+    def ended(self, reason: str) -> None:
         """The channel or its consumer has ended."""
         self._end_reason = self._end_reason or reason
         self.needs_check.set()
+        self._consumer.ended(reason)
+        self._was_fetching = self._was_fetching or bool(self._fetches)
+        while self._fetches:
+            self.fetch_ended(False)
+
+    def fetch(self, queue: str, ended: Callable[[bool], object]) -> None:
+        """Send a Basic.Get. Its message arrives like a delivery; then ``ended(True)`` is called.
+        ``ended(False)``: the queue is empty, or the channel has ended."""
+        if self.is_open and not self._end_reason:
+            self._fetches.append(ended)
+            self._write(codec.get(self._channel, queue))
+        else:
+            ended(False)
+
+    def was_get_refused(self, connection_close_code: int) -> bool:
+        """Whether the channel or its connection has ended because the queue refuses Basic.Get."""
+        codes = self._close_code, connection_close_code
+        return self._was_fetching and not REFUSALS_OF_GET.isdisjoint(codes)
 
     def raise_if_ended(self) -> None:
         """Raises :class:`LinkError` when the channel or its consumer has ended."""
         if self._end_reason:
             raise LinkError(self._end_reason)
 
-    def consumer_replaced(self, prefetch: int) -> None:
+    def consumer_replaced(self, prefetch: int, *, can_grow: bool = False) -> None:
         """A new consumer starts: the messages that are unsettled now do not count for its
         prefetch."""
-        self.prefetch = prefetch
+        self.credit.consumer_started(prefetch, can_grow=can_grow)
+        self.is_short = self.needs_renewal = False
         self._batch = max(1, prefetch // ACK_BATCHES_PER_PREFETCH)
         self._parked_since_replaced = 0
 
-    def close(self) -> None:
-        """Write all acknowledgements and return all other messages. Nothing can be settled
+    def settle_all(self) -> None:
+        """Write all acknowledgements and requeue all other messages. Nothing can be settled
         after."""
         self.flush()
         if self.is_open:
@@ -172,7 +264,20 @@ class SubscriptionChannel:
         ):  # also those that are appended at the same time: they schedule no other flush
             tags.append(acknowledged.popleft())
         if self.is_open and tags:
-            self._write(b"".join(self._ledger.acknowledge(tags)))
+            before = self._cancellation()
+            self._write(before + b"".join(self._ledger.acknowledge(tags)))
+            if self.credit.can_grow:
+                self.credit.note_settled()
+                self._note_shortage()
+            elif self.is_idle and self._buffer.has_waiters:
+                self.needs_check.set()
+
+    def _cancellation(self) -> bytes:
+        """Before a message is settled: the frame that cancels the consumer, if the broker must not
+        send another message. All credit has to be in use: then no delivery is on its way."""
+        if self.credit.prefetch == 1 and self.credit.is_used_up:
+            return self._before_last_ack()
+        return b""
 
     # As a DeliveryChannel: app side.
 
@@ -189,15 +294,22 @@ class SubscriptionChannel:
     def give_back(self, delivery: Delivery) -> None:
         if not self.is_open:
             return
-        if self.is_idle and not self._buffer.has_waiters:
-            self._return_to_queue([delivery])
+        if self.is_idle and not self._buffer.has_waiters and self._may_requeue(delivery):
+            self._requeue_deliveries([delivery])
         else:
             self._buffer.put_back(delivery)
 
-    def return_buffered(self) -> None:
-        """Return the buffered messages to the queue. Parked messages stay here."""
-        if self.is_open and self.is_idle and not self._buffer.has_waiters:
-            self._return_to_queue(self._buffer.take_out(self))
+    def requeue_surplus(self) -> None:
+        """Requeue the buffered messages beyond the prefetch, unless a request waits; without a
+        consumer all of them. Parked messages stay, and those that the queue has counted often."""
+        if self.is_open and not self._buffer.has_waiters:
+            surplus = self._buffer.take_out(self._may_requeue, keep=self.credit.prefetch)
+            self._requeue_deliveries(surplus)
+
+    def _may_requeue(self, delivery: Delivery) -> bool:
+        return delivery.channel is self and (
+            not delivery.redelivered or delivery_count(delivery.properties) < MAX_COUNTED_RETURNS
+        )
 
     def reject(self, delivery: Delivery) -> None:
         self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
@@ -206,18 +318,18 @@ class SubscriptionChannel:
     def park(self, delivery: Delivery, seconds: float) -> None:
         self._side.tell(self._park, delivery, seconds)
 
-    def _return_to_queue(self, deliveries: list[Delivery]) -> None:
+    def _requeue_deliveries(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
-        self._side.tell(self._requeue, [delivery.tag for delivery in deliveries])
+        self._side.tell(self._write_requeue, [delivery.tag for delivery in deliveries])
 
     # The asyncio side: calls from the app side.
 
     def _reject(self, tag: int) -> None:
         if self.is_open:
-            self._write(self._ledger.reject(tag))
+            self._write(self._cancellation() + self._ledger.reject(tag))
 
-    def _requeue(self, tags: Sequence[int]) -> None:
+    def _write_requeue(self, tags: Sequence[int]) -> None:
         if self.is_open and tags:
             self._write(b"".join(self._ledger.requeue(tags)))
 
@@ -229,22 +341,23 @@ class SubscriptionChannel:
         delivery.parked_at = delivery.parked_at or now
         again, latest = now + seconds, delivery.parked_at + MAX_PARKED_TIME
         # Decided here: the loop rounds times, so that a timer may fire a moment early.
-        then = self._put_back if again < latest else self._return_parked
+        then = self._return_to_buffer if again < latest else self._requeue_parked
         self._timers[delivery] = loop.call_at(min(again, latest), self._unpark, delivery, then)
         self._parked_since_replaced += 1
-        if self._parked_since_replaced >= self.prefetch:
+        if self._parked_since_replaced >= self.credit.prefetch:
+            self.needs_renewal = True
             self.needs_check.set()
 
     def _unpark(self, delivery: Delivery, then: Callable[[Delivery], None]) -> None:
         del self._timers[delivery]
         self._side.post(then, delivery)
 
-    def _put_back(self, delivery: Delivery) -> None:
+    def _return_to_buffer(self, delivery: Delivery) -> None:
         """App side: the message returns to the buffer."""
         if self.is_open:
             self._buffer.put_back(delivery)
 
-    def _return_parked(self, delivery: Delivery) -> None:
-        """App side: the message was parked for :data:`MAX_PARKED_TIME`, return it to the queue."""
+    def _requeue_parked(self, delivery: Delivery) -> None:
+        """App side: the message was parked for :data:`MAX_PARKED_TIME`: requeue it."""
         if self.is_open:
-            self._return_to_queue([delivery])
+            self._requeue_deliveries([delivery])

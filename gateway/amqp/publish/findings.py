@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from ...config.findings import Finding
 from ...config.go_names import has_placeholder
 from ...core.component import Place
+from ..refused_by_version import MAX_MESSAGE_BYTES, refused_arguments, refused_as_transient
 from ..settings import ProducerSettings
 
 Rule = Callable[[ProducerSettings], str | None]
@@ -76,6 +77,18 @@ def findings(settings: ProducerSettings, place: Place) -> Iterator[Finding]:
     for rule in RULES:
         if text := rule(settings):
             yield place.warning(text)
+    if settings.static_routing_key and settings.name:
+        for text in refused_as_transient(
+            is_durable=settings.durable, is_exclusive=False, is_created=settings.declare == "create"
+        ):
+            yield place.warning(text)
+    for text in refused_arguments(settings.arguments):
+        yield place.warning(text, "arguments")
+    if place.service.gateway.max_body_bytes > MAX_MESSAGE_BYTES:
+        yield place.hint(
+            "max_body_bytes is larger than 16 MiB: RabbitMQ 4.0 and later refuse larger messages "
+            "(413), unless its max_message_size is configured"
+        )
     if place.endpoint is None or place.agent is not None:
         return  # the parameters of an agent come from the message, not from a path
     for key, name in _named(settings):

@@ -1,9 +1,9 @@
 """Frames in, frames out: AMQP 0-9-1 as bytes, without a socket and without an event loop.
 
-It decodes only the frequent frames: deliveries (also responses to Basic.Get), acknowledgements,
-publishes, confirms and returns. A channel whose frames it decodes is a "tapped" channel. Every
-other frame is passed on unchanged. (AMQP 0-9-1, section 2.3; confirms: RabbitMQ's extension.)
-"""
+It decodes only the frequent frames: deliveries (also responses to Basic.Get), starts and ends of
+consumers, acknowledgements, publishes, confirms and returns. A channel whose frames it decodes is a
+"tapped" channel. Every other frame is passed on unchanged. (AMQP 0-9-1, section 2.3; confirms:
+RabbitMQ's extension.)"""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from .frame import BODY, CONTENT_PREFIX_BYTES, FRAME_END, FRAME_OVERHEAD, HEADER
 DELIVER = b"\x00\x3c\x00\x3c"
 GET_OK = b"\x00\x3c\x00\x47"
 GET_EMPTY = b"\x00\x3c\x00\x48"
+QOS_OK = b"\x00\x3c\x00\x0b"
+CONSUME_OK = b"\x00\x3c\x00\x15"
+CANCEL_OK = b"\x00\x3c\x00\x1f"
 ACK = b"\x00\x3c\x00\x50"
 NACK = b"\x00\x3c\x00\x78"
 RETURN = b"\x00\x3c\x00\x32"
@@ -26,6 +29,8 @@ CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
 BLOCKED = b"\x00\x0a\x00\x3c"
 UNBLOCKED = b"\x00\x0a\x00\x3d"
+
+CONSUMER_OKS = (QOS_OK, CONSUME_OK, CANCEL_OK)
 
 MAX_FRAME = 128 * 1024 * 1024
 """Bytes of the largest frame that is read when broker and client agreed on no bound."""
@@ -61,12 +66,20 @@ class Sink(Protocol):
     def delivered(self, messages: Sequence[RawDelivery]) -> None:
         """Complete messages, in the order of their delivery tags."""
 
-    def fetched_nothing(self) -> None:
-        """Basic.Get-Empty: the queue has no message."""
+    def fetch_ended(self, found: bool) -> None:
+        """The response to the oldest Basic.Get: its message was ``delivered``, or the queue is
+        empty."""
 
     def closed(self, closing: ChannelClose) -> None:
         """The broker has closed the channel. A frame that is written on it from now on would make
         the broker close the connection."""
+
+
+class ConsumerListener(Protocol):
+    """A tapped channel that writes Basic.Consume and Basic.Cancel without aiormq."""
+
+    def consumer_changed(self, tag: str) -> None:
+        """Basic.Consume-Ok or Basic.Cancel-Ok: the consumer with this tag has started or ended."""
 
 
 class ChannelClose(NamedTuple):
@@ -96,11 +109,14 @@ class ConfirmListener(Protocol):
 
 
 class _IncomingMessage:
-    """A message of which some frames have not arrived yet."""
+    """A message of which some frames have not arrived yet. ``is_fetched``: by Basic.Get."""
 
-    __slots__ = ("chunks", "missing", "properties", "redelivered", "route", "tag")
+    __slots__ = ("chunks", "is_fetched", "missing", "properties", "redelivered", "route", "tag")
 
-    def __init__(self, tag: int, redelivered: bool, route: bytes) -> None:
+    def __init__(
+        self, tag: int, redelivered: bool, route: bytes, *, is_fetched: bool = False
+    ) -> None:
+        self.is_fetched = is_fetched
         self.tag = tag
         self.redelivered = redelivered
         self.route = route
@@ -121,12 +137,12 @@ class _IncomingMessage:
 class Receiver:
     """Splits the bytes of a connection into frames. The bytes may arrive in pieces of any size.
 
-    ``sinks``: tapped channels with consumers, by number. ``confirms``: tapped channels that
-    publish. ``forward`` is called with each frame that is not decoded here, complete and in order.
+    ``sinks``: tapped channels with consumers, by number. ``consumers``: those of them that get the
+    responses to Basic.Consume and Basic.Cancel. ``confirms``: tapped channels that publish.
+    ``forward`` is called with each frame that is not decoded here, complete and in order.
     ``blocked`` is called with true when the broker blocks publishers, with false when it unblocks
     them. ``closing`` is called with code and text when the broker closes the connection.
-    ``frame_max``: bytes of the largest frame that the broker may send.
-    """
+    ``frame_max``: bytes of the largest frame that the broker may send."""
 
     def __init__(
         self,
@@ -135,6 +151,7 @@ class Receiver:
         closing: Callable[[int, str], object] = lambda code, text: None,
     ) -> None:
         self.sinks: dict[int, Sink] = {}
+        self.consumers: dict[int, ConsumerListener] = {}
         self.confirms: dict[int, ConfirmListener] = {}
         self._forward = forward
         self._blocked = blocked
@@ -196,10 +213,13 @@ class Receiver:
             self._contents[channel] = _IncomingMessage(tag, again, frame[at + 9 : -1])
         elif kind == METHOD and frame.startswith(GET_OK, 7):
             self._contents[channel] = _IncomingMessage(
-                _read_tag(frame, 11)[0], frame[19] == 1, frame[20:-5]
+                _read_tag(frame, 11)[0], frame[19] == 1, frame[20:-5], is_fetched=True
             )
         elif kind == METHOD and frame.startswith(GET_EMPTY, 7):
-            self.sinks[channel].fetched_nothing()
+            self.sinks[channel].fetch_ended(False)
+        elif kind == METHOD and channel in self.consumers and frame.startswith(CONSUMER_OKS, 7):
+            if not frame.startswith(QOS_OK, 7):
+                self.consumers[channel].consumer_changed(frame[12 : 12 + frame[11]].decode())
         else:
             if kind == METHOD and frame.startswith(CHANNEL_CLOSE, 7):
                 self.sinks[channel].closed(read_channel_close(frame))
@@ -251,6 +271,7 @@ class Receiver:
     def release(self, channel: int) -> None:
         """The channel is closed: forward its frames from now on."""
         self.sinks.pop(channel, None)
+        self.consumers.pop(channel, None)
         self.confirms.pop(channel, None)
         self._contents.pop(channel, None)
 
@@ -276,6 +297,8 @@ class Receiver:
         del self._contents[channel]
         message = content.tag, content.redelivered, content.route, content.properties, body
         self.sinks[channel].delivered([message])
+        if content.is_fetched:
+            self.sinks[channel].fetch_ended(True)
 
 
 def read_channel_close(frame: bytes) -> ChannelClose:

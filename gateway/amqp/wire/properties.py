@@ -38,6 +38,9 @@ FIELD_SIZES = {
 SIZED_FIELD_TYPES = frozenset((b"S", b"x", b"A", b"F"))
 """Types of fields that begin with their size: strings, byte arrays, arrays, tables."""
 
+DELIVERY_COUNT_HEADER = b"x-delivery-count"
+"""The header in which a quorum queue counts the returns of a message."""
+
 MAX_READ_DEPTH = 8
 """Levels of nested tables and arrays that are decoded."""
 
@@ -132,6 +135,23 @@ def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
             at = ends
     except (struct.error, IndexError, KeyError) as error:
         raise MalformedError("the table of headers is malformed") from error
+
+
+def delivery_count(properties: bytes) -> int:
+    """How often a quorum queue has counted a return of the message (``x-delivery-count``); 0 if it
+    has counted none, or the properties are malformed. ``properties``: flags and values."""
+    try:
+        return counted_deliveries(split_properties(properties))
+    except MalformedError:
+        return 0
+
+
+def counted_deliveries(properties: Properties) -> int:
+    """As :func:`delivery_count`, of split properties. Raises :class:`MalformedError`."""
+    for field in fields_of(properties):
+        if field.name == DELIVERY_COUNT_HEADER and isinstance(count := plain_value(field), int):
+            return count
+    return 0
 
 
 def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
