@@ -103,9 +103,12 @@ class StructWalker:
             return self._choice(value, get_args(hint), path)
         if origin in (Union, types.UnionType):
             hints = [arg for arg in get_args(hint) if arg is not type(None)]
-            if any(get_origin(each) is Literal and value in get_args(each) for each in hints):
-                return value
-            hints = [each for each in hints if get_origin(each) is not Literal] or hints
+            words = [
+                word for each in hints if get_origin(each) is Literal for word in get_args(each)
+            ]
+            if words:  # "Seconds | Literal[...]"
+                [scalar] = [each for each in hints if get_origin(each) is not Literal]
+                return self._scalar_or_word(value, _scalar_name(scalar), words, path)
             # With "bool | tuple[...]" a value of another type is the only item of a list.
             hint = bool if bool in hints and isinstance(value, bool) else hints[-1]
             return self.value(value, hint, path)
@@ -159,15 +162,28 @@ class StructWalker:
         self._findings.error(path, f"expected one of {choices}, found {describe(value)}{meant}")
         return _MISSING
 
-    def _scalar(self, value: object, kind: str, path: str) -> object:
+    def _scalar_or_word(self, value: object, kind: str, words: list[str], path: str) -> object:
+        """A scalar, or one of ``words``."""
+        if value in words:
+            return value
+        alternatives = "".join(f', or "{word}"' for word in words)
+        meant = did_you_mean(value, words) if isinstance(value, str) else ""
+        return self._scalar(value, kind, path, alternatives, meant)
+
+    def _scalar(
+        self, value: object, kind: str, path: str, alternatives: str = "", meant: str = ""
+    ) -> object:
+        """``alternatives``, ``meant``: for messages: other values that are allowed; the one that
+        was probably meant."""
         expected, convert, _ = SCALARS[kind]
+        expected += alternatives
         if kind == "duration" and value == "" and not self._is_core:
             self._findings.warning(path, f"expected {expected}, found nothing: ignored")
             return _MISSING
         try:
             converted, is_exact = convert(value)
         except (TypeError, ValueError):
-            self._findings.error(path, f"expected {expected}, found {_shown(value, path)}")
+            self._findings.error(path, f"expected {expected}, found {_shown(value, path)}{meant}")
             return _MISSING
         if not is_exact:
             found = _kind_of(value) if kind == "str" else _shown(value, path)

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 
 
@@ -32,6 +33,12 @@ def findings_of(endpoint: dict[str, Any] | None = None, **settings: Any) -> str:
     return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
+def own_keys(*keys: str) -> str:
+    """The hint about keys that KrakenD does not know."""
+    path = '$.endpoints[0].backend[0].extra_config["backend/amqp/consumer"]'
+    return f"hint: {path}: only this gateway knows: {', '.join(keys)}"
+
+
 def test_a_good_consumer_has_no_warnings() -> None:
     assert findings_of() == ""
 
@@ -50,6 +57,11 @@ def test_a_good_consumer_has_no_warnings() -> None:
         ({"arguments": {"x-queue-type": "quorum"}}, "after 20"),
         ({"arguments": {"x-expires": 1000}}, "x-expires"),
         ({"arguments": {"x-max-length": 5}}, "drop-head"),
+        ({"durable": False}, "RabbitMQ 4.3 refuses such a queue (541)"),
+        ({"arguments": {"x-queue-mode": "lazy"}}, "4.3 refuses the argument x-queue-mode"),
+        ({"arguments": {"x-queue-version": 1}}, "4.3 refuses the argument x-queue-version: 1"),
+        ({"arguments": {"x-single-active-consumer": True}}, "only one gets messages"),
+        ({"priority": 3}, "with a lower priority"),
         ({"wait": "1s", "priority": 3}, "only this gateway knows: priority, wait"),
     ],
 )
@@ -57,11 +69,51 @@ def test_a_trap_is_a_warning(settings: dict[str, Any], word: str) -> None:
     assert word in findings_of(**settings)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"durable": False, "exclusive": True},
+        {"durable": False, "declare": "passive"},
+        {"durable": False, "declare": "none"},
+        {"arguments": {"x-queue-version": 2}},
+        {"arguments": {"x-queue-type": "quorum", "x-delivery-limit": -1}},
+        {"arguments": {"x-single-active-consumer": False}},
+    ],
+)
+def test_what_newer_versions_of_rabbitmq_accept_is_no_warning(settings: dict[str, Any]) -> None:
+    found = findings_of(**settings)
+    assert "RabbitMQ 4" not in found
+    assert "x-single-active-consumer" not in found
+
+
+@pytest.mark.parametrize("time", ["0s", "90s", "never"])
+def test_idle_return_is_a_duration_or_never(time: str) -> None:
+    assert findings_of(idle_return=time) in ("", own_keys("idle_return"))
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        ("-2s", 'expected a duration that is not negative, or "never"'),
+        ("nevr", 'expected a duration such as "2s", or "never", found the string "nevr"; did you'),
+        ("soon", 'expected a duration such as "2s", or "never", found the string "soon"'),
+        ([], 'expected a duration such as "2s", or "never", found a list'),
+    ],
+)
+def test_another_idle_return_is_an_error(time: Any, text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        findings_of(idle_return=time)
+    assert f"idle_return: {text}" in str(error.value)
+
+
 def test_concurrent_calls_do_not_take_several_messages() -> None:
     assert "counts as 1" in findings_of({"concurrent_calls": 3})
 
 
-def findings_of_producer(path: str = "/p", **settings: Any) -> str:
+def findings_of_producer(
+    path: str = "/p", *, root: dict[str, Any] | None = None, **settings: Any
+) -> str:
+    """``root``: further keys of the configuration."""
     producer = {
         "name": "q",
         "exchange": "ex",
@@ -77,7 +129,7 @@ def findings_of_producer(path: str = "/p", **settings: Any) -> str:
     }
     calls = 3 if settings.pop("calls", False) else 1
     endpoint = {"endpoint": path, "method": "POST", "concurrent_calls": calls, "backend": [backend]}
-    document = {"version": 3, "endpoints": [endpoint]}
+    document = {"version": 3, "endpoints": [endpoint], **(root or {})}
     return "\n".join(map(str, check(load(document, CATALOG, {}).service, CATALOG)))
 
 
@@ -93,6 +145,9 @@ def test_a_good_producer_has_no_warnings() -> None:
         ({"durable": False}, "not persistent"),
         ({"durable": False, "delivery_mode": 2}, "not durable"),
         ({"delivery_mode": 1}, "not persistent"),
+        ({"durable": False}, "RabbitMQ 4.3 refuses such a queue (541)"),
+        ({"arguments": {"x-queue-mode": "lazy"}}, "4.3 refuses the argument x-queue-mode"),
+        ({"arguments": {"x-queue-version": 1}}, "4.3 refuses the argument x-queue-version: 1"),
         ({"routing_key": "#", "static_routing_key": False}, "documentation"),
         ({"routing_key": "{id}"}, "its braces are no placeholder"),
         ({"routing_key": "route", "static_routing_key": False}, "no parameter {route}"),
@@ -103,6 +158,28 @@ def test_a_good_producer_has_no_warnings() -> None:
 )
 def test_a_trap_of_producers_is_a_warning(settings: dict[str, Any], word: str) -> None:
     assert word in findings_of_producer(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": ""},
+        {"static_routing_key": False},
+        {"declare": "passive"},
+        {"declare": "none"},
+    ],
+)
+def test_a_queue_that_a_producer_does_not_create_is_no_warning(settings: dict[str, Any]) -> None:
+    assert "541" not in findings_of_producer("/p/{k}", durable=False, **settings)
+
+
+@pytest.mark.parametrize(("mebibytes", "is_found"), [(16, False), (17, True)])
+def test_bodies_that_rabbitmq_4_refuses_are_a_hint(mebibytes: int, *, is_found: bool) -> None:
+    gateway = {"max_body_bytes": mebibytes * 2**20}
+    found = findings_of_producer(root={"extra_config": {"gateway": gateway}}).splitlines()
+    hints = [each for each in found if "max_body_bytes is larger than 16 MiB" in each]
+    assert len(hints) == is_found
+    assert all(each.startswith("hint:") for each in hints)
 
 
 @pytest.mark.parametrize("key", ["route", "Route", "{query.key}", "{header.X-Key}", "{JWT.sub}"])
@@ -136,10 +213,18 @@ def test_a_good_agent_has_no_warnings() -> None:
         ({"max_redeliveries": 3}, "only this gateway knows: max_redeliveries"),
         ({"delete": True}, "deletes the queue"),
         ({"durable": False}, "not durable"),
+        ({"durable": False}, "RabbitMQ 4.3 refuses such a queue (541)"),
+        ({"arguments": {"x-queue-mode": "lazy"}}, "4.3 refuses the argument x-queue-mode"),
+        ({"arguments": {"x-queue-version": 1}}, "4.3 refuses the argument x-queue-version: 1"),
+        ({"prefetch_count": 3}, "prefetch_count 3: 2 is used, twice `workers`"),
     ],
 )
 def test_a_trap_of_agents_is_a_warning(settings: dict[str, Any], word: str) -> None:
     assert word in findings_of_agent(**settings)
+
+
+def test_a_prefetch_of_an_agent_up_to_twice_its_workers_is_no_hint() -> None:
+    assert findings_of_agent(prefetch_count=2) == ""
 
 
 def test_the_topic_of_an_agent_is_a_routing_key_of_255_bytes_at_most() -> None:
