@@ -158,6 +158,8 @@ class BrokerState:
             return queue
         if name not in self.queues:
             _refuse_reserved("queue", name)
+            if self.rules.refuses_transient_queues and not (durable or exclusive):
+                raise BrokerRefusal(541, "Feature `transient_nonexcl_queues` is deprecated.")
             kind = str(arguments.get("x-queue-type", "classic"))
             refuse_properties(
                 kind, name, durable=durable, exclusive=exclusive, auto_delete=auto_delete

@@ -124,6 +124,10 @@ class MemoryBroker:
         for each in tuple(self.connections):
             each.session.close(code, text)
 
+    def cancel_consumers(self, name: str) -> None:
+        """Cancel the consumers of a queue that stays, as when its leader changes."""
+        self.queue(name).cancel_consumers()
+
     def hang(self) -> None:
         """Bytes are no longer read or answered, on new connections neither."""
         self._hangs = True

@@ -47,7 +47,7 @@ class QueueEntry(Struct, eq=False):
 
 
 class QueueConsumer:
-    """``deliver``: gets each message. ``cancelled``: called when the queue is deleted.
+    """``deliver``: gets each message. ``cancelled``: called when the broker cancels it.
 
     ``unacked``: messages that it has and that are not settled. ``prefetch``: 0: no bound.
     """
@@ -245,8 +245,12 @@ class BrokerQueue:
         """Drop the messages, and report the deletion to the consumers."""
         self.is_deleted = True
         self.purge()
+        self.cancel_consumers()
+
+    def cancel_consumers(self) -> None:
+        """Report to every consumer that it is cancelled. The queue stays, with its messages."""
+        consumers, self.consumers, self._turns, self._active = self.consumers, [], [], None
         self.used()
-        consumers, self.consumers, self._turns = self.consumers, [], []
         for consumer in consumers:
             consumer.cancelled(consumer)
 

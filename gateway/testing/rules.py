@@ -13,7 +13,9 @@ class BrokerRules(Struct, frozen=True):
     returned to a quorum queue are delivered first; false: last. ``counts_from_zero``: the first
     delivery from a quorum queue has ``x-delivery-count`` 0; false: no such header.
     ``unknown_type_ends_connection``: an unknown type of exchange ends the connection (503), not
-    only the channel (406). ``max_message_size``: bytes.
+    only the channel (406). ``refuses_transient_queues``: a queue that is neither durable nor
+    exclusive ends the connection (541). ``max_message_size``: bytes. ``frame_max``: bytes of the
+    largest frame.
     """
 
     version: str
@@ -22,7 +24,9 @@ class BrokerRules(Struct, frozen=True):
     returns_to_front: bool = True
     counts_from_zero: bool = False
     unknown_type_ends_connection: bool = False
+    refuses_transient_queues: bool = False
     max_message_size: int = 16 * 1024 * 1024
+    frame_max: int = 131_072
 
 
 RABBITMQ_3_10 = BrokerRules(
@@ -34,7 +38,7 @@ RABBITMQ_3_10 = BrokerRules(
     max_message_size=128 * 1024 * 1024,
 )
 RABBITMQ_4_0 = BrokerRules("4.0.5")
-RABBITMQ_4_3 = BrokerRules("4.3.0", counts_nacks=False)
+RABBITMQ_4_3 = BrokerRules("4.3.0", counts_nacks=False, refuses_transient_queues=True)
 
 BY_VERSION = {"3.10": RABBITMQ_3_10, "4.0": RABBITMQ_4_0, "4.3": RABBITMQ_4_3}
 
@@ -51,6 +55,7 @@ ERROR_NAMES = {
     505: "UNEXPECTED_FRAME",
     530: "NOT_ALLOWED",
     540: "NOT_IMPLEMENTED",
+    541: "INTERNAL_ERROR",
 }
 
 FIRST_CONNECTION_ERROR = 500

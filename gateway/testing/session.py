@@ -17,6 +17,7 @@ from pamqp.common import FieldTable
 from .broker import BrokerState
 from .frames import (
     BODY,
+    FRAME_OVERHEAD,
     HEADER,
     HEARTBEAT,
     HEARTBEAT_FRAME,
@@ -28,7 +29,6 @@ from .frames import (
 from .rules import BrokerRefusal
 from .session_channel import BrokerChannel
 
-FRAME_MAX = 131_072
 CHANNEL_MAX = 2047
 HEARTBEAT_SECONDS = 60
 """What RabbitMQ proposes."""
@@ -73,7 +73,7 @@ class BrokerSession:
         users: dict[str, str] | None = None,
     ) -> None:
         self.broker = broker
-        self.frame_max = FRAME_MAX
+        self.frame_max = broker.rules.frame_max
         self.channel_max = CHANNEL_MAX
         self.heartbeat = 0
         self.vhost = ""
@@ -161,6 +161,8 @@ class BrokerSession:
 
     def _frame(self, frame: PeerFrame) -> None:
         method = frame.method
+        if len(frame.payload) + FRAME_OVERHEAD > self.frame_max:
+            raise BrokerRefusal(501, "a frame is larger than frame_max")
         if self._is_closing:
             if isinstance(method, commands.Connection.Close):
                 self._write_method(commands.Connection.CloseOk())
@@ -187,7 +189,7 @@ class BrokerSession:
         if isinstance(method, commands.Connection.StartOk):
             self._log_in(method)
         elif isinstance(method, commands.Connection.TuneOk):
-            self.frame_max = method.frame_max or FRAME_MAX
+            self.frame_max = method.frame_max or self.frame_max
             self.channel_max = method.channel_max or CHANNEL_MAX
             self.heartbeat = method.heartbeat
         elif isinstance(method, commands.Connection.Open):
@@ -213,7 +215,8 @@ class BrokerSession:
                 f"Login was refused using authentication mechanism {method.mechanism}. For details "
                 "see the broker logfile.",
             )
-        self._write_method(commands.Connection.Tune(CHANNEL_MAX, FRAME_MAX, HEARTBEAT_SECONDS))
+        tune = commands.Connection.Tune(CHANNEL_MAX, self.frame_max, HEARTBEAT_SECONDS)
+        self._write_method(tune)
 
     def _channel_method(self, number: int, method: Frame) -> None:
         channel = self.channels.get(number)

@@ -152,7 +152,7 @@ class BrokerChannel:
         return commands.Basic.CancelOk(tag)
 
     def _cancelled(self, consumer: QueueConsumer) -> None:
-        """The queue of the consumer was deleted."""
+        """The broker cancels the consumer: its queue was deleted, or has another leader."""
         if self.consumers.pop(consumer.tag, None) is not None and self._session.wants_cancels:
             self._write(commands.Basic.Cancel(consumer.tag, True))
 

@@ -79,17 +79,23 @@ async def test_a_broker_that_hangs_is_left_after_two_heartbeats(
         await until(lambda: link.is_connected, seconds=60)
 
 
-async def test_a_subscription_becomes_idle_after_15_minutes(
+async def test_a_subscription_becomes_idle_after_idle_return(
     memory: MemoryBroker, side: AsyncioSide
 ) -> None:
-    async with open_subscription(side, memory.url, settings("q")) as subscription:
+    wanted = settings("q", idle_return=900.0)
+    async with open_subscription(side, memory.url, wanted) as subscription:
         memory.publish("q", BODIES)
-        (await take(subscription)).acknowledge()
+        for _ in range(3):
+            (await take(subscription)).acknowledge()
+        held = await take(subscription)
+        await until(lambda: len(subscription.buffer) > 0)
         await sleep(899)
-        assert memory.count("q") == (0, 1)
+        assert memory.count("q")[1] == 1
         await sleep(2)
-        assert memory.count("q") == (9, 0)
-        assert memory.queue("q").ready[0].body == BODIES[1]
+        assert memory.count("q") == (6, 0)
+        assert memory.queue("q").ready[0].body == BODIES[4]
+        held.acknowledge()
+    assert memory.count("q") == (6, 0)
 
 
 async def test_a_publisher_confirms_through_cuts_and_alarms(
