@@ -159,7 +159,10 @@ class BrokerState:
         if name not in self.queues:
             _refuse_reserved("queue", name)
             if self.rules.refuses_transient_queues and not (durable or exclusive):
-                raise BrokerRefusal(541, "Feature `transient_nonexcl_queues` is deprecated.")
+                reason = (
+                    "Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted"
+                )
+                raise BrokerRefusal(541, reason)
             kind = str(arguments.get("x-queue-type", "classic"))
             refuse_properties(
                 kind, name, durable=durable, exclusive=exclusive, auto_delete=auto_delete

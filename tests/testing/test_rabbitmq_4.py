@@ -30,7 +30,9 @@ from tests.rabbitmq.amqp import open_subscription, settings, until
 pytestmark = pytest.mark.anyio
 
 MAX_BYTES = 2**26
-REFUSED = "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated."
+REFUSED = (
+    "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated. Its use is not permitted"
+)
 
 
 @pytest.fixture(

@@ -387,8 +387,8 @@ async def call_uninterrupted(awaitable: Awaitable[T]) -> T:
 
 
 def describe(error: BaseException) -> str:
-    """The text of the broker or of aiormq. It contains no URL, and no number alone."""
-    texts = [arg for arg in error.args if isinstance(arg, str) and arg]
+    """The text of the broker or of aiormq, on one line. It contains no URL, and no number alone."""
+    texts = [" ".join(arg.split()) for arg in error.args if isinstance(arg, str) and arg]
     return ", ".join(texts) or type(error).__name__
 
 

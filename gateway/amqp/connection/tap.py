@@ -158,7 +158,7 @@ class Tap(asyncio.StreamReaderProtocol):
                 write_waiting()
 
     def _closing(self, code: int, text: str) -> None:
-        self.problem = text
+        self.problem = " ".join(text.split())  # some texts of RabbitMQ have several lines
         self.close_code = code
 
     def _give_up(self, problem: str) -> None:
