@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
@@ -171,7 +172,14 @@ async def test_a_waiter_that_is_cancelled_at_the_moment_of_delivery_gives_it_bac
     assert len(buffer) == 0
 
 
-async def test_a_fetch_that_finds_nothing_returns_none(buffer: Buffer) -> None:
+def respond(buffer: Buffer) -> None:
+    """The oldest Basic.Get has its response, as the asyncio side reports it."""
+    buffer._side.post(buffer.fetched)
+
+
+@asynccontextmanager
+async def fetching(buffer: Buffer, number: int) -> AsyncGenerator[list[Delivery | None]]:
+    """So many requests fetch a message; at the end all of them have a response."""
     found: list[Delivery | None] = []
 
     async def fetch() -> None:
@@ -179,27 +187,66 @@ async def test_a_fetch_that_finds_nothing_returns_none(buffer: Buffer) -> None:
 
     with fail_after(5):
         async with create_task_group() as fetches:
-            fetches.start_soon(fetch)
+            for _ in range(number):
+                fetches.start_soon(fetch)
             await wait_all_tasks_blocked()
-            buffer.nothing_fetched()
+            yield found
+
+
+async def test_a_fetch_that_finds_nothing_returns_none(buffer: Buffer) -> None:
+    async with fetching(buffer, 1) as found:
+        respond(buffer)
     assert found == [None]
     assert not buffer.has_waiters
 
 
 async def test_a_fetch_that_finds_a_message_returns_it(buffer: Buffer, channel: Channel) -> None:
-    found: list[Delivery | None] = []
-
-    async def fetch() -> None:
-        found.append(await buffer.take_fetched(int))
-
-    with fail_after(5):
-        async with create_task_group() as fetches:
-            fetches.start_soon(fetch)
-            await wait_all_tasks_blocked()
-            channel.deliver(7)
+    async with fetching(buffer, 1) as found:
+        channel.deliver(7)
+        respond(buffer)
     assert [delivery and delivery.tag for delivery in found] == [7]
-    buffer.nothing_fetched()
-    await checkpoint()
+
+
+async def test_responses_of_two_fetches_that_come_together_each_end_one(
+    buffer: Buffer, channel: Channel
+) -> None:
+    async with fetching(buffer, 2) as found:
+        channel.deliver(7)
+        respond(buffer)
+        respond(buffer)
+    assert sorted(delivery.tag if delivery else 0 for delivery in found) == [0, 7]
+
+
+async def test_a_fetch_ends_when_an_earlier_request_takes_its_message(
+    buffer: Buffer, channel: Channel
+) -> None:
+    taken: list[int] = []
+
+    async def take_one() -> None:
+        taken.append((await take_from(buffer)).tag)
+
+    async with create_task_group() as requests:
+        requests.start_soon(take_one)
+        await wait_all_tasks_blocked()
+        async with fetching(buffer, 1) as found:
+            channel.deliver(7)
+            await wait_all_tasks_blocked()
+            respond(buffer)
+    assert (taken, found) == ([7], [None])
+
+
+async def test_the_response_of_a_fetch_that_was_cancelled_ends_no_other(
+    buffer: Buffer, channel: Channel
+) -> None:
+    with move_on_after(0.01):
+        await buffer.take_fetched(int)
+    async with fetching(buffer, 1) as found:
+        respond(buffer)
+        await wait_all_tasks_blocked()
+        assert found == []
+        channel.deliver(7)
+        respond(buffer)
+    assert [delivery and delivery.tag for delivery in found] == [7]
 
 
 class Arriving(deque[Delivery]):

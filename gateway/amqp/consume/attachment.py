@@ -111,18 +111,14 @@ class Attachment:
 
     def fetch(self) -> None:
         """Send a Basic.Get. The buffer gets the response."""
-        self._deliveries.fetch(self._queue, self._fetched)
+        self._deliveries.fetch(self._queue, lambda found: self._side.post(self._buffer.fetched))
 
     def need_consumer(self) -> None:
         """As :meth:`fetch`, for a queue that refuses Basic.Get: it gets a consumer for the next
         request, and this one finds no message."""
         self._needs_consumer = True
         self.check()
-        self._fetched(False)
-
-    def _fetched(self, found: bool) -> None:
-        if not found:
-            self._side.post(self._buffer.nothing_fetched)
+        self._side.post(self._buffer.fetched)
 
     async def keep(self) -> None:
         """Be idle and attached in turn. Raises :class:`LinkError` when the channel ends."""

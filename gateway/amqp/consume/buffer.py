@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Protocol
 
-from anyio import CancelScope, Event
+from anyio import Event
 from msgspec import Struct
 
 from ...core.backoff import exponential
@@ -116,6 +116,13 @@ async def take_from(queue: Waitable) -> Delivery:
     """Wait for the next delivery."""
     waiter = _TaskWaiter()
     queue.wait(waiter)
+    taken = await _taken(queue, waiter)
+    assert taken is not None
+    return taken
+
+
+async def _taken(queue: Waitable, waiter: _TaskWaiter) -> Delivery | None:
+    """What ``waiter`` gets. If this is cancelled, it stops waiting and gives it back."""
     try:
         await waiter.event.wait()
     except BaseException:
@@ -123,7 +130,6 @@ async def take_from(queue: Waitable) -> Delivery:
         if waiter.taken is not None:
             waiter.taken.give_back()
         raise
-    assert waiter.taken is not None
     return waiter.taken
 
 
@@ -143,7 +149,7 @@ class Buffer:
         self.ready: deque[Delivery] = deque()
         self.request_count = 0
         self._waiters: deque[Waiter] = deque()
-        self._fetches: deque[CancelScope] = deque()
+        self._fetches: deque[_TaskWaiter] = deque()
         self._is_waking = False
 
     def __len__(self) -> int:
@@ -222,21 +228,23 @@ class Buffer:
 
     async def take_fetched(self, send: Callable[[], object]) -> Delivery | None:
         """Call ``send``, which sends a Basic.Get, and wait for the response. None: the queue is
-        empty."""
-        with CancelScope() as fetch:
-            self._fetches.append(fetch)
+        empty, or a request that waited before has taken the message."""
+        waiter = _TaskWaiter()
+        self.wait(waiter)
+        if waiter.taken is None:
+            self._fetches.append(waiter)
             send()
-            try:
-                return await take_from(self)
-            finally:
-                if fetch in self._fetches:
-                    self._fetches.remove(fetch)
-        return None
+        return await _taken(self, waiter)
 
-    def nothing_fetched(self) -> None:
-        """Response to the oldest Basic.Get: the queue is empty."""
-        if self._fetches:
-            self._fetches.popleft().cancel()
+    def fetched(self) -> None:
+        """The oldest Basic.Get has its response. A message came to the buffer before this call.
+
+        Each response is counted here, also when its request has hung up: otherwise it would end the
+        wait of the next request, whose own response is still on its way.
+        """
+        waiter = self._fetches.popleft()
+        if self.withdraw(waiter):
+            waiter.event.set()
 
     def _wake(self) -> None:
         self._is_waking = False

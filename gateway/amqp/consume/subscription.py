@@ -185,7 +185,7 @@ class Subscription(ManagedChannel):
 
     def _fetch(self) -> None:
         if self._attachment is None:
-            self._side.post(self.buffer.nothing_fetched)
+            self._side.post(self.buffer.fetched)
         elif self._refuses_get or not self.settings.is_replaceable:
             self._attachment.need_consumer()
         else:
