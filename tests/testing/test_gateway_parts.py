@@ -29,6 +29,16 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
+class Taker:
+    """A request without a task."""
+
+    def __init__(self) -> None:
+        self.taken: list[Delivery] = []
+
+    def take(self, delivery: Delivery) -> None:
+        self.taken.append(delivery)
+
+
 async def take(subscription: Subscription) -> Delivery:
     with fail_after(60):
         return subscription.buffer.take_nowait() or await subscription.take()
@@ -96,6 +106,52 @@ async def test_a_subscription_becomes_idle_after_idle_return(
         assert memory.queue("q").ready[0].body == BODIES[4]
         held.acknowledge()
     assert memory.count("q") == (6, 0)
+
+
+async def test_without_requests_a_full_buffer_returns_its_messages_too(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    wanted = settings("q", prefetch_count=5, idle_return=2.0)
+    async with open_subscription(side, memory.url, wanted, max_bytes=3000) as subscription:
+        first, *others = [Taker() for _ in range(3)]
+        for taker in (first, *others):
+            subscription.wait(taker)
+        await sleep(0.1)
+        memory.publish("q", [b"x" * 1000] * 5)
+        await sleep(0.1)
+        assert [subscription.withdraw(other) for other in others] == [True, True]
+        first.taken[0].give_back()
+        await sleep(5)
+        assert len(subscription.buffer) == 0
+        assert memory.count("q") == (5, 0)
+
+
+async def test_a_message_whose_pause_ends_in_an_idle_gateway_returns_in_time(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    wanted = settings("q", idle_return=2.0)
+    async with open_subscription(side, memory.url, wanted) as subscription:
+        memory.publish("q", BODIES[:1])
+        (await take(subscription)).park(60)
+        await sleep(600)
+        assert [each.tries for each in subscription.buffer.ready] == [1]
+        await sleep(400)
+        assert len(subscription.buffer) == 0
+        assert memory.count("q") == (1, 0)
+
+
+async def test_messages_of_a_lost_channel_leave_the_buffer(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    wanted = settings("q", idle_return="never", prefetch_count=5)
+    async with open_subscription(side, memory.url, wanted) as subscription:
+        memory.publish("q", BODIES)
+        for _ in range(4):
+            await take(subscription)
+        await until(lambda: len(subscription.buffer) == 1)
+        memory.cut()
+        await sleep(1)
+        assert len(subscription.buffer) == 0
 
 
 async def test_a_publisher_confirms_through_cuts_and_alarms(

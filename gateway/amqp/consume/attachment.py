@@ -34,6 +34,9 @@ MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.01, 0.5
 """Seconds between two checks whether the requests need another prefetch: a quarter of
 ``idle_return`` within these bounds."""
 
+OVERDUE_CHECK_INTERVAL = 60.0
+"""Seconds between two checks whether an idle gateway has a message for too long."""
+
 CANCELLED = "RabbitMQ cancelled the consumer"
 
 
@@ -142,6 +145,7 @@ class Attachment:
                 await call_ignoring_errors(self._consumer.replace(0))
         deliveries.is_open = deliveries.is_open and not self._channel.is_closed
         deliveries.settle_all()
+        self._side.post(self._buffer.drop_closed)
         self._tap.flush()
 
     @property
@@ -175,7 +179,10 @@ class Attachment:
         await self._consumer.replace(idle_prefetch)
         self._side.post(deliveries.requeue_surplus)
         while not (prefetch := await self._needed_prefetch()):
-            await deliveries.needs_check.wait()
+            with move_on_after(OVERDUE_CHECK_INTERVAL) as wait:
+                await deliveries.needs_check.wait()
+            if wait.cancelled_caught:
+                self._side.post(deliveries.requeue_overdue, self._time())
         deliveries.is_idle = False
         return prefetch
 
@@ -211,8 +218,8 @@ class Attachment:
             if is_smaller:
                 self._side.post(deliveries.requeue_surplus)
             prefetch = await self._next_prefetch()
-            if prefetch and deliveries.needs_renewal:
-                await self._wait_for_room()
+            if prefetch and deliveries.needs_renewal and not await self._wait_for_room():
+                return
 
     async def _next_prefetch(self) -> int:
         """Wait until the consumer must be replaced. Returns the prefetch of the next one; 0: there
@@ -262,7 +269,12 @@ class Attachment:
         idle_return = self._settings.idle_return
         if is_rare and not self._buffer.ready and idle_return != inf:
             return True
-        return self._time() - self._demand.last_request_at >= idle_return
+        return self._is_silent
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether there was no request for ``idle_return``."""
+        return self._time() - self._demand.last_request_at >= self._settings.idle_return
 
     def _cancel_when_rare(self) -> bytes:
         """Before the only message in the gateway is settled: the frame that cancels the consumer,
@@ -298,14 +310,18 @@ class Attachment:
         most = settings.max_bytes // self._deliveries.largest_message
         return max(1, min(settings.max_prefetch, most))
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self) -> bool:
         """Wait until the unsettled messages are at most half of ``max_bytes``, without a consumer
-        if the queue may be without one."""
+        if the queue may be without one. False: there was no request for ``idle_return``."""
         deliveries, settings = self._deliveries, self._settings
         if deliveries.held_bytes <= settings.max_bytes // 2:
-            return
+            return True
         await self._consumer.replace(settings.idle_prefetch)
         deliveries.consumer_replaced(settings.idle_prefetch)
         while deliveries.held_bytes > settings.max_bytes // 2:
             deliveries.raise_if_ended()
+            self._note_requests()
+            if not settings.is_permanent and not self._buffer.waiting and self._is_silent:
+                return False
             await sleep(DRAIN_CHECK_INTERVAL)
+        return True

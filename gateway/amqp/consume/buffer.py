@@ -201,6 +201,10 @@ class Buffer:
         ready.extendleft(reversed(kept))
         return taken
 
+    def drop_closed(self) -> None:
+        """Drop the deliveries of channels that have ended. The broker has requeued them."""
+        self.take_out(lambda delivery: not delivery.channel.is_open)
+
     def take_nowait(self) -> Delivery | None:
         """Take the next delivery. None when there is none, or when others wait already."""
         ready = self.ready

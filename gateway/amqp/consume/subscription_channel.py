@@ -306,6 +306,17 @@ class SubscriptionChannel:
             surplus = self._buffer.take_out(self._may_requeue, keep=self.credit.prefetch)
             self._requeue_deliveries(surplus)
 
+    def requeue_overdue(self, now: float) -> None:
+        """Idle: requeue the buffered messages that were first parked :data:`MAX_PARKED_TIME`
+        ago."""
+        if self.is_open and self.is_idle and not self._buffer.has_waiters:
+            latest = now - MAX_PARKED_TIME
+            self._requeue_deliveries(
+                self._buffer.take_out(
+                    lambda each: each.channel is self and 0 < each.parked_at <= latest
+                )
+            )
+
     def _may_requeue(self, delivery: Delivery) -> bool:
         return delivery.channel is self and (
             not delivery.redelivered or delivery_count(delivery.properties) < MAX_COUNTED_RETURNS
