@@ -18,7 +18,7 @@ from ssl import SSLContext
 from .broker import BrokerState
 from .content import StoredMessage
 from .queue import BrokerQueue, Cancel
-from .rules import RABBITMQ_4_0, BrokerRules
+from .rules import RABBITMQ_4_0, BrokerRefusal, BrokerRules
 from .session import CONNECTION_FORCED
 from .transport import MemoryNetwork, MemoryTransport
 
@@ -123,6 +123,13 @@ class MemoryBroker:
         """Close every connection by AMQP, as an operator does."""
         for each in tuple(self.connections):
             each.session.close(code, text)
+
+    def close_channels(self, text: str = "delivery acknowledgement on channel 1 timed out") -> None:
+        """Close every channel with an error (406), as after ``consumer_timeout``."""
+        refusal = BrokerRefusal(406, text)
+        for each in tuple(self.connections):
+            for number in tuple(each.session.channels):
+                each.session.close_channel(number, refusal)
 
     def cancel_consumers(self, name: str) -> None:
         """Cancel the consumers of a queue that stays, as when its leader changes."""

@@ -131,6 +131,10 @@ class BrokerSession:
         if not self._is_closing:
             self._close_connection(code, text, 0)
 
+    def close_channel(self, number: int, refusal: BrokerRefusal) -> None:
+        """Close a channel for another cause than a method of the client."""
+        self._refuse(refusal, number, None)
+
     def beat(self) -> None:
         """Send a heartbeat."""
         if not self._is_closing:
