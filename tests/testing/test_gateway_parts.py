@@ -126,6 +126,26 @@ async def test_without_requests_a_full_buffer_returns_its_messages_too(
         assert memory.count("q") == (5, 0)
 
 
+async def test_a_request_gets_the_credit_that_a_message_of_an_older_consumer_used(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    wanted = settings("q", prefetch_count=5, idle_return=0.05)
+    async with open_subscription(side, memory.url, wanted) as subscription:
+        memory.publish("q", BODIES[:6])
+        takers = [Taker() for _ in range(5)]
+        for taker in takers[:3]:
+            subscription.wait(taker)
+        await sleep(0.5)
+        assert await subscription.fetch() is not None
+        for taker in takers[3:]:
+            subscription.wait(taker)
+        await sleep(0.5)
+        assert [len(each.taken) for each in takers] == [1, 1, 1, 1, 0]
+        takers[0].taken[0].acknowledge()
+        await sleep(0.5)
+        assert [len(each.taken) for each in takers] == [1, 1, 1, 1, 1]
+
+
 async def test_a_message_whose_pause_ends_in_an_idle_gateway_returns_in_time(
     memory: MemoryBroker, side: AsyncioSide
 ) -> None:

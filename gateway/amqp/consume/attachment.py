@@ -257,6 +257,8 @@ class Attachment:
             # A new consumer gets its whole prefetch in addition to the messages of the old one.
             room = bound if is_flowing else bound - in_use
             larger = min(room, demand.larger_prefetch(prefetch, waiting))
+            if larger == prefetch and not is_flowing:
+                deliveries.needs_renewal = True  # another one, of the same size
             return larger if larger > 0 else prefetch
         if settings.idle_return != inf:
             prefetch = demand.smaller_prefetch(prefetch, deliveries.held + waiting)
