@@ -146,6 +146,24 @@ async def test_a_request_gets_the_credit_that_a_message_of_an_older_consumer_use
         assert [len(each.taken) for each in takers] == [1, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("how", ["acknowledge", "reject", "give_back", "park"])
+async def test_rare_requests_hold_no_more_messages_than_the_prefetch(
+    memory: MemoryBroker, side: AsyncioSide, how: str
+) -> None:
+    wanted = settings("q", prefetch_count=1)
+    async with open_subscription(side, memory.url, wanted) as subscription:
+        memory.publish("q", BODIES)
+        first, second = Taker(), Taker()
+        subscription.wait(first)
+        await sleep(5)
+        subscription.wait(second)
+        await sleep(5)
+        assert (len(first.taken), len(second.taken)) == (1, 0)
+        getattr(first.taken[0], how)()
+        await sleep(0.5)
+        assert len(second.taken) == 1
+
+
 async def test_a_message_whose_pause_ends_in_an_idle_gateway_returns_in_time(
     memory: MemoryBroker, side: AsyncioSide
 ) -> None:

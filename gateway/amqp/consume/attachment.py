@@ -192,7 +192,8 @@ class Attachment:
         deliveries.needs_check.clear()
         deliveries.raise_if_ended()
         is_rare = self._note_requests()
-        if is_rare and buffer.unserved == 1 and settings.may_fetch:
+        has_room = deliveries.in_use < self._prefetch_bound
+        if is_rare and buffer.unserved == 1 and settings.may_fetch and has_room:
             fetched = asyncio.Event()
             deliveries.fetch(self._queue, lambda found: fetched.set())
             await call_uninterrupted(fetched.wait())
@@ -257,7 +258,7 @@ class Attachment:
             # A new consumer gets its whole prefetch in addition to the messages of the old one.
             room = bound if is_flowing else bound - in_use
             larger = min(room, demand.larger_prefetch(prefetch, waiting))
-            if larger == prefetch and not is_flowing:
+            if larger == prefetch and deliveries.credit.is_used_up and not is_flowing:
                 deliveries.needs_renewal = True  # another one, of the same size
             return larger if larger > 0 else prefetch
         if settings.idle_return != inf:

@@ -266,11 +266,14 @@ class SubscriptionChannel:
         if self.is_open and tags:
             before = self._cancellation()
             self._write(before + b"".join(self._ledger.acknowledge(tags)))
-            if self.credit.can_grow:
-                self.credit.note_settled()
-                self._note_shortage()
-            elif self.is_idle and self._buffer.has_waiters:
-                self.needs_check.set()
+            self._note_settled()
+
+    def _note_settled(self) -> None:
+        if self.credit.can_grow:
+            self.credit.note_settled()
+            self._note_shortage()
+        elif self.is_idle and self._buffer.has_waiters:
+            self.needs_check.set()
 
     def _cancellation(self) -> bytes:
         """Before a message is settled: the frame that cancels the consumer, if the broker must not
@@ -339,6 +342,7 @@ class SubscriptionChannel:
     def _reject(self, tag: int) -> None:
         if self.is_open:
             self._write(self._cancellation() + self._ledger.reject(tag))
+            self._note_settled()
 
     def _write_requeue(self, tags: Sequence[int]) -> None:
         if self.is_open and tags:
