@@ -137,6 +137,6 @@ def test_every_message_is_in_exactly_one_state(vhost_url: str) -> None:
     run_state_machine_as_test(
         Machine,
         settings=hypothesis.settings(
-            max_examples=25, stateful_step_count=20, phases=[Phase.generate]
+            max_examples=15, stateful_step_count=20, phases=[Phase.generate]
         ),
     )
