@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .settings import Arguments
+from .settings import AgentSettings, Arguments, ConsumerSettings, ProducerSettings
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """RabbitMQ's ``max_message_size`` since 4.0, unless it is configured; 128 MiB before."""
@@ -19,10 +19,11 @@ def refused_arguments(arguments: Arguments) -> Iterator[str]:
 
 
 def refused_as_transient(
-    *, is_durable: bool, is_exclusive: bool, is_created: bool
+    settings: ConsumerSettings | ProducerSettings | AgentSettings,
 ) -> Iterator[str]:
-    """Warnings about a queue that does not survive a restart."""
-    if is_created and not is_durable and not is_exclusive:
+    """Warnings about a queue that does not survive a restart. A producer ignores ``exclusive``."""
+    is_exclusive = settings.exclusive and not isinstance(settings, ProducerSettings)
+    if settings.declare == "create" and not settings.durable and not is_exclusive:
         yield (
             "not durable: a restart of the broker deletes the queue and its messages, and RabbitMQ "
             "4.3 refuses such a queue (541)"

@@ -241,6 +241,12 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """Consumer tag, by which RabbitMQ's tools show the consumer. When the gateway replaces the
     consumer it appends a number. Empty: a unique tag."""
 
+    def prefetch(self, workers: int) -> int:
+        """Unacknowledged messages that may be in the gateway for ``workers`` workers. More than
+        they need soon would be missing in other replicas."""
+        most = 2 * workers
+        return min(self.prefetch_count, most) if self.prefetch_count > 0 else most
+
 
 class ProducerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     """``backend/amqp/producer``.

@@ -51,7 +51,7 @@ def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
         delete=settings.delete,
         exclusive=settings.exclusive,
         no_local=settings.no_local,
-        prefetch_count=_prefetch(settings.prefetch_count, 2 * agent.consumer.workers),
+        prefetch_count=settings.prefetch(agent.consumer.workers),
         auto_ack=settings.auto_ack,
         backoff_strategy=agent.connection.backoff_strategy,
         max_retries=agent.connection.max_retries,
@@ -62,11 +62,6 @@ def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
         priority=settings.priority,
         consumer_tag=settings.consumer_tag,
     )
-
-
-def _prefetch(prefetch_count: int, most: int) -> int:
-    """More messages than the workers need soon would be missing in other replicas."""
-    return min(prefetch_count, most) if prefetch_count > 0 else most
 
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024

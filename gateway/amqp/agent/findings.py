@@ -21,9 +21,10 @@ def findings(settings: AgentSettings, place: Place) -> Iterator[Finding]:
     yield from host_findings(settings.host, f"{place.path}.host")
     for text in _of_settings(settings):
         yield place.warning(text)
-    if settings.prefetch_count > (most := 2 * agent.consumer.workers):
+    prefetch = settings.prefetch(agent.consumer.workers)
+    if settings.prefetch_count > prefetch:
         yield place.hint(
-            f"prefetch_count {settings.prefetch_count}: {most} is used, twice `workers`"
+            f"prefetch_count {settings.prefetch_count}: {prefetch} is used, twice `workers`"
         )
     is_bound = settings.exchange and settings.declare == "create"
     if is_bound and not agent.consumer.topic and settings.exchange_type in ("direct", "topic"):
@@ -64,9 +65,5 @@ def _of_settings(settings: AgentSettings) -> Iterator[str]:
         )
     if settings.delete or settings.exclusive:
         yield "delete or exclusive: RabbitMQ deletes the queue and its messages after its consumer"
-    yield from refused_as_transient(
-        is_durable=settings.durable,
-        is_exclusive=settings.exclusive,
-        is_created=settings.declare == "create",
-    )
+    yield from refused_as_transient(settings)
     yield from refused_arguments(settings.arguments)

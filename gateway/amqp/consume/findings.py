@@ -130,11 +130,7 @@ def findings(settings: ConsumerSettings, place: Place) -> Iterator[Finding]:
     for rule in RULES:
         if text := rule(settings):
             yield place.warning(text)
-    for text in refused_as_transient(
-        is_durable=settings.durable,
-        is_exclusive=settings.exclusive,
-        is_created=settings.declare == "create",
-    ):
+    for text in refused_as_transient(settings):
         yield place.warning(text)
     for text in refused_arguments(settings.arguments):
         yield place.warning(text, "arguments")

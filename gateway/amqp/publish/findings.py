@@ -78,9 +78,7 @@ def findings(settings: ProducerSettings, place: Place) -> Iterator[Finding]:
         if text := rule(settings):
             yield place.warning(text)
     if settings.static_routing_key and settings.name:
-        for text in refused_as_transient(
-            is_durable=settings.durable, is_exclusive=False, is_created=settings.declare == "create"
-        ):
+        for text in refused_as_transient(settings):
             yield place.warning(text)
     for text in refused_arguments(settings.arguments):
         yield place.warning(text, "arguments")
