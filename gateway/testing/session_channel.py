@@ -338,7 +338,7 @@ def _priority(method: commands.Basic.Consume) -> int:
 
 
 def _counted(queue: BrokerQueue, entry: QueueEntry, rules: BrokerRules) -> StoredMessage:
-    """A quorum queue tells how often the message was returned."""
+    """A message of a quorum queue says how often it was returned."""
     if queue.kind != "quorum" or not (entry.returned or rules.counts_from_zero):
         return entry.message
     return entry.message.with_headers(x_delivery_count=entry.returned)

@@ -37,8 +37,6 @@ MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.01, 0.5
 OVERDUE_CHECK_INTERVAL = 60.0
 """Seconds between two checks whether an idle gateway has a message for too long."""
 
-CANCELLED = "RabbitMQ cancelled the consumer"
-
 
 class AttachmentSettings(Struct, frozen=True, kw_only=True):
     """What decides when a queue has a consumer, and with which prefetch.
@@ -101,7 +99,7 @@ class Attachment:
             lambda closing: deliveries.ended(close_reason(closing) or "the channel was closed")
         )
         channel.on_consumer_cancel_callbacks.add(
-            lambda cancel: deliveries.consumer_lost(cancel.consumer_tag, CANCELLED)
+            lambda cancel: deliveries.consumer_lost(cancel.consumer_tag)
         )
 
     def request_waits(self) -> None:
@@ -132,9 +130,9 @@ class Attachment:
                     prefetch = await self._stay_idle()
                 await self._stay_attached(prefetch)
         except LinkError as error:
-            if str(error) == CANCELLED:
-                raise LinkError(await self._why_cancelled()) from error
-            raise
+            if not self._deliveries.is_consumer_lost:
+                raise
+            raise LinkError(f"{error}: {await self._why_cancelled()}") from error
 
     async def close(self) -> None:
         """Stop the consumer, write all acknowledgements, requeue all other messages."""
@@ -160,11 +158,11 @@ class Attachment:
                 self._channel.rpc(QueueDeclare(queue=self._queue, passive=True))
             )
         except NotFoundError:
-            return f"{CANCELLED}: the queue was deleted"
+            return "the queue was deleted"
         except LinkError as error:
-            return f"{CANCELLED}: {error}"
+            return str(error)
         return (
-            f"{CANCELLED}: the queue exists; its leader has changed, or a message was "
+            "the queue exists; its leader has changed, or a message was "
             "unacknowledged for longer than consumer_timeout"
         )
 

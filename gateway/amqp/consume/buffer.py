@@ -189,15 +189,15 @@ class Buffer:
         ready.extendleft(reversed(earlier))
         self._wake()
 
-    def take_out(self, returns: Callable[[Delivery], bool], keep: int = 0) -> list[Delivery]:
-        """Remove the buffered deliveries for which ``returns`` is true, except for the first
+    def take_out(self, is_taken: Callable[[Delivery], bool], keep: int = 0) -> list[Delivery]:
+        """Remove the buffered deliveries for which ``is_taken`` is true, except for the first
         ``keep``, and return them."""
         ready = self.ready
         taken: list[Delivery] = []
         kept: list[Delivery] = []
         for _ in range(len(ready)):  # one by one: the asyncio side may append at the same time
             delivery = ready.popleft()
-            (taken if len(kept) >= keep and returns(delivery) else kept).append(delivery)
+            (taken if len(kept) >= keep and is_taken(delivery) else kept).append(delivery)
         ready.extendleft(reversed(kept))
         return taken
 

@@ -2,7 +2,8 @@
 
 ``prefetch_count`` is only the upper bound. A message in the buffer of a gateway that gets no
 request is missing elsewhere: other replicas do not get it. And a quorum queue of RabbitMQ 4.0 to
-4.2 counts its return, and deletes it after 20."""
+4.2 counts its return, and deletes it after 20.
+"""
 
 from __future__ import annotations
 

@@ -70,6 +70,7 @@ class SubscriptionChannel:
     ``needs_check``: set when the attachment must check this channel: it has ended, the consumer
     must be replaced, or a request waits. ``is_short``: requests wait, and all credit is in use.
     ``needs_renewal``: the consumer must be replaced because of parked messages or of ``max_bytes``.
+    ``is_consumer_lost``: it has ended because the broker has cancelled the consumer.
 
     ``before_last_ack`` is called before the only credit of a consumer is given back. It returns
     frames to write before the acknowledgement.
@@ -91,6 +92,7 @@ class SubscriptionChannel:
         self.needs_check = asyncio.Event()
         self.is_short = False
         self.needs_renewal = False
+        self.is_consumer_lost = False
         self.largest_message = 1
         self._consumer = consumer
         self._before_last_ack = before_last_ack
@@ -198,10 +200,11 @@ class SubscriptionChannel:
             self.credit.counts_from_now()
         self._consumer.changed(tag)
 
-    def consumer_lost(self, tag: str | None, reason: str) -> None:
+    def consumer_lost(self, tag: str | None) -> None:
         """The broker has cancelled a consumer."""
-        if tag == self._consumer.tag:
-            self.ended(reason)
+        if tag == self._consumer.tag and not self._end_reason:
+            self.is_consumer_lost = True
+            self.ended("RabbitMQ cancelled the consumer")
 
     def closed(self, closing: codec.ChannelClose) -> None:
         """Stop: the broker closes the connection for a frame on a closed channel."""
@@ -259,9 +262,8 @@ class SubscriptionChannel:
     def flush(self) -> None:
         """Write the acknowledgements that wait, as few frames as possible."""
         acknowledged, tags = self._acknowledged, []
-        while (
-            acknowledged
-        ):  # also those that are appended at the same time: they schedule no other flush
+        # Also those that are appended at the same time: they schedule no other flush.
+        while acknowledged:
             tags.append(acknowledged.popleft())
         if self.is_open and tags:
             before = self._cancellation()
