@@ -89,7 +89,7 @@ def broker() -> Generator[Broker]:
 
 @pytest.fixture
 def vhost_url(broker: Broker) -> Generator[str]:
-    """The URL of a virtual host that nobody else uses."""
+    """The URL of a virtual host that no other test uses."""
     name = f"test-{os.getpid()}-{next(_numbers)}"
     yield broker.add_vhost(name)
     broker.delete_vhost(name)

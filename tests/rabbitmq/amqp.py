@@ -16,6 +16,7 @@ from gateway import open_gateway
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.tap import TapFactory
 from gateway.amqp.connection.urls import parse_broker_url
+from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.settings import ConsumerSettings
 from gateway.core.asgi import ASGIApp
@@ -24,6 +25,9 @@ from gateway.demo.broker import Broker
 from gateway.testing.memory_broker import MemoryBroker
 from gateway.testing.rules import BY_VERSION, BrokerRules
 from tests.brokers import chosen_root, exact_version
+
+QUORUM = {"arguments": {"x-queue-type": "quorum"}}
+"""Settings of a consumer."""
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -62,6 +66,25 @@ async def publish(url: str, queue: str, bodies: Iterable[bytes], exchange: str =
         channel = await connection.channel()
         for body in bodies:
             await channel.basic_publish(body, exchange=exchange, routing_key=queue)
+
+
+def numbered(number: int) -> list[bytes]:
+    """So many bodies, each another one."""
+    return [b'{"n":%d}' % each for each in range(number)]
+
+
+async def take(subscription: Subscription, seconds: float = 10) -> Delivery:
+    """The next message, as a request takes it."""
+    with fail_after(seconds):
+        return subscription.buffer.take_nowait() or await subscription.take()
+
+
+async def take_in_order(subscription: Subscription, bodies: Iterable[bytes]) -> None:
+    """Take and acknowledge one message after the other: they have these bodies."""
+    for body in bodies:
+        delivery = await take(subscription)
+        assert delivery.body == body
+        delivery.acknowledge()
 
 
 async def count(url: str, queue: str) -> tuple[int, int]:

@@ -24,7 +24,7 @@ async def side() -> AsyncGenerator[AsyncioSide]:
 
 @pytest.fixture(params=["memory", "rabbitmq"])
 def any_url(request: pytest.FixtureRequest) -> Generator[str]:
-    """The URL of a broker that nobody else uses: RabbitMQ, or the broker in memory with the rules
+    """The URL of a broker that no other test uses: RabbitMQ, or the broker in memory with the rules
     of the same version."""
     if request.param == "rabbitmq":
         yield request.getfixturevalue("vhost_url")

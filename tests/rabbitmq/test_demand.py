@@ -19,25 +19,24 @@ from gateway.core.bridge import AsyncioSide
 from tests.router.support import ask
 
 from .amqp import (
+    QUORUM,
     count,
     gateway_for,
     get_all,
+    numbered,
     open_subscription,
     publish,
     settings,
+    take,
+    take_in_order,
     until,
     until_count,
 )
 
 pytestmark = pytest.mark.anyio
 
-QUORUM = {"arguments": {"x-queue-type": "quorum"}}
 SINGLE_ACTIVE = {"arguments": {"x-single-active-consumer": True}}
 STREAM = {"arguments": {"x-queue-type": "stream"}}
-
-
-def numbered(number: int) -> list[bytes]:
-    return [b'{"n":%d}' % each for each in range(number)]
 
 
 @pytest.fixture
@@ -46,11 +45,6 @@ def rare_after(monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(demand, "RARE_INTERVAL", 0.05)
     monkeypatch.setattr(demand, "MARK_INTERVAL", 0.001)
     return 0.1
-
-
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(10):
-        return subscription.buffer.take_nowait() or await subscription.take()
 
 
 @asynccontextmanager
@@ -336,10 +330,7 @@ async def test_a_single_active_consumer_under_load_is_not_replaced(
     wanted = settings("q", prefetch_count=20, consumer_tag="mine", **SINGLE_ACTIVE)
     async with open_subscription(side, vhost_url, wanted) as subscription:
         await side.run(publish, vhost_url, "q", numbered(200))
-        for body in numbered(200):
-            delivery = await take(subscription)
-            assert delivery.body == body
-            delivery.acknowledge()
+        await take_in_order(subscription, numbered(200))
     await until_count(side, vhost_url, "q", 0)
 
 

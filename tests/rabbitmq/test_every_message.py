@@ -1,6 +1,6 @@
 """Every message is in exactly one state, whatever happens in which order: on RabbitMQ.
 
-RabbitMQ tells only how many messages are ready. Which ones is known at the end.
+RabbitMQ reports only the number of ready messages. The test reads the messages at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .amqp import connect, count, delete_queue, get_all, open_amqp, publish
 from .every_message import DEAD, QUEUE, EveryMessage, Replica
 
 MAX_WAIT = 10.0
-"""Seconds until RabbitMQ must have done what it was told."""
+"""Seconds within which RabbitMQ must have processed what it has received."""
 
 
 class OnRabbitMQ(EveryMessage):

@@ -9,12 +9,11 @@ import pytest
 from anyio import fail_after, move_on_after, sleep
 
 from bench.process import consumer, endpoint
-from gateway.amqp.consume.buffer import Delivery
-from gateway.amqp.consume.subscription import Subscription
 from gateway.core.bridge import AsyncioSide
 from tests.router.support import ask
 
 from .amqp import (
+    QUORUM,
     count,
     delete_queue,
     gateway_for,
@@ -23,19 +22,14 @@ from .amqp import (
     open_subscription,
     publish,
     settings,
+    take,
     until,
     until_count,
 )
 
 pytestmark = pytest.mark.anyio
 
-QUORUM = {"arguments": {"x-queue-type": "quorum"}}
 BODIES = [b'{"n":0}', b'{"n":1}', b'{"n":2}']
-
-
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(10):
-        return subscription.buffer.take_nowait() or await subscription.take()
 
 
 async def test_a_gateway_without_a_request_takes_no_message(

@@ -14,7 +14,6 @@ from bench.process import configuration, consumer, endpoint
 from gateway import open_gateway
 from gateway.amqp.connection.link import BrokerConnection, Link, LinkError, open_connection
 from gateway.amqp.connection.urls import parse_broker_url
-from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.consume.subscription_channel import SubscriptionChannel
 from gateway.amqp.wire import codec
@@ -23,7 +22,7 @@ from gateway.core.bridge import AsyncioSide
 from gateway.demo.broker import Broker
 from tests.router.support import ask
 
-from .amqp import gateway_for, publish, settings, until, until_count
+from .amqp import gateway_for, publish, settings, take, until, until_count
 
 pytestmark = pytest.mark.anyio
 
@@ -33,11 +32,6 @@ def subscribe(link: Link, side: AsyncioSide, name: str, **changes: Any) -> Subsc
     return link.shared(
         subscription_key(wanted), lambda: Subscription(wanted, link, side, 2**26)
     ).share_with(wanted)
-
-
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(10):
-        return subscription.buffer.take_nowait() or await subscription.take()
 
 
 @asynccontextmanager

@@ -23,10 +23,13 @@ from .amqp import (
     count,
     delete_queue,
     gateway_for,
+    numbered,
     open_amqp,
     open_subscription,
     publish,
     settings,
+    take,
+    take_in_order,
     until,
     until_count,
 )
@@ -34,24 +37,12 @@ from .amqp import (
 pytestmark = pytest.mark.anyio
 
 
-def numbered(number: int) -> list[bytes]:
-    return [b'{"n":%d}' % each for each in range(number)]
-
-
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(10):
-        return subscription.buffer.take_nowait() or await subscription.take()
-
-
 async def test_messages_come_in_order_and_are_gone_when_acknowledged(
     side: AsyncioSide, any_url: str
 ) -> None:
     async with open_subscription(side, any_url, settings("q", prefetch_count=7)) as subscription:
         await side.run(publish, any_url, "q", numbered(500))
-        for body in numbered(500):
-            delivery = await take(subscription)
-            assert delivery.body == body
-            delivery.acknowledge()
+        await take_in_order(subscription, numbered(500))
     await until_count(side, any_url, "q", 0)
 
 

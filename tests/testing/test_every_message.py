@@ -133,11 +133,15 @@ class OnBrokerInMemory(EveryMessage):
         assert acknowledged <= self.gone, "an acknowledgement was lost"
         assert rejected <= self.dead, "a rejection was lost"
         assert new_gone <= acknowledged | perhaps_acknowledged, "a message is lost"
-        assert new_dead <= rejected | perhaps_rejected, "a message was rejected by nobody"
+        assert new_dead <= rejected | perhaps_rejected, (
+            "a message was rejected, but no request has rejected it"
+        )
         self.known = self.gone, self.dead
         matched = [self.check_replica(replica) for replica in self.replicas]
         for _, channel in self.broker_channels():
-            assert channel in matched or not channel.unacked, "unacknowledged, but with nobody"
+            assert channel in matched or not channel.unacked, (
+                "a message is unacknowledged, but no gateway has it"
+            )
 
     known: tuple[set[bytes], set[bytes]] = (set(), set())
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
-from anyio import current_time, fail_after, sleep
+from anyio import current_time, sleep
 
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.buffer import Delivery
-from gateway.amqp.consume.subscription import Subscription
 from gateway.amqp.publish.publication import Outcome
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 from gateway.testing.memory_broker import NO_PROPERTIES, MemoryBroker
 from gateway.testing.routing import BrokerBinding
 from gateway.testing.virtual_time import VirtualTimeLoop
 from tests.rabbitmq.amqp import open_subscription, settings, until
+from tests.rabbitmq.amqp import take as take_within
 from tests.rabbitmq.test_closed_for_error import Outcomes, open_publishers, publish
 
 pytestmark = pytest.mark.anyio
@@ -39,9 +40,7 @@ class Taker:
         self.taken.append(delivery)
 
 
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(60):
-        return subscription.buffer.take_nowait() or await subscription.take()
+take = partial(take_within, seconds=60)
 
 
 async def test_a_subscription_takes_and_acknowledges(

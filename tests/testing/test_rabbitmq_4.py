@@ -26,6 +26,7 @@ from gateway.testing.routing import BrokerBinding
 from gateway.testing.rules import RABBITMQ_4_0, RABBITMQ_4_3
 from gateway.testing.virtual_time import VirtualTimeLoop
 from tests.rabbitmq.amqp import open_subscription, settings, until
+from tests.rabbitmq.amqp import take as take_within
 
 pytestmark = pytest.mark.anyio
 
@@ -55,9 +56,7 @@ async def at(side: AsyncioSide, do: Callable[[], object]) -> None:
     await side.run(call)
 
 
-async def take(subscription: Subscription) -> Delivery:
-    with fail_after(60):
-        return subscription.buffer.take_nowait() or await subscription.take()
+take = partial(take_within, seconds=60)
 
 
 # A queue that is neither durable nor exclusive: 4.3 closes the connection.
