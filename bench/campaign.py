@@ -168,7 +168,7 @@ class Campaign:
         rate = self._rate(scenario, sessions)
         for session in sessions:
             self._begin(session, f"open loop, {rate:.0f}/s")
-            self._note_valid(partial(session.offer, rate, options.seconds))
+            self._note_valid(partial(session.offer, rate, options.seconds, warm_up=options.warm_up))
         if options.uses_k6:
             for session in sessions:
                 self._begin(session, f"k6, {rate:.0f}/s")
@@ -202,7 +202,9 @@ class Campaign:
                 self._rates[session.scenario.name] = saturation_point / 2
             self._begin(session, f"half of the saturation point, {saturation_point / 2:.0f}/s")
             seconds = self._options.half_seconds
-            self._note_valid(partial(session.offer, saturation_point / 2, seconds, "half"))
+            self._note_valid(
+                partial(session.offer, saturation_point / 2, seconds, "half", self._options.warm_up)
+            )
 
     def _load_otherwise(self, session: Session) -> None:
         scenario, seconds = session.scenario, self._options.seconds

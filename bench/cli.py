@@ -244,7 +244,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=0.3,
         metavar="SECONDS",
-        help="length of the load before the first measurement (default: 0.3)",
+        help="length of the load before the first measurement, and of the same load before each "
+        "open loop (default: 0.3)",
     )
     how.add_argument(
         "--repetitions",

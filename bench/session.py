@@ -126,9 +126,13 @@ class Session:
         self._tally.possibly_taken += self.scenario.connections
         return self._of_answers("closed", "wrk", responses, took, statuses, before)
 
-    def offer(self, rate: float, seconds: float, mode: Mode = "open") -> Run:
-        """Send requests at a fixed rate, whether earlier ones have a response or not."""
-        return self.offer_steps([Step(rate, seconds)], mode)[0]
+    def offer(self, rate: float, seconds: float, mode: Mode = "open", warm_up: float = 0.0) -> Run:
+        """Send requests at a fixed rate, whether earlier ones have a response or not.
+
+        ``warm_up``: seconds before the measurement, at the same rate. CPU includes them.
+        """
+        steps = [Step(rate, warm_up)] if warm_up else []
+        return self.offer_steps([*steps, Step(rate, seconds)], mode)[-1]
 
     def offer_steps(self, steps: list[Step], mode: Mode) -> list[Run]:
         """One run for each step. CPU per request is the average of all steps."""

@@ -91,11 +91,19 @@ def test_a_request_that_waits_is_a_request_of_now() -> None:
     assert demand.last_request_at == 13.0
 
 
+def test_a_request_is_counted_at_its_time_although_a_mark_was_set_just_before() -> None:
+    demand = Demand(0.0, 0)
+    demand.note(10.0, 0, 0, 0)
+    demand.note(10.01, 1, 0, 0)
+    demand.note(11.5, 2, 0, 0)
+    assert demand.is_rare(11.5, 2)
+
+
 def test_marks_are_bounded() -> None:
     demand = Demand(0.0, 0)
     for tick in range(100_000):
         demand.note(tick / 1000, tick, 1, 0)
-    assert len(demand._marks) <= 2 + COUNTED_TIME / MARK_INTERVAL
+    assert len(demand._marks) <= 2 + 2 * COUNTED_TIME / MARK_INTERVAL
 
 
 def test_messages_are_settled_soon_if_as_many_were_settled_in_the_last_moments() -> None:

@@ -127,6 +127,14 @@ async def until_count(side: AsyncioSide, url: str, queue: str, ready: int) -> No
             await sleep(0.05)
 
 
+async def until_no_consumer(side: AsyncioSide, url: str, queue: str) -> None:
+    """Wait until the queue has no consumer. A quorum queue counts a Basic.Get as one until its
+    message is settled, and a settlement without a response takes a moment."""
+    with fail_after(10):
+        while (await side.run(count, url, queue))[1]:
+            await sleep(0.05)
+
+
 def settings(name: str, **changes: Any) -> ConsumerSettings:
     return ConsumerSettings(
         name=name, **{"exchange": "ex", "routing_key": ("#",), "durable": True, **changes}

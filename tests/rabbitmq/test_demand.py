@@ -31,6 +31,7 @@ from .amqp import (
     take_in_order,
     until,
     until_count,
+    until_no_consumer,
 )
 
 pytestmark = pytest.mark.anyio
@@ -63,10 +64,6 @@ async def waiting(subscription: Subscription, number: int) -> AsyncGenerator[lis
             yield taken
 
 
-async def consumers(side: AsyncioSide, url: str) -> int:
-    return (await side.run(count, url, "q"))[1]
-
-
 async def test_rare_requests_take_exactly_what_they_ask_for(
     side: AsyncioSide, vhost_url: str, rare_after: float
 ) -> None:
@@ -77,7 +74,7 @@ async def test_rare_requests_take_exactly_what_they_ask_for(
             delivery = await take(subscription)
             assert delivery.body == body
             delivery.acknowledge()
-            assert await consumers(side, vhost_url) == 0
+            await until_no_consumer(side, vhost_url, "q")
             await sleep(rare_after)
     messages = await side.run(get_all, vhost_url, "q")
     assert [body for body, _ in messages] == numbered(15)[10:]
@@ -96,9 +93,10 @@ async def test_a_request_that_waited_for_its_message_takes_only_this_one(
             assert taken[0].body == b"%d" % number if number == 0 else b"left"
             taken[0].acknowledge()
             await until_count(side, vhost_url, "q", 1)
-            assert await consumers(side, vhost_url) == 0
+            await until_no_consumer(side, vhost_url, "q")
             await side.run(get_all, vhost_url, "q")
-    assert await side.run(count, vhost_url, "q") == (0, 0)
+    await until_no_consumer(side, vhost_url, "q")
+    await until_count(side, vhost_url, "q", 0)
 
 
 async def test_a_request_that_does_not_wait_any_more_leaves_no_consumer(

@@ -54,10 +54,10 @@ class Demand:
         settled messages."""
         if waiting or count != self._now.requests:
             self.last_request_at = time
-        marks, now = self._marks, Mark(time, count, settled)
-        self._now = now
-        if time - marks[-1].time >= MARK_INTERVAL:
-            marks.append(now)
+        marks = self._marks
+        if time - marks[-1].time >= MARK_INTERVAL and self._now is not marks[-1]:
+            marks.append(self._now)
+        self._now = Mark(time, count, settled)
         while len(marks) > 1 and marks[1].time <= time - COUNTED_TIME:
             marks.popleft()
 
