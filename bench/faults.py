@@ -28,9 +28,10 @@ from .process import GatewayProcess, configuration, consumer, endpoint, running
 
 QUEUE = "numbers"
 GET = b"GET /numbers HTTP/1.1\r\nHost: x\r\n\r\n"
-LARGE = 10
-LARGE_BODY = b'{"large":"%b"}' % (b"x" * 6_000_000)
-"""More than the buffers of a socket hold, with the kernel's usual limits."""
+LARGE = 27
+LARGE_SIZES = (262_144, 6_000_000)
+"""Bytes: what the gateway's kernel takes at once although its client does not read, and more than
+it takes, with its usual limits."""
 
 
 class FaultResult(Struct):
@@ -135,6 +136,10 @@ class Clients:
 
 def numbered(number: int) -> bytes:
     return b'{"n":%d}' % number
+
+
+def large_body(number: int) -> bytes:
+    return b'{"large":"%b"}' % (b"x" * LARGE_SIZES[number % len(LARGE_SIZES)])
 
 
 async def drain(url: str, queue: str) -> list[bytes]:
@@ -256,7 +261,8 @@ async def clients_hang_up(stage: Stage) -> None:
 
 
 async def clients_read_slowly(stage: Stage) -> None:
-    """Clients read one byte a second of responses larger than any socket buffer, then close."""
+    """Clients read one byte a second of responses larger than their own socket buffers, then
+    close."""
     port = stage.gateway.port
     await asyncio.gather(*(read_slowly(port, "/large", 3) for _ in range(LARGE)))
 
@@ -286,7 +292,7 @@ def run_fault(
     published = int(rate * seconds) + 2000
     asyncio.run(fill(url, QUEUE, published, numbered, delivery_mode=2))
     large = LARGE if name == "slow" else 0
-    asyncio.run(fill(url, "large", large, lambda number: LARGE_BODY, delivery_mode=2))
+    asyncio.run(fill(url, "large", large, large_body, delivery_mode=2))
     config = configuration(
         endpoint("/numbers", consumer(url, QUEUE), timeout=timeout),
         endpoint("/large", consumer(url, "large"), timeout=timeout),

@@ -29,9 +29,24 @@ class TakenMessage(Protocol):
     def give_back(self) -> None:
         """The client has not received it: the message goes back to the front of its buffer."""
 
+    def sent(self) -> None:
+        """The whole response is written; only the client's acknowledgement of the last byte is
+        missing. Until the message is settled it does not use up the prefetch."""
+
     def park(self) -> None:
         """No response can be made of it: it is tried again after a backoff, and does not block the
         messages that follow it."""
+
+
+class Arrival(Protocol):
+    """What depends on the arrival of a response. Each method is called at most once, never waits,
+    and never raises."""
+
+    def sent(self) -> None:
+        """The whole response is written; only the client's acknowledgement is missing."""
+
+    def decided(self, has_arrived: bool) -> None:
+        """Whether the client has received the whole response."""
 
 
 class StreamedBody(Protocol):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import Handler, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import coroutine_of
-from ..core.proxy import Guard, Pipe, Request, Response
+from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -46,10 +48,11 @@ def build_handler(
 ) -> Handler:
     """The handler of one endpoint. ``clock``: of deadlines.
 
-    At its end every message of the request is settled. Messages are acknowledged when the response
-    has left for a client that is still connected. In every other case they go back to the front of
-    their buffer; or they are parked, if no response can be made of them (rendering fails, or an
-    unexpected error is raised), because the next request would fail as well.
+    Every message of the request is settled: at the end of the handler, or, if a response was sent,
+    when it has arrived or the connection has ended. Messages are acknowledged when their response
+    has arrived. In every other case they go back to the front of their buffer; or they are parked,
+    if no response can be made of them (rendering fails, or an unexpected error is raised), because
+    the next request would fail as well.
 
     Some messages are settled before, and this function does not touch them again: a consumer with
     ``auto_ack`` acknowledges, a consumer parks or rejects what it cannot decode, and stages park
@@ -74,6 +77,7 @@ def build_handler(
             (scope.get("client") or NOWHERE)[0],
             clock() + timeout,
         )
+        is_settled_later = False
         try:
             try:
                 for guard in guards:
@@ -114,18 +118,39 @@ def build_handler(
                 await send_streamed(send, answer, response.stream, client)
                 return
             await send_answer(send, answer)
-            if response.messages and await client.left():
-                for message in response.messages:
-                    message.acknowledge()
+            if response.messages:
+                sent = SentMessages(request, response.messages)
+                arriving = client.when_arrived(sent)
+                is_settled_later = arriving is None
+                if arriving is not None:
+                    sent.decided(await arriving)
         except OSError as error:  # ASGI servers raise it if the client has disconnected
             log.debug("%s: the client has disconnected: %s", path, error)
         except Exception:
             request.park()
             raise
         finally:
-            request.give_back()
+            if not is_settled_later:
+                request.give_back()
 
     return handle
+
+
+class SentMessages(Struct, eq=False):
+    """The messages of a response that is on its way (:class:`gateway.core.proxy.Arrival`)."""
+
+    request: Request
+    messages: Sequence[TakenMessage]
+
+    def sent(self) -> None:
+        for message in self.messages:
+            message.sent()
+
+    def decided(self, has_arrived: bool) -> None:
+        if has_arrived:
+            for message in self.messages:
+                message.acknowledge()
+        self.request.give_back()
 
 
 def _expected(error: BaseException, path: str) -> GatewayError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
 from anyio import fail_after
 
 from ..core.asgi import Receive, Scope, Send, send_answer, text
-from ..core.proxy import Client, Watcher
+from ..core.proxy import Arrival, Client, Watcher
 
 CONNECTION = "gateway.connection"
 """The ASGI extension by which our own servers show the connection."""
@@ -27,10 +27,13 @@ class ClientConnection(Client, Protocol):
         """The whole body of the request, if it is complete. It is handed out once."""
         ...
 
-    async def left(self) -> bool:
-        """Wait until every byte of the response has left the process.
+    def when_arrived(self, arrival: Arrival) -> Awaitable[bool] | None:
+        """Called when the whole response is written. Report to ``arrival`` whether it arrives.
 
-        False if the client has disconnected, or has not read in time.
+        Returns None if ``arrival.decided`` is called by the server, now or later. Otherwise the
+        caller waits for what this returns, and calls it. A response has arrived when the client's
+        kernel has acknowledged the last byte. It has not if the client has disconnected before, or
+        has not read in time.
         """
         ...
 
@@ -38,7 +41,7 @@ class ClientConnection(Client, Protocol):
 class AsgiClient:
     """A client of another ASGI server. ``is_gone``: noticed while a pipe waits.
 
-    What the server has accepted counts as sent, because ASGI shows nothing of its buffers.
+    What the server has accepted counts as arrived, because ASGI shows nothing of its buffers.
     """
 
     __slots__ = ("_receive", "is_gone")
@@ -58,8 +61,9 @@ class AsgiClient:
     def body_nowait(self) -> None:
         """ASGI does not show it."""
 
-    async def left(self) -> bool:
-        return not self.is_gone
+    def when_arrived(self, arrival: Arrival) -> Awaitable[bool] | None:
+        arrival.decided(not self.is_gone)
+        return None
 
 
 def build_client(scope: Scope, receive: Receive) -> ClientConnection | AsgiClient:

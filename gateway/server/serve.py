@@ -68,6 +68,7 @@ async def serve(
         unsent = Unsent(settings.limits.unsent_bytes)
         async with open_tasks() as background:
             background.start_soon(unsent.cut_off_slow_readers, settings.limits.answer_time)
+            background.start_soon(unsent.cut_off_after_stop, stop, settings.grace)
             async with open_tasks() as servers:
                 if settings.http3:
                     from .http3.server import serve_http3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol
 
-from anyio import sleep
+from anyio import Event, sleep
 
 from ..telemetry.logs import get_logger
 
@@ -71,8 +71,18 @@ class Unsent:
             await sleep(CHECK_INTERVAL)
             latest = monotonic() - seconds
             late = [reader for reader, (_, since) in self._waiting.items() if since < latest]
-            for reader in late:
-                self.wait(reader, 0)
-                if reader.unsent():
-                    log.debug("a client that does not read its response in time is cut off")
-                    reader.cut_off()
+            self._cut_off(late)
+
+    async def cut_off_after_stop(self, stop: Event, grace: float) -> None:
+        """Cut off every reader ``grace`` seconds after ``stop``. On Trio hypercorn waits until a
+        response is written, also at the end of the grace period."""
+        await stop.wait()
+        await sleep(grace)
+        self._cut_off(list(self._waiting))
+
+    def _cut_off(self, readers: list[ResponseReader]) -> None:
+        for reader in readers:
+            self.wait(reader, 0)
+            if reader.unsent():
+                log.debug("a client that does not read its response in time is cut off")
+                reader.cut_off()

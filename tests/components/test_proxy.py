@@ -20,6 +20,7 @@ DATA: Document = {"st": "yes", "a": 2}
 
 class Message:
     def acknowledge(self) -> None: ...
+    def sent(self) -> None: ...
 
     is_set_aside = False
 

@@ -33,6 +33,10 @@ class Taken:
 
     def __init__(self) -> None:
         self.end = ""
+        self.is_sent = False
+
+    def sent(self) -> None:
+        self.is_sent = True
 
     def acknowledge(self) -> None:
         self.end = self.end or "acknowledged"

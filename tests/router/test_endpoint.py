@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from gateway.config.structs import Endpoint, GatewaySettings
 from gateway.core.asgi import ASGIApp, Message, Scope
 from gateway.core.pipe import parallel, within
-from gateway.core.proxy import Branch, Pipe, Request, Response
+from gateway.core.proxy import Arrival, Branch, Pipe, Request, Response
 from gateway.errors import BrokerUnavailable, QueueEmpty, Refused
 from gateway.router.endpoint import Route
 
@@ -42,7 +42,8 @@ class Connection:
         self.is_gone = True
         self._callback()
 
-    async def left(self) -> bool:
+    async def when_arrived(self, arrival: Arrival) -> bool:
+        arrival.sent()
         return self.stays
 
 
@@ -175,7 +176,7 @@ async def test_message_goes_back_when_cancelled_while_the_answer_leaves() -> Non
     message, leaving = Taken(), Event()
 
     class Slow(Connection):
-        async def left(self) -> bool:
+        async def when_arrived(self, arrival: Arrival) -> bool:
             leaving.set()
             await sleep_forever()
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,24 @@ def open_free_sockets(host: str, settings: ServeSettings) -> list[socket.socket]
             return sockets
         for each in sockets:
             each.close()
+
+
+class Arriving:
+    """Passes on what is decided. ``is_sent``: only the client's acknowledgement is missing."""
+
+    def __init__(self, decided: Callable[[bool], object]) -> None:
+        self.decided = decided
+        self.is_sent = False
+
+    def sent(self) -> None:
+        self.is_sent = True
+
+
+async def note_arrival(connection: Any, note: Callable[[bool], object]) -> None:
+    """What the router does when the response is written. ``note`` gets whether it has arrived."""
+    waiting = connection.when_arrived(Arriving(note))
+    if waiting is not None:
+        note(await waiting)
 
 
 @asynccontextmanager
@@ -92,9 +110,13 @@ async def connect(port: int, protocol: str = "http/1.1") -> ByteStream:
     return client
 
 
-def connect_blocking(port: int) -> socket.socket:
-    """For threads, and for those who close without a close_code."""
-    client = socket.create_connection(("127.0.0.1", port))
+def connect_blocking(port: int, receive_buffer: int = 0) -> socket.socket:
+    """For threads, and for those who close without a close_code. ``receive_buffer``: of the
+    kernel, in bytes; 0: as usual."""
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.connect(("127.0.0.1", port))
     return client_tls().wrap_socket(client) if port in _secured else client
 
 

@@ -27,6 +27,7 @@ from .client import (
     connect,
     connect_blocking,
     get,
+    note_arrival,
     receive_all,
     receive_until,
     server_tls,
@@ -67,7 +68,7 @@ class Application:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"x" * self.size})
-            self.left.append(await connection.left())
+            await note_arrival(connection, self.left.append)
         except OSError:  # as the router takes it
             self.left.append(False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from anyio import (
@@ -21,7 +22,7 @@ from gateway.server import Limits, ServeSettings
 from gateway.server.settings import ServerName
 from gateway.server.unsent import Unsent
 
-from .client import connect, get, receive_all, serving
+from .client import connect, get, note_arrival, receive_all, serving
 from .test_request_head import SERVERS
 from .test_uvicorn_protocol import until
 
@@ -71,7 +72,8 @@ class Application:
             headers = [(b"content-length", b"%d" % self.size)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"x" * self.size})
-            self.left[path] = await scope["extensions"]["gateway.connection"].left()
+            connection = scope["extensions"]["gateway.connection"]
+            await note_arrival(connection, partial(self.left.__setitem__, path))
         except OSError:  # as the router takes it
             self.left[path] = False
 

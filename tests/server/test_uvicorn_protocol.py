@@ -22,6 +22,7 @@ from .client import (
     connect,
     connect_blocking,
     get,
+    note_arrival,
     receive_all,
     receive_until,
     server_tls,
@@ -80,7 +81,10 @@ class Application:
         headers = [(b"content-length", b"%d" % self.size), *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"x" * self.size})
-        self.left.append(not self.asks or await connection.left())
+        if self.asks:
+            await note_arrival(connection, self.left.append)
+        else:
+            self.left.append(True)
 
 
 @pytest.fixture

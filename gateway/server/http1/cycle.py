@@ -1,7 +1,4 @@
-"""One request and its response over HTTP/1.1, and whether the client has the response.
-
-uvicorn's ``send()`` only fills a buffer, and does not report a client that has gone.
-"""
+"""One request and its response over HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...core.asgi import ASGIApp, AsgiResponse, Headers, Message, Scope, send_answer, text
+from ...core.proxy import Arrival
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
-from .peer import Peer
+from .output import Output
 from .response_head import STATUS_LINES, encode_chunk, encode_constant_headers, encode_headers
 from .uvicorn_inside import HIGH_WATER_LIMIT, FlowControl
 from .write_coalescer import WriteCoalescer
@@ -29,7 +27,7 @@ class HttpConnection(Protocol):
 
     transport: asyncio.Transport
     flow: FlowControl
-    peer: Peer
+    output: Output
     coalescer: WriteCoalescer
     answer_time: float
 
@@ -45,10 +43,8 @@ class Http1Cycle:
     """One request and its response. It replaces uvicorn's ``RequestResponseCycle``.
 
     A complete response is one write: with it a request to one queue costs 14.5 us instead of 17.9
-    (docs/performance-history.md). Where the connection has to be closed, that is done after
-    ``left()`` has decided: a closed socket cannot be examined any more. The scope refers to this
-    object, and this object not to the scope: reference cycles would keep the garbage collector
-    busy.
+    (docs/performance-history.md). The scope refers to this object, and this object not to the
+    scope: reference cycles would keep the garbage collector busy.
     """
 
     keeps_body_time = True
@@ -65,7 +61,6 @@ class Http1Cycle:
         "body",
         "disconnected",
         "is_head",
-        "is_undecided",
         "keep_alive",
         "more_body",
         "response_complete",
@@ -90,7 +85,6 @@ class Http1Cycle:
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
-        self.is_undecided = False
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._expects_continue = expects_continue
@@ -145,18 +139,11 @@ class Http1Cycle:
         body, self.body = self.body, b""
         return bytes(body)  # copies nothing when the body has come in one piece
 
-    async def left(self) -> bool:
-        """Wait until every byte has left the process; False when the client has gone."""
-        self.is_undecided = True
-        try:
-            await asyncio.sleep(0)  # until the coalesced writes are done
-            if self.transport.get_write_buffer_size() and not await self._drained():
-                return False
-            if self.disconnected or self.transport.is_closing():
-                return False
-            return await self._connection.peer.has_acknowledged_all()
-        finally:
-            self.is_undecided = False
+    def when_arrived(self, arrival: Arrival) -> None:
+        if self.disconnected:
+            arrival.decided(False)
+        else:
+            self._connection.output.when_arrived(arrival)
 
     def lost(self) -> None:
         """The connection is gone, or cannot be used any more."""
@@ -186,9 +173,8 @@ class Http1Cycle:
                 await send_answer(self.send, INTERNAL_ERROR)
         finally:
             if not self.keep_alive:
-                asyncio.get_running_loop().call_soon(
-                    self.transport.close
-                )  # after the coalesced writes
+                # after the coalesced writes
+                asyncio.get_running_loop().call_soon(self._connection.output.end)
             task, self.task = self.task, None  # the task refers to us: leave no reference cycle
             assert task is not None
             tasks.discard(task)
@@ -196,14 +182,14 @@ class Http1Cycle:
     async def _give_up(self, response: AsgiResponse) -> None:
         """Send ``response``, or cut off the response that has begun."""
         if self.response_started:
-            self.transport.close()
+            self._connection.output.end()
         else:
             await send_answer(self.send, response)
 
     async def receive(self) -> Message:
         connection = self._connection
         if self._expects_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            connection.output.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._expects_continue = False
         if not self.disconnected and not self.response_complete:
             if self.more_body:
@@ -258,13 +244,13 @@ class Http1Cycle:
         if not self.is_head:
             written += encode_chunk(body, more_body) if self._is_chunked else body
         if more_body:
-            self._connection.coalescer.write(self.transport, written)
+            self._connection.output.write(written)
         else:
             self._finish(written)
 
     def _finish(self, written: bytes) -> None:
         """Write the last bytes of the response."""
-        self._connection.coalescer.write(self.transport, written)
+        self._connection.output.write(written)
         self.response_complete = True
         self._watcher = None
         self.wake()

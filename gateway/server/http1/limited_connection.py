@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from .cycle import Http1Cycle
-from .peer import Peer
+from .output import Output
 from .sweeper import SWEEP_INTERVAL, ConnectionSweeper
 from .uvicorn_inside import STATUS_LINE, UvicornConnection
 
@@ -27,7 +27,7 @@ class LimitedConnection(UvicornConnection):
     from while there are such bytes.
     """
 
-    peer: Peer
+    output: Output
     cycle: Http1Cycle | None  # type: ignore[assignment]  # it has what uvicorn uses of its own
 
     def __init__(
@@ -51,8 +51,10 @@ class LimitedConnection(UvicornConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        descriptor = transport.get_extra_info("socket").fileno()
-        self.peer = Peer(descriptor, lambda: not transport.is_closing())
+        sweeper = self.sweeper
+        self.output = Output(
+            self.transport, sweeper.coalescer, sweeper.arrivals, sweeper.limits.answer_time
+        )
         self._expect(self.limits.header_time, 408)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
@@ -62,8 +64,9 @@ class LimitedConnection(UvicornConnection):
         self.sweeper.unsent.wait(self, 0)
         self.flow.resume_writing()
         cycle = self.cycle
-        if cycle is not None and (cycle.is_undecided or not cycle.response_complete):
+        if cycle is not None and not cycle.response_complete:
             cycle.lost()
+        self.output.lost()
         if exc is None:
             self.transport.close()
         self._stop_reading()
@@ -71,17 +74,18 @@ class LimitedConnection(UvicornConnection):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stay open until it is known whether the client has the response; otherwise close."""
         cycle = self.cycle
-        self.peer.has_ended = True
-        if cycle is None or not cycle.is_undecided:
+        if cycle is None or not cycle.response_complete or not self.output.undecided:
             return False
         cycle.keep_alive = False
+        self.output.end()
         return True
 
     def shutdown(self) -> None:
         """Take no further request. Close the connection when the last response has left."""
         cycle = self.cycle
-        if cycle is None or (cycle.response_complete and not cycle.is_undecided):
-            self.loop.call_soon(self.transport.close)  # after the coalesced writes
+        self.output.server_stops()
+        if cycle is None or cycle.response_complete:
+            self.loop.call_soon(self.output.end)  # after the coalesced writes
         else:
             cycle.keep_alive = False
 
@@ -104,9 +108,8 @@ class LimitedConnection(UvicornConnection):
     def check_time(self, now: float) -> None:
         """Called by the sweeper. While bytes of a response wait for the client, the connection has
         ``answer_time`` in place of ``idle_time``."""
-        cycle = self.cycle
-        if cycle is not None and cycle.is_undecided:
-            return  # left() has a time limit of its own
+        if self.output.undecided:
+            return  # its time limit is that of the output
         if 0 < self._deadline < now:
             if self.transport.get_write_buffer_size():
                 if self._deadline + self.answer_time - self.limits.idle_time < now:
@@ -130,10 +133,10 @@ class LimitedConnection(UvicornConnection):
         if refused is None or not refused.response_started:
             head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
             retry = b"retry-after: 1\r\n" if status == 503 else b""
-            self.coalescer.write(self.transport, head + retry + b"\r\n")
+            self.output.write(head + retry + b"\r\n")
         if refused is not None and not refused.response_complete:
             refused.lost()
-        self.loop.call_soon(self.transport.close)  # after the coalesced writes
+        self.loop.call_soon(self.output.end)  # after the coalesced writes
 
     def _stop_reading(self) -> None:
         """Bytes that still come belong to no request."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..settings import Limits
 from ..unsent import Unsent
+from .arrival_sweep import ArrivalSweep
 from .write_coalescer import WriteCoalescer
 
 SWEEP_INTERVAL = 0.5
@@ -30,6 +31,7 @@ class ConnectionSweeper:
         self.limits = limits
         self.unsent = unsent
         self.coalescer = WriteCoalescer()
+        self.arrivals = ArrivalSweep()
         self.now = 0.0
 
     async def run(self, connections: Set[SweptConnection]) -> None:

@@ -87,6 +87,8 @@ class HttpProtocol(LimitedConnection):
         self._cached = None
 
     def data_received(self, data: bytes) -> None:
+        if self.output.undecided:
+            self.output.look()
         if self._unread:  # read before reading was paused
             self._unread += data
         else:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from .response_head import encode_headers
 
 MAX_COALESCED_BYTES = 1024 * 1024
 """Bytes that are collected in one turn of the event loop."""
+
+
+class Writing(Protocol):
+    """What one connection writes: :class:`.output.Output`."""
+
+    transport: asyncio.Transport
+    written: int
 
 
 class WriteCoalescer:
@@ -18,7 +26,7 @@ class WriteCoalescer:
     """
 
     def __init__(self) -> None:
-        self._pending: list[tuple[asyncio.Transport, bytes]] = []
+        self._pending: list[tuple[Writing, bytes]] = []
         self._size = 0
         self._default_headers: list[tuple[bytes, bytes]] = []
         self._default_lines = b""
@@ -30,8 +38,8 @@ class WriteCoalescer:
             self._default_lines = encode_headers(headers).lines
         return self._default_lines
 
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        self._pending.append((transport, data))
+    def write(self, output: Writing, data: bytes) -> None:
+        self._pending.append((output, data))
         self._size += len(data)
         if self._size > MAX_COALESCED_BYTES:  # the limits of unsent bytes count in transports
             self._flush()
@@ -41,6 +49,8 @@ class WriteCoalescer:
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         self._size = 0
-        for transport, data in pending:
+        for output, data in pending:
+            transport = output.transport
             if not transport.is_closing():  # uvloop would raise, and the rest would not be written
                 transport.write(data)
+                output.written += len(data)

@@ -16,6 +16,7 @@ from aioquic.h3.connection import ErrorCode
 from anyio import CancelScope, Event, current_time, move_on_after
 
 from ...core.asgi import ASGIApp, Message, Scope, send_answer, text
+from ...core.proxy import Arrival
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..unsent import Unsent
@@ -132,13 +133,14 @@ class Http3Cycle:
         self._chunks.clear()
         return body
 
-    async def left(self) -> bool:
+    async def when_arrived(self, arrival: Arrival) -> bool:
         """Wait until the client has acknowledged the whole response; False when it does not.
 
         A client that has acknowledged everything but the end, and closes without an error, has the
         response.
         """
         connection = self._connection
+        arrival.sent()
         connection.flush()
         connection.quic.send_ping(0)  # a second packet is acknowledged at once (RFC 9000, 13.2.2)
         connection.flush()
@@ -240,7 +242,7 @@ class Http3Cycle:
             self._connection.flush()
             await self._reached(lambda: self._outgoing.unacknowledged <= MAX_UNACKNOWLEDGED_BYTES)
         else:
-            self._is_complete = True  # left() or run() say so to the client
+            self._is_complete = True  # when_arrived() or run() say so to the client
             self.wake()
 
     # What the client has not read.

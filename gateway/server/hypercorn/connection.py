@@ -1,4 +1,4 @@
-"""Whether a response has left, on hypercorn; and the limits that hypercorn lacks.
+"""Whether a response has arrived, on hypercorn; and the limits that hypercorn lacks.
 
 hypercorn's ``send()`` returns normally when the client has gone. Its connection is found through
 the bound methods that the application gets. If a later version passes something else, a response
@@ -10,37 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from socket import socket
-from typing import Any, Protocol
+from typing import Any
 
-from anyio import sleep
+from anyio import CancelScope, current_time, move_on_after, sleep
+from hypercorn.events import Updated
 
 from ...core.asgi import ASGIApp, Message, Receive, Scope, Send
+from ...core.proxy import Arrival
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
-from ..http1.peer import Peer
 from ..http1.request_head import MAX_TARGET, has_many_parts, refusal
+from ..send_queue import is_reset
 from ..settings import Limits
 from ..unsent import Unsent
 from .hypercorn_inside import Http2
+from .output import ConnectionOutput
 
 log = get_logger("gateway.server")
 
 RESPONSE_END = {"type": "http.response.body", "body": b"", "more_body": False}
 BUFFER_CHECK_INTERVAL = 0.01
 """Seconds between two checks of a write buffer that is not empty."""
-
-
-class WriteTransport(Protocol):
-    """What is used of a transport of asyncio."""
-
-    def abort(self) -> None: ...
-
-    def get_extra_info(self, name: str) -> Any: ...
-
-    def get_write_buffer_size(self) -> int: ...
-
-    def is_closing(self) -> bool: ...
+FIRST_LOOK, MAX_LOOK_INTERVAL = 0.005, 0.1
+"""Seconds until the first look whether a response has arrived, and between two later ones."""
+MAX_ACK_WAIT_AT_STOP = 1.0
+"""Seconds that a client may take for its acknowledgement while the server stops."""
 
 
 class HypercornConnection:
@@ -54,14 +48,23 @@ class HypercornConnection:
     keeps_body_time = False
 
     def __init__(
-        self, server: Any, receive: Receive, send: Send, ends_with_client: bool, unsent: Unsent
+        self,
+        output: ConnectionOutput,
+        receive: Receive,
+        send: Send,
+        scope: Scope,
+        answer_time: float,
+        unsent: Unsent,
     ) -> None:
         stream: Any = getattr(send, "__self__", None)
-        self._server = server
+        self._output = output
         self._stream = stream
-        self._ends_with_client = ends_with_client
-        protocol = stream.send.__self__
+        is_http1 = scope["http_version"].startswith("1")
+        self._ends_with_client = scope["scheme"] == "https" or not is_http1
+        self._answer_time = answer_time
+        protocol = self._protocol = stream.send.__self__
         self._http2 = protocol if isinstance(protocol, Http2) else None
+        self._is_ended = False
         # HTTP/2: bytes that the client does not let us send yet, by stream.
         self._buffers = getattr(protocol, "stream_buffers", {})
         self._receive = receive
@@ -87,7 +90,10 @@ class HypercornConnection:
         self._wait(self._unsent())
 
     async def end(self) -> None:
-        """Send the end of the response."""
+        """Send the end of the response, once."""
+        if self._is_ended:
+            return
+        self._is_ended = True
         with suppress(OSError):  # the client has gone
             await self._send(RESPONSE_END)
 
@@ -108,7 +114,7 @@ class HypercornConnection:
 
     def unsent(self) -> int:
         """Bytes that wait. On Trio the whole last message counts: its buffer is not shown."""
-        is_shown = self._http2 is not None or self._transports()
+        is_shown = self._http2 is not None or self._output.transports()
         return self._unsent() if is_shown else self._size
 
     def cut_off(self) -> None:
@@ -116,10 +122,10 @@ class HypercornConnection:
         self.is_gone = True
         if self._http2 is not None:
             self._http2.reset(self._stream.stream_id)
-        elif transports := self._transports():
+        elif transports := self._output.transports():
             transports[0].abort()
         else:
-            self._socket().close()
+            self._output.socket().close()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None]]:
         return partial(self._wait_gone, callback)
@@ -134,10 +140,50 @@ class HypercornConnection:
         """hypercorn does not have it here."""
         return None
 
-    async def left(self) -> bool:
+    async def when_arrived(self, arrival: Arrival) -> bool:
+        buffer = self._buffers.get(self._stream.stream_id)
+        if buffer is not None and buffer.buffer:
+            await buffer.drain()
         while self._unsent() and not self.is_gone:  # cut_off() ends it after too long
             await sleep(BUFFER_CHECK_INTERVAL)
-        return not self.is_gone and self._is_open() and await self._peer().has_acknowledged_all()
+        if self.is_gone or not self._is_open():
+            return False
+        arrival.sent()
+        last_byte = self._output.written
+        if self._is_stopping() or not self._protocol.stays_open:
+            return await self._arrives(last_byte)
+        output = self._output
+        output.undecided += 1
+        try:
+            await self.end()
+            return await self._arrives(last_byte)
+        finally:
+            output.undecided -= 1
+            if self._protocol.idle:
+                await output(Updated(idle=True))
+
+    async def _arrives(self, last_byte: int) -> bool:
+        """Whether the client's kernel acknowledges this byte in time."""
+        with move_on_after(self._answer_time) as wait:
+            return await self._is_acknowledged(last_byte, wait)
+        log.debug("a client that does not acknowledge its response in time is cut off")
+        self.cut_off()
+        return False
+
+    async def _is_acknowledged(self, last_byte: int, wait: CancelScope) -> bool:
+        """Look again and again."""
+        output, interval, is_stopping = self._output, FIRST_LOOK, False
+        while self._is_open():
+            output.look()
+            if output.arrived >= last_byte or is_reset(output.socket().fileno()):
+                break
+            if not is_stopping and self._is_stopping():
+                is_stopping = True
+                wait.deadline = min(wait.deadline, current_time() + MAX_ACK_WAIT_AT_STOP)
+            with move_on_after(interval):
+                await output.wait_received()
+            interval = min(2 * interval, MAX_LOOK_INTERVAL)
+        return output.arrived >= last_byte
 
     def _unsent(self) -> int:
         """Bytes of the response that the kernel does not have yet; 0 when the client has gone."""
@@ -145,34 +191,19 @@ class HypercornConnection:
             return 0
         buffer = self._buffers.get(self._stream.stream_id)
         waiting = len(buffer.buffer) if buffer is not None else 0
-        waiting += int(self._server.send_lock.locked())  # the last bytes may be in transit (Trio)
-        return waiting + sum(each.get_write_buffer_size() for each in self._transports())
+        waiting += int(
+            self._output.server.send_lock.locked()
+        )  # the last bytes may be in transit (Trio)
+        return waiting + sum(each.get_write_buffer_size() for each in self._output.transports())
 
-    def _transports(self) -> tuple[WriteTransport, ...]:
-        """asyncio's transport; with TLS also the one below it (not with uvloop). None on Trio."""
-        transport = getattr(getattr(self._server, "writer", None), "transport", None)
-        below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
-        return tuple(each for each in (transport, below) if each is not None)
+    def _is_stopping(self) -> bool:
+        return bool(self._stream.context.terminated.is_set())
 
     def _is_open(self) -> bool:
         """The connection is open, and the client has not reset the stream."""
-        if any(each.is_closing() for each in self._transports()):
+        if self._ends_with_client and self._stream.closed and not self._is_ended:
             return False
-        if self._ends_with_client and self._stream.closed:
-            return False
-        return self._socket().fileno() >= 0
-
-    def _socket(self) -> socket:
-        found: socket
-        if transports := self._transports():
-            found = transports[0].get_extra_info("socket")
-        else:
-            stream = self._server.stream
-            found = getattr(stream, "transport_stream", stream).socket
-        return found
-
-    def _peer(self) -> Peer:
-        return Peer(self._socket().fileno(), self._is_open)
+        return self._output.is_open
 
 
 def adapt(app: ASGIApp, limits: Limits, unsent: Unsent) -> ASGIApp:
@@ -187,11 +218,11 @@ def adapt(app: ASGIApp, limits: Limits, unsent: Unsent) -> ASGIApp:
             headers = [(b"content-length", b"0"), *close]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send(RESPONSE_END)
-        elif (server := _server(send)) is None:
+        elif (output := _output(send)) is None:
             await app(scope, receive, send)
         else:
-            ends = scope["scheme"] == "https" or not scope["http_version"].startswith("1")
-            connection = HypercornConnection(server, receive, send, ends, unsent)
+            answer_time = limits.answer_time
+            connection = HypercornConnection(output, receive, send, scope, answer_time, unsent)
             scope["extensions"]["gateway.connection"] = connection
             if await connection.has_room():
                 await _respond(app, scope, receive, connection)
@@ -202,8 +233,8 @@ def adapt(app: ASGIApp, limits: Limits, unsent: Unsent) -> ASGIApp:
 async def _respond(
     app: ASGIApp, scope: Scope, receive: Receive, connection: HypercornConnection
 ) -> None:
-    """Send the end of the response last: hypercorn may then close the connection, and a closed one
-    cannot be examined any more."""
+    """Send the end of the response last, or when its messages wait for the client: hypercorn may
+    then close the connection, and a closed one cannot be examined any more."""
     is_ended = False
 
     async def send_without_end(message: Message) -> None:
@@ -226,12 +257,14 @@ async def _respond(
         connection.release()
 
 
-def _server(send: Send) -> Any:
-    """hypercorn's server of one connection; None: this version is built in another way."""
+def _output(send: Send) -> ConnectionOutput | None:
+    """What the connection writes; None: this version of hypercorn is built in another way."""
     stream = getattr(send, "__self__", None)
     protocol = getattr(getattr(stream, "send", None), "__self__", None)
-    server = getattr(getattr(protocol, "send", None), "__self__", None)
-    return server if hasattr(server, "writer") or hasattr(server, "stream") else None
+    output = getattr(protocol, "send", None)
+    if not isinstance(output, ConnectionOutput):
+        return None
+    return output if hasattr(output.server, "writer") or hasattr(output.server, "stream") else None
 
 
 def _refusal(scope: Scope, limits: Limits) -> int:

@@ -33,6 +33,7 @@ from ...telemetry.logs import get_logger
 from ..http1.request_head import MAX_FIELDS, TARGET, host_of, is_host, path_of
 from ..settings import Limits
 from .http2_frames import FrameFlood, Frames
+from .output import ConnectionOutput
 
 log = get_logger("gateway.server")
 
@@ -90,8 +91,9 @@ class ConnectionProtocol:
     """The protocol of one connection, with HTTP/1.1 or HTTP/2. It replaces ProtocolWrapper."""
 
     def __init__(self, *settings: Any) -> None:
-        *self._settings, alpn_protocol = settings
-        self._send = self._settings[-1]
+        *self._settings, is_tls, client, server, send, alpn_protocol = settings
+        self._send = ConnectionOutput(send, is_tls=is_tls)
+        self._settings += (is_tls, client, server, self._send)
         protocol_class = Http2 if alpn_protocol == "h2" else Http11
         self.protocol: Http11 | Http2 = protocol_class(*self._settings)
 
@@ -99,6 +101,7 @@ class ConnectionProtocol:
         await self.protocol.initiate()
 
     async def handle(self, event: ServerEvent) -> None:
+        self._send.note_received()
         async with guarded(self._send):
             try:
                 await self.protocol.handle(event)
@@ -121,6 +124,16 @@ class Http11(H11Protocol):
         super().__init__(*settings)
         self.connection = RequestParser(self.config.h11_max_incomplete_size)
         self._is_closed = False
+
+    @property
+    def idle(self) -> bool:
+        """No request runs."""
+        return self.stream is None
+
+    @property
+    def stays_open(self) -> bool:
+        """Whether the connection stays open after the response."""
+        return not self._is_closed and self.connection.their_state is h11.DONE
 
     async def handle(self, event: ServerEvent) -> None:
         self._is_closed = self._is_closed or isinstance(event, Closed)
@@ -187,6 +200,8 @@ class RequestParser(h11.Connection):
 
 class Http2(H2Protocol):
     """``unsent_size``: bytes of responses that wait for the client."""
+
+    stays_open = True
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)

@@ -10,7 +10,7 @@ from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import ResponseBroken
 from gateway.server import Limits, ServeSettings
 
-from ..client import server_tls
+from ..client import note_arrival, server_tls
 
 LIMITS = Limits(header_bytes=20_000, body_bytes=300_000, answer_time=0.5)
 SETTINGS = ServeSettings(limits=LIMITS, grace=1, tls=server_tls(), http3=True)
@@ -53,7 +53,7 @@ class Application:
                 await send({"type": "http.response.body", "body": answer, "more_body": True})
             raise self.error
         await send({"type": "http.response.body", "body": answer})
-        self.left.append(await client.left())
+        await note_arrival(client, self.left.append)
 
     @property
     def client(self) -> Any:

@@ -1,0 +1,157 @@
+"""What one connection writes, and which of its responses have arrived.
+
+A response has arrived when the client's kernel has acknowledged its last byte. TCP shows only how
+many bytes are not acknowledged yet, so every byte of the connection is counted. "Not yet" is
+normal, also on loopback: a kernel delays an acknowledgement for up to 40 ms (RFC 9293, 3.8.6.3),
+unless it has data to send. So the output is examined when the next request comes, and otherwise by
+:class:`.arrival_sweep.ArrivalSweep`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+
+from ...core.proxy import Arrival
+from ...tls.transport import TlsTransport
+from ..send_queue import send_fin, send_queue
+from .arrival_sweep import ArrivalSweep
+from .write_coalescer import WriteCoalescer
+
+MAX_ACK_WAIT_AT_STOP = 1.0
+"""Seconds that a client may take for its acknowledgement while the server stops."""
+
+
+class Output:
+    """``queued``: bytes that were passed to ``coalescer``. ``written``: those of them that the
+    transport has got. With TLS both count plain text. Each of its bytes is at least one byte on
+    the wire, so a response is never taken for arrived too early.
+
+    ``undecided``: the responses that may not have arrived, in their order: the value of ``queued``
+    at their last byte, and what depends on them. ``answer_time``: seconds for the client to have
+    a response; then the connection is aborted.
+    """
+
+    __slots__ = (
+        "_answer_time",
+        "_coalescer",
+        "_descriptor",
+        "_fin",
+        "_is_ending",
+        "_is_stopping",
+        "_since",
+        "_sweep",
+        "_unacknowledged",
+        "is_swept",
+        "queued",
+        "transport",
+        "undecided",
+        "written",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        coalescer: WriteCoalescer,
+        sweep: ArrivalSweep,
+        answer_time: float,
+    ) -> None:
+        self.transport = transport
+        self.queued = 0
+        self.written = 0
+        self.undecided: deque[tuple[int, Arrival]] = deque()
+        self.is_swept = False
+        self._answer_time = answer_time
+        self._coalescer = coalescer
+        self._sweep = sweep
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
+        self._unacknowledged = send_queue(self._descriptor)
+        self._fin = 0
+        self._is_ending = False
+        self._is_stopping = False
+        self._since = 0.0
+
+    def write(self, data: bytes) -> None:
+        self.queued += len(data)
+        self._coalescer.write(self, data)
+
+    def when_arrived(self, arrival: Arrival) -> None:
+        """Report when the client has everything that is written until now, or that it never will.
+
+        So that one client cannot raise a prefetch without bound, only the first of its responses
+        counts as sent.
+        """
+        if self.transport.is_closing():
+            arrival.decided(False)
+            return
+        if not self.is_swept:
+            self._sweep.add(self)
+        if not self.undecided:
+            self._since = self._sweep.now
+            arrival.sent()
+        self.undecided.append((self.queued, arrival))
+
+    def look(self) -> None:
+        """Decide which responses have arrived."""
+        transport, undecided = self.transport, self.undecided
+        if transport.is_closing():
+            return
+        unacknowledged = transport.get_write_buffer_size() + self._unacknowledged() - self._fin
+        arrived = self.written - unacknowledged
+        if not undecided or undecided[0][0] > arrived:
+            return
+        while undecided and undecided[0][0] <= arrived:
+            undecided.popleft()[1].decided(True)
+        if undecided:
+            self._since = self._sweep.now
+            undecided[0][1].sent()
+        elif self._is_ending:
+            transport.close()
+
+    def sweep(self, now: float) -> bool:
+        """Look, and abort the connection after too long. False: everything is decided."""
+        self.look()
+        if not self.undecided:
+            return False
+        has_left = not self.transport.get_write_buffer_size()
+        if self._is_ending and has_left:
+            self._send_fin()
+        limit = self._answer_time
+        if self._is_stopping:
+            limit = MAX_ACK_WAIT_AT_STOP
+            if not has_left:  # the grace period is its limit
+                self._since = now
+        if self._since + limit < now:
+            self.transport.abort()
+        return True
+
+    def end(self) -> None:
+        """Close the connection when every response has arrived. The client learns at once that no
+        more follows, and acknowledges that without a delay. Not with TLS: a client that closes
+        before it has read the end of TLS sends a reset, as if it had not read the response."""
+        self._is_ending = True
+        if self.undecided:
+            self.look()
+        if not self.undecided:
+            self.transport.close()
+        elif not self.transport.get_write_buffer_size():
+            self._send_fin()
+
+    def server_stops(self) -> None:
+        """From now on the client has only a moment to acknowledge."""
+        self._is_stopping = True
+        self._since = asyncio.get_running_loop().time()
+
+    def lost(self) -> None:
+        """The connection is gone: nothing else arrives."""
+        undecided = self.undecided
+        while undecided:
+            undecided.popleft()[1].decided(False)
+
+    def _send_fin(self) -> None:
+        if self._fin or self.transport.is_closing() or isinstance(self.transport, TlsTransport):
+            return
+        with suppress(OSError):  # the client has reset the connection
+            send_fin(self._descriptor)
+            self._fin = 1

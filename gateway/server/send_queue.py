@@ -1,0 +1,70 @@
+"""What the kernel at the other end of a TCP connection has not acknowledged yet."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from array import array
+from collections.abc import Callable
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def send_queue(descriptor: int) -> Callable[[], int]:
+        """A function that returns the bytes in the send queue of a socket: those that the other
+        end has not acknowledged, and a FIN, which counts as one byte (SIOCOUTQ, tcp(7)). It costs
+        0.8 us. It raises OSError for a descriptor that is closed."""
+        size = array("i", (0,))
+
+        def unacknowledged() -> int:
+            fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
+            return size[0]
+
+        return unacknowledged
+
+elif sys.platform == "darwin":
+    SO_NWRITE = 0x1024
+    """sys/socket.h: bytes in the send queue."""
+
+    def send_queue(descriptor: int) -> Callable[[], int]:
+        """As on Linux."""
+
+        def unacknowledged() -> int:
+            duplicate = socket.socket(fileno=descriptor)
+            try:
+                return duplicate.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
+            finally:
+                duplicate.detach()
+
+        return unacknowledged
+
+else:
+
+    def send_queue(descriptor: int) -> Callable[[], int]:
+        """This platform does not show it: a byte has arrived when the kernel has taken it."""
+        return int
+
+
+def is_reset(descriptor: int) -> bool:
+    """Whether the connection does not exist any more, although the descriptor is open. A client
+    that has only ended its own side is not gone."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
+
+
+def send_fin(descriptor: int) -> None:
+    """Tell the client that no more bytes follow. The descriptor stays open. Raises OSError.
+
+    At once: ``write_eof()`` of uvloop does it in the next turn of its loop, and then it would not
+    be known whether the send queue contains the FIN.
+    """
+    duplicate = socket.socket(fileno=socket.dup(descriptor))
+    try:
+        duplicate.shutdown(socket.SHUT_WR)
+    finally:
+        duplicate.close()
