@@ -6,7 +6,6 @@ Exit status: 0, 3 when --compare found a regression, 1 when something could not 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from .compare import changes, regressions
 from .document import RAW_AMQP, Document, Named, read, write
 from .load.own import LoadError, open_generator
 from .machine import peer_version, this_machine
+from .options import count, named_path, positive
 from .report.html import page
 from .report.progress import open_bar
 from .report.table import show
@@ -84,7 +84,7 @@ def measure(options: argparse.Namespace) -> Document:
     if options.sweep and (options.k6 or options.profile):
         raise UsageError("--sweep cannot be combined with --k6 or --profile")
     scenarios = _scenarios(options)
-    peers = [peer(*each.split("=", 1)) for each in options.peer]
+    peers = [peer(*each) for each in options.peer]
     candidates = chosen(_servers(options), peers)
     if options.url and sum(not each.is_baseline for each in candidates) > 1:
         raise UsageError("--url names one virtual host: only one candidate can be measured there")
@@ -116,8 +116,7 @@ def measure(options: argparse.Namespace) -> Document:
             on_progress=bar.on_progress,
         )
         machine = this_machine(broker)
-        for each in options.peer:
-            name, path = each.split("=", 1)
+        for name, path in options.peer:
             machine.versions[name] = peer_version(path)
         urls = _urls(broker, options.url, candidates)
         campaign = Campaign(scenarios, candidates, urls, tools, own, bar)
@@ -224,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        type=_named_path,
+        type=named_path,
         help="measure another gateway on the same configuration; it must have KrakenD's command "
         "line; may be repeated",
     )
@@ -237,11 +236,11 @@ def _parser() -> argparse.ArgumentParser:
 
     how = parser.add_argument_group("how it is measured")
     how.add_argument(
-        "--seconds", type=_positive, default=1.0, help="length of each load (default: 1)"
+        "--seconds", type=positive, default=1.0, help="length of each load (default: 1)"
     )
     how.add_argument(
         "--warm-up",
-        type=_positive,
+        type=positive,
         default=0.3,
         metavar="SECONDS",
         help="length of the load before the first measurement, and of the same load before each "
@@ -249,14 +248,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--repetitions",
-        type=_count,
+        type=count,
         default=3,
         metavar="N",
         help="how often each scenario is measured (default: 3)",
     )
     how.add_argument(
         "--rate",
-        type=_positive,
+        type=positive,
         default=0.0,
         help="requests a second of the open loop (default: a third of the maximum throughput)",
     )
@@ -304,24 +303,3 @@ def _parser() -> argparse.ArgumentParser:
         help="show this result, and write its HTML report, without measuring",
     )
     return parser
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _named_path(text: str) -> str:
-    name, separator, path = text.partition("=")
-    if not (name and separator and path):
-        raise argparse.ArgumentTypeError("must be NAME=PATH")
-    return text
