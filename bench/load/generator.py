@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import uvloop
 from msgspec import json
 
+from ..priority import raise_priority, restore_priority
 from .loops import ClosedLoop, Confirmed, Delivered, Load, OpenLoop, Timetable, Waiting
 from .outcome import closed_result, confirmed_numbers, step_results
 from .plan import Failure, LoadResult, Plan, Progress, StepResult
 from .schedule import start_times
 
 PROGRESS_INTERVAL = 0.25
-
-PROMPT = os.sched_param(1)
-"""The lowest real-time priority; see :func:`_raise_priority`."""
 
 
 async def generate(plan: Plan, on_progress: Callable[[Progress], object]) -> LoadResult:
@@ -60,27 +57,17 @@ async def _run(load: Load, on_progress: Callable[[Progress], object]) -> None:
     gc.collect()
     gc.disable()
     if isinstance(load, Timetable):
-        _raise_priority()
+        raise_priority()
     on_progress(Progress(0, 0))
     load.begin()
     reporter = loop.create_task(_keep_reporting(load, on_progress))
     try:
         await load.over.wait()
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        restore_priority()
         gc.enable()
         reporter.cancel()
         load.close()
-
-
-def _raise_priority() -> None:
-    """Get real-time priority if permitted (root is), and so a core as soon as it is time to send.
-
-    A generator that waits for a core on the server's machine measures its own waiting. On another
-    machine it would not compete with the server.
-    """
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, PROMPT)
 
 
 async def _keep_reporting(load: Load, on_progress: Callable[[Progress], object]) -> None:
