@@ -139,7 +139,13 @@ class Running(Struct, frozen=True):
 
 @contextmanager
 def running(
-    candidate: Candidate, scenario: Scenario, broker_url: str, http_url: str, folder: Path
+    candidate: Candidate,
+    scenario: Scenario,
+    broker_url: str,
+    http_url: str,
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
 ) -> Generator[Running]:
     """Start the candidate and wait for its first good response to a request of the scenario.
 
@@ -147,7 +153,7 @@ def running(
     """
     port = free_port()
     config = folder / f"{scenario.name}-{candidate.name}-{port}.json"
-    config.write_text(json.dumps(scenario.config(broker_url, http_url, port)))
+    config.write_text(json.dumps(scenario.config(broker_url, http_url, port, host)))
     values = {
         "python": sys.executable,
         "config": str(config),
@@ -167,7 +173,7 @@ def running(
             env={**os.environ, "BASELINE_BYTES": values["bytes"], **environ},
         )
     try:
-        yield _first_response(scenario, process, port, began, log)
+        yield _first_response(scenario, process, (host, port), began, log)
     finally:
         process.terminate()
         try:
@@ -178,18 +184,22 @@ def running(
 
 
 def _first_response(
-    scenario: Scenario, process: subprocess.Popen[bytes], port: int, began: float, log: Path
+    scenario: Scenario,
+    process: subprocess.Popen[bytes],
+    address: tuple[str, int],
+    began: float,
+    log: Path,
 ) -> Running:
     call = scenario.calls[0] if scenario.kind in ("requests", "recovery") else HEALTH
     attempts = 0
     while time.monotonic() - began < START_TIME and process.poll() is None:
         number = PUBLISHED + attempts
-        body = _ask(port, call, number)
+        body = _ask(address, call, number)
         attempts += 1
         if body is not None:
             return Running(
                 process.pid,
-                port,
+                address[1],
                 time.monotonic() - began,
                 numbers_in([body]),
                 [number] if call.body_bytes else [],
@@ -202,9 +212,9 @@ def _first_response(
 HEALTH = Call(path="/__health")
 
 
-def _ask(port: int, call: Call, number: int) -> bytes | None:
+def _ask(address: tuple[str, int], call: Call, number: int) -> bytes | None:
     """The body of a response with status 200; None for any other outcome."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection(*address, timeout=10)
     document = message(0, number, call.body_bytes) if call.body_bytes else None
     headers = {"Content-Type": "application/json", **call.headers}
     try:

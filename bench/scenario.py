@@ -114,12 +114,14 @@ class Scenario(Struct, frozen=True):
         """The queue that receives published messages; "" when there is none."""
         return next((queue.name for queue in self.queues if not queue.is_full), "")
 
-    def config(self, broker_url: str, http_url: str, port: int) -> dict[str, Any]:
+    def config(
+        self, broker_url: str, http_url: str, port: int, host: str = "127.0.0.1"
+    ) -> dict[str, Any]:
         """The configuration, which KrakenD accepts as well."""
         document = {
             "version": 3,
             "port": port,
-            "listen_ip": "127.0.0.1",
+            "listen_ip": host,
             "endpoints": list(self.endpoints),
             **({"async_agent": list(self.agents)} if self.agents else {}),
             **({"extra_config": self.extra_config} if self.extra_config else {}),

@@ -59,11 +59,13 @@ class OwnGenerator:
         raise LoadError(f"the generator exited with {self._process.wait()}")
 
 
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
 @contextmanager
-def open_generator() -> Generator[OwnGenerator]:
-    process = subprocess.Popen(
-        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+def open_generator(start: Start = subprocess.Popen) -> Generator[OwnGenerator]:
+    """``start``: called like subprocess.Popen; the process may belong to another machine."""
+    process = start(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     try:
         yield OwnGenerator(process)
     finally:
