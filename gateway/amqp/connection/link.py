@@ -16,6 +16,7 @@ import aiormq
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ConnectionClosed
 from anyio import CancelScope, fail_after, move_on_after, sleep
+from anyio.abc import TaskGroup
 
 from ...core.backoff import BACKOFFS, constant
 from ...core.bridge import AsyncioSide, Connect
@@ -23,6 +24,7 @@ from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
 from ..wire import codec
+from .attempts import Attempts
 from .tap import Tap, TapFactory
 from .urls import BrokerUrl
 
@@ -45,6 +47,10 @@ MAX_CHANNELS = 65_535
 """Channel numbers are 16 bits wide."""
 
 CLOSED = "the connection was closed"
+
+HOST_HEAD_START = 0.4
+"""Seconds that a host has to open the connection until the next one is tried as well. A host that
+hangs accepts connections and does not respond: it must not keep the link from the others."""
 
 RECONNECT_RESET_AFTER = 1.0
 """Seconds that a connection must live to start the backoff from its beginning. After a shorter one
@@ -164,7 +170,8 @@ N = TypeVar("N", bound=LinkUser)
 
 
 class Link:
-    """Keeps one connection to a broker for one role. Several ``urls`` are tried in their order.
+    """Keeps one connection to a broker for one role. Several ``urls`` are hosts of a cluster: they
+    are tried in their order, and the first one that responds is used.
 
     The link connects at the start of the gateway, and again at once when the connection breaks.
     Between failed attempts it pauses as ``backoff_strategy`` says, at most
@@ -173,16 +180,19 @@ class Link:
     """
 
     def __init__(self, urls: tuple[BrokerUrl, ...], role: str, side: AsyncioSide) -> None:
-        self.urls = urls
+        self.urls = tuple(dict.fromkeys(urls))
         self.role = role
         self._users: dict[Hashable, LinkUser] = {}
         self.is_connected = False
         self.is_idle = False
         self.problem = "not connected yet"
         self._side = side
+        self._url = urls[0]
         self._problems: dict[BrokerUrl, str] = {}
         self._backoff_names: set[str] = set()
         self._attempt_limits: set[int] = set()
+        self._pauses = self.pauses()
+        self._failures = 0
         self._retry_requested = asyncio.Event()
 
     def shared(self, key: Hashable, make: Callable[[], N]) -> N:
@@ -213,7 +223,7 @@ class Link:
         channels = [user.readiness() for user in self._users.values()]
         return {
             "ready": self.is_connected and all(each["ready"] for each in channels),
-            "broker": self.urls[0].name,
+            "broker": self._url.name,
             "role": self.role,
             "connected": self.is_connected,
             "problem": self.problem,
@@ -245,70 +255,96 @@ class Link:
     async def _wait_for_request(self) -> None:
         self._retry_requested = asyncio.Event()
         self.is_idle = True
-        await self._retry_requested.wait()
-        self.is_idle = False
+        try:
+            await self._retry_requested.wait()
+        finally:
+            self.is_idle = False
 
     async def _keep_connected(self) -> None:
-        pauses, attempts = self.pauses(), 0
+        self._reset_pauses()
         while True:
-            connected_at = await self._connect_and_serve()
-            loop_time = asyncio.get_running_loop().time()
-            if connected_at is not None and loop_time - connected_at >= RECONNECT_RESET_AFTER:
-                pauses, attempts = self.pauses(), 0
-                continue
-            attempts += 1
-            if 0 < self._max_attempts <= attempts:
-                log.error(
-                    "%s: not connected after %d attempts (max_retries): the next request starts "
-                    "new ones",
-                    self.urls[0],
-                    attempts,
-                )
-                await self._wait_for_request()
-                pauses, attempts = self.pauses(), 0
+            attempts = Attempts()
+            async with open_tasks() as tasks:
+                with attempts.search:
+                    while True:
+                        await self._try_hosts(attempts, tasks)
+                        await self._pause_after_failure()
+            assert attempts.connected_at is not None
+            lifetime = asyncio.get_running_loop().time() - attempts.connected_at
+            if lifetime >= RECONNECT_RESET_AFTER:
+                self._reset_pauses()
             else:
-                await self.pause(next(pauses))
+                await self._pause_after_failure()
 
-    async def _connect_and_serve(self) -> float | None:
-        """Try all hosts once, and serve until the connection ends. Returns the loop time at which
-        it was connected; None when no host could be connected."""
+    def _reset_pauses(self) -> None:
+        self._pauses, self._failures = self.pauses(), 0
+
+    async def _pause_after_failure(self) -> None:
+        self._failures += 1
+        if not 0 < self._max_attempts <= self._failures:
+            await self.pause(next(self._pauses))
+            return
+        log.error(
+            "%s: not connected after %d attempts (max_retries): the next request starts new ones",
+            self.urls[0],
+            self._failures,
+        )
+        await self._wait_for_request()
+        self._reset_pauses()
+
+    async def _try_hosts(self, attempts: Attempts, tasks: TaskGroup) -> None:
+        """Try each host that is not being tried. Returns when one of all has failed; a success
+        cancels it."""
         for url in self.urls:
-            connected_at = None
+            if url not in attempts.pending:
+                tasks.start_soon(self._try_host, url, attempts, attempts.begin(url))
+                with move_on_after(HOST_HEAD_START):
+                    await attempts.wait_decided()
+        while len(attempts.pending) == len(self.urls):
+            await attempts.wait_decided()
+
+    async def _try_host(self, url: BrokerUrl, attempts: Attempts, attempt: CancelScope) -> None:
+        """Connect, and serve until the connection ends if no other attempt was faster."""
+        with attempt:
             try:
                 async with open_connection(url, self._side.connect) as connection:
-                    connected_at = asyncio.get_running_loop().time()
-                    self.is_connected, self.problem = True, ""
-                    self._problems.clear()
-                    log.info("%s: connected (%s)", url, self.role)
-                    await self._serve(connection, url)
+                    if attempts.succeed(url):
+                        await self._serve(connection)
             except LinkError as error:
-                self._disconnected(url, str(error))
+                self._failed(url, str(error), attempt)
             except Exception as error:  # of any type: the other links must go on
                 log.exception(
                     "%s: unexpected error, the gateway connects again (%s)", url, self.role
                 )
-                self._disconnected(url, f"unexpected error: {type(error).__name__}")
-            finally:
-                self.is_connected = False
-            if connected_at is not None:
-                return connected_at
-        return None
+                self._failed(url, f"unexpected error: {type(error).__name__}", attempt)
+        attempts.fail(url)
 
-    async def _serve(self, connection: BrokerConnection, url: BrokerUrl) -> None:
+    async def _serve(self, connection: BrokerConnection) -> None:
+        """Let the users work until the connection ends. Raises :class:`LinkError`."""
+        self._url = connection.url
+        self.is_connected, self.problem = True, ""
+        self._problems.clear()
+        log.info("%s: connected (%s)", self._url, self.role)
         problem = CLOSED  # aiormq may cancel a future: the group then ends without a reason
-        async with open_tasks() as users:
-            for user in self._users.values():
-                users.start_soon(user.live, connection)
-            users.start_soon(_abort_when_silent, connection.tap, url.heartbeat)
-            problem = await connection.wait_lost()
+        try:
+            async with open_tasks() as users:
+                for user in self._users.values():
+                    users.start_soon(user.live, connection)
+                users.start_soon(_abort_when_silent, connection.tap, self._url.heartbeat)
+                problem = await connection.wait_lost()
+                self.is_connected = False
+                for user in self._users.values():
+                    if user.declares:
+                        user.suspect(self, problem)
+                users.cancel_scope.cancel()
+        finally:
             self.is_connected = False
-            for user in self._users.values():
-                if user.declares:
-                    user.suspect(self, problem)
-            users.cancel_scope.cancel()
         raise LinkError(problem)
 
-    def _disconnected(self, url: BrokerUrl, problem: str) -> None:
+    def _failed(self, url: BrokerUrl, problem: str, attempt: CancelScope) -> None:
+        """The host cannot be connected, or its connection has ended."""
+        if attempt.cancel_called:
+            return  # another host is connected
         if problem != self._problems.get(url):
             log.warning("%s: %s (%s)", url, problem, self.role)
         self.problem = self._problems[url] = problem
@@ -327,15 +363,18 @@ async def open_connection(
     factory = TapFactory(url.server_name, connect)
     connection = aiormq.Connection(url.aiormq, transport_factory=factory)
     connection.vhost = url.vhost
+    is_open = False
     try:
         with fail_after(url.connect_timeout):
             await call(connection.connect())
+        is_open = True
     except TimeoutError as error:
-        factory.abort()
         raise LinkError(f"no response within {url.connect_timeout:g} s") from error
     except LinkError as error:
-        factory.abort()
         raise LinkError(factory.problem or str(error)) from error
+    finally:
+        if not is_open:
+            factory.abort()
     assert factory.tap is not None
     opened = BrokerConnection(connection, factory.tap, url, connect)
     try:
