@@ -429,6 +429,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Serve HTTP/3, too, over UDP on the same port. It needs ``tls``."""
     ready_path: str = "/__ready"
     """The path of the readiness check: 200 when every connection and queue is ready, else 503."""
+    shuffle: bool = False
+    """Try the brokers in ``host`` in a random order, which each process chooses for each of its
+    connections: many gateways spread over the nodes of a cluster. False: in their order."""
     buffer_bytes: int = 64 * 1024 * 1024
     """The largest size of the unsettled messages of one subscription."""
     max_unconfirmed: int = 2_000

@@ -18,7 +18,7 @@ from ...errors import AmqpFailure, BrokerUnavailable, GatewayError, QueueEmpty, 
 from ...telemetry.logs import get_logger
 from ..advice import ON_BROKERS, ON_CONSUMERS
 from ..connection.link import Link
-from ..connection.urls import parse_broker_url
+from ..connection.shared_link import share_link
 from ..declarations import overall
 from ..hosts import host_findings
 from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
@@ -235,11 +235,7 @@ class WaitingRequest(Struct, eq=False):
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
     """The link to these hosts that all consumers share."""
-    urls = tuple(parse_broker_url(host) for host in hosts)
-    return assembly.resource(
-        ("amqp", "consume", tuple((url.aiormq, url.vhost) for url in urls)),
-        lambda: Link(urls, "consume", assembly.side),
-    )
+    return share_link("consume", hosts, assembly, lambda urls: Link(urls, "consume", assembly.side))
 
 
 def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:

@@ -20,7 +20,7 @@ from ...errors import (
 )
 from ...telemetry.logs import get_logger
 from ..advice import ON_PRODUCERS
-from ..connection.urls import parse_broker_url
+from ..connection.shared_link import share_link
 from ..hosts import host_findings
 from ..settings import PRODUCER, ProducerSettings
 from ..verify import verify_producer
@@ -129,11 +129,9 @@ def share_publisher(
     settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
 ) -> Publisher:
     """The publisher that all producers with this exchange and broker share."""
-    urls = tuple(parse_broker_url(host) for host in hosts)
-    gateway = assembly.service.gateway
-    link = assembly.resource(
-        ("amqp", "publish", tuple((url.aiormq, url.vhost) for url in urls)),
-        lambda: PublishLink(urls, assembly.side, gateway.max_unconfirmed),
+    limit = assembly.service.gateway.max_unconfirmed
+    link = share_link(
+        "publish", hosts, assembly, lambda urls: PublishLink(urls, assembly.side, limit)
     )
     return link.shared(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
