@@ -32,7 +32,10 @@ CallLater = Callable[[float, Callable[[], object]], Cancel]
 
 class BrokerState:
     """``call_later``: starts a timer, for ``x-expires`` and ``x-message-ttl``; returns what stops
-    it. ``time``: its clock. Without them nothing expires."""
+    it. ``time``: its clock. Without them nothing expires.
+
+    ``responds_to_bindings``: false: a channel stops at the next Queue.Bind.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class BrokerState:
         self.queues: dict[str, BrokerQueue] = {}
         self.call_later = call_later
         self.time = time
+        self.responds_to_bindings = True
         self._numbers = count(1)
         for name, kind in PREDECLARED.items():
             self.exchanges[name] = BrokerExchange(

@@ -135,6 +135,23 @@ class MemoryBroker:
         """Cancel the consumers of a queue that stays, as when its leader changes."""
         self.queue(name).cancel_consumers()
 
+    def reject_messages(self) -> None:
+        """The channels that are open reject every message from now on (Basic.Nack): RabbitMQ 3.10,
+        when the leader of a quorum queue is down that a channel has published to first."""
+        for each in self.connections:
+            for channel in each.session.channels.values():
+                channel.rejects_messages = True
+
+    def stop_at_bindings(self) -> None:
+        """Each channel stops at its next Queue.Bind, as while another node of a cluster hangs."""
+        self.state.responds_to_bindings = False
+
+    def resume_bindings(self) -> None:
+        """The end of :meth:`stop_at_bindings`."""
+        self.state.responds_to_bindings = True
+        for each in tuple(self.connections):
+            each.session.resume_channels()
+
     def hang(self) -> None:
         """Bytes are no longer read or answered, on new connections neither."""
         self._hangs = True

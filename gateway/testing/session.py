@@ -233,6 +233,8 @@ class BrokerSession:
             self._write_method(commands.Channel.OpenOk(), number)
         elif channel is None:
             raise BrokerRefusal(504, "expected 'channel.open'")
+        elif channel.stops_at(method):
+            return
         elif isinstance(method, commands.Channel.Close):
             self._end_channel(number)
             self._write_method(commands.Channel.CloseOk(), number)
@@ -240,6 +242,13 @@ class BrokerSession:
             self._partial[number] = _PartialMessage(method)
         else:
             channel.handle(method)
+
+    def resume_channels(self) -> None:
+        """Process the methods at which the channels have stopped."""
+        for number, channel in tuple(self.channels.items()):
+            stopped, channel.stopped = channel.stopped, []
+            for method in stopped:
+                self._channel_method(number, method)
 
     def _closing_channel_method(self, number: int, method: Frame | None) -> None:
         """Until Close-Ok all other frames of the channel are ignored."""

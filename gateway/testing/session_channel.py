@@ -47,12 +47,15 @@ class UnackedEntry(Struct, eq=False):
 
 
 class BrokerChannel:
-    """``unacked``: delivered messages by delivery tag, in their order."""
+    """``unacked``: delivered messages by delivery tag, in their order. ``stopped``: methods that
+    wait to be processed. ``rejects_messages``: it sends Basic.Nack for each message."""
 
     def __init__(self, number: int, session: ChannelOwner) -> None:
         self.number = number
         self.unacked: dict[int, UnackedEntry] = {}
         self.consumers: dict[str, QueueConsumer] = {}
+        self.stopped: list[Frame] = []
+        self.rejects_messages = False
         self._session = session
         self._broker = session.broker
         self._prefetch = 0
@@ -82,6 +85,14 @@ class BrokerChannel:
             "Queue.Unbind": self._unbind_queue,
         }
 
+    def stops_at(self, method: Frame) -> bool:
+        """Whether this method has to wait, and all later ones."""
+        is_binding = isinstance(method, commands.Queue.Bind)
+        if not self.stopped and (not is_binding or self._broker.responds_to_bindings):
+            return False
+        self.stopped.append(method)
+        return True
+
     def handle(self, method: Frame) -> None:
         """Process a method without content. Raises :class:`BrokerRefusal`."""
         handler = self._handlers.get(method.name)
@@ -98,7 +109,10 @@ class BrokerChannel:
         if method.immediate:
             raise BrokerRefusal(540, "immediate=true")
         message = StoredMessage(method.exchange, method.routing_key, properties, body)
-        is_routed, is_accepted = self._broker.publish(message)
+        if self.rejects_messages:
+            is_routed, is_accepted = True, False
+        else:
+            is_routed, is_accepted = self._broker.publish(message)
         if method.mandatory and not is_routed:
             returned = ReturnMethod(NO_ROUTE, "NO_ROUTE", message.exchange, message.routing_key)
             self._write_content(returned, message)

@@ -8,6 +8,7 @@ it runs on the asyncio side.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
@@ -36,7 +37,8 @@ class ConfirmChannel:
 
     ``waiting``: messages that are not written. ``in_flight``: written and unconfirmed messages, by
     tag. ``tap``: the connection that is written to, None while there is no channel. ``closing``:
-    why the broker has closed the channel. ``wake_up`` is called when a message begins to wait and
+    why the broker has closed the channel. ``has_rejected``: set when the broker has rejected a
+    message (Basic.Nack) on this channel. ``wake_up`` is called when a message begins to wait and
     there is no channel.
     """
 
@@ -47,6 +49,7 @@ class ConfirmChannel:
         self.in_flight: dict[int, Publication] = {}
         self.tap: Tap | None = None
         self.closing: codec.ChannelClose | None = None
+        self.has_rejected = asyncio.Event()
         self._exchange = exchange
         self._window = window
         self._settle_with = settle
@@ -77,22 +80,28 @@ class ConfirmChannel:
         self._tag = 0
         self._methods.clear()
         self.closing = None
-        self.tap = connection.tap
+        self.has_rejected.clear()
         connection.tap.receiver.confirms[channel] = self
-        connection.tap.can_publish_callbacks.add(self._write_waiting)
+        self.resume(connection.tap)
+
+    def resume(self, tap: Tap) -> None:
+        """Write on the channel, also after :meth:`stop`."""
+        self.tap = tap
+        tap.can_publish_callbacks.add(self._write_waiting)
         self._write_waiting()
 
     def close(self) -> dict[int, Publication]:
         """The channel has ended. Returns the messages in flight, by tag, in the order of
         writing."""
-        self._stop()
+        self.stop()
         in_flight, self.in_flight = self.in_flight, {}
         self._mandatory.clear()
         self._returned.clear()
         self._window.release(len(in_flight))
         return in_flight
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Write nothing more; confirms still arrive."""
         tap, self.tap = self.tap, None
         if tap is not None:
             tap.can_publish_callbacks.discard(self._write_waiting)
@@ -179,6 +188,8 @@ class ConfirmChannel:
         else:
             tags = [tag]
         outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
+        if not is_ack:
+            self.has_rejected.set()
         settle, settled = self._settle_with, 0
         for each in tags:
             publication = in_flight.pop(each, None)
@@ -203,7 +214,7 @@ class ConfirmChannel:
     def closed(self, closing: codec.ChannelClose) -> None:
         """Stop: the broker closes the connection for a frame on a closed channel."""
         self.closing = closing
-        self._stop()
+        self.stop()
 
     def _settle(self, publication: Publication, outcome: Outcome) -> None:
         if publication.is_mandatory:

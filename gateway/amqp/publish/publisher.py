@@ -7,6 +7,7 @@ in flight while it is written and unconfirmed.
   finds out which one it was; the other messages are written again.
 - RabbitMQ closes the connection because of an error: each message in flight may have caused it.
   They are written one by one on a separate connection, before the channel opens again.
+- RabbitMQ rejects a message (Basic.Nack): it fails, and the channel is replaced by another one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ..connection.link import (
     close_reason,
 )
 from ..connection.managed_channel import ManagedChannel
+from ..connection.tap import Tap
 from ..connection.topology import producer_exchange
 from ..connection.urls import BrokerUrl
 from ..settings import ProducerSettings
@@ -57,6 +59,12 @@ NOT_FOUND = 404
 
 QUEUE_REDECLARE_INTERVAL = 30.0
 """Seconds until a queue that the broker has refused is declared again."""
+
+REPLACEMENT_INTERVAL = 0.5
+"""Seconds from the first rejected message on a channel until another channel takes its place.
+RabbitMQ 3.10 rejects each message for a quorum queue on a channel, as long as the leader is down
+that the queue had when the channel published to it first: also when the queue has another leader.
+A queue that is full rejects messages, too; then nothing is gained, and little is lost."""
 
 REFUSAL_LOG_INTERVAL = 1.0
 """Seconds between two lines of the log about refused messages."""
@@ -254,14 +262,14 @@ class Publisher(ManagedChannel):
         try:
             async with open_tasks() as tasks:
                 tasks.start_soon(self._keep_queues, connection)
-                await self._publish_on(channel, connection, self._main)
+                await self._publish_until_refusal(channel, connection)
                 self._accept = self._accept_after_refusal
                 tasks.start_soon(self._keep_quarantine, connection)
                 while True:
                     self._refused_keys.forget_accepted_keys()
                     self._quarantine.put_first(self._main.close().values())
                     async with connection.channel() as another:
-                        await self._publish_on(another, connection, self._main)
+                        await self._publish_until_refusal(another, connection)
         finally:
             self.is_ready = False
             self._accept = self._main.accept
@@ -272,11 +280,20 @@ class Publisher(ManagedChannel):
                 self._main.put_first(waiting)
                 resent.put_first(each.close().values())
 
+    async def _publish_until_refusal(self, channel: Channel, connection: BrokerConnection) -> None:
+        """As :meth:`_publish_on`, on the main channel and on those that take its place."""
+        is_replaced = await self._publish_on(channel, connection, self._main)
+        while is_replaced:
+            self._main.close()
+            async with connection.channel() as another:
+                is_replaced = await self._publish_on(another, connection, self._main)
+
     async def _publish_on(
         self, channel: Channel, connection: BrokerConnection, confirms: ConfirmChannel
-    ) -> None:
-        """Publish until the broker closes the channel because it refuses a message. Raises
-        :class:`LinkError` when the channel ends for another reason."""
+    ) -> bool:
+        """Publish until the broker closes the channel because it refuses a message, or until the
+        channel is to be replaced (True). Raises :class:`LinkError` when the channel ends for
+        another reason."""
         await call(channel.rpc(Confirm.Select()))
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -289,13 +306,19 @@ class Publisher(ManagedChannel):
         if confirms is self._main:
             self.became_ready()
         try:
-            problem = await ended
+            async with open_tasks() as tasks:
+                tasks.start_soon(_end_after_rejection, confirms, connection.tap, ended)
+                problem = await ended
+                tasks.cancel_scope.cancel()
         finally:
             if not connection.tap.lost.is_set() and not ended.done():
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await _until_confirmed(confirms)
+        if not channel.is_closed and confirms.closing is None:
+            return True
         if not self._is_refusal(confirms.closing):
             raise LinkError(problem or "the channel was closed")
+        return False
 
     def _is_refusal(self, closing: codec.ChannelClose | None) -> bool:
         if closing is None or closing.method != codec.PUBLISH:
@@ -400,6 +423,26 @@ async def _until_confirmed(confirms: ConfirmChannel) -> None:
     """At the end of the connection: wait for the confirms of written messages."""
     while confirms.in_flight:
         await sleep(CONFIRM_CHECK_INTERVAL)
+
+
+async def _end_after_rejection(
+    confirms: ConfirmChannel, tap: Tap, ended: asyncio.Future[str]
+) -> None:
+    """Set ``ended`` when the channel has rejected a message and can be replaced: every message is
+    confirmed. If other messages are not confirmed soon, the channel stays for now."""
+    while True:
+        await confirms.has_rejected.wait()
+        await sleep(REPLACEMENT_INTERVAL)
+        confirms.stop()
+        with move_on_after(REPLACEMENT_INTERVAL):
+            await _until_confirmed(confirms)
+            break
+        if confirms.closing is not None:
+            return
+        confirms.has_rejected.clear()
+        confirms.resume(tap)
+    if not ended.done():
+        ended.set_result("")
 
 
 async def _end_when_empty(confirms: ConfirmChannel, scope: CancelScope) -> None:
