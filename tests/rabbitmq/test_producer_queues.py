@@ -53,7 +53,7 @@ async def test_a_queue_that_the_broker_refuses_is_a_warning_and_publishing_goes_
 async def test_a_refused_queue_is_declared_again_later(
     side: AsyncioSide, vhost_url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.publish.publisher.QUEUE_REDECLARE_INTERVAL", 0.1)
+    monkeypatch.setattr("gateway.amqp.publish.producer_queue.QUEUE_REDECLARE_INTERVAL", 0.1)
 
     def may(configure: str) -> str:
         return add_user(broker, vhost_url, configure=configure)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from anyio import sleep
+from anyio import current_time, sleep
 
+from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.publish.publication import Outcome
+from gateway.amqp.publish.publisher import Publisher, PublishLink
+from gateway.amqp.settings import ProducerSettings
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 from gateway.testing.memory_broker import NO_PROPERTIES, MemoryBroker
 from gateway.testing.routing import BrokerBinding
 from gateway.testing.virtual_time import VirtualTimeLoop
-from tests.rabbitmq.amqp import until
+from tests.rabbitmq.amqp import open_subscription, settings, take, until
 from tests.rabbitmq.test_closed_for_error import Outcomes, open_publishers, publish
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +68,70 @@ async def test_while_a_channel_is_replaced_each_message_is_settled_once(latency:
     assert counts[Outcome.CONFIRMED] == memory.count("q")[0]
     if latency <= 0.2:
         assert counts[Outcome.CONFIRMED] > 850
+
+
+# No response to bindings.
+
+
+async def test_a_subscription_that_declared_before_does_not_wait_for_bindings(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    async with open_subscription(side, memory.url, settings("q")) as subscription:
+        memory.publish("q", [b"1", b"2"])
+        memory.stop_at_bindings()
+        memory.cut()
+        await until(lambda: not subscription.is_ready)
+        (await take(subscription, seconds=1)).acknowledge()
+        await sleep(60)
+        memory.resume_bindings()
+        (await take(subscription, seconds=1)).acknowledge()
+        await sleep(60)
+        assert subscription.is_ready
+    assert memory.count("q") == (0, 0)
+    assert memory.connections == []
+
+
+async def test_the_repeated_declaration_does_not_stop_deliveries(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    async with open_subscription(
+        side, memory.url, settings("q"), redeclare_interval=10.0
+    ) as subscription:
+        memory.stop_at_bindings()
+        for number in range(60):
+            memory.publish("q", [b"%d" % number])
+            (await take(subscription, seconds=0.1)).acknowledge()
+            await sleep(1)
+        memory.resume_bindings()
+    assert memory.count("q") == (0, 0)
+
+
+def new_publisher(side: AsyncioSide, url: str, wanted: ProducerSettings) -> Publisher:
+    link = PublishLink((parse_broker_url(url),), side, limit=1000)
+    return link.shared("ex", lambda: Publisher(wanted, link, side)).share_with(wanted)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_publisher_waits_for_a_binding_only_if_it_may_be_gone(
+    memory: MemoryBroker, side: AsyncioSide, durable: bool
+) -> None:
+    outcomes: Outcomes = []
+    wanted = ProducerSettings(
+        exchange="ex", name="q", routing_key="k", static_routing_key=True, durable=durable
+    )
+    publisher = new_publisher(side, memory.url, wanted)
+    async with publisher._link.opened():
+        await until(lambda: publisher.is_ready)
+        memory.stop_at_bindings()
+        memory.cut()
+        await until(lambda: not publisher.is_ready)
+        began = current_time()
+        publish(publisher, b"k", NO_PROPERTIES, outcomes)
+        if not durable:
+            await sleep(60)
+            assert outcomes == []
+            memory.resume_bindings()
+        await until(lambda: len(outcomes) == 1, seconds=1)
+        assert (current_time() - began < 1) is durable
+        memory.resume_bindings()
+    assert memory.count("q") == (1, 0)

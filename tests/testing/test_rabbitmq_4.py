@@ -15,7 +15,7 @@ from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
-from gateway.amqp.publish import publisher as publisher_module
+from gateway.amqp.publish import producer_queue
 from gateway.amqp.publish.publication import Outcome, Publication
 from gateway.amqp.publish.publisher import Publisher, PublishLink
 from gateway.amqp.settings import ConsumerSettings, ProducerSettings
@@ -193,7 +193,7 @@ async def test_a_refused_transient_queue_of_a_producer_fails_no_publish(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publisher_module, "QUEUE_REDECLARE_INTERVAL", 0.2)
+    monkeypatch.setattr(producer_queue, "QUEUE_REDECLARE_INTERVAL", 0.2)
     caplog.set_level("INFO", "gateway.amqp")
     outcomes: list[Outcome] = []
     link, naming, other = producers(side, memory.url)

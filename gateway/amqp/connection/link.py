@@ -65,6 +65,10 @@ class NotFoundError(LinkError):
     """The queue or exchange does not exist (404)."""
 
 
+class NoChannelError(LinkError):
+    """All channels that the broker allows on the connection are in use."""
+
+
 class ConnectionGoneError(LinkError):
     """The connection ended before the response to a method came. Its reason may not be known
     yet."""
@@ -96,8 +100,8 @@ class BrokerConnection:
     async def channel(self) -> AsyncGenerator[Channel]:
         """Open a channel that is not in confirm mode. At the end of the block it is closed.
 
-        Raises :class:`LinkError`, also when ``channel_max`` channels are open: one more would make
-        the broker close the connection.
+        Raises :class:`LinkError`; :class:`NoChannelError` when ``channel_max`` channels are open:
+        one more would make the broker close the connection.
         """
         opening = self._connection.channel(self._free_channel(), publisher_confirms=False)
         channel = await call(opening)
@@ -126,7 +130,7 @@ class BrokerConnection:
             self._last_channel = self._last_channel % self._channel_max + 1
             if self._last_channel not in self._connection.channels:
                 return self._last_channel
-        raise LinkError(
+        raise NoChannelError(
             f"the broker allows {self._channel_max} channels on a connection (channel_max), "
             "and all are in use"
         )

@@ -9,13 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 
 from aiormq.channel import Channel
-from anyio import current_time
+from anyio import current_time, move_on_after
 from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
 from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call
 
 log = get_logger("gateway.amqp")
+
+REPEATED_DECLARATION_TIMEOUT = 0.3
+"""Seconds to wait for declarations of a durable topology that were accepted before. While a node of
+a cluster hangs, all others respond to no binding: for up to 75 s (``net_ticktime``)."""
 
 
 def declaration_key(method: Frame) -> Hashable:
@@ -26,12 +30,13 @@ def declaration_key(method: Frame) -> Hashable:
 class ManagedChannel(ABC):
     """Base class of subscriptions and publishers. All of it runs on the asyncio side.
 
-    ``name``: for the log. ``is_ready``: its topology is declared and its channel is open.
+    ``name``: for the log. ``is_durable``: its topology survives a restart of the broker.
+    ``is_ready``: its topology is declared and its channel is open.
     ``problem``: why it is not ready, else empty. ``refused``: optional declarations that the broker
     has refused on this connection, with the broker's texts.
     """
 
-    def __init__(self, name: str, link: Link) -> None:
+    def __init__(self, name: str, link: Link, *, is_durable: bool) -> None:
         self.name = name
         self.is_ready = False
         self.problem = "not connected yet"
@@ -39,6 +44,8 @@ class ManagedChannel(ABC):
         self.refused: dict[Hashable, str] = {}
         self._link = link
         self._topology: dict[Hashable, Frame] = {}
+        self._is_durable = is_durable
+        self._was_declared = False
         self._is_suspect = False
         self._ready_at: float | None = None
         self._pauses = link.pauses()
@@ -82,8 +89,12 @@ class ManagedChannel(ABC):
                     await self._try_declaring_alone(connection)
                 await self.prepare(connection)
                 async with connection.channel() as channel:
-                    await self._declare(channel)
-                    await self.work(channel, connection)
+                    if await self._declare_in_time(channel):
+                        await self.work(channel, connection)
+                    else:
+                        log.warning("%s: the broker does not respond to declarations", self.name)
+                        async with connection.channel() as another:
+                            await self.work(another, connection)
             except LinkError as error:
                 if connection.tap.lost.is_set():
                     return
@@ -134,6 +145,16 @@ class ManagedChannel(ABC):
                 await self._declare(channel)
         self._is_suspect = False
 
+    async def _declare_in_time(self, channel: Channel) -> bool:
+        """Declare. False when the broker does not respond in time and the topology must exist. Then
+        this channel cannot be used."""
+        exists = self._was_declared and self._is_durable
+        with move_on_after(REPEATED_DECLARATION_TIMEOUT if exists else None):
+            await self._declare(channel)
+            return True
+        self.declares = False
+        return False
+
     async def _declare(self, channel: Channel) -> None:
         self.declares = True
         for key, method in self._topology.items():
@@ -146,3 +167,4 @@ class ManagedChannel(ABC):
                     self.refused[key] = str(error)
                 raise
         self.declares = False
+        self._was_declared = True

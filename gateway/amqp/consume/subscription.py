@@ -16,7 +16,7 @@ from msgspec import json
 
 from ...core.bridge import AsyncioSide
 from ...core.tasks import open_tasks
-from ..connection.link import BrokerConnection, Link, call_uninterrupted
+from ..connection.link import BrokerConnection, Link, NoChannelError, call_uninterrupted
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
@@ -80,7 +80,9 @@ class Subscription(ManagedChannel):
         *,
         is_permanent: bool = False,
     ) -> None:
-        super().__init__(f"queue {settings.name!r}", link)
+        super().__init__(
+            f"queue {settings.name!r}", link, is_durable=settings.durable and not settings.delete
+        )
         self.settings = settings
         self.buffer = Buffer(side)
         self._side = side
@@ -204,7 +206,7 @@ class Subscription(ManagedChannel):
         try:
             self.became_ready()
             async with open_tasks() as tasks:
-                tasks.start_soon(self._keep_declared, channel)
+                tasks.start_soon(self._keep_declared, channel, connection)
                 await attachment.keep()
         finally:
             self._attachment = None
@@ -224,7 +226,13 @@ class Subscription(ManagedChannel):
             may_fetch=settings.may_be_fetched and not self._refuses_get,
         )
 
-    async def _keep_declared(self, channel: Channel) -> None:
+    async def _keep_declared(self, channel: Channel, connection: BrokerConnection) -> None:
+        """Declare on a channel of its own, where there may be one more: while the broker does not
+        respond, it delivers no message on this channel."""
         while True:
             await sleep(self._redeclare_interval)
-            await call_uninterrupted(self._declare(channel))
+            try:
+                async with connection.channel() as another:
+                    await self._declare(another)
+            except NoChannelError:
+                await call_uninterrupted(self._declare(channel))

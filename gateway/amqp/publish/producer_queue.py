@@ -6,6 +6,10 @@ error.
 
 from __future__ import annotations
 
+import asyncio
+
+from anyio import sleep
+
 from ...telemetry.logs import get_logger
 from ..connection.link import (
     BrokerConnection,
@@ -14,10 +18,14 @@ from ..connection.link import (
     NotFoundError,
     call,
 )
+from ..connection.managed_channel import REPEATED_DECLARATION_TIMEOUT
 from ..connection.topology import bind_queue, create_queue, look_up_queue
 from ..settings import ProducerSettings
 
 log = get_logger("gateway.amqp")
+
+QUEUE_REDECLARE_INTERVAL = 30.0
+"""Seconds until a queue that the broker has refused is declared again."""
 
 
 class ProducerQueue:
@@ -31,7 +39,26 @@ class ProducerQueue:
     def readiness(self) -> dict[str, str]:
         return {"queue": self._settings.name, "problem": self.problem}
 
-    async def declare(self, connection: BrokerConnection) -> None:
+    async def keep_declared(self, connection: BrokerConnection, is_usable: asyncio.Event) -> None:
+        """Declare the queue, and again while it is refused: a missing queue or permission may exist
+        later.
+
+        ``is_usable`` is set when messages may be published: the queue is declared or refused, or it
+        exists and its binding does too, but the broker does not respond to it in time.
+        """
+        await self._declare(connection, is_usable)
+        is_usable.set()
+        while self.problem:
+            await sleep(QUEUE_REDECLARE_INTERVAL)
+            await self._declare(connection, is_usable)
+
+    @property
+    def _survives(self) -> bool:
+        """Whether its binding exists as long as the queue exists."""
+        settings = self._settings
+        return not self.problem and settings.durable and not settings.delete
+
+    async def _declare(self, connection: BrokerConnection, is_usable: asyncio.Event) -> None:
         """Declare and bind the queue. A refusal is kept in ``problem`` and logged, not raised.
 
         RabbitMQ ends the whole connection for some declarations, such as an unknown type of queue.
@@ -40,10 +67,10 @@ class ProducerQueue:
         try:
             if self._is_suspect:
                 async with connection.open_another() as own:
-                    await self._declare_on(own)
+                    await self._declare_on(own, is_usable)
             else:
                 self._is_suspect = True
-                await self._declare_on(connection)
+                await self._declare_on(connection, is_usable)
         except ConnectionGoneError:
             return
         except LinkError as error:
@@ -59,15 +86,18 @@ class ProducerQueue:
             log.warning("queue %r (routing key %r) of a producer: %s", name, key, problem)
         self.problem = problem
 
-    async def _declare_on(self, connection: BrokerConnection) -> None:
+    async def _declare_on(self, connection: BrokerConnection, is_usable: asyncio.Event) -> None:
         """The broker closes the channel for a missing queue and for each refused method."""
         settings = self._settings
         is_bound = settings.exchange and settings.declare == "create"
-        methods = [look_up_queue(settings), *([bind_queue(settings)] if is_bound else [])]
         try:
             async with connection.channel() as channel:
-                for method in methods:
-                    await call(channel.rpc(method))
+                await call(channel.rpc(look_up_queue(settings)))
+                if self._survives:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(REPEATED_DECLARATION_TIMEOUT, is_usable.set)
+                if is_bound:
+                    await call(channel.rpc(bind_queue(settings)))
         except NotFoundError:
             if settings.declare == "passive":
                 raise
@@ -76,5 +106,5 @@ class ProducerQueue:
         async with connection.channel() as channel:
             await call(channel.rpc(create_queue(settings)))
             log.info("queue %r: created", settings.name)
-            for method in methods[1:]:
-                await call(channel.rpc(method))
+            if is_bound:
+                await call(channel.rpc(bind_queue(settings)))

@@ -57,9 +57,6 @@ MAX_ABANDONED_MESSAGES = 1000
 NOT_FOUND = 404
 """Reply code: the exchange does not exist (any more). Declaring it again may help."""
 
-QUEUE_REDECLARE_INTERVAL = 30.0
-"""Seconds until a queue that the broker has refused is declared again."""
-
 REPLACEMENT_INTERVAL = 0.5
 """Seconds from the first rejected message on a channel until another channel takes its place.
 RabbitMQ 3.10 rejects each message for a quorum queue on a channel, as long as the leader is down
@@ -106,7 +103,11 @@ class Publisher(ManagedChannel):
     """
 
     def __init__(self, settings: ProducerSettings, link: PublishLink, side: AsyncioSide) -> None:
-        super().__init__(f"exchange {settings.exchange!r}", link)
+        super().__init__(
+            f"exchange {settings.exchange!r}",
+            link,
+            is_durable=settings.durable and not settings.delete,
+        )
         self._exchange = settings.exchange.encode()
         self._side = side
         self._producer_queues: dict[tuple[str, str], ProducerQueue] = {}
@@ -255,13 +256,14 @@ class Publisher(ManagedChannel):
 
     async def work(self, channel: Channel, connection: BrokerConnection) -> None:
         """Publish until the connection ends, or the exchange does not exist any more."""
-        for queue in self._producer_queues.values():
-            await queue.declare(connection)
-        if self._suspects.waiting:
-            await self._try_suspects(connection)
         try:
             async with open_tasks() as tasks:
-                tasks.start_soon(self._keep_queues, connection)
+                for queue in self._producer_queues.values():
+                    is_usable = asyncio.Event()
+                    tasks.start_soon(queue.keep_declared, connection, is_usable)
+                    await is_usable.wait()
+                if self._suspects.waiting:
+                    await self._try_suspects(connection)
                 await self._publish_until_refusal(channel, connection)
                 self._accept = self._accept_after_refusal
                 tasks.start_soon(self._keep_quarantine, connection)
@@ -324,17 +326,6 @@ class Publisher(ManagedChannel):
         if closing is None or closing.method != codec.PUBLISH:
             return False
         return closing.code != NOT_FOUND or not self._topology
-
-    async def _keep_queues(self, connection: BrokerConnection) -> None:
-        """Declare refused queues again: a missing queue or permission may exist later."""
-        while any(queue.problem for queue in self._producer_queues.values()):
-            await sleep(QUEUE_REDECLARE_INTERVAL)
-            await self._declare_queues(connection)
-
-    async def _declare_queues(self, connection: BrokerConnection) -> None:
-        for queue in self._producer_queues.values():
-            if queue.problem:
-                await queue.declare(connection)
 
     # After a refusal.
 
