@@ -38,8 +38,8 @@ class FaultResult(Struct):
     """What became of ``published`` messages.
 
     ``received``: how often each number was in a 200 response. ``remaining``: numbers in the queue
-    at the end. ``longest_gap``: seconds between responses. ``large_lost``: large messages that no
-    client read and that are not in their queue any more.
+    at the end. ``longest_gap``: seconds between responses with 200, or after the last one.
+    ``large_lost``: large messages that no client read and that are not in their queue any more.
     """
 
     published: int
@@ -96,6 +96,7 @@ class Clients:
             for number in range(int(seconds * rate)):
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
                 requests.create_task(self._send_request(number))
+        self.longest_gap = max(self.longest_gap, time.monotonic() - self._last)
         for _, writer in self._idle:
             writer.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiormq
 from aiormq.connection import TransportFactory
@@ -92,12 +93,17 @@ async def ready(channel: aiormq.abc.AbstractChannel, queue: str) -> int:
 
 
 async def fill(
-    url: str, queue: str, number: int, body: Callable[[int], bytes], delivery_mode: int = 1
+    url: str,
+    queue: str,
+    number: int,
+    body: Callable[[int], bytes],
+    delivery_mode: int = 1,
+    arguments: dict[str, Any] | None = None,
 ) -> None:
     """Declare ``queue`` (durable), empty it, and publish ``number`` messages to it."""
     async with open_filler(url, delivery_mode) as filler:
         channel = filler.channel
-        await channel.queue_declare(queue, durable=True)
+        await channel.queue_declare(queue, durable=True, arguments=arguments)
         await channel.queue_purge(queue)
         await top_up(filler, queue, 0, number, body)
         while await ready(channel, queue) < number:

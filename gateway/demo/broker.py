@@ -1,8 +1,9 @@
 """A private RabbitMQ node as child processes, for the demo and the tests. Not for production.
 
 It has its own name, cookie, ports, directories and port mapper (epmd), listens on loopback only,
-and removes its files at the end. RabbitMQ must be installed: on this system, or below ``root``, a
-folder with a complete Debian of another release (the commands run in it with ``chroot``, as root).
+and removes its files at the end. Nodes with one cookie and one port mapper can form a cluster.
+RabbitMQ must be installed: on this system, or below ``root``, a folder with a complete Debian of
+another release (the commands run in it with ``chroot``, as root).
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Broker:
         self._management_port = management_port
         self.log_path = directory / "broker.log"
         self._commands = commands
+        self.name = environ["RABBITMQ_NODENAME"]
         self._environ = environ
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -143,13 +145,13 @@ class Broker:
         node, self._node = self._node, None
         if node is None:
             return
-        _signal_group(node.pid, number)
+        signal_group(node.pid, number)
         try:
             node.wait(MAX_STOP_TIME)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            _signal_group(node.pid, signal.SIGKILL)
+            signal_group(node.pid, signal.SIGKILL)
             node.wait()
 
 
@@ -157,6 +159,44 @@ class Broker:
 def open_broker(*, with_management: bool = False, root: Path | None = None) -> Generator[Broker]:
     """Start a node, and stop it at the end. Raises :class:`GatewayError` when it cannot start."""
     commands = Commands(root)
+    with open_mapper(commands) as mapper_port:
+        with open_node(commands, mapper_port, with_management=with_management) as broker:
+            yield broker
+
+
+@contextmanager
+def open_mapper(commands: Commands) -> Generator[int]:
+    """Start a port mapper, and stop it at the end. Returns its port."""
+    port = free_port()
+    mapper = subprocess.Popen(
+        [*commands.mapper(), "-port", str(port), "-address", "127.0.0.1"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield port
+    finally:
+        mapper.kill()
+        mapper.wait()
+
+
+@contextmanager
+def open_node(
+    commands: Commands,
+    mapper_port: int,
+    *,
+    with_management: bool = False,
+    cookie: str = "",
+    settings: str = "",
+) -> Generator[Broker]:
+    """As :func:`open_broker`, with a port mapper that runs.
+
+    ``cookie``: the secret that the nodes of a cluster share; empty: the node makes its own.
+    ``settings``: further lines of ``rabbitmq.conf``.
+    """
+    root = commands.root
     with ExitStack() as stack:
         directory = Path(
             stack.enter_context(
@@ -165,7 +205,7 @@ def open_broker(*, with_management: bool = False, root: Path | None = None) -> G
                 )
             )
         )
-        port, mapper_port, node_port, management_port = (free_port() for _ in range(4))
+        port, node_port, management_port = (free_port() for _ in range(3))
         inside = directory if root is None else Path("/") / directory.relative_to(root)
         environ = _environment(inside, port, mapper_port, node_port)
         plugins = "rabbitmq_management" if with_management else ""
@@ -180,16 +220,11 @@ def open_broker(*, with_management: bool = False, root: Path | None = None) -> G
                 if with_management
                 else ""
             )
+            + settings
         )
-        mapper = subprocess.Popen(
-            [*commands.mapper(), "-port", str(mapper_port), "-address", "127.0.0.1"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        stack.callback(mapper.wait)
-        stack.callback(mapper.kill)
+        if cookie:
+            (directory / ".erlang.cookie").write_text(cookie)
+            (directory / ".erlang.cookie").chmod(0o400)
         shown_port = management_port if with_management else None
         broker = Broker(commands, directory, environ, port, shown_port)
         # Its directory is removed, so it need not save anything.
@@ -202,6 +237,7 @@ class Commands:
     """The commands of RabbitMQ and Erlang. Raises :class:`GatewayError` when they are missing."""
 
     def __init__(self, root: Path | None) -> None:
+        self.root = root
         mount = [] if root is None else ["unshare", f"--mount-proc={root / 'proc'}"]
         self.has_proc = not mount or _works([*mount, "true"])
         """False in a container that does not allow mounts: RabbitMQ then runs without ``/proc``."""
@@ -302,7 +338,8 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send the signal to a process that leads a group, and to its children."""
     try:
         os.killpg(leader, number)
     except ProcessLookupError:
