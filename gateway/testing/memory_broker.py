@@ -135,12 +135,13 @@ class MemoryBroker:
         """Cancel the consumers of a queue that stays, as when its leader changes."""
         self.queue(name).cancel_consumers()
 
-    def reject_messages(self) -> None:
+    def reject_messages(self, *, falls_silent: bool = False) -> None:
         """The channels that are open reject every message from now on (Basic.Nack): RabbitMQ 3.10,
-        when the leader of a quorum queue is down that a channel has published to first."""
+        when the leader of a quorum queue is down that a channel has published to first. A channel
+        that ``falls_silent`` rejects one message and does not respond to the next ones."""
         for each in self.connections:
             for channel in each.session.channels.values():
-                channel.rejects_messages = True
+                channel.rejects_messages, channel.falls_silent = True, falls_silent
 
     def stop_at_bindings(self) -> None:
         """Each channel stops at its next Queue.Bind, as while another node of a cluster hangs."""

@@ -48,7 +48,8 @@ class UnackedEntry(Struct, eq=False):
 
 class BrokerChannel:
     """``unacked``: delivered messages by delivery tag, in their order. ``stopped``: methods that
-    wait to be processed. ``rejects_messages``: it sends Basic.Nack for each message."""
+    wait to be processed. ``rejects_messages``: it sends Basic.Nack for each message; if
+    ``falls_silent``, only for the first one."""
 
     def __init__(self, number: int, session: ChannelOwner) -> None:
         self.number = number
@@ -56,6 +57,8 @@ class BrokerChannel:
         self.consumers: dict[str, QueueConsumer] = {}
         self.stopped: list[Frame] = []
         self.rejects_messages = False
+        self.falls_silent = False
+        self._has_rejected = False
         self._session = session
         self._broker = session.broker
         self._prefetch = 0
@@ -110,7 +113,9 @@ class BrokerChannel:
             raise BrokerRefusal(540, "immediate=true")
         message = StoredMessage(method.exchange, method.routing_key, properties, body)
         if self.rejects_messages:
-            is_routed, is_accepted = True, False
+            if self._has_rejected and self.falls_silent:
+                return
+            is_routed, is_accepted, self._has_rejected = True, False, True
         else:
             is_routed, is_accepted = self._broker.publish(message)
         if method.mandatory and not is_routed:

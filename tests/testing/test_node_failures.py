@@ -70,6 +70,29 @@ async def test_while_a_channel_is_replaced_each_message_is_settled_once(latency:
         assert counts[Outcome.CONFIRMED] > 850
 
 
+async def test_a_channel_that_rejects_a_message_and_falls_silent_is_replaced(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    outcomes: Outcomes = []
+    async with open_publishers(side, memory.url, "ex") as [publisher]:
+        memory.state.declare_queue("q")
+        memory.state.bind("ex", BrokerBinding("q", "#"))
+        memory.reject_messages(falls_silent=True)
+        for key in (b"1", b"2", b"3"):
+            publish(publisher, key, NO_PROPERTIES, outcomes)
+        await until(lambda: len(outcomes) == 3, seconds=1.5)
+        assert sorted(outcomes, key=str) == [
+            (b"1", Outcome.REFUSED),
+            (b"2", Outcome.CONFIRMED),
+            (b"3", Outcome.CONFIRMED),
+        ]
+        memory.close_channels()
+        await until(lambda: not publisher.is_ready)
+        publish(publisher, b"4", NO_PROPERTIES, outcomes)
+        await until(lambda: len(outcomes) == 4)
+    assert memory.count("q") == (3, 0)
+
+
 # No response to bindings.
 
 

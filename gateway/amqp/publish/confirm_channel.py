@@ -38,8 +38,8 @@ class ConfirmChannel:
     ``waiting``: messages that are not written. ``in_flight``: written and unconfirmed messages, by
     tag. ``tap``: the connection that is written to, None while there is no channel. ``closing``:
     why the broker has closed the channel. ``has_rejected``: set when the broker has rejected a
-    message (Basic.Nack) on this channel. ``wake_up`` is called when a message begins to wait and
-    there is no channel.
+    message (Basic.Nack) on this channel. ``has_confirmed``: it has acknowledged a message there.
+    ``wake_up`` is called when a message begins to wait and there is no channel.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ConfirmChannel:
         self.tap: Tap | None = None
         self.closing: codec.ChannelClose | None = None
         self.has_rejected = asyncio.Event()
+        self.has_confirmed = False
         self._exchange = exchange
         self._window = window
         self._settle_with = settle
@@ -81,6 +82,7 @@ class ConfirmChannel:
         self._methods.clear()
         self.closing = None
         self.has_rejected.clear()
+        self.has_confirmed = False
         connection.tap.receiver.confirms[channel] = self
         self.resume(connection.tap)
 
@@ -188,7 +190,9 @@ class ConfirmChannel:
         else:
             tags = [tag]
         outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
-        if not is_ack:
+        if is_ack:
+            self.has_confirmed = True
+        else:
             self.has_rejected.set()
         settle, settled = self._settle_with, 0
         for each in tags:

@@ -286,7 +286,7 @@ class Publisher(ManagedChannel):
         """As :meth:`_publish_on`, on the main channel and on those that take its place."""
         is_replaced = await self._publish_on(channel, connection, self._main)
         while is_replaced:
-            self._main.close()
+            self._main.put_first(self._main.close().values())
             async with connection.channel() as another:
                 is_replaced = await self._publish_on(another, connection, self._main)
 
@@ -309,7 +309,8 @@ class Publisher(ManagedChannel):
             self.became_ready()
         try:
             async with open_tasks() as tasks:
-                tasks.start_soon(_end_after_rejection, confirms, connection.tap, ended)
+                may_resend = confirms is self._main
+                tasks.start_soon(_end_after_rejection, confirms, connection.tap, ended, may_resend)
                 problem = await ended
                 tasks.cancel_scope.cancel()
         finally:
@@ -317,6 +318,8 @@ class Publisher(ManagedChannel):
                 with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await _until_confirmed(confirms)
         if not channel.is_closed and confirms.closing is None:
+            # What still comes on the old channel does not concern the messages of the next one.
+            connection.tap.receiver.release(channel.number)
             return True
         if not self._is_refusal(confirms.closing):
             raise LinkError(problem or "the channel was closed")
@@ -417,16 +420,18 @@ async def _until_confirmed(confirms: ConfirmChannel) -> None:
 
 
 async def _end_after_rejection(
-    confirms: ConfirmChannel, tap: Tap, ended: asyncio.Future[str]
+    confirms: ConfirmChannel, tap: Tap, ended: asyncio.Future[str], may_resend: bool
 ) -> None:
     """Set ``ended`` when the channel has rejected a message and can be replaced: every message is
-    confirmed. If other messages are not confirmed soon, the channel stays for now."""
+    confirmed. If other messages are not confirmed soon, the channel stays for now. But one that has
+    confirmed nothing is replaced if ``may_resend``: its messages in flight are written again."""
     while True:
         await confirms.has_rejected.wait()
         await sleep(REPLACEMENT_INTERVAL)
         confirms.stop()
         with move_on_after(REPLACEMENT_INTERVAL):
             await _until_confirmed(confirms)
+        if not confirms.in_flight or (may_resend and not confirms.has_confirmed):
             break
         if confirms.closing is not None:
             return
