@@ -71,8 +71,9 @@ class ConsumerSettings(BrokerSettings, Struct, frozen=True, kw_only=True):
     """Sent to the broker; RabbitMQ ignores it."""
     prefetch_count: int = 0
     """The largest number of unacknowledged messages in the gateway, at most 65535. It has fewer
-    while requests need fewer. Backends that share a queue add up theirs; workers divide the sum.
-    Absent or 0: 100."""
+    while requests need fewer. Messages whose response is written, and waits for the client's
+    acknowledgement, are not counted. Backends that share a queue add up theirs; workers divide the
+    sum. Absent or 0: 100."""
     prefetch_size: int = 0
     """Without effect: RabbitMQ does not support it."""
     auto_ack: bool = False

@@ -23,6 +23,11 @@ class TakenMessage(Protocol):
     The methods never wait and never raise. They do nothing if the message is settled already.
     """
 
+    def sent(self) -> None:
+        """The whole response is written; only the client's acknowledgement of the last byte is
+        missing. Until the message is settled it does not use up the prefetch. Called at most
+        once, before :meth:`acknowledge` or :meth:`give_back`."""
+
     def acknowledge(self) -> None:
         """The client has received the whole response."""
 

@@ -140,6 +140,9 @@ class BodyStream:
 
     # As a TakenMessage.
 
+    def sent(self) -> None:
+        """There is nothing to do."""
+
     def acknowledge(self) -> None:
         """There is nothing to acknowledge."""
 

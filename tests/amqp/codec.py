@@ -15,11 +15,12 @@ class Closed:
     """A channel that settles nothing."""
 
     is_open = False
+    unsent = max_unsent = 0
 
     def settle(self, delivery: Delivery, seconds: float = 0) -> None:
         raise AssertionError
 
-    acknowledge = give_back = reject = park = settle
+    sent = acknowledge = give_back = reject = park = settle
 
 
 def decode_properties(encoded: bytes) -> Basic.Properties:

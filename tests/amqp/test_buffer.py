@@ -17,10 +17,18 @@ pytestmark = pytest.mark.anyio
 
 
 class Channel:
+    """``unsent`` becomes smaller only by ``sent``."""
+
     def __init__(self, buffer: Buffer) -> None:
         self.is_open = True
+        self.unsent = 0
+        self.max_unsent = 1000
         self.settled: list[tuple[str, int]] = []
         self._buffer = buffer
+
+    def sent(self, delivery: Delivery) -> None:
+        self.unsent -= 1
+        self._buffer.serve()
 
     def acknowledge(self, delivery: Delivery) -> None:
         self.settled.append(("ack", delivery.tag))
@@ -247,6 +255,60 @@ async def test_the_response_of_a_fetch_that_was_cancelled_ends_no_other(
         channel.deliver(7)
         respond(buffer)
     assert [delivery and delivery.tag for delivery in found] == [7]
+
+
+async def test_requests_hold_no_more_messages_than_may_be_unsent(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.max_unsent = 2
+    channel.deliver(1, 2, 3, 4)
+    first = take(buffer)
+    take(buffer)
+    assert buffer.take_nowait() is None
+    waiters = [Recorder(), Recorder()]
+    for waiter in waiters:
+        buffer.wait(waiter)
+    assert [waiter.tags for waiter in waiters] == [[], []]
+    first.sent()
+    assert [waiter.tags for waiter in waiters] == [[3], []]
+
+
+async def test_requests_that_send_at_once_are_served_one_after_the_other(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.max_unsent = 1
+    waiters = [Recorder(sends=True) for _ in range(2000)]  # more than the depth of Python's stack
+    for waiter in waiters:
+        buffer.wait(waiter)
+    channel.deliver(*range(1, 2001))
+    while buffer.has_waiters:
+        await checkpoint()
+    assert [waiter.tags for waiter in waiters] == [[tag] for tag in range(1, 2001)]
+
+
+async def test_a_fetch_gets_a_message_when_no_more_may_be_unsent(
+    buffer: Buffer, channel: Channel
+) -> None:
+    channel.max_unsent = 1
+    channel.deliver(1)
+    take(buffer)
+    async with fetching(buffer, 1) as found:
+        channel.deliver(2)
+        respond(buffer)
+    assert [delivery and delivery.tag for delivery in found] == [2]
+
+
+class Recorder:
+    """A Waiter. ``sends``: its response is written at once."""
+
+    def __init__(self, *, sends: bool = False) -> None:
+        self.tags: list[int] = []
+        self._sends = sends
+
+    def take(self, delivery: Delivery) -> None:
+        self.tags.append(delivery.tag)
+        if self._sends:
+            delivery.sent()
 
 
 class Arriving(deque[Delivery]):

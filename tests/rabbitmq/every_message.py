@@ -68,7 +68,7 @@ class Record:
 class Replica:
     """One gateway's subscription. ``had_fault``: it has lost its channel since everything was
     quiet: what was settled since then may not have reached the broker. ``asked_at``: loop time
-    of the last request, or of the last channel."""
+    of the last request, or of the last channel. ``largest_raise``: of its prefetch, until now."""
 
     link: Link
     subscription: Subscription
@@ -81,6 +81,7 @@ class Replica:
     records: list[Record] = field(default_factory=list)
     had_fault: bool = False
     asked_at: float = 0.0
+    largest_raise: int = 0
 
     def hold(self, delivery: Delivery) -> None:
         assert all(
@@ -130,7 +131,12 @@ class Replica:
                 assert len(known) == unsettled, f"{len(known)} known, {unsettled} unsettled"
                 size = sum(len(each.body) + MESSAGE_OVERHEAD for each in known)
                 assert channel.held_bytes == size, f"{channel.held_bytes} counted, {size} held"
-            maximum = self.subscription._max_prefetch
+                held = self.held_on(channel)
+                sent = sum(each.is_sent for each in held)
+                counted = channel.unsent, channel.sent_count
+                assert counted == (len(held) - sent, sent), f"{counted} counted, {sent} sent"
+            self.largest_raise = max(self.largest_raise, channel.prefetch_raise.size)
+            maximum = self.subscription._max_prefetch + self.largest_raise
             prefetch = channel.credit.prefetch
             assert prefetch <= maximum, f"prefetch {prefetch} of {maximum}"
 
@@ -310,6 +316,18 @@ class EveryMessage(RuleBasedStateMachine):
         assert replica.subscription.withdraw(request)
 
     @precondition(lambda self: self.may_have("held"))
+    @rule(at=INDEX, number=st.sampled_from([1, 1, 3, 10]), then=THEN)
+    def responses_are_sent(self, at: int, number: int, then: Then) -> None:
+        """The clients have not acknowledged them. Some may be sent already: that has no effect."""
+        chosen = self.held(at, number)
+
+        def send() -> None:
+            for _, delivery in chosen:
+                delivery.sent()
+
+        self.run(send, then)
+
+    @precondition(lambda self: self.may_have("held"))
     @rule(
         at=INDEX,
         number=st.sampled_from([1, 1, 1, 3, 10]),
@@ -318,14 +336,18 @@ class EveryMessage(RuleBasedStateMachine):
         then=THEN,
     )
     def requests_end(self, at: int, number: int, how: Settlement, seconds: int, then: Then) -> None:
-        held = [(each, delivery) for each in self.replicas for delivery in each.held]
-        chosen = (held + held)[at % max(1, len(held)) :][: min(number, len(held))]
+        chosen = self.held(at, number)
 
         def settle() -> None:
             for replica, delivery in chosen:
                 self.settle(replica, delivery, how, seconds)
 
         self.run(settle, then)
+
+    def held(self, at: int, number: int) -> list[tuple[Replica, Delivery]]:
+        """Some of the messages that requests hold."""
+        held = [(each, delivery) for each in self.replicas for delivery in each.held]
+        return (held + held)[at % max(1, len(held)) :][: min(number, len(held))]
 
     def settle(self, replica: Replica, delivery: Delivery, how: Settlement, seconds: int) -> None:
         replica.held.remove(delivery)

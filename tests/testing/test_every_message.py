@@ -196,17 +196,22 @@ class OnBrokerInMemory(EveryMessage):
         subscription = replica.subscription
         assert subscription._attachment is not None
         maximum = subscription._max_prefetch
-        bound = subscription._attachment._prefetch_bound
+        bounds = subscription._attachment._bounds
         if not self.fetched:
-            most = 2 * maximum + 2 * self.wanted.dies_without_consumer
+            raised = maximum + 2 * replica.largest_raise
+            most = 2 * raised + 2 * self.wanted.dies_without_consumer
             assert channel.in_use <= most, f"{channel.in_use} messages, at most {maximum}"
+            unsent = [each for each in replica.held_on(channel) if not each.is_sent]
+            unparked = sum(not each.tries for each in unsent)
+            assert unparked <= maximum, f"requests hold {unparked} messages, at most {maximum}"
         now = self.loop.time()
         if min(now - self.changed_at, now - (subscription._ready_at or 0.0)) < 1.0:
             return
         if replica.waiting and len(self.memory.queue(QUEUE)):
             has_room = channel.held_bytes <= subscription._max_bytes // 2
-            assert not has_room or channel.in_use >= bound, (
-                f"a request waits: {channel.in_use} of {bound} messages, {channel.held_bytes} bytes"
+            assert not has_room or not bounds.room, (
+                f"a request waits: {channel.in_use_unsent} of {maximum} messages, "
+                f"{channel.held_bytes} bytes"
             )
 
     def check_demand(

@@ -8,7 +8,6 @@ from sys import maxsize
 
 from aiormq.channel import Channel
 from anyio import move_on_after, sleep
-from msgspec import Struct
 
 from ...core.bridge import AsyncioSide
 from ..connection.link import (
@@ -22,6 +21,7 @@ from ..connection.link import (
 from ..connection.tap import Tap
 from ..connection.topology import QueueDeclare
 from ..settings import ConsumerSettings
+from .bounds import AttachmentSettings, Bounds
 from .buffer import Buffer
 from .channel_consumer import ChannelConsumer
 from .demand import Demand
@@ -36,25 +36,6 @@ MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.01, 0.5
 
 OVERDUE_CHECK_INTERVAL = 60.0
 """Seconds between two checks whether an idle gateway has a message for too long."""
-
-
-class AttachmentSettings(Struct, frozen=True, kw_only=True):
-    """What decides when a queue has a consumer, and with which prefetch.
-
-    ``max_prefetch``: the largest prefetch. ``max_bytes``: bound of the unsettled messages.
-    ``idle_return``: seconds without a request until it is idle; ``inf``: never.
-    ``idle_prefetch``: of the consumer while it is idle; 0: there is none. ``is_permanent``: there
-    is always a consumer, with the largest prefetch. ``is_replaceable``: a new consumer can take the
-    place of the old one. ``may_fetch``: Basic.Get takes the message that a consumer would get.
-    """
-
-    max_prefetch: int
-    max_bytes: int
-    idle_return: float
-    idle_prefetch: int
-    is_permanent: bool
-    is_replaceable: bool
-    may_fetch: bool
 
 
 class Attachment:
@@ -93,7 +74,9 @@ class Attachment:
             settings.max_bytes if settings.is_replaceable else maxsize,
             self._consumer,
             self._cancel_when_rare,
+            settings.max_unsent,
         )
+        self._bounds = Bounds(settings, deliveries)
         tap.receiver.sinks[channel.number] = tap.receiver.consumers[channel.number] = deliveries
         channel.closing.add_done_callback(
             lambda closing: deliveries.ended(close_reason(closing) or "the channel was closed")
@@ -101,6 +84,13 @@ class Attachment:
         channel.on_consumer_cancel_callbacks.add(
             lambda cancel: deliveries.consumer_lost(cancel.consumer_tag)
         )
+
+    @property
+    def exceeds_raise(self) -> bool:
+        """Whether more messages are sent than the prefetch is raised by: a request that begins to
+        wait has to be reported."""
+        deliveries = self._deliveries
+        return deliveries.sent_count > deliveries.prefetch_raise.size
 
     def request_waits(self) -> None:
         """A request begins to wait."""
@@ -173,6 +163,8 @@ class Attachment:
         self.is_attached = False
         self.watches_waits = True
         deliveries.is_idle = True
+        deliveries.prefetch_raise.size = 0
+        self._side.post(deliveries.restart_most_sent)
         deliveries.consumer_replaced(idle_prefetch)
         await self._consumer.replace(idle_prefetch)
         self._side.post(deliveries.requeue_surplus)
@@ -190,8 +182,8 @@ class Attachment:
         deliveries.needs_check.clear()
         deliveries.raise_if_ended()
         is_rare = self._note_requests()
-        has_room = deliveries.in_use < self._prefetch_bound
-        if is_rare and buffer.unserved == 1 and settings.may_fetch and has_room:
+        deliveries.prefetch_raise.grow(deliveries.sent_count)
+        if is_rare and buffer.unserved == 1 and settings.may_fetch and self._bounds.room:
             fetched = asyncio.Event()
             deliveries.fetch(self._queue, lambda found: fetched.set())
             await call_uninterrupted(fetched.wait())
@@ -200,7 +192,7 @@ class Attachment:
         if not waiting:
             return 0
         if settings.is_replaceable or is_rare:
-            return min(waiting, max(0, self._prefetch_bound - deliveries.in_use))
+            return min(waiting, self._bounds.room)
         return settings.max_prefetch
 
     async def _stay_attached(self, prefetch: int) -> None:
@@ -209,11 +201,10 @@ class Attachment:
         self._needs_consumer = False
         while prefetch:
             is_smaller = prefetch < deliveries.credit.prefetch and not deliveries.needs_renewal
-            can_grow = self._settings.is_replaceable and prefetch < self._prefetch_bound
-            deliveries.consumer_replaced(prefetch, can_grow=can_grow)
+            deliveries.consumer_replaced(prefetch, can_grow=self._can_grow(prefetch))
             await self._consumer.replace(prefetch)
             self.is_attached = True
-            self.watches_waits = can_grow
+            self.watches_waits = deliveries.credit.can_grow
             if is_smaller:
                 self._side.post(deliveries.requeue_surplus)
             prefetch = await self._next_prefetch()
@@ -236,25 +227,25 @@ class Attachment:
             if prefetch != deliveries.credit.prefetch or deliveries.needs_renewal:
                 return prefetch
             deliveries.is_short = False
+            self.watches_waits = deliveries.credit.can_grow = self._can_grow(prefetch)
 
     def _decide(self) -> int:
         """Attached: the prefetch that the requests need now; 0 if they need no consumer."""
         deliveries, settings, demand = self._deliveries, self._settings, self._demand
         is_rare = self._note_requests()
         prefetch, waiting = deliveries.credit.prefetch, self._buffer.unserved
-        bound, in_use = self._prefetch_bound, deliveries.in_use
         if settings.is_permanent:
-            return bound if deliveries.needs_renewal else prefetch
+            return self._bounds.prefetch if deliveries.needs_renewal else prefetch
         if not waiting and self._is_unneeded(is_rare=is_rare):
             return 0
         if not settings.is_replaceable:
             deliveries.needs_renewal = False
             is_too_small = waiting and not is_rare and prefetch < settings.max_prefetch
             return 0 if is_too_small else prefetch
-        is_flowing = demand.are_settled_soon(in_use)
+        is_flowing = demand.are_settled_soon(deliveries.in_use)
         if deliveries.is_short and waiting:
-            # A new consumer gets its whole prefetch in addition to the messages of the old one.
-            room = bound if is_flowing else bound - in_use
+            deliveries.prefetch_raise.grow(deliveries.most_sent)
+            room = self._bounds.prefetch if is_flowing else self._bounds.room
             larger = min(room, demand.larger_prefetch(prefetch, waiting))
             if larger == prefetch and deliveries.credit.is_used_up and not is_flowing:
                 deliveries.needs_renewal = True  # another one, of the same size
@@ -263,7 +254,7 @@ class Attachment:
             prefetch = demand.smaller_prefetch(prefetch, deliveries.held + waiting)
         if is_flowing:
             prefetch = demand.later_prefetch(prefetch)
-        return min(prefetch, bound)
+        return min(prefetch, self._bounds.prefetch)
 
     def _is_unneeded(self, *, is_rare: bool) -> bool:
         """No request waits. Whether the consumer should be cancelled."""
@@ -297,19 +288,14 @@ class Attachment:
 
     def _note_requests(self) -> bool:
         """Count the requests until now. Returns whether they are rare."""
-        now, count = self._time(), self._buffer.request_count
-        self._demand.note(now, count, self._buffer.waiting, self._deliveries.settled)
+        now, count, deliveries = self._time(), self._buffer.request_count, self._deliveries
+        self._demand.note(now, count, self._buffer.waiting, deliveries.settled)
+        if deliveries.prefetch_raise.note(now, deliveries.most_sent):
+            self._side.post(deliveries.restart_most_sent)
         return self._demand.is_rare(now, count)
 
-    @property
-    def _prefetch_bound(self) -> int:
-        """The largest prefetch: smaller when messages are so large that they would exceed
-        ``max_bytes``."""
-        settings = self._settings
-        if not settings.is_replaceable:
-            return settings.max_prefetch
-        most = settings.max_bytes // self._deliveries.largest_message
-        return max(1, min(settings.max_prefetch, most))
+    def _can_grow(self, prefetch: int) -> bool:
+        return self._settings.is_replaceable and prefetch < self._bounds.prefetch
 
     async def _wait_for_room(self) -> bool:
         """Wait until the unsettled messages are at most half of ``max_bytes``, without a consumer

@@ -24,9 +24,17 @@ from ...core.bridge import AsyncioSide
 
 class DeliveryChannel(Protocol):
     """The channel of a delivery. A message can be settled only on its own channel, while it is
-    open."""
+    open.
+
+    ``unsent``: how many of its messages requests hold and have not sent. The buffer gives requests
+    no more than ``max_unsent``.
+    """
 
     is_open: bool
+    unsent: int
+    max_unsent: int
+
+    def sent(self, delivery: Delivery) -> None: ...
 
     def acknowledge(self, delivery: Delivery) -> None: ...
 
@@ -42,6 +50,7 @@ class Delivery(Struct, eq=False):
 
     ``route``: exchange and routing key, encoded. ``properties``: flags and values, encoded.
     ``tries``: how often it was parked. ``is_held``: a request has taken it and not settled it.
+    ``is_sent``: it is held, its response is written, and it does not use up the prefetch.
     ``parked_at``: loop time when it was parked for the first time.
     """
 
@@ -53,7 +62,14 @@ class Delivery(Struct, eq=False):
     body: bytes
     tries: int = 0
     is_held: bool = False
+    is_sent: bool = False
     parked_at: float = 0.0
+
+    def sent(self) -> None:
+        """The whole response is written; only the client's acknowledgement of the last byte is
+        missing."""
+        if self.is_held and not self.is_sent:
+            self.channel.sent(self)
 
     def acknowledge(self) -> None:
         """The broker may delete the message."""
@@ -141,44 +157,48 @@ class Buffer:
 
     It has no bound of its own: the prefetch and ``buffer_bytes`` bound what a channel puts into it.
     Requests are served in the order in which they began to wait. A delivery for a request that is
-    cancelled at the same moment returns to the front.
+    cancelled at the same moment returns to the front. While requests hold ``max_unsent`` messages
+    of a channel that are not sent, its further messages stay here. But they get those that were
+    parked: these use up no prefetch (:class:`.subscription_channel.SubscriptionChannel`).
 
-    ``ready``: the buffered deliveries. Other objects only read it: ``if buffer.ready`` is cheaper
-    than a call. ``request_count``: how many requests have taken a delivery or begun to wait.
+    ``ready``: the buffered deliveries. ``waiters``: the requests that wait. Other objects only read
+    both: ``if buffer.ready`` is cheaper than a call. ``request_count``: how many requests have
+    taken a delivery or begun to wait.
     """
 
     def __init__(self, side: AsyncioSide) -> None:
         self._side = side
         self.ready: deque[Delivery] = deque()
         self.request_count = 0
-        self._waiters: deque[Waiter] = deque()
+        self.waiters: deque[Waiter] = deque()
         self._fetches: deque[_TaskWaiter] = deque()
         self._is_waking = False
+        self._is_serving = False
 
     def __len__(self) -> int:
         return len(self.ready)
 
     @property
     def has_waiters(self) -> bool:
-        return bool(self._waiters)
+        return bool(self.waiters)
 
     @property
     def waiting(self) -> int:
         """How many requests wait for a delivery."""
-        return len(self._waiters)
+        return len(self.waiters)
 
     @property
     def unserved(self) -> int:
         """How many requests wait and have no delivery here. Under Trio the requests get a delivery
         a moment after it was put."""
-        return max(0, len(self._waiters) - len(self.ready))
+        return max(0, len(self.waiters) - len(self.ready))
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Asyncio side: append deliveries, and wake the waiters, once per burst."""
         self.ready.extend(deliveries)
-        if self._waiters and not self._is_waking:
+        if self.waiters and not self._is_waking:
             self._is_waking = True
-            self._side.post(self._wake)
+            self._side.post(self.serve)
 
     def put_back(self, delivery: Delivery) -> None:
         """Return a delivery to its place: before the deliveries with a higher tag. So the order of
@@ -190,7 +210,7 @@ class Buffer:
                 earlier.append(first)
         ready.appendleft(delivery)
         ready.extendleft(reversed(earlier))
-        self._wake()
+        self.serve()
 
     def take_out(self, is_taken: Callable[[Delivery], bool], keep: int = 0) -> list[Delivery]:
         """Remove the buffered deliveries for which ``is_taken`` is true, except for the first
@@ -209,11 +229,18 @@ class Buffer:
         self.take_out(lambda delivery: not delivery.channel.is_open)
 
     def take_nowait(self) -> Delivery | None:
-        """Take the next delivery. None when there is none, or when others wait already."""
+        """Take the next delivery. None when there is none for a request, or when others wait
+        already."""
         ready = self.ready
-        while ready and not self._waiters:
+        while ready and not self.waiters:
             delivery = ready.popleft()
-            if delivery.channel.is_open:
+            channel = delivery.channel
+            if channel.is_open:
+                unsent = channel.unsent
+                if unsent >= channel.max_unsent and not delivery.tries:
+                    ready.appendleft(delivery)
+                    return None
+                channel.unsent = unsent + 1
                 delivery.is_held = True
                 self.request_count += 1
                 return delivery
@@ -222,15 +249,15 @@ class Buffer:
     def wait(self, waiter: Waiter) -> None:
         """``waiter`` gets the next delivery: at once when there is one, otherwise later."""
         self.request_count += 1
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         if self.ready:
-            self._wake()
+            self.serve()
 
     def withdraw(self, waiter: Waiter) -> bool:
         """Stop waiting. False when ``waiter`` has its delivery already, and must settle it."""
-        if waiter not in self._waiters:
+        if waiter not in self.waiters:
             return False
-        self._waiters.remove(waiter)
+        self.waiters.remove(waiter)
         return True
 
     async def take_fetched(self, send: Callable[[], object]) -> Delivery | None:
@@ -247,17 +274,38 @@ class Buffer:
         """The oldest Basic.Get has its response. A message came to the buffer before this call.
 
         Each response is counted here, also when its request has hung up: otherwise it would end the
-        wait of the next request, whose own response is still on its way.
+        wait of the next request, whose own response is still on its way. ``max_unsent`` does not
+        concern a request that fetches.
         """
         waiter = self._fetches.popleft()
+        if self.ready and waiter in self.waiters and self.ready[0].channel.is_open:
+            self._give(self.ready.popleft())
         if self.withdraw(waiter):
             waiter.event.set()
 
-    def _wake(self) -> None:
+    def serve(self) -> None:
+        """Give the ready deliveries to the requests that wait.
+
+        A request may take, send and settle its delivery during the call, and so call this again.
+        """
         self._is_waking = False
-        ready, waiters = self.ready, self._waiters
-        while waiters and ready:
-            delivery = ready.popleft()
-            if delivery.channel.is_open:
-                delivery.is_held = True
-                waiters.popleft().take(delivery)
+        if self._is_serving:
+            return
+        self._is_serving = True
+        try:
+            ready, waiters = self.ready, self.waiters
+            while waiters and ready:
+                delivery = ready.popleft()
+                channel = delivery.channel
+                if channel.is_open:
+                    if channel.unsent >= channel.max_unsent and not delivery.tries:
+                        ready.appendleft(delivery)
+                        return
+                    self._give(delivery)
+        finally:
+            self._is_serving = False
+
+    def _give(self, delivery: Delivery) -> None:
+        delivery.is_held = True
+        delivery.channel.unsent += 1
+        self.waiters.popleft().take(delivery)

@@ -20,7 +20,8 @@ from ..connection.link import BrokerConnection, Link, NoChannelError, call_unint
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
-from .attachment import Attachment, AttachmentSettings
+from .attachment import Attachment
+from .bounds import AttachmentSettings
 from .buffer import Buffer, Delivery, Waiter, take_from
 
 REDECLARE_INTERVAL = 10.0
@@ -62,7 +63,8 @@ class Subscription(ManagedChannel):
       Basic.Get. A queue that RabbitMQ would delete without a consumer keeps one with a prefetch of
       1;
     - attached: it has a consumer. The prefetch is what the requests need (:class:`.demand.Demand`),
-      at most the sum of ``prefetch_count``.
+      at most the sum of ``prefetch_count``. Messages that are sent and not settled raise this bound
+      (:class:`.prefetch_raise.PrefetchRaise`).
 
     ``is_permanent``: it is always attached with the whole prefetch while it is ready (agents,
     streams). ``max_bytes``: bound of the unsettled messages. ``share``: number of workers that
@@ -137,7 +139,7 @@ class Subscription(ManagedChannel):
         # In this order: the asyncio side first sets ``watches_waits`` to true and then checks for
         # waiters. So it sees the waiter, or the waiter is reported here.
         attachment = self._attachment
-        if attachment is None or attachment.watches_waits:
+        if attachment is None or attachment.watches_waits or attachment.exceeds_raise:
             self._side.tell(self._request_waits)
 
     def withdraw(self, waiter: Waiter) -> bool:

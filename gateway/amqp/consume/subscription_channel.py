@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from sys import maxsize
 from typing import Protocol
 
 from ...core.bridge import AsyncioSide
@@ -19,6 +20,7 @@ from ..wire.properties import delivery_count
 from .buffer import Buffer, Delivery
 from .credit import Credit
 from .ledger import Ledger
+from .prefetch_raise import PrefetchRaise
 
 ACK_BATCHES_PER_PREFETCH = 8
 """Acknowledgements are written when an eighth of the prefetch is settled, or after ``FLUSH_DELAY``.
@@ -74,6 +76,15 @@ class SubscriptionChannel:
 
     ``before_last_ack`` is called before the only credit of a consumer is given back. It returns
     frames to write before the acknowledgement.
+
+    ``max_unsent``: the largest number of messages that requests hold before they are sent. The
+    broker may deliver more while ``prefetch_raise`` is larger than the number of sent messages;
+    these stay in the buffer. None: there is no such bound, and sent messages use up the prefetch
+    like all others.
+
+    ``unsent``, ``sent_count``: how many messages requests hold, before and after they are sent.
+    ``most_sent``: the largest ``sent_count`` since :meth:`restart_most_sent`. The app side alone
+    writes these numbers.
     """
 
     def __init__(
@@ -86,8 +97,11 @@ class SubscriptionChannel:
         max_bytes: int,
         consumer: ConsumerEvents,
         before_last_ack: Callable[[], bytes] = bytes,
+        max_unsent: int | None = None,
     ) -> None:
         self.is_open = True
+        self.unsent = self.sent_count = self.most_sent = 0
+        self.max_unsent = maxsize if max_unsent is None else max_unsent
         self.is_idle = False
         self.needs_check = asyncio.Event()
         self.is_short = False
@@ -103,10 +117,14 @@ class SubscriptionChannel:
         self._write = write
         self._schedule_flush = schedule_flush
         self._buffer = buffer
+        self._waiters = buffer.waiters
         self._side = side
         self._max_bytes = max_bytes
         self._ledger = Ledger(channel)
-        self.credit = Credit(self._ledger, asyncio.get_running_loop().time)
+        time = asyncio.get_running_loop().time
+        self.credit = Credit(self._ledger, time)
+        self.prefetch_raise = PrefetchRaise(time())
+        self._counts_sent = max_unsent is not None
         self._acknowledged: deque[int] = deque()
         self._batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
@@ -126,6 +144,12 @@ class SubscriptionChannel:
         return len(self._ledger) - len(self._timers)
 
     @property
+    def in_use_unsent(self) -> int:
+        """How many messages are unsettled, not parked and not sent: ``prefetch_count`` bounds
+        these."""
+        return self.in_use - self.sent_count
+
+    @property
     def held(self) -> int:
         """How many messages requests hold."""
         return max(0, self.in_use - len(self._buffer))
@@ -136,7 +160,8 @@ class SubscriptionChannel:
         return self._ledger.settled
 
     def request_waits(self) -> None:
-        """A request begins to wait, while the subscription is idle or its prefetch may grow."""
+        """A request begins to wait, or a message is sent while requests wait; and the subscription
+        is idle, or its prefetch may grow."""
         if self.is_idle:
             self.needs_check.set()
         else:
@@ -286,7 +311,42 @@ class SubscriptionChannel:
 
     # As a DeliveryChannel: app side.
 
+    def sent(self, delivery: Delivery) -> None:
+        if self._counts_sent:
+            delivery.is_sent = True
+            self.unsent -= 1
+            self.sent_count = count = self.sent_count + 1
+            if count > self.most_sent:
+                self.most_sent = count
+            if self._waiters:
+                self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        """A message was sent while requests wait: one of them may hold another message. If there
+        is none in the buffer, the prefetch may be too small now."""
+        if self._buffer.ready:
+            self._buffer.serve()
+        elif self.is_idle or self.credit.can_grow or self.sent_count > self.prefetch_raise.size:
+            self._side.tell(self.request_waits)
+
+    def restart_most_sent(self) -> None:
+        self.most_sent = self.sent_count
+
+    def _release(self, delivery: Delivery) -> None:
+        """A request holds the message no more."""
+        if delivery.is_sent:
+            delivery.is_sent = False
+            self.sent_count -= 1
+        else:
+            self.unsent -= 1
+
     def acknowledge(self, delivery: Delivery) -> None:
+        if delivery.is_sent:  # as _release, without a call
+            self.sent_count -= 1
+        else:
+            self.unsent -= 1
+            if self._waiters:
+                self._buffer.serve()
         self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
         acknowledged = self._acknowledged
         acknowledged.append(delivery.tag)
@@ -297,6 +357,7 @@ class SubscriptionChannel:
             self._side.tell(self._schedule_flush, self.flush)
 
     def give_back(self, delivery: Delivery) -> None:
+        self._release(delivery)
         if not self.is_open:
             return
         if self.is_idle and not self._buffer.has_waiters and self._may_requeue(delivery):
@@ -328,11 +389,15 @@ class SubscriptionChannel:
         )
 
     def reject(self, delivery: Delivery) -> None:
+        self._release(delivery)
         self._settled_bytes += len(delivery.body) + MESSAGE_OVERHEAD
         self._side.tell(self._reject, delivery.tag)
+        self._buffer.serve()
 
     def park(self, delivery: Delivery, seconds: float) -> None:
+        self._release(delivery)
         self._side.tell(self._park, delivery, seconds)
+        self._buffer.serve()
 
     def _requeue_deliveries(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:

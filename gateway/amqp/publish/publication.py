@@ -69,6 +69,9 @@ class Publication(Struct, eq=False):
             except Exception:  # runs in a callback of the connection: other messages must go on
                 log.exception("unexpected error in the response to a published message")
 
+    def sent(self) -> None:
+        """App side: there is nothing to do, it uses no prefetch."""
+
     def acknowledge(self) -> None:
         """App side: the client has the response. There is nothing to do."""
 
