@@ -7,16 +7,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
-from anyio import create_task_group, sleep
+from anyio import create_task_group, current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from gateway.amqp.consume import prefetch_raise
+from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.channel_consumer import ChannelConsumer
 from gateway.amqp.consume.subscription import Subscription
 from gateway.core.bridge import AsyncioSide
 from gateway.testing.memory_broker import MemoryBroker
 from gateway.testing.virtual_time import VirtualTimeLoop
-from tests.rabbitmq.amqp import numbered, open_subscription, settings
+from tests.rabbitmq.amqp import numbered, open_subscription, settings, until
 
 pytestmark = pytest.mark.anyio
 
@@ -117,26 +118,100 @@ async def test_round_trips_to_clients_cost_no_throughput(
             assert prefetches[-1] <= prefetch + 2 * clients
 
 
+class Waiting:
+    """A request that waits for a message, and when it got one."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.taken: list[Delivery] = []
+        self.taken_at: list[float] = []
+        subscription.wait(self)
+
+    def take(self, delivery: Delivery) -> None:
+        self.taken.append(delivery)
+        self.taken_at.append(current_time())
+
+
+@pytest.mark.parametrize("is_sent_first", [True, False])
+@pytest.mark.parametrize("prefetch", [1, 3])
+async def test_a_request_gets_a_message_at_once_when_sent_ones_use_the_prefetch(
+    memory: MemoryBroker, side: AsyncioSide, prefetch: int, is_sent_first: bool
+) -> None:
+    wanted = settings("q", prefetch_count=prefetch)
+    async with open_subscription(side, memory.url, wanted) as subscription:
+        requests = [Waiting(subscription) for _ in range(prefetch)]
+        await until(lambda: subscription.is_attached)
+        memory.publish("q", numbered(100))
+        await until(lambda: all(each.taken for each in requests))
+        start = current_time()
+        if is_sent_first:
+            requests[0].taken[0].sent()
+            last = Waiting(subscription)
+        else:
+            last = Waiting(subscription)
+            requests[0].taken[0].sent()
+        await until(lambda: last.taken)
+        assert last.taken_at[0] - start < 0.01  # twice a round trip to the broker
+
+
+async def test_a_message_that_was_sent_and_given_back_leaves_room_when_it_is_sent_again(
+    memory: MemoryBroker, side: AsyncioSide
+) -> None:
+    async with open_subscription(side, memory.url, settings("q", prefetch_count=1)) as subscription:
+        first = Waiting(subscription)
+        await until(lambda: subscription.is_attached)
+        memory.publish("q", numbered(100))
+        await until(lambda: first.taken)
+        second, third = Waiting(subscription), Waiting(subscription)
+        first.taken[0].sent()
+        first.taken[0].give_back()
+        await sleep(0.01)
+        assert [each.body for each in second.taken] == [b'{"n":0}']
+        assert third.taken == []
+        start = current_time()
+        second.taken[0].sent()
+        await until(lambda: third.taken)
+        assert third.taken_at[0] - start < 0.01
+
+
+async def test_a_message_that_is_acknowledged_right_after_it_was_sent_raises_the_prefetch(
+    memory: MemoryBroker, side: AsyncioSide, prefetches: list[int]
+) -> None:
+    """Otherwise each message of a fast client would cause a check."""
+    async with open_subscription(side, memory.url, settings("q", prefetch_count=1)) as subscription:
+        first = Waiting(subscription)
+        await until(lambda: subscription.is_attached)
+        memory.publish("q", numbered(100))
+        await until(lambda: first.taken)
+        others = [Waiting(subscription) for _ in range(2)]
+        first.taken[0].sent()
+        first.taken[0].acknowledge()
+        await until(lambda: others[0].taken)
+        assert prefetches[-1] == 2
+
+
+@pytest.mark.parametrize("round_trip", [0, 0.002])
 @pytest.mark.parametrize("prefetch", [1, 10, 100])
 async def test_clients_on_loopback_cause_few_replacements(
     memory: MemoryBroker,
     side: AsyncioSide,
     prefetches: list[int],
     prefetch: int,
+    round_trip: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prefetch_raise, "RAISE_KEPT_TIME", 0.2)
     wanted = settings("q", prefetch_count=prefetch)
     async with open_subscription(side, memory.url, wanted) as subscription:
-        memory.publish("q", numbered(50_000))
-        requests = Clients(subscription, 0.002)
+        memory.publish("q", numbered(30_000))
+        requests = Clients(subscription, round_trip)
         async with requests.running(64):
-            await sleep(0.3)
+            await sleep(0.2)
             started = len(prefetches)
-            await sleep(0.7)
+            await sleep(0.5)
             assert memory.count("q")[0]
             assert started <= 12, prefetches
             assert len(prefetches) == started, prefetches
+            assert prefetches[-1] >= min(64, 2 * prefetch)
             assert requests.most_unsent <= prefetch
 
 
