@@ -109,10 +109,17 @@ def test_marks_are_bounded() -> None:
 def test_messages_are_settled_soon_if_as_many_were_settled_in_the_last_moments() -> None:
     demand = Demand(0.0, 0)
     demand.note(10.0, 20, 1, 5)
-    demand.note(10.2, 30, 1, 25)
+    demand.note(10.05, 30, 1, 25)
     assert demand.are_settled_soon(20)
     assert not demand.are_settled_soon(21)
-    demand.note(10.21, 40, 1, 25)
+    demand.note(10.06, 40, 1, 25)
     assert demand.are_settled_soon(20)
-    demand.note(10.23, 40, 1, 25)
+    demand.note(10.08, 40, 1, 25)
+    assert not demand.are_settled_soon(20)
+
+
+def test_messages_that_were_settled_in_half_a_second_do_not_say_how_soon_others_are() -> None:
+    demand = Demand(0.0, 0)
+    demand.note(10.0, 20, 1, 5)
+    demand.note(10.5, 30, 1, 25)
     assert not demand.are_settled_soon(20)

@@ -28,6 +28,9 @@ MIN_RATE_TIME = 0.25
 MARK_INTERVAL = 0.02
 """Seconds between two counts that are remembered, at least."""
 
+MAX_MOMENT = 0.1
+"""Seconds. Messages that were settled in this time may say how soon others are settled."""
+
 
 class Mark(NamedTuple):
     """The numbers at one time: of all requests, and of all settled messages."""
@@ -68,7 +71,7 @@ class Demand:
     def are_settled_soon(self, unsettled: int) -> bool:
         """Whether as many messages were settled in the last moments: then these are too, soon."""
         now, mark = self._now, self._mark(self._now.time - MARK_INTERVAL)
-        return now.time - mark.time < RARE_INTERVAL and now.settled - mark.settled >= unsettled
+        return now.time - mark.time < MAX_MOMENT and now.settled - mark.settled >= unsettled
 
     def larger_prefetch(self, prefetch: int, waiting: int) -> int:
         """The next prefetch when all of ``prefetch`` is in use, and ``waiting`` requests still wait
