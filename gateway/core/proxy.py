@@ -34,10 +34,6 @@ class TakenMessage(Protocol):
     def give_back(self) -> None:
         """The client has not received it: the message goes back to the front of its buffer."""
 
-    def sent(self) -> None:
-        """The whole response is written; only the client's acknowledgement of the last byte is
-        missing. Until the message is settled it does not use up the prefetch."""
-
     def park(self) -> None:
         """No response can be made of it: it is tried again after a backoff, and does not block the
         messages that follow it."""

@@ -146,9 +146,6 @@ class BodyStream:
     def acknowledge(self) -> None:
         """There is nothing to acknowledge."""
 
-    def sent(self) -> None:
-        """There is nothing to do."""
-
     def park(self) -> None:
         """A body cannot come again."""
         self.give_back()

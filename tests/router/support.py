@@ -38,8 +38,6 @@ class Taken:
     def sent(self) -> None:
         self.is_sent = True
 
-    def sent(self) -> None: ...
-
     def acknowledge(self) -> None:
         self.end = self.end or "acknowledged"
 

@@ -83,9 +83,6 @@ class Delivery(Struct, eq=False):
             self.is_held = False
             self.channel.give_back(self)
 
-    def sent(self) -> None:
-        """Its response is written, and waits for the client's acknowledgement."""
-
     def reject(self) -> None:
         """The broker drops the message, or publishes it to the dead-letter exchange of the
         queue."""

@@ -75,9 +75,6 @@ class Publication(Struct, eq=False):
     def acknowledge(self) -> None:
         """App side: the client has the response. There is nothing to do."""
 
-    def sent(self) -> None:
-        """App side: there is nothing to do."""
-
     def park(self) -> None:
         """App side: there is nothing to do, a publication is not retried."""
 
