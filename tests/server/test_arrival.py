@@ -202,14 +202,16 @@ async def test_a_request_decides_about_the_responses_before_it(app: Application,
                 received += client.recv(1000)
 
     await to_thread.run_sync(ask)
-    client.close()
     await until(lambda: len(app.arrived) == 200)
     assert set(app.arrived.values()) == {True}
+    client.close()
 
 
 async def test_a_later_response_does_not_delay_an_earlier_one(
     app: Application, port: int, pair: tuple[str, ServerName]
 ) -> None:
+    if pair[0] == "trio":
+        pytest.skip("hypercorn on Trio does not show how much of a later response is written")
     client = await to_thread.run_sync(connect_blocking, port, SMALL_BUFFER)
     client.settimeout(10)
     await to_thread.run_sync(client.sendall, get("/short") + get("/"))
