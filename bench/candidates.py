@@ -56,9 +56,9 @@ _GRANIAN = (
 )
 
 SERVERS: dict[str, tuple[Candidate, Candidate]] = {
-    "uvicorn": (
+    "http1": (
         Candidate(
-            GATEWAY, "gateway", "{python} -m gateway run -c {config} --server uvicorn", "baseline"
+            GATEWAY, "gateway", "{python} -m gateway run -c {config} --server http1", "baseline"
         ),
         Candidate(
             "baseline",

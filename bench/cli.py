@@ -164,7 +164,7 @@ def _servers(options: argparse.Namespace) -> list[str]:
     missing = set(options.server) - set(available)
     if missing:
         raise UsageError(f"not installed: {', '.join(sorted(missing))}")
-    return list(options.server) or ["uvicorn"]
+    return list(options.server) or ["http1"]
 
 
 def _urls(
@@ -214,9 +214,9 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         action="append",
         default=[],
-        choices=["uvicorn", "hypercorn", "trio", "granian", "all"],
+        choices=["http1", "hypercorn", "trio", "granian", "all"],
         help="measure the gateway on this server, and its baseline; may be repeated "
-        "(default: uvicorn)",
+        "(default: http1)",
     )
     what.add_argument(
         "--peer",

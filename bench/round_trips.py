@@ -176,7 +176,7 @@ def _handshake(network: Network, port: int) -> float:
 
 def run(options: argparse.Namespace) -> bool:
     """Measure and print everything. False when figures do not count."""
-    named = chosen(options.server or ["uvicorn"], [peer(*each) for each in options.peer])
+    named = chosen(options.server or ["http1"], [peer(*each) for each in options.peer])
     candidates = [each for each in named if not each.is_baseline]
     is_valid = True
     with ExitStack() as stack:
@@ -270,8 +270,8 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         action="append",
         default=[],
-        choices=["uvicorn", "hypercorn", "trio"],
-        help="measure the gateway on this server; may be repeated (default: uvicorn)",
+        choices=["http1", "hypercorn", "trio"],
+        help="measure the gateway on this server; may be repeated (default: http1)",
     )
     parser.add_argument(
         "--peer",

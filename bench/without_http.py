@@ -135,7 +135,7 @@ def _baseline_responding(
 ) -> Generator[None]:
     """The baseline responds from before the block until after it, if the block is shorter than the
     step. ``report`` is then called with its result."""
-    _, baseline = SERVERS["uvicorn"]
+    _, baseline = SERVERS["http1"]
     with (
         running(baseline, scenario, "", "", tools.folder) as process,
         open_generator() as generator,

@@ -150,9 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--server",
-        choices=("auto", "uvicorn", "hypercorn"),
+        choices=("auto", "http1", "hypercorn", "uvicorn"),
         default="auto",
-        help="the HTTP server (default: uvicorn; hypercorn for HTTP/2 and on Trio)",
+        help="the HTTP server (default: http1, the gateway's own; hypercorn for HTTP/2 and on "
+        "Trio; uvicorn is an old name of http1)",
     )
     run.add_argument(
         "--async-library",
@@ -500,5 +501,5 @@ def _configure_logging(debug: int) -> None:
     )
     # The gateway logs these problems itself, on one line instead of a traceback.
     quiet = logging.WARNING if debug else logging.CRITICAL
-    for name in ("aiormq", "uvicorn", "asyncio", "coredis", "quic", "http3"):
+    for name in ("aiormq", "asyncio", "coredis", "quic", "http3"):
         logging.getLogger(name).setLevel(quiet)

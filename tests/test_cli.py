@@ -176,10 +176,10 @@ def test_run_says_that_the_port_is_taken(
     assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
-def test_uvicorn_does_not_run_on_trio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_http1_does_not_run_on_trio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "empty.json"
     path.write_text('{"version": 3}')
-    flags = ["--server", "uvicorn", "--async-library", "trio"]
+    flags = ["--server", "http1", "--async-library", "trio"]
     assert main(["run", "-c", str(path), *flags]) == 1
     assert "only runs on asyncio" in capsys.readouterr().err
 
@@ -235,8 +235,8 @@ def test_a_server_that_does_not_fit_the_configuration_is_an_error_before_workers
 ) -> None:
     path = tmp_path / "http2.json"
     path.write_text('{"version": 3, "use_h2c": true}')
-    flags = ["--server", "uvicorn", "--workers", workers]
+    flags = ["--server", "http1", "--workers", workers]
     assert main(["run", "-c", str(path), *flags, "--async-library", "trio"]) == 1
     assert "only runs on asyncio" in capsys.readouterr().err
     assert main(["run", "-c", str(path), *flags]) == 1
-    assert "uvicorn has no HTTP/2" in capsys.readouterr().err
+    assert "the server http1 has no HTTP/2" in capsys.readouterr().err

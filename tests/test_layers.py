@@ -60,7 +60,6 @@ OWNERS = {
     },
     "trio": {"core/bridge.py"},
     "sniffio": {"core/bridge.py", "server/serve.py", "server/hypercorn/server.py"},
-    "uvicorn": {"server/http1"},
     "hypercorn": {"server/hypercorn"},
     "h2": {"server/hypercorn/hypercorn_inside.py"},
     "h11": {"server/hypercorn/hypercorn_inside.py"},

@@ -24,21 +24,23 @@ def chosen_server(settings: ServeSettings, library: str | None = None) -> Server
     """
     library = library or current_async_library()
     if settings.server == "auto":
-        return "uvicorn" if library == "asyncio" and not settings.http2 else "hypercorn"
-    if settings.server == "uvicorn" and library != "asyncio":
-        raise GatewayError("uvicorn only runs on asyncio; use hypercorn for Trio")
-    if settings.server == "uvicorn" and settings.http2:
+        return "http1" if library == "asyncio" and not settings.http2 else "hypercorn"
+    if settings.server == "hypercorn":
+        return "hypercorn"
+    if library != "asyncio":
+        raise GatewayError("the server http1 only runs on asyncio; use hypercorn for Trio")
+    if settings.http2:
         raise GatewayError(
-            "uvicorn has no HTTP/2, which use_h2c or gateway.http2 requires; use hypercorn"
+            "the server http1 has no HTTP/2, which use_h2c or gateway.http2 requires; use hypercorn"
         )
-    return settings.server
+    return "http1"
 
 
 def suits_uvloop(settings: ServeSettings, library: str) -> bool:
     """Not for hypercorn with TLS: there uvloop does not report unsent bytes of a response."""
     if library != "asyncio":
         return False
-    return settings.tls is None or chosen_server(settings, library) == "uvicorn"
+    return settings.tls is None or chosen_server(settings, library) == "http1"
 
 
 async def serve(
@@ -61,8 +63,8 @@ async def serve(
             settings.host, settings.port, answer_time=settings.limits.answer_time
         )
     try:
-        if server == "uvicorn":
-            from .http1.uvicorn_server import serve_uvicorn as serve_with
+        if server == "http1":
+            from .http1.server import serve_http1 as serve_with
         else:
             from .hypercorn.server import serve_hypercorn as serve_with
         unsent = Unsent(settings.limits.unsent_bytes)

@@ -11,7 +11,8 @@ from ..config.structs import DEFAULT_GRACE, Service, Tls
 from ..tls.server import ServerTls, load_certificates
 from .http3.certificates import load_certificate, obstacles
 
-ServerName: TypeAlias = Literal["auto", "uvicorn", "hypercorn"]
+ServerName: TypeAlias = Literal["auto", "http1", "hypercorn", "uvicorn"]
+"""``uvicorn``: the old name of ``http1``."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):

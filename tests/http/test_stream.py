@@ -33,7 +33,7 @@ CLOSE = "Connection: close"
 
 
 STACKS: list[tuple[str, ServerName]] = [
-    ("asyncio", "uvicorn"),
+    ("asyncio", "http1"),
     ("asyncio", "hypercorn"),
     ("trio", "hypercorn"),
 ]

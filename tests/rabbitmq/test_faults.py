@@ -23,7 +23,7 @@ HYPERCORN = {
 @pytest.mark.parametrize(
     ("fault", "server"),
     [
-        *((fault, "uvicorn") for fault in FAULTS),
+        *((fault, "http1") for fault in FAULTS),
         *(("close", server) for server in HYPERCORN),
         *(("hangup", server) for server in HYPERCORN),
         *(("slow", server) for server in HYPERCORN),

@@ -16,7 +16,7 @@ from gateway.demo.broker import free_port
 from .amqp import count, publish
 
 SERVERS = {
-    "uvicorn": ("--server", "uvicorn"),
+    "http1": ("--server", "http1"),
     "hypercorn": ("--server", "hypercorn"),
     "trio": ("--async-library", "trio"),
 }

@@ -21,7 +21,7 @@ HYPERCORN = {
 
 @pytest.mark.parametrize(
     ("case", "server"),
-    [*((case, "uvicorn") for case in CASES), *(("close", server) for server in HYPERCORN)],
+    [*((case, "http1") for case in CASES), *(("close", server) for server in HYPERCORN)],
 )
 def test_every_200_is_in_the_queue(
     case: str, server: str, broker: Broker, vhost_url: str, tmp_path: Path

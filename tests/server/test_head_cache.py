@@ -12,14 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits
 from gateway.server.http1.head_cache import MAX_HEAD_BYTES, MAX_REPLACED_HEADS, cacheable_head
-from gateway.server.http1.sweeper import ConnectionSweeper
-from gateway.server.http1.uvicorn_protocol import MAX_CHUNKED_BYTES_PER_TURN, HttpProtocol
+from gateway.server.http1.protocol import MAX_CHUNKED_BYTES_PER_TURN, HttpProtocol
+from gateway.server.http1.server_state import ServerState
 from gateway.server.unsent import Unsent
 
 LIMITS = Limits(header_bytes=6000, body_bytes=50)
@@ -120,10 +118,7 @@ async def _connected(
 ) -> tuple[Counting, asyncio.Transport, socket.socket]:
     """A connection that reads nothing by itself, and the client's end of it."""
     loop = asyncio.get_running_loop()
-    config = Config(conversation.app, lifespan="off", ws="none", log_config=None, interface="asgi3")
-    config.load()
-    sweeper = ConnectionSweeper(LIMITS, Unsent(LIMITS.unsent_bytes))
-    protocol = Counting(config, ServerState(), {}, loop, sweeper=sweeper)
+    protocol = Counting(ServerState(conversation.app, LIMITS, Unsent(LIMITS.unsent_bytes)))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)

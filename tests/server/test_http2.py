@@ -27,8 +27,8 @@ from gateway.server.hypercorn.http2_frames import (
 )
 
 from .client import connect, serving
+from .test_http1 import until
 from .test_unsent import Application
-from .test_uvicorn_protocol import until
 
 pytestmark = pytest.mark.anyio
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 SETTINGS = ServeSettings(limits=Limits(body_bytes=100_000, answer_time=5), grace=1)
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
-SERVERS = [("asyncio", "uvicorn"), ("uvloop", "uvicorn"), ("asyncio", "hypercorn")]
+SERVERS = [("asyncio", "http1"), ("uvloop", "http1"), ("asyncio", "hypercorn")]
 SERVERS += [("trio", "hypercorn")]
 
 

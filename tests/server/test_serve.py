@@ -1,4 +1,4 @@
-"""What every server does, over real sockets: uvicorn, and hypercorn on both async libraries."""
+"""What every server does, over real sockets: http1, and hypercorn on both async libraries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sniffio import current_async_library
 from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import GatewayError
 from gateway.server import Limits, ServeSettings, serve
+from gateway.server.serve import chosen_server
 from gateway.server.settings import ServerName
 
 from .client import connect, get, receive_all, receive_until, server_tls, serving, status_of
@@ -24,7 +25,7 @@ LIMITS = Limits(header_bytes=20_000, body_bytes=1000, answer_time=1)
 SETTINGS = ServeSettings(limits=LIMITS, grace=1)
 
 
-SERVERS = [("asyncio", "uvicorn"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
+SERVERS = [("asyncio", "http1"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
 
 
 @pytest.fixture(params=SERVERS, ids="-".join)
@@ -160,10 +161,14 @@ async def test_the_port_is_taken(settings: ServeSettings) -> None:
             await serve(hello, taken, stop=Event())
 
 
-async def test_uvicorn_is_for_asyncio(anyio_backend: str) -> None:
+def test_http1_has_an_old_name() -> None:
+    assert chosen_server(replace(SETTINGS, server="uvicorn"), "asyncio") == "http1"
+
+
+async def test_http1_is_for_asyncio(anyio_backend: str) -> None:
     if anyio_backend == "trio":
         with pytest.raises(GatewayError, match="only runs on asyncio"):
-            await serve(hello, replace(SETTINGS, server="uvicorn"), stop=Event())
+            await serve(hello, replace(SETTINGS, server="http1"), stop=Event())
 
 
 @pytest.mark.parametrize(

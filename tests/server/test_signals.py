@@ -21,7 +21,7 @@ from tests.http.service import Connection, Service, message, serving
 
 pytestmark = pytest.mark.timeout(180)  # several processes start, on a machine that may be busy
 
-PAIRS = [("asyncio", "uvicorn"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
+PAIRS = [("asyncio", "http1"), ("asyncio", "hypercorn"), ("trio", "hypercorn")]
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)

@@ -93,7 +93,7 @@ def running(
 def test_workers_read_certificates_again_on_a_hangup(tmp_path: Path) -> None:
     own = {"management_port": free_port()}
     with running(tmp_path, own, "--workers", "2") as gateway:
-        assert f"on https://127.0.0.1:{gateway.port} (uvicorn, asyncio, uvloop" in gateway.log
+        assert f"on https://127.0.0.1:{gateway.port} (http1, asyncio, uvloop" in gateway.log
         url = f"https://127.0.0.1:{gateway.port}/__debug/"
         with httpx.Client(verify=trusting()) as client:
             assert client.get(url).http_version == "HTTP/1.1"

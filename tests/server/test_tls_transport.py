@@ -1,4 +1,4 @@
-"""TLS between uvicorn's sockets and our protocol: handshakes, farewells, and what is no TLS."""
+"""TLS between a server's sockets and our protocol: handshakes, farewells, and what is no TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anyio import to_thread
 from msgspec.structs import replace
 
 from .client import client_tls, connect_blocking, get, server_tls, serving
-from .test_uvicorn_protocol import LIMITS, SETTINGS, Application, anyio_backend, app, until_decided
+from .test_http1 import LIMITS, SETTINGS, Application, anyio_backend, app, until_decided
 
 __all__ = ["anyio_backend", "app"]
 

@@ -23,8 +23,8 @@ from gateway.server.settings import ServerName
 from gateway.server.unsent import Unsent
 
 from .client import connect, get, note_arrival, receive_all, serving
+from .test_http1 import until
 from .test_request_head import SERVERS
-from .test_uvicorn_protocol import until
 
 pytestmark = pytest.mark.anyio
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on asyncio: a protocol of the gateway on httptools, run by uvicorn."""
+"""HTTP/1.1 on asyncio: the gateway's own server, on httptools."""

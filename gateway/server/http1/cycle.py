@@ -10,9 +10,10 @@ from ...core.asgi import ASGIApp, AsgiResponse, Headers, Message, Scope, send_an
 from ...core.proxy import Arrival
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
+from .flow_control import HIGH_WATER_LIMIT, FlowControl
 from .output import Output
 from .response_head import STATUS_LINES, encode_chunk, encode_constant_headers, encode_headers
-from .uvicorn_inside import HIGH_WATER_LIMIT, FlowControl
+from .server_state import ServerState
 from .write_coalescer import WriteCoalescer
 
 log = get_logger("gateway.server")
@@ -23,16 +24,14 @@ STOPPING = text(503, "the gateway is stopping", (b"connection", b"close"), (b"re
 
 
 class HttpConnection(Protocol):
-    """The connection of a cycle: :class:`.uvicorn_protocol.HttpProtocol`."""
+    """The connection of a cycle: :class:`.protocol.HttpProtocol`."""
 
     transport: asyncio.Transport
     flow: FlowControl
     output: Output
     coalescer: WriteCoalescer
+    state: ServerState
     answer_time: float
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
 
     def on_response_complete(self) -> None: ...
 
@@ -40,7 +39,7 @@ class HttpConnection(Protocol):
 
 
 class Http1Cycle:
-    """One request and its response. It replaces uvicorn's ``RequestResponseCycle``.
+    """One request and its response.
 
     A complete response is one write: with it a request to one queue costs 14.5 us instead of 17.9
     (docs/performance-history.md). The scope refers to this object, and this object not to the
@@ -262,7 +261,7 @@ class Http1Cycle:
         encode = encode_constant_headers if type(headers) is tuple else encode_headers
         encoded = encode(headers)
         connection = self._connection
-        common = connection.coalescer.default_lines(connection.default_headers)
+        common = connection.coalescer.default_lines(connection.state.default_headers)
         head = STATUS_LINES[status] + common + encoded.lines
         if encoded.closes:
             self.keep_alive = False

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from http import HTTPStatus
 from typing import NamedTuple
 
 from ...core.asgi import Headers
-from .uvicorn_inside import STATUS_LINE
 
-STATUS_LINES = STATUS_LINE | {status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)}
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode())
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(100, 1000)}
 """Some backends respond with statuses that HTTP does not define."""
 
 

@@ -336,7 +336,7 @@ async def test_a_client_gets_the_certificate_it_asks_for_also_after_a_change(
 async def test_over_tcp_answers_tell_of_it(
     app: Application, anyio_backend: str, request: pytest.FixtureRequest
 ) -> None:
-    servers = ("uvicorn", "hypercorn") if anyio_backend == "asyncio" else ("hypercorn",)
+    servers = ("http1", "hypercorn") if anyio_backend == "asyncio" else ("hypercorn",)
     for server in servers:
         async with serving(app, replace(SETTINGS, server=server)) as (port, _):
             async with httpx.AsyncClient(verify=client_tls()) as client:

@@ -1,6 +1,6 @@
 """One connection: its beginning and its end, its time limits, and what its client has not read yet.
 
-It knows nothing of how a request is read: that is :class:`.uvicorn_protocol.HttpProtocol`.
+It knows nothing of how a request is read: that is :class:`.protocol.HttpProtocol`.
 """
 
 from __future__ import annotations
@@ -8,60 +8,64 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+import httptools
 
 from .cycle import Http1Cycle
+from .flow_control import FlowControl
 from .output import Output
-from .sweeper import SWEEP_INTERVAL, ConnectionSweeper
-from .uvicorn_inside import STATUS_LINE, UvicornConnection
+from .response_head import STATUS_LINES
+from .server_state import SWEEP_INTERVAL, ServerState
 
 
-class LimitedConnection(UvicornConnection):
+class LimitedConnection(asyncio.Protocol):
     """It waits for one thing at a time: headers, a body, the application, or the next request.
 
     ``_deadline``: when that has taken too long; 0: never. ``_refusal``: the status of the response
     then; 0: the connection is closed without a response. ``cycle``: the request that the
     application has, or had last. ``_partial_head``: the beginning of a head. ``_unread``: bytes
     that are read when the response is complete and the client has read it. The socket is not read
-    from while there are such bytes.
+    from while there are such bytes. ``parser``: None: no more requests are read. ``server``,
+    ``client``, ``scheme``: as of ASGI.
     """
 
+    transport: asyncio.Transport
+    flow: FlowControl
     output: Output
-    cycle: Http1Cycle | None  # type: ignore[assignment]  # it has what uvicorn uses of its own
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, object],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        sweeper: ConnectionSweeper,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.sweeper = sweeper
-        self.coalescer = sweeper.coalescer
-        self.limits = sweeper.limits
-        self.answer_time = sweeper.limits.answer_time
+    def __init__(self, state: ServerState) -> None:
+        self.state = state
+        self.loop = asyncio.get_running_loop()
+        self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.cycle: Http1Cycle | None = None
+        self.coalescer = state.coalescer
+        self.limits = state.limits
+        self.answer_time = state.limits.answer_time
+        self.server: tuple[str, int] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
         self._deadline = 0.0
         self._refusal = 408
         self._unread = b""
         self._partial_head = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
-        sweeper = self.sweeper
-        self.output = Output(
-            self.transport, sweeper.coalescer, sweeper.arrivals, sweeper.limits.answer_time
-        )
+        self.transport = cast(asyncio.Transport, transport)
+        state = self.state
+        state.connections.add(self)
+        self.flow = FlowControl(self.transport)
+        self.output = Output(self.transport, state.coalescer, state.arrivals, self.answer_time)
+        self.server = _address(transport.get_extra_info("sockname"))
+        self.client = _address(transport.get_extra_info("peername"))
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
         self._expect(self.limits.header_time, 408)
-        if len(self.connections) > self.limits.connections:
+        if len(state.connections) > self.limits.connections:
             self._refuse(503)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.connections.discard(self)
-        self.sweeper.unsent.wait(self, 0)
+        self.state.connections.discard(self)
+        self.state.unsent.wait(self, 0)
         self.flow.resume_writing()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -71,7 +75,7 @@ class LimitedConnection(UvicornConnection):
             self.transport.close()
         self._stop_reading()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """Stay open until it is known whether the client has the response; otherwise close."""
         cycle = self.cycle
         if cycle is None or not cycle.response_complete or not self.output.undecided:
@@ -106,7 +110,7 @@ class LimitedConnection(UvicornConnection):
     # Limits.
 
     def check_time(self, now: float) -> None:
-        """Called by the sweeper. While bytes of a response wait for the client, the connection has
+        """Called at each sweep. While bytes of a response wait for the client, the connection has
         ``answer_time`` in place of ``idle_time``."""
         if self.output.undecided:
             return  # its time limit is that of the output
@@ -120,7 +124,7 @@ class LimitedConnection(UvicornConnection):
                 self.transport.close()
 
     def _expect(self, seconds: float, refusal: int) -> None:
-        self._deadline = self.sweeper.now + seconds + SWEEP_INTERVAL
+        self._deadline = self.state.now + seconds + SWEEP_INTERVAL
         self._refusal = refusal
 
     def _refuse(self, status: int) -> None:
@@ -131,7 +135,7 @@ class LimitedConnection(UvicornConnection):
         self._deadline = 0.0
         refused = self._receiving
         if refused is None or not refused.response_started:
-            head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n"
+            head = STATUS_LINES[status] + b"content-length: 0\r\nconnection: close\r\n"
             retry = b"retry-after: 1\r\n" if status == 503 else b""
             self.output.write(head + retry + b"\r\n")
         if refused is not None and not refused.response_complete:
@@ -143,3 +147,10 @@ class LimitedConnection(UvicornConnection):
         self.parser = None
         self._unread = b""
         self._partial_head.clear()
+
+
+def _address(found: object) -> tuple[str, int] | None:
+    """Host and port of a socket's address; None for a socket that is not TCP."""
+    if not isinstance(found, tuple):
+        return None
+    return str(found[0]), int(found[1])

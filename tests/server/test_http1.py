@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gateway.core.asgi import Receive, Scope, Send
 from gateway.server import Limits, ServeSettings
 from gateway.server.http1.cycle import Http1Cycle
-from gateway.server.http1.sweeper import SWEEP_INTERVAL
+from gateway.server.http1.server_state import SWEEP_INTERVAL
 
 from .client import (
     connect,
@@ -40,7 +40,7 @@ LIMITS = Limits(
     idle_time=0.3,
     connections=5,
 )
-SETTINGS = ServeSettings(server="uvicorn", limits=LIMITS, grace=1)
+SETTINGS = ServeSettings(server="http1", limits=LIMITS, grace=1)
 
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])

@@ -1,4 +1,4 @@
-"""Reads the requests of one connection: HTTP/1.1 on httptools, with limits that uvicorn lacks."""
+"""Reads the requests of one connection: HTTP/1.1 on httptools."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 from contextvars import Context
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from ...core.asgi import Scope
+from .connection import LimitedConnection
 from .cycle import Http1Cycle
+from .flow_control import HIGH_WATER_LIMIT
 from .head_cache import END, MAX_REPLACED_HEADS, CachedHead, cacheable_head
-from .limited_connection import LimitedConnection
 from .request_head import (
     MAX_FIELDS,
     MAX_TARGET,
@@ -25,8 +24,7 @@ from .request_head import (
     without_upgrade,
 )
 from .request_target import MAX_KEPT_TARGET_BYTES, parse_target, parse_target_cached
-from .sweeper import ConnectionSweeper
-from .uvicorn_inside import HIGH_WATER_LIMIT
+from .server_state import ServerState
 
 WHITESPACE = b" \t"
 """The parser leaves it after a value (RFC 9110, 5.5)."""
@@ -62,16 +60,11 @@ class HttpProtocol(LimitedConnection):
     is parsed now, if it may be cached.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, object],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        sweeper: ConnectionSweeper,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop, sweeper=sweeper)
+    def __init__(self, state: ServerState) -> None:
+        super().__init__(state)
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.expect_100_continue = False
         self._is_in_headers = False
         self._body_bytes = 0
         self._raw_bytes = 0
@@ -132,11 +125,11 @@ class HttpProtocol(LimitedConnection):
         """The client does not read its responses, so none of its requests is read."""
         self.flow.pause_writing()
         self.flow.pause_reading()
-        self.sweeper.unsent.wait(self, self.unsent())
+        self.state.unsent.wait(self, self.unsent())
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        self.sweeper.unsent.wait(self, 0)
+        self.state.unsent.wait(self, 0)
         self._read_on()
 
     def _read_on(self) -> None:
@@ -157,7 +150,7 @@ class HttpProtocol(LimitedConnection):
         size, body_at = cached.size, len(cached.head)
         self._raw_bytes, self._body_bytes = 0, size - body_at
         scope = cached.scope.copy()
-        scope["state"] = self.app_state.copy()
+        scope["state"] = {}
         cycle = self._begin(scope, keep_alive=True, expects_continue=False)
         cycle.take_body(data[body_at:size])
         cycle.end_body()
@@ -274,6 +267,9 @@ class HttpProtocol(LimitedConnection):
         self._cacheable_scope = None
         self._content_length = self._body_bytes = self._raw_bytes = 0
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._is_in_headers:
             return  # trailers are ignored
@@ -313,9 +309,9 @@ class HttpProtocol(LimitedConnection):
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "root_path": self.root_path,
+            "root_path": "",
             "headers": self.headers,
-            "state": self.app_state.copy(),
+            "state": {},
             "method": method.decode("ascii"),
             "path": parts.path,
             "raw_path": parts.raw_path,
@@ -339,10 +335,11 @@ class HttpProtocol(LimitedConnection):
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
         cycle = self.cycle = Http1Cycle(self, is_head, keep_alive, expects_continue, knows_chunks)
         scope["extensions"] = {"gateway.connection": cycle}
-        run = cycle.run_asgi(self.app, scope, self.tasks)
+        state = self.state
+        run = cycle.run_asgi(state.app, scope, state.tasks)
         # loop.create_task() would make up a name.
         cycle.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
-        self.tasks.add(cycle.task)
+        state.tasks.add(cycle.task)
         return cycle
 
     def on_body(self, body: bytes) -> None:
@@ -366,7 +363,6 @@ class HttpProtocol(LimitedConnection):
 
     def on_response_complete(self) -> None:
         """Called by the cycle."""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self._receiving is None:

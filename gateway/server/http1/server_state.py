@@ -1,0 +1,65 @@
+"""What all connections of a server share, and one timer for their time limits."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from typing import Protocol
+
+from ...core.asgi import ASGIApp
+from ..settings import Limits
+from ..unsent import Unsent
+from .arrival_sweep import ArrivalSweep
+from .write_coalescer import WriteCoalescer
+
+SWEEP_INTERVAL = 0.5
+"""Seconds between two checks of all connections: the precision of every time limit."""
+
+
+class ServedConnection(Protocol):
+    """A connection: :class:`.protocol.HttpProtocol`."""
+
+    transport: asyncio.Transport
+
+    def check_time(self, now: float) -> None:
+        """Enforce the time limit of the connection."""
+        ...
+
+    def shutdown(self) -> None:
+        """Take no further request, and close after the last response."""
+        ...
+
+
+class ServerState:
+    """``tasks``: of the requests that run. ``now``: the time of the event loop, updated at each
+    sweep; connections read it at each request. ``default_headers``: of every response, with the
+    date: a new list at each sweep.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        unsent: Unsent,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.app = app
+        self.limits = limits
+        self.unsent = unsent
+        self.coalescer = WriteCoalescer()
+        self.arrivals = ArrivalSweep()
+        self.connections: set[ServedConnection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.now = 0.0
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        self._headers = headers or []
+
+    async def run(self) -> None:
+        """Check all connections again and again. Never returns."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self.default_headers = [(b"date", formatdate(usegmt=True).encode()), *self._headers]
+            self.now = loop.time()
+            for connection in tuple(self.connections):
+                connection.check_time(self.now)
+            await asyncio.sleep(SWEEP_INTERVAL)
