@@ -6,16 +6,18 @@ import asyncio
 from typing import Protocol
 
 TICK = 0.005
-"""Seconds until the first look."""
+"""Seconds."""
 
-TICKS_BETWEEN_LOOKS = (1, 2, 4, 8, 16, 20)
-"""The time between two looks at the same connection grows: 5 to 100 ms."""
+TICKS_BETWEEN_LOOKS = (1, 8, 12, 20)
+"""The first look is 5 ms after the response, for kernels that acknowledge at once. The second one
+is 40 ms later: Linux delays an acknowledgement for at least so long. The last number repeats."""
 
 
 class SweptOutput(Protocol):
-    """:class:`.output.Output`. ``is_swept``: it is in the sweep."""
+    """:class:`.output.Output`. ``looks``: how often it was looked at since it was added; None: it
+    is not in the sweep."""
 
-    is_swept: bool
+    looks: int | None
 
     def sweep(self, now: float) -> bool:
         """Look. False: there is nothing to look for any more."""
@@ -28,33 +30,33 @@ class ArrivalSweep:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._outputs: list[list[SweptOutput]] = [[] for _ in TICKS_BETWEEN_LOOKS]
-        self._ticks = 0
         self._is_running = False
+        self._ticks = 0
+        self._due: dict[int, list[SweptOutput]] = {}
 
     def add(self, output: SweptOutput) -> None:
-        output.is_swept = True
-        self._outputs[0].append(output)
         if not self._is_running:
             self._is_running = True
             loop = asyncio.get_running_loop()
             self.now = loop.time()
             loop.call_later(TICK, self._look)
+        output.looks = 0
+        self._add(output, 0)
+
+    def _add(self, output: SweptOutput, looks: int) -> None:
+        ticks = TICKS_BETWEEN_LOOKS[min(looks, len(TICKS_BETWEEN_LOOKS) - 1)]
+        self._due.setdefault(self._ticks + ticks, []).append(output)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        now = self.now = loop.time()
+        self.now = loop.time()
         self._ticks += 1
-        last = len(TICKS_BETWEEN_LOOKS) - 1
-        for stage in range(last, -1, -1):  # what waits longer moves on to a stage that is done
-            if self._ticks % TICKS_BETWEEN_LOOKS[stage]:
-                continue
-            outputs, self._outputs[stage] = self._outputs[stage], []
-            for output in outputs:
-                if output.sweep(now):
-                    self._outputs[min(stage + 1, last)].append(output)
-                else:
-                    output.is_swept = False
-        self._is_running = any(self._outputs)
+        for output in self._due.pop(self._ticks, ()):
+            if output.sweep(self.now):
+                output.looks = (output.looks or 0) + 1
+                self._add(output, output.looks)
+            else:
+                output.looks = None
+        self._is_running = bool(self._due)
         if self._is_running:
             loop.call_later(TICK, self._look)

@@ -43,7 +43,7 @@ class Output:
         "_since",
         "_sweep",
         "_unacknowledged",
-        "is_swept",
+        "looks",
         "queued",
         "transport",
         "undecided",
@@ -61,7 +61,7 @@ class Output:
         self.queued = 0
         self.written = 0
         self.undecided: deque[tuple[int, Arrival]] = deque()
-        self.is_swept = False
+        self.looks: int | None = None
         self._answer_time = answer_time
         self._coalescer = coalescer
         self._sweep = sweep
@@ -85,7 +85,7 @@ class Output:
         if self.transport.is_closing():
             arrival.decided(False)
             return
-        if not self.is_swept:
+        if self.looks is None:
             self._sweep.add(self)
         if not self.undecided:
             self._since = self._sweep.now
