@@ -33,6 +33,9 @@ LARGE_SIZES = (262_144, 6_000_000)
 """Bytes: what the gateway's kernel takes at once although its client does not read, and more than
 it takes, with its usual limits."""
 
+MAX_UNREAD = 1_000_000
+"""Bytes of the longest response of a client that leaves."""
+
 
 class FaultResult(Struct):
     """What became of ``published`` messages.
@@ -164,21 +167,29 @@ def hang_up(port: int, path: str, number: int, seconds: float) -> Counter[int]:
     reset.
 
     A response that is complete in a client's own buffer counts as received, because only the client
-    can know that it was never read. The buffer is read after the connection was shut down: later
-    data is rejected with a reset, and earlier data is still there.
+    can know that it was never read.
     """
     received: Counter[int] = Counter()
     for first in range(0, number, 20):
         clients = [_send_only(port, path, each % 2) for each in range(min(20, number - first))]
         time.sleep(seconds)
         for client in clients:
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-                response = client.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-                if b"\r\n\r\n{" in response and response.endswith(b"}"):
-                    received[json.loads(response.split(b"\r\n\r\n")[1])["n"]] += 1
+            response = unread(client)
+            if b"\r\n\r\n{" in response and response.endswith(b"}"):
+                received[json.loads(response.split(b"\r\n\r\n")[1])["n"]] += 1
             client.close()
     return received
+
+
+def unread(client: socket.socket) -> bytes:
+    """Shut the connection down, and return what the client's kernel has received and the client has
+    not read. Later data is rejected with a reset, so the client certainly does not get it."""
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        # A connection that is closed with unread data is reset.
+        return client.recv(MAX_UNREAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    return b""
 
 
 def _send_only(port: int, path: str, is_reset: int) -> socket.socket:

@@ -80,6 +80,7 @@ class Broker:
             capture_output=True,
             text=True,
             check=False,
+            process_group=0,  # a Ctrl-C is for its caller, which may have to finish something
         )
         if result.returncode:
             raise GatewayError(f"rabbitmqctl {arguments[0]}: {result.stderr or result.stdout}")

@@ -1,0 +1,7 @@
+"""python -m bench.soak"""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
