@@ -47,14 +47,19 @@ else:
         return int
 
 
-def is_reset(descriptor: int) -> bool:
+def is_reset(descriptor: int, *, has_ended: bool = False) -> bool:
     """Whether the connection does not exist any more, although the descriptor is open. A client
-    that has only ended its own side is not gone."""
+    that has only ended its own side is not gone.
+
+    ``has_ended``: this side has sent a FIN. When the client has sent one as well, the kernel
+    reports POLLHUP, and the client may still read.
+    """
     if not hasattr(select, "poll"):
         return False
     poll = select.poll()
     poll.register(descriptor, 0)
-    return bool(poll.poll(0))
+    meaning = select.POLLERR if has_ended else ~0
+    return any(events & meaning for _, events in poll.poll(0))
 
 
 def send_fin(descriptor: int) -> None:

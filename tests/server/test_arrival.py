@@ -128,11 +128,16 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
+def end_and_reset(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_RDWR)
+    reset(client)
+
+
 def hang_up(client: socket.socket) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("leave", [hang_up, reset])
+@pytest.mark.parametrize("leave", [hang_up, reset, end_and_reset])
 @pytest.mark.parametrize("close", [(), ("Connection: close",)])
 async def test_a_response_that_only_our_kernel_has_did_not_arrive(
     app: Application, port: int, leave: Callable[[socket.socket], None], close: tuple[str, ...]

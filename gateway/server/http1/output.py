@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from ...core.proxy import Arrival
 from ...tls.transport import TlsTransport
-from ..send_queue import send_fin, send_queue
+from ..send_queue import is_reset, send_fin, send_queue
 from .arrival_sweep import ArrivalSweep
 from .write_coalescer import WriteCoalescer
 
@@ -110,7 +110,13 @@ class Output:
             transport.close()
 
     def sweep(self, now: float) -> bool:
-        """Look, and abort the connection after too long. False: everything is decided."""
+        """Look, and abort the connection after too long, or when the client has reset it. False:
+        everything is decided.
+
+        A reset after a FIN has to be looked for: an event loop does not watch a connection whose
+        client has ended and whose bytes the kernel has taken. Nearly all clients have acknowledged
+        at the first look, so this costs them nothing.
+        """
         self.look()
         if not self.undecided:
             return False
@@ -122,7 +128,8 @@ class Output:
             limit = MAX_ACK_WAIT_AT_STOP
             if not has_left:  # the grace period is its limit
                 self._since = now
-        if self._since + limit < now:
+        is_late = self._since + limit < now
+        if is_late or (self.looks and is_reset(self._descriptor, has_ended=bool(self._fin))):
             self.transport.abort()
         return True
 
