@@ -153,8 +153,10 @@ async def test_requests_that_come_at_once_hold_no_more_than_the_prefetch(
                 await until(lambda: bool(taken))
                 await sleep(0.02)
                 assert len(taken) <= prefetch
+                # A consumer that replaces another one gets its prefetch in addition to the messages
+                # that are on their way: these stay in the buffer.
                 unsettled = 40 - number - (await side.run(count, vhost_url, "q"))[0]
-                assert len(taken) <= unsettled <= prefetch
+                assert len(taken) <= unsettled <= 2 * prefetch
                 taken.pop(0).acknowledge()
 
 
