@@ -152,14 +152,17 @@ class Request(Struct, eq=False):
         return None
 
     def give_back(self) -> None:
-        """Give back every message that is not settled yet."""
+        """Give back every message that is not settled yet. Another request may have them then."""
         for message in self.taken:
             message.give_back()
+        self.taken.clear()
 
     def park(self) -> None:
-        """Park every message that is not settled yet: no response can be made of them."""
+        """Park every message that is not settled yet: no response can be made of them. Another
+        request may have them then."""
         for message in self.taken:
             message.park()
+        self.taken.clear()
 
 
 class Completeness(Enum):

@@ -77,7 +77,7 @@ def build_handler(
             (scope.get("client") or NOWHERE)[0],
             clock() + timeout,
         )
-        is_settled_later = False
+        is_settled = False
         try:
             try:
                 for guard in guards:
@@ -121,16 +121,17 @@ def build_handler(
             if response.messages:
                 sent = SentMessages(request, response.messages)
                 arriving = client.when_arrived(sent)
-                is_settled_later = arriving is None
-                if arriving is not None:
-                    sent.decided(await arriving)
+                has_arrived = None if arriving is None else await arriving
+                is_settled = True  # another request may have the messages from now on
+                if has_arrived is not None:
+                    sent.decided(has_arrived)
         except OSError as error:  # ASGI servers raise it if the client has disconnected
             log.debug("%s: the client has disconnected: %s", path, error)
         except Exception:
             request.park()
             raise
         finally:
-            if not is_settled_later:
+            if not is_settled:
                 request.give_back()
 
     return handle

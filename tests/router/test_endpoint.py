@@ -98,6 +98,20 @@ async def test_our_own_servers_decide_whether_the_answer_has_left(stays: bool, e
     assert message.end == end
 
 
+async def test_a_message_that_was_given_back_is_not_touched_again() -> None:
+    """Another request may hold it since then."""
+    times = []
+
+    class GivenBack(Taken):
+        def give_back(self) -> None:
+            times.append(1)
+
+    app = application(endpoint("GET", "/q", taking(GivenBack())))
+    client = Ours(Connection(stays=False))
+    await app(http_scope("GET", "/q", **client.extensions), client.receive, client.send)
+    assert len(times) == 1
+
+
 async def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
     failures: list[weakref.ref[QueueEmpty]] = []
 

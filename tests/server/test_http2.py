@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import h2.config
@@ -13,6 +14,7 @@ import pytest
 from anyio import EndOfStream, Event, fail_after, wait_all_tasks_blocked
 from anyio.abc import ByteStream
 from h2.errors import ErrorCodes
+from h2.exceptions import StreamClosedError
 from msgspec.structs import replace
 
 from gateway.core.asgi import Receive, Scope, Send
@@ -186,8 +188,9 @@ async def test_a_client_that_reads_much_may_send_as_many_updates(
                 client._take(event)
                 size = getattr(event, "flow_controlled_length", 0)
                 if size and 1 not in client.ended:
-                    for stream_id in (None, 1):
-                        client.h2.increment_flow_control_window(size, stream_id)
+                    client.h2.increment_flow_control_window(size)
+                    with suppress(StreamClosedError):  # its end came with these bytes
+                        client.h2.increment_flow_control_window(size, 1)
             await client.flush()
     assert client.data[1] == app.size
     assert client.goaway is None
@@ -259,7 +262,8 @@ async def test_an_answer_that_ends_during_the_stop_is_complete() -> None:
         stop.set()
         await wait_all_tasks_blocked()
         app.may_answer.set()
-        await client.until(lambda: client.goaway is not None)
+        with suppress(EndOfStream):  # the server closes without GOAWAY if the answer ends before
+            await client.until(lambda: client.goaway is not None)
         assert 1 in client.ended
 
 

@@ -156,6 +156,8 @@ class HypercornConnection:
         output.undecided += 1
         try:
             await self.end()
+            if self._http2 is not None:
+                await self._http2.end_written(self._stream.stream_id)
             return await self._arrives(last_byte)
         finally:
             output.undecided -= 1

@@ -280,13 +280,13 @@ class Http2(H2Protocol):
         if isinstance(event, Body):
             self._frames.allow_window_updates(len(event.data))
         elif isinstance(event, StreamClosed) and self.context.terminated.is_set():
-            await self._end_written(event.stream_id)  # hypercorn may close the connection now
+            await self.end_written(event.stream_id)  # hypercorn may close the connection now
         async with guarded(self.send):
             await super().stream_send(event)
         if self.closed and isinstance(event, StreamClosed):
             await self.send(Updated(idle=False))  # as in ConnectionProtocol.handle
 
-    async def _end_written(self, stream_id: int) -> None:
+    async def end_written(self, stream_id: int) -> None:
         """Wait until ``send_task`` has written the end of a complete response."""
         while (
             not self.closed
