@@ -121,10 +121,9 @@ def build_handler(
             if response.messages:
                 sent = SentMessages(request, response.messages)
                 arriving = client.when_arrived(sent)
-                has_arrived = None if arriving is None else await arriving
-                is_settled = True  # another request may have the messages from now on
-                if has_arrived is not None:
-                    sent.decided(has_arrived)
+                is_settled = arriving is None  # another request may have the messages from now on
+                if arriving is not None:
+                    sent.decided(await arriving)
         except OSError as error:  # ASGI servers raise it if the client has disconnected
             log.debug("%s: the client has disconnected: %s", path, error)
         except Exception:

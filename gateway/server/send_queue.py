@@ -8,6 +8,9 @@ import sys
 from array import array
 from collections.abc import Callable
 
+MAX_ACK_WAIT_AT_STOP = 1.0
+"""Seconds that a client may take for its acknowledgement while the server stops."""
+
 if sys.platform == "linux":
     import fcntl
     import termios

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio import Event, aclose_forcefully, connect_tcp, create_task_group, fail_after
+from anyio import Event, aclose_forcefully, connect_tcp, create_task_group, fail_after, sleep
 from anyio.abc import ByteStream
 
 from gateway.config.structs import Tls, TlsKey
@@ -118,6 +118,13 @@ def connect_blocking(port: int, receive_buffer: int = 0) -> socket.socket:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     client.connect(("127.0.0.1", port))
     return client_tls().wrap_socket(client) if port in _secured else client
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for it, at most 10 s."""
+    with fail_after(10):
+        while not condition():
+            await sleep(0.01)
 
 
 async def receive_all(client: ByteStream) -> bytes:

@@ -14,15 +14,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from anyio import Event, fail_after, sleep, to_thread
+from anyio import Event, sleep, to_thread
 from msgspec.structs import replace
 
 from gateway.core.asgi import Receive, Scope, Send
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 from gateway.server.settings import ServerName
 
-from .client import connect_blocking, get, note_arrival, server_tls, serving
-from .test_request_head import SERVERS
+from .client import connect_blocking, get, note_arrival, server_tls, serving, until
+from .servers import anyio_backend, pair
+
+__all__ = ["anyio_backend", "pair"]
 
 pytestmark = pytest.mark.anyio
 
@@ -30,19 +33,6 @@ SIZE = 262_144
 """Bytes of a response. The gateway's kernel takes them at once, that of the client does not."""
 SMALL_BUFFER = 4096
 """The receive buffer of a slow client, in bytes."""
-
-
-@pytest.fixture(params=SERVERS, ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
-    pair: tuple[str, ServerName] = request.param
-    return pair
-
-
-@pytest.fixture
-def anyio_backend(pair: tuple[str, ServerName]) -> tuple[str, dict[str, bool]]:
-    if pair[0] == "trio":
-        return "trio", {}
-    return "asyncio", {"use_uvloop": pair[0] == "uvloop"}
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -65,9 +55,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
+            await answer_lifespan(receive, send)
             return
         connection = scope["extensions"]["gateway.connection"]
         self.connections.append(connection)
@@ -99,12 +87,6 @@ async def server(app: Application, settings: ServeSettings) -> AsyncGenerator[tu
 @pytest.fixture
 def port(server: tuple[int, Event]) -> int:
     return server[0]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with fail_after(10):
-        while not condition():
-            await sleep(0.01)
 
 
 def ask_slowly(port: int, *headers: str) -> socket.socket:

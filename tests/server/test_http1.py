@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from anyio import Event, aclose_forcefully, create_task_group, fail_after, sleep, to_thread
+from anyio import Event, aclose_forcefully, create_task_group, sleep, to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ from .client import (
     server_tls,
     serving,
     status_of,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -96,12 +97,6 @@ async def app() -> Application:
 async def port(app: Application, settings: ServeSettings) -> AsyncGenerator[int]:
     async with serving(app, settings) as (port, _):
         yield port
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with fail_after(10):
-        while not condition():
-            await sleep(0.01)
 
 
 async def until_decided(app: Application, number: int = 1) -> list[bool]:

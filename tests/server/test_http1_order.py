@@ -14,8 +14,8 @@ from gateway.core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from gateway.server.http1.cycle import Http1Cycle
 from gateway.server.http1.server_state import SWEEP_INTERVAL
 
-from .client import connect, get, receive_all, receive_until, serving, status_of
-from .test_http1 import LIMITS, SETTINGS, Application, until, until_decided
+from .client import connect, get, receive_all, receive_until, serving, status_of, until
+from .test_http1 import LIMITS, SETTINGS, Application, until_decided
 
 pytestmark = pytest.mark.anyio
 

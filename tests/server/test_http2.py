@@ -28,8 +28,7 @@ from gateway.server.hypercorn.http2_frames import (
     Frames,
 )
 
-from .client import connect, serving
-from .test_http1 import until
+from .client import connect, serving, until
 from .test_unsent import Application
 
 pytestmark = pytest.mark.anyio

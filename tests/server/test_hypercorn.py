@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from sniffio import current_async_library
 
 from gateway.core.asgi import Receive, Scope, Send
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 
 from .client import (
@@ -57,9 +58,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
+            await answer_lifespan(receive, send)
             return
         connection = scope["extensions"]["gateway.connection"]
         self.begun.set()

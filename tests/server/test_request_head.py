@@ -9,33 +9,21 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from gateway.core.asgi import Receive, Scope, Send
+from gateway.core.asgi import Message, Receive, Scope, Send
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 from gateway.server.http1.request_head import MAX_FIELDS, MAX_PARTS, MAX_TARGET
 from gateway.server.settings import ServerName
 
 from .client import connect, receive_all, serving, status_of
+from .servers import anyio_backend, pair
+
+__all__ = ["anyio_backend", "pair"]
 
 pytestmark = pytest.mark.anyio
 
 SETTINGS = ServeSettings(limits=Limits(body_bytes=100_000, answer_time=5), grace=1)
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-SERVERS = [("asyncio", "http1"), ("uvloop", "http1"), ("asyncio", "hypercorn")]
-SERVERS += [("trio", "hypercorn")]
-
-
-@pytest.fixture(params=SERVERS, ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
-    pair: tuple[str, ServerName] = request.param
-    return pair
-
-
-@pytest.fixture
-def anyio_backend(pair: tuple[str, ServerName]) -> tuple[str, dict[str, bool]]:
-    if pair[0] == "trio":
-        return "trio", {}
-    return "asyncio", {"use_uvloop": pair[0] == "uvloop"}
 
 
 @pytest.fixture
@@ -52,12 +40,10 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
+            await answer_lifespan(receive, send)
             return
         body = b""
-        message = {"more_body": True}
+        message: Message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
             body += message.get("body", b"")

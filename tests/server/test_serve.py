@@ -13,6 +13,7 @@ from sniffio import current_async_library
 
 from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import GatewayError
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings, serve
 from gateway.server.serve import chosen_server
 from gateway.server.settings import ServerName
@@ -46,9 +47,7 @@ def settings(request: pytest.FixtureRequest, pair: tuple[str, ServerName]) -> Se
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        while (message := await receive())["type"] != "lifespan.shutdown":
-            await send({"type": message["type"] + ".complete"})
-        await send({"type": "lifespan.shutdown.complete"})
+        await answer_lifespan(receive, send)
         return
     headers = [(b"content-length", b"5")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

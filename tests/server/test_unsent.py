@@ -18,31 +18,20 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from gateway.core.asgi import Receive, Scope, Send
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 from gateway.server.settings import ServerName
 from gateway.server.unsent import Unsent
 
-from .client import connect, get, note_arrival, receive_all, serving
-from .test_http1 import until
-from .test_request_head import SERVERS
+from .client import connect, get, note_arrival, receive_all, serving, until
+from .servers import anyio_backend, pair
+
+__all__ = ["anyio_backend", "pair"]
 
 pytestmark = pytest.mark.anyio
 
 LIMITS = Limits(answer_time=30, unsent_bytes=3_000_000)
 SIZE = 20_000_000
-
-
-@pytest.fixture(params=SERVERS, ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[str, ServerName]:
-    pair: tuple[str, ServerName] = request.param
-    return pair
-
-
-@pytest.fixture
-def anyio_backend(pair: tuple[str, ServerName]) -> tuple[str, dict[str, bool]]:
-    if pair[0] == "trio":
-        return "trio", {}
-    return "asyncio", {"use_uvloop": pair[0] == "uvloop"}
 
 
 @pytest.fixture
@@ -60,9 +49,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
+            await answer_lifespan(receive, send)
             return
         path = scope["path"]
         self.asked.append(path)

@@ -38,7 +38,6 @@ class LimitedConnection(asyncio.Protocol):
         self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.cycle: Http1Cycle | None = None
-        self.coalescer = state.coalescer
         self.limits = state.limits
         self.answer_time = state.limits.answer_time
         self.server: tuple[str, int] | None = None

@@ -14,7 +14,6 @@ from .flow_control import HIGH_WATER_LIMIT, FlowControl
 from .output import Output
 from .response_head import STATUS_LINES, encode_chunk, encode_constant_headers, encode_headers
 from .server_state import ServerState
-from .write_coalescer import WriteCoalescer
 
 log = get_logger("gateway.server")
 
@@ -29,7 +28,6 @@ class HttpConnection(Protocol):
     transport: asyncio.Transport
     flow: FlowControl
     output: Output
-    coalescer: WriteCoalescer
     state: ServerState
     answer_time: float
 
@@ -261,7 +259,7 @@ class Http1Cycle:
         encode = encode_constant_headers if type(headers) is tuple else encode_headers
         encoded = encode(headers)
         connection = self._connection
-        common = connection.coalescer.default_lines(connection.state.default_headers)
+        common = connection.state.coalescer.default_lines(connection.state.default_headers)
         head = STATUS_LINES[status] + common + encoded.lines
         if encoded.closes:
             self.keep_alive = False

@@ -15,12 +15,9 @@ from contextlib import suppress
 
 from ...core.proxy import Arrival
 from ...tls.transport import TlsTransport
-from ..send_queue import is_reset, send_fin, send_queue
+from ..send_queue import MAX_ACK_WAIT_AT_STOP, is_reset, send_fin, send_queue
 from .arrival_sweep import ArrivalSweep
 from .write_coalescer import WriteCoalescer
-
-MAX_ACK_WAIT_AT_STOP = 1.0
-"""Seconds that a client may take for its acknowledgement while the server stops."""
 
 
 class Output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Protocol
 
@@ -41,7 +42,7 @@ class ServerState:
         app: ASGIApp,
         limits: Limits,
         unsent: Unsent,
-        headers: list[tuple[bytes, bytes]] | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         self.app = app
         self.limits = limits
@@ -52,7 +53,7 @@ class ServerState:
         self.tasks: set[asyncio.Task[None]] = set()
         self.now = 0.0
         self.default_headers: list[tuple[bytes, bytes]] = []
-        self._headers = headers or []
+        self._headers = headers
 
     async def run(self) -> None:
         """Check all connections again and again. Never returns."""

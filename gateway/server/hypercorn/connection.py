@@ -20,7 +20,7 @@ from ...core.proxy import Arrival
 from ...errors import ResponseBroken
 from ...telemetry.logs import get_logger
 from ..http1.request_head import MAX_TARGET, has_many_parts, refusal
-from ..send_queue import is_reset
+from ..send_queue import MAX_ACK_WAIT_AT_STOP, is_reset
 from ..settings import Limits
 from ..unsent import Unsent
 from .hypercorn_inside import Http2
@@ -33,8 +33,6 @@ BUFFER_CHECK_INTERVAL = 0.01
 """Seconds between two checks of a write buffer that is not empty."""
 FIRST_LOOK, MAX_LOOK_INTERVAL = 0.005, 0.1
 """Seconds until the first look whether a response has arrived, and between two later ones."""
-MAX_ACK_WAIT_AT_STOP = 1.0
-"""Seconds that a client may take for its acknowledgement while the server stops."""
 
 
 class HypercornConnection:

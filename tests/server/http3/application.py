@@ -8,6 +8,7 @@ from anyio import Event, sleep
 
 from gateway.core.asgi import Receive, Scope, Send
 from gateway.errors import ResponseBroken
+from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 
 from ..client import note_arrival, server_tls
@@ -31,9 +32,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            while (message := await receive())["type"] != "lifespan.shutdown":
-                await send({"type": message["type"] + ".complete"})
-            await send({"type": "lifespan.shutdown.complete"})
+            await answer_lifespan(receive, send)
             return
         self.scopes.append(scope)
         client = self.client
