@@ -194,6 +194,25 @@ async def test_a_request_decides_about_the_responses_before_it(app: Application,
     client.close()
 
 
+async def test_a_request_of_a_client_that_pipelines_proves_nothing(
+    app: Application, port: int
+) -> None:
+    client = await to_thread.run_sync(connect_blocking, port, SMALL_BUFFER)
+    client.settimeout(10)
+    await to_thread.run_sync(client.sendall, get("/short/1") + get("/short/2"))
+    await until(lambda: len(app.arrived) == 2)
+    await to_thread.run_sync(client.sendall, get("/"))
+    await until(lambda: len(app.connections) == 3)
+    await to_thread.run_sync(read, client, 1000)
+    await sleep(0.1)  # the kernel of the server takes the rest of the response
+    await to_thread.run_sync(client.sendall, get("/short/3"))
+    await sleep(0.1)
+    assert "/" not in app.arrived
+    reset(client)
+    await until(lambda: len(app.arrived) >= 3)
+    assert not app.arrived["/"]
+
+
 async def test_a_later_response_does_not_delay_an_earlier_one(
     app: Application, port: int, pair: tuple[str, ServerName]
 ) -> None:

@@ -8,6 +8,7 @@ the channel (406, unknown delivery tag).
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Protocol
@@ -46,8 +47,12 @@ class Ledger:
 
     def unsettled_after(self, tag: int) -> int:
         """How many tags above ``tag`` are unsettled."""
-        in_range = self.last - max(self._front - 1, tag)
-        return in_range + sum(passed > tag for passed in self._passed)
+        in_range, passed = self.last - max(self._front - 1, tag), self._passed
+        if not passed:
+            return in_range
+        if next(iter(passed)) > tag:
+            return in_range + len(passed)
+        return in_range + sum(each > tag for each in passed)
 
     def acknowledge(self, tags: Collection[int]) -> Iterable[bytes]:
         """Frames that acknowledge ``tags``: one frame for the lowest tags without a gap, one frame
@@ -77,25 +82,27 @@ class Ledger:
             if min(tags) >= self._front and last - self._front + 1 == len(tags):
                 self._front = last + 1
                 return (settlement(self._channel, last, multiple=len(tags) > 1),)
+        channel = self._channel
         settled = self._settle(tags)
         first = next(iter(self._passed), self._front)
-        in_front = [tag for tag in settled if tag < first]
-        frames = [settlement(self._channel, tag) for tag in settled if tag > first]
+        in_front = bisect(settled, first)
+        frames = [settlement(channel, tag) for tag in settled[in_front:]]
         if in_front:
-            several = len(in_front) > 1
-            frames.insert(0, settlement(self._channel, in_front[-1], multiple=several))
+            frames.append(settlement(channel, settled[in_front - 1], multiple=in_front > 1))
         return frames
 
     def _settle(self, tags: Iterable[int]) -> list[int]:
         """Mark ``tags`` as settled. Returns those that were unsettled before, in order."""
-        settled = []
+        settled, passed, front = [], self._passed, self._front
         for tag in sorted(tags):
-            if self._front <= tag <= self.last:
-                self._passed.update(dict.fromkeys(range(self._front, tag)))
-                self._front = tag + 1
-            elif tag in self._passed:
-                del self._passed[tag]
+            if tag in passed:
+                del passed[tag]
+            elif front <= tag <= self.last:
+                for each in range(front, tag):
+                    passed[each] = None
+                front = tag + 1
             else:
                 continue
             settled.append(tag)
+        self._front = front
         return settled

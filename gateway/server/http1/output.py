@@ -4,7 +4,8 @@ A response has arrived when the client's kernel has acknowledged its last byte. 
 many bytes are not acknowledged yet, so every byte of the connection is counted. "Not yet" is
 normal, also on loopback: a kernel delays an acknowledgement for up to 40 ms (RFC 9293, 3.8.6.3),
 unless it has data to send. So the output is examined when the next request comes, and otherwise by
-:class:`.arrival_sweep.ArrivalSweep`.
+:class:`.arrival_sweep.ArrivalSweep`. A client that never sends a request before it has the last
+response proves the arrival by its next request: then nothing is examined.
 """
 
 from __future__ import annotations
@@ -88,6 +89,19 @@ class Output:
             self._since = self._sweep.now
             arrival.sent()
         self.undecided.append((self.queued, arrival))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the kernel has taken every byte."""
+        return self.written == self.queued and not self.transport.get_write_buffer_size()
+
+    def have_arrived(self, count: int) -> None:
+        """The first ``count`` undecided responses have arrived, unless the connection is lost."""
+        undecided = self.undecided
+        for _ in range(min(count, len(undecided))):
+            undecided.popleft()[1].decided(True)
+        if self._is_ending and not undecided:
+            self.transport.close()
 
     def look(self) -> None:
         """Decide which responses have arrived."""

@@ -57,7 +57,8 @@ class HttpProtocol(LimitedConnection):
 
     ``_cached``: the last head, if the next request with the same bytes needs no parser.
     ``_replaced_heads``: how often it was replaced. ``_cacheable_scope``: the scope of the head that
-    is parsed now, if it may be cached.
+    is parsed now, if it may be cached. ``_has_pipelined``: bytes came that had to wait, so a
+    request proves nothing about the response before it.
     """
 
     def __init__(self, state: ServerState) -> None:
@@ -74,18 +75,36 @@ class HttpProtocol(LimitedConnection):
         self._cached: CachedHead | None = None
         self._replaced_heads = 0
         self._body_tail = b""
+        self._has_pipelined = False
 
     def _stop_reading(self) -> None:
         super()._stop_reading()
         self._cached = None
 
     def data_received(self, data: bytes) -> None:
-        if self.output.undecided:
-            self.output.look()
+        undecided = len(self.output.undecided)
+        is_proof = undecided and self._proves_arrival(data)
         if self._unread:  # read before reading was paused
             self._unread += data
         else:
             self._take(data)
+        # The client waits for its new response, and not for these.
+        if is_proof:
+            self.output.have_arrived(undecided)
+        elif undecided:
+            self.output.look()
+
+    def _proves_arrival(self, data: bytes) -> bool:
+        """Whether these bytes are a request that the client sent when it had the last response."""
+        cycle = self.cycle
+        return (
+            cycle is not None
+            and cycle.keep_alive
+            and not cycle.more_body
+            and not self._has_pipelined
+            and data[:1].isalpha()  # an empty line may belong to the last request
+            and self.output.is_empty
+        )
 
     def _take(self, data: bytes) -> None:
         """Read what may be read now; the rest waits for ``_read_on``."""
@@ -119,6 +138,7 @@ class HttpProtocol(LimitedConnection):
                     data = self._take_cached(cached, data)
         if data and self.parser is not None:
             self._unread = data
+            self._has_pipelined = True
             self.flow.pause_reading()
 
     def pause_writing(self) -> None:
