@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..core.helpers import Helped
 from ..core.pipe import coroutine_of
-from ..core.proxy import Arrive, Ask, Later, Now, P, Request, Response
+from ..core.proxy import Arrive, Ask, Later, Now, P, Part, Request, Response, Withdraw
 from ..errors import DeadlineExceeded, GatewayError
 
 ResultT = TypeVar("ResultT")
@@ -76,10 +76,10 @@ def _now(small: Now, large: LargeRequests[ResultT]) -> Now:
 
 
 def _later(small: Later, inner: Later, large: LargeRequests[ResultT]) -> Later:
-    def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+    def later(request: Request, arrive: Arrive) -> Withdraw:
         if len(request.body) <= large.most:
             return small(request, arrive)
-        withdrawals: list[Callable[[], GatewayError | None]] = []
+        withdrawals: list[Withdraw] = []
 
         def helped(result: ResultT | Exception) -> None:
             try:
@@ -92,7 +92,7 @@ def _later(small: Later, inner: Later, large: LargeRequests[ResultT]) -> Later:
 
         end = large.helped.start(helped, *large.arguments(request))
 
-        def withdraw() -> GatewayError | None:
+        def withdraw() -> Part | None:
             if withdrawals:
                 return withdrawals[0]()
             end()

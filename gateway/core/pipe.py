@@ -12,6 +12,7 @@ from typing import TypeAlias
 from anyio import current_time
 
 from ..errors import GatewayError
+from ..telemetry.logs import get_logger
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
 from .proxy import (
@@ -20,21 +21,22 @@ from .proxy import (
     Branch,
     Client,
     Later,
+    NewEvent,
     Part,
     Pipe,
     Request,
     Response,
     Watcher,
     Withdraw,
+    nothing_to_withdraw,
 )
 from .sequence import Propagate
 from .tasks import called_back, open_tasks
 
+log = get_logger("gateway.pipe")
+
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
-
-NewEvent: TypeAlias = Callable[[], TimedEvent]
-"""Makes an event for one wait, as :meth:`gateway.core.bridge.AsyncioSide.new_event`."""
 
 Report: TypeAlias = Callable[[GatewayError], object]
 """Gets each failure that the client does not see, because other branches have responded."""
@@ -46,7 +48,7 @@ def ignore(failure: GatewayError) -> None:
 
 def coroutine_of(pipe: Pipe) -> Ask:
     """The pipe as a coroutine function, however it can be asked."""
-    now, later, inner = pipe.now, pipe.later, pipe.ask
+    now, later, inner, new_event = pipe.now, pipe.later, pipe.ask, pipe.new_event
 
     async def ask(request: Request) -> Response:
         if now is not None and (response := now(request)) is not None:
@@ -54,23 +56,26 @@ def coroutine_of(pipe: Pipe) -> Ask:
         if later is None:
             assert inner is not None
             return await inner(request)
-        return await called_back(partial(later, request))
+        if new_event is None:
+            return await called_back(partial(later, request))
+        deadline = request.deadline - pipe.reserve
+        return await _ask_without_task(pipe, later, request, deadline, new_event)
 
     return inner if now is None and inner is not None else ask
 
 
 def within(branch: Branch, new_event: NewEvent = AnyioTimedEvent) -> Pipe:
     """The lone branch of an endpoint, until the request's deadline."""
-    now, later = branch.now, branch.later
-    if later is None:
+    if branch.later is None:
         return parallel([branch], new_event)
-
-    async def ask(request: Request) -> Response:
-        if now is not None and (response := now(request)) is not None:
-            return response
-        return await _ask_without_task(branch, later, request, request.deadline, new_event)
-
-    return Pipe(ask, reads_body=branch.reads_body)
+    return Pipe(
+        None,
+        branch.now,
+        branch.later,
+        branch.timed_out,
+        branch.reads_body,
+        new_event=new_event,
+    )
 
 
 def parallel(
@@ -96,31 +101,107 @@ def parallel(
        not complete.
 
     A request skips the states that it does not need: 2 to 4, if every branch has responded in 1;
-    3, if every pending branch calls back before its ``later`` returns.
+    3, if every pending branch calls back before its ``later`` returns. If no branch needs a task,
+    the pipe does not either.
     """
     asked = [(branch, branch.now) for branch in branches]
-    asks_now = any(now for _, now in asked)
+    reads_body = any(branch.reads_body for branch in branches)
+
+    def ask_now(request: Request, arrived: list[Part]) -> Sequence[Branch]:
+        """Returns the branches that have to wait."""
+        unasked = []
+        for branch, now in asked:
+            try:
+                part: Part | None = None if now is None else now(request)
+            except GatewayError as error:
+                part = _named(error, branch)
+            if part is None:
+                unasked.append(branch)
+            else:
+                arrived.append(part)
+        return unasked
+
+    def later(request: Request, arrive: Arrive) -> Withdraw:
+        arrived: list[Part] = []
+        unasked = ask_now(request, arrived)
+        merging = _Merging(request, arrived, len(unasked), arrive, report)
+        if not unasked:
+            arrive(merging.merged())
+            return nothing_to_withdraw
+        return merging.begin(unasked)
 
     async def ask(request: Request) -> Response:
         arrived: list[Part] = []
-        unasked: Sequence[Branch] = branches
-        if asks_now:
-            unasked = []
-            for branch, now in asked:
-                try:
-                    part: Part | None = None if now is None else now(request)
-                except GatewayError as error:
-                    part = _with_branch_name(error, branch)
-                if part is None:
-                    unasked.append(branch)
-                else:
-                    arrived.append(part)
+        unasked = ask_now(request, arrived)
         if unasked:
             pending = _PendingBranches(unasked, arrived, new_event())
             await _ask_all(pending, request, request.deadline - reserve, request.client)
         return merge(arrived, report)
 
-    return Pipe(ask, reads_body=any(branch.reads_body for branch in branches))
+    if all(branch.later is not None for branch in branches):
+        return Pipe(later=later, reads_body=reads_body, reserve=reserve, new_event=new_event)
+    return Pipe(ask, reads_body=reads_body)
+
+
+class _Merging:
+    """The branches of one request that need no task, until the last part has arrived."""
+
+    __slots__ = ("_arrive", "_arrived", "_missing", "_report", "_request", "_withdrawals")
+
+    def __init__(
+        self,
+        request: Request,
+        arrived: list[Part],
+        missing: int,
+        arrive: Arrive,
+        report: Report,
+    ) -> None:
+        self._request = request
+        self._arrived = arrived
+        self._missing = missing
+        self._arrive = arrive
+        self._report = report
+        self._withdrawals: list[tuple[Branch, Withdraw]] = []
+
+    def begin(self, branches: Sequence[Branch]) -> Withdraw:
+        request, arrived = self._request, self.arrived
+        try:
+            for branch in branches:
+                assert branch.later is not None
+                self._withdrawals.append((branch, branch.later(request, arrived)))
+        except BaseException:
+            self.withdraw()
+            raise
+        if not self._missing:
+            self._withdrawals.clear()
+            return nothing_to_withdraw
+        return self.withdraw
+
+    def arrived(self, part: Part) -> None:
+        self._arrived.append(part)
+        self._missing -= 1
+        if not self._missing:
+            self._withdrawals.clear()  # they refer to self: no reference cycle is left
+            self._arrive(self.merged())
+
+    def withdraw(self) -> Part | None:
+        withdrawals, self._withdrawals = self._withdrawals, []
+        if not withdrawals:
+            return None
+        for branch, withdraw in withdrawals:
+            if (part := withdraw()) is not None:
+                self._arrived.append(_named(part, branch))
+        return None if self._request.client.is_gone else self.merged()
+
+    def merged(self) -> Part:
+        try:
+            return merge(self._arrived, self._report)
+        except GatewayError as error:
+            return error
+        except Exception:  # this may run in a callback of a connection, which others share
+            log.exception("%s: an unexpected error in a merge", self._request.path)
+            self._request.park()
+            return GatewayError("internal error")
 
 
 def sequential(
@@ -173,7 +254,7 @@ async def _ask_one(branch: Branch, request: Request, new_event: NewEvent) -> Res
 
 
 async def _ask_without_task(
-    branch: Branch, later: Later, request: Request, deadline: float, new_event: NewEvent
+    branch: Pipe, later: Later, request: Request, deadline: float, new_event: NewEvent
 ) -> Response:
     """Ask one branch by its ``later``, and wait for its part."""
     awaited = _AwaitedPart(new_event)
@@ -322,8 +403,8 @@ class _PendingBranches:
         its part."""
         if self._missing:
             for branch, withdraw in zip(self._branches, self._withdrawals, strict=False):
-                if (failure := withdraw()) is not None:
-                    self._arrived.append(_with_branch_name(failure, branch))
+                if (part := withdraw()) is not None:
+                    self._arrived.append(_named(part, branch))
         self._withdrawals.clear()  # the withdrawals refer to self: no reference cycle is left
 
 
@@ -342,7 +423,7 @@ class _BranchTask:
             assert self._branch.ask is not None
             part: Part = await self._branch.ask(self._request)
         except GatewayError as error:
-            part = _with_branch_name(error, self._branch)
+            part = _named(error, self._branch)
         self._is_answered = True
         self._arrive(part)
 
@@ -350,10 +431,11 @@ class _BranchTask:
         return None if self._is_answered else self._branch.timed_out(self._request)
 
 
-def _with_branch_name(failure: GatewayError, branch: Branch) -> GatewayError:
-    """The failure, which gets the name of its branch."""
-    failure.backend = branch.name
-    return failure
+def _named(part: Part, branch: Branch) -> Part:
+    """The part; a failure gets the name of its branch."""
+    if isinstance(part, GatewayError):
+        part.backend = branch.name
+    return part
 
 
 class _RaceClient:

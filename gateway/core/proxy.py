@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DeadlineExceeded, GatewayError
+from .bridge import TimedEvent
 
 
 class TakenMessage(Protocol):
@@ -246,15 +247,15 @@ wait, and nothing has happened. Raises a :class:`GatewayError` if there is no re
 
 Arrive: TypeAlias = Callable[[Part], None]
 """Called once, with the part of a branch."""
-Withdraw: TypeAlias = Callable[[], GatewayError | None]
+Withdraw: TypeAlias = Callable[[], Part | None]
 """Ends the wait of a branch, as :data:`Later` says."""
 Later: TypeAlias = Callable[[Request, Arrive], Withdraw]
 """Waits without a task: calls ``arrive`` once, perhaps before it returns. It returns a function
-that withdraws the request: after that ``arrive`` is not called any more. That function returns the
-failure that the withdrawal means. It returns None if ``arrive`` was called before, or if the
-request was withdrawn before. It may return None if the client has disconnected, because the failure
-would reach no client. So a caller that gets None, and has no part, needs a failure of its own, such
-as ``timed_out`` of the branch."""
+that withdraws the request: after that ``arrive`` is not called any more. That function returns what
+the withdrawal means: a failure, or of several branches the response made of the parts that are
+there. It returns None if ``arrive`` was called before, or if the request was withdrawn before. It
+may return None if the client has disconnected, because the part would reach no client. So a caller
+that gets None, and has no part, needs a failure of its own, such as ``timed_out`` of the branch."""
 
 Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
 """A coroutine function. Raises a :class:`GatewayError` if there is no response."""
@@ -264,14 +265,22 @@ def nothing_to_withdraw() -> None:
     """What :data:`Later` returns if it has called ``arrive`` already."""
 
 
+NewEvent: TypeAlias = Callable[[], TimedEvent]
+"""Makes an event for one wait, as :meth:`gateway.core.bridge.AsyncioSide.new_event`."""
+
+
 class Pipe(Struct, frozen=True, eq=False):
     """Everything behind one endpoint, or a part of it, and how it can be asked.
 
     It has one of ``ask`` and ``later``, and perhaps ``now``, which is tried first.
     :func:`gateway.core.pipe.coroutine_of` makes a coroutine function of any of them.
 
-    ``timed_out``: the failure that it means when the deadline ends ``ask``. ``reads_body``: the
+    ``timed_out``: the failure that it means when the deadline ends the wait. ``reads_body``: the
     request's body must be complete before the pipe is asked.
+
+    ``later`` knows no deadline. Its caller withdraws the request ``reserve`` seconds before the
+    request's deadline, and when the client disconnects. ``new_event``: for a caller that waits in a
+    coroutine. None: of a branch, whose pipe withdraws it.
     """
 
     ask: Ask | None = None
@@ -279,6 +288,8 @@ class Pipe(Struct, frozen=True, eq=False):
     later: Later | None = None
     timed_out: Callable[[Request], GatewayError] = lambda request: DeadlineExceeded()
     reads_body: bool = True
+    reserve: float = 0.0
+    new_event: NewEvent | None = None
 
 
 class Branch(Pipe, frozen=True, eq=False):

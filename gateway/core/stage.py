@@ -324,7 +324,7 @@ class _WaitingCall:
         if arrive is not None:
             arrive(part)
 
-    def withdraw(self) -> GatewayError | None:
+    def withdraw(self) -> Part | None:
         withdraw, self._withdraw = self._withdraw, None
         if self._arrive is None or withdraw is None:
             return None
@@ -338,5 +338,4 @@ class _WaitingCall:
         if meaning is None or is_gone:
             call.abandon(reached_backend=True)
             return meaning
-        failure = finished(call.finish, meaning, call.request.path)
-        return failure if isinstance(failure, GatewayError) else meaning
+        return finished(call.finish, meaning, call.request.path)
