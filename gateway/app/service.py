@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
 from ..config.json_types import JsonObject
 from ..config.load import Loaded, survey
-from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
+from ..config.structs import DEFAULT_GRACE, Agent, Backend, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
-from ..core.component import Assembly, Catalog
+from ..core.component import Assembly, BuildLayer, Catalog, Component
 from ..core.forwarding import build_connection_guard
+from ..core.layers import Layer
 from ..core.tasks import open_together
 from ..core.version import VERSION
 from ..errors import GatewayError
@@ -45,7 +46,8 @@ class Gateway:
         self._assembly = assembly
         self._is_stopping = False
         self.agents = _build_agents(service, assembly)
-        app = build_app(
+        rows = assembly.catalog.layers
+        self.asgi: ASGIApp = build_app(
             service,
             _build_each(
                 "endpoints", service.endpoints, lambda _, each: _build_route(each, assembly)
@@ -54,17 +56,10 @@ class Gateway:
             agents=self._last_seen,
             version=VERSION,
             clock=assembly.side.time,
-            layers=[
-                row.handler_layer(service.extra_config[row.namespace], service, assembly)
-                for row in assembly.catalog.layers
-                if row.handler_layer is not None and row.namespace in service.extra_config
-            ],
+            timers=assembly.side.timers,
+            layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
+            outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
         )
-        for row in assembly.catalog.layers:
-            if row.layer is not None and row.namespace in service.extra_config:
-                with _building(row.namespace):
-                    app = row.layer(service.extra_config[row.namespace], service, assembly)(app)
-        self.asgi: ASGIApp = app
         self.management = build_management_app(
             service,
             readiness=self.readiness,
@@ -177,6 +172,19 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
     return _build_each("async_agent", service.async_agent, build)
 
 
+def _build_layers(
+    rows: Iterable[tuple[Component[Any], BuildLayer[Any] | None]],
+    service: Service,
+    assembly: Assembly,
+) -> list[Layer]:
+    layers = []
+    for row, build in rows:
+        if build is not None and row.namespace in service.extra_config:
+            with _building(row.namespace):
+                layers.append(build(service.extra_config[row.namespace], service, assembly))
+    return layers
+
+
 def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp]:
     return {
         path: app
@@ -225,6 +233,7 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
     ]
+    parts: tuple[Backend | Endpoint, ...] = (endpoint, *endpoint.backend)
     pipe = with_large_output(build_pipe(endpoint, assembly), endpoint, assembly.helpers)
     return Route(
         endpoint.method,
@@ -232,4 +241,5 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         pipe,
         [each for each in guards if each is not None],
         any(row.bare_responses and row.namespace in endpoint.extra_config for row in catalog),
+        any(row.runs_scripts for part in parts for row in catalog.rows_of(part)),
     )

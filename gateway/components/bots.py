@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from ..config.findings import Finding
 from ..config.structs import Endpoint, Service
-from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, find_header, send_answer
+from ..core.asgi import AsgiResponse, Scope, find_header
 from ..core.component import Assembly, Component, Place
+from ..core.layers import Decision, Layer
 from ..core.patterns import PatternError, bad_patterns, build_search
 from ..core.proxy import Guard, Request
 from ..core.rule import Rule, where_root_lacks
@@ -86,24 +87,14 @@ def build_bot_test(settings: BotSettings) -> IsBot:
     return lambda agent: cached(agent) if len(agent) <= MAX_CACHED_AGENT_BYTES else is_bot(agent)
 
 
-def build_bot_layer(
-    settings: BotSettings, service: Service, assembly: Assembly
-) -> Callable[[Handler], Handler]:
+def build_bot_layer(settings: BotSettings, service: Service, assembly: Assembly) -> Layer:
     """For all endpoints, and for paths without an endpoint."""
     is_bot = build_bot_test(settings)
 
-    def layer(handler: Handler) -> Handler:
-        async def refuse_bots(
-            scope: Scope, receive: Receive, send: Send, params: dict[str, str]
-        ) -> None:
-            if is_bot(find_header(scope["headers"], USER_AGENT)):
-                await send_answer(send, FORBIDDEN)
-            else:
-                await handler(scope, receive, send, params)
+    def decide(scope: Scope) -> Decision:
+        return FORBIDDEN if is_bot(find_header(scope["headers"], USER_AGENT)) else None
 
-        return refuse_bots
-
-    return layer
+    return Layer(decide)
 
 
 def build_bot_guard(settings: BotSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:

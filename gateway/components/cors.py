@@ -15,20 +15,17 @@ from ..config.findings import Finding
 from ..config.structs import Service
 from ..config.units import parse_duration
 from ..core.asgi import (
-    ASGIApp,
+    AddedHeaders,
     AsgiResponse,
     Headers,
-    Receive,
     Scope,
-    Send,
     find_header,
     header_value,
-    send_answer,
-    with_headers,
 )
 from ..core.component import Assembly, Component, Place
 from ..core.families import settings_of
 from ..core.forwarding import canonical_name
+from ..core.layers import Decision, Layer
 from ..core.rule import Rule, where_root_lacks
 from ..telemetry.logs import get_logger
 
@@ -136,36 +133,24 @@ class Policy:
         return [*added, *self._preflight_headers], ""
 
 
-def build_cors(
-    settings: CorsSettings, service: Service, assembly: Assembly
-) -> Callable[[ASGIApp], ASGIApp]:
+def build_cors(settings: CorsSettings, service: Service, assembly: Assembly) -> Layer:
     """The layer. It is outside of the router, as in KrakenD."""
     policy = Policy(settings)
     status = success_status(settings)
     passes_on = settings.options_passthrough
 
-    def layer(app: ASGIApp) -> ASGIApp:
-        async def cors(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await app(scope, receive, send)
-                return
-            requested, method = scope["headers"], scope["method"]
-            if method != "OPTIONS" or not find_header(requested, REQUESTED_METHOD):
-                headers = policy.response_headers(method, find_header(requested, ORIGIN))
-                await app(scope, receive, with_headers(send, headers, REPLACED))
-                return
-            added, refused = policy.preflight(requested)
-            if refused and settings.debug:
-                origin = find_header(requested, ORIGIN)
-                log.info("CORS: a preflight request of %r is refused for its %s", origin, refused)
-            if passes_on:
-                await app(scope, receive, with_headers(send, added, REPLACED))
-            else:
-                await send_answer(send, AsgiResponse(status, added))
+    def decide(scope: Scope) -> Decision:
+        requested, method = scope["headers"], scope["method"]
+        if method != "OPTIONS" or not find_header(requested, REQUESTED_METHOD):
+            headers = policy.response_headers(method, find_header(requested, ORIGIN))
+            return AddedHeaders(headers, REPLACED)
+        added, refused = policy.preflight(requested)
+        if refused and settings.debug:
+            origin = find_header(requested, ORIGIN)
+            log.info("CORS: a preflight request of %r is refused for its %s", origin, refused)
+        return AddedHeaders(added, REPLACED) if passes_on else AsgiResponse(status, added)
 
-        return cors
-
-    return layer
+    return Layer(decide)
 
 
 def success_status(settings: CorsSettings) -> int:

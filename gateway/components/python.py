@@ -207,6 +207,7 @@ COMPONENT = Component(
     "gateway/python",
     PythonSettings,
     verify=verify_python,
+    runs_scripts=True,
     backend_stage=build_backend_hooks,
     endpoint_stage=build_endpoint_hooks,
 )

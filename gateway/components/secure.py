@@ -17,19 +17,16 @@ from msgspec import Struct
 from ..config.findings import Finding
 from ..config.structs import Service
 from ..core.asgi import (
+    AddedHeaders,
     AsgiResponse,
-    Handler,
     Headers,
-    Receive,
     Scope,
-    Send,
     find_header,
     header_value,
-    send_answer,
-    with_headers,
 )
 from ..core.component import Assembly, Component, Place
 from ..core.forwarding import build_proxy_test
+from ..core.layers import Decision, Layer
 from ..core.patterns import bad_patterns, build_full_match
 from ..core.rule import Rule, where_root_lacks
 
@@ -93,9 +90,7 @@ def verify_secure(settings: SecureSettings) -> Iterator[tuple[str, str]]:
         yield from bad_patterns(settings.allowed_hosts, "allowed_hosts")
 
 
-def build_secure(
-    settings: SecureSettings, service: Service, assembly: Assembly
-) -> Callable[[Handler], Handler]:
+def build_secure(settings: SecureSettings, service: Service, assembly: Assembly) -> Layer:
     """The layer."""
     is_development = settings.is_development
     is_host = None if is_development else build_host_test(settings)
@@ -109,24 +104,16 @@ def build_secure(
     needs_host = is_host is not None or (redirects and not ssl_host)
     needs_scheme = redirects or secure_headers != plain_headers
 
-    def layer(handler: Handler) -> Handler:
-        async def secure(
-            scope: Scope, receive: Receive, send: Send, params: dict[str, str]
-        ) -> None:
-            host = host_of(scope) if needs_host else b""
-            if is_host is not None and not is_host(host):
-                await send_answer(send, BAD_HOST)
-                return
-            is_secure = needs_scheme and is_https(scope)
-            if redirects and not is_secure:
-                await send_answer(send, redirect(scope, ssl_host or host))
-                return
-            added = secure_headers if is_secure else plain_headers
-            await handler(scope, receive, with_headers(send, added, replaced), params)
+    def decide(scope: Scope) -> Decision:
+        host = host_of(scope) if needs_host else b""
+        if is_host is not None and not is_host(host):
+            return BAD_HOST
+        is_secure = needs_scheme and is_https(scope)
+        if redirects and not is_secure:
+            return redirect(scope, ssl_host or host)
+        return AddedHeaders(secure_headers if is_secure else plain_headers, replaced)
 
-        return secure
-
-    return layer
+    return Layer(decide)
 
 
 def build_host_test(settings: SecureSettings) -> IsHost | None:

@@ -78,37 +78,43 @@ def header_value(text: str) -> bytes:
     return " ".join(text.split()).encode()
 
 
-def with_headers(send: Send, headers: Headers, replaced: Container[bytes]) -> Send:
-    """A ``send`` that puts ``headers`` before those of the response.
+class AddedHeaders(NamedTuple):
+    """Headers for a response. Headers of the response with a name in ``replaced`` are removed.
 
-    Headers of the response with a name in ``replaced`` are removed. A tuple of headers is a
-    constant of the configuration, and has none of them.
+    A tuple of headers is a constant of the configuration, and has none of them.
     """
-    return _WithHeaders(send, headers, replaced).send
+
+    headers: Headers
+    replaced: Container[bytes] = ()
+
+    def around(self, answered: Headers) -> Headers:
+        """The added headers, then those of the response."""
+        headers, replaced = self
+        if type(answered) is tuple and type(headers) is tuple:
+            return headers + answered
+        return [*headers, *[each for each in answered if each[0] not in replaced]]
+
+
+def with_headers(send: Send, added: AddedHeaders) -> Send:
+    """A ``send`` that adds headers to the response."""
+    return _WithHeaders(send, added).send
 
 
 class _WithHeaders:
     """Also offers ``send_whole`` if the wrapped ``send`` does."""
 
-    __slots__ = ("_headers", "_replaced", "_send", "_whole")
+    __slots__ = ("_added", "_send", "_whole")
 
-    def __init__(self, send: Send, headers: Headers, replaced: Container[bytes]) -> None:
+    def __init__(self, send: Send, added: AddedHeaders) -> None:
         self._send = send
-        self._headers = headers
-        self._replaced = replaced
+        self._added = added
         self._whole = getattr(getattr(send, "__self__", None), "send_whole", None)
 
     def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         whole = self._whole
-        return whole is not None and bool(whole(status, self._with(headers), body))
+        return whole is not None and bool(whole(status, self._added.around(headers), body))
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": self._with(message["headers"])}
+            message = {**message, "headers": self._added.around(message["headers"])}
         await self._send(message)
-
-    def _with(self, answered: Headers) -> Headers:
-        headers, replaced = self._headers, self._replaced
-        if type(answered) is tuple and type(headers) is tuple:
-            return headers + answered
-        return [*headers, *[each for each in answered if each[0] not in replaced]]

@@ -6,7 +6,7 @@ This is the only module that finds out which async library runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple
@@ -38,10 +38,12 @@ class AsyncioSide(Protocol):
 
     Under asyncio both sides are one event loop (``is_here``), and every hand-over is a plain call.
     ``connect``: asyncio side: opens the connections to brokers. None: a socket of the loop.
+    ``timers``: app side: deadlines without tasks; None under Trio.
     """
 
     is_here: bool
     connect: Connect | None
+    timers: Timers | None
 
     def time(self) -> float:
         """App side: the clock of deadlines, as :func:`anyio.current_time`, and cheaper."""
@@ -95,26 +97,43 @@ TICKS = 200
 """Ticks in a second: the precision of deadlines on asyncio is 5 ms."""
 
 
+class Expiring(Protocol):
+    """Something with a deadline."""
+
+    def expire(self) -> None:
+        """The deadline has come. Must not raise."""
+
+
+class Timers(Protocol):
+    """Deadlines without tasks: never early, at most 10 ms late."""
+
+    def add(self, expiring: Expiring, deadline: float) -> MutableMapping[Expiring, None]:
+        """Call ``expiring.expire()`` at the ``deadline``, a time of the event loop, unless it is
+        taken out of what is returned."""
+        ...
+
+
 class Wheel:
-    """Deadlines of many events with few timers: one timer for each tick that has a deadline."""
+    """Many deadlines with few timers of the loop: one for each tick that has a deadline."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._due: dict[int, dict[LoopTimedEvent, None]] = {}
+        self._due: dict[int, dict[Expiring, None]] = {}
 
-    def add(self, event: LoopTimedEvent, deadline: float) -> dict[LoopTimedEvent, None]:
-        """Set ``event`` at the ``deadline``, unless it is taken out of what is returned."""
+    def add(self, expiring: Expiring, deadline: float) -> dict[Expiring, None]:
         tick = int(deadline * TICKS) + 1
         due = self._due.get(tick)
         if due is None:
             due = self._due[tick] = {}
             self._loop.call_at(tick / TICKS, self._expire, tick)
-        due[event] = None
+        due[expiring] = None
         return due
 
     def _expire(self, tick: int) -> None:
-        for event in tuple(self._due.pop(tick)):
-            event.set()
+        due = self._due.pop(tick)
+        while due:  # one that expires may take out others
+            expiring, _ = due.popitem()
+            expiring.expire()
 
 
 class LoopTimedEvent:
@@ -129,6 +148,9 @@ class LoopTimedEvent:
     def set(self, value: object = None) -> None:
         if not self._future.done():
             self._future.set_result(value)
+
+    def expire(self) -> None:
+        self.set()
 
     async def wait(self, deadline: float) -> object:
         due = self._wheel.add(self, deadline)
@@ -168,6 +190,7 @@ class SameLoop:
         self.connect = connect
         self._loop = loop
         self._wheel = Wheel(loop)
+        self.timers: Timers | None = self._wheel
 
     def new_event(self) -> TimedEvent:
         return LoopTimedEvent(self._loop, self._wheel)
@@ -190,6 +213,7 @@ class OtherThread:
     """
 
     is_here = False
+    timers: Timers | None = None
     time = staticmethod(current_time)
 
     def __init__(

@@ -15,9 +15,10 @@ from msgspec import Struct
 from ..config.extra_config import Level
 from ..config.findings import Finding, inner_path
 from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_keys
-from .asgi import ASGIApp, Handler
+from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .helpers import Helpers
+from .layers import Layer
 from .proxy import Branch, Guard, Pipe, Request
 from .rule import Rule
 
@@ -103,8 +104,7 @@ TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
 BuildTokenCheck: TypeAlias = Callable[[S, Endpoint, Assembly], TokenCheck | None]
 BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIApp]]
 """Settings of the root -> applications on the management port, by path."""
-BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[ASGIApp], ASGIApp]]
-BuildHandlerLayer: TypeAlias = Callable[[S, Service, Assembly], Callable[[Handler], Handler]]
+BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
 and modules that the settings name."""
@@ -217,9 +217,10 @@ class Component(Struct, Generic[S], frozen=True):
     ``endpoint_stage``: wraps the pipe, also that of an agent. ``passes_bodies``: its stages never
     read or replace the body of a response, so a streaming response may pass. ``bare_responses``:
     responses of its endpoints are JSON without the gateway's own headers, whatever the output
-    encoding is. ``changes_target``: its stages may change the method and the URL of a request to an
-    HTTP backend. ``max_inline_bytes``: the largest response of a backend that its stages read on
-    the event loop; a helper process reads larger ones.
+    encoding is. ``runs_scripts``: its stages or guards run code of the operator.
+    ``changes_target``: its stages may change the method and the URL of a request to an HTTP
+    backend. ``max_inline_bytes``: the largest response of a backend that its stages read on the
+    event loop; a helper process reads larger ones.
 
     ``guard``: called before a request's body is read. ``token_check``: called by the guard that
     verifies tokens. ``layer``: wraps the whole application. ``handler_layer``: wraps the handlers
@@ -247,12 +248,13 @@ class Component(Struct, Generic[S], frozen=True):
     endpoint_stage: BuildStage[S] | None = None
     passes_bodies: bool = False
     bare_responses: bool = False
+    runs_scripts: bool = False
     changes_target: bool = False
     max_inline_bytes: int = sys.maxsize
     guard: BuildGuard[S] | None = None
     token_check: BuildTokenCheck[S] | None = None
     layer: BuildLayer[S] | None = None
-    handler_layer: BuildHandlerLayer[S] | None = None
+    handler_layer: BuildLayer[S] | None = None
     agent: BuildSource[S] | None = None
     management: BuildManagement[S] | None = None
 
@@ -291,9 +293,9 @@ class Catalog(Struct, frozen=True):
     def __iter__(self) -> Iterator[Component[Any]]:
         return iter(self.components)
 
-    def rows_of(self, backend: Backend) -> Iterator[Component[Any]]:
-        """The components whose settings the backend has."""
-        return (row for row in self.components if row.namespace in backend.extra_config)
+    def rows_of(self, part: Backend | Endpoint) -> Iterator[Component[Any]]:
+        """The components whose settings the backend or the endpoint has."""
+        return (row for row in self.components if row.namespace in part.extra_config)
 
     def extended(self, *components: Component[Any]) -> Catalog:
         """A catalogue with more components: their guards come last, their stages are outermost."""

@@ -14,10 +14,15 @@ from anyio import current_time
 from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Handler, Receive, Scope, Send, send_answer, text
+from ..core.bridge import Timers
+from ..core.direct import Application, DirectHead
+from ..core.layers import Layer
 from ..core.proxy import HeaderGuard
 from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
-from .endpoint import Route, build_handler
+from .direct import DirectEndpoint, find_head
+from .endpoint import EndpointHandler, Route
 from .lifespan import answer_lifespan
+from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .render import build_render, build_render_error, with_headers_of
 from .routes import Match, Routes, clean_path
 
@@ -32,7 +37,6 @@ _BYTE = re.compile("[\udc80-\udcff]")
 """A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
 _BAD_ESCAPE = re.compile(rb"%(?![\da-fA-F]{2})")
 MALFORMED = text(400, "400 Bad Request")
-TOO_MANY_REQUESTS_AT_ONCE = text(503, "", (b"retry-after", b"1"))
 Wrap: TypeAlias = Callable[[Handler], Handler]
 
 
@@ -44,13 +48,17 @@ def build_app(
     agents: Callable[[], Mapping[str, object]] = dict,
     version: str,
     clock: Callable[[], float] = current_time,
-    layers: Sequence[Wrap] = (),
-) -> ASGIApp:
+    timers: Timers | None = None,
+    layers: Sequence[Layer] = (),
+    outer_layers: Sequence[Layer] = (),
+) -> Application:
     """The application of an open gateway.
 
     ``readiness``: the document of ``/__ready``; its key "ready" decides the status. ``agents``: the
     agents in ``/__health``. ``layers``: around every handler except health and readiness, the
-    innermost first. ``clock``: of deadlines, as :func:`anyio.current_time`.
+    innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
+    deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
+    request has a task.
     """
     router = service.router
     gateway = service.gateway
@@ -60,10 +68,11 @@ def build_app(
 
     def wrapped(handler: Handler) -> Handler:
         for layer in layers:
-            handler = layer(handler)
+            handler = layer.around(handler)
         return handler
 
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
+    direct_endpoints: dict[Handler, DirectEndpoint] = {}
     unlimited: Container[Handler] = ()
     if gateway.management_port is None:
         states = _states(router, gateway, readiness, agents)
@@ -75,18 +84,20 @@ def build_app(
         render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
-        handler = build_handler(route, render, render_error, gateway, clock)
-        table.add(route.method, route.endpoint.endpoint, wrapped(handler))
+        endpoint = EndpointHandler(route, render, render_error, gateway, clock)
+        handler = wrapped(endpoint.handle)
+        table.add(route.method, route.endpoint.endpoint, handler)
+        if timers is not None and route.pipe.later is not None:
+            scripted = route.runs_scripts
+            direct_endpoints[handler] = DirectEndpoint(endpoint, timers, runs_scripts=scripted)
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
     find_static = table.static.get
     refusals = UnmatchedRequests(table, router, version_header, wrapped)
-    limit = gateway.max_requests
-    running = 0
+    load = Load(gateway.max_requests)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal running
         if scope["type"] != "http":
             await _answer_other(scope, receive, send)
             return
@@ -100,16 +111,33 @@ def build_app(
                 await send_answer(send, found)
                 return
             handler, params = found
-        if running >= limit and handler not in unlimited:
+        if load.running >= load.limit and handler not in unlimited:
             await send_answer(send, TOO_MANY_REQUESTS_AT_ONCE)
             return
-        running += 1
+        load.running += 1
         try:
             await handler(scope, receive, send, params)
         finally:
-            running -= 1
+            load.running -= 1
 
-    return app
+    def direct(scope: Scope) -> DirectHead | None:
+        params: dict[str, str] = {}
+        handler = find_static((scope["method"], scope["path"]))
+        if handler is None:
+            found = refusals.find(scope)
+            if isinstance(found, AsgiResponse):
+                return None
+            handler, params = found
+        endpoint = direct_endpoints.get(handler)
+        if endpoint is None:
+            return None
+        return find_head(endpoint, scope, params, load, outer_layers, layers)
+
+    outside: ASGIApp = app
+    for layer in outer_layers:
+        outside = layer.around(outside)
+    are_plain = all(layer.is_plain for layer in (*layers, *outer_layers))
+    return Application(outside, direct if direct_endpoints and are_plain else None)
 
 
 def _below_root(scope: Scope) -> Scope:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from ..config.structs import Endpoint, GatewaySettings
-from ..core.asgi import Handler, Receive, Scope, Send, send_answer
+from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
@@ -16,7 +14,14 @@ from ..core.tasks import must_pass
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .render import ErrorRenderer, Renderer
-from .request import BodyError, build_client, read_body, refuse_body
+from .request import (
+    AsgiClient,
+    BodyError,
+    ClientConnection,
+    build_client,
+    read_body,
+    refuse_body,
+)
 from .streaming import send_streamed
 from .waiting import wait_admitted
 
@@ -29,7 +34,8 @@ NOWHERE = ("", 0)
 class Route(NamedTuple):
     """An endpoint of the configuration, with its guards and its pipe.
 
-    ``is_bare``: its responses are JSON without the gateway's own headers.
+    ``is_bare``: its responses are JSON without the gateway's own headers. ``runs_scripts``: its
+    stages or guards run code of the operator, such as hooks and Lua.
     """
 
     method: str
@@ -37,16 +43,14 @@ class Route(NamedTuple):
     pipe: Pipe
     guards: Sequence[Guard] = ()
     is_bare: bool = False
+    runs_scripts: bool = False
 
 
-def build_handler(
-    route: Route,
-    render: Renderer,
-    render_error: ErrorRenderer,
-    settings: GatewaySettings,
-    clock: Callable[[], float],
-) -> Handler:
-    """The handler of one endpoint. ``clock``: of deadlines.
+class EndpointHandler:
+    """Handles the requests of one endpoint.
+
+    ``clock``: of deadlines. ``handle``: the handler for ASGI. :mod:`.direct` handles requests that
+    need no task, in the same way.
 
     Every message of the request is settled: at the end of the handler, or, if a response was sent,
     when it has arrived or the connection has ended. Messages are acknowledged when their response
@@ -54,18 +58,34 @@ def build_handler(
     if no response can be made of them (rendering fails, or an unexpected error is raised), because
     the next request would fail as well.
 
-    Some messages are settled before, and this function does not touch them again: a consumer with
+    Some messages are settled before, and this class does not touch them again: a consumer with
     ``auto_ack`` acknowledges, a consumer parks or rejects what it cannot decode, and stages park
     the messages of a response that they refuse. Messages of agents and shadows never come here.
     """
-    ask, reads_body = coroutine_of(route.pipe), route.pipe.reads_body
-    path, guards = route.endpoint.endpoint, route.guards
-    timeout = route.endpoint.timeout
-    body_limit, body_time = settings.max_body_bytes, settings.body_timeout
-    failures = FailureLog(name_of(route.endpoint))
 
-    async def handle(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
-        client = build_client(scope, receive)
+    def __init__(
+        self,
+        route: Route,
+        render: Renderer,
+        render_error: ErrorRenderer,
+        settings: GatewaySettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self.pipe = route.pipe
+        self.guards = route.guards
+        self.timeout = route.endpoint.timeout
+        self.clock = clock
+        self._ask = coroutine_of(route.pipe)
+        self._path = route.endpoint.endpoint
+        self._body_limit = settings.max_body_bytes
+        self._body_time = settings.body_timeout
+        self._render = render
+        self._render_error = render_error
+        self._failures = FailureLog(name_of(route.endpoint))
+
+    async def handle(
+        self, scope: Scope, receive: Receive, send: Send, params: dict[str, str]
+    ) -> None:
         request = Request(
             scope["method"],
             scope["path"],
@@ -73,46 +93,48 @@ def build_handler(
             scope["headers"],
             scope["query_string"],
             b"",
-            client,
+            build_client(scope, receive),
             (scope.get("client") or NOWHERE)[0],
-            clock() + timeout,
+            self.clock() + self.timeout,
         )
+        await self.go_on(request, iter(self.guards), None, scope, receive, send)
+
+    async def go_on(
+        self,
+        request: Request,
+        guards: Iterator[Guard],
+        waiting: Awaitable[None] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Handle a request that the ``guards`` have not admitted yet. ``waiting``: what the guard
+        before them has returned."""
+        client = build_client(scope, receive)
+        request.client = client
         is_settled = False
         try:
             try:
+                if waiting is not None:
+                    receive = await wait_admitted(waiting, client, receive, request.deadline)
                 for guard in guards:
                     if (waiting := guard(request)) is not None:
                         receive = await wait_admitted(waiting, client, receive, request.deadline)
-                if reads_body:
-                    body = client.body_nowait()
-                    if body is None:
-                        left = request.deadline - clock()
-                        body = await read_body(scope, receive, body_limit, body_time)
-                        # body_timeout bounds the time of the client, the timeout that of the work.
-                        request.deadline = clock() + left
-                    request.body = body
-                response = await ask(request)
-                try:
-                    answer = render(response, request)
-                except BaseException:
-                    response.park()
-                    raise
+                if self.pipe.reads_body:
+                    request.body = await self._body(request, client, scope, receive)
+                response = await self._ask(request)
+                answer = self.rendered(response, request)
             except BodyError as error:
-                failures.record(GatewayError(), error.status)
+                self._failures.record(GatewayError(), error.status)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
                 if must_pass(error):
                     raise
-                if not isinstance(error, GatewayError):
-                    request.park()
                 response = NO_RESPONSE
-                failure = _expected(error, path)
-                answer = render_error(failure)
-                if failure is error and not client.is_gone:
-                    failures.record(failure, answer.status)
+                answer = self.failed(error, request)
             if client.is_gone:
-                log.debug("%s: the client has disconnected", path)
+                log.debug("%s: the client has disconnected", self._path)
                 return
             if response.stream is not None:
                 await send_streamed(send, answer, response.stream, client)
@@ -125,7 +147,7 @@ def build_handler(
                 if arriving is not None:
                     sent.decided(await arriving)
         except OSError as error:  # ASGI servers raise it if the client has disconnected
-            log.debug("%s: the client has disconnected: %s", path, error)
+            log.debug("%s: the client has disconnected: %s", self._path, error)
         except Exception:
             request.park()
             raise
@@ -133,14 +155,51 @@ def build_handler(
             if not is_settled:
                 request.give_back()
 
-    return handle
+    async def _body(
+        self,
+        request: Request,
+        client: ClientConnection | AsgiClient,
+        scope: Scope,
+        receive: Receive,
+    ) -> bytes:
+        body = client.body_nowait()
+        if body is None:
+            left = request.deadline - self.clock()
+            body = await read_body(scope, receive, self._body_limit, self._body_time)
+            # body_timeout bounds the time of the client, the timeout that of the work.
+            request.deadline = self.clock() + left
+        return body
+
+    def rendered(self, response: Response, request: Request) -> AsgiResponse:
+        """The response for the client. May raise anything: then its messages are parked."""
+        try:
+            return self._render(response, request)
+        except BaseException:
+            response.park()
+            raise
+
+    def failed(self, error: BaseException, request: Request) -> AsgiResponse:
+        """The response for a failure. An unexpected error is logged, and fails this request only:
+        its messages are parked."""
+        if isinstance(error, GatewayError):
+            error.__traceback__ = None  # its frames refer to it: no reference cycle is left
+            answer = self._render_error(error)
+            if not request.client.is_gone:
+                self._failures.record(error, answer.status)
+            return answer
+        request.park()
+        log.error("%s: an unexpected error", self._path, exc_info=error)
+        return self._render_error(GatewayError("internal error"))
 
 
-class SentMessages(Struct, eq=False):
+class SentMessages:
     """The messages of a response that is on its way (:class:`gateway.core.proxy.Arrival`)."""
 
-    request: Request
-    messages: Sequence[TakenMessage]
+    __slots__ = ("messages", "request")
+
+    def __init__(self, request: Request, messages: Sequence[TakenMessage]) -> None:
+        self.request = request
+        self.messages = messages
 
     def sent(self) -> None:
         for message in self.messages:
@@ -151,13 +210,3 @@ class SentMessages(Struct, eq=False):
             for message in self.messages:
                 message.acknowledge()
         self.request.give_back()
-
-
-def _expected(error: BaseException, path: str) -> GatewayError:
-    """The failure that the client gets. An unexpected error is logged, and fails this request
-    only."""
-    if isinstance(error, GatewayError):
-        error.__traceback__ = None  # its frames refer to it: no reference cycle is left
-        return error
-    log.error("%s: an unexpected error", path, exc_info=error)
-    return GatewayError("internal error")

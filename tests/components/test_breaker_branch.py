@@ -9,7 +9,7 @@ from anyio import current_time, fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
 from gateway.core.pipe import coroutine_of, parallel, race, within
-from gateway.core.proxy import Arrive, Branch, Client, NoClient, Request, Response
+from gateway.core.proxy import Arrive, Branch, Client, NoClient, Request, Response, Withdraw
 from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
 
 from .test_breaker import NO, YES, Time, breaker, end, is_open
@@ -150,7 +150,7 @@ def _one_after_the_other(branches: list[Branch], way: str) -> Branch:
     async def ask(request: Request) -> Response:
         return await coroutine_of(branches.pop(0))(request)
 
-    def later(request: Request, arrive: Arrive) -> Callable[[], GatewayError | None]:
+    def later(request: Request, arrive: Arrive) -> Withdraw:
         inner = branches.pop(0).later
         assert inner is not None
         return inner(request, arrive)

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
-from anyio import sleep_forever
+from anyio import current_time, sleep_forever
 
 from gateway.config.structs import Endpoint, GatewaySettings, RouterSettings, Service
 from gateway.core.asgi import ASGIApp, Message, Scope
+from gateway.core.bridge import Timers
+from gateway.core.direct import Application
+from gateway.core.layers import Layer
 from gateway.core.proxy import Branch, Request, Response
 from gateway.errors import GatewayError
 from gateway.router.app import build_app
@@ -132,8 +135,12 @@ def application(
     router: RouterSettings | None = None,
     gateway: GatewaySettings | None = None,
     ready: bool = True,
+    timers: Timers | None = None,
+    clock: Callable[[], float] = current_time,
+    layers: Sequence[Layer] = (),
+    outer_layers: Sequence[Layer] = (),
     **service: Any,
-) -> ASGIApp:
+) -> Application:
     extra = {"router": router, "gateway": gateway}
     known = {name: settings for name, settings in extra.items() if settings is not None}
     return build_app(
@@ -141,4 +148,8 @@ def application(
         routes,
         readiness=lambda: {"ready": ready, "resources": []},
         version="1.2.3",
+        timers=timers,
+        clock=clock,
+        layers=layers,
+        outer_layers=outer_layers,
     )

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from ...config.go_names import parameter_of
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
-from ...core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
+from ...core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from ...core.component import Assembly, Component
 from ...core.forwarding import build_filter
+from ...core.layers import App, Layer
 from ...core.proxy import INCOMPLETE, Branch, Guard, Request, Response, Stage
 from ...core.stage import BegunCall, Call, Functions, intercepted
 from ...errors import Refused
@@ -144,17 +146,13 @@ def _run(scripts: Scripts, names: Mapping[str, str], request: Request) -> None:
         raise Refused(error.status, str(error), headers) from error
 
 
-def build_lua_layer(
-    settings: LuaSettings, service: Service, assembly: Assembly
-) -> Callable[[Handler], Handler]:
+def build_lua_layer(settings: LuaSettings, service: Service, assembly: Assembly) -> Layer:
     """On the service: before every request except those for health and readiness and those that are
     redirected, as in KrakenD. Any failure is a 500."""
     scripts = Scripts(settings)
 
-    def layer(handler: Handler) -> Handler:
-        async def run_scripts(
-            scope: Scope, receive: Receive, send: Send, params: dict[str, str]
-        ) -> None:
+    def wrap(handler: App) -> App:
+        async def run_scripts(scope: Scope, receive: Receive, send: Send, *params: Any) -> None:
             path, query = scope["path"], scope["query_string"]
             request = Request(scope["method"], path, {}, scope["headers"], query)
             try:
@@ -164,11 +162,11 @@ def build_lua_layer(
                 await send_answer(send, AsgiResponse(500, ()))
                 return
             changed = {"headers": request.headers, "query_string": request.query_string}
-            await handler({**scope, **changed}, receive, send, params)
+            await handler({**scope, **changed}, receive, send, *params)
 
         return run_scripts
 
-    return layer
+    return Layer(wrap=wrap)
 
 
 BACKEND = Component(
@@ -176,6 +174,7 @@ BACKEND = Component(
     LuaSettings,
     aliases=("github.com/devopsfaith/krakend-lua/proxy/backend",),
     verify=verify_lua,
+    runs_scripts=True,
     backend_stage=build_lua_backend,
     changes_target=True,
     findings=backend_findings,
@@ -187,6 +186,7 @@ PROXY = Component(
     LuaSettings,
     aliases=("github.com/devopsfaith/krakend-lua/proxy",),
     verify=verify_lua,
+    runs_scripts=True,
     endpoint_stage=build_lua_proxy,
     findings=proxy_findings,
 )
@@ -197,6 +197,7 @@ ENDPOINT = Component(
     LuaSettings,
     aliases=("github.com/devopsfaith/krakend-lua/router",),
     verify=verify_lua,
+    runs_scripts=True,
     guard=build_lua_guard,
     endpoint_stage=build_lua_endpoint,
     handler_layer=build_lua_layer,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ...core.component import Assembly, Component
+from ...core.layers import Layer
 from ...core.proxy import (
     Guard,
     HeaderGuard,
@@ -49,12 +48,10 @@ def build_router_limit(settings: LimitSettings, endpoint: Endpoint, assembly: As
     return _build_local(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
 
 
-def build_service_limit(
-    settings: LimitSettings, service: Service, assembly: Assembly
-) -> Callable[[ASGIApp], ASGIApp]:
+def build_service_limit(settings: LimitSettings, service: Service, assembly: Assembly) -> Layer:
     """``qos/ratelimit/service``: before a request is routed. Only CORS is around it, so that a
     browser may read its refusals."""
-    return guarded(_build_local(settings, "service", assembly), service)
+    return guarded(_build_local(settings, "service", assembly), service, waits=False)
 
 
 def _build_local(settings: LimitSettings, name: str, assembly: Assembly) -> Guard:
@@ -72,9 +69,9 @@ def build_redis_router_limit(
 
 def build_redis_service_limit(
     settings: RedisLimitSettings, service: Service, assembly: Assembly
-) -> Callable[[ASGIApp], ASGIApp]:
+) -> Layer:
     """``qos/ratelimit/service/redis``."""
-    return guarded(build_redis_limit(settings, "service", assembly), service)
+    return guarded(build_redis_limit(settings, "service", assembly), service, waits=True)
 
 
 def build_redis_limit(settings: RedisLimitSettings, name: str, assembly: Assembly) -> Guard:
@@ -90,11 +87,12 @@ def build_redis_limit(settings: RedisLimitSettings, name: str, assembly: Assembl
     return build_redis_guard(limits, counters, local if settings.on_failure_allow else refuse_all)
 
 
-def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
-    """A layer that limits all requests except those for health and readiness."""
+def guarded(guard: Guard, service: Service, *, waits: bool) -> Layer:
+    """A layer that limits all requests except those for health and readiness. ``waits``: the guard
+    may have to wait."""
     unlimited = (service.router.health_path, service.gateway.ready_path)
 
-    def layer(app: ASGIApp) -> ASGIApp:
+    def wrap(app: ASGIApp) -> ASGIApp:
         admitted = _with_headers(app, guard) if isinstance(guard, HeaderGuard) else app
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +109,8 @@ def guarded(guard: Guard, service: Service) -> Callable[[ASGIApp], ASGIApp]:
 
         return limited
 
-    return layer
+    is_all = not waits and not isinstance(guard, HeaderGuard)
+    return Layer(wrap=wrap, guard=guard if is_all else None)
 
 
 def _with_headers(app: ASGIApp, guard: HeaderGuard) -> ASGIApp:

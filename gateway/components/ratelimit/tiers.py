@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from ...config.findings import Finding
 from ...config.structs import Endpoint, Service
-from ...core.asgi import ASGIApp
 from ...core.component import Assembly, Component, Place, own_keys_used
 from ...core.families import RateLimitSettings
+from ...core.layers import Layer
 from ...core.proxy import Guard, Request
 from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
 from ..expression import build_condition, syntax_problem
@@ -70,10 +70,9 @@ def build_router_tiers(settings: TieredSettings, endpoint: Endpoint, assembly: A
     return _build_guard(settings, f"tiered {endpoint.method} {endpoint.endpoint}", assembly)
 
 
-def build_service_tiers(
-    settings: TieredSettings, service: Service, assembly: Assembly
-) -> Callable[[ASGIApp], ASGIApp]:
-    return guarded(_build_guard(settings, "tiered service", assembly), service)
+def build_service_tiers(settings: TieredSettings, service: Service, assembly: Assembly) -> Layer:
+    waits = any(tier.ratelimit_redis is not None for tier in settings.tiers)
+    return guarded(_build_guard(settings, "tiered service", assembly), service, waits=waits)
 
 
 def _build_guard(settings: TieredSettings, name: str, assembly: Assembly) -> Guard:

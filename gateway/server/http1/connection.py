@@ -10,7 +10,8 @@ from typing import cast
 
 import httptools
 
-from .cycle import Http1Cycle
+from .cycle import Cycle
+from .direct_cycle import DirectCycle
 from .flow_control import FlowControl
 from .output import Output
 from .response_head import STATUS_LINES
@@ -37,7 +38,7 @@ class LimitedConnection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.cycle: Http1Cycle | None = None
+        self.cycle: Cycle | None = None
         self.limits = state.limits
         self.answer_time = state.limits.answer_time
         self.server: tuple[str, int] | None = None
@@ -88,12 +89,27 @@ class LimitedConnection(asyncio.Protocol):
         cycle = self.cycle
         self.output.server_stops()
         if cycle is None or cycle.response_complete:
-            self.loop.call_soon(self.output.end)  # after the coalesced writes
+            self.end_soon()
         else:
             cycle.keep_alive = False
 
+    def end_soon(self) -> None:
+        """Close the connection after the coalesced writes, when every response has arrived."""
+        self.loop.call_soon(self.output.end)
+
+    def stop(self) -> None:
+        if isinstance(self.cycle, DirectCycle):
+            self.cycle.stop()
+
+    def abort(self) -> None:
+        """Close the connection now. A request that waits is withdrawn before this returns."""
+        cycle = self.cycle
+        if isinstance(cycle, DirectCycle) and not cycle.response_complete:
+            cycle.lost()
+        self.transport.abort()
+
     @property
-    def _receiving(self) -> Http1Cycle | None:
+    def _receiving(self) -> Cycle | None:
         """The request whose body is not complete yet."""
         cycle = self.cycle
         return cycle if cycle is not None and cycle.more_body else None
@@ -139,7 +155,7 @@ class LimitedConnection(asyncio.Protocol):
             self.output.write(head + retry + b"\r\n")
         if refused is not None and not refused.response_complete:
             refused.lost()
-        self.loop.call_soon(self.output.end)  # after the coalesced writes
+        self.end_soon()
 
     def _stop_reading(self) -> None:
         """Bytes that still come belong to no request."""

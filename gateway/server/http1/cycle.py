@@ -35,9 +35,99 @@ class HttpConnection(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    def end_soon(self) -> None: ...
 
-class Http1Cycle:
+    def run(self, app: ASGIApp, scope: Scope, cycle: Cycle) -> None: ...
+
+
+class Cycle:
     """One request and its response.
+
+    ``more_body``: the body of the request is not complete. ``disconnected``: the connection is
+    lost, or cannot be used any more.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_is_chunked",
+        "body",
+        "disconnected",
+        "is_head",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "response_started",
+    )
+
+    def __init__(self, connection: HttpConnection, is_head: bool, keep_alive: bool) -> None:
+        self.is_head = is_head
+        self.keep_alive = keep_alive
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self._connection = connection
+        self._is_chunked = False
+
+    # Called by the protocol.
+
+    def take_body(self, body: bytes) -> None:
+        """Add a piece of the request's body."""
+        if not self.body:
+            self.body = body
+        elif isinstance(self.body, bytearray):
+            self.body += body
+        else:  # adding bytes to bytes would copy the whole body for each piece
+            self.body = bytearray(self.body) + body
+
+    def end_body(self) -> None:
+        self.more_body = False
+
+    def lost(self) -> None:
+        """The connection is gone, or cannot be used any more."""
+        self.disconnected = True
+
+    # For the gateway: gateway.core.direct.DirectClient, gateway.router.request.ClientConnection.
+
+    @property
+    def is_gone(self) -> bool:
+        return self.disconnected
+
+    def when_arrived(self, arrival: Arrival) -> None:
+        if self.disconnected:
+            arrival.decided(False)
+        else:
+            self._connection.output.when_arrived(arrival)
+
+    def _finish(self, written: bytes) -> None:
+        """Write the last bytes of the response."""
+        self._connection.output.write(written)
+        self.response_complete = True
+        self._connection.on_response_complete()
+
+    def _begin(self, status: int, headers: Headers, length: int | None) -> bytes:
+        """Status line and headers. ``length``: of the body; None: it follows in pieces."""
+        # A tuple of headers is a constant of the configuration: it is encoded once.
+        encode = encode_constant_headers if type(headers) is tuple else encode_headers
+        encoded = encode(headers)
+        connection = self._connection
+        common = connection.state.coalescer.default_lines(connection.state.default_headers)
+        head = STATUS_LINES[status] + common + encoded.lines
+        if encoded.closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            head += b"connection: close\r\n"
+        if length is None:
+            if self._is_chunked:
+                head += b"transfer-encoding: chunked\r\n"
+        elif not encoded.has_length and status not in (204, 304):
+            head += b"content-length: %d\r\n" % length
+        return head + b"\r\n"
+
+
+class Http1Cycle(Cycle):
+    """A request that has a task, and its response by ASGI.
 
     A complete response is one write: with it a request to one queue costs 14.5 us instead of 17.9
     (docs/performance-history.md). The scope refers to this object, and this object not to the
@@ -47,21 +137,12 @@ class Http1Cycle:
     keeps_body_time = True
 
     __slots__ = (
-        "_connection",
         "_expects_continue",
         "_is_awake",
-        "_is_chunked",
         "_knows_chunks",
         "_start",
         "_waiter",
         "_watcher",
-        "body",
-        "disconnected",
-        "is_head",
-        "keep_alive",
-        "more_body",
-        "response_complete",
-        "response_started",
         "task",
         "transport",
     )
@@ -74,19 +155,11 @@ class Http1Cycle:
         expects_continue: bool,
         knows_chunks: bool = True,
     ) -> None:
-        self.is_head = is_head
+        super().__init__(connection, is_head, keep_alive)
         self.transport = connection.transport
-        self.keep_alive = keep_alive
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
         self.task: asyncio.Task[None] | None = None
-        self._connection = connection
         self._expects_continue = expects_continue
         self._start: Message | None = None
-        self._is_chunked = False
         self._knows_chunks = knows_chunks
         self._watcher: Callable[[], object] | None = None
         self._is_awake = False
@@ -95,13 +168,7 @@ class Http1Cycle:
     # Called by the protocol.
 
     def take_body(self, body: bytes) -> None:
-        """Add a piece of the request's body."""
-        if not self.body:
-            self.body = body
-        elif isinstance(self.body, bytearray):
-            self.body += body
-        else:  # adding bytes to bytes would copy the whole body for each piece
-            self.body = bytearray(self.body) + body
+        super().take_body(body)
         if len(self.body) > HIGH_WATER_LIMIT:
             self._connection.flow.pause_reading()
         self.wake()
@@ -116,11 +183,14 @@ class Http1Cycle:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # The extension of ASGI (gateway.router.request.ClientConnection).
+    def lost(self) -> None:
+        self.disconnected = True
+        self.wake()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher()
 
-    @property
-    def is_gone(self) -> bool:
-        return self.disconnected
+    # The extension of ASGI (gateway.router.request.ClientConnection).
 
     def watch(self, callback: Callable[[], object]) -> None:
         """Call back, once, when the connection is lost before the response is complete."""
@@ -135,20 +205,6 @@ class Http1Cycle:
             return None
         body, self.body = self.body, b""
         return bytes(body)  # copies nothing when the body has come in one piece
-
-    def when_arrived(self, arrival: Arrival) -> None:
-        if self.disconnected:
-            arrival.decided(False)
-        else:
-            self._connection.output.when_arrived(arrival)
-
-    def lost(self) -> None:
-        """The connection is gone, or cannot be used any more."""
-        self.disconnected = True
-        self.wake()
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher()
 
     # ASGI.
 
@@ -170,8 +226,7 @@ class Http1Cycle:
                 await send_answer(self.send, INTERNAL_ERROR)
         finally:
             if not self.keep_alive:
-                # after the coalesced writes
-                asyncio.get_running_loop().call_soon(self._connection.output.end)
+                self._connection.end_soon()
             task, self.task = self.task, None  # the task refers to us: leave no reference cycle
             assert task is not None
             tasks.discard(task)
@@ -245,33 +300,6 @@ class Http1Cycle:
         else:
             self._finish(written)
 
-    def _finish(self, written: bytes) -> None:
-        """Write the last bytes of the response."""
-        self._connection.output.write(written)
-        self.response_complete = True
-        self._watcher = None
-        self.wake()
-        self._connection.on_response_complete()
-
-    def _begin(self, status: int, headers: Headers, length: int | None) -> bytes:
-        """Status line and headers. ``length``: of the body; None: it follows in pieces."""
-        # A tuple of headers is a constant of the configuration: it is encoded once.
-        encode = encode_constant_headers if type(headers) is tuple else encode_headers
-        encoded = encode(headers)
-        connection = self._connection
-        common = connection.state.coalescer.default_lines(connection.state.default_headers)
-        head = STATUS_LINES[status] + common + encoded.lines
-        if encoded.closes:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            head += b"connection: close\r\n"
-        if length is None:
-            if self._is_chunked:
-                head += b"transfer-encoding: chunked\r\n"
-        elif not encoded.has_length and status not in (204, 304):
-            head += b"content-length: %d\r\n" % length
-        return head + b"\r\n"
-
     async def _drained(self) -> bool:
         """Wait until the write buffer is empty; a client that takes too long is cut off."""
         self.transport.set_write_buffer_limits(high=0)
@@ -284,3 +312,8 @@ class Http1Cycle:
         if not self.disconnected:  # a transport that is closed takes no limits
             self.transport.set_write_buffer_limits()
         return not self.disconnected
+
+    def _finish(self, written: bytes) -> None:
+        super()._finish(written)
+        self._watcher = None
+        self.wake()

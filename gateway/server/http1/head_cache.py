@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...core.asgi import Headers, Scope
+from ...core.direct import DirectHead
 
 END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 4096
@@ -23,16 +24,22 @@ and none is kept any more."""
 class CachedHead(NamedTuple):
     """``size``: bytes of the head and of the body that it announces.
 
-    ``scope``: the parser's result. Each request gets a copy of it.
+    ``scope``: the parser's result. Each request gets a copy of it. ``direct``: handles requests
+    with this head without a task, if they need none.
     """
 
     head: bytes
     size: int
     scope: Scope
+    direct: DirectHead | None = None
 
 
 def cacheable_head(
-    data: bytes, scope: Scope, headers: Headers, content_length: int
+    data: bytes,
+    scope: Scope,
+    headers: Headers,
+    content_length: int,
+    direct: DirectHead | None = None,
 ) -> CachedHead | None:
     """The head at the beginning of ``data``. The parser has just read it, and nothing else.
 
@@ -49,6 +56,5 @@ def cacheable_head(
     )
     if not is_plain:
         return None
-    kept = {name: value for name, value in scope.items() if name != "extensions"}
-    kept["headers"] = tuple(headers)
-    return CachedHead(head, end + content_length, kept)
+    kept = {**scope, "headers": tuple(headers)}
+    return CachedHead(head, end + content_length, kept, direct)

@@ -7,9 +7,11 @@ from contextvars import Context
 
 import httptools
 
-from ...core.asgi import Scope
+from ...core.asgi import ASGIApp, Scope
+from ...core.direct import DirectHead
 from .connection import LimitedConnection
-from .cycle import Http1Cycle
+from .cycle import Cycle, Http1Cycle
+from .direct_cycle import DirectCycle
 from .flow_control import HIGH_WATER_LIMIT
 from .head_cache import END, MAX_REPLACED_HEADS, CachedHead, cacheable_head
 from .request_head import (
@@ -43,6 +45,8 @@ MAX_CHUNKED_BYTES_PER_TURN = 32 * 1024
 """Bytes of a chunked body that are parsed before other connections have their turn. Chunks of one
 byte cost the parser 0.3 us a byte; each piece counts as PIECE_COST bytes more."""
 PIECE_COST = 64
+PIPELINED_COST = 2048
+"""A request behind one that was responded to in the same turn counts as so many bytes."""
 
 
 class HttpProtocol(LimitedConnection):
@@ -76,6 +80,9 @@ class HttpProtocol(LimitedConnection):
         self._replaced_heads = 0
         self._body_tail = b""
         self._has_pipelined = False
+        self._direct_cycle: DirectCycle | None = None
+        self._direct_head: DirectHead | None = None
+        self._is_chunked = False
 
     def _stop_reading(self) -> None:
         super()._stop_reading()
@@ -125,7 +132,13 @@ class HttpProtocol(LimitedConnection):
                 break
             elif self.flow.write_paused:
                 break
+            elif budget <= 0:
+                self.loop.call_soon(self._read_on)
+                break
             else:
+                if self.output.queued != self.output.written:
+                    self._has_pipelined = True  # the last response has not left yet
+                    budget -= PIPELINED_COST
                 cached = self._cached
                 if (
                     cached is None
@@ -169,12 +182,14 @@ class HttpProtocol(LimitedConnection):
         """Begin a request with the same head as the last one. Returns the bytes after it."""
         size, body_at = cached.size, len(cached.head)
         self._raw_bytes, self._body_bytes = 0, size - body_at
-        scope = cached.scope.copy()
-        scope["state"] = {}
-        cycle = self._begin(scope, keep_alive=True, expects_continue=False)
+        self._deadline = 0.0
+        direct = cached.direct
+        if direct is None:
+            cycle: Cycle = self._begin(cached.scope, keep_alive=True, expects_continue=False)
+        else:
+            cycle = self._begin_direct(direct, cached.scope, keep_alive=True)
         cycle.take_body(data[body_at:size])
         cycle.end_body()
-        self._deadline = 0.0
         return data[size:]
 
     def _take_head(self, data: bytes) -> bytes:
@@ -231,7 +246,9 @@ class HttpProtocol(LimitedConnection):
             self._refuse(400)
         elif scope is not None:
             self._replaced_heads += 1
-            self._cached = cacheable_head(head, scope, self.headers, self._content_length)
+            self._cached = cacheable_head(
+                head, scope, self.headers, self._content_length, self._direct_head
+            )
 
     def _parse_again(self, head: bytes) -> None:
         """Parse a changed head by a new parser, as if it were the first one of the connection."""
@@ -246,11 +263,6 @@ class HttpProtocol(LimitedConnection):
     def _feed(self, data: bytes) -> None:
         assert self.parser is not None
         self.parser.feed_data(data)
-
-    @property
-    def _is_chunked(self) -> bool:
-        """Of a request with a body."""
-        return self._content_length == 0
 
     def _body_size(self, data: bytes) -> int:
         """How many bytes of ``data`` belong to the body.
@@ -285,6 +297,8 @@ class HttpProtocol(LimitedConnection):
         self.expect_100_continue = False
         self._is_in_headers = True
         self._cacheable_scope = None
+        self._direct_head = None
+        self._is_chunked = False
         self._content_length = self._body_bytes = self._raw_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -297,6 +311,8 @@ class HttpProtocol(LimitedConnection):
         self.headers.append((name, value))
         if name == b"content-length":
             self._content_length = int(value)
+        elif name == b"transfer-encoding":
+            self._is_chunked = True
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -331,7 +347,6 @@ class HttpProtocol(LimitedConnection):
             "scheme": self.scheme,
             "root_path": "",
             "headers": self.headers,
-            "state": {},
             "method": method.decode("ascii"),
             "path": parts.path,
             "raw_path": parts.raw_path,
@@ -348,15 +363,50 @@ class HttpProtocol(LimitedConnection):
         ):
             self._cacheable_scope = scope
         self._expect(self.limits.body_time, 408)
-        self._begin(scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
+        direct = self._direct_head = self.state.find_direct(scope)
+        if direct is not None and self._may_begin_directly(direct):
+            self._begin_direct(direct, scope, keep_alive=keep_alive)
+        else:
+            self._begin(scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
 
-    def _begin(self, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> Http1Cycle:
+    def _may_begin_directly(self, direct: DirectHead) -> bool:
+        """Whether it makes no difference that the request begins only when its body is complete."""
+        if self._is_chunked or self.expect_100_continue:
+            return False
+        size = self._content_length
+        return not size or (
+            size <= HIGH_WATER_LIMIT and direct.reads_body and not direct.has_guards
+        )
+
+    def _begin_direct(self, direct: DirectHead, scope: Scope, *, keep_alive: bool) -> DirectCycle:
+        """Start a request without a task. Its head is complete."""
+        cycle = self._direct_cycle
+        if cycle is None:
+            cycle = self._direct_cycle = DirectCycle(self)
+        self.cycle = cycle
+        cycle.start(direct, scope, is_head=scope["method"] == "HEAD", keep_alive=keep_alive)
+        return cycle
+
+    def run(self, app: ASGIApp, scope: Scope, cycle: Cycle) -> None:
+        """Continue a direct request in a task."""
+        running = self._begin(scope, keep_alive=cycle.keep_alive, expects_continue=False, app=app)
+        running.body = cycle.body
+        running.end_body()
+
+    def _begin(
+        self,
+        scope: Scope,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+        app: ASGIApp | None = None,
+    ) -> Http1Cycle:
         """Start the task of a request whose head is complete."""
         is_head, knows_chunks = scope["method"] == "HEAD", scope["http_version"] != "1.0"
         cycle = self.cycle = Http1Cycle(self, is_head, keep_alive, expects_continue, knows_chunks)
-        scope["extensions"] = {"gateway.connection": cycle}
+        scope = {**scope, "state": {}, "extensions": {"gateway.connection": cycle}}
         state = self.state
-        run = cycle.run_asgi(state.app, scope, state.tasks)
+        run = cycle.run_asgi(app or state.app, scope, state.tasks)
         # loop.create_task() would make up a name.
         cycle.task = asyncio.Task(run, loop=self.loop, name="request", context=Context())
         state.tasks.add(cycle.task)

@@ -63,7 +63,7 @@ async def serve_http1(
         handshakes.abort()
         # A client that has not read its response by now must not delay the end of the process.
         for connection in tuple(state.connections):
-            connection.transport.abort()
+            connection.abort()
         for task in tuple(state.tasks):
             task.cancel()
 
@@ -79,8 +79,11 @@ async def _wait_ended(state: ServerState, grace: float) -> None:
     with move_on_after(grace):
         while state.connections or state.tasks:
             await sleep(CHECK_INTERVAL)
+    for connection in tuple(state.connections):
+        connection.stop()
     for task in tuple(state.tasks):
         task.cancel()
     with move_on_after(LAST_RESPONSES_TIMEOUT):
+        await sleep(CHECK_INTERVAL)  # the coalesced writes
         while state.tasks:
             await sleep(CHECK_INTERVAL)

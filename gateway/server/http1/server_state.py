@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Protocol
 
-from ...core.asgi import ASGIApp
+from ...core.asgi import ASGIApp, Scope
+from ...core.direct import DirectHead, FindDirect
+from ...telemetry.logs import get_logger
 from ..settings import Limits
 from ..unsent import Unsent
 from .arrival_sweep import ArrivalSweep
 from .write_coalescer import WriteCoalescer
+
+log = get_logger("gateway.server")
 
 SWEEP_INTERVAL = 0.5
 """Seconds between two checks of all connections: the precision of every time limit."""
@@ -28,6 +32,14 @@ class ServedConnection(Protocol):
 
     def shutdown(self) -> None:
         """Take no further request, and close after the last response."""
+        ...
+
+    def stop(self) -> None:
+        """The grace period is over: respond to a request that still waits without a task."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection now."""
         ...
 
 
@@ -53,7 +65,18 @@ class ServerState:
         self.tasks: set[asyncio.Task[None]] = set()
         self.now = 0.0
         self.default_headers: list[tuple[bytes, bytes]] = []
+        self._find_direct: FindDirect | None = getattr(app, "direct", None)
         self._headers = headers
+
+    def find_direct(self, scope: Scope) -> DirectHead | None:
+        """How requests with this head are handled without a task; None: they need one."""
+        if self._find_direct is None:
+            return None
+        try:
+            return self._find_direct(scope)
+        except Exception:  # the application responds to it as to any error
+            log.exception("an error in the application")
+            return None
 
     async def run(self) -> None:
         """Check all connections again and again. Never returns."""

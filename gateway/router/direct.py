@@ -1,0 +1,404 @@
+"""Requests without a task: plain calls from the server to the pipe, and back.
+
+Here the code runs in callbacks of connections, which other requests share. So nothing raises, and
+nothing calls AnyIO. What cannot be done so (a guard that waits, a streamed body) continues in a
+task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextvars import Context
+from functools import partial
+from typing import NamedTuple, TypeVarTuple
+
+from ..core.asgi import (
+    AddedHeaders,
+    ASGIApp,
+    AsgiResponse,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    text,
+    with_headers,
+)
+from ..core.bridge import Expiring, Timers
+from ..core.direct import DirectClient
+from ..core.layers import Layer
+from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
+from ..errors import Refused
+from ..telemetry.logs import get_logger
+from .endpoint import NOWHERE, EndpointHandler, SentMessages
+from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
+from .request import build_client
+from .streaming import send_streamed
+
+Ts = TypeVarTuple("Ts")
+
+log = get_logger("gateway.router")
+
+MAX_KNOWN_HEADERS = 16
+"""Constant headers for which the joined headers are kept, for each head."""
+
+
+class DirectEndpoint:
+    """An endpoint whose pipe needs no task.
+
+    ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
+    """
+
+    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
+        pipe = handler.pipe
+        assert pipe.later is not None
+        self.handler = handler
+        self.timers = timers
+        self.now = pipe.now
+        self.later = pipe.later
+        self.timed_out = pipe.timed_out
+        self.reserve = pipe.reserve
+        self.reads_body = pipe.reads_body
+        self.guards = handler.guards
+        self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
+
+
+class LayerGuard(NamedTuple):
+    """A guard of the service. ``added``: the headers of its refusals."""
+
+    guard: Guard
+    added: ResponseHeaders | None
+
+
+class ResponseHeaders:
+    """The headers that layers add to a response. ``layers``: the outermost first."""
+
+    def __init__(self, layers: Sequence[AddedHeaders]) -> None:
+        self._layers = layers
+        self._known: dict[Headers, Headers] = {}
+
+    def around(self, response: AsgiResponse) -> AsgiResponse:
+        headers = response.headers
+        if type(headers) is not tuple:
+            return AsgiResponse(response.status, self._with(headers), response.body)
+        known = self._known.get(headers)
+        if known is None:
+            known = self._with(headers)
+            if type(known) is tuple and len(self._known) < MAX_KNOWN_HEADERS:
+                self._known[headers] = known
+        return AsgiResponse(response.status, known, response.body)
+
+    def _with(self, headers: Headers) -> Headers:
+        for added in reversed(self._layers):
+            headers = added.around(headers)
+        return headers
+
+    def on(self, send: Send) -> Send:
+        """A ``send`` that adds the headers."""
+        for added in self._layers:
+            send = with_headers(send, added)
+        return send
+
+
+class EndpointHead:
+    """All requests with one head to one endpoint. A :class:`gateway.core.direct.DirectHead`."""
+
+    def __init__(
+        self,
+        endpoint: DirectEndpoint,
+        scope: Scope,
+        params: dict[str, str],
+        load: Load,
+        guards: Sequence[LayerGuard],
+        outer: Sequence[AddedHeaders],
+        added: Sequence[AddedHeaders],
+    ) -> None:
+        self.endpoint = endpoint
+        self.load = load
+        self.layer_guards = guards
+        self.outer = ResponseHeaders(outer) if outer else None
+        self.added = ResponseHeaders(added) if added else None
+        self.reads_body = endpoint.reads_body
+        self.has_guards = bool(guards or endpoint.guards)
+        self._request_type = endpoint.request_type
+        self._handler = endpoint.handler
+        self._method = scope["method"]
+        self._path = scope["path"]
+        self._params = params
+        self._headers = tuple(scope["headers"])
+        self._query = scope["query_string"]
+        self._remote = (scope.get("client") or NOWHERE)[0]
+
+    def begin(self, body: bytes, client: DirectClient) -> EndpointRequest | None:
+        handler = self._handler
+        request = Request(
+            self._method,
+            self._path,
+            dict(self._params),
+            self._headers,
+            self._query,
+            body,
+            client,
+            self._remote,
+            handler.clock() + handler.timeout,
+        )
+        direct = self._request_type(self, request, client)
+        direct.begin()
+        return None if direct.is_over else direct
+
+
+def find_head(
+    endpoint: DirectEndpoint,
+    scope: Scope,
+    params: dict[str, str],
+    load: Load,
+    outer_layers: Sequence[Layer],
+    layers: Sequence[Layer],
+) -> EndpointHead | None:
+    """How requests with this head are handled; None: a layer responds in place of the endpoint.
+
+    ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
+    innermost first.
+    """
+    added: list[AddedHeaders] = []
+    guards: list[LayerGuard] = []
+    number_of_outer = 0
+    for group in (outer_layers, layers):
+        for layer in reversed(group):
+            if layer.guard is not None:
+                guards.append(LayerGuard(layer.guard, ResponseHeaders([*added])))
+            elif layer.decide is not None:
+                decision = layer.decide(scope)
+                if isinstance(decision, AsgiResponse):
+                    return None
+                if decision is not None:
+                    added.append(decision)
+        if group is outer_layers:
+            number_of_outer = len(added)
+    return EndpointHead(endpoint, scope, params, load, guards, added[:number_of_outer], added)
+
+
+class EndpointRequest(SentMessages):
+    """One request, from its begin until its response has arrived.
+
+    ``is_over``: it has responded, or was withdrawn, or continues in a task.
+    """
+
+    __slots__ = ("_client", "_due", "_head", "_withdraw", "is_over")
+
+    def __init__(self, head: EndpointHead, request: Request, client: DirectClient) -> None:
+        super().__init__(request, ())
+        self.is_over = False
+        self._head = head
+        self._client = client
+        self._withdraw: Withdraw | None = None
+        self._due: MutableMapping[Expiring, None] | None = None
+
+    # Called by the head, the pipe, the timers and the server.
+
+    def begin(self) -> None:
+        head = self._head
+        load = head.load
+        if head.layer_guards and not self._is_admitted():
+            return
+        if load.running >= load.limit:
+            self.is_over = True
+            self._client.respond(_around(head.outer, TOO_MANY_REQUESTS_AT_ONCE))
+            return
+        load.running += 1
+        try:
+            self._ask()
+        except BaseException as error:
+            self._fail(error)
+
+    def arrive(self, part: Part) -> None:
+        """The pipe has responded or failed."""
+        self._stop_timer()
+        self._withdraw = None  # it refers to us: leave no reference cycle
+        if isinstance(part, Response):
+            self._respond(part)
+        else:
+            self._fail(part)
+
+    def expire(self) -> None:
+        """The deadline."""
+        self._due = None
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw is None:
+            return
+        try:
+            part = withdraw() or self._head.endpoint.timed_out(self.request)
+        except BaseException as error:
+            self._fail(error)
+        else:
+            self.arrive(part)
+
+    def withdraw(self) -> None:
+        """The client has disconnected, or its server has responded in place of the endpoint."""
+        if self.is_over:
+            return
+        self._end()
+        self._stop_timer()
+        withdraw, self._withdraw = self._withdraw, None
+        try:
+            if withdraw is not None:
+                withdraw()
+        except Exception:
+            log.exception("%s: an unexpected error in a withdrawal", self.request.path)
+        self.request.give_back()
+
+    # The steps of a request.
+
+    def _is_admitted(self) -> bool:
+        """Ask the guards of the service. A refusal is sent here."""
+        for guard, added in self._head.layer_guards:
+            try:
+                guard(self.request)
+            except Refused as refused:
+                self.is_over = True
+                answer = text(refused.status, "", *refused.headers)
+                self._client.respond(_around(added, answer))
+                return False
+            except Exception as error:
+                self.is_over = True
+                log.error("an error in a layer", exc_info=error)
+                self._client.fail()
+                return False
+        return True
+
+    def _ask(self) -> None:
+        endpoint, request = self._head.endpoint, self.request
+        if endpoint.guards:
+            guards = iter(endpoint.guards)
+            for guard in guards:
+                if (waiting := guard(request)) is not None:
+                    self._go_on(guards, waiting)
+                    return
+        now = endpoint.now
+        if now is not None and (response := now(request)) is not None:
+            self._respond(response)
+            return
+        withdraw = endpoint.later(request, self.arrive)
+        if not self.is_over:
+            self._withdraw = withdraw
+            self._due = endpoint.timers.add(self, request.deadline - endpoint.reserve)
+
+    def _respond(self, response: Response) -> None:
+        try:
+            answer = self._head.endpoint.handler.rendered(response, self.request)
+        except BaseException as error:
+            self._fail(error)
+            return
+        if response.stream is not None:
+            self._stream(answer, response.stream)
+        elif self._is_sent(answer) and response.messages:
+            self.messages = response.messages
+            self._client.when_arrived(self)
+        else:
+            self.request.give_back()
+
+    def _fail(self, error: BaseException) -> None:
+        request = self.request
+        if isinstance(error, KeyboardInterrupt):
+            self._end()
+            request.give_back()
+            raise error
+        if self.is_over:
+            log.error("%s: an unexpected error", request.path, exc_info=error)
+            return
+        self._is_sent(self._head.endpoint.handler.failed(error, request))
+        request.give_back()
+
+    def _is_sent(self, answer: AsgiResponse) -> bool:
+        """Respond, and return whether the response could be written. It cannot if a header has a
+        line break."""
+        self._end()
+        try:
+            self._client.respond(_around(self._head.added, answer))
+        except Exception as error:
+            log.error("%s: an unexpected error", self.request.path, exc_info=error)
+            self.request.park()
+            self._client.fail()
+            return False
+        return True
+
+    def _end(self) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self._head.load.running -= 1
+
+    def _stop_timer(self) -> None:
+        if self._due is not None:
+            self._due.pop(self, None)
+            self._due = None
+
+    # In a task from now on.
+
+    def _go_on(self, guards: Iterator[Guard], waiting: Awaitable[None]) -> None:
+        """A guard has to wait."""
+        handler = self._head.endpoint.handler
+        self._run(partial(handler.go_on, self.request, guards, waiting))
+
+    def _stream(self, answer: AsgiResponse, stream: StreamedBody) -> None:
+        request = self.request
+
+        async def send_on(scope: Scope, receive: Receive, send: Send) -> None:
+            client = build_client(scope, receive)
+            request.client = client
+            try:
+                await send_streamed(send, answer, stream, client)
+            except OSError as error:
+                log.debug("%s: the client has disconnected: %s", request.path, error)
+            finally:
+                request.give_back()
+
+        self._run(send_on)
+
+    def _run(self, app: ASGIApp) -> None:
+        self.is_over = True
+        head = self._head
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send if head.added is None else head.added.on(send))
+            finally:
+                head.load.running -= 1
+
+        self._client.run(run)
+
+
+def _around(added: ResponseHeaders | None, answer: AsgiResponse) -> AsgiResponse:
+    return answer if added is None else added.around(answer)
+
+
+class ScriptedRequest(EndpointRequest):
+    """A request whose scripts have a context of their own, as in a task."""
+
+    __slots__ = ("_context", "_is_inside")
+
+    def __init__(self, head: EndpointHead, request: Request, client: DirectClient) -> None:
+        super().__init__(head, request, client)
+        self._context = Context()
+        self._is_inside = False
+
+    def begin(self) -> None:
+        self._inside(super().begin)
+
+    def arrive(self, part: Part) -> None:
+        self._inside(super().arrive, part)
+
+    def expire(self) -> None:
+        self._inside(super().expire)
+
+    def withdraw(self) -> None:
+        self._inside(super().withdraw)
+
+    def _inside(self, func: Callable[[*Ts], None], *args: *Ts) -> None:
+        """Call it in the context; it may be called from there."""
+        if self._is_inside:
+            func(*args)
+            return
+        self._is_inside = True
+        try:
+            self._context.run(func, *args)
+        finally:
+            self._is_inside = False
