@@ -72,6 +72,8 @@ class LayerGuard(NamedTuple):
 class ResponseHeaders:
     """The headers that layers add to a response. ``layers``: the outermost first."""
 
+    __slots__ = ("_known", "_layers")
+
     def __init__(self, layers: Sequence[AddedHeaders]) -> None:
         self._layers = layers
         self._known: dict[Headers, Headers] = {}
@@ -101,6 +103,24 @@ class ResponseHeaders:
 
 class EndpointHead:
     """All requests with one head to one endpoint. A :class:`gateway.core.direct.DirectHead`."""
+
+    __slots__ = (
+        "_handler",
+        "_headers",
+        "_method",
+        "_params",
+        "_path",
+        "_query",
+        "_remote",
+        "_request_type",
+        "added",
+        "endpoint",
+        "has_guards",
+        "layer_guards",
+        "load",
+        "outer",
+        "reads_body",
+    )
 
     def __init__(
         self,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
-from array import array
-from collections.abc import Callable
+from struct import Struct
 
 MAX_ACK_WAIT_AT_STOP = 1.0
 """Seconds that a client may take for its acknowledgement while the server stops."""
@@ -15,39 +14,32 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-    def send_queue(descriptor: int) -> Callable[[], int]:
-        """A function that returns the bytes in the send queue of a socket: those that the other
-        end has not acknowledged, and a FIN, which counts as one byte (SIOCOUTQ, tcp(7)). It costs
-        0.8 us. It raises OSError for a descriptor that is closed."""
-        size = array("i", (0,))
+    C_INT = Struct("i")
 
-        def unacknowledged() -> int:
-            fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
-            return size[0]
-
-        return unacknowledged
+    def send_queue(descriptor: int) -> int:
+        """The bytes in the send queue of a socket: those that the other end has not acknowledged,
+        and a FIN, which counts as one byte (SIOCOUTQ, tcp(7)). It costs 0.8 us. It raises OSError
+        for a descriptor that is closed."""
+        size: int = C_INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(C_INT.size)))[0]
+        return size
 
 elif sys.platform == "darwin":
     SO_NWRITE = 0x1024
     """sys/socket.h: bytes in the send queue."""
 
-    def send_queue(descriptor: int) -> Callable[[], int]:
+    def send_queue(descriptor: int) -> int:
         """As on Linux."""
-
-        def unacknowledged() -> int:
-            duplicate = socket.socket(fileno=descriptor)
-            try:
-                return duplicate.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
-            finally:
-                duplicate.detach()
-
-        return unacknowledged
+        duplicate = socket.socket(fileno=descriptor)
+        try:
+            return duplicate.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
+        finally:
+            duplicate.detach()
 
 else:
 
-    def send_queue(descriptor: int) -> Callable[[], int]:
+    def send_queue(descriptor: int) -> int:
         """This platform does not show it: a byte has arrived when the kernel has taken it."""
-        return int
+        return 0
 
 
 def is_reset(descriptor: int, *, has_ended: bool = False) -> bool:

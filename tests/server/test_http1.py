@@ -114,17 +114,20 @@ async def test_a_client_that_reads_has_the_response(app: Application, port: int)
 
 @pytest.mark.parametrize("close", ["", "Connection: close"])
 async def test_a_client_that_reads_and_closes_at_once_has_the_response(
-    app: Application, port: int, close: str
+    app: Application, settings: ServeSettings, close: str
 ) -> None:
-    def ask() -> None:
+    patient = replace(LIMITS, header_time=30.0, answer_time=30.0, idle_time=30.0)
+
+    def ask(port: int) -> None:
         with connect_blocking(port) as client:
             client.sendall(get("/", close) if close else get())
             while b"xxxxx" not in client.recv(1000):
                 pass
 
-    for _ in range(150):
-        await to_thread.run_sync(ask)
-    assert await until_decided(app, 150) == [True] * 150
+    async with serving(app, replace(settings, limits=patient)) as (port, _):
+        for _ in range(150):
+            await to_thread.run_sync(ask, port)
+        assert await until_decided(app, 150) == [True] * 150
 
 
 @pytest.mark.parametrize("is_reset", [False, True])

@@ -29,6 +29,25 @@ class LimitedConnection(asyncio.Protocol):
     ``client``, ``scheme``: as of ASGI.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_partial_head",
+        "_refusal",
+        "_unread",
+        "answer_time",
+        "client",
+        "cycle",
+        "flow",
+        "limits",
+        "loop",
+        "output",
+        "parser",
+        "scheme",
+        "server",
+        "state",
+        "transport",
+    )
+
     transport: asyncio.Transport
     flow: FlowControl
     output: Output

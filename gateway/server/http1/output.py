@@ -11,7 +11,6 @@ response proves the arrival by its next request: then nothing is examined.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 
 from ...core.proxy import Arrival
@@ -40,7 +39,6 @@ class Output:
         "_is_stopping",
         "_since",
         "_sweep",
-        "_unacknowledged",
         "looks",
         "queued",
         "transport",
@@ -58,13 +56,12 @@ class Output:
         self.transport = transport
         self.queued = 0
         self.written = 0
-        self.undecided: deque[tuple[int, Arrival]] = deque()
+        self.undecided: list[tuple[int, Arrival]] = []
         self.looks: int | None = None
         self._answer_time = answer_time
         self._coalescer = coalescer
         self._sweep = sweep
         self._descriptor: int = transport.get_extra_info("socket").fileno()
-        self._unacknowledged = send_queue(self._descriptor)
         self._fin = 0
         self._is_ending = False
         self._is_stopping = False
@@ -97,28 +94,30 @@ class Output:
 
     def have_arrived(self, count: int) -> None:
         """The first ``count`` undecided responses have arrived, unless the connection is lost."""
-        undecided = self.undecided
-        for _ in range(min(count, len(undecided))):
-            undecided.popleft()[1].decided(True)
-        if self._is_ending and not undecided:
+        arrived = self.undecided[:count]
+        del self.undecided[:count]
+        for _, arrival in arrived:
+            arrival.decided(True)
+        if self._is_ending and not self.undecided:
             self.transport.close()
 
     def look(self) -> None:
         """Decide which responses have arrived."""
         transport, undecided = self.transport, self.undecided
-        if transport.is_closing():
+        if transport.is_closing() or not undecided:
             return
-        unacknowledged = transport.get_write_buffer_size() + self._unacknowledged() - self._fin
+        unacknowledged = (
+            transport.get_write_buffer_size() + send_queue(self._descriptor) - self._fin
+        )
         arrived = self.written - unacknowledged
-        if not undecided or undecided[0][0] > arrived:
-            return
-        while undecided and undecided[0][0] <= arrived:
-            undecided.popleft()[1].decided(True)
-        if undecided:
-            self._since = self._sweep.now
-            undecided[0][1].sent()
-        elif self._is_ending:
-            transport.close()
+        count = 0
+        while count < len(undecided) and undecided[count][0] <= arrived:
+            count += 1
+        if count:
+            self.have_arrived(count)
+            if undecided:
+                self._since = self._sweep.now
+                undecided[0][1].sent()
 
     def sweep(self, now: float) -> bool:
         """Look, and abort the connection after too long, or when the client has reset it. False:
@@ -163,9 +162,9 @@ class Output:
 
     def lost(self) -> None:
         """The connection is gone: nothing else arrives."""
-        undecided = self.undecided
-        while undecided:
-            undecided.popleft()[1].decided(False)
+        undecided, self.undecided = self.undecided, []
+        for _, arrival in undecided:
+            arrival.decided(False)
 
     def _send_fin(self) -> None:
         if self._fin or self.transport.is_closing() or isinstance(self.transport, TlsTransport):

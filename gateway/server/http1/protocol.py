@@ -65,6 +65,25 @@ class HttpProtocol(LimitedConnection):
     request proves nothing about the response before it.
     """
 
+    __slots__ = (
+        "_body_bytes",
+        "_body_tail",
+        "_cacheable_scope",
+        "_cached",
+        "_content_length",
+        "_direct_cycle",
+        "_direct_head",
+        "_has_pipelined",
+        "_is_chunked",
+        "_is_in_headers",
+        "_method",
+        "_raw_bytes",
+        "_replaced_heads",
+        "expect_100_continue",
+        "headers",
+        "url",
+    )
+
     def __init__(self, state: ServerState) -> None:
         super().__init__(state)
         self.url = b""

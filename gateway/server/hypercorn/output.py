@@ -60,7 +60,7 @@ class ConnectionOutput:
         if not self.is_open or is_reset(descriptor := self.socket().fileno()):
             return
         transports = self.transports()
-        waiting = send_queue(descriptor)()
+        waiting = send_queue(descriptor)
         waiting += sum(each.get_write_buffer_size() for each in transports)
         if not self._is_tls or len(transports) != 1:
             self.arrived = self.written - waiting
