@@ -19,6 +19,7 @@ from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
 from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
 from ..core.proxy import Branch, Pipe
+from ..core.request_context import in_context
 from ..core.sequence import build_propagations
 from ..errors import GatewayError
 
@@ -110,6 +111,8 @@ def build_source(agent: Agent, assembly: Assembly) -> JobSource:
 def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Branch:
     """One backend with the stages of its ``extra_config``."""
     branch = _build_source(backend, endpoint, assembly)
+    if runs_scripts(endpoint, assembly.catalog):
+        branch = in_context(branch)
     may_repeat = branch.may_repeat
     for row in assembly.catalog.backend_stages:
         settings = backend.extra_config.get(row.namespace)
@@ -127,6 +130,12 @@ def _build_source(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> B
         raise GatewayError(f"{endpoint.endpoint}: there is no component for its backend")
     settings = backend.extra_config.get(row.namespace) or row.settings()
     return row.backend(settings, backend, endpoint, assembly)
+
+
+def runs_scripts(endpoint: Endpoint, catalog: Catalog) -> bool:
+    """Whether guards or stages of the endpoint and its backends run code of the operator."""
+    parts: tuple[Backend | Endpoint, ...] = (endpoint, *endpoint.backend)
+    return any(row.runs_scripts for part in parts for row in catalog.rows_of(part))
 
 
 def source_of(backend: Backend, catalog: Catalog) -> AnyComponent | None:

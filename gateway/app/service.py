@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
 from ..config.json_types import JsonObject
 from ..config.load import Loaded, survey
-from ..config.structs import DEFAULT_GRACE, Agent, Backend, Endpoint, Service
+from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, BuildLayer, Catalog, Component
@@ -25,7 +25,7 @@ from ..router.endpoint import Route
 from ..router.large_output import with_large_output
 from ..telemetry.logs import get_logger
 from .agent import AgentRunner
-from .build import build_agent_endpoint, build_pipe, build_source
+from .build import build_agent_endpoint, build_pipe, build_source, runs_scripts
 from .catalog import CATALOG
 from .check import with_check_findings
 
@@ -233,7 +233,6 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         if row.guard is not None
         and (settings := endpoint.extra_config.get(row.namespace)) is not None
     ]
-    parts: tuple[Backend | Endpoint, ...] = (endpoint, *endpoint.backend)
     pipe = with_large_output(build_pipe(endpoint, assembly), endpoint, assembly.helpers)
     return Route(
         endpoint.method,
@@ -241,5 +240,5 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         pipe,
         [each for each in guards if each is not None],
         any(row.bare_responses and row.namespace in endpoint.extra_config for row in catalog),
-        any(row.runs_scripts for part in parts for row in catalog.rows_of(part)),
+        runs_scripts(endpoint, catalog),
     )

@@ -26,6 +26,10 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from ..telemetry.logs import get_logger
+
+log = get_logger("gateway.core")
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -133,7 +137,10 @@ class Wheel:
         due = self._due.pop(tick)
         while due:  # one that expires may take out others
             expiring, _ = due.popitem()
-            expiring.expire()
+            try:
+                expiring.expire()
+            except Exception:  # the others of this tick go on
+                log.exception("an unexpected error at a deadline")
 
 
 class LoopTimedEvent:

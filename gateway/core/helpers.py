@@ -61,6 +61,19 @@ decode_answer: Callable[[bytearray], tuple[bool, Any]] = msgpack.Decoder(tuple[b
 """True and what the call returned, or false and why it failed."""
 
 
+class _HelperCall:
+    """A call that can be cancelled. It is made outside of a task, where AnyIO makes no scope."""
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self.scope: CancelScope | None = None
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+
 class Helpers:
     """The helpers of one gateway."""
 
@@ -106,24 +119,26 @@ class Helpers:
         Returns a function that cancels the call: then ``arrive`` is not called any more.
         """
         assert self._tasks is not None, "the gateway is not open"
-        scope = CancelScope()
-        self._tasks.start_soon(self._answer, scope, arrive, func, args)
-        return scope.cancel
+        call = _HelperCall()
+        self._tasks.start_soon(self._answer, call, arrive, func, args)
+        return call.cancel
 
     async def _answer(
         self,
-        scope: CancelScope,
+        call: _HelperCall,
         arrive: Callable[[T | Exception], object],
         func: Callable[[*Ts], T],
         args: tuple[*Ts],
     ) -> None:
-        with scope:
+        if call.is_cancelled:
+            return
+        with CancelScope() as call.scope:
             result: T | Exception
             try:
                 result = await self.run(func, *args)
             except Exception as error:
                 result = error
-            if scope.cancel_called:
+            if call.is_cancelled:
                 return
             try:
                 arrive(result)

@@ -27,15 +27,17 @@ def merge(
     messages: list[TakenMessage] = []
     failures: list[GatewayError] = []
     answered: list[Response] = []
-    completeness, has_data = COMPLETE, False
+    completeness, has_data, status = COMPLETE, False, 0
     for part in parts:
         if not isinstance(part, Response):
             failures.append(part)
             continue
         answered.append(part)
         messages += part.messages
-        if not part.is_complete:
+        if part.completeness is not COMPLETE and not part.is_complete:
             completeness = INCOMPLETE
+        if part.status != status:
+            status = 200 if status else part.status
         if part.data is not None:
             data |= part.data
             has_data = True
@@ -47,10 +49,9 @@ def merge(
             report(each)
     is_publish = completeness is COMPLETE and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
-    statuses = {part.status for part in answered}
     return Response(
         None if is_publish or is_null else data,
         completeness,
         messages,
-        status=statuses.pop() if len(statuses) == 1 else 200,
+        status=status or 200,
     )

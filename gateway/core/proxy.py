@@ -116,7 +116,8 @@ class Request(Struct, eq=False):
     request. ``taken``: every message taken for this request; those that are not settled at its end
     go back. ``passed``: the lists of forwarded headers and query strings that were applied;
     ``unlisted``: the headers that they removed. ``url``: where a script of the backend sends the
-    request; None: to the hosts of the backend.
+    request; None: to the hosts of the backend. ``context``: of a request without a task whose
+    stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
     """
 
     method: str
@@ -134,6 +135,7 @@ class Request(Struct, eq=False):
     passed: int = UNFILTERED
     unlisted: Sequence[tuple[bytes, bytes]] = ()
     url: str | None = None
+    context: Any = None
 
     def copy(self) -> Request:
         """A copy for a stage that changes the request for its branch only. Both have one list of

@@ -275,9 +275,12 @@ def _later(inner: Later, now: Now | None, begin: Begin, large: Large[T] | None) 
             arrive(part)
             return nothing_to_withdraw
         waiting = _WaitingCall(call, arrive)
-        if large is None:
-            return waiting.begun(inner(call.request, waiting.arrived))
-        return waiting.begun(inner(call.request, partial(waiting.arrived_large, large)))
+        arrived = waiting.arrived if large is None else partial(waiting.arrived_large, large)
+        try:
+            return waiting.begun(inner(call.request, arrived))
+        except Exception:
+            waiting.failed()
+            raise
 
     return later
 
@@ -299,6 +302,12 @@ class _WaitingCall:
         if self._response is None:
             self._withdraw = withdraw
         return self.withdraw
+
+    def failed(self) -> None:
+        """The branch has raised an error in place of a part."""
+        if self._arrive is not None:
+            self._arrive = None
+            finished(self._call.finish, GatewayError("internal error"), self._call.request.path)
 
     def arrived(self, part: Part) -> None:
         call = self._call

@@ -7,10 +7,9 @@ task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextvars import Context
+from collections.abc import Awaitable, Iterator, MutableMapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVarTuple
+from typing import NamedTuple
 
 from ..core.asgi import (
     AddedHeaders,
@@ -27,14 +26,13 @@ from ..core.bridge import Expiring, Timers
 from ..core.direct import DirectClient
 from ..core.layers import Layer
 from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
+from ..core.request_context import RequestContext
 from ..errors import Refused
 from ..telemetry.logs import get_logger
 from .endpoint import NOWHERE, EndpointHandler, SentMessages
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .request import build_client
 from .streaming import send_streamed
-
-Ts = TypeVarTuple("Ts")
 
 log = get_logger("gateway.router")
 
@@ -232,6 +230,9 @@ class EndpointRequest(SentMessages):
 
     def arrive(self, part: Part) -> None:
         """The pipe has responded or failed."""
+        if self.is_over:  # after an error, although it was not withdrawn
+            self.request.give_back()
+            return
         self._stop_timer()
         self._withdraw = None  # it refers to us: leave no reference cycle
         if isinstance(part, Response):
@@ -270,9 +271,11 @@ class EndpointRequest(SentMessages):
 
     def _is_admitted(self) -> bool:
         """Ask the guards of the service. A refusal is sent here."""
+        asked = self.request
+        unrouted = Request(asked.method, asked.path, {}, asked.headers, remote=asked.remote)
         for guard, added in self._head.layer_guards:
             try:
-                guard(self.request)
+                guard(unrouted)
             except Refused as refused:
                 self.is_over = True
                 answer = text(refused.status, "", *refused.headers)
@@ -325,8 +328,20 @@ class EndpointRequest(SentMessages):
         if self.is_over:
             log.error("%s: an unexpected error", request.path, exc_info=error)
             return
-        self._is_sent(self._head.endpoint.handler.failed(error, request))
+        try:
+            answer = self._head.endpoint.handler.failed(error, request)
+        except Exception as another:  # of a failure that cannot be rendered
+            self._fail_hard(another)
+        else:
+            self._is_sent(answer)
         request.give_back()
+
+    def _fail_hard(self, error: Exception) -> None:
+        """There is no response of the endpoint: its server responds as to any error."""
+        log.error("%s: an unexpected error", self.request.path, exc_info=error)
+        self.request.park()
+        self._end()
+        self._client.fail()
 
     def _is_sent(self, answer: AsgiResponse) -> bool:
         """Respond, and return whether the response could be written. It cannot if a header has a
@@ -335,9 +350,7 @@ class EndpointRequest(SentMessages):
         try:
             self._client.respond(_around(self._head.added, answer))
         except Exception as error:
-            log.error("%s: an unexpected error", self.request.path, exc_info=error)
-            self.request.park()
-            self._client.fail()
+            self._fail_hard(error)
             return False
         return True
 
@@ -391,34 +404,22 @@ def _around(added: ResponseHeaders | None, answer: AsgiResponse) -> AsgiResponse
 
 
 class ScriptedRequest(EndpointRequest):
-    """A request whose scripts have a context of their own, as in a task."""
+    """A request whose scripts have a context of their own, as in a task.
 
-    __slots__ = ("_context", "_is_inside")
+    What a backend sends enters it in :func:`gateway.core.request_context.in_context`.
+    """
+
+    __slots__ = ("_context",)
 
     def __init__(self, head: EndpointHead, request: Request, client: DirectClient) -> None:
         super().__init__(head, request, client)
-        self._context = Context()
-        self._is_inside = False
+        self._context = request.context = RequestContext()
 
     def begin(self) -> None:
-        self._inside(super().begin)
-
-    def arrive(self, part: Part) -> None:
-        self._inside(super().arrive, part)
+        self._context.run(super().begin)
 
     def expire(self) -> None:
-        self._inside(super().expire)
+        self._context.run(super().expire)
 
     def withdraw(self) -> None:
-        self._inside(super().withdraw)
-
-    def _inside(self, func: Callable[[*Ts], None], *args: *Ts) -> None:
-        """Call it in the context; it may be called from there."""
-        if self._is_inside:
-            func(*args)
-            return
-        self._is_inside = True
-        try:
-            self._context.run(func, *args)
-        finally:
-            self._is_inside = False
+        self._context.run(super().withdraw)

@@ -193,7 +193,7 @@ def test_bytes_that_are_not_amqp_are_an_error(stream: bytes) -> None:
 class FrameByFrame(codec.Receiver):
     """Reads every delivery frame by frame."""
 
-    def _learns_layout(self, data: bytes, start: int, following: int) -> bool:
+    def _learns_layout(self, channel: int, data: bytes, start: int, following: int) -> bool:
         return False
 
 

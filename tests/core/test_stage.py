@@ -138,3 +138,27 @@ def test_a_branch_keeps_its_ways_and_gets_no_others(way: str) -> None:
     outer = intercepted(inner, Functions(after=added))
     for name in ("ask", "now", "later"):
         assert (getattr(outer, name) is None) == (getattr(inner, name) is None)
+
+
+def test_a_call_whose_branch_raises_an_error_is_finished() -> None:
+    """A breaker would otherwise wait for its trial for ever."""
+    finished: list[Part] = []
+
+    class Watching:
+        request = Request("GET", "/", {})
+
+        def begin(self, request: Request) -> Any:
+            return self
+
+        def finish(self, part: Part) -> Part:
+            finished.append(part)
+            return part
+
+    def later(request: Request, arrive: Arrive) -> Any:
+        raise ZeroDivisionError
+
+    watched = intercepted(Branch(later=later), Watching())
+    assert watched.later is not None
+    with pytest.raises(ZeroDivisionError):
+        watched.later(request(), lambda part: None)
+    assert [str(part) for part in finished] == ["internal error"]

@@ -29,6 +29,8 @@ from gateway.core.proxy import (
     Response,
     nothing_to_withdraw,
 )
+from gateway.core.request_context import in_context
+from gateway.core.stage import BegunCall, Call, intercepted
 from gateway.errors import BackendFailure, DeadlineExceeded, GatewayError, QueueEmpty, Refused
 from gateway.router.endpoint import Route
 
@@ -410,29 +412,84 @@ def test_a_guard_refuses(clock: Clock) -> None:
 
 
 def test_each_request_has_a_context_of_its_own(clock: Clock) -> None:
-    seen: list[int] = []
-    variable = ContextVar[int]("variable", default=0)
+    seen: list[str] = []
+    variable = ContextVar[str]("variable", default="nothing")
     backend = Backend()
 
-    def guard(request: Request) -> None:
-        seen.append(variable.get())
-        variable.set(variable.get() + 1)
+    class Scripted:
+        """A stage that runs a script before and after."""
 
-    def later(request: Request, arrive: Arrive) -> Any:
-        def arrived(part: Part) -> None:
+        def begin(self, request: Request) -> Call:
             seen.append(variable.get())
-            arrive(part)
+            variable.set("set before")
+            return BegunCall(request, self._after)
 
-        assert backend.branch.later is not None
-        return backend.branch.later(request, arrived)
+        def _after(self, request: Request, response: Response) -> Response:
+            seen.append(variable.get())
+            variable.set("set after")
+            return response
 
-    app = built(clock, Pipe(later=later), guard, scripts=True)
+    branch = intercepted(in_context(backend.branch), Scripted(), is_pure=False)
+    app = built(clock, within(branch), scripts=True)
     for _ in range(2):
         begin(app, client := Client())
         backend.arrive(Response({}))
         assert client.response.status == 200
-    assert variable.get() == 0
-    assert seen[0::2] == [0, 0]
+    assert seen == 2 * ["nothing", "set before"]
+    assert variable.get() == "nothing"
+
+
+def test_a_deadline_runs_in_the_context_of_its_request(clock: Clock) -> None:
+    variable = ContextVar[str]("variable", default="nothing")
+    seen: list[str] = []
+
+    def later(request: Request, arrive: Arrive) -> Callable[[], None]:
+        variable.set("mine")
+        return lambda: seen.append(variable.get())
+
+    begin(built(clock, Pipe(later=later), scripts=True), Client())
+    clock.advance(2)
+    assert seen == ["mine"]
+
+
+class Unrenderable(GatewayError):
+    """A failure of a hook with a status that no response can have."""
+
+    status = 7000
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_failure_that_cannot_be_rendered(clock: Clock, *, is_late: bool) -> None:
+    backend = Backend()
+
+    def now(request: Request) -> Response | None:
+        if is_late:
+            return None
+        raise Unrenderable
+
+    app = built(clock, Pipe(now=now, later=backend.branch.later), limit=1)
+    for _ in range(2):
+        begin(app, client := Client())
+        if is_late:
+            backend.arrive(Unrenderable())
+        assert client.failed == 1
+    assert clock.due == {}
+
+
+def test_a_part_that_comes_after_an_error_gets_no_response(clock: Clock) -> None:
+    message, arrivals = Taken(), list[Arrive]()
+
+    def later(request: Request, arrive: Arrive) -> Any:
+        request.taken.append(message)
+        arrivals.append(arrive)
+        raise RuntimeError("registered, and then unforeseen")
+
+    begin(built(clock, Pipe(later=later)), client := Client())
+    assert client.response.status == 500
+    late = Taken()
+    arrivals[0](Response({"a": 1}, messages=(late,)))
+    assert len(client.responses) == 1
+    assert client.arrivals == []
 
 
 def test_a_failure_that_arrives(clock: Clock) -> None:

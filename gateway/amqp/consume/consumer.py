@@ -204,11 +204,11 @@ class WaitingRequest(Struct, eq=False):
 
     def take(self, delivery: Delivery) -> None:
         """As a Waiter."""
-        if self.consumer.is_large(delivery):
-            end = self.consumer.respond_later(self.request, delivery, self._read)
-            self.decoding = (delivery, end)
-            return
         try:
+            if self.consumer.is_large(delivery):
+                end = self.consumer.respond_later(self.request, delivery, self._read)
+                self.decoding = (delivery, end)
+                return
             part: Part = self.consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct as Layout
 from typing import NamedTuple, Protocol
 
-from .delivery_fast_path import NO_LAYOUT, RawDelivery, learn_layout, read_deliveries
+from .delivery_fast_path import DeliveryLayout, RawDelivery, learn_layout, read_deliveries
 from .frame import BODY, CONTENT_PREFIX_BYTES, FRAME_END, FRAME_OVERHEAD, HEADER, METHOD
 
 DELIVER = b"\x00\x3c\x00\x3c"
@@ -158,7 +158,7 @@ class Receiver:
         self._closing = closing
         self.frame_max = MAX_FRAME
         self._incomplete = b""
-        self._layout = NO_LAYOUT
+        self._layouts: dict[int, DeliveryLayout] = {}
         self._contents: dict[int, _IncomingMessage] = {}
 
     def feed(self, data: bytes) -> None:
@@ -168,13 +168,13 @@ class Receiver:
         start, end = 0, len(data)
         sinks = self.sinks
         while end - start >= FRAME_OVERHEAD:
-            layout = self._layout
-            if data.startswith(layout.begin, start) and layout.channel in sinks:
+            kind, channel, size = _read_frame_start(data, start)
+            sink = sinks.get(channel)
+            if sink is not None and (layout := self._layouts.get(channel)) is not None:
                 messages, start = read_deliveries(layout, data, start)
                 if messages:
-                    sinks[layout.channel].delivered(messages)
+                    sink.delivered(messages)
                     continue
-            kind, channel, size = _read_frame_start(data, start)
             if size > self.frame_max:
                 raise WireError(f"a frame of {size} bytes, at most {self.frame_max} are allowed")
             following = start + FRAME_OVERHEAD + size
@@ -182,23 +182,24 @@ class Receiver:
                 break
             if data[following - 1] != FRAME_END:
                 raise WireError("a frame without its end byte")
-            if channel not in sinks:
+            if sink is None:
                 self._feed_other(kind, channel, data[start:following])
-            elif kind == METHOD and self._learns_layout(data, start, following):
+            elif kind == METHOD and self._learns_layout(channel, data, start, following):
                 continue
             else:
                 self._feed_tapped(kind, channel, data[start:following])
             start = following
         self._incomplete = data[start:]
 
-    def _learns_layout(self, data: bytes, start: int, following: int) -> bool:
-        """Whether the method is a delivery with another layout than the one before."""
+    def _learns_layout(self, channel: int, data: bytes, start: int, following: int) -> bool:
+        """Whether the method is a delivery with another layout than the one before on this
+        channel."""
         if not data.startswith(DELIVER, start + 7):
             return False
         layout = learn_layout(data, start, following)
-        if layout is None or layout is self._layout:
+        if layout is None or layout is self._layouts.get(channel):
             return False
-        self._layout = layout
+        self._layouts[channel] = layout
         return True
 
     def _feed_tapped(self, kind: int, channel: int, frame: bytes) -> None:

@@ -38,7 +38,7 @@ def share_source(
     name = settings.jwk_url.partition("?")[0].rpartition("@")[2]
     source = assembly.resource(
         ("keys", settings.jwk_url, *_tls_of(settings)),
-        lambda: RemoteKeys(name, fetch, duration, cooldown),
+        lambda: RemoteKeys(name, fetch, duration, cooldown, assembly.side.time),
     )
     source.duration = min(source.duration, duration)
     source.cooldown = min(source.cooldown, cooldown)

@@ -55,10 +55,19 @@ class RemoteKeys:
     unknown key, but at most every ``cooldown`` seconds.
 
     If the fetch fails, the old keys stay valid for another ``duration``; then there are none.
+    ``time``: a monotonic clock, in seconds.
     """
 
-    def __init__(self, name: str, fetch: Fetch, duration: float, cooldown: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        fetch: Fetch,
+        duration: float,
+        cooldown: float,
+        time: Callable[[], float] = current_time,
+    ) -> None:
         self._name = name
+        self._time = time
         self._fetch = fetch
         self.duration = duration
         self.cooldown = cooldown
@@ -91,7 +100,7 @@ class RemoteKeys:
     def request_refresh(self) -> Event | None:
         if not self._is_fetching:
             pause = self.cooldown if self.jwks else MIN_REFRESH_PAUSE_WITHOUT_KEYS
-            if current_time() - self._last < pause:
+            if self._time() - self._last < pause:
                 return None
             self._is_fetching = True
             self._refresh_requested.set()
@@ -114,16 +123,16 @@ class RemoteKeys:
             with fail_after(FETCH_TIMEOUT):
                 self._take(read_key_set(await self._fetch()))
             self._problem = ""
-            self._last_good = current_time()
+            self._last_good = self._time()
         except (GatewayError, TimeoutError, ValueError) as error:
             problem = str(error) or "timed out"
             is_news = problem != self._problem
             log.log(logging.WARNING if is_news else logging.DEBUG, "%s: %s", self._name, problem)
             self._problem = problem
-            if current_time() - self._last_good > self.duration:
+            if self._time() - self._last_good > self.duration:
                 self._take(())
         finally:
-            self._last = current_time()
+            self._last = self._time()
             self._is_fetching = False
             self._refresh_requested = Event()
             self._fetched.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ...core.component import Assembly, Component
@@ -109,8 +111,11 @@ def guarded(guard: Guard, service: Service, *, waits: bool) -> Layer:
 
         return limited
 
+    def plain(request: Request) -> Awaitable[None] | None:
+        return None if request.path in unlimited else guard(request)
+
     is_all = not waits and not isinstance(guard, HeaderGuard)
-    return Layer(wrap=wrap, guard=guard if is_all else None)
+    return Layer(wrap=wrap, guard=plain if is_all else None)
 
 
 def _with_headers(app: ASGIApp, guard: HeaderGuard) -> ASGIApp:

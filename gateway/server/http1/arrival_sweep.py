@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from ...telemetry.logs import get_logger
+
+log = get_logger("gateway.server")
+
 TICK = 0.005
 """Seconds."""
 
@@ -52,7 +56,12 @@ class ArrivalSweep:
         self.now = loop.time()
         self._ticks += 1
         for output in self._due.pop(self._ticks, ()):
-            if output.sweep(self.now):
+            try:
+                is_undecided = output.sweep(self.now)
+            except Exception:  # the other connections go on
+                log.exception("an unexpected error of a connection")
+                is_undecided = False
+            if is_undecided:
                 output.looks = (output.looks or 0) + 1
                 self._add(output, output.looks)
             else:

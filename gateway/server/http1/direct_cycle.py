@@ -48,8 +48,9 @@ class DirectCycle(Cycle):
 
     def stop(self) -> None:
         """The grace period is over."""
-        if self._request is not None:
+        if self.more_body or self._request is not None:
             self._withdraw()
+            self._head = None
             self.keep_alive = False
             self.respond(STOPPING)
 
@@ -69,6 +70,7 @@ class DirectCycle(Cycle):
         status, headers, body = response
         written = self._begin(status, headers, len(body))
         self.response_started = True
+        self.body = b""  # this object stays while the connection is idle
         self._request = None
         self._finish(written if self.is_head else written + body)
         if not self.keep_alive:

@@ -98,7 +98,10 @@ class Output:
         del self.undecided[:count]
         for _, arrival in arrived:
             arrival.decided(True)
-        if self._is_ending and not self.undecided:
+        if self.undecided:
+            self._since = self._sweep.now
+            self.undecided[0][1].sent()
+        elif self._is_ending:
             self.transport.close()
 
     def look(self) -> None:
@@ -115,9 +118,6 @@ class Output:
             count += 1
         if count:
             self.have_arrived(count)
-            if undecided:
-                self._since = self._sweep.now
-                undecided[0][1].sent()
 
     def sweep(self, now: float) -> bool:
         """Look, and abort the connection after too long, or when the client has reset it. False:

@@ -409,7 +409,7 @@ class HttpProtocol(LimitedConnection):
     def run(self, app: ASGIApp, scope: Scope, cycle: Cycle) -> None:
         """Continue a direct request in a task."""
         running = self._begin(scope, keep_alive=cycle.keep_alive, expects_continue=False, app=app)
-        running.body = cycle.body
+        running.body, cycle.body = cycle.body, b""
         running.end_body()
 
     def _begin(
