@@ -26,6 +26,7 @@ class WriteCoalescer:
     """
 
     def __init__(self) -> None:
+        self._call_soon = asyncio.get_running_loop().call_soon
         self._pending: list[tuple[Writing, bytes]] = []
         self._size = 0
         self._default_headers: list[tuple[bytes, bytes]] = []
@@ -44,7 +45,7 @@ class WriteCoalescer:
         if self._size > MAX_COALESCED_BYTES:  # the limits of unsent bytes count in transports
             self._flush()
         elif len(self._pending) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._call_soon(self._flush)
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
