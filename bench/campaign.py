@@ -24,7 +24,7 @@ from .profile import recorded
 from .queues import Stock
 from .scenario import Scenario
 from .session import Session, Tools
-from .summary import point_of, saturation_point_of
+from .sweeps import point_of, saturation_point_of
 from .without_http import clients_without_http
 
 PART = 1 / 3
@@ -140,7 +140,7 @@ class Campaign:
     ) -> Generator[Session]:
         url = self._urls[candidate.name]
         stock = None
-        if scenario.uses_broker and not (candidate.is_baseline and scenario.kind == "requests"):
+        if scenario.uses_broker and (candidate.is_gateway or scenario.kind != "requests"):
             stock = Stock(scenario, url)
             stock.set_up()
             if scenario.kind != "agents":
@@ -151,7 +151,14 @@ class Campaign:
             session = Session(scenario, candidate, repetition, stock, process, self._tools)
             yield session
         self.lives.append(
-            Life(scenario.name, candidate.name, repetition, process.start, session.accounting())
+            Life(
+                scenario.name,
+                candidate.name,
+                repetition,
+                process.start,
+                session.accounting(),
+                process.response_bytes,
+            )
         )
 
     def _load_requests(self, scenario: Scenario, sessions: Sequence[Session]) -> None:
@@ -175,7 +182,7 @@ class Campaign:
                 self._note(session.offer_with_k6(rate, max(1.0, options.seconds)))
         if options.profile is not None and not sessions[0].repetition:
             for session in sessions:
-                if not session.candidate.is_baseline:
+                if session.candidate.is_gateway:
                     self._profile(session, options.profile)
 
     def _note_valid(self, load: Callable[[], Run]) -> None:
@@ -222,7 +229,7 @@ class Campaign:
     def _measure_direct(self, repetition: int, scenario: Scenario) -> None:
         """Measure clients without HTTP at the gateway's rate: in a sweep half of its saturation
         point, and as long."""
-        url = next(self._urls[each.name] for each in self._candidates if not each.is_baseline)
+        url = next(self._urls[each.name] for each in self._candidates if each.is_gateway)
         options = self._options
         rate = self._rates.get(scenario.name) or options.rate or scenario.rate
         if not rate:  # no candidate has responded

@@ -1,4 +1,4 @@
-"""Candidates, as processes: the gateway and the baseline on each server, and other gateways."""
+"""Candidates, as processes: gateways, and what they are compared with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway.demo.broker import free_port
 
-from .document import GATEWAY
+from .document import GATEWAY, LIMIT
 from .messages import PUBLISHED, message, numbers_in
 from .scenario import Call, Kind, Scenario
 
@@ -31,7 +31,8 @@ class Candidate(Struct, frozen=True):
     {port} and {bytes}.
 
     ``baseline``: the candidate that this one is compared with. A baseline itself has "", and
-    takes part in scenarios of its ``kind``.
+    takes part in scenarios of its ``kind``. ``scenarios``: names of the only scenarios that it
+    takes part in, if there are such.
     """
 
     name: str
@@ -40,13 +41,17 @@ class Candidate(Struct, frozen=True):
     baseline: str = ""
     environ: dict[str, str] = {}
     kind: Kind = "requests"
+    scenarios: tuple[str, ...] = ()
 
     @property
-    def is_baseline(self) -> bool:
-        return not self.baseline
+    def is_gateway(self) -> bool:
+        """Neither a baseline nor the limit, which use no queues."""
+        return bool(self.baseline) and self.name != LIMIT
 
     def takes_part(self, scenario: Scenario) -> bool:
-        return not self.is_baseline or self.kind == scenario.kind
+        if self.scenarios:
+            return scenario.name in self.scenarios
+        return bool(self.baseline) or self.kind == scenario.kind
 
 
 _HYPERCORN = "{python} -m hypercorn bench.baseline:app --bind 127.0.0.1:{port} --log-level warning"
@@ -106,6 +111,14 @@ SERVERS: dict[str, tuple[Candidate, Candidate]] = {
 }
 """By server: the gateway, and its baseline."""
 
+BARE_PROTOCOL = Candidate(
+    LIMIT,
+    "limit: bare protocol",
+    "{python} -m bench.limit {port}",
+    "baseline",
+    scenarios=("static", "consume-1"),
+)
+
 HAND_WRITTEN = Candidate(
     "hand-written",
     "hand-written on aiormq",
@@ -127,7 +140,8 @@ def peer(name: str, path: str) -> Candidate:
 class Running(Struct, frozen=True):
     """``start``: seconds from the command to the first good response. ``received``: numbers in that
     response. ``confirmed``: numbers that its request published. ``attempts``: requests that were
-    sent until then."""
+    sent until then. ``response_bytes``: of the body of that response; 0 when it was no response of
+    the scenario."""
 
     pid: int
     port: int
@@ -135,6 +149,7 @@ class Running(Struct, frozen=True):
     received: list[int]
     confirmed: list[int]
     attempts: int
+    response_bytes: int = 0
 
 
 @contextmanager
@@ -190,7 +205,8 @@ def _first_response(
     began: float,
     log: Path,
 ) -> Running:
-    call = scenario.calls[0] if scenario.kind in ("requests", "recovery") else HEALTH
+    is_of_scenario = scenario.kind in ("requests", "recovery")
+    call = scenario.calls[0] if is_of_scenario else HEALTH
     attempts = 0
     while time.monotonic() - began < START_TIME and process.poll() is None:
         number = PUBLISHED + attempts
@@ -204,6 +220,7 @@ def _first_response(
                 numbers_in([body]),
                 [number] if call.body_bytes else [],
                 attempts,
+                len(body) if is_of_scenario else 0,
             )
         time.sleep(0.01)
     raise RuntimeError(f"{process.args!r} did not respond:\n{log.read_text()[-3000:]}")
@@ -228,6 +245,9 @@ def _ask(address: tuple[str, int], call: Call, number: int) -> bytes | None:
     return body if response.status == 200 else None
 
 
-def chosen(servers: Sequence[str], peers: Sequence[Candidate]) -> list[Candidate]:
-    """Baselines and gateways of the servers, then the peers."""
-    return [candidate for name in servers for candidate in SERVERS[name][::-1]] + list(peers)
+def chosen(
+    servers: Sequence[str], peers: Sequence[Candidate], *, has_limit: bool = False
+) -> list[Candidate]:
+    """Baselines and gateways of the servers, the peers, and the limit."""
+    own = [candidate for name in servers for candidate in SERVERS[name][::-1]]
+    return [*own, *peers, *[BARE_PROTOCOL] * (has_limit and "http1" in servers)]

@@ -22,7 +22,7 @@ from .candidates import HAND_WRITTEN, Candidate, available_servers, chosen, peer
 from .compare import changes, regressions
 from .document import RAW_AMQP, Document, Named, read, write
 from .load.own import LoadError, open_generator
-from .machine import peer_version, this_machine
+from .machine import commit, peer_version, this_machine
 from .options import count, named_path, positive
 from .report.html import page
 from .report.progress import open_bar
@@ -85,8 +85,8 @@ def measure(options: argparse.Namespace) -> Document:
         raise UsageError("--sweep cannot be combined with --k6 or --profile")
     scenarios = _scenarios(options)
     peers = [peer(*each) for each in options.peer]
-    candidates = chosen(_servers(options), peers)
-    if options.url and sum(not each.is_baseline for each in candidates) > 1:
+    candidates = chosen(_servers(options), peers, has_limit=not options.sweep)
+    if options.url and sum(each.is_gateway for each in candidates) > 1:
         raise UsageError("--url names one virtual host: only one candidate can be measured there")
     if not options.url:
         candidates = [HAND_WRITTEN] * any(map(HAND_WRITTEN.takes_part, scenarios)) + candidates
@@ -136,12 +136,14 @@ def measure(options: argparse.Namespace) -> Document:
         seconds=own.seconds,
         repetitions=own.repetitions,
         scenarios=[
-            Named(each.name, each.title, each.baseline, each.is_default) for each in scenarios
+            Named(each.name, each.title, each.baseline, each.is_default, each.request_bytes)
+            for each in scenarios
         ],
         candidates=[Named(each.name, each.title, each.baseline) for each in candidates] + direct,
         runs=campaign.runs,
         lives=campaign.lives,
         notes=notes,
+        commit=commit(),
     )
 
 
@@ -174,7 +176,7 @@ def _urls(
     if broker is None:
         return {each.name: url or "" for each in candidates}
     return {
-        each.name: broker.url if each.is_baseline else broker.add_vhost(f"bench-{each.name}")
+        each.name: broker.add_vhost(f"bench-{each.name}") if each.is_gateway else broker.url
         for each in candidates
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from .document import Document
+from .document import LIMIT, Document
 from .summary import Cell, Spread, baselines_of, cells
 
 WORTH_MENTIONING = {"cpu": 0.05, "rate": 0.05, "p50": 0.15, "p99": 0.25, "start": 0.25}
@@ -41,14 +41,14 @@ class Change(Struct, frozen=True):
 
 
 def changes(old: Document, new: Document) -> list[Change]:
-    """Every change beyond the noise, of cells that both documents have."""
+    """Every change beyond the noise, of cells that both documents have. The limit is not ours."""
     before = {(cell.scenario, cell.candidate): cell for cell in cells(old)}
     after = {(cell.scenario, cell.candidate): cell for cell in cells(new)}
     baselines = baselines_of(new)
     return [
         change
         for (scenario, candidate), cell in after.items()
-        if (scenario, candidate) in before and baselines[scenario, candidate]
+        if (scenario, candidate) in before and baselines[scenario, candidate] and candidate != LIMIT
         for change in _of_cell(
             before[scenario, candidate],
             cell,

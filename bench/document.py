@@ -13,13 +13,15 @@ from msgspec.structs import replace
 
 from .accounting import Accounting
 from .load.histogram import Percentiles, percentiles
-from .load.plan import StepResult
+from .load.plan import Slice, StepResult
 from .load.validity import LATE, LATE_FOR_GAPS, failures, refusal
 from .machine import Machine
 
 SCHEMA = 2
 GATEWAY = "gateway"
 """The candidate that is the gateway on its default server."""
+LIMIT = "limit"
+"""The bare HTTP protocol that responds with a constant, as a candidate."""
 RAW_AMQP = "raw-amqp"
 """The gateway's own AMQP client without HTTP, as a candidate."""
 
@@ -39,6 +41,7 @@ class Run(Struct, frozen=True):
     - ``resident``: bytes at the end.
     - ``lateness``: of the generator, milliseconds at p99. ``generator_cpu``: its share of a core.
     - ``longest_gap``: seconds between two successful responses.
+    - ``slices``: the load over time, in parts of equal length. wrk and sweeps have none.
     - ``refused``: why this run is not counted; "" for a valid run.
     """
 
@@ -60,6 +63,7 @@ class Run(Struct, frozen=True):
     lateness: float = 0.0
     generator_cpu: float = 0.0
     longest_gap: float = 0.0
+    slices: list[Slice] = []
     refused: str = ""
 
     @property
@@ -81,6 +85,7 @@ def with_step(run: Run, step: StepResult, requests: int) -> Run:
         lateness=lateness.p99 if lateness is not None else 0.0,
         generator_cpu=step.cpu_share,
         longest_gap=step.longest_gap,
+        slices=[] if run.mode == "sweep" else step.slices,
         refused=run.refused or refusal(step, LATE_FOR_GAPS if run.mode == "recovery" else LATE),
     )
 
@@ -89,7 +94,8 @@ class Life(Struct, frozen=True):
     """A candidate's process in one repetition of a scenario.
 
     ``start``: seconds from the command to the first good response. ``accounting``: of the messages
-    of all its runs; None for a scenario without messages.
+    of all its runs; None for a scenario without messages. ``response_bytes``: of the body of a
+    response; 0 when it is not known.
     """
 
     scenario: str
@@ -97,21 +103,25 @@ class Life(Struct, frozen=True):
     repetition: int
     start: float
     accounting: Accounting | None = None
+    response_bytes: int = 0
 
 
 class Named(Struct, frozen=True):
     """A scenario or a candidate in a report. ``baseline``: the candidate that figures are compared
     with; "" for none. The baseline of a scenario has priority over those of the candidates.
-    ``is_default``: whether a scenario is measured when none is named."""
+    ``is_default``: whether a scenario is measured when none is named. ``request_bytes``: of the
+    body of a request."""
 
     name: str
     title: str
     baseline: str = ""
     is_default: bool = False
+    request_bytes: int = 0
 
 
 class Document(Struct, frozen=True):
-    """``started``: ISO 8601, UTC. ``notes``: what could not be measured."""
+    """``started``: ISO 8601, UTC. ``commit``: of the source code, with "-dirty" after it when files
+    were changed; "" when it is not known. ``notes``: what could not be measured."""
 
     started: str
     version: str
@@ -124,6 +134,7 @@ class Document(Struct, frozen=True):
     runs: list[Run]
     lives: list[Life]
     notes: list[str] = []
+    commit: str = ""
     schema: int = SCHEMA
 
 

@@ -1,4 +1,4 @@
-"""The machine of a run, and the versions of the software on it."""
+"""The machine of a run, and the versions of the software on it and of our own."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def this_machine(broker: Broker | None) -> Machine:
         load=os.getloadavg()[0],
         versions=versions,
     )
+
+
+def commit() -> str:
+    """Of the source code, with "-dirty" after it when files were changed; "" outside Git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    with suppress(OSError):
+        folder = Path(__file__).parent
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+    return ""
 
 
 def peer_version(path: str) -> str:

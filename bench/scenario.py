@@ -88,6 +88,11 @@ class Scenario(Struct, frozen=True):
         return BASELINES.get(self.kind, "")
 
     @property
+    def request_bytes(self) -> int:
+        """Of the body of a request, if requests of the scenario have one."""
+        return max(call.body_bytes for call in self.calls)
+
+    @property
     def uses_broker(self) -> bool:
         return bool(self.queues)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from .histogram import encoded
 from .loops import ClosedLoop, OpenLoop, Timetable
-from .plan import Plan, StepResult
+from .plan import Plan, Slice, StepResult
+
+SLICES = 25
+"""Parts of a step."""
 
 
 def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[StepResult]:
@@ -21,7 +25,7 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
         tickets = range(first, first + len(offsets))
         intended = [load.began + offset for offset in offsets]
         responded = [
-            load.done[ticket] - start
+            (start, load.done[ticket])
             for ticket, start in zip(tickets, intended, strict=True)
             if load.done[ticket]
         ]
@@ -38,7 +42,7 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
                 requests=len(offsets),
                 responded_in_time=sum(begin <= moment < end for moment in in_time),
                 statuses=dict(Counter(load.statuses[ticket] for ticket in tickets)),
-                latency=encoded(responded),
+                latency=encoded(done - start for start, done in responded),
                 lateness=encoded(late),
                 longest_gap=longest_gap(
                     (load.done[ticket] for ticket in tickets if _is_success(load, ticket)),
@@ -46,6 +50,7 @@ def step_results(load: Timetable, times: Sequence[Sequence[float]]) -> list[Step
                     end,
                 ),
                 cpu_share=cpu / step.seconds,
+                slices=slices(responded, begin, step.seconds),
             )
         )
         begin, first = end, first + len(offsets)
@@ -60,6 +65,26 @@ def longest_gap(moments: Iterable[float], begin: float, end: float) -> float:
     """The longest time in seconds without one of ``moments``, from ``begin`` to ``end``."""
     ordered = [begin, *sorted(moments), end]
     return max(later - earlier for earlier, later in pairwise(ordered))
+
+
+def slices(responded: Iterable[tuple[float, float]], begin: float, seconds: float) -> list[Slice]:
+    """``responded``: when each request should have started, and when its response came."""
+    length = seconds / SLICES
+    responses = [0] * SLICES
+    latencies: list[list[float]] = [[] for _ in range(SLICES)]
+    for start, done in responded:
+        latencies[min(int((start - begin) / length), SLICES - 1)].append((done - start) * 1e3)
+        if done < begin + seconds:
+            responses[min(int((done - begin) / length), SLICES - 1)] += 1
+    return [
+        Slice(round(count / length, 1), _part(ordered, 0.5), _part(ordered, 0.99))
+        for count, ordered in zip(responses, map(sorted, latencies), strict=True)
+    ]
+
+
+def _part(ordered: Sequence[float], part: float) -> float:
+    """The value that this part of the values does not exceed; 0 when there are none."""
+    return round(ordered[math.ceil(part * len(ordered)) - 1], 3) if ordered else 0.0
 
 
 def confirmed_numbers(load: OpenLoop) -> list[int]:
@@ -86,4 +111,12 @@ def closed_result(load: ClosedLoop, plan: Plan) -> StepResult:
         lateness=encoded(()),
         longest_gap=longest_gap(load.moments, load.began, load.end),
         cpu_share=(load.cpu[1] - load.cpu[0]) / plan.seconds,
+        slices=slices(
+            [
+                (done - latency, done)
+                for done, latency in zip(load.moments, load.latencies, strict=True)
+            ],
+            load.began,
+            plan.seconds,
+        ),
     )

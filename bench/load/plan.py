@@ -61,6 +61,15 @@ class Plan(Struct, frozen=True):
     delivery_mode: int = 2
 
 
+class Slice(Struct, frozen=True, array_like=True):
+    """A part of a step. ``rate``: responses a second. ``p50``, ``p99``: milliseconds, of requests
+    that should have started in it; 0 when there are none."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
 class StepResult(Struct, frozen=True):
     """The result of one step.
 
@@ -73,6 +82,7 @@ class StepResult(Struct, frozen=True):
       counts from the intended start. Requests without a response are not in it.
     - ``longest_gap``: seconds between two successful responses.
     - ``cpu_share``: part of one core that the generator used during the step.
+    - ``slices``: the step over time, in parts of equal length.
     """
 
     offered: float
@@ -84,6 +94,7 @@ class StepResult(Struct, frozen=True):
     lateness: str
     longest_gap: float
     cpu_share: float
+    slices: list[Slice] = []
 
 
 class LoadResult(Struct, frozen=True, tag=True):

@@ -9,7 +9,8 @@ from functools import partial
 from msgspec import Struct
 
 from ..document import Document
-from ..summary import Cell, Sweep, SweepPoint, sweeps
+from ..summary import Cell
+from ..sweeps import Sweep, SweepPoint, sweeps
 from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
 from .words import number, sweep_summary, times
 

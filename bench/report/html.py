@@ -8,8 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..compare import Change
-from ..document import Document
-from ..summary import Cell, cells, sweeps
+from ..document import LIMIT, Document
+from ..summary import Cell, cells
+from ..sweeps import sweeps
 from .charts import bars, latencies, sweep_cards
 from .words import busy, failures, messages, number, offered, refusals, times
 
@@ -49,16 +50,16 @@ def page(document: Document, found: Sequence[Change] = ()) -> str:
 
 
 def colours(document: Document) -> dict[str, str]:
-    """CSS classes of each candidate. Baselines are grey; those of single scenarios, and clients
-    without HTTP, have dotted lines."""
+    """CSS classes of each candidate. Baselines are grey; those of single scenarios, clients without
+    HTTP, and the limit have dotted lines."""
     baselines = {each.baseline for each in document.candidates}
-    measured = [each.name for each in document.candidates if each.baseline]
+    measured = [each.name for each in document.candidates if each.baseline and each.name != LIMIT]
     return {
         **{name: f"c{index % COLOURS}" for index, name in enumerate(measured)},
         **{
             each.name: "baseline" if each.name in baselines else "baseline other"
             for each in document.candidates
-            if not each.baseline
+            if each.name not in measured
         },
     }
 

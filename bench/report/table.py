@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ..compare import Change
 from ..document import Document
-from ..summary import Cell, Sweep, cells, sweeps
+from ..summary import Cell, cells
+from ..sweeps import Sweep, sweeps
 from .words import (
     NOT_COUNTED,
     NOTHING,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..accounting import Accounting
 from ..machine import Machine
-from ..summary import SUSTAINED, Cell, Spread, Sweep
+from ..summary import Cell, Spread
+from ..sweeps import SUSTAINED, Sweep
 
 NOTHING = "–"
 NOT_COUNTED = "not counted"
@@ -71,7 +72,9 @@ def failures(cell: Cell) -> str:
     if not cell.failures:
         return "0"
     return ", ".join(
-        f"{count} × {status or 'none'}" for status, count in sorted(cell.failures.items())
+        f"{count} × {status or 'none'}"
+        for status, count in sorted(cell.statuses.items())
+        if not 200 <= status < 300
     )
 
 

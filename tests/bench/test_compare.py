@@ -16,7 +16,8 @@ from bench.document import Document, Life, Mode, Named, Run, read, write
 from bench.load.histogram import Percentiles, encoded, percentiles
 from bench.machine import Machine
 from bench.report.words import sweep_summary
-from bench.summary import SweepPoint, cells, point_of, saturation_point_of, sweeps, unmeasured
+from bench.summary import cells, unmeasured
+from bench.sweeps import SweepPoint, point_of, saturation_point_of, sweeps
 
 
 def document(

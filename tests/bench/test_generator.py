@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from bench.load.histogram import added, percentiles
+from bench.load.outcome import SLICES, slices
 from bench.load.own import LoadError, open_generator
 from bench.load.plan import Plan, Step, StepResult
 from bench.load.validity import failing, refusal
@@ -145,6 +146,27 @@ def test_the_longest_gap_between_responses_is_known() -> None:
         lambda number: 0.4 if 10 <= number < 50 else 0.0, mode="open", steps=[Step(100, 0.6)]
     )
     assert result.steps[0].longest_gap >= 0.3
+
+
+def test_a_load_over_time_shows_when_the_server_stalled() -> None:
+    """It stalls in the second half of the load."""
+    result, _ = load(
+        lambda number: 0.4 if number >= 50 else 0.0, mode="open", steps=[Step(100, 1.0)]
+    )
+    parts = result.steps[0].slices
+    length = 1.0 / len(parts)
+    assert sum(part.rate * length for part in parts) <= 61
+    assert all(part.p50 >= 399 for part in parts[len(parts) * 3 // 4 :])
+
+
+def test_the_parts_of_a_load_have_its_responses_and_percentiles() -> None:
+    """A hundred requests in the first part, one of them slow; none in the others."""
+    responded = [(10.0, 10.001)] * 98 + [(10.0, 10.5), (10.0, 11.5)]
+    first, *others = slices(responded, begin=10.0, seconds=1.0)
+    assert (first.p50, first.p99) == (1.0, 500.0)
+    assert first.rate == 98 * SLICES
+    assert [part.rate for part in others if part.rate] == [SLICES]
+    assert {(part.p50, part.p99) for part in others} == {(0, 0)}
 
 
 def test_numbers_in_responses_and_in_requests_are_reported() -> None:

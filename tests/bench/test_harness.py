@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 
 from bench.backend import open_backend
+from bench.baseline import BODY
 from bench.campaign import SWEEP
 from bench.candidates import HAND_WRITTEN, running
 from bench.cli import main
 from bench.document import Document, Run, read
 from bench.fill import fill
+from bench.load.outcome import SLICES
 from bench.load.own import open_generator
 from bench.messages import message
 from bench.queues import Stock, drain
 from bench.scenarios import all_scenarios
 from bench.session import Session, Tools
-from bench.summary import sweeps, unmeasured
+from bench.summary import unmeasured
+from bench.sweeps import sweeps
 from gateway.app.catalog import CATALOG
 from gateway.config.load import load
 
@@ -150,9 +153,21 @@ def test_a_candidate_that_does_not_start_is_a_note_and_the_others_go_on(
     config = ["--scenario", "static", "--peer", "broken=/bin/false", *QUICK]
     assert main([*config, "--output", str(path), "--no-direct"]) == 1
     document = read(path)
-    assert {run.candidate for run in document.runs} == {"baseline", "gateway"}
+    assert {run.candidate for run in document.runs} == {"baseline", "gateway", "limit"}
     (note,) = document.notes
     assert note.startswith("static, broken: ")
+
+
+def test_the_limit_is_measured_like_the_baseline(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    document = measured("--scenario", "static", *QUICK, "--no-direct", path=path)
+    runs = [run for run in document.runs if run.candidate == "limit"]
+    assert [run.mode for run in runs] == ["closed", "open"]
+    assert all(run.failures == 0 and run.requests and run.cpu for run in runs)
+    sizes = {life.candidate: life.response_bytes for life in document.lives}
+    assert sizes["limit"] == sizes["baseline"] == len(BODY)
+    assert sizes["gateway"]
+    assert all(len(run.slices) == SLICES for run in document.runs)
 
 
 def test_a_client_without_http_that_fails_is_a_note_and_the_others_go_on(
