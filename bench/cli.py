@@ -1,7 +1,4 @@
-"""Measure the gateway and its baseline, and write a report. Without options it takes three minutes.
-
-Exit status: 0, 3 when --compare found a regression, 1 when something could not be measured.
-"""
+"""python -m bench: measure, or read a document, and write the results."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from pathlib import Path
 from gateway.core.version import VERSION
 from gateway.demo.broker import Broker, open_broker
 
+from .arguments import document_path, parser
 from .backend import open_backend
 from .campaign import Campaign, Options, load_count
 from .candidates import HAND_WRITTEN, Candidate, available_servers, chosen, peer
@@ -23,8 +21,8 @@ from .compare import changes, regressions
 from .document import RAW_AMQP, Document, Named, read, write
 from .load.own import LoadError, open_generator
 from .machine import commit, peer_version, this_machine
-from .options import count, named_path, positive
-from .report.html import page
+from .report.hdr import log
+from .report.html import comparison, page
 from .report.progress import open_bar
 from .report.table import show
 from .scenario import Scenario
@@ -32,7 +30,6 @@ from .scenarios import all_scenarios
 from .session import Tools
 from .summary import unmeasured
 
-RESULTS = Path(__file__).parent / "results"
 REGRESSION = 3
 
 SWEPT = ("consume-1", "publish", "publish-transient")
@@ -46,7 +43,7 @@ class UsageError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.list:
             for scenario in all_scenarios().values():
@@ -61,13 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted before the first measurement", file=sys.stderr)
         return 1
     found = changes(old, document) if old is not None else []
-    path = _path(options)
+    path = document_path(options)
     if not options.read:
         write(document, path)
-    path.with_suffix(".html").write_text(page(document, found))
+    files = {path.with_suffix(".html"): page(document), path.with_suffix(".hlog"): log(document)}
+    if old is not None:
+        files[path.with_name(f"{path.stem}-compared.html")] = comparison(old, document, found)
     print()
     show(document, found)
-    print(f"\n{path.with_suffix('.html')}")
+    print()
+    for name, text in files.items():
+        name.write_text(text)
+        print(name)
     if old is not None:
         print(
             f"compared with {options.compare}: {len(found)} changes, "
@@ -98,7 +100,7 @@ def measure(options: argparse.Namespace) -> Document:
         is_sweep=options.sweep,
         uses_k6=options.k6,
         has_direct=not options.no_direct,
-        profile=_path(options).parent if options.profile else None,
+        profile=document_path(options).parent if options.profile else None,
     )
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
@@ -179,129 +181,3 @@ def _urls(
         each.name: broker.add_vhost(f"bench-{each.name}") if each.is_gateway else broker.url
         for each in candidates
     }
-
-
-def _path(options: argparse.Namespace) -> Path:
-    """Path of the JSON document; the HTML report has the same name."""
-    if options.output:
-        return Path(options.output).with_suffix(".json")
-    if options.read:
-        return Path(options.read)
-    if options.record:
-        return RESULTS / f"{VERSION}.json"
-    return RESULTS / "local" / "latest.json"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    what = parser.add_argument_group("what is measured")
-    what.add_argument(
-        "--scenario",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="measure this scenario; may be repeated",
-    )
-    what.add_argument(
-        "--all",
-        action="store_true",
-        help="measure every scenario (default: those with a * in --list)",
-    )
-    what.add_argument("--list", action="store_true", help="list the scenarios and exit")
-    what.add_argument(
-        "--server",
-        action="append",
-        default=[],
-        choices=["http1", "hypercorn", "trio", "granian", "all"],
-        help="measure the gateway on this server, and its baseline; may be repeated "
-        "(default: http1)",
-    )
-    what.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        type=named_path,
-        help="measure another gateway on the same configuration; it must have KrakenD's command "
-        "line; may be repeated",
-    )
-    what.add_argument(
-        "--url", metavar="AMQP", help="URL of the broker (default: a private RabbitMQ node)"
-    )
-    what.add_argument(
-        "--no-direct", action="store_true", help="do not measure AMQP clients without HTTP"
-    )
-
-    how = parser.add_argument_group("how it is measured")
-    how.add_argument(
-        "--seconds", type=positive, default=1.0, help="length of each load (default: 1)"
-    )
-    how.add_argument(
-        "--warm-up",
-        type=positive,
-        default=0.3,
-        metavar="SECONDS",
-        help="length of the load before the first measurement, and of the same load before each "
-        "open loop (default: 0.3)",
-    )
-    how.add_argument(
-        "--repetitions",
-        type=count,
-        default=3,
-        metavar="N",
-        help="how often each scenario is measured (default: 3)",
-    )
-    how.add_argument(
-        "--rate",
-        type=positive,
-        default=0.0,
-        help="requests a second of the open loop (default: a third of the maximum throughput)",
-    )
-    how.add_argument(
-        "--jitter",
-        choices=["poisson", "uniform", "none"],
-        default="poisson",
-        help="times between the requests of the open loop (default: poisson)",
-    )
-    how.add_argument(
-        "--load",
-        choices=["wrk", "own"],
-        default="wrk",
-        help="generator for the maximum throughput (default: wrk when it is installed)",
-    )
-    how.add_argument(
-        "--sweep",
-        action="store_true",
-        help="measure latency by rate, up to the saturation point and at half of it",
-    )
-    how.add_argument(
-        "--k6", action="store_true", help="measure the open loop by k6 as well, to confirm it"
-    )
-    how.add_argument(
-        "--profile", action="store_true", help="write a flame graph of each gateway, by py-spy"
-    )
-
-    result = parser.add_argument_group("results")
-    result.add_argument(
-        "--output", metavar="FILE", help="write FILE.json and FILE.html (default: in results/local)"
-    )
-    result.add_argument(
-        "--record", action="store_true", help="write the result of this version (in results)"
-    )
-    result.add_argument(
-        "--compare",
-        type=Path,
-        metavar="OLD.json",
-        help="compare with an earlier result; the exit status is 3 on a regression",
-    )
-    result.add_argument(
-        "--read",
-        type=Path,
-        metavar="FILE.json",
-        help="show this result, and write its HTML report, without measuring",
-    )
-    return parser

@@ -35,9 +35,13 @@ class Change(Struct, frozen=True):
     def __str__(self) -> str:
         word = "worse" if self.is_worse else "better"
         return (
-            f"{self.scenario} {self.candidate}: {self.metric} {self.old:.4g} -> {self.new:.4g} "
-            f"({self.ratio - 1:+.0%}, {word})"
+            f"{self.scenario} {self.candidate}: {self.metric} {_text(self.old)} -> "
+            f"{_text(self.new)} ({self.ratio - 1:+.0%}, {word})"
         )
+
+
+def _text(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
 def changes(old: Document, new: Document) -> list[Change]:
@@ -68,14 +72,14 @@ def _of_cell(
     """After a dropped connection a message may come twice: its response was sent, and it could not
     be acknowledged any more. So duplicates of ``recovery`` are not compared."""
     for metric in WORTH_MENTIONING:
-        earlier, later = _spread(old, metric), _spread(new, metric)
+        earlier, later = spread_of(old, metric), spread_of(new, metric)
         if earlier is None or later is None:
             continue
-        if metric in ("p50", "p99") and not _is_alike(old.offered, new.offered):
+        if metric in ("p50", "p99") and not is_alike(old.offered, new.offered):
             continue
         scale = 1.0
         if metric in ("cpu", "rate") and old_baseline is not None and new_baseline is not None:
-            scale = _machine(_spread(old_baseline, metric), _spread(new_baseline, metric))
+            scale = _machine(spread_of(old_baseline, metric), spread_of(new_baseline, metric))
         change = _change(old, metric, earlier, later, scale)
         if change is not None:
             yield change
@@ -93,12 +97,12 @@ def _of_cell(
             )
 
 
-def _is_alike(old: float, new: float) -> bool:
+def is_alike(old: float, new: float) -> bool:
     """Latencies at different rates cannot be compared."""
     return abs(new - old) <= RATES_ALIKE * old
 
 
-def _spread(cell: Cell, metric: str) -> Spread | None:
+def spread_of(cell: Cell, metric: str) -> Spread | None:
     if metric in ("p50", "p99"):
         found: Spread | None = getattr(cell.latency, metric) if cell.latency else None
     else:

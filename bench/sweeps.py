@@ -36,6 +36,7 @@ class SweepPoint(Struct, frozen=True):
 
 class Sweep(Struct, frozen=True):
     """``saturation_point``: the highest rate that the candidate sustains; None when there is none.
+    ``requests``: count of those in the valid steps.
 
     ``half``: the measurement at half of the saturation point of each repetition. ``confirm``: the
     broker's time to confirm at that rate, while the baseline responds to as many requests."""
@@ -46,6 +47,7 @@ class Sweep(Struct, frozen=True):
     saturation_point: float | None
     half: SweepPoint | None
     confirm: SweepPoint | None
+    requests: int
 
 
 def sweeps(document: Document) -> list[Sweep]:
@@ -67,7 +69,16 @@ def _sweep(document: Document, scenario: str, candidate: Named) -> Sweep | None:
     points = [point_of(steps) for steps in zip(*by_repetition.values(), strict=True)]
     half = _half(document, scenario, candidate.name)
     confirm = _half(document, scenario, RAW_AMQP) if candidate.name == GATEWAY else None
-    return Sweep(scenario, candidate.name, points, saturation_point_of(points), half, confirm)
+    steps = [run for runs in by_repetition.values() for run in runs]
+    return Sweep(
+        scenario,
+        candidate.name,
+        points,
+        saturation_point_of(points),
+        half,
+        confirm,
+        requests=sum(run.requests for run in steps if not run.refused),
+    )
 
 
 def _half(document: Document, scenario: str, candidate: str) -> SweepPoint | None:

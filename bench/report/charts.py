@@ -1,4 +1,5 @@
-"""The charts of the HTML report: their values and scales."""
+"""The charts of the HTML report: their values and scales. Charts of one kind share their scales, so
+that panels side by side can be compared by eye."""
 
 from __future__ import annotations
 
@@ -8,63 +9,104 @@ from functools import partial
 
 from msgspec import Struct
 
-from ..document import Document
+from ..document import Document, Named
 from ..summary import Cell
 from ..sweeps import Sweep, SweepPoint, sweeps
-from .svg import Bar, Line, Scale, bar_chart, line_chart, linear, logarithmic
-from .words import number, sweep_summary, times
+from .svg import Line, Scale, line_chart, linear, logarithmic
+from .words import counts, number, sizes, sweep_summary, times
+
+
+class View(Struct, frozen=True):
+    """What a page shows. ``kinds``: CSS classes by candidate."""
+
+    document: Document
+    cells: list[Cell]
+    kinds: dict[str, str]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """By candidate."""
+        return {each.name: each.title for each in self.document.candidates}
 
 
 class Card(Struct, frozen=True):
-    """A chart with a title. ``lines``: text below the title. ``chart``: SVG; "" when there are no
-    valid figures."""
+    """A panel. ``lines``: text below the title. ``charts``: SVG; empty when there are no valid
+    figures."""
 
+    scenario: str
     title: str
     lines: list[str]
-    chart: str
+    charts: list[str]
 
 
-def bars(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> str:
-    titles = {each.name: each.title for each in document.candidates}
+class Bar(Struct, frozen=True):
+    """``value``, ``low``, ``high``: percent of the width; the last two are the whisker. ``text``:
+    after the bar. ``hint``: the tooltip."""
+
+    kind: str
+    value: float
+    low: float
+    high: float
+    text: str
+    hint: str
+
+
+class BarGroup(Struct, frozen=True):
+    title: str
+    line: str
+    bars: list[Bar]
+
+
+class BarChart(Struct, frozen=True):
+    """``one``: where the baseline is, percent of the width."""
+
+    groups: list[BarGroup]
+    one: float
+
+
+def bars(view: View) -> BarChart:
+    """CPU per request, times the baseline."""
+    shown = [cell for cell in view.cells if cell.cpu_ratio is not None]
+    most = max((cell.cpu_ratio.high for cell in shown if cell.cpu_ratio), default=1.0)
     groups = []
-    for scenario in document.scenarios:
-        shown = [
-            bar
-            for cell in every
-            if cell.scenario == scenario.name
-            and (bar := _bar(cell, titles[cell.candidate], kinds[cell.candidate]))
-        ]
-        if shown:
-            groups.append((scenario.title, shown))
-    if not groups:
-        return ""
-    return bar_chart(groups, "CPU per request, times the baseline", "×1: baseline")
+    for scenario in view.document.scenarios:
+        of_scenario = [cell for cell in shown if cell.scenario == scenario.name]
+        if of_scenario:
+            counted = counts(cell.requests for cell in of_scenario)
+            groups.append(
+                BarGroup(
+                    scenario.title,
+                    _joined(counted, sizes(view.document, scenario)),
+                    [bar for cell in of_scenario if (bar := _bar(view, cell, most))],
+                )
+            )
+    return BarChart(groups, 100 / most)
 
 
-def _bar(cell: Cell, title: str, kind: str) -> Bar | None:
-    ratio = cell.cpu_ratio
-    if ratio is None or cell.cpu is None:
+def _bar(view: View, cell: Cell, most: float) -> Bar | None:
+    ratio, cpu = cell.cpu_ratio, cell.cpu
+    if ratio is None or cpu is None:
         return None
-    text = f"{times(ratio)} · {number(cell.cpu.median)} µs"
-    hint = f"{title}: {text} ({number(cell.cpu.low)}–{number(cell.cpu.high)})"
-    return Bar(title, kind, ratio.median, ratio.low, ratio.high, text, hint)
+    text = f"{times(ratio)} · {number(cpu.median)} µs"
+    hint = f"{view.titles[cell.candidate]}: {text} ({number(cpu.low)}–{number(cpu.high)})"
+    low, value, high = (100 * each / most for each in (ratio.low, ratio.median, ratio.high))
+    return Bar(view.kinds[cell.candidate], value, low, high, text, hint)
 
 
-def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) -> list[Card]:
-    """All charts have the same scales, so that they can be compared by eye."""
-    titles = {each.name: each.title for each in document.candidates}
-    shown = [cell for cell in every if cell.has_curve]
+def latencies(view: View) -> list[Card]:
+    """Latency by percentile, at a fixed rate."""
+    shown = [cell for cell in view.cells if cell.has_curve]
     values = [ms for cell in shown for _, ms in cell.curve if ms]
     highest = max((percentile for cell in shown for percentile, _ in cell.curve), default=0.0)
     cards = []
-    for scenario in document.scenarios:
+    for scenario in view.document.scenarios:
         of_scenario = [cell for cell in shown if cell.scenario == scenario.name]
         if not of_scenario:
             continue
         lines = [
             Line(
-                titles[cell.candidate],
-                kinds[cell.candidate],
+                view.titles[cell.candidate],
+                view.kinds[cell.candidate],
                 [(_nines(p), ms, f"p{p:g}: {number(ms)} ms") for p, ms in cell.curve],
             )
             for cell in of_scenario
@@ -76,9 +118,22 @@ def latencies(document: Document, every: Sequence[Cell], kinds: dict[str, str]) 
             "percentile",
             "ms",
         )
-        rate = max(cell.offered for cell in of_scenario)
-        cards.append(Card(scenario.title, [f"at {number(rate)}/s"], chart))
+        cards.append(Card(scenario.name, scenario.title, facts(view, scenario), [chart]))
     return cards
+
+
+def facts(view: View, scenario: Named) -> list[str]:
+    """Rate, counts and sizes of the loads at a fixed rate."""
+    found = [each for each in view.cells if each.scenario == scenario.name and each.steady_requests]
+    if not found:
+        return [sizes(view.document, scenario)]
+    rate = f"at {number(max(cell.offered for cell in found))}/s"
+    counted = counts(cell.steady_requests for cell in found)
+    return [_joined(rate, counted), sizes(view.document, scenario)]
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
 
 
 def _nines(percentile: float) -> float:
@@ -95,20 +150,23 @@ def _percentiles(most: float, begin: float, end: float) -> Scale:
     )
 
 
-def sweep_cards(document: Document, kinds: dict[str, str]) -> list[Card]:
-    """All charts have the same scale of milliseconds."""
-    found = sweeps(document)
-    titles = {each.name: each.title for each in document.candidates}
-    values = [
-        ms for sweep in found for point in _valid(sweep) for ms in (point.p50, point.p99) if ms
-    ]
+def sweep_cards(view: View) -> list[Card]:
+    """Latency by rate."""
+    found = sweeps(view.document)
+    points = [point for sweep in found for point in _valid(sweep)]
     return [
         Card(
+            scenario.name,
             scenario.title,
-            [f"{titles[sweep.candidate]} {sweep_summary(sweep)}" for sweep in of_scenario],
-            _sweep_chart(of_scenario, titles, kinds, values),
+            [
+                *(f"{view.titles[each.candidate]}: {sweep_summary(each)}" for each in of_scenario),
+                _joined(
+                    counts(each.requests for each in of_scenario), sizes(view.document, scenario)
+                ),
+            ],
+            _sweep_charts(view, of_scenario, points),
         )
-        for scenario in document.scenarios
+        for scenario in view.document.scenarios
         if (of_scenario := [sweep for sweep in found if sweep.scenario == scenario.name])
     ]
 
@@ -117,15 +175,11 @@ def _valid(sweep: Sweep) -> list[SweepPoint]:
     return [point for point in sweep.points if point.is_valid and point.p99]
 
 
-def _sweep_chart(
-    found: Sequence[Sweep],
-    titles: dict[str, str],
-    kinds: dict[str, str],
-    values: Sequence[float],
-) -> str:
+def _sweep_charts(view: View, found: Sequence[Sweep], every: Sequence[SweepPoint]) -> list[str]:
+    """``every``: the points of all panels."""
     lines, marks = [], []
     for sweep in found:
-        title, kind = titles[sweep.candidate], kinds[sweep.candidate]
+        title, kind = view.titles[sweep.candidate], view.kinds[sweep.candidate]
         for name, suffix in (("p50", " second"), ("p99", "")):
             points = [
                 (
@@ -138,14 +192,16 @@ def _sweep_chart(
             lines.append(Line(title, kind + suffix, points))
         if sweep.saturation_point and "baseline" not in kind:
             marks.append((sweep.saturation_point, number(sweep.saturation_point)))
-    rates = [rate for line in lines for rate, _, _ in line.points]
-    if not rates:
-        return ""
-    return line_chart(
-        lines,
-        partial(linear, 0.0, max(rates), label=number),
-        partial(logarithmic, min(values), max(values)),
-        "requests offered a second",
-        "ms",
-        marks=marks,
-    )
+    if not any(line.points for line in lines):
+        return []
+    values = [ms for point in every for ms in (point.p50, point.p99) if ms]
+    return [
+        line_chart(
+            lines,
+            partial(linear, 0.0, max(point.offered for point in every), label=number),
+            partial(logarithmic, min(values), max(values)),
+            "requests offered a second",
+            "ms",
+            marks=marks,
+        )
+    ]

@@ -1,6 +1,6 @@
-"""Charts as inline SVG: lines and horizontal bars. Colours are classes of page.css.
+"""Line charts as inline SVG. Colours are classes of page.css.
 
-No library: two kinds of chart are less code than the use of one would be.
+No library: one kind of chart is less code than the use of one would be.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ from html import escape
 
 from msgspec import Struct
 
-LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 34
-HEADING = 14
-BAR, GAP = 14, 3
-"""Pixels: the label at the top, a bar, and the space between bars of one group."""
-CHARACTER = 6.6
-"""Pixels of a character in the name of a group."""
+LEFT, RIGHT, TOP, BOTTOM = 48, 22, 26, 34
 
 
 class Scale(Struct, frozen=True):
@@ -27,23 +22,12 @@ class Scale(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """``kind``: CSS class. ``points``: x, y, and the tooltip."""
+    """``kind``: CSS class. ``points``: x, y, and the tooltip of the dot."""
 
     label: str
     kind: str
     points: list[tuple[float, float, str]]
-
-
-class Bar(Struct, frozen=True):
-    """``low`` and ``high``: the whisker. ``text``: after the bar. ``hint``: the tooltip."""
-
-    label: str
-    kind: str
-    value: float
-    low: float
-    high: float
-    text: str
-    hint: str
+    has_dots: bool = True
 
 
 def linear(
@@ -85,8 +69,8 @@ def line_chart(
     y: Callable[[float, float], Scale],
     x_title: str,
     y_title: str,
-    width: int = 420,
-    height: int = 240,
+    width: int = 340,
+    height: int = 220,
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """``x``, ``y``: return the scale between two pixels. ``marks``: vertical lines with a label."""
@@ -109,71 +93,15 @@ def line_chart(
             f'<circle class="hit" cx="{a:.1f}" cy="{b:.1f}" r="10">'
             f"<title>{escape(f'{line.label}: {hint}')}</title></circle>"
             for a, b, hint in spots
+            if line.has_dots
         ]
     middle = (LEFT + right) / 2
     parts.append(
         f'<text class="axis" x="{middle:.0f}" y="{height - 4}" text-anchor="middle">'
         f"{escape(x_title)}</text>"
-        f'<text class="axis" transform="translate(10 {(TOP + bottom) / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y_title)}</text>'
+        f'<text class="axis" x="{LEFT}" y="12">{escape(y_title)}</text>'
     )
     return _svg(width, height, parts, f"{y_title} by {x_title}")
-
-
-def bar_chart(
-    groups: Sequence[tuple[str, Sequence[Bar]]], title: str, unit: str, width: int = 1040
-) -> str:
-    """Horizontal bars from zero, one group below the other. ``unit``: the label of a line at 1."""
-    left = 24 + CHARACTER * max((len(name) for name, _ in groups), default=0)
-    right = 150
-    most = max((bar.high for _, bars in groups for bar in bars), default=1.0) or 1.0
-    across = linear(0.0, most, left, width - right, lambda value: f"{value:g}")
-    parts: list[str] = []
-    top = HEADING + 6.0
-    for name, bars in groups:
-        middle = top + len(bars) * (BAR + GAP) / 2
-        parts.append(
-            f'<text class="name" x="{left - 10}" y="{middle + 3:.1f}" text-anchor="end">'
-            f"{escape(name)}</text>"
-        )
-        for bar in bars:
-            parts.append(_bar(bar, across, left, top))
-            top += BAR + GAP
-        top += 10
-    grid = [
-        f'<line class="grid" x1="{across.place(v):.1f}" x2="{across.place(v):.1f}" y1="{HEADING}" '
-        f'y2="{top:.0f}"/><text class="tick" x="{across.place(v):.1f}" y="{top + 13:.0f}" '
-        f'text-anchor="middle">{label}</text>'
-        for v, label in across.ticks
-    ]
-    one = across.place(1.0)
-    grid.append(
-        f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{HEADING}" y2="{top:.0f}"/>'
-        f'<text class="tick" x="{one:.1f}" y="{HEADING - 4}" text-anchor="middle">{escape(unit)}'
-        "</text>"
-    )
-    return _svg(width, round(top) + 18, [*grid, *parts], title)
-
-
-def _bar(bar: Bar, across: Scale, left: float, top: float) -> str:
-    end, low, high = across.place(bar.value), across.place(bar.low), across.place(bar.high)
-    middle = top + BAR / 2
-    radius = min(4.0, max(0.0, end - left) / 2)
-    shape = (
-        f"M{left:.1f},{top:.1f}H{end - radius:.1f}q{radius:.1f},0 {radius:.1f},{radius:.1f}"
-        f"V{top + BAR - radius:.1f}q0,{radius:.1f} {-radius:.1f},{radius:.1f}H{left:.1f}Z"
-    )
-    whisker = (
-        f'<path class="whisker" d="M{low:.1f},{middle:.1f}H{high:.1f}'
-        f'M{low:.1f},{middle - 3:.1f}v6M{high:.1f},{middle - 3:.1f}v6"/>'
-        if high - low > 1
-        else ""
-    )
-    return (
-        f'<g><title>{escape(bar.hint)}</title><path class="bar {bar.kind}" d="{shape}"/>{whisker}'
-        f'<text class="value" x="{max(end, high) + 7:.1f}" y="{middle + 4:.1f}">'
-        f"{escape(bar.text)}</text></g>"
-    )
 
 
 def _frame(across: Scale, upward: Scale, right: float, bottom: float) -> str:

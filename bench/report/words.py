@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from ..accounting import Accounting
+from ..document import Document, Named
 from ..machine import Machine
 from ..summary import Cell, Spread
 from ..sweeps import SUSTAINED, Sweep
@@ -19,10 +22,15 @@ def number(value: float) -> str:
     if not value:
         return "0"
     if value >= 1000:
-        return f"{value:,.0f}".replace(",", "\u202f")
+        return whole(round(value))
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def whole(count: int) -> str:
+    """A count, in groups of three digits."""
+    return f"{count:,}".replace(",", "\u202f")
 
 
 def with_range(spread: Spread | None) -> str:
@@ -65,6 +73,32 @@ def sweep_summary(sweep: Sweep) -> str:
     if confirm is None or not confirm.is_valid:
         return text
     return f"{text}; p99 of the broker's confirm at that rate {number(confirm.p99)} ms"
+
+
+def counts(numbers: Iterable[int]) -> str:
+    """How many requests each candidate got."""
+    each = sorted(numbers)
+    text = " to ".join(dict.fromkeys((whole(each[0]), whole(each[-1]))))
+    return f"{text} requests each"
+
+
+def sizes(document: Document, scenario: Named) -> str:
+    """Bytes of a request's body and of a response's; "" when they are not known."""
+    responses = {
+        life.candidate: life.response_bytes
+        for life in document.lives
+        if life.scenario == scenario.name and life.response_bytes
+    }
+    gateways = [each.name for each in document.candidates if each.baseline]
+    response = next((responses[name] for name in gateways if name in responses), 0)
+    parts = {"request": scenario.request_bytes, "response": response}
+    return ", ".join(f"{what} {whole(size)} bytes" for what, size in parts.items() if size)
+
+
+def statuses(every: Sequence[Cell]) -> list[int]:
+    """Every status that occurs; the last one is 0, for no response."""
+    found = {status for cell in every for status in cell.statuses}
+    return sorted(found, key=lambda status: status or 1000)
 
 
 def failures(cell: Cell) -> str:
