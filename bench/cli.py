@@ -138,7 +138,14 @@ def measure(options: argparse.Namespace) -> Document:
         seconds=own.seconds,
         repetitions=own.repetitions,
         scenarios=[
-            Named(each.name, each.title, each.baseline, each.is_default, each.request_bytes)
+            Named(
+                each.name,
+                each.title,
+                each.baseline,
+                each.is_default,
+                each.request_bytes,
+                each.message_bytes,
+            )
             for each in scenarios
         ],
         candidates=[Named(each.name, each.title, each.baseline) for each in candidates] + direct,

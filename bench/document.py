@@ -109,14 +109,15 @@ class Life(Struct, frozen=True):
 class Named(Struct, frozen=True):
     """A scenario or a candidate in a report. ``baseline``: the candidate that figures are compared
     with; "" for none. The baseline of a scenario has priority over those of the candidates.
-    ``is_default``: whether a scenario is measured when none is named. ``request_bytes``: of the
-    body of a request."""
+    ``is_default``: whether a scenario is measured when none is named. ``request_bytes``,
+    ``message_bytes``: of the body of a request, and of a message where there is no request."""
 
     name: str
     title: str
     baseline: str = ""
     is_default: bool = False
     request_bytes: int = 0
+    message_bytes: int = 0
 
 
 class Document(Struct, frozen=True):

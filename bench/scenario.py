@@ -93,6 +93,11 @@ class Scenario(Struct, frozen=True):
         return max(call.body_bytes for call in self.calls)
 
     @property
+    def message_bytes(self) -> int:
+        """Of a message, if its size is neither that of a request nor of a response."""
+        return self.queues[0].body_bytes if self.kind in ("waiting", "agents") else 0
+
+    @property
     def uses_broker(self) -> bool:
         return bool(self.queues)
 

@@ -91,7 +91,11 @@ def sizes(document: Document, scenario: Named) -> str:
     }
     gateways = [each.name for each in document.candidates if each.baseline]
     response = next((responses[name] for name in gateways if name in responses), 0)
-    parts = {"request": scenario.request_bytes, "response": response}
+    parts = {
+        "message": scenario.message_bytes,
+        "request": scenario.request_bytes,
+        "response": response,
+    }
     return ", ".join(f"{what} {whole(size)} bytes" for what, size in parts.items() if size)
 
 

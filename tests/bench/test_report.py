@@ -27,7 +27,7 @@ NEW = replace(
     command=["python", "-m", "bench", "--record"],
     scenarios=[
         Named("consume-1", "consume, 1 queue", request_bytes=130),
-        Named("publish", "publish", request_bytes=1300),
+        Named("publish", "publish", request_bytes=1300, message_bytes=150),
     ],
     runs=[
         replace(run, scenario=name, slices=SLICES if run.mode == "open" else [])
@@ -58,7 +58,7 @@ def test_a_page_says_what_was_run_and_how_large_it_was() -> None:
     assert "python -m bench --record" in text
     assert "300 requests each" in text
     assert "request 130 bytes, response 142 bytes" in text
-    assert "request 1\u202f300 bytes" in text
+    assert "message 150 bytes, request 1\u202f300 bytes" in text
 
 
 @pytest.mark.parametrize(
