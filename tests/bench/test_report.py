@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from bench.arguments import RESULTS
 from bench.compare import changes
-from bench.document import LIMIT, Document, Life, Named, Run, read
+from bench.document import LIMIT, Document, Life, Named, Run, read, write
 from bench.load.plan import Slice
 from bench.report.hdr import log
 from bench.report.html import comparison, page
 
 from .test_compare import OLD, document
 
-SLICES = [Slice(100, 1.0, 4.0), Slice(90, 1.0, 40.0)]
+SLICES = [Slice(100.0, 1.0, 4.0), Slice(90.0, 1.0, 40.0)]
 
 NEW = replace(
     OLD,
@@ -77,6 +77,13 @@ def test_panels_side_by_side_have_the_same_scale(heading: str, count: int) -> No
     ticks = [re.findall('class="tick".*?>(.*?)<', chart) for chart in found]
     assert len(ticks) == count
     assert ticks[: count // 2] == ticks[count // 2 :]
+
+
+def test_a_load_over_time_is_one_line_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write(NEW, path)
+    assert read(path) == NEW
+    assert '"slices":[[100.0,1.0,4.0],[90.0,1.0,40.0]],\n' in path.read_text()
 
 
 def test_errors_are_shown_by_status() -> None:
