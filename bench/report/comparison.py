@@ -15,7 +15,6 @@ from .words import NOTHING, middle
 
 OLD, NEW = "old", "new"
 
-
 METRICS = {
     "cpu_ratio": "CPU / baseline",
     "cpu": "CPU µs",
@@ -94,20 +93,22 @@ def side_by_side(old: Document, new: Document) -> Document:
     """One document with both. Each scenario that both have is in it twice, under other names: all
     charts of it have the same scales."""
     both = [_renamed(old, OLD), _renamed(new, NEW)]
-    shared = {each.name for each in old.scenarios} & {each.name for each in new.scenarios}
-    scenarios = [
-        scenario
-        for each in new.scenarios
-        if each.name in shared
-        for document in both
-        for scenario in document.scenarios
-        if scenario.name in (_name(each.name, OLD), _name(each.name, NEW))
-    ]
+    by_name = {each.name: each for document in both for each in document.scenarios}
+    shared = {each.name for each in old.scenarios}
+    measured = {each.name for each in new.candidates}
     return replace(
         both[1],
         repetitions=max(old.repetitions, new.repetitions),
-        scenarios=scenarios,
-        candidates=list({each.name: each for each in old.candidates + new.candidates}.values()),
+        scenarios=[
+            by_name[_name(each.name, word)]
+            for each in new.scenarios
+            if each.name in shared
+            for word in (OLD, NEW)
+        ],
+        candidates=[
+            *new.candidates,
+            *(each for each in old.candidates if each.name not in measured),
+        ],
         runs=both[0].runs + both[1].runs,
         lives=both[0].lives + both[1].lives,
         notes=[f"{word}: {note}" for word, each in ((OLD, old), (NEW, new)) for note in each.notes],
