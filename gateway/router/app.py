@@ -4,7 +4,7 @@ redirect."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from html import escape
 from typing import TypeAlias
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -18,8 +18,17 @@ from ..core.bridge import Timers
 from ..core.direct import Application, DirectHead
 from ..core.layers import Layer
 from ..core.proxy import HeaderGuard
-from .builtin import as_json, build_constant, build_echo, build_health, build_ready, debug
-from .direct import DirectEndpoint, find_head
+from .builtin import (
+    Respond,
+    as_json,
+    build_constant,
+    build_echo,
+    build_handler,
+    build_health,
+    build_ready,
+    debug,
+)
+from .direct import DirectEndpoint, find_head, find_state_head
 from .endpoint import EndpointHandler, Route
 from .lifespan import answer_lifespan
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
@@ -73,11 +82,11 @@ def build_app(
 
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
     direct_endpoints: dict[Handler, DirectEndpoint] = {}
-    unlimited: Container[Handler] = ()
+    states: dict[Handler, Respond] = {}
     if gateway.management_port is None:
-        states = _states(router, gateway, readiness, agents)
-        unlimited = states.values()
-        for path, handler in states.items():
+        for path, respond in _states(router, gateway, readiness, agents).items():
+            handler = build_handler(respond)
+            states[handler] = respond
             table.add("GET", path, handler)
     _add_debugging(table, service, gateway, wrapped)
     for route in routes:
@@ -111,7 +120,7 @@ def build_app(
                 await send_answer(send, found)
                 return
             handler, params = found
-        if load.running >= load.limit and handler not in unlimited:
+        if load.running >= load.limit and handler not in states:
             await send_answer(send, TOO_MANY_REQUESTS_AT_ONCE)
             return
         load.running += 1
@@ -128,16 +137,16 @@ def build_app(
             if isinstance(found, AsgiResponse):
                 return None
             handler, params = found
-        endpoint = direct_endpoints.get(handler)
-        if endpoint is None:
-            return None
-        return find_head(endpoint, scope, params, load, outer_layers, layers)
+        if (endpoint := direct_endpoints.get(handler)) is not None:
+            return find_head(endpoint, scope, params, load, outer_layers, layers)
+        respond = states.get(handler)
+        return None if respond is None else find_state_head(respond, scope, outer_layers)
 
     outside: ASGIApp = app
     for layer in outer_layers:
         outside = layer.around(outside)
     are_plain = all(layer.is_plain for layer in (*layers, *outer_layers))
-    return Application(outside, direct if direct_endpoints and are_plain else None)
+    return Application(outside, direct if timers is not None and are_plain else None)
 
 
 def _below_root(scope: Scope) -> Scope:
@@ -163,8 +172,8 @@ def _states(
     gateway: GatewaySettings,
     readiness: Callable[[], Mapping[str, object]],
     agents: Callable[[], Mapping[str, object]],
-) -> dict[str, Handler]:
-    """The handlers of health and readiness, by path."""
+) -> dict[str, Respond]:
+    """Health and readiness, by path."""
     if router.disable_health:
         return {}
     return {router.health_path: build_health(agents), gateway.ready_path: build_ready(readiness)}
@@ -190,12 +199,12 @@ def build_management_app(
             await _answer_other(scope, receive, send)
         elif (component := apps.get(scope["path"])) is not None:
             await component(scope, receive, send)
-        elif (handler := states.get(scope["path"])) is None:
+        elif (respond := states.get(scope["path"])) is None:
             await send_answer(send, text(404, "404 page not found", charset=False))
         elif scope["method"] != "GET":
             await send_answer(send, text(405, "405 method not allowed", charset=False))
         else:
-            await handler(scope, receive, send, {})
+            await send_answer(send, respond())
 
     return app
 

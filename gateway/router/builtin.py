@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ..config.go_names import canonical_header
@@ -11,6 +12,9 @@ from ..config.structs import GatewaySettings
 from ..core.asgi import AsgiResponse, Handler, Receive, Scope, Send, send_answer
 from ..encoding import encode_json
 from .request import BodyError, read_body, refuse_body
+
+Respond: TypeAlias = Callable[[], AsgiResponse]
+"""Makes a response that does not depend on the request. Never waits."""
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
 MAX_SHOWN_BYTES = 512 * 1024
@@ -23,31 +27,35 @@ def as_json(status: int, document: object) -> AsgiResponse:
 
 def build_constant(answer: AsgiResponse) -> Handler:
     """A handler with the same response for every request."""
-
-    async def constant(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
-        await send_answer(send, answer)
-
-    return constant
+    return build_handler(lambda: answer)
 
 
-def build_health(agents: Callable[[], Mapping[str, object]]) -> Handler:
+def build_handler(respond: Respond) -> Handler:
+    """A handler whose responses do not depend on the request."""
+
+    async def handler(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        await send_answer(send, respond())
+
+    return handler
+
+
+def build_health(agents: Callable[[], Mapping[str, object]]) -> Respond:
     """KrakenD's ``/__health``: 200 while the process runs, whatever the brokers do."""
 
-    async def health(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+    def health() -> AsgiResponse:
         now = datetime.now().astimezone().isoformat(sep=" ")
-        document = {"status": "ok", "agents": agents(), "now": now}
-        await send_answer(send, as_json(200, document))
+        return as_json(200, {"status": "ok", "agents": agents(), "now": now})
 
     return health
 
 
-def build_ready(readiness: Callable[[], Mapping[str, object]]) -> Handler:
+def build_ready(readiness: Callable[[], Mapping[str, object]]) -> Respond:
     """``/__ready``, an extension: 200 if every connection, consumer and publisher is ready; else
     503, and which are not."""
 
-    async def ready(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+    def ready() -> AsgiResponse:
         document = readiness()
-        await send_answer(send, as_json(200 if document["ready"] else 503, document))
+        return as_json(200 if document["ready"] else 503, document)
 
     return ready
 

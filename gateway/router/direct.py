@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, MutableMapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from ..core.asgi import (
     AddedHeaders,
     ASGIApp,
     AsgiResponse,
-    Headers,
     Receive,
     Scope,
     Send,
     text,
-    with_headers,
 )
 from ..core.bridge import Expiring, Timers
 from ..core.direct import DirectClient
@@ -29,15 +26,14 @@ from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
 from ..core.request_context import RequestContext
 from ..errors import Refused
 from ..telemetry.logs import get_logger
+from .builtin import Respond
+from .direct_layers import LayerGuard, ResponseHeaders, around, decided
 from .endpoint import NOWHERE, EndpointHandler, SentMessages
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .request import build_client
 from .streaming import send_streamed
 
 log = get_logger("gateway.router")
-
-MAX_KNOWN_HEADERS = 16
-"""Constant headers for which the joined headers are kept, for each head."""
 
 
 class DirectEndpoint:
@@ -58,45 +54,6 @@ class DirectEndpoint:
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
         self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
-
-
-class LayerGuard(NamedTuple):
-    """A guard of the service. ``added``: the headers of its refusals."""
-
-    guard: Guard
-    added: ResponseHeaders | None
-
-
-class ResponseHeaders:
-    """The headers that layers add to a response. ``layers``: the outermost first."""
-
-    __slots__ = ("_known", "_layers")
-
-    def __init__(self, layers: Sequence[AddedHeaders]) -> None:
-        self._layers = layers
-        self._known: dict[Headers, Headers] = {}
-
-    def around(self, response: AsgiResponse) -> AsgiResponse:
-        headers = response.headers
-        if type(headers) is not tuple:
-            return AsgiResponse(response.status, self._with(headers), response.body)
-        known = self._known.get(headers)
-        if known is None:
-            known = self._with(headers)
-            if type(known) is tuple and len(self._known) < MAX_KNOWN_HEADERS:
-                self._known[headers] = known
-        return AsgiResponse(response.status, known, response.body)
-
-    def _with(self, headers: Headers) -> Headers:
-        for added in reversed(self._layers):
-            headers = added.around(headers)
-        return headers
-
-    def on(self, send: Send) -> Send:
-        """A ``send`` that adds the headers."""
-        for added in self._layers:
-            send = with_headers(send, added)
-        return send
 
 
 class EndpointHead:
@@ -177,22 +134,39 @@ def find_head(
     ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
     innermost first.
     """
-    added: list[AddedHeaders] = []
     guards: list[LayerGuard] = []
-    number_of_outer = 0
-    for group in (outer_layers, layers):
-        for layer in reversed(group):
-            if layer.guard is not None:
-                guards.append(LayerGuard(layer.guard, ResponseHeaders([*added])))
-            elif layer.decide is not None:
-                decision = layer.decide(scope)
-                if isinstance(decision, AsgiResponse):
-                    return None
-                if decision is not None:
-                    added.append(decision)
-        if group is outer_layers:
-            number_of_outer = len(added)
-    return EndpointHead(endpoint, scope, params, load, guards, added[:number_of_outer], added)
+    outer = decided(outer_layers, scope, guards, [])
+    added = None if outer is None else decided(layers, scope, guards, outer)
+    if outer is None or added is None:
+        return None
+    return EndpointHead(endpoint, scope, params, load, guards, outer, added)
+
+
+class StateHead:
+    """Requests for health or readiness: no guard and no limit concerns them."""
+
+    __slots__ = ("_added", "_respond")
+
+    reads_body = has_guards = False
+
+    def __init__(self, respond: Respond, added: Sequence[AddedHeaders]) -> None:
+        self._respond = respond
+        self._added = ResponseHeaders(added) if added else None
+
+    def begin(self, body: bytes, client: DirectClient) -> None:
+        try:
+            client.respond(around(self._added, self._respond()))
+        except Exception as error:
+            log.error("an error in the application", exc_info=error)
+            client.fail()
+
+
+def find_state_head(
+    respond: Respond, scope: Scope, outer_layers: Sequence[Layer]
+) -> StateHead | None:
+    """As :func:`find_head`, for health and readiness."""
+    added = decided(outer_layers, scope, [], [])
+    return None if added is None else StateHead(respond, added)
 
 
 class EndpointRequest(SentMessages):
@@ -220,7 +194,7 @@ class EndpointRequest(SentMessages):
             return
         if load.running >= load.limit:
             self.is_over = True
-            self._client.respond(_around(head.outer, TOO_MANY_REQUESTS_AT_ONCE))
+            self._client.respond(around(head.outer, TOO_MANY_REQUESTS_AT_ONCE))
             return
         load.running += 1
         try:
@@ -279,7 +253,7 @@ class EndpointRequest(SentMessages):
             except Refused as refused:
                 self.is_over = True
                 answer = text(refused.status, "", *refused.headers)
-                self._client.respond(_around(added, answer))
+                self._client.respond(around(added, answer))
                 return False
             except Exception as error:
                 self.is_over = True
@@ -348,7 +322,7 @@ class EndpointRequest(SentMessages):
         line break."""
         self._end()
         try:
-            self._client.respond(_around(self._head.added, answer))
+            self._client.respond(around(self._head.added, answer))
         except Exception as error:
             self._fail_hard(error)
             return False
@@ -397,10 +371,6 @@ class EndpointRequest(SentMessages):
                 head.load.running -= 1
 
         self._client.run(run)
-
-
-def _around(added: ResponseHeaders | None, answer: AsgiResponse) -> AsgiResponse:
-    return answer if added is None else added.around(answer)
 
 
 class ScriptedRequest(EndpointRequest):

@@ -516,3 +516,23 @@ def test_a_request_leaves_no_reference_cycle(clock: Clock) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_health_and_readiness_have_no_limit_and_need_no_task(clock: Clock) -> None:
+    def limited(request: Request) -> None:
+        raise Refused(429, "too many")
+
+    outer = AddedHeaders(((b"vary", b"Origin"),))
+    app = built(
+        clock,
+        within(Backend().branch),
+        limit=0,
+        outer_layers=[Layer(wrap=lambda app: app, guard=limited), Layer(lambda scope: outer)],
+    )
+    assert app.direct is not None
+    for path in ("/__health", "/__ready"):
+        head, client = app.direct(http_scope("GET", path)), Client()
+        assert head is not None
+        assert head.begin(b"", client) is None
+        assert client.response.status == 200
+        assert client.response.headers[0] == (b"vary", b"Origin")

@@ -182,6 +182,7 @@ PATHS = (
     "/streamed",
     "/text",
     "/missing",
+    "/__ready",
     "/now/",
 )
 
