@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.core.version import VERSION
 
-from .options import count, named_path, positive
+from .options import add_peer, count, positive
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -60,15 +60,7 @@ def parser() -> argparse.ArgumentParser:
         help="measure the gateway on this server, and its baseline; may be repeated "
         "(default: http1)",
     )
-    what.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        type=named_path,
-        help="measure another gateway on the same configuration; it must have KrakenD's command "
-        "line; may be repeated",
-    )
+    add_peer(what)
     what.add_argument(
         "--url", metavar="AMQP", help="URL of the broker (default: a private RabbitMQ node)"
     )

@@ -36,7 +36,7 @@ from .load.own import LoadError, OwnGenerator, open_generator
 from .load.plan import Plan, Step, StepResult
 from .load.validity import failing, failures, refusal
 from .network import Network, NoNetwork, open_network
-from .options import count, named_path, positive
+from .options import add_peer, count, positive
 from .queues import Stock
 from .requests import request_of
 from .scenarios import consuming
@@ -273,15 +273,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["http1", "hypercorn", "trio"],
         help="measure the gateway on this server; may be repeated (default: http1)",
     )
-    parser.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        type=named_path,
-        help="measure another gateway on the same configuration; it must have KrakenD's command "
-        "line; may be repeated",
-    )
+    add_peer(parser)
     parser.add_argument(
         "--seconds", type=positive, default=5.0, help="length of each load (default: 5)"
     )

@@ -17,8 +17,9 @@ from ..config.proxy import proxy_settings
 from ..config.structs import Agent, AgentPipe, Backend, Endpoint
 from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
-from ..core.pipe import MERGE_SHARE, Report, parallel, race, sequential, within
+from ..core.pipe import MERGE_SHARE, Report, parallel, sequential, within
 from ..core.proxy import Branch, Pipe
+from ..core.race import race
 from ..core.request_context import in_context
 from ..core.sequence import build_propagations
 from ..errors import GatewayError

@@ -9,29 +9,26 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from anyio import current_time
-
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .bridge import AnyioTimedEvent, TimedEvent
 from .merging import merge
+from .pending import AwaitedBranches, PendingBranches, ask_all, named, wait
 from .proxy import (
     Arrive,
     Ask,
     Branch,
-    Client,
     Later,
     NewEvent,
     Part,
     Pipe,
     Request,
     Response,
-    Watcher,
     Withdraw,
     nothing_to_withdraw,
 )
 from .sequence import Propagate
-from .tasks import called_back, open_tasks
+from .tasks import called_back
 
 log = get_logger("gateway.pipe")
 
@@ -114,7 +111,7 @@ def parallel(
             try:
                 part: Part | None = None if now is None else now(request)
             except GatewayError as error:
-                part = _named(error, branch)
+                part = named(error, branch)
             if part is None:
                 unasked.append(branch)
             else:
@@ -124,18 +121,17 @@ def parallel(
     def later(request: Request, arrive: Arrive) -> Withdraw:
         arrived: list[Part] = []
         unasked = ask_now(request, arrived)
-        merging = _Merging(request, arrived, len(unasked), arrive, report)
-        if not unasked:
-            arrive(merging.merged())
-            return nothing_to_withdraw
-        return merging.begin(unasked)
+        if unasked:
+            return _Merging(request, unasked, arrived, arrive, report).start()
+        arrive(_merged(request, arrived, report))
+        return nothing_to_withdraw
 
     async def ask(request: Request) -> Response:
         arrived: list[Part] = []
         unasked = ask_now(request, arrived)
         if unasked:
-            pending = _PendingBranches(unasked, arrived, new_event())
-            await _ask_all(pending, request, request.deadline - reserve, request.client)
+            pending = AwaitedBranches(unasked, arrived, new_event())
+            await ask_all(pending, request, request.deadline - reserve, request.client)
         return merge(arrived, report)
 
     if all(branch.later is not None for branch in branches):
@@ -143,65 +139,51 @@ def parallel(
     return Pipe(ask, reads_body=reads_body)
 
 
-class _Merging:
+class _Merging(PendingBranches):
     """The branches of one request that need no task, until the last part has arrived."""
 
-    __slots__ = ("_arrive", "_arrived", "_missing", "_report", "_request", "_withdrawals")
+    __slots__ = ("_arrive", "_report", "_request")
 
     def __init__(
         self,
         request: Request,
+        branches: Sequence[Branch],
         arrived: list[Part],
-        missing: int,
         arrive: Arrive,
         report: Report,
     ) -> None:
+        super().__init__(branches, arrived)
         self._request = request
-        self._arrived = arrived
-        self._missing = missing
         self._arrive = arrive
         self._report = report
-        self._withdrawals: list[tuple[Branch, Withdraw]] = []
 
-    def begin(self, branches: Sequence[Branch]) -> Withdraw:
-        request, arrived = self._request, self.arrived
+    def complete(self) -> None:
+        self._arrive(_merged(self._request, self._arrived, self._report))
+
+    def start(self) -> Withdraw:
         try:
-            for branch in branches:
-                assert branch.later is not None
-                self._withdrawals.append((branch, branch.later(request, arrived)))
+            self.begin(self._request)
         except BaseException:
-            self.withdraw()
+            self.end()
             raise
-        if not self._missing:
-            self._withdrawals.clear()
-            return nothing_to_withdraw
-        return self.withdraw
-
-    def arrived(self, part: Part) -> None:
-        self._arrived.append(part)
-        self._missing -= 1
-        if not self._missing:
-            self._withdrawals.clear()  # they refer to self: no reference cycle is left
-            self._arrive(self.merged())
+        return self.withdraw if self._missing else nothing_to_withdraw
 
     def withdraw(self) -> Part | None:
-        withdrawals, self._withdrawals = self._withdrawals, []
-        if not withdrawals:
+        if not self.end() or self._request.client.is_gone:
             return None
-        for branch, withdraw in withdrawals:
-            if (part := withdraw()) is not None:
-                self._arrived.append(_named(part, branch))
-        return None if self._request.client.is_gone else self.merged()
+        return _merged(self._request, self._arrived, self._report)
 
-    def merged(self) -> Part:
-        try:
-            return merge(self._arrived, self._report)
-        except GatewayError as error:
-            return error
-        except Exception:  # this may run in a callback of a connection, which others share
-            log.exception("%s: an unexpected error in a merge", self._request.path)
-            self._request.park()
-            return GatewayError("internal error")
+
+def _merged(request: Request, arrived: Sequence[Part], report: Report) -> Part:
+    """The response made of the parts, or the failure."""
+    try:
+        return merge(arrived, report)
+    except GatewayError as error:
+        return error
+    except Exception:  # this may run in a callback of a connection, which others share
+        log.exception("%s: an unexpected error in a merge", request.path)
+        request.park()
+        return GatewayError("internal error")
 
 
 def sequential(
@@ -248,8 +230,8 @@ async def _ask_one(branch: Branch, request: Request, new_event: NewEvent) -> Res
     if branch.later is not None:
         return await _ask_without_task(branch, branch.later, request, request.deadline, new_event)
     arrived: list[Part] = []
-    pending = _PendingBranches([branch], arrived, new_event())
-    await _ask_all(pending, request, request.deadline, request.client)
+    pending = AwaitedBranches([branch], arrived, new_event())
+    await ask_all(pending, request, request.deadline, request.client)
     return _response_or_raise(arrived[0])
 
 
@@ -262,7 +244,7 @@ async def _ask_without_task(
     if awaited.part is not None:
         return _response_or_raise(awaited.part)
     try:
-        await _wait(awaited.create_event(), request.client, deadline)
+        await wait(awaited.create_event(), request.client, deadline)
     except BaseException:
         withdraw()
         raise
@@ -291,179 +273,8 @@ class _AwaitedPart:
         return self._event
 
 
-async def _wait(done: TimedEvent, client: Client | None, deadline: float) -> None:
-    """Until ``done`` is set, or the client disconnects, or the deadline."""
-    watcher = client.watch(done.set) if client is not None else None
-    if watcher is None:
-        await done.wait(deadline)
-        return
-    async with open_tasks() as tasks:
-        tasks.start_soon(watcher)
-        await done.wait(deadline)
-        tasks.cancel_scope.cancel()
-
-
 def _response_or_raise(part: Part) -> Response:
     """The part, if it is a response; a failure is raised."""
     if isinstance(part, GatewayError):
         raise part
     return part
-
-
-def race(
-    branch: Branch,
-    calls: int,
-    new_event: NewEvent = AnyioTimedEvent,
-    *,
-    timeout: float,
-) -> Branch:
-    """Ask one branch ``calls`` times at once: the first whole response counts.
-
-    If there is none after ``timeout`` seconds, or at the request's deadline, the last incomplete
-    response counts, else the last failure. The pipe around the race watches the client.
-    """
-    branches = [branch] * calls
-
-    async def ask(request: Request) -> Response:
-        arrived: list[Part] = []
-        client = _RaceClient(request.client)
-        asked = request.copy()
-        asked.client = client
-        pending = _Race(branches, arrived, new_event(), client)
-        deadline = min(request.deadline, current_time() + timeout)
-        await _ask_all(pending, asked, deadline, None)
-        answers = [part for part in arrived if isinstance(part, Response)]
-        for answer in answers:
-            if answer.is_whole:
-                return answer
-        return merge(answers[-1:] or arrived[-1:])
-
-    return Branch(ask, timed_out=branch.timed_out, reads_body=branch.reads_body)
-
-
-async def _ask_all(
-    pending: _PendingBranches, request: Request, deadline: float, client: Client | None
-) -> None:
-    """Ask the pending branches. Wait until all have responded or failed, or the deadline, or
-    ``client`` has disconnected."""
-    try:
-        branch_tasks = pending.begin(request)
-        if not branch_tasks:
-            if pending.is_waiting:
-                await _wait(pending.done, client, deadline)
-            return
-        async with open_tasks() as tasks:
-            for branch_task in branch_tasks:
-                tasks.start_soon(branch_task.run)
-            await _wait(pending.done, client, deadline)
-            tasks.cancel_scope.cancel()
-    finally:
-        pending.end()
-
-
-class _PendingBranches:
-    """The branches of one request that have not responded at once, from their begin to their end.
-
-    A branch is pending until its part arrives or it is withdrawn. ``arrived`` gets the parts in the
-    order of arrival. ``done`` is set after the last part, or when the client disconnects.
-    """
-
-    def __init__(self, branches: Sequence[Branch], arrived: list[Part], done: TimedEvent) -> None:
-        self.done = done
-        self._branches = branches
-        self._arrived = arrived
-        self._missing = len(branches)
-        self._withdrawals: list[Withdraw] = []
-
-    def begin(self, request: Request) -> list[_BranchTask]:
-        """Ask the branches that need no task. Returns what the tasks of the others run."""
-        branch_tasks = []
-        arrive, withdrawals = self.arrive, self._withdrawals
-        for branch in self._branches:
-            if branch.later is not None:
-                withdrawals.append(branch.later(request, arrive))
-            else:
-                branch_task = _BranchTask(branch, request, arrive)
-                branch_tasks.append(branch_task)
-                withdrawals.append(branch_task.withdraw)
-        return branch_tasks
-
-    @property
-    def is_waiting(self) -> bool:
-        return self._missing > 0
-
-    def arrive(self, part: Part) -> None:
-        self._arrived.append(part)
-        self._missing -= 1
-        if not self._missing:
-            self.done.set()
-
-    def end(self) -> None:
-        """The wait is over: each branch without a part is withdrawn. The failure that this means is
-        its part."""
-        if self._missing:
-            for branch, withdraw in zip(self._branches, self._withdrawals, strict=False):
-                if (part := withdraw()) is not None:
-                    self._arrived.append(_named(part, branch))
-        self._withdrawals.clear()  # the withdrawals refer to self: no reference cycle is left
-
-
-class _BranchTask:
-    """Asks one branch that has only ``ask``, in a task of its own. With ``withdraw`` it looks like
-    a branch that has ``later``."""
-
-    def __init__(self, branch: Branch, request: Request, arrive: Arrive) -> None:
-        self._branch = branch
-        self._request = request
-        self._arrive = arrive
-        self._is_answered = False
-
-    async def run(self) -> None:
-        try:
-            assert self._branch.ask is not None
-            part: Part = await self._branch.ask(self._request)
-        except GatewayError as error:
-            part = _named(error, self._branch)
-        self._is_answered = True
-        self._arrive(part)
-
-    def withdraw(self) -> GatewayError | None:
-        return None if self._is_answered else self._branch.timed_out(self._request)
-
-
-def _named(part: Part, branch: Branch) -> Part:
-    """The part; a failure gets the name of its branch."""
-    if isinstance(part, GatewayError):
-        part.backend = branch.name
-    return part
-
-
-class _RaceClient:
-    """The client of concurrent calls: after the first whole response it is gone for the others."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.is_over = False
-
-    @property
-    def is_gone(self) -> bool:
-        return self.is_over or self._client.is_gone
-
-    def watch(self, gone: Callable[[], object]) -> Watcher | None:
-        return self._client.watch(gone)
-
-
-class _Race(_PendingBranches):
-    """``done`` is also set when one of the calls has a whole response."""
-
-    def __init__(
-        self, branches: Sequence[Branch], arrived: list[Part], done: TimedEvent, client: _RaceClient
-    ) -> None:
-        super().__init__(branches, arrived, done)
-        self._client = client
-
-    def arrive(self, part: Part) -> None:
-        super().arrive(part)
-        if isinstance(part, Response) and part.is_whole:
-            self._client.is_over = True
-            self.done.set()

@@ -106,20 +106,21 @@ def build_app(
     refusals = UnmatchedRequests(table, router, version_header, wrapped)
     load = Load(gateway.max_requests)
 
+    def find(scope: Scope) -> Match[Handler] | AsgiResponse:
+        handler = find_static((scope["method"], scope["path"]))
+        return refusals.find(scope) if handler is None else Match(handler, {})
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await _answer_other(scope, receive, send)
             return
         if scope.get("root_path"):
             scope = _below_root(scope)
-        params: dict[str, str] = {}
-        handler = find_static((scope["method"], scope["path"]))
-        if handler is None:
-            found = refusals.find(scope)
-            if isinstance(found, AsgiResponse):
-                await send_answer(send, found)
-                return
-            handler, params = found
+        found = find(scope)
+        if isinstance(found, AsgiResponse):
+            await send_answer(send, found)
+            return
+        handler, params = found
         if load.running >= load.limit and handler not in states:
             await send_answer(send, TOO_MANY_REQUESTS_AT_ONCE)
             return
@@ -130,13 +131,10 @@ def build_app(
             load.running -= 1
 
     def direct(scope: Scope) -> DirectHead | None:
-        params: dict[str, str] = {}
-        handler = find_static((scope["method"], scope["path"]))
-        if handler is None:
-            found = refusals.find(scope)
-            if isinstance(found, AsgiResponse):
-                return None
-            handler, params = found
+        found = find(scope)
+        if isinstance(found, AsgiResponse):
+            return None
+        handler, params = found
         if (endpoint := direct_endpoints.get(handler)) is not None:
             return find_head(endpoint, scope, params, load, outer_layers, layers)
         respond = states.get(handler)

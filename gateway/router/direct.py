@@ -252,8 +252,7 @@ class EndpointRequest(SentMessages):
                 guard(unrouted)
             except Refused as refused:
                 self.is_over = True
-                answer = text(refused.status, "", *refused.headers)
-                self._client.respond(around(added, answer))
+                self._client.respond(added.around(text(refused.status, "", *refused.headers)))
                 return False
             except Exception as error:
                 self.is_over = True

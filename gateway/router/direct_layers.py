@@ -17,7 +17,7 @@ class LayerGuard(NamedTuple):
     """A guard of the service. ``added``: the headers of its refusals."""
 
     guard: Guard
-    added: ResponseHeaders | None
+    added: ResponseHeaders
 
 
 class ResponseHeaders:

@@ -92,10 +92,8 @@ class EndpointHandler:
             params,
             scope["headers"],
             scope["query_string"],
-            b"",
-            build_client(scope, receive),
-            (scope.get("client") or NOWHERE)[0],
-            self.clock() + self.timeout,
+            remote=(scope.get("client") or NOWHERE)[0],
+            deadline=self.clock() + self.timeout,
         )
         await self.go_on(request, iter(self.guards), None, scope, receive, send)
 
@@ -108,8 +106,8 @@ class EndpointHandler:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Handle a request that the ``guards`` have not admitted yet. ``waiting``: what the guard
-        before them has returned."""
+        """Handle a request that the ``guards`` have not admitted yet, for the client of the scope.
+        ``waiting``: what the guard before them has returned."""
         client = build_client(scope, receive)
         request.client = client
         is_settled = False

@@ -8,8 +8,9 @@ import pytest
 from anyio import current_time, fail_after, sleep_forever
 
 from gateway.components.breaker import with_breaker
-from gateway.core.pipe import coroutine_of, parallel, race, within
+from gateway.core.pipe import coroutine_of, parallel, within
 from gateway.core.proxy import Arrive, Branch, Client, NoClient, Request, Response, Withdraw
+from gateway.core.race import race
 from gateway.errors import BreakerOpen, GatewayError, QueueEmpty
 
 from .test_breaker import NO, YES, Time, breaker, end, is_open

@@ -14,8 +14,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gateway.core.pipe import coroutine_of, parallel, race, sequential, within
+from gateway.core.pipe import coroutine_of, parallel, sequential, within
 from gateway.core.proxy import COMPLETE, INCOMPLETE, Branch, Pipe, Request, Response
+from gateway.core.race import race
 from gateway.errors import BrokerUnavailable, GatewayError, OutcomeUnknown, QueueEmpty
 
 from ..router.support import Taken

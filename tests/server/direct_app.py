@@ -38,7 +38,7 @@ TIMEOUT = 0.05
 """Seconds: of the endpoints that get no response."""
 
 
-def told(request: Request) -> Response:
+def echo(request: Request) -> Response:
     """A response that says what was asked."""
     return Response(
         {
@@ -190,8 +190,8 @@ PATHS = (
 def build_application(timers: Timers | None) -> Application:
     no_op = {"output_encoding": "no-op"}
     routes = [
-        route("/now", at_once(told)),
-        route("/soon", soon(told)),
+        route("/now", at_once(echo)),
+        route("/soon", soon(echo)),
         route("/never", never()),
         route("/status/{status}", at_once(numbered)),
         route("/fails", at_once(failing)),
@@ -201,13 +201,13 @@ def build_application(timers: Timers | None) -> Application:
         route("/exits", at_once(exiting)),
         route("/unrenderable", soon(unrenderable)),
         route("/incomplete", at_once(incomplete)),
-        route("/refusing", at_once(told), refusing),
-        route("/waiting", soon(told), waiting, HeaderGuard(refusing, described)),
+        route("/refusing", at_once(echo), refusing),
+        route("/waiting", soon(echo), waiting, HeaderGuard(refusing, described)),
         route("/streamed", at_once(streamed), **no_op),
-        route("/text", at_once(told), output_encoding="string"),
-        route("/now", at_once(told), method="POST"),
-        route("/soon", soon(told), method="POST"),
-        route("/waiting", soon(told), waiting, method="POST"),
+        route("/text", at_once(echo), output_encoding="string"),
+        route("/now", at_once(echo), method="POST"),
+        route("/soon", soon(echo), method="POST"),
+        route("/waiting", soon(echo), waiting, method="POST"),
     ]
     service, nothing = Service(), Any
     cors = CorsSettings(allow_origins=("https://a.test",), expose_headers=("X-A",))

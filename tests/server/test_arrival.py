@@ -7,28 +7,21 @@ because its receive buffer is small.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import pytest
 from anyio import Event, sleep, to_thread
 from msgspec.structs import replace
 
-from gateway.config.structs import Endpoint
 from gateway.core.asgi import Receive, Scope, Send
-from gateway.core.bridge import Wheel
-from gateway.core.proxy import Pipe, Request, Response
-from gateway.router.endpoint import Route
 from gateway.router.lifespan import answer_lifespan
 from gateway.server import Limits, ServeSettings
 from gateway.server.settings import ServerName
 
-from ..router.support import Taken, application
 from .client import connect_blocking, get, note_arrival, server_tls, serving, until
 from .servers import anyio_backend, pair
 
@@ -275,34 +268,3 @@ async def test_a_stop_gives_a_slow_client_only_a_moment(
     await until(lambda: app.arrived)
     assert app.arrived == {"/": False}
     client.close()
-
-
-async def test_a_client_that_always_asks_again_is_not_cut_off(
-    pair: tuple[str, ServerName],
-) -> None:
-    """The gateway responds to the next request before it decides about the last response: there
-    is always a response on its way."""
-    if pair[1] != "http1":
-        pytest.skip("another server decides in the task of the request")
-    limits = Limits(answer_time=0.3)
-    message = Taken()
-
-    def now(request: Request) -> Response:
-        return Response({}, messages=(message,))
-
-    route = Route("GET", Endpoint(endpoint="/"), Pipe(now=now, later=lambda request, arrive: now))  # type: ignore[arg-type,return-value]
-    loop = asyncio.get_running_loop()
-    app = application(route, timers=Wheel(loop), clock=loop.time)
-    async with serving(app, ServeSettings(server="http1", limits=limits, grace=1)) as (port, _):
-        client = await to_thread.run_sync(connect_blocking, port)
-        client.settimeout(10)
-
-        def ask_for_a_second() -> None:
-            end = monotonic() + 1
-            while monotonic() < end:
-                client.sendall(get())
-                assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
-
-        await to_thread.run_sync(ask_for_a_second)
-        client.close()
-    assert message.is_sent

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
+from time import monotonic
 
 import anyio
 import pytest
-from anyio import BrokenResourceError, EndOfStream, Event, create_task_group
+from anyio import BrokenResourceError, EndOfStream, Event, create_task_group, to_thread
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -18,13 +19,13 @@ from gateway.config.structs import Endpoint
 from gateway.core.asgi import ASGIApp
 from gateway.core.bridge import Wheel
 from gateway.core.pipe import within
-from gateway.core.proxy import Arrive, Branch, Request, Withdraw
+from gateway.core.proxy import Arrive, Branch, Pipe, Request, Response, Withdraw
 from gateway.router.endpoint import Route
 from gateway.server import Limits, ServeSettings, serve
 from gateway.server.settings import ServerName
 
 from ..router.support import Taken, application
-from .client import connect, get, open_free_sockets, receive_all, serving, until
+from .client import connect, connect_blocking, get, open_free_sockets, receive_all, serving, until
 from .direct_app import PATHS, build_application
 
 LOOPS = [("asyncio", {"use_uvloop": each}) for each in (False, True)]
@@ -239,3 +240,32 @@ async def test_many_requests_at_once_on_one_connection_leave_others_their_turn()
         await other.receive()
         received = await receive_all(crowd)
         assert received.count(b"HTTP/1.1 200 ") == number + 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", LOOPS)
+async def test_a_client_that_always_asks_again_is_not_cut_off() -> None:
+    """The gateway responds to the next request before it decides about the last response: there
+    is always a response on its way."""
+    limits = Limits(answer_time=0.3)
+    message = Taken()
+
+    def now(request: Request) -> Response:
+        return Response({}, messages=(message,))
+
+    route = Route("GET", Endpoint(endpoint="/"), Pipe(now=now, later=lambda request, arrive: now))  # type: ignore[arg-type,return-value]
+    loop = asyncio.get_running_loop()
+    app = application(route, timers=Wheel(loop), clock=loop.time)
+    async with serving(app, replace(SETTINGS, limits=limits)) as (port, _):
+        client = await to_thread.run_sync(connect_blocking, port)
+        client.settimeout(10)
+
+        def ask_for_a_second() -> None:
+            end = monotonic() + 1
+            while monotonic() < end:
+                client.sendall(get())
+                assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+        await to_thread.run_sync(ask_for_a_second)
+        client.close()
+    assert message.is_sent
