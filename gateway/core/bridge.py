@@ -101,6 +101,13 @@ TICKS = 200
 """Ticks in a second: the precision of deadlines on asyncio is 5 ms."""
 
 
+def next_tick(time: float) -> float:
+    """A tick half a tick to one and a half ticks after ``time``, a time of the event loop. Timers
+    that need not be exact fire at ticks, so that they wake up the loop together: one wake-up costs
+    about 20 us here."""
+    return (int(time * TICKS + 0.5) + 1) / TICKS
+
+
 class Expiring(Protocol):
     """Something with a deadline."""
 

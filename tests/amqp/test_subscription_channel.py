@@ -31,6 +31,12 @@ class Consumer:
     def ended(self, reason: str) -> None: ...
 
 
+class Waiter:
+    """A request that waits."""
+
+    def take(self, delivery: Delivery) -> None: ...
+
+
 class Channel:
     """An intake on a channel of which only what is written is seen. ``soon``: what waits."""
 
@@ -118,7 +124,7 @@ async def test_a_single_message_may_have_any_size() -> None:
 
 async def test_with_a_small_prefetch_each_acknowledgement_is_written_at_once() -> None:
     async with open_asyncio_side() as side:
-        channel = Channel(side, prefetch=15)
+        channel = Channel(side, prefetch=7)
         channel.deliver(1, 1)
         channel.answer(1)
         assert channel.written == [codec.ack(CHANNEL, 1)]
@@ -130,16 +136,41 @@ async def test_with_a_small_prefetch_each_acknowledgement_is_written_at_once() -
 async def test_acknowledgements_are_written_in_batches_or_after_a_delay() -> None:
     async with open_asyncio_side() as side:
         channel = Channel(side, prefetch=16)
-        channel.deliver(1, 1, 1)
-        channel.answer(1)
+        channel.deliver(1, 1, 1, 1, 1)
+        channel.answer(3)
         assert (channel.written, len(channel.soon)) == ([], 1)
         channel.answer(1)
-        assert channel.written == [codec.ack(CHANNEL, 2, multiple=True)]
+        assert channel.written == [codec.ack(CHANNEL, 4, multiple=True)]
         channel.answer(1)
         for flush in channel.soon:
             flush()
-        assert channel.written[1:] == [codec.ack(CHANNEL, 3)]
+        assert channel.written[1:] == [codec.ack(CHANNEL, 5)]
         assert channel.channel.held_bytes == 0
+
+
+async def test_acknowledgements_are_written_in_smaller_batches_while_a_request_waits() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, prefetch=16)
+        channel.deliver(1, 1, 1, 1)
+        deliveries = [channel.take() for _ in range(4)]
+        channel.buffer.wait(Waiter())
+        deliveries[0].acknowledge()
+        assert channel.written == []
+        deliveries[1].acknowledge()
+        assert channel.written == [codec.ack(CHANNEL, 2, multiple=True)]
+
+
+async def test_a_request_that_begins_to_wait_has_the_acknowledgements_written() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, prefetch=16)
+        channel.deliver(1, 1, 1)
+        channel.answer(1)
+        assert not channel.channel.withholds_credit
+        channel.answer(2)
+        assert channel.channel.withholds_credit
+        channel.channel.request_waits()
+        assert channel.written == [codec.ack(CHANNEL, 3, multiple=True)]
+        assert not channel.channel.withholds_credit
 
 
 async def test_a_message_parked_for_too_long_goes_back_to_the_queue_also_if_its_timer_is_early(
@@ -172,7 +203,7 @@ async def test_a_message_that_is_sent_does_not_use_up_the_prefetch_until_it_is_s
     how: str,
 ) -> None:
     async with open_asyncio_side() as side:
-        channel = Channel(side, max_unsent=10, prefetch=10)
+        channel = Channel(side, max_unsent=10, prefetch=7)
         channel.deliver(1, 1)
         delivery = channel.take()
         assert channel.held() == (1, 0, 2)

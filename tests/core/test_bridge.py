@@ -8,9 +8,11 @@ import threading
 import anyio.lowlevel
 import pytest
 from anyio import CancelScope, Event, create_task_group, fail_after, move_on_after
+from hypothesis import given
+from hypothesis.strategies import floats
 from sniffio import current_async_library
 
-from gateway.core.bridge import open_asyncio_side
+from gateway.core.bridge import TICKS, next_tick, open_asyncio_side
 from gateway.errors import GatewayError
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +110,12 @@ async def test_no_thread_is_left() -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert threading.active_count() <= before + 2, names
     assert not any("portal" in name.lower() for name in names)
+
+
+@given(floats(0, 1e7))
+def test_a_tick_is_never_so_soon_that_a_timer_of_whole_milliseconds_fires_before_it(
+    time: float,
+) -> None:
+    tick = next_tick(time)
+    assert round(tick * TICKS) == pytest.approx(tick * TICKS)
+    assert 0.499 / TICKS < tick - time < 1.501 / TICKS

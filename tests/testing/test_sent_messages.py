@@ -202,7 +202,7 @@ async def test_clients_on_loopback_cause_few_replacements(
     monkeypatch.setattr(prefetch_raise, "RAISE_KEPT_TIME", 0.2)
     wanted = settings("q", prefetch_count=prefetch)
     async with open_subscription(side, memory.url, wanted) as subscription:
-        memory.publish("q", numbered(30_000))
+        memory.publish("q", numbered(100_000))
         requests = Clients(subscription, round_trip)
         async with requests.running(64):
             await sleep(0.2)

@@ -20,7 +20,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
-from ...core.bridge import Connect
+from ...core.bridge import TICKS, Connect, next_tick
 from ...telemetry.logs import get_logger
 from ..wire import codec
 
@@ -29,7 +29,7 @@ log = get_logger("gateway.amqp")
 READER_LIMIT = 1024 * 1024
 """Bytes that aiormq may leave unread."""
 
-FLUSH_DELAY = 0.005
+FLUSH_DELAY = 1.5 / TICKS
 """Seconds after which acknowledgements are written at the latest: one write for all channels."""
 
 FIRST_ERROR_CODE = 501
@@ -69,7 +69,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self._last_forwarded = loop.time()
         self._transport: asyncio.Transport | None = None
         self._call_soon = loop.call_soon
-        self._call_later = loop.call_later
+        self._call_at = loop.call_at
         self._scheduled: list[Callable[[], None]] = []
         self._pending: list[bytes] = []
         self._is_full = False
@@ -106,9 +106,10 @@ class Tap(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
 
     def schedule_flush(self, action: Callable[[], None]) -> None:
-        """Call ``action`` within :data:`FLUSH_DELAY`: one timer for all that are scheduled."""
+        """Call ``action`` at a tick within :data:`FLUSH_DELAY`: one timer for all that are
+        scheduled."""
         if not self._scheduled:
-            self._call_later(FLUSH_DELAY, self._run_scheduled)
+            self._call_at(next_tick(self._time()), self._run_scheduled)
         self._scheduled.append(action)
 
     def _run_scheduled(self) -> None:

@@ -86,11 +86,9 @@ class Attachment:
         )
 
     @property
-    def exceeds_raise(self) -> bool:
-        """Whether more messages are sent than the prefetch is raised by: a request that begins to
-        wait has to be reported."""
-        deliveries = self._deliveries
-        return deliveries.sent_count > deliveries.prefetch_raise.size
+    def withholds_credit(self) -> bool:
+        """As of the channel. A request that begins to wait has to be reported then, too."""
+        return self._deliveries.withholds_credit
 
     def request_waits(self) -> None:
         """A request begins to wait."""

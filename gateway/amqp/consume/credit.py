@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..connection.tap import FLUSH_DELAY
 from .ledger import Ledger
 
-MAX_MARK_AGE = 4 * FLUSH_DELAY
+MARK_INTERVAL = 0.005
+"""Seconds between two marks, at least."""
+
+MAX_MARK_AGE = 4 * MARK_INTERVAL
 """Seconds. Messages that were settled in about this time count as using their credit still: the
 broker needs a moment to send others in their place."""
 
@@ -60,7 +62,7 @@ class Credit:
     def note_settled(self) -> None:
         """Messages were settled."""
         now = self._time()
-        if now - self._marks[1][0] >= FLUSH_DELAY:
+        if now - self._marks[1][0] >= MARK_INTERVAL:
             self._marks = self._marks[1], (now, self._ledger.settled)
 
     @property

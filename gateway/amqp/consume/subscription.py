@@ -139,7 +139,7 @@ class Subscription(ManagedChannel):
         # In this order: the asyncio side first sets ``watches_waits`` to true and then checks for
         # waiters. So it sees the waiter, or the waiter is reported here.
         attachment = self._attachment
-        if attachment is None or attachment.watches_waits or attachment.exceeds_raise:
+        if attachment is None or attachment.watches_waits or attachment.withholds_credit:
             self._side.tell(self._request_waits)
 
     def withdraw(self, waiter: Waiter) -> bool:

@@ -23,11 +23,14 @@ from .ledger import Ledger
 from .prefetch_raise import PrefetchRaise
 
 ACK_BATCHES_PER_PREFETCH = 8
-"""Acknowledgements are written when an eighth of the prefetch is settled, or after ``FLUSH_DELAY``.
-The broker then sends as many new messages at once. With a prefetch below 16 each is written at
-once: prefetch 1, under load, 328 -> 205 us a request; prefetch 10, 118 -> 92 us
+"""While requests wait, acknowledgements are written when an eighth of the prefetch is settled, or
+after ``FLUSH_DELAY``. The broker then sends as many new messages at once. With a prefetch below 16
+each is written at once: prefetch 1, under load, 328 -> 205 us a request; prefetch 10, 118 -> 92 us
 (docs/performance-history.md). When slow clients hold nearly all of the prefetch, the other requests
 get their messages at intervals of ``FLUSH_DELAY``."""
+
+CALM_ACK_BATCHES_PER_PREFETCH = 4
+"""The same while no request waits: none needs the new messages yet."""
 
 MESSAGE_OVERHEAD = 512
 """Bytes that a message counts in addition to its body, so that small messages are bounded too."""
@@ -126,7 +129,7 @@ class SubscriptionChannel:
         self.prefetch_raise = PrefetchRaise(time())
         self._counts_sent = max_unsent is not None
         self._acknowledged: deque[int] = deque()
-        self._batch = 1
+        self._batch = self._calm_batch = 1
         # Each counter is written by one side only, so their difference needs no lock.
         self._received_bytes = 0
         self._settled_bytes = 0
@@ -155,13 +158,21 @@ class SubscriptionChannel:
         return max(0, self.in_use - len(self._buffer))
 
     @property
+    def withholds_credit(self) -> bool:
+        """Whether the broker would send more messages if the prefetch were raised by the messages
+        that are sent, or if the acknowledgements that wait were written."""
+        return self.sent_count > self.prefetch_raise.size or len(self._acknowledged) >= self._batch
+
+    @property
     def settled(self) -> int:
         """How many messages were settled."""
         return self._ledger.settled
 
     def request_waits(self) -> None:
         """A request begins to wait, or a message is sent while requests wait; and the subscription
-        is idle, or its prefetch may grow."""
+        is idle, or its prefetch may grow, or it :attr:`withholds_credit`."""
+        if len(self._acknowledged) >= self._batch:
+            self.flush()
         if self.is_idle:
             self.needs_check.set()
         else:
@@ -194,7 +205,7 @@ class SubscriptionChannel:
             deliveries = self._bounded(deliveries)
         else:
             self._received_bytes = received
-        if self.credit.can_grow:
+        if self._waiters and self.credit.can_grow:
             self._note_shortage(len(deliveries))
         self._buffer.put(deliveries)
 
@@ -271,6 +282,7 @@ class SubscriptionChannel:
         self.credit.consumer_started(prefetch, can_grow=can_grow)
         self.is_short = self.needs_renewal = False
         self._batch = max(1, prefetch // ACK_BATCHES_PER_PREFETCH)
+        self._calm_batch = max(1, prefetch // CALM_ACK_BATCHES_PER_PREFETCH)
         self._parked_since_replaced = 0
 
     def settle_all(self) -> None:
@@ -298,7 +310,8 @@ class SubscriptionChannel:
     def _note_settled(self) -> None:
         if self.credit.can_grow:
             self.credit.note_settled()
-            self._note_shortage()
+            if self._waiters:
+                self._note_shortage()
         elif self.is_idle and self._buffer.has_waiters:
             self.needs_check.set()
 
@@ -326,7 +339,7 @@ class SubscriptionChannel:
         is none in the buffer, the prefetch may be too small now."""
         if self._buffer.ready:
             self._buffer.serve()
-        elif self.is_idle or self.credit.can_grow or self.sent_count > self.prefetch_raise.size:
+        elif self.is_idle or self.credit.can_grow or self.withholds_credit:
             self._side.tell(self.request_waits)
 
     def restart_most_sent(self) -> None:
@@ -351,7 +364,7 @@ class SubscriptionChannel:
         acknowledged = self._acknowledged
         acknowledged.append(delivery.tag)
         waiting = len(acknowledged)
-        if waiting == self._batch:
+        if waiting == (self._batch if self._waiters else self._calm_batch):
             self._side.tell(self.flush)
         elif waiting == 1:
             self._side.tell(self._schedule_flush, self.flush)

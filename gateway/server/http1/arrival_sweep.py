@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from ...core.bridge import next_tick
 from ...telemetry.logs import get_logger
 
 log = get_logger("gateway.server")
 
-TICK = 0.005
-"""Seconds."""
-
 TICKS_BETWEEN_LOOKS = (1, 8, 12, 20)
-"""The first look is 5 ms after the response, for kernels that acknowledge at once. The second one
-is 40 ms later: Linux delays an acknowledgement for at least so long. The last number repeats."""
+"""A tick is 5 ms (:func:`gateway.core.bridge.next_tick`). The first look is one tick after the
+response, for kernels that acknowledge at once. The second one is 40 ms later: Linux delays an
+acknowledgement for at least so long. The last number repeats."""
 
 
 class SweptOutput(Protocol):
@@ -43,7 +42,7 @@ class ArrivalSweep:
             self._is_running = True
             loop = asyncio.get_running_loop()
             self.now = loop.time()
-            loop.call_later(TICK, self._look)
+            loop.call_at(next_tick(self.now), self._look)
         output.looks = 0
         self._add(output, 0)
 
@@ -68,4 +67,4 @@ class ArrivalSweep:
                 output.looks = None
         self._is_running = bool(self._due)
         if self._is_running:
-            loop.call_later(TICK, self._look)
+            loop.call_at(next_tick(self.now), self._look)
