@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import math
 import os
 import shutil
@@ -23,6 +22,8 @@ from .app.audit.report import as_json, as_table
 from .app.catalog import CATALOG
 from .app.check.dump import dump
 from .app.service import Gateway, log_warnings, open_gateway
+from .components.log.logging_settings import LEVELS
+from .components.log.outputs import open_log
 from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
 from .core.rule import SEVERITIES as AUDIT_SEVERITIES
@@ -35,7 +36,7 @@ from .server.settings import ServeSettings, serve_settings
 from .server.signals import call_on_hangup, prepare_signals, stop_on_signals
 from .server.sockets import address, open_sockets
 from .server.workers import say_serving, stop_with_parent, supervise
-from .telemetry.logs import escape_record, get_logger
+from .telemetry.logs import get_logger
 
 GC_THRESHOLD = 5_000
 """Python's collector runs when so many more objects were made than freed. For so many objects it
@@ -167,6 +168,14 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help="the number of processes that serve the port (default: 1)",
+    )
+    run.add_argument(
+        "--log-level",
+        type=str.upper,
+        choices=tuple(LEVELS),
+        metavar="LEVEL",
+        help=f"the lowest level that is logged: {', '.join(LEVELS)} (default: that of "
+        "telemetry/logging, or INFO)",
     )
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
@@ -351,26 +360,31 @@ def demo_command(options: argparse.Namespace) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     prepare_signals()
-    _configure_logging(options.debug)
     environ = _environment(options)
-    if options.worker is None:
-        loaded, settings = prepare(options.config, environ, options.server)
-        log_warnings(loaded)
-    else:  # the parent process has checked it
-        loaded = load(options.config, CATALOG, environ)
-        settings = serve_settings(loaded.service, options.server)
+    level: int | None = LEVELS.get(options.log_level)
+    if level is None and options.debug:
+        level = LEVELS["DEBUG"]
+    with open_log(level=level):
+        if options.worker is None:
+            loaded, settings = prepare(options.config, environ, options.server)
+        else:  # the parent process has checked it
+            loaded = load(options.config, CATALOG, environ)
+            settings = serve_settings(loaded.service, options.server)
     chosen_server(settings, options.async_library)  # raises before a port is opened
-    if options.workers > 1 and options.worker is None:
-        command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-        return anyio.run(supervise, command, options.workers, settings.grace)
-    backend_options: dict[str, object] = {}
-    if options.async_library == "asyncio":
-        backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
-    return anyio.run(
-        partial(_run, loaded, settings, options),
-        backend=options.async_library,
-        backend_options=backend_options,
-    )
+    with open_log(loaded.service, level=level):
+        if options.worker is None:
+            log_warnings(loaded)
+        if options.workers > 1 and options.worker is None:
+            command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
+            return anyio.run(supervise, command, options.workers, settings.grace)
+        backend_options: dict[str, object] = {}
+        if options.async_library == "asyncio":
+            backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
+        return anyio.run(
+            partial(_run, loaded, settings, options),
+            backend=options.async_library,
+            backend_options=backend_options,
+        )
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
@@ -417,6 +431,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             async with _serving_management(gateway, settings, is_shared=options.workers > 1):
                 await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
         tasks.cancel_scope.cancel()
+    get_logger("gateway.server").info("stopped")
     return 0
 
 
@@ -489,17 +504,3 @@ def _banner(
 
 def count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _configure_logging(debug: int) -> None:
-    handler = logging.StreamHandler()
-    handler.addFilter(escape_record)  # for the loggers of libraries, which do not escape
-    logging.basicConfig(
-        handlers=[handler],
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        level=logging.DEBUG if debug else logging.INFO,
-    )
-    # The gateway logs these problems itself, on one line instead of a traceback.
-    quiet = logging.WARNING if debug else logging.CRITICAL
-    for name in ("aiormq", "asyncio", "coredis", "quic", "http3"):
-        logging.getLogger(name).setLevel(quiet)

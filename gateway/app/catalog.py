@@ -29,6 +29,7 @@ from ..components.auth import (
     sources,
     validator,
 )
+from ..components.log import gelf, logging_settings, logstash
 from ..components.lua import stage as lua
 from ..components.martian import stage as martian
 from ..components.ratelimit import build as ratelimit
@@ -134,6 +135,9 @@ COMPONENTS = (
     cel.COMPONENT,
     json_schema.COMPONENT,
     response_json_schema.COMPONENT,
+    gelf.COMPONENT,
+    logging_settings.COMPONENT,
+    logstash.COMPONENT,
 )
 
 CATALOG = Catalog(

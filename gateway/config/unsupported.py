@@ -30,9 +30,6 @@ LEGACY: Mapping[str, str] = {
     "github.com/devopsfaith/krakend-pubsub/publisher": "backend/pubsub/publisher",
     "github.com/devopsfaith/krakend-pubsub/subscriber": "backend/pubsub/subscriber",
     "github.com/devopsfaith/krakend/transport/http/client/graphql": "backend/graphql",
-    "github_com/devopsfaith/krakend-gelf": "telemetry/gelf",
-    "github_com/devopsfaith/krakend-gologging": "telemetry/logging",
-    "github_com/devopsfaith/krakend-logstash": "telemetry/logstash",
     "github_com/devopsfaith/krakend-metrics": "telemetry/metrics",
     "github_com/letgoapp/krakend-influx": "telemetry/influx",
     "github_com/devopsfaith/krakend-opencensus": "telemetry/opencensus",
@@ -48,7 +45,6 @@ VERSION_1_NAMES = {
 
 PLAIN_HTTP = "the backend is called over plain HTTP; "
 NO_PLUGINS = "write it in Python (gateway/python)"
-LOGS = "the log is written to standard error; collect it from there"
 
 INSTEAD: Mapping[str, str] = {
     "documentation/": "",
@@ -79,9 +75,6 @@ INSTEAD: Mapping[str, str] = {
     "server/static-filesystem": "use a web server",
     "server/virtualhost": "run a gateway for each host",
     "telemetry/": "there are no metrics and no traces; use /__health and /__ready",
-    "telemetry/gelf": LOGS,
-    "telemetry/logging": LOGS,
-    "telemetry/logstash": LOGS,
     "websocket": "clients can wait for messages (wait of backend/amqp/consumer)",
     "workflow": "use proxy.sequential",
 }

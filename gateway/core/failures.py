@@ -63,7 +63,9 @@ class FailureLog:
         if others is not None:
             level = logging.WARNING if status >= 500 else logging.INFO
             more = f" (and {others} more since the last such line)" if others else ""
-            log.log(level, "%s: %d: %s%s", self._name, status, reason, more)
+            fields = {"endpoint": self._name, "status": status, "reason": reason}
+            text = "%s: %d: %s%s"
+            log.log(level, text, self._name, status, reason, more, extra={"fields": fields})
 
     def _count(self, status: int, reason: str) -> int | None:
         """How many there were since the last such line; None: this one is not logged."""

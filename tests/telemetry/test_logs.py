@@ -81,8 +81,8 @@ def test_arguments_that_do_not_fit_raise_nothing(
 
 def test_a_process_escapes_what_libraries_log_too() -> None:
     program = (
-        "import logging; from gateway.cli import _configure_logging as configure; configure(0);"
-        r"logging.getLogger('aiormq').critical('a\nb')"
+        "import logging; from gateway.components.log.outputs import open_log\n"
+        r"with open_log(): logging.getLogger('aiormq').critical('a\nb')"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert ended.stderr.endswith(rb"CRITICAL aiormq: a\u000ab" + b"\n")

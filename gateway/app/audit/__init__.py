@@ -3,8 +3,8 @@
 A rule about one namespace is in the row of that namespace (``advice``), the others are in
 ``service.py``. The rules of KrakenD keep their numbers (krakend-audit, audit.go); those of this
 gateway begin with 8 (RabbitMQ) and 9 (the gateway). Not here: the rules about gRPC, plugins,
-telemetry and settings that this gateway does not have (``check`` names them), and those whose fault
-stops the start anyway.
+metrics, traces and settings that this gateway does not have (``check`` names them), and those whose
+fault stops the start anyway.
 """
 
 from __future__ import annotations

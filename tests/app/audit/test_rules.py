@@ -72,6 +72,7 @@ GOOD: dict[str, Any] = {
     ],
     "tls": {"keys": [{"public_key": "a", "private_key": "b"}]},
     "extra_config": {
+        "telemetry/logging": {"level": "INFO", "stdout": True},
         "security/http": {},
         "security/cors": {"allow_origins": ["https://me"], "allow_credentials": True},
         "security/bot-detector": {"deny": ["a"]},
@@ -132,6 +133,7 @@ CASES: dict[str, list[Changes]] = {
     "3.3.2": [{(*T, "timeout"): "5.5s"}],
     "3.3.3": [{("timeout",): "31s"}],
     "3.3.4": [{(*T, "timeout"): "61s"}],
+    "4.3.1": [{(*ROOT, "telemetry/logging"): ABSENT}],
     "5.1.1": [{("disable_rest",): True}],
     "5.1.2": [{("debug_endpoint",): True}],
     "5.1.3": [{("echo_endpoint",): True}],

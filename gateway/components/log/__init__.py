@@ -1,0 +1,1 @@
+"""The log of the process: where its lines go, and how they look."""

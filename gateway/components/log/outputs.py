@@ -1,0 +1,161 @@
+"""Where the lines of the log go, from the configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import SysLogHandler
+from pathlib import Path
+from typing import Protocol
+
+from ...config.structs import Service
+from ...telemetry.log_thread import LogThread
+from ...telemetry.logs import escape_record
+from . import gelf, logging_settings, logstash
+from .gelf import GelfSettings, build_gelf_handler
+from .json_lines import JsonFormatter, LogstashEventFormatter, LogstashFormatter
+from .logging_settings import FACILITIES, LoggingSettings
+from .losses import Losses
+from .patterns import DEFAULT, PatternFormatter
+
+STANDARD = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""The lines without ``telemetry/logging``, on standard error."""
+SYSLOG = "/dev/log"
+
+QUIET = ("aiormq", "asyncio", "coredis", "quic", "http3")
+"""Loggers of libraries. The gateway logs their problems itself, on one line, not as tracebacks."""
+
+
+class LogStream(Protocol):
+    """A text stream."""
+
+    def write(self, text: str) -> object: ...
+
+    def flush(self) -> None: ...
+
+
+class Descriptor:
+    """A text stream that writes to a file descriptor at once.
+
+    ``sys.stdout`` has a lock: a thread that is blocked in it would keep the process from ending.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def write(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")
+        while data:
+            data = data[os.write(self._number, data) :]
+
+    def flush(self) -> None: ...
+
+
+class SyslogHandler(SysLogHandler):
+    """It connects again when the service is back. Standard error says when lines are lost."""
+
+    def __init__(self, address: str, facility: int) -> None:
+        super().__init__(address, facility)
+        self._losses = Losses(f"telemetry/logging: syslog ({address})")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        self._losses.note(is_lost=self._failed)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        self._failed = True
+
+
+@contextmanager
+def open_log(
+    service: Service | None = None,
+    *,
+    level: int | None = None,
+    stdout: LogStream | None = None,
+    stderr: LogStream | None = None,
+) -> Iterator[None]:
+    """The log of this process goes where ``telemetry/logging`` says, in a thread.
+
+    Without these settings, and without a ``service``, it goes to standard error from INFO on.
+    ``level`` replaces the level of the configuration. ``stdout``, ``stderr``: for tests.
+    """
+    settings = _settings(service)
+    handlers = _handlers(service, settings, stdout or Descriptor(1), stderr or Descriptor(2))
+    thread = LogThread(handlers)
+    thread.addFilter(escape_record)  # for the loggers of libraries, which do not escape
+    root = logging.getLogger()
+    level_before = root.level
+    root.addHandler(thread)
+    if level is None:
+        level = logging.INFO if settings is None else settings.level_number
+    root.setLevel(level)
+    quiet = logging.WARNING if level <= logging.DEBUG else logging.CRITICAL
+    for name in QUIET:
+        logging.getLogger(name).setLevel(quiet)
+    try:
+        yield
+    finally:
+        root.removeHandler(thread)
+        thread.close()
+        root.setLevel(level_before)
+
+
+def _settings(service: Service | None) -> LoggingSettings | None:
+    if service is None:
+        return None
+    return service.extra_config.get(logging_settings.COMPONENT.namespace)
+
+
+def _handlers(
+    service: Service | None, settings: LoggingSettings | None, stdout: LogStream, stderr: LogStream
+) -> list[logging.Handler]:
+    gelf_settings: GelfSettings | None = None
+    has_logstash = False
+    if service is not None:
+        gelf_settings = service.extra_config.get(gelf.COMPONENT.namespace)
+        has_logstash = logstash.COMPONENT.namespace in service.extra_config
+    if settings is None:
+        return [_stream(stderr, logging.Formatter(STANDARD))]
+    handlers: list[logging.Handler] = []
+    if settings.stdout:
+        handlers.append(_stream(stdout, _formatter(settings, has_logstash=has_logstash)))
+    if gelf_settings is not None:
+        handlers.append(build_gelf_handler(gelf_settings))
+    if settings.syslog:
+        handlers.append(_syslog(settings, stderr))
+    return handlers
+
+
+def _stream(output: LogStream, formatter: logging.Formatter) -> logging.Handler:
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _formatter(settings: LoggingSettings, *, has_logstash: bool) -> logging.Formatter:
+    if has_logstash:
+        return LogstashEventFormatter(settings.prefix)
+    if settings.format == "json":
+        return JsonFormatter()
+    if settings.format == "logstash":
+        return LogstashFormatter()
+    if settings.format == "custom":
+        return PatternFormatter(settings.custom_format)
+    return PatternFormatter(DEFAULT, settings.prefix)
+
+
+def _syslog(settings: LoggingSettings, stderr: LogStream) -> logging.Handler:
+    facility = settings.syslog_facility if settings.syslog_facility in FACILITIES else "local3"
+    if not Path(SYSLOG).exists():
+        stderr.write(
+            f"telemetry/logging: this machine has no syslog ({SYSLOG}): the log goes to standard "
+            "error\n"
+        )
+        return _stream(stderr, logging.Formatter(STANDARD))
+    handler = SyslogHandler(SYSLOG, SysLogHandler.facility_names[facility])
+    handler.ident = f"{settings.prefix or 'gateway'}: "
+    handler.setFormatter(PatternFormatter("%{level} > %{message}"))
+    return handler
