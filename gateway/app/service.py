@@ -17,6 +17,7 @@ from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, BuildLayer, Catalog, Component
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
+from ..core.observed import Observer, observed
 from ..core.tasks import open_together
 from ..core.version import VERSION
 from ..errors import GatewayError
@@ -47,7 +48,7 @@ class Gateway:
         self._is_stopping = False
         self.agents = _build_agents(service, assembly)
         rows = assembly.catalog.layers
-        self.asgi: ASGIApp = build_app(
+        application = build_app(
             service,
             _build_each(
                 "endpoints", service.endpoints, lambda _, each: _build_route(each, assembly)
@@ -60,6 +61,7 @@ class Gateway:
             layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
         )
+        self.asgi: ASGIApp = observed(application, _build_observers(service, assembly))
         self.management = build_management_app(
             service,
             readiness=self.readiness,
@@ -194,6 +196,15 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
             service.extra_config[row.namespace], service, assembly
         ).items()
     }
+
+
+def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
+    observers = [
+        row.observer(service.extra_config[row.namespace], service, assembly)
+        for row in assembly.catalog
+        if row.observer is not None and row.namespace in service.extra_config
+    ]
+    return [observer for observer in observers if observer is not None]
 
 
 def _build_each(

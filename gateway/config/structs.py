@@ -376,9 +376,9 @@ class RouterSettings(Struct, frozen=True, kw_only=True):
     remote_ip_headers: tuple[str, ...] = ()
     """Headers with the client's address. Empty: ``X-Forwarded-For`` and ``X-Real-Ip``."""
     logger_skip_paths: tuple[str, ...] = ()
-    """Read, but without effect: there is no access log."""
+    """Paths whose requests have no line in the access log, such as "/__health"."""
     disable_access_log: bool = False
-    """Read, but without effect: there is no access log."""
+    """Whether there is no access log. There is one only with `telemetry/logging`."""
     disable_gzip: bool = False
     """Read, but without effect."""
     app_engine: bool = False

@@ -19,6 +19,7 @@ from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .helpers import Helpers
 from .layers import Layer
+from .observed import Observer
 from .proxy import Branch, Guard, Pipe, Request
 from .rule import Rule
 
@@ -104,6 +105,8 @@ TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
 BuildTokenCheck: TypeAlias = Callable[[S, Endpoint, Assembly], TokenCheck | None]
 BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIApp]]
 """Settings of the root -> applications on the management port, by path."""
+BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
+"""None: these settings observe nothing."""
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
@@ -225,8 +228,8 @@ class Component(Struct, Generic[S], frozen=True):
     ``guard``: called before a request's body is read. ``token_check``: called by the guard that
     verifies tokens. ``layer``: wraps the whole application. ``handler_layer``: wraps the handlers
     of routes and the responses 404 and 405, but not redirects, bad parameters, health and
-    readiness. ``management``: applications on the management port. ``agent``: the source of an
-    agent's messages.
+    readiness. ``management``: applications on the management port. ``observer``: hears of every
+    response. ``agent``: the source of an agent's messages.
     """
 
     namespace: str
@@ -257,11 +260,16 @@ class Component(Struct, Generic[S], frozen=True):
     handler_layer: BuildLayer[S] | None = None
     agent: BuildSource[S] | None = None
     management: BuildManagement[S] | None = None
+    observer: BuildObserver[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has an effect on that level."""
         builders: dict[Level, object] = {
-            "service": self.service or self.layer or self.handler_layer or self.management,
+            "service": self.service
+            or self.layer
+            or self.handler_layer
+            or self.management
+            or self.observer,
             "endpoint": self.endpoint_stage or self.guard,
             "agent": self.agent or self.endpoint_stage,
             "backend": self.backend or self.backend_stage or self.transport,

@@ -1,26 +1,82 @@
-"""A thread that writes the log, so that a slow or blocked output never blocks the event loop.
+"""Threads that write the log, so that a slow or blocked output never blocks the event loop.
 
-The standard library's ``QueueListener`` waits for ever for a blocked output when it ends.
+The standard library's ``QueueListener`` wakes up for each record, and waits for ever for a blocked
+output when it ends.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 MAX_WAITING = 10_000
 """Lines that wait to be written. Further ones are dropped, and counted."""
+PAUSE = 0.02
+"""Seconds between two writes. A thread that woke up for each line would cost more than the line."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that the last lines may take to be written when the process ends."""
 
+DROPPED = "lines of the log were dropped: its output is too slow"
+
+T = TypeVar("T")
+
+
+class OutputThread(Generic[T]):
+    """A thread that writes items, as many at a time as there are.
+
+    ``write`` may block. It gets the items, and how many were dropped since its last call.
+    """
+
+    def __init__(
+        self, write: Callable[[list[T], int], object], max_waiting: int = MAX_WAITING
+    ) -> None:
+        self._write = write
+        self._max_waiting = max_waiting
+        self._waiting: SimpleQueue[T | None] = SimpleQueue()
+        # The first is counted by those who log, the second by the thread: no lock is needed.
+        self._dropped = 0
+        self._reported = 0
+        self._is_closing = threading.Event()
+        # A daemon: an output that is blocked for ever must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Have ``item`` written soon. Never waits."""
+        if self._waiting.qsize() < self._max_waiting:
+            self._waiting.put(item)
+        else:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, for :data:`CLOSE_TIMEOUT` at most."""
+        if self._thread.is_alive():
+            self._is_closing.set()
+            self._waiting.put(None)
+            self._thread.join(CLOSE_TIMEOUT)
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            found = [self._waiting.get()]
+            try:
+                while True:
+                    found.append(self._waiting.get_nowait())
+            except Empty:
+                pass
+            is_open = None not in found
+            dropped, self._reported = self._dropped - self._reported, self._dropped
+            self._write([item for item in found if item is not None], dropped)
+            if is_open:
+                self._is_closing.wait(PAUSE)
+
 
 class LogThread(logging.Handler):
-    """Passes records to ``handlers`` in a thread of its own.
-
-    When lines had to be dropped, a line says how many, as soon as there is room again.
-    """
+    """Passes records to ``handlers`` in a thread of its own. When records had to be dropped, one
+    more says how many."""
 
     def __init__(self, handlers: Sequence[logging.Handler], max_waiting: int = MAX_WAITING) -> None:
         super().__init__()
@@ -28,50 +84,54 @@ class LogThread(logging.Handler):
         for handler in handlers:
             # Only the thread uses them. ``logging.shutdown()`` would wait for a blocked one.
             handler.lock = None
-        self._max_waiting = max_waiting
-        self._waiting: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
-        self._dropped = 0
-        # A daemon: an output that is blocked for ever must not keep the process alive.
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._thread = OutputThread(self._handle_all, max_waiting)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called in the thread that logs. The message is made here: its arguments may change."""
-        if self._waiting.qsize() >= self._max_waiting:
-            self._dropped += 1
-            return
         try:
             record.msg, record.args = record.getMessage(), None
         except Exception:
             self.handleError(record)
             return
-        self._waiting.put(record)
+        self._thread.put(record)
 
     def close(self) -> None:
-        """Write what waits, for :data:`CLOSE_TIMEOUT` at most."""
-        if self._thread.is_alive():
-            self._waiting.put(None)
-            self._thread.join(CLOSE_TIMEOUT)
-        super().close()
-
-    def _run(self) -> None:
-        while (record := self._waiting.get()) is not None:
-            self._write(record)
-            if self._dropped and self._waiting.empty():
-                self._write(self._report())
-        if self._dropped:
-            self._write(self._report())
+        self._thread.close()
         for handler in self._handlers:
             handler.close()
+        super().close()
 
-    def _report(self) -> logging.LogRecord:
-        dropped, self._dropped = self._dropped, 0
-        text = "%d lines of the log were dropped: its output is too slow"
-        return logging.LogRecord(
-            "gateway.log", logging.WARNING, __file__, 0, text, (dropped,), None
-        )
+    def _handle_all(self, records: list[logging.LogRecord], dropped: int) -> None:
+        if dropped:
+            text = f"{dropped} {DROPPED}"
+            records.append(
+                logging.LogRecord("gateway.log", logging.WARNING, __file__, 0, text, None, None)
+            )
+        for record in records:
+            for handler in self._handlers:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
 
-    def _write(self, record: logging.LogRecord) -> None:
-        for handler in self._handlers:
-            if record.levelno >= handler.level:
-                handler.handle(record)
+
+class LineThread(logging.Handler):
+    """Writes lines by ``write``. A handler, so that any logger can use it; :meth:`line` costs less
+    than a record. When lines had to be dropped, one more says how many."""
+
+    def __init__(self, write: Callable[[str], object], max_waiting: int = MAX_WAITING) -> None:
+        super().__init__()
+        self._write = write
+        self._thread = OutputThread(self._write_all, max_waiting)
+        self.line = self._thread.put
+        """Have a text written soon, which has its line break."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.line(f"{self.format(record)}\n")
+
+    def close(self) -> None:
+        self._thread.close()
+        super().close()
+
+    def _write_all(self, lines: list[str], dropped: int) -> None:
+        if dropped:
+            lines.append(f"{dropped} {DROPPED}\n")
+        self._write("".join(lines))

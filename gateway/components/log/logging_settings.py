@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from ...config.findings import Finding
-from ...core.component import Component, Place
+from ...config.structs import Service
+from ...core.component import Assembly, Component, Place
+from ...core.observed import Observer
 from ...core.rule import Rule, where_root_lacks
+from .access_log import build_access_observer, build_format
 from .patterns import LinePatternError, PatternFormatter
 
 LEVELS = {
@@ -37,6 +40,14 @@ class LoggingSettings(Struct, frozen=True, kw_only=True):
     """``default``, ``logstash``, ``custom``, and ``json``, which KrakenD does not know."""
     custom_format: str = ""
     """The pattern of a line, with ``format`` custom: such as ``%{time} %{level} %{message}``."""
+    access_log_format: str = "default"
+    """``default``, ``httpdCommon``, ``httpdCombined``, ``json`` or ``custom``. Of KrakenD
+    Enterprise."""
+    access_log_custom_format: str = ""
+    """The pattern of a line, with ``access_log_format`` custom: such as ``%{statusCode} %{uri}``.
+    Of KrakenD Enterprise."""
+    access_log_missing_key_marker: str = "-"
+    """Stands for a value that a request does not have. Of KrakenD Enterprise."""
 
     @property
     def level_number(self) -> int:
@@ -47,6 +58,21 @@ class LoggingSettings(Struct, frozen=True, kw_only=True):
 FORMATS = ("default", "logstash", "custom", "json")
 
 
+ACCESS_FORMATS = ("default", "httpdCommon", "httpdCombined", "httpdCombine", "json", "custom")
+
+
+def build_observer(
+    settings: LoggingSettings, service: Service, assembly: Assembly
+) -> Observer | None:
+    return build_access_observer(
+        settings.access_log_format,
+        settings.access_log_custom_format,
+        settings.access_log_missing_key_marker,
+        settings.prefix,
+        service,
+    )
+
+
 def verify(settings: LoggingSettings) -> Iterator[tuple[str, str]]:
     """KrakenD does not start with such a pattern, either."""
     if settings.format == "custom":
@@ -54,6 +80,10 @@ def verify(settings: LoggingSettings) -> Iterator[tuple[str, str]]:
             PatternFormatter(settings.custom_format)
         except LinePatternError as error:
             yield "custom_format", str(error)
+    try:
+        build_format(settings.access_log_format, settings.access_log_custom_format)
+    except LinePatternError as error:
+        yield "access_log_custom_format", str(error)
 
 
 def findings(settings: LoggingSettings, place: Place) -> Iterator[Finding]:
@@ -68,8 +98,10 @@ def findings(settings: LoggingSettings, place: Place) -> Iterator[Finding]:
     if settings.syslog and settings.syslog_facility not in FACILITIES:
         text = f'expected local0 to local7, found "{settings.syslog_facility}": taken as local3'
         yield place.warning(text, "syslog_facility")
-    if not place.service.router.disable_access_log:
-        yield place.hint("there is no access log yet: only failed requests have a line")
+    if settings.access_log_format not in ACCESS_FORMATS:
+        known = ", ".join(ACCESS_FORMATS)
+        text = f'expected {known}, found "{settings.access_log_format}": taken as default'
+        yield place.warning(text, "access_log_format")
     has_gelf = "telemetry/gelf" in place.service.extra_config
     if not (settings.stdout or settings.syslog or has_gelf):
         yield place.warning("nothing is logged: set stdout, syslog or telemetry/gelf")
@@ -82,6 +114,7 @@ COMPONENT = Component(
     service=True,
     verify=verify,
     findings=findings,
+    observer=build_observer,
     advice=(
         Rule(
             "4.3.1",

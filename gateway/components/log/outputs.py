@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ...config.structs import Service
-from ...telemetry.log_thread import LogThread
+from ...telemetry.log_thread import LineThread, LogThread
 from ...telemetry.logs import escape_record
 from . import gelf, logging_settings, logstash
+from .access_log import ACCESS_LOG
 from .gelf import GelfSettings, build_gelf_handler
 from .json_lines import JsonFormatter, LogstashEventFormatter, LogstashFormatter
 from .logging_settings import FACILITIES, LoggingSettings
@@ -83,9 +84,15 @@ def open_log(
     ``level`` replaces the level of the configuration. ``stdout``, ``stderr``: for tests.
     """
     settings = _settings(service)
-    handlers = _handlers(service, settings, stdout or Descriptor(1), stderr or Descriptor(2))
+    stdout = stdout or Descriptor(1)
+    handlers = _handlers(service, settings, stdout, stderr or Descriptor(2))
     thread = LogThread(handlers)
     thread.addFilter(escape_record)  # for the loggers of libraries, which do not escape
+    access_thread = _access_handler(service, settings, stdout)
+    access_log = logging.getLogger(ACCESS_LOG)
+    access_log.addHandler(access_thread)
+    access_log.setLevel(logging.INFO)
+    access_log.propagate = False
     root = logging.getLogger()
     level_before = root.level
     root.addHandler(thread)
@@ -99,7 +106,10 @@ def open_log(
         yield
     finally:
         root.removeHandler(thread)
+        access_log.removeHandler(access_thread)
+        access_log.propagate = True
         thread.close()
+        access_thread.close()
         root.setLevel(level_before)
 
 
@@ -127,6 +137,18 @@ def _handlers(
     if settings.syslog:
         handlers.append(_syslog(settings, stderr))
     return handlers
+
+
+def _access_handler(
+    service: Service | None, settings: LoggingSettings | None, stdout: LogStream
+) -> logging.Handler:
+    """The access log goes to standard output, or to GELF if the other lines go only there."""
+    if service is None or settings is None:
+        return logging.NullHandler()
+    gelf_settings: GelfSettings | None = service.extra_config.get(gelf.COMPONENT.namespace)
+    if gelf_settings is not None and not settings.stdout:
+        return LogThread([build_gelf_handler(gelf_settings)])
+    return LineThread(stdout.write)
 
 
 def _stream(output: LogStream, formatter: logging.Formatter) -> logging.Handler:

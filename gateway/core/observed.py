@@ -1,0 +1,175 @@
+"""Observers of every response, such as the access log.
+
+Without an observer nothing is measured.
+
+A response that the server itself gives (400 for bytes that are no request, 503 beyond
+``max_connections``) does not come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from time import perf_counter
+from typing import TypeAlias
+
+from .asgi import ASGIApp, AsgiResponse, Headers, Message, Receive, Scope, Send
+from .direct import Application, DirectClient, DirectHead, DirectRequest
+from .proxy import Arrival
+
+Report: TypeAlias = Callable[[int, int, float], object]
+"""Called when a request is over: the status, the bytes of the body, and the seconds that it took.
+Must not raise."""
+
+Observer: TypeAlias = Callable[[Scope], Report]
+"""Called once for all requests with one head, so it may prepare what is equal for them."""
+
+CLIENT_GONE = 499
+"""The status that is reported when the client has disconnected before the response (nginx's)."""
+FAILED = 500
+STOPPED = 503
+
+
+def observed(application: Application, observers: Sequence[Observer]) -> Application:
+    """The application, with observers of all its responses."""
+    if not observers:
+        return application
+    observe = observers[0] if len(observers) == 1 else _together(observers)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _run(application, observe(scope), perf_counter(), scope, receive, send)
+        else:
+            await application(scope, receive, send)
+
+    find = application.direct
+    if find is None:
+        return Application(app, None)
+
+    def direct(scope: Scope) -> DirectHead | None:
+        head = find(scope)
+        return None if head is None else _ObservedHead(head, observe(scope))
+
+    return Application(app, direct)
+
+
+def _together(observers: Sequence[Observer]) -> Observer:
+    def observe(scope: Scope) -> Report:
+        reports = [each(scope) for each in observers]
+
+        def report(status: int, size: int, seconds: float) -> None:
+            for each in reports:
+                each(status, size, seconds)
+
+        return report
+
+    return observe
+
+
+class _ObservedHead:
+    """A :class:`gateway.core.direct.DirectHead`."""
+
+    __slots__ = ("_head", "has_guards", "reads_body", "report")
+
+    def __init__(self, head: DirectHead, report: Report) -> None:
+        self._head = head
+        self.reads_body = head.reads_body
+        self.has_guards = head.has_guards
+        self.report = report
+
+    def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
+        observed_client = _ObservedClient(client, self.report)
+        observed_client.request = self._head.begin(body, observed_client)
+        return None if observed_client.request is None else observed_client
+
+
+class _ObservedClient:
+    """The client of a request, as the gateway sees it, and its request, as the server sees it."""
+
+    __slots__ = ("_client", "_report", "_started", "request")
+
+    def __init__(self, client: DirectClient, report: Report) -> None:
+        self._client = client
+        self._report = report
+        self._started = perf_counter()
+        self.request: DirectRequest | None = None
+
+    # Called by the gateway.
+
+    @property
+    def is_gone(self) -> bool:
+        return self._client.is_gone
+
+    def watch(
+        self, gone: Callable[[], object]
+    ) -> Callable[[], Coroutine[object, object, None]] | None:
+        return self._client.watch(gone)
+
+    def respond(self, response: AsgiResponse) -> None:
+        self._client.respond(response)
+        self._report(response.status, len(response.body), perf_counter() - self._started)
+
+    def fail(self) -> None:
+        self._client.fail()
+        self._report(FAILED, 0, perf_counter() - self._started)
+
+    def when_arrived(self, arrival: Arrival) -> object:
+        return self._client.when_arrived(arrival)
+
+    def run(self, app: ASGIApp) -> None:
+        report, started = self._report, self._started
+
+        async def observed_app(scope: Scope, receive: Receive, send: Send) -> None:
+            await _run(app, report, started, scope, receive, send)
+
+        self._client.run(observed_app)
+
+    # Called by the server.
+
+    def withdraw(self) -> None:
+        if self.request is not None:
+            self.request.withdraw()
+        status = CLIENT_GONE if self._client.is_gone else STOPPED
+        self._report(status, 0, perf_counter() - self._started)
+
+
+async def _run(
+    app: ASGIApp, report: Report, started: float, scope: Scope, receive: Receive, send: Send
+) -> None:
+    response = _ObservedSend(send)
+    try:
+        await app(scope, receive, response.send)
+    except Exception:
+        response.status = response.status or FAILED
+        raise
+    finally:
+        ended = response.ended or perf_counter()
+        report(response.status or CLIENT_GONE, response.size, ended - started)
+
+
+class _ObservedSend:
+    """Also offers ``send_whole`` if the wrapped ``send`` does. ``ended``: when the last byte was
+    sent; 0: it was not."""
+
+    __slots__ = ("_send", "_whole", "ended", "size", "status")
+
+    def __init__(self, send: Send) -> None:
+        self.status = self.size = 0
+        self.ended = 0.0
+        self._send = send
+        self._whole = getattr(getattr(send, "__self__", None), "send_whole", None)
+
+    def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        whole = self._whole
+        if whole is None or not whole(status, headers, body):
+            return False
+        self.status, self.size, self.ended = status, len(body), perf_counter()
+        return True
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.size += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.ended = perf_counter()

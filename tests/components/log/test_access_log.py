@@ -1,0 +1,209 @@
+"""The access log, beside KrakenD 2.13.8."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.components.log.access_log import (
+    ACCESS_LOG,
+    Head,
+    build_access_observer,
+    build_format,
+    duration,
+)
+from gateway.components.log.patterns import LinePatternError
+from gateway.config.structs import RouterSettings, Service
+from gateway.core.asgi import Scope
+
+SCOPE: Scope = {
+    "type": "http",
+    "method": "GET",
+    "path": "/a",
+    "query_string": b"x=1",
+    "scheme": "http",
+    "http_version": "1.1",
+    "client": ("10.0.0.1", 5000),
+    "headers": [
+        (b"host", b"h:8080"),
+        (b"user-agent", b'a "b"\\c\x1b'),
+        (b"authorization", b"Bearer secret"),
+        (b"cookie", b"secret"),
+        (b"x-forwarded-for", b"1.2.3.4"),
+    ],
+}
+
+
+def line(name: str, pattern: str = "", scope: Scope = SCOPE, seconds: float = 0.0012345) -> str:
+    return build_format(name, pattern)(Head(scope, "127.0.0.1", "[K]"))(200, 12, seconds)
+
+
+def test_the_default_is_that_of_krakend() -> None:
+    date = r"\d{4}/\d\d/\d\d - \d\d:\d\d:\d\d"
+    expected = rf'\[GIN\] {date} \| 200 \| 1\.2345ms \|       127\.0\.0\.1 \| GET      "/a\?x=1"\n'
+    assert re.fullmatch(expected, line("default"))
+    assert "|  47.27µs |" in line("default", seconds=0.00004727)
+    assert "|      12s |" in line("unknown", seconds=12)
+
+
+def test_httpd_formats() -> None:
+    date = r"\[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
+    common = rf'127\.0\.0\.1 - - {date} "GET /a\?x=1 HTTP/1\.1" 200 12'
+    assert re.fullmatch(common + "\n", line("httpdCommon"))
+    combined = re.compile(common + r' "-" "a \\"b\\"\\\\c\\\\u001b"\n')
+    assert combined.fullmatch(line("httpdCombined"))
+    assert combined.fullmatch(line("httpdCombine"))
+
+
+def test_json_lines() -> None:
+    document = json.loads(line("json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", document.pop("time"))
+    assert document == {
+        "logger": ACCESS_LOG,
+        "status": 200,
+        "bytes": 12,
+        "seconds": 0.001234,
+        "client_ip": "127.0.0.1",
+        "method": "GET",
+        "path": "/a",
+        "query": "x=1",
+        "host": "h:8080",
+        "user_agent": 'a "b"\\c\\u001b',
+        "proto": "HTTP/1.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("%{statusCode} %{status} %{bytes}", "200 200 12"),
+        ("%{latency} %{latencyMs} %{latencyUs} %{latencyNs}", "1.2345ms 1 1234 1234500"),
+        ("%{method} %{path}|%{query}|%{uri} %{proto}", "GET /a|x=1|/a?x=1 HTTP/1.1"),
+        ("%{scheme}://%{host} %{header.Host} %{clientIP}", "http://h:8080 h:8080 127.0.0.1"),
+        ("%{header.X-Missing} %{prefix}", "- [K]"),
+        ("%{header.Authorization} %{header.cookie}", "Bearer ***"),
+    ],
+)
+def test_variables(pattern: str, text: str) -> None:
+    assert line("custom", pattern) == f"{text}\n"
+
+
+def test_an_authorization_without_a_scheme_is_hidden() -> None:
+    scope = {**SCOPE, "headers": [(b"authorization", b"secret")]}
+    assert line("custom", "%{header.authorization}", scope) == "***\n"
+
+
+def test_nobody_can_forge_a_line() -> None:
+    scope = {**SCOPE, "path": '/a\n[GIN] "forged"', "query_string": b"\n\xff"}
+    for name in ("default", "json", "httpdCombined"):
+        assert line(name, scope=scope).count("\n") == 1
+
+
+@pytest.mark.parametrize("pattern", ["text", "%{jwt.sub}", "%{latencyX}", "%{header}", "%{path.x}"])
+def test_a_bad_pattern_says_what_there_is(pattern: str) -> None:
+    with pytest.raises(LinePatternError, match=r"expected a pattern|is no variable of the access"):
+        build_format("custom", pattern)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0ns"),
+        (1e-9, "1ns"),
+        (999e-9, "999ns"),
+        (1e-6, "1µs"),
+        (883.829e-6, "883.829µs"),
+        (0.0012, "1.2ms"),
+        (0.120, "120ms"),
+        (1, "1s"),
+        (59.5, "59.5s"),
+        (63.25, "1m3.25s"),
+        (7203.25, "2h0m3.25s"),
+    ],
+)
+def test_durations_are_written_as_by_go(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, router: RouterSettings) -> list[str]:
+    """What is logged for requests to two paths."""
+    service = Service(version=3, extra_config={"router": router})
+    observe = build_access_observer("custom", "%{path} %{clientIP}", "-", "", service)
+    if observe is None:
+        return ["no access log"]
+    with caplog.at_level(logging.INFO, ACCESS_LOG):
+        for path in ("/a", "/b"):
+            observe({**SCOPE, "path": path})(200, 0, 0.1)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_paths_may_be_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    assert lines_of(caplog, RouterSettings(logger_skip_paths=("/a",))) == ["/b 1.2.3.4"]
+
+
+def test_the_access_log_may_be_off(caplog: pytest.LogCaptureFixture) -> None:
+    assert lines_of(caplog, RouterSettings(disable_access_log=True)) == ["no access log"]
+
+
+def test_an_address_of_a_proxy_that_is_not_trusted_does_not_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = RouterSettings(trusted_proxies=("192.168.0.0/16",))
+    assert lines_of(caplog, router) == ["/a 10.0.0.1", "/b 10.0.0.1"]
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_every_response_of_a_gateway_has_a_line(library: str, tmp_path: Path) -> None:
+    """Without a task, with one, and of no endpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    backend: dict[str, Any] = {"host": [f"http://127.0.0.1:{port}"], "url_pattern": "/__health"}
+    settings = {"access_log_format": "custom", "access_log_custom_format": "%{status} %{uri}"}
+    configuration = {
+        "version": 3,
+        "port": port,
+        "listen_ip": "127.0.0.1",
+        "extra_config": {
+            "telemetry/logging": {"level": "CRITICAL", **settings},
+            "router": {"logger_skip_paths": ["/__health"]},
+        },
+        "endpoints": [
+            {"endpoint": "/direct", "backend": [backend]},
+            {"endpoint": "/stream", "output_encoding": "no-op", "backend": [backend]},
+        ],
+    }
+    file = tmp_path / "gateway.json"
+    file.write_text(json.dumps(configuration))
+    command = [sys.executable, "-m", "gateway", "run", "-c", str(file)]
+    with subprocess.Popen(
+        [*command, "--async-library", library],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "http://" in process.stderr.readline()
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        statuses = []
+        for path in ("/direct?a=1", "/stream", "/missing"):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        connection.close()
+        process.terminate()
+        lines = process.stdout.read().splitlines()
+    assert statuses == [200, 200, 404]
+    assert sorted(lines) == ["200 /direct?a=1", "200 /stream", "404 /missing"]
