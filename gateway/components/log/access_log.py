@@ -91,7 +91,7 @@ class Head:
     def header(self, name: str) -> str:
         value = find_header(self.scope["headers"], name.encode()).decode("latin-1")
         if name in CREDENTIALS and value:
-            return value.split(" ", 1)[0] if name in SCHEMES and " " in value else HIDDEN
+            return escape(value.split(" ", 1)[0]) if name in SCHEMES and " " in value else HIDDEN
         return escape(value)
 
 
