@@ -124,6 +124,12 @@ SCENARIOS = (
         takes=5,
     ),
     consuming("consume-1-long", "consume, 1 long queue", backlog=100_000),
+    # A line for each response; KrakenD CE writes its only format.
+    consuming(
+        "consume-1-access-log",
+        "consume, 1 queue, access log in JSON",
+        extra_config={"telemetry/logging": {"level": "ERROR", "access_log_format": "json"}},
+    ),
     # None of the stages ever refuses a request.
     consuming(
         "consume-1-stages",

@@ -12,13 +12,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import TypeAlias
 
+from ..telemetry.logs import get_logger
 from .asgi import ASGIApp, AsgiResponse, Headers, Message, Receive, Scope, Send
 from .direct import Application, DirectClient, DirectHead, DirectRequest
 from .proxy import Arrival
 
+log = get_logger("gateway.core")
+
 Report: TypeAlias = Callable[[int, int, float], object]
-"""Called when a request is over: the status, the bytes of the body, and the seconds that it took.
-Must not raise."""
+"""Called when a request is over: the status, the bytes of the body, and the seconds it took."""
 
 Observer: TypeAlias = Callable[[Scope], Report]
 """Called once for all requests with one head, so it may prepare what is equal for them."""
@@ -33,7 +35,7 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
     """The application, with observers of all its responses."""
     if not observers:
         return application
-    observe = observers[0] if len(observers) == 1 else _together(observers)
+    observe = _together([_Guarded(each) for each in observers])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -52,7 +54,42 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
     return Application(app, direct)
 
 
+class _Guarded:
+    """An observer that never raises: its errors must not become those of a request. The first one
+    is logged."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._has_failed = False
+
+    def __call__(self, scope: Scope) -> Report:
+        try:
+            report = self._observer(scope)
+        except Exception:
+            self._note_error()
+            return _ignore
+
+        def guarded(status: int, size: int, seconds: float) -> None:
+            try:
+                report(status, size, seconds)
+            except Exception:
+                self._note_error()
+
+        return guarded
+
+    def _note_error(self) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            log.exception("an observer of responses has failed: its next errors are not logged")
+
+
+def _ignore(status: int, size: int, seconds: float) -> None: ...
+
+
 def _together(observers: Sequence[Observer]) -> Observer:
+    if len(observers) == 1:
+        return observers[0]
+
     def observe(scope: Scope) -> Report:
         reports = [each(scope) for each in observers]
 
@@ -138,8 +175,9 @@ async def _run(
     response = _ObservedSend(send)
     try:
         await app(scope, receive, response.send)
-    except Exception:
-        response.status = response.status or FAILED
+    except BaseException as error:  # a cancellation: the server stops
+        failure = FAILED if isinstance(error, Exception) else STOPPED
+        response.status = response.status or failure
         raise
     finally:
         ended = response.ended or perf_counter()

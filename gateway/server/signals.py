@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from anyio import TASK_STATUS_IGNORED, Event, current_time, open_signal_receiver, to_thread
 from anyio.abc import TaskStatus
 
+from ..telemetry.log_thread import close_log
 from ..telemetry.logs import get_logger
 
 log = get_logger("gateway.server")
@@ -114,4 +115,5 @@ def exit_late() -> None:
 
 
 def _end_process() -> None:
+    close_log()
     os._exit(1)

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 MAX_WAITING = 10_000
 """Lines that wait to be written. Further ones are dropped, and counted."""
@@ -19,7 +19,7 @@ PAUSE = 0.02
 CLOSE_TIMEOUT = 2.0
 """Seconds that the last lines may take to be written when the process ends."""
 
-DROPPED = "lines of the log were dropped: its output is too slow"
+DROPPED = "lines of the log were dropped: its output was too slow, or failed"
 
 T = TypeVar("T")
 
@@ -27,7 +27,8 @@ T = TypeVar("T")
 class OutputThread(Generic[T]):
     """A thread that writes items, as many at a time as there are.
 
-    ``write`` may block. It gets the items, and how many were dropped since its last call.
+    ``write`` may block. It gets the items, and how many were dropped since its last call. If it
+    raises, its items count as dropped.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class OutputThread(Generic[T]):
         self._write = write
         self._max_waiting = max_waiting
         self._waiting: SimpleQueue[T | None] = SimpleQueue()
-        # The first is counted by those who log, the second by the thread: no lock is needed.
+        # The first is counted by those who log, the others by the thread: no lock is needed.
         self._dropped = 0
+        self._failed = 0
         self._reported = 0
         self._is_closing = threading.Event()
         # A daemon: an output that is blocked for ever must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
+        _open.add(self)
 
     def put(self, item: T) -> None:
         """Have ``item`` written soon. Never waits."""
@@ -53,6 +56,7 @@ class OutputThread(Generic[T]):
 
     def close(self) -> None:
         """Write what waits, for :data:`CLOSE_TIMEOUT` at most."""
+        _open.discard(self)
         if self._thread.is_alive():
             self._is_closing.set()
             self._waiting.put(None)
@@ -68,8 +72,13 @@ class OutputThread(Generic[T]):
             except Empty:
                 pass
             is_open = None not in found
-            dropped, self._reported = self._dropped - self._reported, self._dropped
-            self._write([item for item in found if item is not None], dropped)
+            items = [item for item in found if item is not None]
+            lost = self._dropped + self._failed
+            try:
+                self._write(items, lost - self._reported)
+                self._reported = lost
+            except Exception:  # of any type: the next lines are written all the same
+                self._failed += len(items)
             if is_open:
                 self._is_closing.wait(PAUSE)
 
@@ -81,9 +90,6 @@ class LogThread(logging.Handler):
     def __init__(self, handlers: Sequence[logging.Handler], max_waiting: int = MAX_WAITING) -> None:
         super().__init__()
         self._handlers = handlers
-        for handler in handlers:
-            # Only the thread uses them. ``logging.shutdown()`` would wait for a blocked one.
-            handler.lock = None
         self._thread = OutputThread(self._handle_all, max_waiting)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -109,17 +115,35 @@ class LogThread(logging.Handler):
             )
         for record in records:
             for handler in self._handlers:
-                if record.levelno >= handler.level:
-                    handler.handle(record)
+                # Not ``handle()``: only this thread uses the handler, and with its lock held
+                # ``logging.shutdown()`` would wait for a blocked output.
+                if record.levelno >= handler.level and handler.filter(record):
+                    handler.emit(record)
+
+
+_open: set[OutputThread[Any]] = set()
+
+
+def close_log() -> None:
+    """Write what waits, before the process ends at once. Each output may take
+    :data:`CLOSE_TIMEOUT`."""
+    for thread in tuple(_open):
+        thread.close()
 
 
 class LineThread(logging.Handler):
     """Writes lines by ``write``. A handler, so that any logger can use it; :meth:`line` costs less
-    than a record. When lines had to be dropped, one more says how many."""
+    than a record. When lines had to be dropped, ``report`` gets a text about it."""
 
-    def __init__(self, write: Callable[[str], object], max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        report: Callable[[str], object],
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         super().__init__()
         self._write = write
+        self._report = report
         self._thread = OutputThread(self._write_all, max_waiting)
         self.line = self._thread.put
         """Have a text written soon, which has its line break."""
@@ -133,5 +157,6 @@ class LineThread(logging.Handler):
 
     def _write_all(self, lines: list[str], dropped: int) -> None:
         if dropped:
-            lines.append(f"{dropped} {DROPPED}\n")
-        self._write("".join(lines))
+            self._report(f"{dropped} {DROPPED}")
+        if lines:
+            self._write("".join(lines))

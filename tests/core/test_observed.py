@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from anyio import move_on_after, sleep_forever
 
 from gateway.core.asgi import AsgiResponse, Message, Receive, Scope, Send, send_answer
 from gateway.core.direct import Application, DirectClient, DirectHead, DirectRequest
@@ -224,3 +225,52 @@ def test_the_server_and_the_gateway_see_the_same_client() -> None:
     arrival: Any = "x"
     assert seen.when_arrived(arrival) == "arrival of x"
     assert seen.watch(lambda: None) is None
+
+
+class Broken:
+    """An observer that fails. ``at_once``: already when it sees the head."""
+
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
+
+    def __call__(self, scope: Scope) -> Report:
+        if self._at_once:
+            raise RuntimeError("broken")
+
+        def report(status: int, size: int, seconds: float) -> None:
+            raise RuntimeError("broken")
+
+        return report
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_observer_that_fails_is_no_matter_of_a_request(
+    at_once: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first error is logged, and the other observers hear of the responses."""
+    head, observer, client, side = Head(), Observed(), Client(), Whole()
+    application = Application(answered, lambda scope: head)
+    watched = observed(application, [Broken(at_once), observer])
+    await watched(SCOPE, nothing, side.send)
+    assert watched.direct is not None
+    found = watched.direct(SCOPE)
+    assert found is not None
+    request = found.begin(b"", client)
+    assert request is not None
+    head.clients[0].respond(ANSWER)
+    request.withdraw()
+    assert (side.wholes, client.statuses) == ([201], [201])
+    assert observer.reports == [("/a", 201, 5), ("/a", 201, 5), ("/a", 503, 0)]
+    assert len(caplog.records) == 1
+
+
+async def test_a_cancelled_request_is_reported_as_503() -> None:
+    """The server cancels it when it stops."""
+    observer = Observed()
+
+    async def forever(scope: Scope, receive: Receive, send: Send) -> None:
+        await sleep_forever()
+
+    with move_on_after(0.01):
+        await observed(Application(forever, None), [observer])(SCOPE, nothing, Whole().send)
+    assert observer.reports == [("/a", 503, 0)]

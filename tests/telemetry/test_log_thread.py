@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from gateway.telemetry import log_thread
-from gateway.telemetry.log_thread import LogThread
+from gateway.telemetry.log_thread import DROPPED, LineThread, LogThread, close_log
 
 WAIT = 10.0
 """Seconds, far more than is needed."""
@@ -52,7 +52,7 @@ def test_a_blocked_output_blocks_nobody_and_dropped_lines_are_counted() -> None:
     log(thread, "1", "2", "3", "4", "5")
     output.go.set()
     thread.close()
-    report = "2 lines of the log were dropped: its output is too slow"
+    report = f"2 {DROPPED}"
     assert output.lines == ["first", "1", "2", "3", report]
 
 
@@ -88,3 +88,57 @@ def test_a_handler_gets_the_levels_that_it_wants() -> None:
     log(thread, "information")
     thread.close()
     assert output.lines == []
+
+
+def test_an_output_that_fails_loses_its_lines_and_no_others() -> None:
+    written: list[str] = []
+    reports: list[str] = []
+    is_first = Event()
+
+    def write(text: str) -> None:
+        if not is_first.is_set():
+            is_first.set()
+            raise BrokenPipeError
+        written.append(text)
+
+    thread = LineThread(write, reports.append)
+    thread.line("lost\n")
+    assert is_first.wait(WAIT)
+    thread.line("written\n")
+    thread.close()
+    assert (written, reports) == (["written\n"], [f"1 {DROPPED}"])
+
+
+def test_a_handler_that_fails_loses_its_lines_and_no_others() -> None:
+    class Fails(Blocked):
+        def emit(self, record: logging.LogRecord) -> None:
+            super().emit(record)
+            if record.getMessage() == "bad":
+                raise OSError
+
+    output = Fails()
+    thread = LogThread([output])
+    log(thread, "bad")
+    assert output.is_writing.wait(WAIT)
+    log(thread, "good")
+    output.go.set()
+    thread.close()
+    assert output.lines[:2] == ["bad", "good"]
+
+
+def test_a_logger_writes_lines_too() -> None:
+    written: list[str] = []
+    thread = LineThread(written.append, written.append)
+    thread.handle(logging.LogRecord("x", logging.INFO, "", 0, "a %d", (1,), None))
+    thread.close()
+    assert written == ["a 1\n"]
+
+
+def test_a_process_that_ends_at_once_writes_what_waits() -> None:
+    output = Blocked()
+    output.go.set()
+    thread = LogThread([output])
+    log(thread, "last")
+    close_log()
+    assert output.lines == ["last"]
+    thread.close()

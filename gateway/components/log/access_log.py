@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from logging import Logger
 from typing import TypeAlias
 
 import msgspec
 
-from ...config.structs import Service
+from ...config.structs import Endpoint, Service
 from ...core.asgi import Scope, find_header
 from ...core.forwarding import build_client_address
 from ...core.observed import Observer, Report
 from ...core.proxy import Request
 from ...telemetry.log_thread import LineThread
 from ...telemetry.logs import escape, get_logger
+from ..auth.settings import ApiKeysSettings
 from .patterns import LinePatternError
 
 ACCESS_LOG = "gateway.access"
@@ -31,13 +32,14 @@ PATTERNS = {
 """Of Apache httpd. ``httpdCombine`` is KrakenD's other name of the second one."""
 HTTPD_TIME = "%d/%b/%Y:%H:%M:%S %z"
 
-SCHEMES = frozenset({"authorization", "proxy-authorization"})
-"""Of these headers a line has the scheme, such as "Bearer"."""
-CREDENTIALS = SCHEMES | {"cookie", "x-api-key", "x-auth-token", "x-csrf-token"}
+SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})
+"""Of an ``Authorization`` a line has the scheme, if it is one of these."""
+AUTHORIZATION = frozenset({"authorization", "proxy-authorization"})
+CREDENTIALS = AUTHORIZATION | {"cookie", "x-api-key", "x-auth-token", "x-csrf-token"}
 HIDDEN = "***"
 
 _encode = msgspec.json.Encoder().encode
-_VARIABLE = re.compile(r"%\{([A-Za-z]+)(?:\.([^}]+))?\}")
+_VARIABLE = re.compile(r"%\{([^}.]*)(?:\.([^}]+))?\}")
 
 
 class _Clock:
@@ -76,22 +78,59 @@ class Exchange:
         self.seconds = seconds
 
 
-class Head:
-    """What lines contain of a request, as text without control characters."""
+class Secrets:
+    """Where the requests of a service have credentials: ``headers``, in lower case, and parameters
+    of the query string."""
 
-    def __init__(self, scope: Scope, address: str, prefix: str) -> None:
+    def __init__(self, service: Service | None = None) -> None:
+        self.headers = set(CREDENTIALS)
+        parameters = set()
+        for identifier, strategy in _api_keys(service):
+            if strategy != "query_string":
+                self.headers.add(identifier.lower())
+            if strategy != "header":
+                parameters.add(re.escape(identifier or "key"))
+        self._parameter = re.compile(rf"((?:^|&)(?:{'|'.join(parameters)})=)[^&]*")
+        self._has_parameters = bool(parameters)
+
+    def query(self, text: str) -> str:
+        return self._parameter.sub(rf"\1{HIDDEN}", text) if self._has_parameters else text
+
+
+def _api_keys(service: Service | None) -> Iterator[tuple[str, str]]:
+    """Name and place of each API key; empty where the defaults hold."""
+    parts: list[Service | Endpoint] = []
+    if service is not None:
+        parts = [service, *service.endpoints]
+    for part in parts:
+        for settings in part.extra_config.values():
+            if isinstance(settings, ApiKeysSettings):
+                yield settings.identifier, settings.strategy
+
+
+class Head:
+    """What lines contain of a request, as text without control characters. ``raw_uri``: with them,
+    for those that escape themselves."""
+
+    def __init__(self, scope: Scope, address: str, prefix: str, secrets: Secrets) -> None:
+        query = secrets.query(scope["query_string"].decode(errors="replace"))
+        path = scope["path"]
         self.scope = scope
-        self.address = escape(address) or "-"
+        self.address = escape(address)
         self.prefix = prefix
         self.method = escape(scope["method"])
-        self.path = escape(scope["path"])
-        self.query = escape(scope["query_string"].decode("latin-1"))
-        self.uri = f"{self.path}?{self.query}" if self.query else self.path
+        self.path = escape(path)
+        self.query = escape(query)
+        self.raw_uri = f"{path}?{query}" if query else path
+        self.uri = escape(self.raw_uri)
+        self._secrets = secrets
 
     def header(self, name: str) -> str:
-        value = find_header(self.scope["headers"], name.encode()).decode("latin-1")
-        if name in CREDENTIALS and value:
-            return escape(value.split(" ", 1)[0]) if name in SCHEMES and " " in value else HIDDEN
+        value = find_header(self.scope["headers"], name.encode()).decode(errors="replace")
+        if value and name in self._secrets.headers:
+            scheme, _, credentials = value.partition(" ")
+            is_scheme = credentials and name in AUTHORIZATION and scheme.lower() in SCHEMES
+            return scheme if is_scheme else HIDDEN
         return escape(value)
 
 
@@ -140,13 +179,14 @@ def build_access_observer(
     skipped = frozenset(service.router.logger_skip_paths)
     write = _writer(get_logger(ACCESS_LOG))
     prepare = build_format(format_name, custom_format, missing)
+    secrets = Secrets(service)
 
     def observe(scope: Scope) -> Report:
         if scope["path"] in skipped:
             return _ignore
         remote = (scope.get("client") or ("",))[0]
         request = Request("", "", {}, scope["headers"], remote=remote)
-        line = prepare(Head(scope, client_address(request), prefix))
+        line = prepare(Head(scope, client_address(request), prefix, secrets))
         return lambda status, size, seconds: write(line(status, size, seconds))
 
     return observe
@@ -180,11 +220,11 @@ def build_format(name: str, custom_format: str = "", missing: str = "-") -> Prep
 
 def _default(head: Head) -> WriteLine:
     """KrakenD's, which is gin's."""
-    uri = _encode(head.uri).decode()
+    uri = escape(_encode(head.raw_uri.encode(errors="replace").decode()).decode())
     end = f" | {head.address:>15} | {head.method:<7}  {uri}\n"
 
     def line(status: int, size: int, seconds: float) -> str:
-        return f"[GIN] {gin_time()} | {status:3} | {duration(seconds):>8}{end}"
+        return f"[GIN] {gin_time()} | {status:3} | {gin_duration(seconds):>8}{end}"
 
     return line
 
@@ -247,6 +287,14 @@ def _variable(name: str, part: str | None) -> WriteValue:
         text = name if part is None else f"{name}.{part}"
         raise LinePatternError(f'"{text}" is no variable of the access log: there are {known}')
     return VALUES[name]
+
+
+def gin_duration(seconds: float) -> str:
+    """As gin shortens it: to 10 µs above 1 ms, to 10 ms above 1 s, to 10 s above 1 min."""
+    if seconds < 1e-3:
+        return duration(seconds)
+    step = 1e-5 if seconds < 1 else 1e-2 if seconds <= 60 else 10
+    return duration(int(seconds / step + 1e-9) * step)
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,8 @@ from logging.handlers import DatagramHandler, SocketHandler
 import msgspec
 from msgspec import Struct
 
-from ...core.component import Component
+from ...config.findings import Finding
+from ...core.component import Component, Place
 from .json_lines import fields_of
 from .losses import Losses
 from .patterns import message_of
@@ -24,7 +25,8 @@ from .patterns import message_of
 MAX_CHUNK_BYTES = 1420
 """Of a datagram, so that it fits into an Ethernet frame."""
 CHUNK_HEADER_BYTES = 12
-MAX_CHUNKS = 128
+MAX_TEXT = 40_000
+"""Characters of a message, so that at most 128 chunks are needed, which is GELF's limit."""
 
 LEVELS = {
     logging.DEBUG: 7,
@@ -47,7 +49,7 @@ class GelfSettings(Struct, frozen=True, kw_only=True):
 
 def encode_record(record: logging.LogRecord, host: str) -> bytes:
     """A record as GELF. ``host``: the machine that it comes from."""
-    text = message_of(record)
+    text = message_of(record)[:MAX_TEXT]
     short = text.partition("\n")[0]
     line: dict[str, object] = {f"_{name}": value for name, value in fields_of(record).items()}
     line |= {
@@ -64,14 +66,12 @@ def encode_record(record: logging.LogRecord, host: str) -> bytes:
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    """The datagrams of a message. One that is too large for GELF is left out."""
+    """The datagrams of a message."""
     if len(data) <= MAX_CHUNK_BYTES:
         yield data
         return
     size = MAX_CHUNK_BYTES - CHUNK_HEADER_BYTES
     number = -(-len(data) // size)
-    if number > MAX_CHUNKS:
-        return
     message_id = os.urandom(8)
     for index in range(number):
         header = b"\x1e\x0f" + message_id + bytes((index, number))
@@ -90,7 +90,7 @@ class GelfHandler(SocketHandler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._send(encode_record(record, self._machine))
-        except OSError:
+        except Exception:  # also for names that are none
             self._close_socket()
         self._losses.note(is_lost=self.sock is None)
 
@@ -104,7 +104,15 @@ class GelfHandler(SocketHandler):
 
 
 class GelfUdpHandler(GelfHandler, DatagramHandler):
-    """Sends each record as one datagram, or as several chunks."""
+    """Sends each record as one datagram, or as several chunks. A server that is away is not
+    noticed."""
+
+    def makeSocket(self, timeout: float = 1) -> socket.socket:  # noqa: N802
+        """Also for IPv6."""
+        kind = socket.SOCK_DGRAM
+        family, _, _, _, address = socket.getaddrinfo(self.host, self.port, type=kind)[0]
+        self.address = str(address[0]), int(address[1])
+        return socket.socket(family, kind)
 
     def _send(self, message: bytes) -> None:
         for datagram in chunks(zlib.compress(message)):
@@ -121,7 +129,9 @@ def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f'expected host and port, such as "graylog:12201", found "{address}"')
-    return host.strip("[]"), int(port)
+    host = host.strip("[]")
+    host.encode("idna")  # UnicodeError is a ValueError
+    return host, int(port)
 
 
 def verify_gelf(settings: GelfSettings) -> Iterator[tuple[str, str]]:
@@ -131,10 +141,16 @@ def verify_gelf(settings: GelfSettings) -> Iterator[tuple[str, str]]:
         yield "address", str(error)
 
 
+def findings(settings: GelfSettings, place: Place) -> Iterator[Finding]:
+    if "telemetry/logging" not in place.service.extra_config:
+        yield place.warning("has no effect without telemetry/logging")
+
+
 COMPONENT = Component(
     "telemetry/gelf",
     GelfSettings,
     aliases=("github_com/devopsfaith/krakend-gelf",),
     service=True,
     verify=verify_gelf,
+    findings=findings,
 )

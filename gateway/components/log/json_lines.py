@@ -8,6 +8,7 @@ from datetime import UTC
 
 import msgspec
 
+from ...telemetry.logs import escape
 from .patterns import message_of, time_of
 
 FIELDS = "fields"
@@ -19,7 +20,9 @@ _encode = msgspec.json.Encoder().encode
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """The further fields of a record."""
     fields: dict[str, object] = getattr(record, FIELDS, {})
-    return fields
+    return {
+        name: escape(value) if isinstance(value, str) else value for name, value in fields.items()
+    }
 
 
 class JsonFormatter(logging.Formatter):

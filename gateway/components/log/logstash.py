@@ -16,6 +16,8 @@ class LogstashSettings(Struct, frozen=True, kw_only=True):
 
 
 def findings(settings: LogstashSettings, place: Place) -> Iterator[Finding]:
+    if "telemetry/logging" not in place.service.extra_config:
+        yield place.warning("has no effect without telemetry/logging")
     if not settings.enabled:
         text = "has no effect, as in KrakenD: leave out the namespace to have other lines"
         yield place.warning(text, "enabled")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import SysLogHandler
 from pathlib import Path
+from select import PIPE_BUF, select
 from typing import Protocol
 
 from ...config.structs import Service
 from ...telemetry.log_thread import LineThread, LogThread
-from ...telemetry.logs import escape_record
+from ...telemetry.logs import escape_record, get_logger
 from . import gelf, logging_settings, logstash
 from .access_log import ACCESS_LOG
 from .gelf import GelfSettings, build_gelf_handler
@@ -34,7 +36,11 @@ class LogStream(Protocol):
 
     def write(self, text: str) -> object: ...
 
-    def flush(self) -> None: ...
+
+class Nowhere:
+    """Stands for a standard stream that the process does not have."""
+
+    def write(self, text: str) -> None: ...
 
 
 class Descriptor:
@@ -47,11 +53,29 @@ class Descriptor:
         self._number = number
 
     def write(self, text: str) -> None:
+        """Write whole lines at a time, as many as fit into what a pipe takes at once: so lines of
+        several threads and processes do not mix."""
         data = text.encode(errors="backslashreplace")
         while data:
-            data = data[os.write(self._number, data) :]
+            end = len(data)
+            if end > PIPE_BUF:
+                end = data.rfind(b"\n", 0, PIPE_BUF) + 1 or data.find(b"\n") + 1 or end
+            try:
+                data = data[os.write(self._number, data[:end]) :]
+            except BlockingIOError:
+                select((), (self._number,), ())
 
-    def flush(self) -> None: ...
+
+class StreamHandler(logging.Handler):
+    """Writes lines to a stream. Unlike the standard library's it holds no lock meanwhile."""
+
+    def __init__(self, stream: LogStream, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._stream = stream
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._stream.write(f"{self.format(record)}\n")
 
 
 class SyslogHandler(SysLogHandler):
@@ -84,33 +108,40 @@ def open_log(
     ``level`` replaces the level of the configuration. ``stdout``, ``stderr``: for tests.
     """
     settings = _settings(service)
-    stdout = stdout or Descriptor(1)
-    handlers = _handlers(service, settings, stdout, stderr or Descriptor(2))
+    output = stdout or _standard(sys.stdout, 1)
+    handlers = _handlers(service, settings, output, stderr or _standard(sys.stderr, 2))
     thread = LogThread(handlers)
     thread.addFilter(escape_record)  # for the loggers of libraries, which do not escape
-    access_thread = _access_handler(service, settings, stdout)
+    access_thread = _access_handler(service, settings, output)
     access_log = logging.getLogger(ACCESS_LOG)
     access_log.addHandler(access_thread)
-    access_log.setLevel(logging.INFO)
     access_log.propagate = False
     root = logging.getLogger()
-    level_before = root.level
+    levels = {name: logging.getLogger(name).level for name in (*QUIET, ACCESS_LOG, "")}
     root.addHandler(thread)
     if level is None:
         level = logging.INFO if settings is None else settings.level_number
     root.setLevel(level)
+    access_log.setLevel(logging.INFO)
     quiet = logging.WARNING if level <= logging.DEBUG else logging.CRITICAL
     for name in QUIET:
         logging.getLogger(name).setLevel(quiet)
     try:
         yield
     finally:
-        root.removeHandler(thread)
         access_log.removeHandler(access_thread)
         access_log.propagate = True
+        access_thread.close()  # it may report lines that were dropped
+        root.removeHandler(thread)
         thread.close()
-        access_thread.close()
-        root.setLevel(level_before)
+        for name, before in levels.items():
+            logging.getLogger(name).setLevel(before)
+
+
+def _standard(stream: object, number: int) -> LogStream:
+    """``stream``: Python's; None: the process was started without it, and the number may belong to
+    a socket."""
+    return Nowhere() if stream is None else Descriptor(number)
 
 
 def _settings(service: Service | None) -> LoggingSettings | None:
@@ -128,10 +159,10 @@ def _handlers(
         gelf_settings = service.extra_config.get(gelf.COMPONENT.namespace)
         has_logstash = logstash.COMPONENT.namespace in service.extra_config
     if settings is None:
-        return [_stream(stderr, logging.Formatter(STANDARD))]
+        return [StreamHandler(stderr, logging.Formatter(STANDARD))]
     handlers: list[logging.Handler] = []
     if settings.stdout:
-        handlers.append(_stream(stdout, _formatter(settings, has_logstash=has_logstash)))
+        handlers.append(StreamHandler(stdout, _formatter(settings, has_logstash=has_logstash)))
     if gelf_settings is not None:
         handlers.append(build_gelf_handler(gelf_settings))
     if settings.syslog:
@@ -148,13 +179,7 @@ def _access_handler(
     gelf_settings: GelfSettings | None = service.extra_config.get(gelf.COMPONENT.namespace)
     if gelf_settings is not None and not settings.stdout:
         return LogThread([build_gelf_handler(gelf_settings)])
-    return LineThread(stdout.write)
-
-
-def _stream(output: LogStream, formatter: logging.Formatter) -> logging.Handler:
-    handler = logging.StreamHandler(output)
-    handler.setFormatter(formatter)
-    return handler
+    return LineThread(stdout.write, get_logger("gateway.log").warning)
 
 
 def _formatter(settings: LoggingSettings, *, has_logstash: bool) -> logging.Formatter:
@@ -176,7 +201,7 @@ def _syslog(settings: LoggingSettings, stderr: LogStream) -> logging.Handler:
             f"telemetry/logging: this machine has no syslog ({SYSLOG}): the log goes to standard "
             "error\n"
         )
-        return _stream(stderr, logging.Formatter(STANDARD))
+        return StreamHandler(stderr, logging.Formatter(STANDARD))
     handler = SyslogHandler(SYSLOG, SysLogHandler.facility_names[facility])
     handler.ident = f"{settings.prefix or 'gateway'}: "
     handler.setFormatter(PatternFormatter("%{level} > %{message}"))

@@ -15,15 +15,18 @@ from typing import Any
 
 import pytest
 
+from gateway.components.auth.settings import ApiKeysSettings
 from gateway.components.log.access_log import (
     ACCESS_LOG,
     Head,
+    Secrets,
     build_access_observer,
     build_format,
     duration,
+    gin_duration,
 )
 from gateway.components.log.patterns import LinePatternError
-from gateway.config.structs import RouterSettings, Service
+from gateway.config.structs import Endpoint, RouterSettings, Service
 from gateway.core.asgi import Scope
 
 SCOPE: Scope = {
@@ -45,12 +48,13 @@ SCOPE: Scope = {
 
 
 def line(name: str, pattern: str = "", scope: Scope = SCOPE, seconds: float = 0.0012345) -> str:
-    return build_format(name, pattern)(Head(scope, "127.0.0.1", "[K]"))(200, 12, seconds)
+    head = Head(scope, "127.0.0.1", "[K]", Secrets())
+    return build_format(name, pattern)(head)(200, 12, seconds)
 
 
 def test_the_default_is_that_of_krakend() -> None:
     date = r"\d{4}/\d\d/\d\d - \d\d:\d\d:\d\d"
-    expected = rf'\[GIN\] {date} \| 200 \| 1\.2345ms \|       127\.0\.0\.1 \| GET      "/a\?x=1"\n'
+    expected = rf'\[GIN\] {date} \| 200 \|   1\.23ms \|       127\.0\.0\.1 \| GET      "/a\?x=1"\n'
     assert re.fullmatch(expected, line("default"))
     assert "|  47.27µs |" in line("default", seconds=0.00004727)
     assert "|      12s |" in line("unknown", seconds=12)
@@ -91,6 +95,7 @@ def test_json_lines() -> None:
         ("%{method} %{path}|%{query}|%{uri} %{proto}", "GET /a|x=1|/a?x=1 HTTP/1.1"),
         ("%{scheme}://%{host} %{header.Host} %{clientIP}", "http://h:8080 h:8080 127.0.0.1"),
         ("%{header.X-Missing} %{prefix}", "- [K]"),
+        ("%{header.User-Agent}", 'a \\"b\\"\\\\c\\\\u001b'),
         ("%{header.Authorization} %{header.cookie}", "Bearer ***"),
     ],
 )
@@ -98,9 +103,50 @@ def test_variables(pattern: str, text: str) -> None:
     assert line("custom", pattern) == f"{text}\n"
 
 
-def test_an_authorization_without_a_scheme_is_hidden() -> None:
-    scope = {**SCOPE, "headers": [(b"authorization", b"secret")]}
+@pytest.mark.parametrize("value", [b"secret", b"secret, x", b"Bearer"])
+def test_an_authorization_without_a_scheme_is_hidden(value: bytes) -> None:
+    scope = {**SCOPE, "headers": [(b"authorization", value)]}
     assert line("custom", "%{header.authorization}", scope) == "***\n"
+
+
+def test_api_keys_are_hidden() -> None:
+    service = Service(
+        version=3,
+        extra_config={"auth/api-keys": ApiKeysSettings(identifier="X-My", strategy="header")},
+        endpoints=(
+            Endpoint(
+                endpoint="/a",
+                extra_config={
+                    "auth/api-keys": ApiKeysSettings(identifier="k.y", strategy="query_string")
+                },
+            ),
+        ),
+    )
+    secrets = Secrets(service)
+    scope = {
+        **SCOPE,
+        "query_string": b"k.y=secret&kxy=1&a=2&k.y=secret",
+        "headers": [(b"x-my", b"secret")],
+    }
+    head = Head(scope, "127.0.0.1", "", secrets)
+    assert head.uri == head.raw_uri == "/a?k.y=***&kxy=1&a=2&k.y=***"
+    assert head.header("x-my") == "***"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (883.829e-6, "883.829µs"),
+        (0.0012345, "1.23ms"),
+        (0.0049, "4.9ms"),
+        (0.12, "120ms"),
+        (1.23456, "1.23s"),
+        (61, "1m0s"),
+        (79.9, "1m10s"),
+    ],
+)
+def test_latencies_of_the_default_are_shortened_as_by_gin(seconds: float, text: str) -> None:
+    assert gin_duration(seconds) == text
 
 
 def test_nobody_can_forge_a_line() -> None:
@@ -109,7 +155,9 @@ def test_nobody_can_forge_a_line() -> None:
         assert line(name, scope=scope).count("\n") == 1
 
 
-@pytest.mark.parametrize("pattern", ["text", "%{jwt.sub}", "%{latencyX}", "%{header}", "%{path.x}"])
+@pytest.mark.parametrize(
+    "pattern", ["text", "%{jwt.sub}", "%{latency_x}", "%{header}", "%{path.x}"]
+)
 def test_a_bad_pattern_says_what_there_is(pattern: str) -> None:
     with pytest.raises(LinePatternError, match=r"expected a pattern|is no variable of the access"):
         build_format("custom", pattern)

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from gateway.app.catalog import CATALOG
 from gateway.components.log import outputs
-from gateway.components.log.gelf import MAX_CHUNK_BYTES
+from gateway.components.log.gelf import MAX_CHUNK_BYTES, MAX_TEXT
 from gateway.components.log.outputs import open_log
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.config.structs import Service
 
@@ -136,6 +138,7 @@ def test_gelf_over_udp_is_compressed_and_divided(monkeypatch: pytest.MonkeyPatch
 
 def test_gelf_over_tcp_ends_each_message_by_a_zero() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
         address = f"127.0.0.1:{server.getsockname()[1]}"
         settings = {"address": address, "enable_tcp": True}
         with open_log(service(logging={"level": "INFO"}, gelf=settings)):
@@ -219,3 +222,51 @@ def test_a_process_ends_although_nobody_reads_its_log() -> None:
         assert process.stdout is not None
         assert process.stdout.read() == b"all logged"
         assert process.wait(30) == 0
+
+
+def test_lines_of_several_writers_do_not_mix() -> None:
+    """A pipe that is read slowly, and two writers of many lines."""
+    reading, writing = os.pipe()
+    received = bytearray()
+    output = outputs.Descriptor(writing)
+    texts = [(letter * 99 + "\n") * 500 for letter in "ab"]
+    writers = [Thread(target=output.write, args=(text,)) for text in texts]
+    for writer in writers:
+        writer.start()
+    while len(received) < 2 * 50_000:
+        received += os.read(reading, 1000)
+    for writer in writers:
+        writer.join()
+    os.close(reading)
+    os.close(writing)
+    assert {len(set(line)) for line in received.splitlines()} == {1}
+
+
+def test_a_pipe_that_does_not_block_gets_everything() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    writer = Thread(target=outputs.Descriptor(writing).write, args=("x" * 200_000,))
+    writer.start()
+    received = 0
+    while received < 200_000:
+        received += len(os.read(reading, 65536))
+    writer.join()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_an_address_that_is_none_is_an_error() -> None:
+    settings = {"address": "a..b:12201"}
+    with pytest.raises(ConfigError, match="label"):
+        service(logging={"level": "INFO"}, gelf=settings)
+
+
+def test_gelf_over_udp_knows_ipv6() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+        server.bind(("::1", 0))
+        server.settimeout(10)
+        address = f"[::1]:{server.getsockname()[1]}"
+        with open_log(service(logging={"level": "INFO"}, gelf={"address": address})):
+            log.error("x" * 100_000)
+        message = json.loads(zlib.decompress(server.recv(65536)))
+    assert message["short_message"] == "x" * MAX_TEXT
