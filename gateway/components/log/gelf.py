@@ -19,6 +19,7 @@ from msgspec import Struct
 from ...config.findings import Finding
 from ...core.component import Component, Place
 from .json_lines import fields_of
+from .logging_settings import warn_without_logging
 from .losses import Losses
 from .patterns import message_of
 
@@ -142,8 +143,7 @@ def verify_gelf(settings: GelfSettings) -> Iterator[tuple[str, str]]:
 
 
 def findings(settings: GelfSettings, place: Place) -> Iterator[Finding]:
-    if "telemetry/logging" not in place.service.extra_config:
-        yield place.warning("has no effect without telemetry/logging")
+    return warn_without_logging(place)
 
 
 COMPONENT = Component(

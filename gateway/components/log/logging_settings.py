@@ -29,7 +29,7 @@ class LoggingSettings(Struct, frozen=True, kw_only=True):
     level: str = ""
     """The lowest level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     prefix: str = ""
-    """Stands before each line, and before each line of syslog."""
+    """The beginning of each line, also in syslog."""
     stdout: bool = False
     """Whether the log is written to standard output."""
     syslog: bool = False
@@ -47,7 +47,7 @@ class LoggingSettings(Struct, frozen=True, kw_only=True):
     """The pattern of a line, with ``access_log_format`` custom: such as ``%{statusCode} %{uri}``.
     Of KrakenD Enterprise."""
     access_log_missing_key_marker: str = "-"
-    """Stands for a value that a request does not have. Of KrakenD Enterprise."""
+    """The text in place of a value that a request does not have. Of KrakenD Enterprise."""
 
     @property
     def level_number(self) -> int:
@@ -124,3 +124,9 @@ COMPONENT = Component(
         ),
     ),
 )
+
+
+def warn_without_logging(place: Place) -> Iterator[Finding]:
+    """The warning of a namespace that changes only the lines of ``telemetry/logging``."""
+    if COMPONENT.namespace not in place.service.extra_config:
+        yield place.warning(f"has no effect without {COMPONENT.namespace}")

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ...config.findings import Finding
 from ...core.component import Component, Place
+from .logging_settings import warn_without_logging
 
 
 class LogstashSettings(Struct, frozen=True, kw_only=True):
@@ -16,8 +17,7 @@ class LogstashSettings(Struct, frozen=True, kw_only=True):
 
 
 def findings(settings: LogstashSettings, place: Place) -> Iterator[Finding]:
-    if "telemetry/logging" not in place.service.extra_config:
-        yield place.warning("has no effect without telemetry/logging")
+    yield from warn_without_logging(place)
     if not settings.enabled:
         text = "has no effect, as in KrakenD: leave out the namespace to have other lines"
         yield place.warning(text, "enabled")

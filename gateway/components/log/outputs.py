@@ -38,7 +38,7 @@ class LogStream(Protocol):
 
 
 class Nowhere:
-    """Stands for a standard stream that the process does not have."""
+    """The place of a standard stream that the process does not have."""
 
     def write(self, text: str) -> None: ...
 
@@ -153,21 +153,21 @@ def _settings(service: Service | None) -> LoggingSettings | None:
 def _handlers(
     service: Service | None, settings: LoggingSettings | None, stdout: LogStream, stderr: LogStream
 ) -> list[logging.Handler]:
-    gelf_settings: GelfSettings | None = None
-    has_logstash = False
-    if service is not None:
-        gelf_settings = service.extra_config.get(gelf.COMPONENT.namespace)
-        has_logstash = logstash.COMPONENT.namespace in service.extra_config
-    if settings is None:
+    if service is None or settings is None:
         return [StreamHandler(stderr, logging.Formatter(STANDARD))]
+    gelf_settings = _gelf_settings(service)
     handlers: list[logging.Handler] = []
     if settings.stdout:
-        handlers.append(StreamHandler(stdout, _formatter(settings, has_logstash=has_logstash)))
+        handlers.append(StreamHandler(stdout, _formatter(settings, service)))
     if gelf_settings is not None:
         handlers.append(build_gelf_handler(gelf_settings))
     if settings.syslog:
         handlers.append(_syslog(settings, stderr))
     return handlers
+
+
+def _gelf_settings(service: Service) -> GelfSettings | None:
+    return service.extra_config.get(gelf.COMPONENT.namespace)
 
 
 def _access_handler(
@@ -176,14 +176,14 @@ def _access_handler(
     """The access log goes to standard output, or to GELF if the other lines go only there."""
     if service is None or settings is None:
         return logging.NullHandler()
-    gelf_settings: GelfSettings | None = service.extra_config.get(gelf.COMPONENT.namespace)
+    gelf_settings = _gelf_settings(service)
     if gelf_settings is not None and not settings.stdout:
         return LogThread([build_gelf_handler(gelf_settings)])
     return LineThread(stdout.write, get_logger("gateway.log").warning)
 
 
-def _formatter(settings: LoggingSettings, *, has_logstash: bool) -> logging.Formatter:
-    if has_logstash:
+def _formatter(settings: LoggingSettings, service: Service) -> logging.Formatter:
+    if logstash.COMPONENT.namespace in service.extra_config:
         return LogstashEventFormatter(settings.prefix)
     if settings.format == "json":
         return JsonFormatter()

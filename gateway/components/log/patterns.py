@@ -13,7 +13,7 @@ from typing import TypeAlias
 from .go_time import build_time_format
 
 DEFAULT = " %{time:2006/01/02 - 15:04:05.000} %{color}▶ %{level:.6s}%{color:reset} %{message}"
-"""KrakenD's pattern without ``format``. The prefix stands before it."""
+"""KrakenD's pattern without ``format``. A line is the prefix, and then this pattern."""
 
 DEFAULT_TIME = "2006-01-02T15:04:05.999Z07:00"
 PROGRAM = "gateway"
