@@ -113,12 +113,18 @@ class LogThread(logging.Handler):
             records.append(
                 logging.LogRecord("gateway.log", logging.WARNING, __file__, 0, text, None, None)
             )
-        for record in records:
-            for handler in self._handlers:
-                # Not ``handle()``: only this thread uses the handler, and with its lock held
-                # ``logging.shutdown()`` would wait for a blocked output.
-                if record.levelno >= handler.level and handler.filter(record):
-                    handler.emit(record)
+        failure: Exception | None = None
+        for handler in self._handlers:
+            try:
+                for record in records:
+                    # Not ``handle()``: only this thread uses the handler, and with its lock held
+                    # ``logging.shutdown()`` would wait for a blocked output.
+                    if record.levelno >= handler.level and handler.filter(record):
+                        handler.emit(record)
+            except Exception as error:  # the other handlers get all records
+                failure = error
+        if failure is not None:
+            raise failure
 
 
 _open: set[OutputThread[Any]] = set()

@@ -142,3 +142,16 @@ def test_a_process_that_ends_at_once_writes_what_waits() -> None:
     close_log()
     assert output.lines == ["last"]
     thread.close()
+
+
+def test_a_handler_that_fails_takes_no_lines_from_the_others() -> None:
+    class Fails(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError
+
+    output = Blocked()
+    output.go.set()
+    thread = LogThread([Fails(), output])
+    log(thread, "first", "second")
+    thread.close()
+    assert output.lines[:2] == ["first", "second"]
