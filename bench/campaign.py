@@ -112,6 +112,7 @@ class Campaign:
         try:
             with ExitStack() as stack:
                 sessions = list(self._sessions(repetition, scenario, candidates, stack))
+                sessions = rotated(sessions, repetition)
                 if scenario.kind == "requests" and sessions:
                     self._load_requests(scenario, sessions)
                 else:
@@ -260,6 +261,14 @@ class Campaign:
     def _note(self, run: Run) -> None:
         self.runs.append(run)
         self._display.end(run)
+
+
+def rotated(sessions: Sequence[Session], repetition: int) -> list[Session]:
+    """Each candidate is the first one in some repetition. After the closed loops RabbitMQ and the
+    machine are busy for a moment: that would be added to the latencies of whoever is always the
+    first (p99 of ten queues: 1.2 to 49 ms; in the second place 0.8 to 2.3 ms)."""
+    first = repetition % max(1, len(sessions))
+    return [*sessions[first:], *sessions[:first]]
 
 
 def load_count(

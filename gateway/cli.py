@@ -428,7 +428,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
                 if worker == 0:
                     print(_banner(where, settings, options, loaded), file=sys.stderr, flush=True)
 
-            async with _serving_management(gateway, settings, is_shared=options.workers > 1):
+            async with _serving_others(gateway, settings, is_shared=options.workers > 1):
                 await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
         tasks.cancel_scope.cancel()
     get_logger("gateway.server").info("stopped")
@@ -458,33 +458,31 @@ def _reduce_collections() -> None:
 
 
 @asynccontextmanager
-async def _serving_management(
+async def _serving_others(
     gateway: Gateway, settings: ServeSettings, *, is_shared: bool
 ) -> AsyncGenerator[None]:
-    """Serve ``management_port``, if there is one, until the block has ended."""
+    """Serve ``management_port``, if there is one, and the ports of exporters, until the block has
+    ended. ``is_shared``: other workers serve ``management_port``, too."""
     own = gateway.service.gateway
-    if own.management_port is None:
-        yield
-        return
-    tls = settings.tls if own.management_tls else None
-    management = replace(
-        settings,
-        port=own.management_port,
-        tls=tls,
-        http3=False,
-        grace=min(settings.grace, MANAGEMENT_GRACE),
-    )
-    sockets = open_sockets(
-        management.host,
-        management.port,
-        answer_time=management.limits.answer_time,
-        is_shared=is_shared,
-    )
+    plain = replace(settings, tls=None, http3=False, grace=min(settings.grace, MANAGEMENT_GRACE))
+    served = [
+        (replace(plain, host=each.host, port=each.port), each.app, False)
+        for each in gateway.listeners
+    ]
+    if own.management_port is not None:
+        tls = settings.tls if own.management_tls else None
+        management = replace(plain, port=own.management_port, tls=tls)
+        served.append((management, gateway.management, is_shared))
     ended = Event()
     async with open_tasks() as servers:
-        servers.start_soon(
-            partial(serve, gateway.management, management, stop=ended, sockets=sockets)
-        )
+        for listening, app, is_port_shared in served:
+            sockets = open_sockets(
+                listening.host,
+                listening.port,
+                answer_time=listening.limits.answer_time,
+                is_shared=is_port_shared,
+            )
+            servers.start_soon(partial(serve, app, listening, stop=ended, sockets=sockets))
         yield
         ended.set()
 

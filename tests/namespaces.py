@@ -115,14 +115,14 @@ def rows(settings: type[Struct], prefix: str = "") -> Iterator[str]:
         kind = hints_[field.name]
         default = default_of(field, is_duration=optional(kind) == Seconds)
         if field.name in OF_THE_ROOT.get(settings, ()):
-            default = f"`{field.name}` of the root"
+            default = f"`{field.encode_name}` of the root"
         meaning = meanings_.get(field.name, "").replace("|", "\\|")
         if field.name in own:
             meaning = f"*Extension.* {meaning}".rstrip()
-        yield f"| `{prefix}{field.name}` | {type_of(kind)} | {default} | {meaning} |"
+        yield f"| `{prefix}{field.encode_name}` | {type_of(kind)} | {default} | {meaning} |"
         inner, several = inside(kind)
         if inner is not None and inner not in PARTS.values():
-            yield from rows(inner, f"{prefix}{field.name}{'[]' if several else ''}.")
+            yield from rows(inner, f"{prefix}{field.encode_name}{'[]' if several else ''}.")
 
 
 def meanings(settings: type[Struct]) -> dict[str, str]:

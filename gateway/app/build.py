@@ -48,6 +48,8 @@ def build_pipe(endpoint: Endpoint, assembly: Assembly) -> Pipe:
         settings = endpoint.extra_config.get(row.namespace)
         if settings is not None and row.endpoint_stage is not None:
             pipe = row.endpoint_stage(settings, endpoint, assembly)(pipe)
+    for build, settings in assembly.at_root(lambda row: row.pipe_observer):
+        pipe = build(settings, endpoint, assembly)(pipe)
     return pipe
 
 
@@ -119,6 +121,8 @@ def build_branch(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Br
         settings = backend.extra_config.get(row.namespace)
         if settings is not None and row.backend_stage is not None:
             branch = row.backend_stage(settings, backend, endpoint, assembly)(branch)
+    for build, settings in assembly.at_root(lambda row: row.branch_observer):
+        branch = build(settings, backend, endpoint, assembly)(branch)
     if endpoint.concurrent_calls > 1 and may_repeat:
         timeout = endpoint.timeout * RACE_SHARE
         branch = race(branch, endpoint.concurrent_calls, assembly.side.new_event, timeout=timeout)

@@ -32,6 +32,7 @@ from ..components.auth import (
 from ..components.log import gelf, logging_settings, logstash
 from ..components.lua import stage as lua
 from ..components.martian import stage as martian
+from ..components.otel import opentelemetry
 from ..components.ratelimit import build as ratelimit
 from ..components.ratelimit import tiers
 from ..core.component import Catalog
@@ -138,6 +139,7 @@ COMPONENTS = (
     gelf.COMPONENT,
     logging_settings.COMPONENT,
     logstash.COMPONENT,
+    opentelemetry.COMPONENT,
 )
 
 CATALOG = Catalog(

@@ -14,7 +14,7 @@ from ..config.load import Loaded, survey
 from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
-from ..core.component import Assembly, BuildLayer, Catalog, Component
+from ..core.component import Assembly, BuildLayer, Catalog, Component, Listener
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
 from ..core.observed import Observer, observed
@@ -40,6 +40,7 @@ class Gateway:
     """An open gateway. ``asgi``: the application, for any ASGI server on this event loop.
 
     ``management``: the application of ``management_port``, with health and readiness.
+    ``listeners``: further applications, each with its port.
     """
 
     def __init__(self, service: Service, assembly: Assembly) -> None:
@@ -48,6 +49,7 @@ class Gateway:
         self._is_stopping = False
         self.agents = _build_agents(service, assembly)
         rows = assembly.catalog.layers
+        observers = _build_observers(service, assembly)
         application = build_app(
             service,
             _build_each(
@@ -60,14 +62,16 @@ class Gateway:
             timers=assembly.side.timers,
             layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
+            is_observed=bool(observers),
         )
-        self.asgi: ASGIApp = observed(application, _build_observers(service, assembly))
+        self.asgi: ASGIApp = observed(application, observers)
         self.management = build_management_app(
             service,
             readiness=self.readiness,
             agents=self._last_seen,
             apps=_build_management(service, assembly),
         )
+        self.listeners = _build_listeners(service, assembly)
 
     def _last_seen(self) -> JsonObject:
         return {agent.name: agent.last_seen() for agent in self.agents}
@@ -190,20 +194,22 @@ def _build_layers(
 def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp]:
     return {
         path: app
-        for row in assembly.catalog
-        if row.management is not None and row.namespace in service.extra_config
-        for path, app in row.management(
-            service.extra_config[row.namespace], service, assembly
-        ).items()
+        for build, settings in assembly.at_root(lambda row: row.management)
+        for path, app in build(settings, service, assembly).items()
     }
 
 
-def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
-    observers = [
-        row.observer(service.extra_config[row.namespace], service, assembly)
-        for row in assembly.catalog
-        if row.observer is not None and row.namespace in service.extra_config
+def _build_listeners(service: Service, assembly: Assembly) -> list[Listener]:
+    return [
+        listener
+        for build, settings in assembly.at_root(lambda row: row.listeners)
+        for listener in build(settings, service, assembly)
     ]
+
+
+def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
+    built = assembly.at_root(lambda row: row.observer)
+    observers = [build(settings, service, assembly) for build, settings in built]
     return [observer for observer in observers if observer is not None]
 
 

@@ -34,7 +34,7 @@ Fields: TypeAlias = dict[str, Any]
 
 
 def _suggest_field(key: str, kind: type[Struct]) -> str:
-    return did_you_mean(key, kind.__struct_fields__)
+    return did_you_mean(key, kind.__struct_encode_fields__)
 
 
 class StructWalker:
@@ -68,8 +68,8 @@ class StructWalker:
                 seen.discard(name)
         for field in fields_of(kind):
             is_required = field.default is NODEFAULT and field.default_factory is NODEFAULT
-            if is_required and field.name not in seen:
-                self._findings.error(path, f'"{field.name}" is missing')
+            if is_required and field.encode_name not in seen:
+                self._findings.error(path, f'"{field.encode_name}" is missing')
         return fields
 
     def whole(self, value: object, kind: type[Struct], field: str, path: str) -> Fields:
@@ -222,8 +222,9 @@ def _taken(kind: str, converted: object) -> str:
 
 @cache
 def _hints(kind: type[Struct]) -> Hints:
+    """By the key in the file, which may have another name in Python (``global``)."""
     hints = get_type_hints(kind, include_extras=True)
-    return {name: without_own(hint) for name, hint in hints.items()}
+    return {each.encode_name: without_own(hints[each.name]) for each in fields_of(kind)}
 
 
 def _is_zero(converted: object) -> bool:

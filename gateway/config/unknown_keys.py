@@ -40,7 +40,7 @@ def build_explain(namespaces: Iterable[str]) -> Explain:
 
 
 def _explain(key: str, kind: type[Struct], namespaces: Collection[str]) -> str:
-    fields = kind.__struct_fields__
+    fields = kind.__struct_encode_fields__
     if VERSION_1_KEYS.get(key) in fields:
         return f': it is KrakenD 1\'s name of "{VERSION_1_KEYS[key]}"'
     if key in namespaces and "extra_config" in fields:

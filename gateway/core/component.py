@@ -15,6 +15,7 @@ from msgspec import Struct
 from ..config.extra_config import Level
 from ..config.findings import Finding, inner_path
 from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_keys
+from ..telemetry.metrics import Registry
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .helpers import Helpers
@@ -37,6 +38,8 @@ class Resource(Protocol):
 
 
 R = TypeVar("R", bound=Resource)
+B = TypeVar("B")
+"""A function that builds something of settings."""
 
 
 class Assembly:
@@ -44,7 +47,8 @@ class Assembly:
 
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
     the file by which the workers share rate limits; None: each has its own. ``helpers``: processes
-    that decode and validate large documents.
+    that decode and validate large documents. ``metrics``: what the gateway counts; None: nothing
+    reads it, so nothing is counted.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Assembly:
         self.workers = workers
         self.shared_memory = shared_memory
         self.helpers = Helpers()
+        self.metrics = Registry() if _uses_metrics(service, catalog) else None
         self.resources: dict[Hashable, Resource] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
@@ -70,6 +75,13 @@ class Assembly:
         if key not in self.resources:
             self.resources[key] = make()
         return cast(R, self.resources[key])
+
+    def at_root(self, builder: Callable[[Component[Any]], B | None]) -> Iterator[tuple[B, Any]]:
+        """The builders of one kind whose components have settings at the root, with these."""
+        root = self.service.extra_config
+        for row in self.catalog:
+            if row.namespace in root and (build := builder(row)) is not None:
+                yield build, root[row.namespace]
 
     def token_checks(self, endpoint: Endpoint) -> list[TokenCheck]:
         """The checks of a token by the endpoint's namespaces; they come before roles and scopes."""
@@ -85,6 +97,14 @@ class Assembly:
         """The largest response that the namespaces of the backend inspect on the event loop."""
         rows = self.catalog.rows_of(backend)
         return min((row.max_inline_bytes for row in rows), default=sys.maxsize)
+
+
+def _uses_metrics(service: Service, catalog: Catalog) -> bool:
+    return any(
+        row.uses_metrics is not None and row.uses_metrics(settings)
+        for row in catalog
+        if (settings := service.extra_config.get(row.namespace)) is not None
+    )
 
 
 S = TypeVar("S", bound=Struct)
@@ -107,10 +127,19 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
 and modules that the settings name."""
+
+
+class Listener(Struct, frozen=True):
+    """An application with a port of its own. ``host``: "" for every address."""
+
+    host: str
+    port: int
+    app: ASGIApp
 
 
 class Job(Protocol):
@@ -228,8 +257,13 @@ class Component(Struct, Generic[S], frozen=True):
     ``guard``: called before a request's body is read. ``token_check``: called by the guard that
     verifies tokens. ``layer``: wraps the whole application. ``handler_layer``: wraps the handlers
     of routes and the responses 404 and 405, but not redirects, bad parameters, health and
-    readiness. ``management``: applications on the management port. ``observer``: hears of every
-    response. ``agent``: the source of an agent's messages.
+    readiness. ``management``: applications on the management port. ``listeners``: applications on
+    ports of their own. ``agent``: the source of an agent's messages.
+
+    ``uses_metrics``: whether these settings read what the gateway counts. ``observer``: hears of
+    every response. All three are of the root: ``pipe_observer`` wraps every pipe, around all its
+    stages, also those of agents; ``branch_observer`` wraps every backend, around all its stages;
+    ``transport_observer`` wraps the innermost transport of every HTTP backend.
     """
 
     namespace: str
@@ -260,7 +294,12 @@ class Component(Struct, Generic[S], frozen=True):
     handler_layer: BuildLayer[S] | None = None
     agent: BuildSource[S] | None = None
     management: BuildManagement[S] | None = None
+    listeners: BuildListeners[S] | None = None
+    uses_metrics: Callable[[S], bool] | None = None
     observer: BuildObserver[S] | None = None
+    pipe_observer: BuildStage[S] | None = None
+    branch_observer: BuildBackendStage[S] | None = None
+    transport_observer: BuildTransportStage[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has an effect on that level."""
@@ -269,6 +308,7 @@ class Component(Struct, Generic[S], frozen=True):
             or self.layer
             or self.handler_layer
             or self.management
+            or self.listeners
             or self.observer,
             "endpoint": self.endpoint_stage or self.guard,
             "agent": self.agent or self.endpoint_stage,

@@ -41,7 +41,11 @@ class DirectRequest(Protocol):
 
 class DirectHead(Protocol):
     """All requests with one head. ``reads_body``: the request must have its body when it begins.
-    ``has_guards``: a request may be refused without its body."""
+    ``has_guards``: a request may be refused without its body. ``endpoint_path``: of
+    the endpoint, as in the configuration; "" if there is none."""
+
+    @property
+    def endpoint_path(self) -> str: ...
 
     @property
     def reads_body(self) -> bool: ...

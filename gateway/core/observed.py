@@ -23,7 +23,15 @@ Report: TypeAlias = Callable[[int, int, float], object]
 """Called when a request is over: the status, the bytes of the body, and the seconds it took."""
 
 Observer: TypeAlias = Callable[[Scope], Report]
-"""Called once for all requests with one head, so it may prepare what is equal for them."""
+"""Called once for all requests with one head, so it may prepare what is equal for them.
+
+``scope[FOUND]`` is a list: it gets the path of the endpoint, as in the configuration, when the
+router has found it. It has it already if the request needs no task, and at the report at the
+latest. It stays empty if there is none (404, health).
+"""
+
+FOUND = "gateway.endpoint"
+"""See :data:`Observer`."""
 
 CLIENT_GONE = 499
 """The status that is reported when the client has disconnected before the response (nginx's)."""
@@ -39,6 +47,7 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            scope[FOUND] = []
             await _run(application, observe(scope), perf_counter(), scope, receive, send)
         else:
             await application(scope, receive, send)
@@ -49,7 +58,10 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
 
     def direct(scope: Scope) -> DirectHead | None:
         head = find(scope)
-        return None if head is None else _ObservedHead(head, observe(scope))
+        if head is None:
+            return None
+        scope[FOUND] = [head.endpoint_path] if head.endpoint_path else []
+        return _ObservedHead(head, observe(scope))
 
     return Application(app, direct)
 
@@ -105,10 +117,11 @@ def _together(observers: Sequence[Observer]) -> Observer:
 class _ObservedHead:
     """A :class:`gateway.core.direct.DirectHead`."""
 
-    __slots__ = ("_head", "has_guards", "reads_body", "report")
+    __slots__ = ("_head", "endpoint_path", "has_guards", "reads_body", "report")
 
     def __init__(self, head: DirectHead, report: Report) -> None:
         self._head = head
+        self.endpoint_path = head.endpoint_path
         self.reads_body = head.reads_body
         self.has_guards = head.has_guards
         self.report = report

@@ -240,6 +240,8 @@ def _build_transport(
         streams=streams,
         helpers=assembly.helpers,
     )
+    for build, observing in assembly.at_root(lambda row: row.transport_observer):
+        transport = build(observing, backend, endpoint, assembly)(transport)
     for row in assembly.catalog.transports:
         settings = backend.extra_config.get(row.namespace)
         if settings is not None and row.transport is not None:

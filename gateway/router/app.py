@@ -17,6 +17,7 @@ from ..core.asgi import ASGIApp, AsgiResponse, Handler, Receive, Scope, Send, se
 from ..core.bridge import Timers
 from ..core.direct import Application, DirectHead
 from ..core.layers import Layer
+from ..core.observed import FOUND
 from ..core.proxy import HeaderGuard
 from .builtin import (
     Respond,
@@ -60,6 +61,7 @@ def build_app(
     timers: Timers | None = None,
     layers: Sequence[Layer] = (),
     outer_layers: Sequence[Layer] = (),
+    is_observed: bool = False,
 ) -> Application:
     """The application of an open gateway.
 
@@ -67,7 +69,7 @@ def build_app(
     agents in ``/__health``. ``layers``: around every handler except health and readiness, the
     innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
     deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
-    request has a task.
+    request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
     """
     router = service.router
     gateway = service.gateway
@@ -95,6 +97,8 @@ def build_app(
             render = with_headers_of(adding, render)
         endpoint = EndpointHandler(route, render, render_error, gateway, clock)
         handler = wrapped(endpoint.handle)
+        if is_observed:
+            handler = noted(handler, route.endpoint.endpoint)
         table.add(route.method, route.endpoint.endpoint, handler)
         if timers is not None and route.pipe.later is not None:
             scripted = route.runs_scripts
@@ -145,6 +149,16 @@ def build_app(
         outside = layer.around(outside)
     are_plain = all(layer.is_plain for layer in (*layers, *outer_layers))
     return Application(outside, direct if timers is not None and are_plain else None)
+
+
+def noted(handler: Handler, path: str) -> Handler:
+    """The handler of the endpoint with this path, which observers of responses get to know."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send, params: dict[str, str]) -> None:
+        scope[FOUND].append(path)
+        await handler(scope, receive, send, params)
+
+    return handle
 
 
 def _below_root(scope: Scope) -> Scope:

@@ -70,6 +70,7 @@ class EndpointHead:
         "_request_type",
         "added",
         "endpoint",
+        "endpoint_path",
         "has_guards",
         "layer_guards",
         "load",
@@ -94,6 +95,7 @@ class EndpointHead:
         self.added = ResponseHeaders(added) if added else None
         self.reads_body = endpoint.reads_body
         self.has_guards = bool(guards or endpoint.guards)
+        self.endpoint_path = endpoint.handler.path
         self._request_type = endpoint.request_type
         self._handler = endpoint.handler
         self._method = scope["method"]
@@ -148,6 +150,7 @@ class StateHead:
     __slots__ = ("_added", "_respond")
 
     reads_body = has_guards = False
+    endpoint_path = ""
 
     def __init__(self, respond: Respond, added: Sequence[AddedHeaders]) -> None:
         self._respond = respond

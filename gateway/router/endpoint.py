@@ -76,7 +76,7 @@ class EndpointHandler:
         self.timeout = route.endpoint.timeout
         self.clock = clock
         self._ask = coroutine_of(route.pipe)
-        self._path = route.endpoint.endpoint
+        self.path = route.endpoint.endpoint
         self._body_limit = settings.max_body_bytes
         self._body_time = settings.body_timeout
         self._render = render
@@ -132,7 +132,7 @@ class EndpointHandler:
                 response = NO_RESPONSE
                 answer = self.failed(error, request)
             if client.is_gone:
-                log.debug("%s: the client has disconnected", self._path)
+                log.debug("%s: the client has disconnected", self.path)
                 return
             if response.stream is not None:
                 await send_streamed(send, answer, response.stream, client)
@@ -145,7 +145,7 @@ class EndpointHandler:
                 if arriving is not None:
                     sent.decided(await arriving)
         except OSError as error:  # ASGI servers raise it if the client has disconnected
-            log.debug("%s: the client has disconnected: %s", self._path, error)
+            log.debug("%s: the client has disconnected: %s", self.path, error)
         except Exception:
             request.park()
             raise
@@ -186,7 +186,7 @@ class EndpointHandler:
                 self._failures.record(error, answer.status)
             return answer
         request.park()
-        log.error("%s: an unexpected error", self._path, exc_info=error)
+        log.error("%s: an unexpected error", self.path, exc_info=error)
         return self._render_error(GatewayError("internal error"))
 
 

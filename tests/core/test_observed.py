@@ -84,6 +84,7 @@ class Head:
     """Keeps the clients of its requests. ``withdrawn``: how many were."""
 
     reads_body = True
+    endpoint_path = "/orders"
     has_guards = False
 
     def __init__(self) -> None:

@@ -1,0 +1,293 @@
+"""What is counted of requests, endpoints and backends, under KrakenD's names.
+
+A request costs two clock readings and a few additions for each layer. The names of labels are those
+of OpenTelemetry; an exporter writes them as it must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from time import perf_counter
+from typing import NamedTuple
+
+from ...config.structs import AgentPipe, Backend, Endpoint, Service
+from ...core.asgi import Scope
+from ...core.observed import FOUND, Observer, Report
+from ...core.proxy import COMPLETE, INCOMPLETE, P, Part, Request, Response
+from ...core.stage import intercepted
+from ...telemetry.metrics import Family, Histogram, Registry
+from .settings import NAMESPACE, Attributes, OtelSettings, backend_route_of, route_of
+
+SCOPE = "io.krakend.krakend-otel"
+"""OpenTelemetry's scope of the metrics that KrakenD has, too."""
+
+METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+"""Any other method is reported as ``_OTHER``, so that clients cannot make more and more series."""
+
+SEMANTIC_CONVENTION = "1.27"
+
+
+def attributes(*lists: Attributes) -> dict[str, str]:
+    """Static labels. One without a key or a value is dropped; of equal keys the last one counts."""
+    return {each.key: each.value for each in sum(lists, ()) if each.key and each.value}
+
+
+# Responses to clients.
+
+
+def build_response_meter(settings: OtelSettings, service: Service, registry: Registry) -> Observer:
+    """Counts every response: its duration and its size."""
+    make = _ResponseMeters(settings, service, registry)
+    reports: dict[tuple[str, str], Report] = {}
+
+    def report_of(method: str, endpoint: str) -> Report:
+        """One for each endpoint and method."""
+        method = method if method in METHODS else "_OTHER"
+        key = method, endpoint
+        if key not in reports:
+            reports[key] = make.report(method, endpoint)
+        return reports[key]
+
+    def observe(scope: Scope) -> Report:
+        method, found = scope["method"], scope[FOUND]
+        if found:
+            return report_of(method, found[0])
+        path = scope["path"]
+
+        def report(status: int, size: int, seconds: float) -> None:
+            if found or not settings.skips(path):
+                report_of(method, found[0] if found else "")(status, size, seconds)
+
+        return report
+
+    return observe
+
+
+class _ResponseMeters:
+    """Makes the meters of responses: one for each endpoint, method and status."""
+
+    def __init__(self, settings: OtelSettings, service: Service, registry: Registry) -> None:
+        self._settings = settings
+        layer, buckets = settings.client_layer, settings.buckets
+        self._general = layer.metrics_static_attributes
+        self._own = {
+            (each.method, each.endpoint): own.global_.metrics_static_attributes
+            for each in service.endpoints
+            if (own := each.extra_config.get(NAMESPACE)) is not None and own.global_ is not None
+        }
+        if layer.semantic_convention == SEMANTIC_CONVENTION:
+            durations = Family(
+                "http.server.request.duration",
+                "histogram",
+                unit="s",
+                help="Duration of HTTP server requests.",
+                scope=SCOPE,
+                bounds=buckets.time_buckets,
+            )
+            sizes = Family(
+                "http.server.response.body.size",
+                "histogram",
+                unit="By",
+                help="Size of HTTP server response bodies.",
+                scope=SCOPE,
+                bounds=buckets.size_buckets,
+            )
+        else:
+            durations = Family(
+                "http.server.duration", "histogram", scope=SCOPE, bounds=buckets.time_buckets
+            )
+            sizes = Family(
+                "http.server.response.size", "histogram", scope=SCOPE, bounds=buckets.size_buckets
+            )
+        self._durations, self._sizes = registry.family(durations), registry.family(sizes)
+
+    def report(self, method: str, endpoint: str) -> Report:
+        if endpoint and self._settings.skips(endpoint):
+            return _ignore
+        meters: dict[int, tuple[Histogram, Histogram]] = {}
+
+        def report(status: int, size: int, seconds: float) -> None:
+            meter = meters.get(status)
+            if meter is None:
+                meter = meters[status] = self._meter(method, endpoint, status)
+            durations, sizes = meter
+            durations.observe(seconds)
+            sizes.observe(size)
+
+        return report
+
+    def _meter(self, method: str, endpoint: str, status: int) -> tuple[Histogram, Histogram]:
+        labels = {
+            **attributes(self._general, self._own.get((method, endpoint), ())),
+            "http.request.method": method,
+            "http.response.status_code": str(status),
+            "http.route": route_of(endpoint) or status_text(status),
+            "url.scheme": "http",
+        }
+        return self._durations.histogram(labels), self._sizes.histogram(labels)
+
+
+def _ignore(status: int, size: int, seconds: float) -> None: ...
+
+
+def status_text(status: int) -> str:
+    """The route of a response without an endpoint, as KrakenD reports it: ``404 Not Found``."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+# Endpoints and backends.
+
+
+class CallOutcome(NamedTuple):
+    """How a request to an endpoint or to a backend has ended. The names of KrakenD's labels."""
+
+    error: bool = False
+    canceled: bool = False
+    complete: bool = False
+
+    def labels(self) -> dict[str, str]:
+        return {name: str(value).lower() for name, value in self._asdict().items()}
+
+
+SUCCEEDED, PARTIAL = CallOutcome(complete=True), CallOutcome()
+FAILED, CANCELED = CallOutcome(error=True), CallOutcome(canceled=True)
+
+
+def outcome_of(part: Part) -> CallOutcome:
+    if not isinstance(part, Response):
+        return FAILED
+    completeness = part.completeness
+    if completeness is COMPLETE:
+        return SUCCEEDED
+    return PARTIAL if completeness is INCOMPLETE else FAILED
+
+
+class Meter:
+    """Measures the requests of one endpoint or backend, or of both at once. An interceptor.
+
+    ``families``: the series of each outcome, with the labels that they have besides the outcome.
+    """
+
+    def __init__(self, families: Mapping[Family, Mapping[str, str]]) -> None:
+        self._families = families
+        self._histograms: dict[CallOutcome, Histogram] = {}
+
+    def begin(self, request: Request) -> _MeasuredCall:
+        return _MeasuredCall(request, self)
+
+    def observe(self, outcome: CallOutcome, seconds: float) -> None:
+        histogram = self._histograms.get(outcome)
+        if histogram is None:
+            histogram = self._histograms[outcome] = self._make(outcome)
+        histogram.observe(seconds)
+
+    def _make(self, outcome: CallOutcome) -> Histogram:
+        """One histogram, which is a series of every family."""
+        shared = None
+        for family, labels in self._families.items():
+            shared = family.histogram({**labels, **outcome.labels()}, shared)
+        assert shared is not None
+        return shared
+
+
+class _MeasuredCall:
+    """A :class:`gateway.core.stage.Call`."""
+
+    __slots__ = ("_meter", "_started", "request")
+
+    def __init__(self, request: Request, meter: Meter) -> None:
+        self.request = request
+        self._meter = meter
+        self._started = perf_counter()
+
+    def finish(self, part: Part) -> Part:
+        self._meter.observe(outcome_of(part), perf_counter() - self._started)
+        return part
+
+    def abandon(self, *, reached_backend: bool) -> None:
+        if reached_backend:
+            outcome = CANCELED if self.request.client.is_gone else FAILED
+            self._meter.observe(outcome, perf_counter() - self._started)
+
+
+class PipeMeters:
+    """Meters of endpoints and backends.
+
+    An endpoint whose only backend is all that can take time is measured once for both: that costs
+    half.
+    """
+
+    def __init__(self, settings: OtelSettings, registry: Registry) -> None:
+        self._settings = settings
+        bounds = settings.buckets.time_buckets
+        self._endpoints = registry.family(
+            Family("krakend.proxy.duration", "histogram", scope=SCOPE, bounds=bounds)
+        )
+        self._backends = registry.family(
+            Family("krakend.backend.duration", "histogram", scope=SCOPE, bounds=bounds)
+        )
+
+    def of_endpoint(self, endpoint: Endpoint) -> Meter | None:
+        """None: it is not measured."""
+        series = dict(self._endpoint_series(endpoint))
+        return Meter(series) if series else None
+
+    def of_backend(self, backend: Backend, endpoint: Endpoint, *, is_alone: bool) -> Meter | None:
+        """None: it is not measured. ``is_alone``: it is measured for the endpoint, too."""
+        series = dict(self._backend_series(backend, endpoint))
+        if is_alone:
+            series |= self._endpoint_series(endpoint)
+        return Meter(series) if series else None
+
+    def _endpoint_series(self, endpoint: Endpoint) -> Iterator[tuple[Family, dict[str, str]]]:
+        layer = self._settings.proxy_layer(endpoint)
+        if layer.disable_metrics or self._settings.skips(endpoint.endpoint):
+            return
+        method, route = names_of(endpoint)
+        yield (
+            self._endpoints,
+            {
+                "http.request.method": method,
+                "http.route": route,
+                **attributes(layer.metrics_static_attributes),
+            },
+        )
+
+    def _backend_series(
+        self, backend: Backend, endpoint: Endpoint
+    ) -> Iterator[tuple[Family, dict[str, str]]]:
+        layer = self._settings.backend_metrics(backend)
+        if layer.disable_stage or self._settings.skips(endpoint.endpoint):
+            return
+        yield self._backends, backend_labels(backend, endpoint, layer.static_attributes)
+
+
+def names_of(endpoint: Endpoint) -> tuple[str, str]:
+    """Method and route. An agent has no method, and its route is its name."""
+    if isinstance(endpoint, AgentPipe):
+        return "", endpoint.endpoint.removeprefix("/")
+    return endpoint.method, route_of(endpoint.endpoint)
+
+
+def backend_labels(backend: Backend, endpoint: Endpoint, static: Attributes) -> dict[str, str]:
+    method, route = names_of(endpoint)
+    return {
+        "http.request.method": backend.method,
+        "http.route": backend_route_of(backend.url_pattern),
+        "krakend.endpoint.method": method,
+        "krakend.endpoint.route": "" if isinstance(endpoint, AgentPipe) else route,
+        **attributes(static),
+    }
+
+
+def measured(meter: Meter | None) -> Callable[[P], P]:
+    """What wraps a pipe or a branch. None: it is not measured."""
+
+    def wrap(branch: P) -> P:
+        return branch if meter is None else intercepted(branch, meter)
+
+    return wrap

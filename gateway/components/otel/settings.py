@@ -1,0 +1,274 @@
+"""The settings of ``telemetry/opentelemetry``, at every level, and which of them hold where."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+from ...config.structs import Backend, Endpoint
+
+NAMESPACE = "telemetry/opentelemetry"
+
+TIME_BUCKETS = (
+    *(0.0005, 0.001, 0.002, 0.005),
+    *(0.01, 0.02, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25),
+    *(0.3, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.5, 5.0, 10.0),
+)
+"""Seconds. KrakenD's bounds begin at 0.01: most responses of this gateway are faster."""
+SIZE_BUCKETS = (
+    *(128.0, 256.0, 512.0, 1024.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0),
+    *(262144.0, 524288.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0),
+)
+"""Bytes. KrakenD's bounds."""
+
+SKIPPED = ("/__health", "/__ready", "/__debug/", "/__echo/", "/__stats/")
+
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def route_of(path: str) -> str:
+    """A path as KrakenD reports it: ``/users/{id}`` is ``/users/:id``."""
+    return _PLACEHOLDER.sub(r":\1", path)
+
+
+def backend_route_of(url_pattern: str) -> str:
+    """A path of a backend as KrakenD reports it: names are in lower case."""
+    route = _PLACEHOLDER.sub(lambda found: f":{found[1].lower()}", url_pattern)
+    return route if route.startswith("/") else f"/{route}"
+
+
+class Attribute(Struct, frozen=True, kw_only=True):
+    """A label with the same value on every series."""
+
+    key: str = ""
+    """The name of the label."""
+    value: str = ""
+    """Its value."""
+
+
+Attributes = tuple[Attribute, ...]
+
+
+class PrometheusExporter(Struct, frozen=True, kw_only=True):
+    name: str = ""
+    """Of the exporter, for people."""
+    port: int = 9090
+    """Where ``/metrics`` is. 0 is 9090, as in KrakenD."""
+    listen_ip: str = ""
+    """The address of the port; empty: every address. KrakenD ignores it."""
+    host: str = ""
+    """As ``listen_ip``, by the name that KrakenD really reads."""
+    process_metrics: bool = False
+    """Whether memory, CPU and files of the process are included."""
+    go_metrics: bool = False
+    """Whether metrics of the runtime are included: here of Python."""
+    disable_metrics: bool = False
+    """Whether this exporter is off."""
+
+
+class OtlpExporter(Struct, frozen=True, kw_only=True):
+    name: str = ""
+    """Of the exporter, for people."""
+    host: str = ""
+    """The collector."""
+    port: int = 0
+    """Of the collector; 0: 4317, or 4318 with ``use_http``."""
+    use_http: bool = False
+    """Whether HTTP is used instead of gRPC."""
+    disable_metrics: bool = False
+    """Whether it gets no metrics."""
+    disable_traces: bool = False
+    """Whether it gets no traces."""
+    custom_metric_reporting_period: int = 0
+    """Seconds between two reports of metrics; 0: ``metric_reporting_period``."""
+
+
+class Exporters(Struct, frozen=True, kw_only=True):
+    prometheus: tuple[PrometheusExporter, ...] | None = None
+    """Ports on which Prometheus reads the metrics."""
+    otlp: tuple[OtlpExporter, ...] | None = None
+    """Collectors of OpenTelemetry."""
+
+
+class Histograms(Struct, frozen=True, kw_only=True):
+    time_buckets: tuple[float, ...] = TIME_BUCKETS
+    """Upper bounds of durations, in seconds. KrakenD ignores it."""
+    size_buckets: tuple[float, ...] = SIZE_BUCKETS
+    """Upper bounds of sizes, in bytes. KrakenD ignores it."""
+
+
+class GlobalLayer(Struct, frozen=True, kw_only=True):
+    disable_metrics: bool = False
+    """Whether requests of clients are not measured."""
+    disable_traces: bool = False
+    """Whether requests of clients have no span."""
+    disable_propagation: bool = False
+    """Whether the trace context of clients is ignored."""
+    report_headers: bool = False
+    """Whether spans have the headers of requests and responses."""
+    skip_headers: tuple[str, ...] = ()
+    """Headers that are not reported."""
+    metrics_static_attributes: Attributes = ()
+    """Labels on every series of this layer."""
+    traces_static_attributes: Attributes = ()
+    """Attributes on every span of this layer."""
+    semantic_convention: str = ""
+    """``1.27``: names of metrics by that version of the semantic conventions."""
+
+
+class ProxyLayer(Struct, frozen=True, kw_only=True):
+    disable_metrics: bool = False
+    """Whether endpoints are not measured."""
+    disable_traces: bool = False
+    """Whether endpoints have no span."""
+    report_headers: bool = False
+    """Whether spans have the headers of requests and responses."""
+    skip_headers: tuple[str, ...] = ()
+    """Headers that are not reported."""
+    metrics_static_attributes: Attributes = ()
+    """Labels on every series of this layer."""
+    traces_static_attributes: Attributes = ()
+    """Attributes on every span of this layer."""
+
+
+class BackendMetrics(Struct, frozen=True, kw_only=True):
+    disable_stage: bool = False
+    """Whether backends are not measured."""
+    round_trip: bool = False
+    """Whether requests to HTTP backends are measured."""
+    read_payload: bool = False
+    """Whether reading the responses of HTTP backends is measured."""
+    detailed_connection: bool = False
+    """Whether the phases of a connection are measured: waiting for one, DNS, TLS."""
+    static_attributes: Attributes = ()
+    """Labels on every series of this layer."""
+
+
+class BackendTraces(Struct, frozen=True, kw_only=True):
+    disable_stage: bool = False
+    """Whether backends have no span."""
+    round_trip: bool = False
+    """Whether requests to HTTP backends have a span."""
+    read_payload: bool = False
+    """Whether reading the responses of HTTP backends has a span."""
+    detailed_connection: bool = False
+    """Whether spans have the phases of a connection."""
+    static_attributes: Attributes = ()
+    """Attributes on every span of this layer."""
+    report_headers: bool = False
+    """Whether spans have the headers of requests and responses."""
+    skip_headers: tuple[str, ...] = ()
+    """Headers that are not reported."""
+
+
+ALL_OF_BACKEND = BackendMetrics(round_trip=True, read_payload=True, detailed_connection=True)
+"""What is measured if ``metrics`` is absent: everything. A partial object means: only that."""
+
+
+class BackendLayer(Struct, frozen=True, kw_only=True):
+    metrics: BackendMetrics | None = None
+    """What is measured of backends; absent: everything."""
+    traces: BackendTraces | None = None
+    """Which spans backends have; absent: all."""
+
+
+class Layers(Struct, frozen=True, kw_only=True, rename={"global_": "global"}):
+    global_: GlobalLayer | None = None
+    """Requests of clients."""
+    proxy: ProxyLayer | None = None
+    """Endpoints, with all their backends."""
+    backend: BackendLayer | None = None
+    """Backends."""
+
+
+class EndpointAttributes(Struct, frozen=True, kw_only=True):
+    metrics_static_attributes: Attributes = ()
+    """Labels of this endpoint, in addition to those of the service."""
+    traces_static_attributes: Attributes = ()
+    """Attributes of this endpoint's spans, in addition to those of the service."""
+
+
+class OtelSettings(Struct, frozen=True, kw_only=True, rename={"global_": "global"}):
+    """``exporters`` to ``layers``: at the root. ``proxy`` and ``global``: of an endpoint.
+    ``backend``: of a backend."""
+
+    exporters: Exporters | None = None
+    """Where metrics and traces go."""
+    service_name: str = ""
+    """Of this service; by default ``name`` of the configuration."""
+    service_version: str = ""
+    """Of this service; by default the version of the gateway."""
+    deploy_env: str = ""
+    """The environment, such as ``production``."""
+    skip_paths: tuple[str, ...] | None = None
+    """Endpoints and paths that are neither measured nor traced; one that ends in ``/`` means all
+    paths below. An empty list means the default, ``[""]`` means none."""
+    metric_reporting_period: int = 30
+    """Seconds between two reports of metrics to a collector."""
+    trace_sample_rate: float = 1.0
+    """Which part of the requests is traced, 0 to 1."""
+    histograms: Histograms | None = None
+    """Bounds of histograms."""
+    layers: Layers | None = None
+    """What is measured and traced."""
+    proxy: ProxyLayer | None = None
+    """Of an endpoint: in place of ``layers.proxy`` of the root."""
+    global_: EndpointAttributes | None = None
+    """Of an endpoint: in addition to ``layers.global`` of the root."""
+    backend: BackendLayer | None = None
+    """Of a backend: in place of ``layers.backend`` of the root."""
+    exporters_override: dict[str, Any] | None = None
+    """Of KrakenD Enterprise, has no effect."""
+
+    @property
+    def prometheus(self) -> tuple[PrometheusExporter, ...]:
+        """The exporters that are on."""
+        exporters = (self.exporters and self.exporters.prometheus) or ()
+        return tuple(each for each in exporters if not each.disable_metrics)
+
+    @property
+    def otlp(self) -> tuple[OtlpExporter, ...]:
+        return (self.exporters and self.exporters.otlp) or ()
+
+    @property
+    def client_layer(self) -> GlobalLayer:
+        return (self.layers and self.layers.global_) or GlobalLayer()
+
+    @property
+    def buckets(self) -> Histograms:
+        return self.histograms or Histograms()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self.skip_paths or SKIPPED
+
+    @property
+    def uses_metrics(self) -> bool:
+        """Whether an exporter reads the metrics."""
+        return bool(self.prometheus)
+
+    def skips(self, endpoint: str) -> bool:
+        """Whether an endpoint or a path is skipped. Placeholders may be written as in the
+        configuration (``{id}``) or as KrakenD reports them (``:id``)."""
+        names = endpoint, route_of(endpoint)
+        return any(
+            each and (each in names or (each.endswith("/") and endpoint.startswith(each)))
+            for each in self.skipped
+        )
+
+    def proxy_layer(self, endpoint: Endpoint) -> ProxyLayer:
+        own = endpoint.extra_config.get(NAMESPACE)
+        if own is not None and own.proxy is not None:
+            layer: ProxyLayer = own.proxy
+            return layer
+        return (self.layers and self.layers.proxy) or ProxyLayer()
+
+    def backend_metrics(self, backend: Backend) -> BackendMetrics:
+        own = backend.extra_config.get(NAMESPACE)
+        layer = None if self.layers is None else self.layers.backend
+        if own is not None and own.backend is not None:
+            layer = own.backend
+        return (layer and layer.metrics) or ALL_OF_BACKEND

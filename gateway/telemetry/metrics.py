@@ -1,0 +1,151 @@
+"""Metrics: numbers that the gateway counts, and exporters read.
+
+Counting is an addition to a plain number. Each number is written by one thread only, so it needs no
+lock. Nothing here knows an exporter.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+
+
+class Value:
+    """A counter, or a gauge."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
+class Histogram:
+    """How often a value was in each bucket.
+
+    ``bounds``: the upper bounds of the buckets, ascending. A value that is equal to a bound belongs
+    to its bucket. ``counts``: one more than ``bounds``: the last one is of values above all bounds.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum: float = 0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Sample(Struct, frozen=True, array_like=True):
+    """One series at one moment. ``counts``: of the buckets of a histogram, whose ``value`` is the
+    sum; otherwise empty."""
+
+    labels: Labels
+    value: float
+    counts: tuple[int, ...] = ()
+
+
+class FamilySample(Struct, frozen=True):
+    """All series of one name at one moment. ``name``, ``kind``, ``unit``, ``help``, ``scope`` and
+    ``bounds``: as of :class:`Family`."""
+
+    name: str
+    kind: Kind
+    samples: tuple[Sample, ...]
+    unit: str = ""
+    help: str = ""
+    scope: str = ""
+    bounds: tuple[float, ...] = ()
+
+
+class Family:
+    """All series of one name.
+
+    ``name``: as OpenTelemetry writes it, ``http.server.duration``. ``unit``: as there: ``s``,
+    ``By``; "" for none. ``scope``: the OpenTelemetry scope; "" for none. ``bounds``: of histograms.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        *,
+        unit: str = "",
+        help: str = "",  # noqa: A002, the word of Prometheus
+        scope: str = "",
+        bounds: Sequence[float] = (),
+    ) -> None:
+        self.name = name
+        self.kind: Kind = kind
+        self.unit = unit
+        self.help = help
+        self.scope = scope
+        self.bounds = tuple(bounds)
+        self._values: dict[Labels, Value] = {}
+        self._histograms: dict[Labels, Histogram] = {}
+
+    def value(self, labels: Mapping[str, str]) -> Value:
+        """The counter or gauge with these labels, made at first use."""
+        return self._values.setdefault(tuple(sorted(labels.items())), Value())
+
+    def histogram(self, labels: Mapping[str, str], shared: Histogram | None = None) -> Histogram:
+        """The histogram with these labels, made at first use. ``shared``: a histogram of another
+        family with the same bounds, which becomes the one of these labels."""
+        made = Histogram(self.bounds) if shared is None else shared
+        return self._histograms.setdefault(tuple(sorted(labels.items())), made)
+
+    def clear(self) -> None:
+        """Forget all series: those of a gauge are read anew each time."""
+        self._values.clear()
+
+    def sample(self) -> FamilySample:
+        # Copies first: another thread may add a series at the same time.
+        samples = [Sample(labels, each.value) for labels, each in self._values.copy().items()]
+        samples += [
+            Sample(labels, each.sum, tuple(each.counts))
+            for labels, each in self._histograms.copy().items()
+        ]
+        return FamilySample(
+            self.name,
+            self.kind,
+            tuple(samples),
+            self.unit,
+            self.help,
+            self.scope,
+            self.bounds,
+        )
+
+
+Collect: TypeAlias = Callable[[], object]
+"""Brings families up to date before they are read: gauges of what is now."""
+
+
+class Registry:
+    """All families of a gateway. ``collectors``: called before each reading, on the app side."""
+
+    def __init__(self) -> None:
+        self.collectors: list[Collect] = []
+        self._families: dict[str, Family] = {}
+
+    def family(self, family: Family) -> Family:
+        """Add a family. If there is one of that name already, that one is returned."""
+        return self._families.setdefault(family.name, family)
+
+    def samples(self) -> Iterator[FamilySample]:
+        """The families that have a series, sorted by name."""
+        for collect in self.collectors:
+            collect()
+        for _, family in sorted(self._families.items()):
+            sample = family.sample()
+            if sample.samples:
+                yield sample
