@@ -13,6 +13,9 @@ BROKER = "{broker}"
 HTTP = "{http}"
 """Placeholders in ``host`` for the URLs of the broker and of the HTTP backend."""
 
+EXPORTER_PORT = "{exporter port}"
+"""Placeholder for a port on which metrics are read."""
+
 EXCHANGE = "ex"
 """The topic exchange of all backends; queues are bound with their name."""
 
@@ -137,5 +140,7 @@ class Scenario(Struct, frozen=True):
             **({"extra_config": self.extra_config} if self.extra_config else {}),
         }
         text = json.dumps(document).replace(BROKER, broker_url).replace(HTTP, http_url)
+        # Below the ports that the kernel chooses itself.
+        text = text.replace(f'"{EXPORTER_PORT}"', str(10_000 + port % 20_000))
         config: dict[str, Any] = json.loads(text)
         return config

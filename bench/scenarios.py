@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from .messages import SMALL
 from .process import agent, consumer, endpoint, producer
-from .scenario import BROKER, HTTP, Call, Queue, Scenario
+from .scenario import BROKER, EXPORTER_PORT, HTTP, Call, Queue, Scenario
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -129,6 +129,16 @@ SCENARIOS = (
         "consume-1-access-log",
         "consume, 1 queue, access log in JSON",
         extra_config={"telemetry/logging": {"level": "ERROR", "access_log_format": "json"}},
+    ),
+    # Prometheus may read, and does not.
+    consuming(
+        "consume-1-metrics",
+        "consume, 1 queue, metrics for Prometheus",
+        extra_config={
+            "telemetry/opentelemetry": {
+                "exporters": {"prometheus": [{"name": "bench", "port": EXPORTER_PORT}]}
+            }
+        },
     ),
     # None of the stages ever refuses a request.
     consuming(

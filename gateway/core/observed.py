@@ -133,7 +133,11 @@ class _ObservedHead:
 
 
 class _ObservedClient:
-    """The client of a request, as the gateway sees it, and its request, as the server sees it."""
+    """The client of a request, as the gateway sees it, and its request, as the server sees it.
+
+    ``request`` refers to this object: it is dropped when the request is over, so that no reference
+    cycle is left.
+    """
 
     __slots__ = ("_client", "_report", "_started", "request")
 
@@ -155,10 +159,12 @@ class _ObservedClient:
         return self._client.watch(gone)
 
     def respond(self, response: AsgiResponse) -> None:
+        self.request = None
         self._client.respond(response)
         self._report(response.status, len(response.body), perf_counter() - self._started)
 
     def fail(self) -> None:
+        self.request = None
         self._client.fail()
         self._report(FAILED, 0, perf_counter() - self._started)
 
@@ -167,6 +173,7 @@ class _ObservedClient:
 
     def run(self, app: ASGIApp) -> None:
         report, started = self._report, self._started
+        self.request = None
 
         async def observed_app(scope: Scope, receive: Receive, send: Send) -> None:
             await _run(app, report, started, scope, receive, send)
@@ -176,8 +183,9 @@ class _ObservedClient:
     # Called by the server.
 
     def withdraw(self) -> None:
-        if self.request is not None:
-            self.request.withdraw()
+        request, self.request = self.request, None
+        if request is not None:
+            request.withdraw()
         status = CLIENT_GONE if self._client.is_gone else STOPPED
         self._report(status, 0, perf_counter() - self._started)
 

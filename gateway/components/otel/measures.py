@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from time import perf_counter
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Scope
 from ...core.observed import FOUND, Observer, Report
+from ...core.observed_parts import observed_parts
 from ...core.proxy import COMPLETE, INCOMPLETE, P, Part, Request, Response
-from ...core.stage import intercepted
 from ...telemetry.metrics import Family, Histogram, Registry
 from .settings import NAMESPACE, Attributes, OtelSettings, backend_route_of, route_of
 
@@ -142,7 +143,7 @@ def status_text(status: int) -> str:
 # Endpoints and backends.
 
 
-class CallOutcome(NamedTuple):
+class CallOutcome(Struct, frozen=True, eq=False):
     """How a request to an endpoint or to a backend has ended. The names of KrakenD's labels."""
 
     error: bool = False
@@ -150,24 +151,23 @@ class CallOutcome(NamedTuple):
     complete: bool = False
 
     def labels(self) -> dict[str, str]:
-        return {name: str(value).lower() for name, value in self._asdict().items()}
+        return {name: str(value).lower() for name, value in asdict(self).items()}
 
 
 SUCCEEDED, PARTIAL = CallOutcome(complete=True), CallOutcome()
 FAILED, CANCELED = CallOutcome(error=True), CallOutcome(canceled=True)
 
 
-def outcome_of(part: Part) -> CallOutcome:
-    if not isinstance(part, Response):
-        return FAILED
-    completeness = part.completeness
-    if completeness is COMPLETE:
-        return SUCCEEDED
-    return PARTIAL if completeness is INCOMPLETE else FAILED
+def outcome_of(request: Request, part: Part | None) -> CallOutcome:
+    if isinstance(part, Response):
+        if part.completeness is COMPLETE:
+            return SUCCEEDED
+        return PARTIAL if part.completeness is INCOMPLETE else FAILED
+    return CANCELED if part is None and request.client.is_gone else FAILED
 
 
 class Meter:
-    """Measures the requests of one endpoint or backend, or of both at once. An interceptor.
+    """Measures the requests of one endpoint or backend, or of both at once.
 
     ``families``: the series of each outcome, with the labels that they have besides the outcome.
     """
@@ -176,10 +176,9 @@ class Meter:
         self._families = families
         self._histograms: dict[CallOutcome, Histogram] = {}
 
-    def begin(self, request: Request) -> _MeasuredCall:
-        return _MeasuredCall(request, self)
-
-    def observe(self, outcome: CallOutcome, seconds: float) -> None:
+    def observe(self, request: Request, part: Part | None, seconds: float) -> None:
+        """A :data:`gateway.core.observed_parts.ObservePart`."""
+        outcome = outcome_of(request, part)
         histogram = self._histograms.get(outcome)
         if histogram is None:
             histogram = self._histograms[outcome] = self._make(outcome)
@@ -192,26 +191,6 @@ class Meter:
             shared = family.histogram({**labels, **outcome.labels()}, shared)
         assert shared is not None
         return shared
-
-
-class _MeasuredCall:
-    """A :class:`gateway.core.stage.Call`."""
-
-    __slots__ = ("_meter", "_started", "request")
-
-    def __init__(self, request: Request, meter: Meter) -> None:
-        self.request = request
-        self._meter = meter
-        self._started = perf_counter()
-
-    def finish(self, part: Part) -> Part:
-        self._meter.observe(outcome_of(part), perf_counter() - self._started)
-        return part
-
-    def abandon(self, *, reached_backend: bool) -> None:
-        if reached_backend:
-            outcome = CANCELED if self.request.client.is_gone else FAILED
-            self._meter.observe(outcome, perf_counter() - self._started)
 
 
 class PipeMeters:
@@ -288,6 +267,6 @@ def measured(meter: Meter | None) -> Callable[[P], P]:
     """What wraps a pipe or a branch. None: it is not measured."""
 
     def wrap(branch: P) -> P:
-        return branch if meter is None else intercepted(branch, meter)
+        return branch if meter is None else observed_parts(branch, meter.observe)
 
     return wrap

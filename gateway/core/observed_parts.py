@@ -1,0 +1,117 @@
+"""Observers of the parts that branches and pipes respond with. They change nothing, so they cost
+less than a stage.
+
+Without an observer nothing is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from ..errors import GatewayError
+from .proxy import Arrive, Ask, Later, Now, P, Part, Request, Response, Withdraw
+
+ObservePart: TypeAlias = Callable[[Request, Part | None, float], object]
+"""Called once for each request: its part, and the seconds it took. None: the request has ended
+without a part, because the client has gone or the deadline has come. Must not raise."""
+
+
+def observed_parts(branch: P, observe: ObservePart) -> P:
+    """The branch with an observer. It can be asked in the same ways."""
+    now, later, ask = branch.now, branch.later, branch.ask
+    return replace(
+        branch,
+        now=None if now is None else _now(now, observe),
+        later=None if later is None else _later(later, observe),
+        ask=None if ask is None else _ask(ask, observe),
+    )
+
+
+def _now(inner: Now, observe: ObservePart) -> Now:
+    def now(request: Request) -> Response | None:
+        started = perf_counter()
+        try:
+            response = inner(request)
+        except Exception as error:
+            observe(request, _failure(error), perf_counter() - started)
+            raise
+        if response is not None:
+            observe(request, response, perf_counter() - started)
+        return response
+
+    return now
+
+
+def _later(inner: Later, observe: ObservePart) -> Later:
+    def later(request: Request, arrive: Arrive) -> Withdraw:
+        waiting = _ObservedWait(request, arrive, observe)
+        try:
+            waiting.withdraw_branch = inner(request, waiting.arrived)
+        except Exception as error:
+            waiting.failed(_failure(error))
+            raise
+        return waiting.withdraw
+
+    return later
+
+
+def _ask(inner: Ask, observe: ObservePart) -> Ask:
+    async def ask(request: Request) -> Response:
+        started = perf_counter()
+        part: Part | None = None  # it stays so if the task is cancelled
+        try:
+            part = response = await inner(request)
+        except Exception as error:
+            part = _failure(error)
+            raise
+        finally:
+            observe(request, part, perf_counter() - started)
+        return response
+
+    return ask
+
+
+def _failure(error: Exception) -> GatewayError:
+    return error if isinstance(error, GatewayError) else GatewayError("internal error")
+
+
+class _ObservedWait:
+    """A request while it waits for its part."""
+
+    __slots__ = ("_arrive", "_observe", "_request", "_started", "withdraw_branch")
+
+    def __init__(self, request: Request, arrive: Arrive, observe: ObservePart) -> None:
+        self.withdraw_branch: Withdraw | None = None
+        self._request = request
+        self._arrive: Arrive | None = arrive
+        self._observe = observe
+        self._started = perf_counter()
+
+    def arrived(self, part: Part) -> None:
+        arrive, self._arrive = self._arrive, None
+        self.withdraw_branch = None  # it refers to self: no reference cycle is left
+        if arrive is not None:
+            self._observe(self._request, part, perf_counter() - self._started)
+            arrive(part)
+
+    def failed(self, failure: GatewayError) -> None:
+        """The branch has raised an error in place of a part."""
+        self._end(failure)
+
+    def withdraw(self) -> Part | None:
+        withdraw = self.withdraw_branch
+        if self._arrive is None or withdraw is None:
+            return None
+        part = withdraw()
+        self._end(None if self._request.client.is_gone else part)
+        return part
+
+    def _end(self, part: Part | None) -> None:
+        """There is nothing that arrives any more."""
+        if self._arrive is not None:
+            self._arrive = self.withdraw_branch = None
+            self._observe(self._request, part, perf_counter() - self._started)
