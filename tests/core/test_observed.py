@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
 import pytest
 from anyio import move_on_after, sleep_forever
@@ -215,6 +217,43 @@ async def test_a_request_that_continues_in_a_task_is_reported_once() -> None:
     head.clients[0].run(answered)
     await client.apps[0](SCOPE, nothing, Whole().send)
     assert observer.reports == [("/a", 201, 5)]
+
+
+class Asked:
+    """A request that refers to its client, as those of the router do."""
+
+    def __init__(self, client: DirectClient) -> None:
+        self.client = client
+
+    def withdraw(self) -> None: ...
+
+
+@pytest.mark.parametrize("end", ["respond", "fail", "run", "withdraw"])
+def test_no_reference_cycle_is_left(end: str) -> None:
+    class Waiting(Head):
+        def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
+            asked = Asked(client)
+            self.asked = ref(asked)
+            self.clients = [client]
+            return asked
+
+    head, client = Waiting(), Client()
+    request = direct_of(head, Observed()).begin(b"", client)
+    assert request is not None
+    [seen] = head.clients
+    gc.disable()
+    try:
+        if end == "respond":
+            seen.respond(ANSWER)
+        elif end == "fail":
+            seen.fail()
+        elif end == "run":
+            seen.run(answered)
+        else:
+            request.withdraw()
+        assert head.asked() is None
+    finally:
+        gc.enable()
 
 
 def test_the_server_and_the_gateway_see_the_same_client() -> None:
