@@ -26,6 +26,7 @@ from .components.log.logging_settings import LEVELS
 from .components.log.outputs import open_log
 from .config.findings import SEVERITIES, ConfigError, lines
 from .config.load import Loaded, load
+from .core.component import uses_metrics
 from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
 from .core.version import VERSION
@@ -180,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
+    run.add_argument("--shared-metrics", type=_numbers, default=(), help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
 
     check = add_command(
@@ -288,6 +290,10 @@ def _at_least_one(text: str) -> int:
     return _whole_number(text, 1)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def _broker_url(text: str) -> str:
     if not text.startswith(("amqp://", "amqps://")):
         raise argparse.ArgumentTypeError("expected a URL that begins with amqp:// or amqps://")
@@ -376,7 +382,9 @@ def run_command(options: argparse.Namespace) -> int:
             log_warnings(loaded)
         if options.workers > 1 and options.worker is None:
             command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-            return anyio.run(supervise, command, options.workers, settings.grace)
+            has_metrics = uses_metrics(loaded.service, CATALOG)
+            run = partial(supervise, uses_metrics=has_metrics)
+            return anyio.run(run, command, options.workers, settings.grace)
         backend_options: dict[str, object] = {}
         if options.async_library == "asyncio":
             backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
@@ -418,6 +426,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             worker=worker,
             workers=options.workers,
             shared_memory=options.shared_memory,
+            shared_metrics=options.shared_metrics,
         ) as gateway:
             tasks.start_soon(_announce_stop, gateway, stop)
 

@@ -115,6 +115,7 @@ async def open_gateway(
     worker: int = 0,
     workers: int = 1,
     shared_memory: int | None = None,
+    shared_metrics: Sequence[int] = (),
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway in any AnyIO program, on asyncio or Trio.
 
@@ -129,7 +130,9 @@ async def open_gateway(
         log_warnings(loaded)
     async with AsyncExitStack() as stack:
         side = await stack.enter_async_context(open_asyncio_side())
-        assembly = Assembly(loaded.service, catalog, side, worker, workers, shared_memory)
+        assembly = Assembly(
+            loaded.service, catalog, side, worker, workers, shared_memory, shared_metrics
+        )
         gateway = _build(loaded, assembly)
         await stack.enter_async_context(assembly.helpers.opened())
         agents = gateway.agents

@@ -6,7 +6,7 @@ Which rows there are is in ``app/catalog.py``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
@@ -46,9 +46,10 @@ class Assembly:
     """The service and its shared resources, for the functions that build components.
 
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
-    the file by which the workers share rate limits; None: each has its own. ``helpers``: processes
-    that decode and validate large documents. ``metrics``: what the gateway counts; None: nothing
-    reads it, so nothing is counted.
+    the file by which the workers share rate limits; None: each has its own. ``shared_metrics``:
+    descriptors of the files by which they share metrics, one for each worker; empty: there is one
+    worker. ``helpers``: processes that decode and validate large documents. ``metrics``: what the
+    gateway counts; None: nothing reads it, so nothing is counted.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Assembly:
         worker: int = 0,
         workers: int = 1,
         shared_memory: int | None = None,
+        shared_metrics: Sequence[int] = (),
     ) -> None:
         self.service = service
         self.catalog = catalog
@@ -66,8 +68,9 @@ class Assembly:
         self.worker = worker
         self.workers = workers
         self.shared_memory = shared_memory
+        self.shared_metrics = shared_metrics
         self.helpers = Helpers()
-        self.metrics = Registry() if _uses_metrics(service, catalog) else None
+        self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.resources: dict[Hashable, Resource] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
@@ -99,7 +102,8 @@ class Assembly:
         return min((row.max_inline_bytes for row in rows), default=sys.maxsize)
 
 
-def _uses_metrics(service: Service, catalog: Catalog) -> bool:
+def uses_metrics(service: Service, catalog: Catalog) -> bool:
+    """Whether anything reads what the gateway counts."""
     return any(
         row.uses_metrics is not None and row.uses_metrics(settings)
         for row in catalog

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from anyio import (
@@ -29,6 +29,7 @@ from anyio import (
 )
 from anyio.abc import Process
 
+from ..components.otel.shared_metrics import open_metric_files
 from ..components.ratelimit.shared_buckets import open_shared_memory
 from ..telemetry.logs import get_logger
 from .signals import CLEANUP_TIMEOUT, call_on_hangup, delayed_signals, exit_late, stop_on_signals
@@ -41,15 +42,20 @@ KILL_TIMEOUT = CLEANUP_TIMEOUT + 1
 """Seconds after the grace period until the parent kills a worker. A worker ends itself before."""
 
 
-async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
+async def supervise(
+    command: Sequence[str], workers: int, grace: float, *, uses_metrics: bool = False
+) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
-    SIGHUP is forwarded. The workers inherit shared memory for their common rate limits. A worker
-    that ends by itself is started again after RESTART_DELAY. When the first start of a worker fails
-    (status 1 before it serves), all workers are stopped.
+    SIGHUP is forwarded. The workers inherit shared memory for their common rate limits, and files
+    for their metrics if the configuration uses metrics. A worker that ends by itself is started
+    again after RESTART_DELAY. When the first start of a worker fails (status 1 before it serves),
+    all workers are stopped.
     """
-    with open_shared_memory() as memory:
-        supervisor = _Supervisor(command, memory, grace)
+    with ExitStack() as stack:
+        memory = stack.enter_context(open_shared_memory())
+        metrics = stack.enter_context(open_metric_files(workers if uses_metrics else 0))
+        supervisor = _Supervisor(command, memory, metrics, grace)
         async with create_task_group() as tasks:
             kill = partial(supervisor.signal, signal.SIGKILL)
             seconds = grace + KILL_TIMEOUT
@@ -63,11 +69,14 @@ async def supervise(command: Sequence[str], workers: int, grace: float) -> int:
 
 
 class _Supervisor:
-    def __init__(self, command: Sequence[str], memory: int, grace: float) -> None:
+    def __init__(
+        self, command: Sequence[str], memory: int, metrics: Sequence[int], grace: float
+    ) -> None:
         self.stop = Event()
         self.has_failed = False
         self._command = command
         self._memory = memory
+        self._metrics = metrics
         self._grace = grace
         self._running: set[Process] = set()
         self._starting = Lock()
@@ -97,15 +106,18 @@ class _Supervisor:
                 await self.stop.wait()
 
     async def _start(self, number: int, parent: int) -> Process:
-        command = [*self._command, "--worker", str(number)]
+        command = [*self._command, "--worker", str(number), "--parent", str(parent)]
+        command += ["--shared-memory", str(self._memory)]
+        if self._metrics:
+            command += ["--shared-metrics", ",".join(map(str, self._metrics))]
         async with self._starting:  # the signal mask belongs to the whole process
             with delayed_signals():
                 return await open_process(
-                    [*command, "--parent", str(parent), "--shared-memory", str(self._memory)],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=sys.stdout.fileno(),
                     stderr=sys.stderr.fileno(),
-                    pass_fds=[parent, self._memory],
+                    pass_fds=[parent, self._memory, *self._metrics],
                 )
 
     async def _wait_end(self, process: Process, number: int, ours: socket.socket) -> int:

@@ -14,6 +14,9 @@ from msgspec import Struct
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
+Across: TypeAlias = Literal["sum", "min", "max"]
+"""How the numbers of several processes become one."""
+
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
 
@@ -56,8 +59,8 @@ class Sample(Struct, frozen=True, array_like=True):
 
 
 class FamilySample(Struct, frozen=True):
-    """All series of one name at one moment. ``name``, ``kind``, ``unit``, ``help``, ``scope`` and
-    ``bounds``: as of :class:`Family`."""
+    """All series of one name at one moment. ``name``, ``kind``, ``unit``, ``help``, ``scope``,
+    ``bounds`` and ``across``: as of :class:`Family`."""
 
     name: str
     kind: Kind
@@ -66,6 +69,7 @@ class FamilySample(Struct, frozen=True):
     help: str = ""
     scope: str = ""
     bounds: tuple[float, ...] = ()
+    across: Across = "sum"
 
 
 class Family:
@@ -73,6 +77,8 @@ class Family:
 
     ``name``: as OpenTelemetry writes it, ``http.server.duration``. ``unit``: as there: ``s``,
     ``By``; "" for none. ``scope``: the OpenTelemetry scope; "" for none. ``bounds``: of histograms.
+    ``across``: how the numbers of several workers become one; None: the sum, but of gauges whose
+    name ends in ``start_time_seconds`` the smallest and in ``timestamp_seconds`` the largest.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Family:
         help: str = "",  # noqa: A002, the word of Prometheus
         scope: str = "",
         bounds: Sequence[float] = (),
+        across: Across | None = None,
     ) -> None:
         self.name = name
         self.kind: Kind = kind
@@ -91,6 +98,7 @@ class Family:
         self.help = help
         self.scope = scope
         self.bounds = tuple(bounds)
+        self.across: Across = _across(name, kind) if across is None else across
         self._values: dict[Labels, Value] = {}
         self._histograms: dict[Labels, Histogram] = {}
 
@@ -123,7 +131,16 @@ class Family:
             self.help,
             self.scope,
             self.bounds,
+            self.across,
         )
+
+
+def _across(name: str, kind: Kind) -> Across:
+    if kind == "gauge" and name.endswith("start_time_seconds"):
+        return "min"
+    if kind == "gauge" and name.endswith("timestamp_seconds"):
+        return "max"
+    return "sum"
 
 
 Collect: TypeAlias = Callable[[], object]

@@ -12,11 +12,13 @@ from ...core.component import Assembly, Component, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...core.version import VERSION
-from ...telemetry.metrics import Labels, Registry
+from ...telemetry.metrics import Labels
 from .. import proxy
+from . import runtime
 from .measures import PipeMeters, build_response_meter, measured
 from .prometheus import CONTENT_TYPE, exposition
 from .settings import NAMESPACE, OtelSettings
+from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
 MAX_PORT = 65535
@@ -58,10 +60,23 @@ def _is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
 
 
 class Exporter:
-    """What an exporter reads: all metrics of the gateway."""
+    """What an exporter reads: all metrics of the gateway.
 
-    def __init__(self, settings: OtelSettings, service: Service, registry: Registry) -> None:
-        self._registry = registry
+    ``with_process``, ``with_python``: whether those of the process and of Python are included.
+    """
+
+    def __init__(
+        self,
+        settings: OtelSettings,
+        service: Service,
+        read: ReadMetrics,
+        *,
+        with_process: bool,
+        with_python: bool,
+    ) -> None:
+        self._read = read
+        hidden = {runtime.PROCESS: not with_process, runtime.PYTHON: not with_python}
+        self._hidden = tuple(prefix for prefix, is_hidden in hidden.items() if is_hidden)
         target = {
             "deployment.environment": settings.deploy_env,
             "service.name": settings.service_name or service.name or "hutch-gateway",
@@ -71,7 +86,8 @@ class Exporter:
 
     def text(self) -> bytes:
         """In the format of Prometheus."""
-        return exposition(self._registry.samples(), self._target)
+        families = (each for each in self._read() if not each.name.startswith(self._hidden))
+        return exposition(families, self._target)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves ``/metrics``."""
@@ -86,19 +102,37 @@ class Exporter:
 def build_management(
     settings: OtelSettings, service: Service, assembly: Assembly
 ) -> Mapping[str, ASGIApp]:
-    if assembly.metrics is None:
+    """It is called once in each worker: so what all exporters read is made here."""
+    registry = assembly.metrics
+    if registry is None:
         return {}
-    return {PATH: Exporter(settings, service, assembly.metrics).app}
+    with_process = any(each.process_metrics for each in settings.prometheus)
+    with_python = any(each.go_metrics for each in settings.prometheus)
+    if with_process:
+        runtime.add_process_metrics(registry)
+    if with_python:
+        runtime.add_python_metrics(registry)
+    read = open_metrics(registry, assembly)
+    exporter = Exporter(settings, service, read, with_process=with_process, with_python=with_python)
+    return {PATH: exporter.app}
 
 
 def build_listeners(
     settings: OtelSettings, service: Service, assembly: Assembly
 ) -> Iterator[Listener]:
+    """The first worker has the ports, and reports for all."""
     if assembly.metrics is None or assembly.worker:
         return
+    read = open_metrics(assembly.metrics, assembly)
     for each in settings.prometheus:
-        app = Exporter(settings, service, assembly.metrics).app
-        yield Listener(each.listen_ip or each.host, each.port or 9090, app)
+        exporter = Exporter(
+            settings,
+            service,
+            read,
+            with_process=each.process_metrics,
+            with_python=each.go_metrics,
+        )
+        yield Listener(each.listen_ip or each.host, each.port or 9090, exporter.app)
 
 
 def verify(settings: OtelSettings) -> Iterator[tuple[str, str]]:
@@ -120,6 +154,9 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
         return
     if settings.otlp:
         yield place.warning("is not supported yet: nothing is sent to it", "exporters.otlp")
+    if any(each.go_metrics for each in settings.prometheus):
+        text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
+        yield place.hint(f"{text}python_gc_...", "exporters.prometheus")
 
 
 COMPONENT = Component(

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import mmap
-import os
-import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from struct import Struct
 
 from ...config.json_types import JsonObject
+from ...core.anonymous_file import open_anonymous_file
 from .bucket import BucketState, Clock, Rate, bucket_state, take_token
 
 SLOT = Struct("16sq")
@@ -31,13 +29,8 @@ TABLE_BYTES = BYTES_PER_SET * SETS
 @contextmanager
 def open_shared_memory() -> Generator[int]:
     """The descriptor of a file of zeros that the workers inherit."""
-    with ExitStack() as stack:
-        if sys.platform == "linux":
-            file = stack.enter_context(os.fdopen(os.memfd_create("rate limits"), "r+b"))
-        else:
-            file = stack.enter_context(tempfile.TemporaryFile())
-        file.truncate(TABLE_BYTES)
-        yield file.fileno()
+    with open_anonymous_file("rate limits", TABLE_BYTES) as descriptor:
+        yield descriptor
 
 
 class SharedBuckets:
