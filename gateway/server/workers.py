@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -163,6 +164,6 @@ async def stop_with_parent(parent: int, stop: Event, grace: float) -> None:
 
 
 def _end_with_parent(parent: int, grace: float) -> None:
-    os.read(parent, 1)
+    select.select([parent], [], [])  # the event loop may have made the descriptor non-blocking
     time.sleep(grace + CLEANUP_TIMEOUT)
     exit_late()

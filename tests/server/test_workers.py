@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
+
+from gateway.server import workers
 
 SUPERVISE = """
 import sys, anyio
@@ -86,3 +90,20 @@ def test_signals_wait_until_a_worker_handles_them() -> None:
     held = "{signal.SIGHUP, signal.SIGINT, signal.SIGTERM}"
     with supervised(WORKER + f"say('up' if {mask} == {held} else 'open'); os.read(parent, 1)"):
         pass
+
+
+def test_the_end_of_the_parent_is_noticed_although_the_loop_makes_its_descriptor_non_blocking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(workers, "exit_late", ended.set)
+    monkeypatch.setattr(workers, "CLEANUP_TIMEOUT", 0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        guard = threading.Thread(target=workers._end_with_parent, args=(theirs.fileno(), 0))
+        guard.start()
+        assert not ended.is_set()
+        ours.close()
+        guard.join(30)
+        assert ended.is_set()

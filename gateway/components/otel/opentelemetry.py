@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
+from anyio.lowlevel import checkpoint
+
 from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
@@ -22,6 +24,8 @@ from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
 MAX_PORT = 65535
+PIECES_AT_ONCE = 1_000
+"""Pieces of text that are made in one turn of the event loop, in about 1 ms."""
 
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
@@ -84,10 +88,16 @@ class Exporter:
         }
         self._target: Labels = tuple((name, value) for name, value in target.items() if value)
 
-    def text(self) -> bytes:
-        """In the format of Prometheus."""
-        families = (each for each in self._read() if not each.name.startswith(self._hidden))
-        return exposition(families, self._target)
+    async def text(self) -> bytes:
+        """In the format of Prometheus. Other requests are handled meanwhile: of 4,000 series the
+        text takes 100 ms."""
+        families = [each for each in self._read() if not each.name.startswith(self._hidden)]
+        pieces = []
+        for piece in exposition(families, self._target):
+            pieces.append(piece)
+            if not len(pieces) % PIECES_AT_ONCE:
+                await checkpoint()
+        return "".join(pieces).encode()
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves ``/metrics``."""
@@ -96,7 +106,8 @@ class Exporter:
         if scope["path"] != PATH:
             await send_answer(send, text(404, "404 page not found", charset=False))
             return
-        await send_answer(send, AsgiResponse(200, [(b"content-type", CONTENT_TYPE)], self.text()))
+        headers = [(b"content-type", CONTENT_TYPE)]
+        await send_answer(send, AsgiResponse(200, headers, await self.text()))
 
 
 def build_management(
@@ -136,7 +147,8 @@ def build_listeners(
 
 
 def verify(settings: OtelSettings) -> Iterator[tuple[str, str]]:
-    for number, each in enumerate(settings.prometheus):
+    exporters = (settings.exporters and settings.exporters.prometheus) or ()
+    for number, each in enumerate(exporters):
         if not 0 <= each.port <= MAX_PORT:
             text = f"expected a port from 1 to {MAX_PORT}, found {each.port}"
             yield f"exporters.prometheus[{number}].port", text

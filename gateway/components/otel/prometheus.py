@@ -18,11 +18,13 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9:_]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 
 
-def exposition(families: Iterable[FamilySample], target: Labels) -> bytes:
-    """``target``: labels of ``target_info``: name and version of the service."""
+def exposition(families: Iterable[FamilySample], target: Labels) -> Iterator[str]:
+    """The text, in pieces of a line or two. ``target``: labels of ``target_info``: name and version
+    of the service."""
     info = FamilySample("target_info", "gauge", (Sample(target, 1),), help="Target metadata")
     named = {metric_name(each): each for each in (*_with_scopes(families), info)}
-    return "".join(line for name in sorted(named) for line in _family(name, named[name])).encode()
+    for name in sorted(named):
+        yield from _family(name, named[name])
 
 
 def metric_name(family: FamilySample) -> str:

@@ -16,7 +16,7 @@ INFO = (
 
 
 def text(*families: Family) -> str:
-    return exposition([each.sample() for each in families], TARGET).decode()
+    return "".join(exposition([each.sample() for each in families], TARGET))
 
 
 def test_before_the_first_request_there_is_only_the_target() -> None:

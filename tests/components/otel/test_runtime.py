@@ -20,7 +20,7 @@ LINE = re.compile(r"([a-z_]+(?:\{[^}]*\})?) (\S+)")
 
 
 def numbers(registry: Registry) -> dict[str, float]:
-    lines = exposition(registry.samples(), ()).decode().splitlines()
+    lines = "".join(exposition(registry.samples(), ())).splitlines()
     found = [LINE.fullmatch(line) for line in lines if not line.startswith("#")]
     assert all(found)
     return {each[1]: float(each[2]) for each in found if each and each[1] != "target_info"}
@@ -107,7 +107,7 @@ def test_no_limit_is_a_large_number(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     registry = Registry()
     add_process_metrics(registry, tmp_path)
-    text = exposition(registry.samples(), ()).decode()
+    text = "".join(exposition(registry.samples(), ()))
     assert "\nprocess_max_fds 1.8446744073709552e+19\n" in text
     assert numbers(registry)["process_virtual_memory_max_bytes"] == NO_LIMIT
 
