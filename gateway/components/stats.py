@@ -119,8 +119,7 @@ class StatsPage:
         self._stats = stats
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await send_answer(send, self._answer(scope["method"], scope["path"]))
+        await send_answer(send, self._answer(scope["method"], scope["path"]))
 
     def _answer(self, method: str, path: str) -> AsgiResponse:
         if method == "GET" and path == PATH:

@@ -144,7 +144,8 @@ and modules that the settings name."""
 
 
 class Listener(Struct, frozen=True):
-    """An application with a port of its own. ``host``: "" for every address."""
+    """An application with a port of its own; it gets HTTP requests only. ``host``: "" for every
+    address."""
 
     host: str
     port: int

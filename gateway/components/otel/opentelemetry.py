@@ -74,8 +74,6 @@ class Exporter:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves ``/metrics``."""
-        if scope["type"] != "http":
-            return
         if scope["path"] != PATH:
             await send_answer(send, text(404, "404 page not found", charset=False))
             return
