@@ -1,7 +1,7 @@
 """Numbers of a period of time, which begin at zero in the next one.
 
-No timer runs: whoever adds a number or reads it says in which period that is. Nothing here knows
-where the numbers are shown.
+No timer runs: a caller that adds a number or reads it says in which period that is. Nothing here
+knows where the numbers are shown.
 """
 
 from __future__ import annotations

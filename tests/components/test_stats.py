@@ -351,6 +351,24 @@ async def test_only_the_first_worker_opens_the_port_and_all_have_the_management_
         assert (await ask(gateway.management, "GET", "/__stats")).status == 200
 
 
+@pytest.mark.anyio
+async def test_an_agent_is_a_pipe_under_its_name() -> None:
+    document = configuration("http://127.0.0.1:10")
+    agent = {
+        "name": "my agent",
+        "backend": [{"url_pattern": "/jobs", "host": ["http://127.0.0.1:10"]}],
+        "extra_config": {
+            "async/amqp": {"name": "jobs", "exchange": "jobs", "host": "amqp://127.0.0.1:10"}
+        },
+    }
+    async with open_gateway({**document, "async_agent": [agent]}) as gateway:
+        found = await read(gateway)
+    outcome = "complete.true.error.false"
+    assert found[f"proxy.requests.layer.pipe.name.my agent.{outcome}"] == 0
+    assert found[f"proxy.requests.layer.backend.name./jobs.{outcome}"] == 0
+    assert not any(key.startswith("router.response.my") for key in found)
+
+
 class StoppedClock:
     """A clock that goes on only by hand. In seconds."""
 
