@@ -19,6 +19,7 @@ from ..components import (
     response_json_schema,
     secure,
     settings,
+    stats,
 )
 from ..components.auth import (
     api_keys,
@@ -32,7 +33,7 @@ from ..components.auth import (
 from ..components.log import gelf, logging_settings, logstash
 from ..components.lua import stage as lua
 from ..components.martian import stage as martian
-from ..components.otel import opentelemetry
+from ..components.otel import opencensus, opentelemetry
 from ..components.ratelimit import build as ratelimit
 from ..components.ratelimit import tiers
 from ..core.component import Catalog
@@ -139,6 +140,8 @@ COMPONENTS = (
     gelf.COMPONENT,
     logging_settings.COMPONENT,
     logstash.COMPONENT,
+    stats.COMPONENT,
+    opencensus.COMPONENT,
     opentelemetry.COMPONENT,
 )
 

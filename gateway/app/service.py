@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
 from ..config.json_types import JsonObject
 from ..config.load import Loaded, survey
@@ -21,7 +23,7 @@ from ..core.observed import Observer, observed
 from ..core.tasks import open_together
 from ..core.version import VERSION
 from ..errors import GatewayError
-from ..router.app import build_app, build_management_app
+from ..router.app import build_app, build_management_app, http_only
 from ..router.endpoint import Route
 from ..router.large_output import with_large_output
 from ..telemetry.logs import get_logger
@@ -204,7 +206,7 @@ def _build_management(service: Service, assembly: Assembly) -> dict[str, ASGIApp
 
 def _build_listeners(service: Service, assembly: Assembly) -> list[Listener]:
     return [
-        listener
+        replace(listener, app=http_only(listener.app))
         for build, settings in assembly.at_root(lambda row: row.listeners)
         for listener in build(settings, service, assembly)
     ]

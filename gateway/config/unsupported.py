@@ -30,9 +30,7 @@ LEGACY: Mapping[str, str] = {
     "github.com/devopsfaith/krakend-pubsub/publisher": "backend/pubsub/publisher",
     "github.com/devopsfaith/krakend-pubsub/subscriber": "backend/pubsub/subscriber",
     "github.com/devopsfaith/krakend/transport/http/client/graphql": "backend/graphql",
-    "github_com/devopsfaith/krakend-metrics": "telemetry/metrics",
     "github_com/letgoapp/krakend-influx": "telemetry/influx",
-    "github_com/devopsfaith/krakend-opencensus": "telemetry/opencensus",
 }
 """Old names of unsupported namespaces, and their names today (krakend-ce, cmd/krakend-ce/main.go).
 Those of supported ones are in the rows of the catalogue."""
@@ -74,7 +72,7 @@ INSTEAD: Mapping[str, str] = {
     "security/policies": "use validation/cel",
     "server/static-filesystem": "use a web server",
     "server/virtualhost": "run a gateway for each host",
-    "telemetry/": "there are no metrics and no traces; use /__health and /__ready",
+    "telemetry/": "for metrics use telemetry/opentelemetry",
     "websocket": "clients can wait for messages (wait of backend/amqp/consumer)",
     "workflow": "use proxy.sequential",
 }

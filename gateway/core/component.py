@@ -38,6 +38,8 @@ class Resource(Protocol):
 
 
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
+"""What several builders of components use."""
 B = TypeVar("B")
 """A function that builds something of settings."""
 
@@ -72,12 +74,19 @@ class Assembly:
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.resources: dict[Hashable, Resource] = {}
+        self._shared: dict[Hashable, object] = {}
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
         """The resource of that key, made on first use. It is opened before the first request."""
         if key not in self.resources:
             self.resources[key] = make()
         return cast(R, self.resources[key])
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What several builders use, made on first use: not a resource, for it needs no opening."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return cast(T, self._shared[key])
 
     def at_root(self, builder: Callable[[Component[Any]], B | None]) -> Iterator[tuple[B, Any]]:
         """The builders of one kind whose components have settings at the root, with these."""
@@ -139,7 +148,8 @@ and modules that the settings name."""
 
 
 class Listener(Struct, frozen=True):
-    """An application with a port of its own. ``host``: "" for every address."""
+    """An application with a port of its own; it gets HTTP requests only. ``host``: "" for every
+    address."""
 
     host: str
     port: int

@@ -343,6 +343,19 @@ def _redirect(scope: Scope, method: str, path: str) -> AsgiResponse:
     return AsgiResponse(301, headers, body)
 
 
+def http_only(app: ASGIApp) -> ASGIApp:
+    """An application that gets HTTP requests only, for a server with a port of its own: a server on
+    Trio does not start without a response to ``lifespan``."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await app(scope, receive, send)
+        else:
+            await _answer_other(scope, receive, send)
+
+    return answer
+
+
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await answer_lifespan(receive, send)

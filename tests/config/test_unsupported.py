@@ -161,8 +161,8 @@ def test_without_a_name_there_is_no_plugin(kind: str, settings: Any) -> None:
 
 
 def test_a_legacy_name_is_reported_as_the_one_of_today() -> None:
-    name = "github_com/devopsfaith/krakend-metrics"
-    assert "no metrics" in reported(name)[0].text
+    name = "github_com/letgoapp/krakend-influx"
+    assert "use telemetry/opentelemetry" in reported(name)[0].text
     assert all(name not in INSTEAD for name in LEGACY)
 
 

@@ -37,7 +37,7 @@ def build_observer(settings: OtelSettings, service: Service, assembly: Assembly)
 def build_pipe_observer(
     settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Pipe], Pipe]:
-    if assembly.metrics is None or _is_alone(endpoint, assembly):
+    if assembly.metrics is None or is_alone(endpoint, assembly):
         return measured(None)
     return measured(PipeMeters(settings, assembly.metrics).of_endpoint(endpoint))
 
@@ -47,12 +47,11 @@ def build_branch_observer(
 ) -> Callable[[Branch], Branch]:
     if assembly.metrics is None:
         return measured(None)
-    is_alone = _is_alone(endpoint, assembly)
     meters = PipeMeters(settings, assembly.metrics)
-    return measured(meters.of_backend(backend, endpoint, is_alone=is_alone))
+    return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
 
 
-def _is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
+def is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
     """Whether the endpoint has one backend, and nothing around it: then both have always the same
     duration and the same outcome."""
     rows = assembly.catalog.rows_of(endpoint)
@@ -101,8 +100,6 @@ class Exporter:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves ``/metrics``."""
-        if scope["type"] != "http":
-            return
         if scope["path"] != PATH:
             await send_answer(send, text(404, "404 page not found", charset=False))
             return
