@@ -13,8 +13,8 @@ from ..config.structs import Backend, Endpoint, Seconds, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
 from ..core.component import Assembly, Component, Listener, Place
 from ..core.observed import FOUND, Observer, Report
+from ..core.observed_parts import observed_parts
 from ..core.proxy import Branch, P, Pipe
-from ..core.stage import intercepted
 from .otel.measures import names_of
 from .otel.opentelemetry import is_alone
 from .otel.settings import route_of
@@ -86,7 +86,7 @@ def build_pipe_observer(
     if is_alone(endpoint, assembly) and not settings.backend_disabled:
         return _same  # the branch counts for both: that costs half
     calls = stats.calls_of(_pipe_name(endpoint))
-    return lambda pipe: intercepted(pipe, calls)
+    return lambda pipe: observed_parts(pipe, calls.observe)
 
 
 def build_branch_observer(
@@ -99,7 +99,7 @@ def build_branch_observer(
     if is_alone(endpoint, assembly) and not settings.proxy_disabled:
         names.append(_pipe_name(endpoint))
     calls = stats.calls_of(*names)
-    return lambda branch: intercepted(branch, calls)
+    return lambda branch: observed_parts(branch, calls.observe)
 
 
 def _pipe_name(endpoint: Endpoint) -> tuple[LayerName, str]:

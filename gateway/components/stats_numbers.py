@@ -11,7 +11,7 @@ import msgspec
 
 from ..core.proxy import Part, Request
 from ..telemetry.periods import Distribution, PeriodCount, Periods, summary
-from .otel.measures import CANCELED, FAILED, CallOutcome, outcome_of
+from .otel.measures import CallOutcome, outcome_of
 
 NANOSECONDS = 1e9
 """Of a second: the unit of durations."""
@@ -59,24 +59,20 @@ class ResponseStats:
 
 
 class CallStats:
-    """The requests to one endpoint, agent or backend, or to an endpoint and its only backend. An
-    interceptor."""
+    """The requests to one endpoint, agent or backend, or to an endpoint and its only backend."""
 
     def __init__(self, periods: Periods) -> None:
         self.clock = periods.clock
         self._period_at = periods.at
         self._distributions: dict[CallOutcome, Distribution] = {}
 
-    def begin(self, request: Request) -> _CountedCall:
-        return _CountedCall(request, self)
-
-    def add(self, outcome: CallOutcome, started: float) -> None:
-        """``started``: what ``clock`` returned when the request began."""
+    def observe(self, request: Request, part: Part | None, seconds: float) -> None:
+        """A :data:`gateway.core.observed_parts.ObservePart`."""
+        outcome = outcome_of(request, part)
         distribution = self._distributions.get(outcome)
         if distribution is None:
             distribution = self._distributions[outcome] = Distribution()
-        now = self.clock()
-        distribution.add((now - started) * NANOSECONDS, self._period_at(now))
+        distribution.add(seconds * NANOSECONDS, self._period_at(self.clock()))
 
     def having(self, *, complete: bool, error: bool) -> Iterator[Distribution]:
         """KrakenD counts a request whose client has gone as an error."""
@@ -84,25 +80,6 @@ class CallStats:
             has_error = outcome.error or outcome.canceled
             if (outcome.complete, has_error) == (complete, error):
                 yield distribution
-
-
-class _CountedCall:
-    """A :class:`gateway.core.stage.Call`."""
-
-    __slots__ = ("_started", "_stats", "request")
-
-    def __init__(self, request: Request, stats: CallStats) -> None:
-        self.request = request
-        self._stats = stats
-        self._started = stats.clock()
-
-    def finish(self, part: Part) -> Part:
-        self._stats.add(outcome_of(part), self._started)
-        return part
-
-    def abandon(self, *, reached_backend: bool) -> None:
-        if reached_backend:
-            self._stats.add(CANCELED if self.request.client.is_gone else FAILED, self._started)
 
 
 class Stats:
