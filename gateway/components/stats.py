@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
-from msgspec import Struct
-
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Seconds, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
 from ..core.component import Assembly, Component, Listener, Place
+from ..core.families import MetricsSettings
 from ..core.observed import FOUND, Observer, Report
 from ..core.observed_parts import observed_parts
 from ..core.proxy import Branch, P, Pipe
@@ -25,7 +24,7 @@ PATH = "/__stats"
 MAX_PORT = 65535
 
 
-class StatsSettings(Struct, frozen=True, kw_only=True):
+class StatsSettings(MetricsSettings, frozen=True, kw_only=True):
     collection_time: Seconds = 60.0
     """How long a period is: then durations, sizes and connections are counted from zero again."""
     listen_address: str = ":8090"

@@ -27,6 +27,10 @@ class ValidationSettings(Struct, frozen=True):
     """Of a namespace that validates requests."""
 
 
+class MetricsSettings(Struct, frozen=True):
+    """Of a namespace that counts what the gateway does."""
+
+
 class BrokerSettings(Struct, frozen=True):
     """Of a backend that uses a message broker instead of HTTP. ``writes``: it publishes."""
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ...config.findings import Finding
 from ...config.structs import changed
 from ...core.component import Assembly, Component, Place
+from ...core.families import MetricsSettings
 from . import opentelemetry
 from .measures import measured
 from .settings import (
@@ -87,7 +88,7 @@ class OpencensusExporters(Struct, frozen=True, kw_only=True):
                 yield name
 
 
-class OpencensusSettings(Struct, frozen=True, kw_only=True):
+class OpencensusSettings(MetricsSettings, frozen=True, kw_only=True):
     exporters: OpencensusExporters = OpencensusExporters()
     """Where metrics and traces go."""
     enabled_layers: OpencensusLayers | None = None

@@ -17,6 +17,7 @@ from ...core.version import VERSION
 from ...telemetry.metrics import Labels
 from .. import proxy
 from . import runtime
+from .advice import ADVICE
 from .measures import PipeMeters, build_response_meter, measured
 from .prometheus import CONTENT_TYPE, exposition
 from .settings import NAMESPACE, OtelSettings
@@ -181,4 +182,5 @@ COMPONENT = Component(
     branch_observer=build_branch_observer,
     management=build_management,
     listeners=build_listeners,
+    advice=ADVICE,
 )

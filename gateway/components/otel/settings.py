@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...config.structs import Backend, Endpoint
+from ...core.families import MetricsSettings
 
 NAMESPACE = "telemetry/opentelemetry"
 
@@ -191,7 +192,7 @@ class EndpointAttributes(Struct, frozen=True, kw_only=True):
     """Attributes of this endpoint's spans, in addition to those of the service."""
 
 
-class OtelSettings(Struct, frozen=True, kw_only=True, rename={"global_": "global"}):
+class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_": "global"}):
     """``exporters`` to ``layers``: at the root. ``proxy`` and ``global``: of an endpoint.
     ``backend``: of a backend."""
 

@@ -73,6 +73,7 @@ GOOD: dict[str, Any] = {
     "tls": {"keys": [{"public_key": "a", "private_key": "b"}]},
     "extra_config": {
         "telemetry/logging": {"level": "INFO", "stdout": True},
+        "telemetry/opentelemetry": {"exporters": {"prometheus": [{"name": "p"}]}},
         "security/http": {},
         "security/cors": {"allow_origins": ["https://me"], "allow_credentials": True},
         "security/bot-detector": {"deny": ["a"]},
@@ -133,6 +134,8 @@ CASES: dict[str, list[Changes]] = {
     "3.3.2": [{(*T, "timeout"): "5.5s"}],
     "3.3.3": [{("timeout",): "31s"}],
     "3.3.4": [{(*T, "timeout"): "61s"}],
+    "4.1.1": [{(*ROOT, "telemetry/opentelemetry"): ABSENT}],
+    "4.1.3": [{(*ROOT, "telemetry/metrics"): {}}],
     "4.3.1": [{(*ROOT, "telemetry/logging"): ABSENT}],
     "5.1.1": [{("disable_rest",): True}],
     "5.1.2": [{("debug_endpoint",): True}],
