@@ -12,8 +12,10 @@ from ...core.component import Assembly, Component, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...core.version import VERSION
+from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels, Registry
 from .. import proxy
+from .client_measures import build_client_meter
 from .measures import PipeMeters, build_response_meter, measured
 from .prometheus import CONTENT_TYPE, exposition
 from .settings import NAMESPACE, OtelSettings
@@ -44,6 +46,14 @@ def build_branch_observer(
     is_alone = _is_alone(endpoint, assembly)
     meters = PipeMeters(settings, assembly.metrics)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone))
+
+
+def build_request_observer(
+    settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> RequestObserver | None:
+    if assembly.metrics is None:
+        return None
+    return build_client_meter(settings, backend, endpoint, assembly.metrics)
 
 
 def _is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
@@ -133,6 +143,7 @@ COMPONENT = Component(
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,
+    request_observer=build_request_observer,
     management=build_management,
     listeners=build_listeners,
 )
