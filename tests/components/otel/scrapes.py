@@ -1,15 +1,38 @@
-"""What Prometheus reads of a gateway, and configurations that are measured."""
+"""What Prometheus reads of a gateway, and configurations and backends that are measured."""
 
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from gateway.app.service import Gateway
+from anyio import to_thread
 
+from gateway import open_gateway
+from gateway.app.service import Gateway
+from gateway.errors import ResponseBroken
+
+from ...http.service import Connection, Service, answering, serving
 from ...router.support import ask
 
 NAMESPACE = "telemetry/opentelemetry"
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+READ_LABELS = {
+    "http_request_method",
+    "http_route",
+    "krakend_endpoint_method",
+    "krakend_endpoint_route",
+}
+"""The labels of what is counted of reading bodies."""
+
+STARTED = "http_client_request_started_count_total"
+FAILED = "http_client_request_failed_count_total"
+CANCELED = "http_client_request_canceled_count_total"
+TIMED_OUT = "http_client_request_timedout_count_total"
 
 _LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -73,3 +96,48 @@ def measured(*endpoints: dict[str, Any], layers: Any = None, **settings: Any) ->
         "endpoints": list(endpoints),
         "extra_config": {NAMESPACE: own},
     }
+
+
+def endpoint(url: str, backend: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    own = {"url_pattern": "/b", "host": [url], **(backend or {})}
+    return {"endpoint": "/e", "backend": [own], **keys}
+
+
+async def scraped(
+    script: bytes | Callable[..., Any],
+    backend: dict[str, Any] | None = None,
+    times: int = 1,
+    layers: Any = None,
+    **keys: Any,
+) -> Scrape:
+    """After so many requests to an endpoint with a backend that runs this script."""
+    with serving(answering(script) if isinstance(script, bytes) else script) as service:
+        config = measured(endpoint(service.url, backend, **keys), layers=layers)
+        async with open_gateway(config) as gateway:
+            for _ in range(times):
+                with suppress(ResponseBroken):  # of a stream that ends too early
+                    await ask(gateway.asgi, keys.get("method", "GET"), "/e")
+            return await scrape(gateway)
+
+
+async def wait_scrape(gateway: Gateway, name: str) -> Scrape:
+    """The first scrape with that name. The timeout of the test ends the wait."""
+    while not (found := await scrape(gateway)).series(name):
+        await to_thread.run_sync(threading.Event().wait, 0.001)
+    return found
+
+
+class Held:
+    """A backend that sends the first bytes of a response, and the rest only when it is told to."""
+
+    def __init__(self, first: bytes = b"", rest: bytes = b"") -> None:
+        self._first, self._rest = first, rest
+        self.is_asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, service: Service, connection: Connection, request: bytes) -> bool:
+        connection.sendall(self._first)
+        self.is_asked.set()
+        self.go_on.wait(20)
+        connection.sendall(self._rest)
+        return False

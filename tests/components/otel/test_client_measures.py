@@ -3,20 +3,14 @@ that KrakenD 2.13.8 gave for such requests, but for the port."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, to_thread
 
 from gateway import open_gateway
-from gateway.app.service import Gateway
 from gateway.components.otel.client_measures import MAX_SERIES, build_client_meter
 from gateway.components.otel.settings import OtelSettings
 from gateway.config.structs import Backend, Endpoint
-from gateway.errors import ResponseBroken
 from gateway.http.dial import dial
 from gateway.http.observed import ObservedConnection, ObservedRequest
 from gateway.http.request_head import BackendRequest
@@ -25,12 +19,20 @@ from gateway.telemetry.metrics import Registry
 
 from ...http.service import Connection, Service, answering, message, serving
 from ...http.test_tls import TRUSTING, server_side
-from ...router.support import Client, ask, http_scope
-from .scrapes import NAMESPACE, Scrape, measured, scrape
+from ...router.support import ask
+from .scrapes import (
+    HEAD,
+    NAMESPACE,
+    READ_LABELS,
+    STARTED,
+    endpoint,
+    measured,
+    scrape,
+    scraped,
+)
 
 pytestmark = pytest.mark.anyio
 
-HEAD = b"HTTP/1.1 200 OK\r\n"
 BODY = b'{"a":1,"b":2,"c":"data"}'
 
 CLIENT_LABELS = {
@@ -43,13 +45,6 @@ CLIENT_LABELS = {
     "server_address",
     "server_port",
 }
-READ_LABELS = {
-    "http_request_method",
-    "http_route",
-    "krakend_endpoint_method",
-    "krakend_endpoint_route",
-}
-
 ROUND_TRIP = {
     "http_client_duration": "histogram",
     "http_client_request_size_total": "counter",
@@ -68,69 +63,7 @@ READ = {
     "http_client_response_read_time_seconds_total": "counter",
 }
 
-STARTED = "http_client_request_started_count_total"
-FAILED = "http_client_request_failed_count_total"
-CANCELED = "http_client_request_canceled_count_total"
-TIMED_OUT = "http_client_request_timedout_count_total"
 NO_LENGTH = "http_client_response_no_content_length_total"
-
-
-def endpoint(url: str, backend: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
-    own = {"url_pattern": "/b", "host": [url], **(backend or {})}
-    return {"endpoint": "/e", "backend": [own], **keys}
-
-
-async def scraped(
-    script: bytes | Callable[..., Any],
-    backend: dict[str, Any] | None = None,
-    times: int = 1,
-    layers: Any = None,
-    **keys: Any,
-) -> Scrape:
-    """After so many requests to an endpoint with a backend that runs this script."""
-    with serving(answering(script) if isinstance(script, bytes) else script) as service:
-        config = measured(endpoint(service.url, backend, **keys), layers=layers)
-        async with open_gateway(config) as gateway:
-            for _ in range(times):
-                with suppress(ResponseBroken):  # of a stream that ends too early
-                    await ask(gateway.asgi, keys.get("method", "GET"), "/e")
-            return await scrape(gateway)
-
-
-class Held:
-    """A backend that sends the first bytes of a response, and the rest only when it is told to."""
-
-    def __init__(self, first: bytes = b"", rest: bytes = b"") -> None:
-        self._first, self._rest = first, rest
-        self.is_asked = threading.Event()
-        self.go_on = threading.Event()
-
-    def __call__(self, service: Service, connection: Connection, request: bytes) -> bool:
-        connection.sendall(self._first)
-        self.is_asked.set()
-        self.go_on.wait(20)
-        connection.sendall(self._rest)
-        return False
-
-
-class Leaving(Client):
-    """A client that disconnects when it is told to. ``has_bytes``: a part of the body has come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.leave = Event()
-        self.has_bytes = Event()
-
-    async def receive(self) -> Any:
-        if self._body:
-            return await super().receive()
-        await self.leave.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message.get("body"):
-            self.has_bytes.set()
 
 
 async def test_a_response_is_measured_under_krakends_names() -> None:
@@ -244,8 +177,7 @@ async def test_what_is_measured_is_set_by_the_layer(
     assert at_root.types("http_client_") == families
     if backend_layer is not None:
         own = {"extra_config": {NAMESPACE: {"backend": backend_layer}}}
-        layers = {"backend": {"metrics": {}}}
-        of_backend = await scraped(message(), own, layers=layers)
+        of_backend = await scraped(message(), own, layers={"backend": {"metrics": {}}})
         assert of_backend.types("http_client_") == families
 
 
@@ -302,12 +234,6 @@ async def test_a_response_to_head_has_no_size() -> None:
     assert found.value("http_client_response_read_size_total", http_request_method="HEAD") == 0
 
 
-async def test_a_failure_status_is_not_a_failed_request() -> None:
-    found = await scraped(message(b"no", "500 Internal Server Error"))
-    assert found.value(STARTED, http_response_status_code="500") == 1
-    assert found.value(FAILED) == -1
-
-
 async def test_a_redirect_is_a_request_of_its_own() -> None:
     def script(service: Service, connection: Connection, request: bytes) -> None:
         if request.startswith(b"GET /b "):
@@ -322,122 +248,6 @@ async def test_a_redirect_is_a_request_of_its_own() -> None:
         assert found.value("http_client_response_size_sum", **labels) == size
     assert found.value("http_client_response_read_size_total") == 54
     assert found.value("http_client_response_read_size_hist_count") == 2
-
-
-async def test_a_refused_connection_is_a_failed_request() -> None:
-    with serving(answering(b"")) as service:
-        port = service.port
-    config = measured(endpoint(f"http://127.0.0.1:{port}"))
-    async with open_gateway(config) as gateway:
-        await ask(gateway.asgi, "GET", "/e")
-        found = await scrape(gateway)
-    assert found.value(STARTED, http_response_status_code="0") == 1
-    assert found.value(FAILED, http_response_status_code="0", server_port=str(port)) == 1
-    assert found.value(TIMED_OUT) == found.value(CANCELED) == -1
-    assert found.value("http_client_duration_count") == 1
-    assert found.value("http_client_request_get_conn_duration_sum") == 0
-    assert found.types("http_client_response_read") == {}
-
-
-async def test_a_connection_that_is_closed_without_a_response_is_a_failed_request() -> None:
-    def script(service: Service, connection: Connection, request: bytes) -> bool:
-        return False
-
-    found = await scraped(script)
-    assert found.value(FAILED, http_response_status_code="0") == 1
-    assert found.value(TIMED_OUT) == -1
-
-
-@pytest.mark.parametrize("encoding", ["json", "no-op"])
-async def test_a_timeout_before_the_headers(encoding: str) -> None:
-    backend = Held()
-    found = await scraped(backend, timeout="100ms", output_encoding=encoding)
-    backend.go_on.set()
-    assert found.value(STARTED, http_response_status_code="0") == 1
-    assert found.value(FAILED) == found.value(TIMED_OUT) == 1
-    assert found.value(CANCELED) == -1
-    assert found.value("http_client_duration_sum") >= 0.09
-
-
-@pytest.mark.parametrize(("encoding", "error"), [("json", {"error": "true"}), ("no-op", {})])
-async def test_a_timeout_while_the_body_arrives(encoding: str, error: dict[str, str]) -> None:
-    backend = Held(HEAD + b"Content-Length: 8\r\n\r\n[1,2")
-    found = await scraped(backend, timeout="1s", output_encoding=encoding)
-    backend.go_on.set()
-    assert found.value(STARTED, http_response_status_code="200") == 1
-    assert found.value(FAILED) == found.value(TIMED_OUT) == -1
-    assert found.value("http_client_response_size_sum") == 8
-    [read] = found.series("http_client_response_read_size_total")
-    assert read.value == 4
-    assert {*read.labels} == READ_LABELS | {*error}
-
-
-@pytest.mark.parametrize("encoding", ["json", "no-op"])
-async def test_a_body_that_the_backend_cuts(encoding: str) -> None:
-    def script(service: Service, connection: Connection, request: bytes) -> bool:
-        connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n[1,2,")
-        return False
-
-    found = await scraped(script, output_encoding=encoding)
-    assert found.value(STARTED, http_response_status_code="200") == 1
-    assert found.value(FAILED) == -1
-    assert found.value("http_client_response_size_sum") == 500
-    assert found.value("http_client_response_read_size_total", error="true") == 5
-
-
-@pytest.mark.parametrize("encoding", ["json", "no-op"])
-async def test_a_client_that_leaves_before_the_headers(encoding: str) -> None:
-    backend, client = Held(), Leaving()
-    with serving(backend) as service:
-        config = measured(endpoint(service.url, output_encoding=encoding))
-        async with open_gateway(config) as gateway, create_task_group() as tasks:
-            tasks.start_soon(gateway.asgi, http_scope("GET", "/e"), client.receive, client.send)
-            assert await to_thread.run_sync(backend.is_asked.wait, 20)
-            client.leave.set()
-            found = await _scraped_with(gateway, CANCELED)
-            backend.go_on.set()
-    assert found.value(STARTED, http_response_status_code="0") == 1
-    assert found.value(CANCELED, http_response_status_code="0") == 1
-    assert found.value(FAILED) == found.value(TIMED_OUT) == -1
-
-
-async def test_a_client_that_leaves_while_a_stream_arrives() -> None:
-    backend, client = Held(HEAD + b"Content-Length: 8\r\n\r\n[1,2"), Leaving()
-    with serving(backend) as service:
-        config = measured(endpoint(service.url, output_encoding="no-op"))
-        async with open_gateway(config) as gateway, create_task_group() as tasks:
-            tasks.start_soon(gateway.asgi, http_scope("GET", "/e"), client.receive, client.send)
-            await client.has_bytes.wait()
-            client.leave.set()
-            found = await _scraped_with(gateway, "http_client_response_read_size_total")
-            backend.go_on.set()
-    assert found.value(STARTED, http_response_status_code="200") == 1
-    assert found.value(CANCELED) == found.value(FAILED) == -1
-    assert found.value("http_client_response_read_size_total", error="true") == 4
-
-
-async def _scraped_with(gateway: Gateway, name: str) -> Scrape:
-    """The first scrape with that name. The timeout of the test ends the wait."""
-    while not (found := await scrape(gateway)).series(name):
-        await to_thread.run_sync(threading.Event().wait, 0.001)
-    return found
-
-
-async def test_a_stream_is_measured_at_its_headers_and_at_its_end() -> None:
-    backend, client = Held(HEAD + b"Content-Length: 8\r\n\r\n[1,2", b",34]"), Leaving()
-    with serving(backend) as service:
-        config = measured(endpoint(service.url, output_encoding="no-op"))
-        async with open_gateway(config) as gateway, create_task_group() as tasks:
-            tasks.start_soon(gateway.asgi, http_scope("GET", "/e"), client.receive, client.send)
-            await client.has_bytes.wait()
-            at_headers = await scrape(gateway)
-            backend.go_on.set()
-            found = await _scraped_with(gateway, "http_client_response_read_size_total")
-            client.leave.set()
-    assert at_headers.value("http_client_duration_count") == 1
-    assert at_headers.types("http_client_response_read") == {}
-    [read] = found.series("http_client_response_read_size_total")
-    assert (read.value, {*read.labels}) == (8, READ_LABELS)
 
 
 async def test_the_phases_of_a_new_connection_belong_to_its_first_request() -> None:
@@ -458,19 +268,6 @@ async def test_the_phases_of_a_new_connection_belong_to_its_first_request() -> N
     assert dns + tls < waited
     assert [found.value(f"{name}_count") for name in names] == [2, 2]
     assert found.value(STARTED, server_address="localhost") == 2
-
-
-async def test_a_refused_connection_to_a_name_is_a_failed_request() -> None:
-    with serving(answering(b"")) as service:
-        port = service.port
-    config = measured(endpoint(f"http://localhost:{port}"))
-    config["extra_config"]["router"] = {"return_error_msg": True}
-    async with open_gateway(config) as gateway:
-        reply = await ask(gateway.asgi, "GET", "/e")
-        found = await scrape(gateway)
-    assert reply.body.endswith(b"connect: connection refused")
-    labels = {"server_address": "localhost", "server_port": str(port)}
-    assert found.value(FAILED, http_response_status_code="0", **labels) == 1
 
 
 async def test_a_gateway_without_metrics_has_plain_connections() -> None:
