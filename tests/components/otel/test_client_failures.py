@@ -12,7 +12,7 @@ from gateway.app.service import Gateway
 
 from ...http.service import Connection, Service, answering, message, serving
 from ...router.support import Client, ask, http_scope
-from .scrapes import (
+from .client_backends import (
     CANCELED,
     FAILED,
     HEAD,

@@ -20,7 +20,7 @@ from gateway.telemetry.metrics import Registry
 from ...http.service import Connection, Service, answering, message, serving
 from ...http.test_tls import TRUSTING, server_side
 from ...router.support import ask
-from .scrapes import (
+from .client_backends import (
     HEAD,
     NAMESPACE,
     READ_LABELS,

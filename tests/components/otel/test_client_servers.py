@@ -12,7 +12,7 @@ from gateway.server.settings import ServerName
 from ...http.service import serving
 from ...server.client import connect, get, receive_until
 from ...server.client import serving as serving_app
-from .scrapes import (
+from .client_backends import (
     CANCELED,
     FAILED,
     HEAD,
