@@ -64,7 +64,7 @@ def share_client(assembly: Assembly) -> HttpClient:
         max_body_bytes=service.gateway.max_answer_bytes,
         tls=client_tls(service),
     )
-    if any(assembly.at_root(lambda row: row.request_observer)):
+    if assembly.metrics is not None and any(assembly.at_root(lambda row: row.request_observer)):
         settings = replace(settings, connection=ObservedConnection, dial=dial_timed)
     return assembly.resource(
         "http", lambda: HttpClient(assembly.side, settings, service.max_idle_connections)
