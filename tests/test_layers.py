@@ -51,6 +51,7 @@ OWNERS = {
         "core/bridge.py",
         "amqp",
         "http/connection.py",
+        "http/dial.py",
         "http/pool.py",
         "server/http1",
         "testing/memory_broker.py",

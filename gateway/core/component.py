@@ -131,6 +131,8 @@ BuildBackendStage: TypeAlias = Callable[
 ]
 BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Callable[[Any], Any]]
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
+BuildRequestObserver: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Any]
+"""As above -> a :class:`gateway.http.observed.RequestObserver`; None: it observes nothing."""
 BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]
 """None: these settings need no guard."""
 TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
@@ -277,7 +279,7 @@ class Component(Struct, Generic[S], frozen=True):
     ``uses_metrics``: whether these settings read what the gateway counts. ``observer``: hears of
     every response. All three are of the root: ``pipe_observer`` wraps every pipe, around all its
     stages, also those of agents; ``branch_observer`` wraps every backend, around all its stages;
-    ``transport_observer`` wraps the innermost transport of every HTTP backend.
+    ``request_observer`` hears of every request that an HTTP backend sends, redirects included.
     """
 
     namespace: str
@@ -313,7 +315,7 @@ class Component(Struct, Generic[S], frozen=True):
     observer: BuildObserver[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
-    transport_observer: BuildTransportStage[S] | None = None
+    request_observer: BuildRequestObserver[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has an effect on that level."""

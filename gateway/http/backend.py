@@ -16,22 +16,17 @@ from ..encoding import Document
 from ..encoding.manipulation import build_reading
 from ..errors import BackendFailure, DeadlineExceeded, GatewayError
 from ..telemetry.logs import get_logger
-from ..tls.policy import client_tls
 from .balance import NextHost, build_next_host, usable_hosts
-from .client import HttpClient
 from .connection import HttpResponse
 from .hosts import host_findings
-from .pool import PoolSettings
 from .request_head import BackendRequest
 from .responses import SUCCESS, Interpret, build_interpret
 from .settings import HttpClientSettings, HttpSettings
 from .targets import build_target, hide_query, parse_url
-from .transport import Redirecting, Result, Transport, Withdraw
+from .transport import Result, Withdraw
+from .transports import CLIENT, build_transport
 
 log = get_logger("gateway.http")
-
-CLIENT = "backend/http/client"
-MAX_IDLE_PER_HOST = 250
 
 
 def build_http(
@@ -65,7 +60,7 @@ class HttpBackend:
         is_read = not is_passed_on and backend.encoding != "no-op"
         self._max_inline_bytes = self._large.most if is_read else sys.maxsize
         self._streams = is_passed_on and may_stream(backend, endpoint, assembly)
-        self._send = _build_transport(
+        self._send = build_transport(
             backend, endpoint, assembly, unpacks_all=not is_passed_on, streams=self._streams
         )
 
@@ -146,7 +141,7 @@ class HttpBackend:
         headers = self._forward_headers(request)
         if host.login and not find_header(headers, b"authorization"):
             headers.append((b"authorization", host.login))
-        return BackendRequest(self._method, host, target, headers, request.body)
+        return BackendRequest(self._method, host, target, headers, request.body, "", request)
 
 
 class ScriptedHttpBackend(HttpBackend):
@@ -172,7 +167,7 @@ class ScriptedHttpBackend(HttpBackend):
         login = host.login or self._logins.get(host.origin, b"")
         if login and not find_header(headers, b"authorization"):
             headers.append((b"authorization", login))
-        return BackendRequest(method, host, target, headers, request.body)
+        return BackendRequest(method, host, target, headers, request.body, "", request)
 
 
 class _BackendCall:
@@ -222,49 +217,6 @@ def may_stream(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> bool
         if row.endpoint_stage is not None and row.namespace in endpoint.extra_config:
             return False
     return endpoint.concurrent_calls < 2 and not isinstance(endpoint, AgentPipe)
-
-
-def _build_transport(
-    backend: Backend, endpoint: Endpoint, assembly: Assembly, *, unpacks_all: bool, streams: bool
-) -> Transport:
-    """The gateway's client, wrapped in the stages of the backend's ``extra_config``."""
-    service = assembly.service
-    options = backend.extra_config.get(CLIENT) or HttpClientSettings()
-    transport: Transport = Redirecting(
-        share_client(assembly),
-        accepts_gzip=not service.disable_compression and backend.method.upper() != "HEAD",
-        unpacks_all=unpacks_all,
-        resends_body=options.send_body_on_redirect,
-        max_bytes=service.gateway.max_answer_bytes,
-        closes=service.disable_keep_alives,
-        streams=streams,
-        helpers=assembly.helpers,
-    )
-    for build, observing in assembly.at_root(lambda row: row.transport_observer):
-        transport = build(observing, backend, endpoint, assembly)(transport)
-    for row in assembly.catalog.transports:
-        settings = backend.extra_config.get(row.namespace)
-        if settings is not None and row.transport is not None:
-            transport = row.transport(settings, backend, endpoint, assembly)(transport)
-    return transport
-
-
-def share_client(assembly: Assembly) -> HttpClient:
-    """The client of the gateway, with the settings at the root of the configuration."""
-    service = assembly.service
-    settings = PoolSettings(
-        dial_time=service.dialer_timeout,
-        header_time=service.response_header_timeout,
-        keepalive_interval=service.dialer_keep_alive,
-        keeps_connections=not service.disable_keep_alives,
-        idle_time=service.idle_connection_timeout,
-        max_idle=service.max_idle_connections_per_host or MAX_IDLE_PER_HOST,
-        max_body_bytes=service.gateway.max_answer_bytes,
-        tls=client_tls(service),
-    )
-    return assembly.resource(
-        "http", lambda: HttpClient(assembly.side, settings, service.max_idle_connections)
-    )
 
 
 def _choose_hosts(backend: Backend, assembly: Assembly) -> NextHost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Container, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from anyio import Event, sleep, sleep_forever
 from anyio.abc import TaskGroup
@@ -19,6 +19,7 @@ from ..core.tasks import open_tasks
 from ..errors import BackendFailure
 from .connection import BackendConnection, HttpResponse
 from .pool import Pool, PoolSettings
+from .request_head import BackendRequest
 from .stream import BodyStream
 from .targets import Origin
 
@@ -26,6 +27,23 @@ REPLAYABLE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 """Sent again if a used connection proves to be closed (Go, net/http, isReplayable)."""
 
 Arrive: TypeAlias = Callable[[HttpResponse | BackendFailure], None]
+
+
+class Sender(Protocol):
+    """Sends requests to backends: the client, or what observes it."""
+
+    def send(
+        self,
+        outgoing: BackendRequest,
+        head: bytes,
+        arrive: Arrive,
+        streams: Container[int] = (),
+    ) -> Callable[[], None]:
+        """App side: send a request (``head`` with its empty line). Returns what withdraws it.
+
+        ``streams``: with these statuses ``arrive`` is called when the headers have come.
+        """
+        ...
 
 
 class HttpClient:
@@ -41,18 +59,19 @@ class HttpClient:
 
     def send(
         self,
-        origin: Origin,
-        method: str,
+        outgoing: BackendRequest,
         head: bytes,
-        body: bytes,
         arrive: Arrive,
         streams: Container[int] = (),
     ) -> Callable[[], None]:
-        """App side: send a request (``head`` with its empty line). Returns what withdraws it.
+        """App side: see :class:`Sender`."""
+        method, host, _, _, body, _, _ = outgoing
+        request = ClientRequest(self, host.origin, method, head, body, arrive, streams)
+        self._side.tell(self.begin, request)
+        return request.withdraw
 
-        ``streams``: with these statuses ``arrive`` is called when the headers have come.
-        """
-        request = ClientRequest(self, origin, method, head, body, arrive, streams)
+    def start(self, request: ClientRequest) -> Callable[[], None]:
+        """App side: as :meth:`send`, a request that was made elsewhere."""
         self._side.tell(self.begin, request)
         return request.withdraw
 

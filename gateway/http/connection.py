@@ -71,7 +71,12 @@ class BackendConnection(asyncio.Protocol):
     """``released`` is called when the connection can be used again, ``lost`` when it is closed.
 
     ``header_time``: seconds until the headers of a response must have arrived; 0: no limit.
+    ``dns_time``, ``tls_time``: seconds that these took when it was opened; 0: nothing was to do, or
+    it is not measured.
     """
+
+    dns_time = 0.0
+    tls_time = 0.0
 
     def __init__(
         self,
@@ -118,6 +123,11 @@ class BackendConnection(asyncio.Protocol):
     def close(self) -> None:
         self.is_closed = True
         self._transport.abort()
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the response's body that have arrived."""
+        return self._body_bytes
 
     # Called by the transport.
 

@@ -19,17 +19,16 @@ from msgspec import Struct
 
 from ..errors import BackendFailure
 from .connection import BackendConnection, PendingRequest
+from .dial import Dial, dial
 from .targets import Origin
 
 NO_ERRNO = (ssl.SSLError, socket.gaierror)
 """Kinds of OSError whose ``errno`` is not a number of the operating system."""
 
-TLS_HANDSHAKE_TIMEOUT = 10.0
-"""Seconds (lura, NewTransport)."""
-
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
-    """Times in seconds; 0: no limit. ``tls`` makes the context for https when it is needed."""
+    """Times in seconds; 0: no limit. ``tls`` makes the context for https when it is needed.
+    ``dial`` opens a ``connection``."""
 
     dial_time: float = 0.0
     header_time: float = 0.0
@@ -39,6 +38,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     max_idle: int = 250
     max_body_bytes: int = 64 * 1024 * 1024
     tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+    connection: type[BackendConnection] = BackendConnection
+    dial: Dial = dial
 
 
 StartDial = Callable[[Callable[[], Coroutine[object, object, None]]], object]
@@ -97,26 +98,15 @@ class Pool:
             self._use(connection)
 
     async def _connect(self) -> BackendConnection:
-        origin, settings = self._origin, self._settings
-        loop = asyncio.get_running_loop()
+        settings = self._settings
 
         def make() -> BackendConnection:
-            return BackendConnection(
+            return settings.connection(
                 self._released, self._lost, settings.max_body_bytes, settings.header_time
             )
 
         with fail_after(settings.dial_time or None):
-            if self._tls is None:
-                transport, connection = await loop.create_connection(make, origin.host, origin.port)
-            else:
-                transport, connection = await loop.create_connection(
-                    make,
-                    origin.host,
-                    origin.port,
-                    ssl=self._tls,
-                    server_hostname=origin.host,
-                    ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT,
-                )
+            transport, connection = await settings.dial(make, self._origin, self._tls)
         _keep_alive(transport.get_extra_info("socket"), settings.keepalive_interval)
         return connection
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 from ..core.asgi import find_header
+from ..core.proxy import Request
 from ..errors import BackendFailure
 from .connection import Headers, HttpResponse
 from .responses import HOP_BY_HOP
@@ -33,7 +34,7 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 class BackendRequest(NamedTuple):
     """A request to a backend. ``target``: path and query, encoded. ``referer``: after a redirect,
-    the URL before."""
+    the URL before. ``cause``: the request of the endpoint; None: the gateway asks for itself."""
 
     method: str
     host: Host
@@ -41,6 +42,7 @@ class BackendRequest(NamedTuple):
     headers: Headers
     body: bytes
     referer: str = ""
+    cause: Request | None = None
 
     @property
     def url(self) -> str:
@@ -53,7 +55,7 @@ def write_head(outgoing: BackendRequest, fixed: bytes) -> bytes:
 
     Raises :class:`BackendFailure` when a value contains a line break or NUL.
     """
-    method, host, target, headers, body, referer = outgoing
+    method, host, target, headers, body, referer, _ = outgoing
     lines = [
         f"{method} {target} HTTP/1.1\r\nHost: {host.host_header or host.origin.authority}".encode()
     ]
@@ -83,7 +85,7 @@ def redirected(
     location = _NOT_ASCII.sub(_escaped, find_header(response.headers, b"location")).decode()
     if not location:
         return None
-    method, host, _, headers, body, _ = outgoing
+    method, host, _, headers, body, _, cause = outgoing
     if response.status not in METHOD_KEEPING_STATUSES:
         body = b""
         headers = [header for header in headers if header[0] not in BODY_HEADERS]
@@ -101,7 +103,7 @@ def redirected(
         or (host.origin.scheme, new_host.origin.scheme) == HTTPS_TO_HTTP
     )
     return BackendRequest(
-        method, new_host, new_target, headers, body, "" if has_none else outgoing.url
+        method, new_host, new_target, headers, body, "" if has_none else outgoing.url, cause
     )
 
 

@@ -15,7 +15,7 @@ from ..core.helpers import Helpers
 from ..core.tasks import called_back
 from ..errors import BackendFailure, GatewayError
 from ..telemetry.logs import get_logger
-from .client import HttpClient
+from .client import Sender
 from .connection import HttpResponse
 from .request_head import REDIRECT_STATUSES, BackendRequest, redirected, write_head
 from .responses import unpack, unpacked
@@ -58,16 +58,16 @@ async def send_and_wait(transport: Transport, outgoing: BackendRequest) -> HttpR
 class Redirecting:
     """The innermost transport: sends, follows redirects, unpacks gzip.
 
-    ``accepts_gzip``: the backend may send gzip, if the client has not said what it accepts.
-    ``unpacks_all``: unpack gzip also in that case. ``max_bytes``: of an unpacked response.
-    ``closes``: no connection is used twice. ``streams``: a response arrives when its headers have
-    arrived, and its body is a stream. ``helpers``: they unpack what is larger than
-    :data:`MAX_INLINE_BYTES`.
+    ``client``: sends each request. ``accepts_gzip``: the backend may send gzip, if the gateway's
+    client has not said what it accepts. ``unpacks_all``: unpack gzip also in that case.
+    ``max_bytes``: of an unpacked response. ``closes``: no connection is used twice. ``streams``: a
+    response arrives when its headers have arrived, and its body is a stream. ``helpers``: they
+    unpack what is larger than :data:`MAX_INLINE_BYTES`.
     """
 
     def __init__(
         self,
-        client: HttpClient,
+        client: Sender,
         *,
         accepts_gzip: bool,
         unpacks_all: bool,
@@ -100,10 +100,7 @@ class Redirecting:
         )
         fixed = self._lines_with_gzip if call.has_asked_gzip else self._lines
         head = write_head(outgoing, fixed)
-        origin = outgoing.host.origin
-        return self._client.send(
-            origin, outgoing.method, head, outgoing.body, call.arrived, self._streams
-        )
+        return self._client.send(outgoing, head, call.arrived, self._streams)
 
     def next(self, outgoing: BackendRequest, response: HttpResponse) -> BackendRequest | None:
         """The request after a redirect; None: the response is no redirect that is followed."""

@@ -29,6 +29,9 @@ class Value:
     def __init__(self) -> None:
         self.value: float = 0
 
+    def add(self, number: float) -> None:
+        self.value += number
+
 
 class Histogram:
     """How often a value was in each bucket.

@@ -24,11 +24,11 @@ from ...core.component import Assembly, Component, Place
 from ...core.rule import is_http
 from ...core.version import USER_AGENT
 from ...errors import BackendFailure, GatewayError
-from ...http.backend import share_client
 from ...http.connection import HttpResponse
 from ...http.request_head import BackendRequest
 from ...http.targets import parse_url
 from ...http.transport import Arrive, Result, Transport, TransportStage, Withdraw
+from ...http.transports import share_client
 from .fetch import own_transport
 from .settings import ClientCredentialsSettings
 

@@ -14,7 +14,7 @@ from ...errors import BackendFailure
 from ...http.client import Arrive, HttpClient
 from ...http.pool import PoolSettings
 from ...http.request_head import BackendRequest
-from ...http.targets import Origin, parse_url
+from ...http.targets import parse_url
 from ...http.transport import Redirecting, Transport, send_and_wait
 from ...tls.openssl import suite_name
 from .key_source import MIN_REFRESH_PAUSE, Fetch, FileKeys, KeySource, RemoteKeys
@@ -103,16 +103,15 @@ class HttpsOnlyClient(HttpClient):
 
     def send(
         self,
-        origin: Origin,
-        method: str,
+        outgoing: BackendRequest,
         head: bytes,
-        body: bytes,
         arrive: Arrive,
         streams: Container[int] = (),
     ) -> Callable[[], None]:
+        origin = outgoing.host.origin
         if origin.scheme != "https":
             raise BackendFailure(f"{origin.authority}: keys are not fetched without TLS")
-        return super().send(origin, method, head, body, arrive, streams)
+        return super().send(outgoing, head, arrive, streams)
 
 
 def build_context(settings: KeySettings) -> ssl.SSLContext:

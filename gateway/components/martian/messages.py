@@ -112,8 +112,9 @@ class MartianRequest(MartianMessage):
     def to_backend_request(self) -> BackendRequest:
         """Raises :class:`BackendFailure` if the address is not valid."""
         target = f"{self.target}?{self.query}" if self.query else self.target
-        before = self._outgoing
-        return BackendRequest(before.method, self._host(), target, self.headers, self.body)
+        return self._outgoing._replace(
+            host=self._host(), target=target, headers=self.headers, body=self.body
+        )
 
     def _host(self) -> Host:
         host = self._outgoing.host

@@ -199,6 +199,7 @@ COMPONENT = Component(
     observer=translated(opentelemetry.build_observer, None),
     pipe_observer=translated(opentelemetry.build_pipe_observer, measured(None)),
     branch_observer=translated(opentelemetry.build_branch_observer, measured(None)),
+    request_observer=translated(opentelemetry.build_request_observer, None),
     management=translated(opentelemetry.build_management, {}),
     listeners=translated(opentelemetry.build_listeners, iter(())),
 )

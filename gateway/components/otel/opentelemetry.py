@@ -14,10 +14,12 @@ from ...core.component import Assembly, Component, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...core.version import VERSION
+from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels
 from .. import proxy
 from . import runtime
 from .advice import ADVICE
+from .client_measures import build_client_meter
 from .measures import PipeMeters, build_response_meter, measured
 from .prometheus import CONTENT_TYPE, exposition
 from .settings import NAMESPACE, OtelSettings
@@ -50,6 +52,14 @@ def build_branch_observer(
         return measured(None)
     meters = PipeMeters(settings, assembly.metrics)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
+
+
+def build_request_observer(
+    settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> RequestObserver | None:
+    if assembly.metrics is None:
+        return None
+    return build_client_meter(settings, backend, endpoint, assembly.metrics)
 
 
 def is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
@@ -180,6 +190,7 @@ COMPONENT = Component(
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,
+    request_observer=build_request_observer,
     management=build_management,
     listeners=build_listeners,
     advice=ADVICE,
