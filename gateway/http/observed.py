@@ -167,8 +167,9 @@ class ObservedRequest(ClientRequest):
         self._size = size
 
     def ended(self, failure: BackendFailure | None) -> None:
-        super().ended(failure)
+        # First: the reader of the body may end as soon as it knows.
         self._client.post(self._end_of_stream, failure is not None)
+        super().ended(failure)
 
 
 class ObservedConnection(BackendConnection):
