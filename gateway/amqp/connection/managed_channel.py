@@ -51,6 +51,11 @@ class ManagedChannel(ABC):
         self._pauses = link.pauses()
 
     @property
+    def why_away(self) -> str:
+        """The ``error_type`` of a failure while it is not ready."""
+        return "not_declared" if self._link.is_connected else "broker_away"
+
+    @property
     @abstractmethod
     def is_awaited(self) -> bool:
         """A request is waiting for it."""

@@ -17,7 +17,8 @@ from ...core.version import VERSION
 from ...telemetry.metrics import Labels
 from .. import proxy
 from . import runtime
-from .measures import PipeMeters, build_response_meter, measured
+from .measures import PipeMeters, build_response_meter
+from .meter import measured
 from .prometheus import CONTENT_TYPE, exposition
 from .settings import NAMESPACE, OtelSettings
 from .shared_metrics import ReadMetrics, open_metrics
@@ -39,7 +40,7 @@ def build_pipe_observer(
 ) -> Callable[[Pipe], Pipe]:
     if assembly.metrics is None or _is_alone(endpoint, assembly):
         return measured(None)
-    return measured(PipeMeters(settings, assembly.metrics).of_endpoint(endpoint))
+    return measured(PipeMeters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
 
 
 def build_branch_observer(
@@ -48,7 +49,7 @@ def build_branch_observer(
     if assembly.metrics is None:
         return measured(None)
     is_alone = _is_alone(endpoint, assembly)
-    meters = PipeMeters(settings, assembly.metrics)
+    meters = PipeMeters(settings, assembly.metrics, assembly)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone))
 
 
