@@ -7,8 +7,8 @@ lock. Nothing here knows an exporter.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -167,11 +167,32 @@ Collect: TypeAlias = Callable[[], object]
 """Brings families up to date before they are read: gauges of what is now."""
 
 
+class Reading(NamedTuple):
+    """A number that something keeps anyway, when it is read. ``name``: of one of
+    :data:`gateway.components.otel.readings.FAMILIES`. Values of equal labels are added."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """Something with readings: a resource of the gateway may have this method."""
+
+    def readings(self) -> Iterable[Reading]:
+        """Called on the app side. It waits for nothing, and only reads plain numbers: they may
+        belong to another thread."""
+        ...
+
+
 class Registry:
-    """All families of a gateway. ``collectors``: called before each reading, on the app side."""
+    """All families of a gateway. ``collectors``: called before each reading, on the app side.
+    ``readers``: functions as :meth:`Measurable.readings` of what is no resource."""
 
     def __init__(self) -> None:
         self.collectors: list[Collect] = []
+        self.readers: list[Callable[[], Iterable[Reading]]] = []
         self._families: dict[str, Family] = {}
 
     def family(self, family: Family) -> Family:

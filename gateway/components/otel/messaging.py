@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ...amqp.connection.urls import parse_broker_url
 from ...amqp.settings import (
     AGENT,
+    DEFAULT_EXCHANGE,
     AgentSettings,
     ConsumerSettings,
     ProducerSettings,
@@ -20,9 +21,6 @@ from ...config.structs import AgentPipe, Backend, Endpoint
 from ...core.component import Catalog
 from ...telemetry.metrics import Family, Registry
 from .meter import CallOutcome, Series
-
-DEFAULT_EXCHANGE = "amq.default"
-"""The name of the default exchange in metrics: its real name is empty."""
 
 NO_ERRORS = frozenset(("", "queue_empty"))
 """Outcomes without ``error.type``: an empty queue is no error."""

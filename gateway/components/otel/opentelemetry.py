@@ -20,6 +20,7 @@ from . import runtime
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
 from .prometheus import CONTENT_TYPE, exposition
+from .readings import collect_readings
 from .settings import NAMESPACE, OtelSettings
 from .shared_metrics import ReadMetrics, open_metrics
 
@@ -30,7 +31,11 @@ PIECES_AT_ONCE = 1_000
 
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
-    if assembly.metrics is None or settings.client_layer.disable_metrics:
+    """Called once for a gateway, so it also adds the gateway's own metrics."""
+    if assembly.metrics is None:
+        return None
+    collect_readings(assembly, assembly.metrics)
+    if settings.client_layer.disable_metrics:
         return None
     return build_response_meter(settings, service, assembly.metrics)
 
