@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from gateway.app import service
 from gateway.app.service import Gateway
 from gateway.components.otel.readings import FAMILIES
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
+from gateway.testing.memory_broker import MemoryBroker
 
 from ..components.otel.scrape import SETTINGS, Scrape, read
 from ..router.support import ask
@@ -154,7 +155,7 @@ async def test_every_family_is_in_a_scrape_of_a_gateway_under_load(
 
 
 def _check_messaging(scrape: Scrape) -> None:
-    sent, consumed, duration, process = list(NAMES)[1], list(NAMES)[2], list(NAMES)[0], list(NAMES)[3]
+    duration, sent, consumed, process = list(NAMES)[:4]
     put = {"messaging_destination_name": "ex", "messaging_operation_name": "publish"}
     assert scrape.value(sent, **put) == MESSAGES + 1
     assert scrape.value(sent, **put, error_type="unroutable") == 1
@@ -202,34 +203,96 @@ def _check_own(scrape: Scrape, library: str) -> None:
     assert not any("guest" in value for _, labels, _ in scrape.series for value in labels.values())
 
 
+@pytest.fixture
+def memory() -> Generator[MemoryBroker]:
+    broker = MemoryBroker()
+    broker.url = "amqp://guest:guest@broker.metrics.test/"
+    MEMORY["broker.metrics.test"] = broker
+    yield broker
+    del MEMORY["broker.metrics.test"]
+
+
+async def at_broker(side: AsyncioSide, action: Callable[[], object]) -> None:
+    """A fault of the broker in memory, which belongs to the asyncio side."""
+
+    async def run() -> None:
+        action()
+
+    await side.run(run)
+
+
 async def test_counts_of_a_queue_go_on_after_a_reconnect(
-    side: AsyncioSide, any_url: str, request: pytest.FixtureRequest
+    side: AsyncioSide, memory: MemoryBroker
 ) -> None:
-    """Under a broker in memory, whose connections the test can cut."""
-    host = any_url.split("@")[1].strip("/")
-    if host not in MEMORY:
-        pytest.skip("the broker in memory can be cut")
     name, labels = "hutch_gateway_messages_settled_total", {"queue": "q", "outcome": "ack"}
-    async with ready_gateway(document(any_url)) as gateway:
+    async with ready_gateway(document(memory.url)) as gateway:
         for turn in (1, 2):
             for _ in range(3):
                 await ask(gateway.asgi, "POST", "/put", b"{}")
                 assert (await ask(gateway.asgi, "GET", "/take")).status == 200
             await read_until(gateway, name, 3 * turn, **labels)
-            await side.run(_cut, host)
+            await at_broker(side, memory.cut)
             reconnects = "hutch_gateway_link_reconnects_total"
             scrape = await read_until(gateway, reconnects, turn, role="consume")
             assert scrape.value(name, **labels) == 3 * turn
             await until(lambda: gateway.readiness()["ready"])
 
 
-async def _cut(host: str) -> None:
-    MEMORY[host].cut()
+async def test_a_broker_that_blocks_publishers(side: AsyncioSide, memory: MemoryBroker) -> None:
+    config = configuration(
+        endpoint("/put", producer(memory.url, "ex"), method="POST", timeout="1s"),
+        extra_config=SETTINGS,
+    )
+    async with ready_gateway(config) as gateway:
+        await at_broker(side, memory.block)
+        # The broker blocks the connection when it gets a message.
+        assert (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 200
+        await read_until(gateway, "hutch_gateway_link_blocked", 1, role="publish")
+        async with create_task_group() as tasks:
+            tasks.start_soon(ask, gateway.asgi, "POST", "/put", b"{}")
+            await read_until(gateway, "hutch_gateway_publisher_waiting_messages", 1, exchange="ex")
+        scrape = await read(gateway.management)
+    duration = "messaging_client_operation_duration_seconds_count"
+    assert scrape.values(duration, error_type="blocked") == [1]
+    assert scrape.values("messaging_client_sent_messages_total") == [1]
 
 
-async def test_a_broker_that_is_away_is_the_type_of_the_error(
-    side: AsyncioSide, any_url: str
-) -> None:
+async def test_messages_that_the_broker_rejects(side: AsyncioSide, any_url: str) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    config = configuration(
+        endpoint("/put", producer(any_url, "ex", arguments=full), method="POST"),
+        extra_config=SETTINGS,
+    )
+    async with ready_gateway(config) as gateway:
+        assert (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 200
+        with fail_after(10):  # RabbitMQ notices a moment later that the queue is full
+            while (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 200:
+                pass
+        scrape = await read(gateway.management)
+    assert scrape.values("messaging_client_sent_messages_total", error_type="nack") == [1]
+
+
+async def test_parked_and_waiting_messages(side: AsyncioSide, any_url: str) -> None:
+    config = configuration(
+        endpoint("/take", consumer(any_url, "q", idle_return="1h"), timeout="10s"),
+        extra_config=SETTINGS,
+    )
+    queue = {"queue": "q"}
+    async with ready_gateway(config) as gateway, create_task_group() as tasks:
+        tasks.start_soon(ask, gateway.asgi, "GET", "/take")
+        waiting = "hutch_gateway_subscription_waiting_requests"
+        scrape = await read_until(gateway, waiting, 1, **queue)
+        assert scrape.value("hutch_gateway_requests_in_flight") == 1
+        await side.run(publish, any_url, "q", [b"no JSON"], "ex")
+        parked = "hutch_gateway_subscription_parked_messages"
+        scrape = await read_until(gateway, parked, 1, **queue)
+        assert scrape.value("hutch_gateway_subscription_unacked_messages", **queue) == 1
+        assert scrape.value("hutch_gateway_subscription_buffered_messages", **queue) == 0
+        buffered = "hutch_gateway_subscription_buffered_bytes"
+        await read_until(gateway, buffered, len(b"no JSON"), **queue)  # it is tried again
+
+
+async def test_a_broker_that_is_away_is_the_type_of_the_error() -> None:
     url = "amqp://guest:secret@127.0.0.1:1/"
     config = configuration(
         endpoint("/take", consumer(url, "q"), timeout="50ms"),
