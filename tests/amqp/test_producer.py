@@ -75,7 +75,7 @@ def test_the_type_of_an_error_says_what_the_broker_did(
     build(publisher).later(Request("POST", "/", {}), arrived.append)
     publisher.publications[0].reason = reason
     publisher.publications[0].settle(outcome)
-    assert outcome_of(arrived[0]).error_type == error_type
+    assert outcome_of(Request("POST", "/", {}), arrived[0]).error_type == error_type
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_type_of_an_error_says_why_there_is_no_confirm(
     publisher.publications[0].is_written = is_written
     error = withdraw()
     assert error is not None
-    assert outcome_of(error).error_type == error_type
+    assert outcome_of(Request("POST", "/", {}), error).error_type == error_type
 
 
 def test_a_receipt_names_a_message_id_that_is_not_utf_8() -> None:

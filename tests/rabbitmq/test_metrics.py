@@ -18,11 +18,13 @@ from gateway.components.otel.readings import FAMILIES
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 from gateway.testing.memory_broker import MemoryBroker
 
-from ..components.otel.scrape import SETTINGS, Scrape, read
+from ..components.otel.scrapes import SETTINGS, Scrape, comments, scrape, series
 from ..router.support import ask
 from .amqp import MEMORY, connect, publish, until
 
 pytestmark = pytest.mark.anyio
+
+METRICS = {"telemetry/opentelemetry": SETTINGS}
 
 MESSAGES = 20
 
@@ -89,7 +91,7 @@ def document(url: str) -> dict[str, Any]:
         ),
         endpoint("/http", refused),
         async_agent=[agent(url, "jobs", producer(url, "out", name="results"), workers=2)],
-        extra_config=SETTINGS,
+        extra_config=METRICS,
     )
 
 
@@ -125,9 +127,9 @@ async def read_until(gateway: Gateway, name: str, value: float, **labels: str) -
     """Scrape until the sum of these series is ``value``."""
     with fail_after(10):
         while True:
-            scrape = await read(gateway.management)
-            if scrape.value(name, **labels) == value:
-                return scrape
+            found = Scrape(await scrape(gateway))
+            if found.value(name, **labels) == value:
+                return found
             await sleep(0.02)
 
 
@@ -141,38 +143,39 @@ async def test_every_family_is_in_a_scrape_of_a_gateway_under_load(
         acknowledged = {"queue": "jobs", "outcome": "ack"}
         await read_until(gateway, "hutch_gateway_messages_settled_total", MESSAGES, **acknowledged)
         acknowledged = {"queue": "q", "outcome": "ack"}
-        scrape = await read_until(
+        found = await read_until(
             gateway, "hutch_gateway_messages_settled_total", MESSAGES + 1, **acknowledged
         )
 
-    assert {name: scrape.families.get(name) for name in NAMES} == NAMES
-    assert [name for name in NAMES if not scrape.helps[name]] == []
-    for_all = {name for name in scrape.families if name.startswith("hutch_gateway_")}
-    assert for_all <= set(NAMES)
-    assert len(for_all) == len(FAMILIES)
-    _check_messaging(scrape)
-    _check_own(scrape, anyio_backend_name)
+    kinds, helps = comments(found.text, "TYPE"), comments(found.text, "HELP")
+    assert {name: kinds.get(name) for name in NAMES} == NAMES
+    assert [name for name in NAMES if not helps[name]] == []
+    own = {name for name in kinds if name.startswith("hutch_gateway_")}
+    assert own <= set(NAMES)
+    assert len(own) == len(FAMILIES)
+    _check_messaging(found)
+    _check_own(found, anyio_backend_name)
 
 
-def _check_messaging(scrape: Scrape) -> None:
+def _check_messaging(found: Scrape) -> None:
     duration, sent, consumed, process = list(NAMES)[:4]
     put = {"messaging_destination_name": "ex", "messaging_operation_name": "publish"}
-    assert scrape.value(sent, **put) == MESSAGES + 1
-    assert scrape.value(sent, **put, error_type="unroutable") == 1
-    assert scrape.value(f"{duration}_count", **put) == MESSAGES + 1
+    assert found.value(sent, **put) == MESSAGES + 1
+    assert found.value(sent, **put, error_type="unroutable") == 1
+    assert found.value(f"{duration}_count", **put) == MESSAGES + 1
     taken = {"messaging_destination_name": "q", "messaging_operation_name": "receive"}
-    assert scrape.value(consumed, **taken) == MESSAGES + 1
+    assert found.value(consumed, **taken) == MESSAGES + 1
     empty = {"messaging_destination_name": "empty"}
-    assert scrape.value(f"{duration}_count", **empty) == 1
-    assert scrape.values(consumed, **empty) == []
-    assert scrape.values(f"{duration}_count", error_type="queue_empty") == []
+    assert found.value(f"{duration}_count", **empty) == 1
+    assert found.values(consumed, **empty) == []
+    assert found.values(f"{duration}_count", error_type="queue_empty") == []
     bad = {"messaging_destination_name": "bad", "error_type": "undecodable"}
-    assert scrape.value(f"{duration}_count", **bad) == scrape.value(consumed, **bad) == 1
+    assert found.value(f"{duration}_count", **bad) == found.value(consumed, **bad) == 1
     jobs = {"messaging_destination_name": "jobs", "messaging_operation_name": "process"}
-    assert scrape.value(f"{process}_count", **jobs) == MESSAGES
-    assert scrape.value(consumed, **jobs) == MESSAGES
+    assert found.value(f"{process}_count", **jobs) == MESSAGES
+    assert found.value(consumed, **jobs) == MESSAGES
     for name in (sent, consumed, f"{duration}_count", f"{process}_count"):
-        for labels in scrape.labels(name):
+        for labels, _ in series(found.text, name):
             assert set(labels) - {"error_type"} == {
                 "messaging_destination_name",
                 "messaging_operation_name",
@@ -183,9 +186,9 @@ def _check_messaging(scrape: Scrape) -> None:
             }
 
 
-def _check_own(scrape: Scrape, library: str) -> None:
+def _check_own(found: Scrape, library: str) -> None:
     def own(name: str, **labels: str) -> float:
-        return scrape.value(f"hutch_gateway_{name}", **labels)
+        return found.value(f"hutch_gateway_{name}", **labels)
 
     assert own("info", async_library=library) == 1
     assert own("link_up", role="consume") == own("link_up", role="publish") == 1
@@ -200,7 +203,7 @@ def _check_own(scrape: Scrape, library: str) -> None:
     assert own("breaker_state", endpoint="GET /http", backend="backend[0]") == 2
     assert own("ratelimit_denied_total", endpoint="GET /limited") == 1
     assert own("requests_in_flight") == 0
-    assert not any("guest" in value for _, labels, _ in scrape.series for value in labels.values())
+    assert "guest" not in found.text
 
 
 @pytest.fixture
@@ -233,15 +236,15 @@ async def test_counts_of_a_queue_go_on_after_a_reconnect(
             await read_until(gateway, name, 3 * turn, **labels)
             await at_broker(side, memory.cut)
             reconnects = "hutch_gateway_link_reconnects_total"
-            scrape = await read_until(gateway, reconnects, turn, role="consume")
-            assert scrape.value(name, **labels) == 3 * turn
+            found = await read_until(gateway, reconnects, turn, role="consume")
+            assert found.value(name, **labels) == 3 * turn
             await until(lambda: gateway.readiness()["ready"])
 
 
 async def test_a_broker_that_blocks_publishers(side: AsyncioSide, memory: MemoryBroker) -> None:
     config = configuration(
         endpoint("/put", producer(memory.url, "ex"), method="POST", timeout="1s"),
-        extra_config=SETTINGS,
+        extra_config=METRICS,
     )
     async with ready_gateway(config) as gateway:
         await at_broker(side, memory.block)
@@ -251,43 +254,43 @@ async def test_a_broker_that_blocks_publishers(side: AsyncioSide, memory: Memory
         async with create_task_group() as tasks:
             tasks.start_soon(ask, gateway.asgi, "POST", "/put", b"{}")
             await read_until(gateway, "hutch_gateway_publisher_waiting_messages", 1, exchange="ex")
-        scrape = await read(gateway.management)
+        found = Scrape(await scrape(gateway))
     duration = "messaging_client_operation_duration_seconds_count"
-    assert scrape.values(duration, error_type="blocked") == [1]
-    assert scrape.values("messaging_client_sent_messages_total") == [1]
+    assert found.values(duration, error_type="blocked") == [1]
+    assert found.values("messaging_client_sent_messages_total") == [1]
 
 
 async def test_messages_that_the_broker_rejects(side: AsyncioSide, any_url: str) -> None:
     full = {"x-max-length": 1, "x-overflow": "reject-publish"}
     config = configuration(
         endpoint("/put", producer(any_url, "ex", arguments=full), method="POST"),
-        extra_config=SETTINGS,
+        extra_config=METRICS,
     )
     async with ready_gateway(config) as gateway:
         assert (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 200
         with fail_after(10):  # RabbitMQ notices a moment later that the queue is full
             while (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 200:
                 pass
-        scrape = await read(gateway.management)
-    assert scrape.values("messaging_client_sent_messages_total", error_type="nack") == [1]
+        found = Scrape(await scrape(gateway))
+    assert found.values("messaging_client_sent_messages_total", error_type="nack") == [1]
 
 
 async def test_parked_and_waiting_messages(side: AsyncioSide, any_url: str) -> None:
     config = configuration(
         endpoint("/take", consumer(any_url, "q", idle_return="1h"), timeout="10s"),
-        extra_config=SETTINGS,
+        extra_config=METRICS,
     )
     queue = {"queue": "q"}
     async with ready_gateway(config) as gateway, create_task_group() as tasks:
         tasks.start_soon(ask, gateway.asgi, "GET", "/take")
         waiting = "hutch_gateway_subscription_waiting_requests"
-        scrape = await read_until(gateway, waiting, 1, **queue)
-        assert scrape.value("hutch_gateway_requests_in_flight") == 1
+        found = await read_until(gateway, waiting, 1, **queue)
+        assert found.value("hutch_gateway_requests_in_flight") == 1
         await side.run(publish, any_url, "q", [b"no JSON"], "ex")
         parked = "hutch_gateway_subscription_parked_messages"
-        scrape = await read_until(gateway, parked, 1, **queue)
-        assert scrape.value("hutch_gateway_subscription_unacked_messages", **queue) == 1
-        assert scrape.value("hutch_gateway_subscription_buffered_messages", **queue) == 0
+        found = await read_until(gateway, parked, 1, **queue)
+        assert found.value("hutch_gateway_subscription_unacked_messages", **queue) == 1
+        assert found.value("hutch_gateway_subscription_buffered_messages", **queue) == 0
         buffered = "hutch_gateway_subscription_buffered_bytes"
         await read_until(gateway, buffered, len(b"no JSON"), **queue)  # it is tried again
 
@@ -297,15 +300,15 @@ async def test_a_broker_that_is_away_is_the_type_of_the_error() -> None:
     config = configuration(
         endpoint("/take", consumer(url, "q"), timeout="50ms"),
         endpoint("/put", producer(url, ""), method="POST", timeout="50ms"),
-        extra_config=SETTINGS,
+        extra_config=METRICS,
     )
     async with open_gateway(config) as gateway:
         assert (await ask(gateway.asgi, "GET", "/take")).status == 503
         assert (await ask(gateway.asgi, "POST", "/put", b"{}")).status == 503
-        scrape = await read(gateway.management)
+        found = Scrape(await scrape(gateway))
     duration = "messaging_client_operation_duration_seconds_count"
     away = {"error_type": "broker_away", "server_address": "127.0.0.1", "server_port": "1"}
-    assert scrape.values(duration, messaging_destination_name="q", **away) == [1]
-    assert scrape.values(duration, messaging_destination_name="amq.default", **away) == [1]
-    assert scrape.values("messaging_client_sent_messages_total") == []
-    assert scrape.values("hutch_gateway_link_up") == [0, 0]
+    assert found.values(duration, messaging_destination_name="q", **away) == [1]
+    assert found.values(duration, messaging_destination_name="amq.default", **away) == [1]
+    assert found.values("messaging_client_sent_messages_total") == []
+    assert found.values("hutch_gateway_link_up") == [0, 0]

@@ -1,1 +1,0 @@
-"""Metrics and traces for OpenTelemetry and Prometheus."""

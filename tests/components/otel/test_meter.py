@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import pytest
 
 from gateway.components.otel.meter import (
-    CANCELED,
     PARTIAL,
     SUCCEEDED,
     CallOutcome,
@@ -21,7 +20,11 @@ from gateway.core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Branch, Part,
 from gateway.errors import BreakerOpen, DeadlineExceeded, GatewayError, QueueEmpty
 from gateway.telemetry.metrics import Family, FamilySample, Labels, Sample
 
+from ...core.test_observed_parts import Gone
+
 BOUNDS = (1.0, 2.0)
+REQUEST = Request("GET", "/", {})
+NULL = Response(None, INCOMPLETE)
 
 
 def family(name: str = "a", kind: str = "histogram") -> Family:
@@ -44,11 +47,11 @@ def counts(sample: FamilySample) -> dict[Labels, int]:
     ],
 )
 def test_the_outcome_of_a_part(part: Part, outcome: CallOutcome) -> None:
-    assert outcome_of(part) == outcome
+    assert outcome_of(REQUEST, part) == outcome
 
 
 def test_krakend_has_no_type_of_an_error() -> None:
-    assert outcome_of(DeadlineExceeded()).labels() == {
+    assert outcome_of(REQUEST, DeadlineExceeded()).labels() == {
         "error": "true",
         "canceled": "false",
         "complete": "false",
@@ -74,9 +77,11 @@ def test_a_series_is_the_sum_of_its_outcomes() -> None:
         return {}
 
     meter = Meter([Series(whole, name)], BOUNDS)
-    meter.succeeded.observe(0.5)
-    meter.observe(PARTIAL, 1.5)
-    meter.observe(CANCELED, 3.5)
+    gone = Request("GET", "/", {})
+    gone.client = Gone()
+    meter.observe(REQUEST, Response({}), 0.5)
+    meter.observe(REQUEST, NULL, 1.5)
+    meter.observe(gone, None, 3.5)
     (sample,) = whole.sample().samples
     assert sample == Sample((), 5.5, (1, 1, 1))
 
@@ -89,9 +94,9 @@ def test_a_counter_is_how_many_values_its_histograms_have() -> None:
 
     meter = Meter([Series(consumed, name)], BOUNDS)
     assert consumed.sample().samples == ()
-    meter.succeeded.observe(0.5)
-    meter.succeeded.observe(7)
-    meter.observe(PARTIAL, 1)
+    meter.observe(REQUEST, Response({}), 0.5)
+    meter.observe(REQUEST, Response({}), 7)
+    meter.observe(REQUEST, NULL, 1)
     assert consumed.sample().samples == (Sample((("q", "1"),), 2),)
 
 
@@ -100,7 +105,7 @@ def test_meters_share_a_series() -> None:
     durations = family()
     meters = [Meter([Series(durations, lambda outcome: {"q": "1"})], BOUNDS) for _ in range(2)]
     for meter in meters:
-        meter.succeeded.observe(0.5)
+        meter.observe(REQUEST, Response({}), 0.5)
     assert counts(durations.sample()) == {(("q", "1"),): 2}
 
 
