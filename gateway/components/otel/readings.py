@@ -18,7 +18,7 @@ from ...config.json_types import JsonObject
 from ...core.component import Assembly
 from ...core.tasks import open_tasks
 from ...core.version import VERSION
-from ...telemetry.metrics import Family, Kind, Labels, Measurable, Reading, Registry
+from ...telemetry.metrics import Across, Family, Kind, Labels, Measurable, Reading, Registry
 
 PREFIX = "hutch_gateway."
 
@@ -30,19 +30,26 @@ LAG_MEMORY = 30
 
 
 class GatewayFamily(NamedTuple):
-    """A family: ``kind``, ``unit`` and ``help`` as of
+    """A family: ``kind``, ``unit``, ``help`` and ``across`` as of
     :class:`gateway.telemetry.metrics.Family`."""
 
     name: str
     kind: Kind
     help: str
     unit: str = ""
+    across: Across = "sum"
 
 
 FAMILIES = (
-    GatewayFamily("info", "gauge", "Version and async library of the gateway; always 1."),
     GatewayFamily(
-        "config.loaded_timestamp", "gauge", "When the configuration was loaded, Unix time.", "s"
+        "info", "gauge", "Version and async library of the gateway; always 1.", "", "max"
+    ),
+    GatewayFamily(
+        "config.loaded_timestamp",
+        "gauge",
+        "When the configuration was loaded, Unix time.",
+        "s",
+        "max",
     ),
     GatewayFamily("requests.in_flight", "gauge", "Requests of clients that have no response yet."),
     GatewayFamily(
@@ -50,11 +57,22 @@ FAMILIES = (
         "gauge",
         "The largest delay of the event loop in the last 15 seconds.",
         "s",
+        "max",
     ),
-    GatewayFamily("link.up", "gauge", "Whether the connection to the broker is open."),
+    GatewayFamily(
+        "link.up",
+        "gauge",
+        "Whether the connection to the broker is open; of several workers: of all.",
+        "",
+        "min",
+    ),
     GatewayFamily("link.reconnects", "counter", "Connections to the broker after the first one."),
     GatewayFamily(
-        "link.blocked", "gauge", "Whether the broker blocks publishers (memory or disk alarm)."
+        "link.blocked",
+        "gauge",
+        "Whether the broker blocks publishers (memory or disk alarm).",
+        "",
+        "max",
     ),
     GatewayFamily(
         "subscription.buffered_messages", "gauge", "Messages in the gateway for coming requests."
@@ -107,8 +125,11 @@ FAMILIES = (
         "gauge",
         "When the agent took its last message, Unix time; absent: none yet.",
         "s",
+        "max",
     ),
-    GatewayFamily("breaker.state", "gauge", "Circuit breaker: 0 closed, 1 half-open, 2 open."),
+    GatewayFamily(
+        "breaker.state", "gauge", "Circuit breaker: 0 closed, 1 half-open, 2 open.", "", "max"
+    ),
     GatewayFamily("ratelimit.denied", "counter", "Requests that a rate limit has refused."),
 )
 
@@ -121,7 +142,7 @@ class Readings:
         self._registry = registry
         self._families = {
             row.name: registry.family(
-                Family(PREFIX + row.name, row.kind, unit=row.unit, help=row.help)
+                Family(PREFIX + row.name, row.kind, unit=row.unit, help=row.help, across=row.across)
             )
             for row in FAMILIES
         }
