@@ -15,6 +15,8 @@ class GatewayError(Exception):
     ``is_shown``: the client gets its text, also without ``return_error_msg``.
     ``reached_backend``: false if the request was rejected before the backend was called. Such a
     failure does not count for the circuit breaker.
+    ``error_type``: its name in metrics (``error.type``); empty: the name of its class in snake
+    case.
     """
 
     status: int = 500
@@ -23,6 +25,7 @@ class GatewayError(Exception):
     decides = False
     is_shown = False
     reached_backend = True
+    error_type = ""
 
 
 class Refused(GatewayError):
@@ -41,6 +44,8 @@ class Refused(GatewayError):
 
 class DeadlineExceeded(GatewayError):
     """A timeout is over (the text is KrakenD's)."""
+
+    error_type = "timeout"
 
     def __init__(self, text: str = "context deadline exceeded") -> None:
         super().__init__(text)
@@ -147,14 +152,21 @@ class QueueEmpty(AmqpFailure):
 
 
 class BrokerUnavailable(AmqpFailure):
-    """The broker is not connected, is blocked, or refused a declaration of the configuration."""
+    """The broker is not connected, is blocked, or refused a declaration of the configuration.
+
+    ``error_type``: which of these: "broker_away", "blocked", "not_declared".
+    """
 
     status = 503
     retry_after = 1
 
+    def __init__(self, text: str = "", error_type: str = "broker_away") -> None:
+        super().__init__(text)
+        self.error_type = error_type
+
 
 class NotConfirmed(BrokerUnavailable):
-    """The broker does not have the message."""
+    """The broker does not have the message. ``error_type``: also "nack", "refused"."""
 
     decides = True
 
@@ -162,6 +174,7 @@ class NotConfirmed(BrokerUnavailable):
 class OutcomeUnknown(AmqpFailure):
     """A message was written, and not confirmed before the deadline."""
 
+    error_type = "unconfirmed"
     status = 504
     decides = True
 

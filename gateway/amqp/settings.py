@@ -12,6 +12,9 @@ from ..core.families import BrokerSettings
 
 AGENT, CONSUMER, PRODUCER = "async/amqp", "backend/amqp/consumer", "backend/amqp/producer"
 
+DEFAULT_EXCHANGE = "amq.default"
+"""The name of the default exchange in metrics: its real name is empty."""
+
 DEFAULT_PREFETCH = 100
 """Used when ``prefetch_count`` is absent or 0: KrakenD takes the whole queue into memory then."""
 

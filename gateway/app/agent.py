@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from math import inf
 
@@ -17,8 +17,12 @@ from ..core.proxy import Pipe
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
+from ..telemetry.metrics import Reading
 
 log = get_logger("gateway.agent")
+
+STOPPING = 2
+"""The state of an agent, as a number of metrics; 0 and 1: whether it is attached."""
 
 
 class RateLimit:
@@ -59,8 +63,8 @@ class AgentRunner:
         self._ends_at = inf
         self._taking: set[CancelScope] = set()
         self._in_flight = 0
-        self._failures = 0
-        self._last_message = ""
+        self._failures = self._successes = 0
+        self._last_message_at = 0.0
         self._last_seen = ""
 
     @asynccontextmanager
@@ -86,7 +90,7 @@ class AgentRunner:
     def last_seen(self) -> str:
         """The last time at which the agent was connected (KrakenD's ping). Empty: never."""
         if self._source.is_attached:
-            self._last_seen = _now()
+            self._last_seen = _text(time.time())
         return self._last_seen
 
     def readiness(self) -> JsonObject:
@@ -95,9 +99,20 @@ class AgentRunner:
             "agent": self.name,
             "in_flight": self._in_flight,
             "failures": self._failures,
-            "last_message": self._last_message,
+            "last_message": _text(self._last_message_at) if self._last_message_at else "",
             "problem": self._source.problem,
         }
+
+    def readings(self) -> Iterator[Reading]:
+        labels = {"agent": self.name}
+        yield Reading(
+            "agent.state", labels, STOPPING if self._is_stopping else self._source.is_attached
+        )
+        yield Reading("agent.in_flight", labels, self._in_flight)
+        yield Reading("agent.messages", {**labels, "outcome": "success"}, self._successes)
+        yield Reading("agent.messages", {**labels, "outcome": "failure"}, self._failures)
+        if self._last_message_at:
+            yield Reading("agent.last_message_timestamp", labels, self._last_message_at)
 
     async def _work(self) -> None:
         while (job := await self._take()) is not None:
@@ -126,7 +141,7 @@ class AgentRunner:
 
     async def _run(self, job: Job) -> None:
         """Try until the message is done, rejected, or lost with its channel."""
-        self._last_message = _now()
+        self._last_message_at = time.time()
         while not await self._try(job):
             self._failures += 1
             seconds = await job.failed()
@@ -141,6 +156,7 @@ class AgentRunner:
             if self._is_stopping or job.is_over:
                 return
         job.done()
+        self._successes += 1
 
     async def _try(self, job: Job) -> bool:
         request = None
@@ -164,5 +180,6 @@ class AgentRunner:
         return not response.has_failures
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %z")
+def _text(moment: float) -> str:
+    """``moment``: Unix time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))

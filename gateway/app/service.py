@@ -26,7 +26,9 @@ from ..errors import GatewayError
 from ..router.app import build_app, build_management_app, http_only
 from ..router.endpoint import Route
 from ..router.large_output import with_large_output
+from ..router.load import Load
 from ..telemetry.logs import get_logger
+from ..telemetry.metrics import Reading
 from .agent import AgentRunner
 from .build import build_agent_endpoint, build_pipe, build_source, runs_scripts
 from .catalog import CATALOG
@@ -52,6 +54,11 @@ class Gateway:
         self.agents = _build_agents(service, assembly)
         rows = assembly.catalog.layers
         observers = _build_observers(service, assembly)
+        load = Load(service.gateway.max_requests)
+        if assembly.metrics is not None:
+            assembly.metrics.readers.append(
+                lambda: [Reading("requests.in_flight", {}, load.running)]
+            )
         application = build_app(
             service,
             _build_each(
@@ -65,6 +72,7 @@ class Gateway:
             layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
             is_observed=bool(observers),
+            load=load,
         )
         self.asgi: ASGIApp = observed(application, observers)
         self.management = build_management_app(

@@ -19,6 +19,7 @@ from ..amqp.settings import CONSUMER
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Own, Service
 from ..core.component import Assembly, Component, Place
+from ..core.failures import name_of
 from ..core.proxy import P, Part, Request, Response, Stage
 from ..core.rule import Rule, backends, is_anywhere, is_http, when
 from ..core.stage import intercepted
@@ -31,6 +32,7 @@ from ..errors import (
     Unpublishable,
 )
 from ..telemetry.logs import get_logger
+from ..telemetry.metrics import Reading
 
 log = get_logger("gateway.breaker")
 
@@ -68,6 +70,10 @@ class State(Enum):
     OPEN = "open"
 
 
+STATE_NUMBERS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+"""The states, as numbers of metrics."""
+
+
 class Breaker:
     """Lets calls through or refuses them, depending on the results of earlier calls.
 
@@ -93,6 +99,12 @@ class Breaker:
         self._failures = 0
         self._has_trial = False
         self._until = clock() + self._durations[State.CLOSED]
+
+    @property
+    def state(self) -> State:
+        """What it is for the next request."""
+        is_over = self._state is State.OPEN and self._clock() >= self._until
+        return State.HALF_OPEN if is_over else self._state
 
     def begin(self, request: Request) -> BreakerCall:
         """Raises :class:`BreakerOpen` when the backend is not to be called.
@@ -167,7 +179,14 @@ def build_breaker(
 ) -> Stage:
     if settings.is_off:
         return lambda branch: branch
-    return lambda branch: with_breaker(branch, Breaker(settings))
+    breaker = Breaker(settings)
+    if assembly.metrics is not None:
+        place = next(number for number, each in enumerate(endpoint.backend) if each is backend)
+        labels = {"endpoint": name_of(endpoint), "backend": f"backend[{place}]"}
+        assembly.metrics.readers.append(
+            lambda: [Reading("breaker.state", labels, STATE_NUMBERS[breaker.state])]
+        )
+    return lambda branch: with_breaker(branch, breaker)
 
 
 def with_breaker(branch: P, breaker: Breaker) -> P:

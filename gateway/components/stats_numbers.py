@@ -11,7 +11,7 @@ import msgspec
 
 from ..core.proxy import Part, Request
 from ..telemetry.periods import Distribution, PeriodCount, Periods, summary
-from .otel.measures import CallOutcome, outcome_of
+from .otel.meter import CallOutcome, outcome_of
 
 NANOSECONDS = 1e9
 """Of a second: the unit of durations."""

@@ -26,7 +26,8 @@ from .rule import Rule
 
 
 class Resource(Protocol):
-    """Something that several branches share, and that lives as long as the gateway."""
+    """Something that several branches share, and that lives as long as the gateway. It may be
+    :class:`gateway.telemetry.metrics.Measurable`."""
 
     def opened(self) -> AbstractAsyncContextManager[object]:
         """Entered once, after every pipe is built. Left when the gateway closes."""

@@ -17,7 +17,10 @@ from .proxy import Arrive, Ask, Later, Now, P, Part, Request, Response, Withdraw
 
 ObservePart: TypeAlias = Callable[[Request, Part | None, float], object]
 """Called once for each request: its part, and the seconds it took. None: the request has ended
-without a part, because the client has gone or the deadline has come. Must not raise."""
+without a part, because the client has gone. Must not raise."""
+
+TimedOut: TypeAlias = Callable[[Request], GatewayError]
+"""As ``timed_out`` of a branch."""
 
 
 def observed_parts(branch: P, observe: ObservePart) -> P:
@@ -27,7 +30,7 @@ def observed_parts(branch: P, observe: ObservePart) -> P:
         branch,
         now=None if now is None else _now(now, observe),
         later=None if later is None else _later(later, observe),
-        ask=None if ask is None else _ask(ask, observe),
+        ask=None if ask is None else _ask(ask, branch.timed_out, observe),
     )
 
 
@@ -59,14 +62,17 @@ def _later(inner: Later, observe: ObservePart) -> Later:
     return later
 
 
-def _ask(inner: Ask, observe: ObservePart) -> Ask:
+def _ask(inner: Ask, timed_out: TimedOut, observe: ObservePart) -> Ask:
     async def ask(request: Request) -> Response:
         started = perf_counter()
-        part: Part | None = None  # it stays so if the task is cancelled
+        part: Part | None = None
         try:
             part = response = await inner(request)
         except Exception as error:
             part = _failure(error)
+            raise
+        except BaseException:  # cancelled: by the deadline, or because the client has gone
+            part = None if request.client.is_gone else timed_out(request)
             raise
         finally:
             observe(request, part, perf_counter() - started)

@@ -62,6 +62,7 @@ def build_app(
     layers: Sequence[Layer] = (),
     outer_layers: Sequence[Layer] = (),
     is_observed: bool = False,
+    load: Load | None = None,
 ) -> Application:
     """The application of an open gateway.
 
@@ -70,6 +71,7 @@ def build_app(
     innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
     deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
     request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
+    ``load``: counts the requests; None: one of its own.
     """
     router = service.router
     gateway = service.gateway
@@ -108,7 +110,7 @@ def build_app(
 
     find_static = table.static.get
     refusals = UnmatchedRequests(table, router, version_header, wrapped)
-    load = Load(gateway.max_requests)
+    load = load or Load(gateway.max_requests)
 
     def find(scope: Scope) -> Match[Handler] | AsgiResponse:
         handler = find_static((scope["method"], scope["path"]))

@@ -7,8 +7,8 @@ lock. Nothing here knows an exporter.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -103,29 +103,39 @@ class Family:
         self.bounds = tuple(bounds)
         self.across: Across = _across(name, kind) if across is None else across
         self._values: dict[Labels, Value] = {}
-        self._histograms: dict[Labels, Histogram] = {}
+        self._histograms: dict[Labels, list[Histogram]] = {}
 
     def value(self, labels: Mapping[str, str]) -> Value:
         """The counter or gauge with these labels, made at first use."""
-        return self._values.setdefault(tuple(sorted(labels.items())), Value())
+        return self._values.setdefault(_sorted(labels), Value())
 
-    def histogram(self, labels: Mapping[str, str], shared: Histogram | None = None) -> Histogram:
-        """The histogram with these labels, made at first use. ``shared``: a histogram of another
-        family with the same bounds, which becomes the one of these labels."""
-        made = Histogram(self.bounds) if shared is None else shared
-        return self._histograms.setdefault(tuple(sorted(labels.items())), made)
+    def histogram(self, labels: Mapping[str, str]) -> Histogram:
+        """The histogram with these labels, made at first use."""
+        histograms = self._histograms.setdefault(_sorted(labels), [])
+        if not histograms:
+            histograms.append(Histogram(self.bounds))
+        return histograms[0]
+
+    def include(self, labels: Mapping[str, str], histogram: Histogram) -> None:
+        """Add a histogram with the same bounds to the series with these labels. It may be part of
+        series of several families. A series is the sum of its histograms: of a counter, how many
+        values they have."""
+        self._histograms.setdefault(_sorted(labels), []).append(histogram)
 
     def clear(self) -> None:
         """Forget all series: those of a gauge are read anew each time."""
         self._values.clear()
 
     def sample(self) -> FamilySample:
+        """Histograms without a value are left out."""
         # Copies first: another thread may add a series at the same time.
         samples = [Sample(labels, each.value) for labels, each in self._values.copy().items()]
-        samples += [
-            Sample(labels, each.sum, tuple(each.counts))
-            for labels, each in self._histograms.copy().items()
-        ]
+        for labels, histograms in self._histograms.copy().items():
+            total, counts = _sum_of(histograms)
+            if self.kind == "histogram" and any(counts):
+                samples.append(Sample(labels, total, counts))
+            elif any(counts):
+                samples.append(Sample(labels, sum(counts)))
         return FamilySample(
             self.name,
             self.kind,
@@ -146,15 +156,46 @@ def _across(name: str, kind: Kind) -> Across:
     return "sum"
 
 
+def _sorted(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
+def _sum_of(histograms: Sequence[Histogram]) -> tuple[float, tuple[int, ...]]:
+    """The sum of all values, and the counts of the buckets."""
+    columns = zip(*(each.counts for each in histograms), strict=True)
+    return sum(each.sum for each in histograms), tuple(map(sum, columns))
+
+
 Collect: TypeAlias = Callable[[], object]
 """Brings families up to date before they are read: gauges of what is now."""
 
 
+class Reading(NamedTuple):
+    """A number that something keeps anyway, when it is read. ``name``: of one of
+    :data:`gateway.components.otel.readings.FAMILIES`. Values of equal labels are added."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """Something with readings: a resource of the gateway may have this method."""
+
+    def readings(self) -> Iterable[Reading]:
+        """Called on the app side. It waits for nothing, and only reads plain numbers: they may
+        belong to another thread."""
+        ...
+
+
 class Registry:
-    """All families of a gateway. ``collectors``: called before each reading, on the app side."""
+    """All families of a gateway. ``collectors``: called before each reading, on the app side.
+    ``readers``: functions as :meth:`Measurable.readings` of what is no resource."""
 
     def __init__(self) -> None:
         self.collectors: list[Collect] = []
+        self.readers: list[Callable[[], Iterable[Reading]]] = []
         self._families: dict[str, Family] = {}
 
     def family(self, family: Family) -> Family:

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.amqp.consume.ledger import Ledger
+from gateway.amqp.consume.ledger import Ledger, SettledCounts
 from gateway.amqp.wire import codec
 
 
@@ -74,3 +74,17 @@ def test_a_tag_is_rejected_once() -> None:
     assert ledger.reject(1) == codec.reject(1, 1)
     assert ledger.reject(1) == b""
     assert list(ledger.acknowledge([1])) == []
+
+
+def test_settled_messages_are_counted_by_their_method() -> None:
+    ledger = Ledger(1)
+    ledger.last = 10
+    ledger.acknowledge([1, 2, 5])
+    ledger.requeue([3, 6])
+    ledger.requeue([3])  # it is settled already
+    ledger.reject(4)
+    ledger.reject(4)
+    assert ledger.counts == SettledCounts(ack=3, nack=2, reject=1)
+    ledger.requeue_all()
+    assert ledger.counts == SettledCounts(ack=3, nack=6, reject=1)
+    assert ledger.counts.plus(ledger.counts) == SettledCounts(6, 12, 2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
+
 from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.publish.producer import Producer
 from gateway.amqp.publish.publication import Outcome, Publication
 from gateway.amqp.publish.publisher import Publisher
 from gateway.amqp.settings import ProducerSettings
+from gateway.components.otel.meter import outcome_of
 from gateway.core.bridge import AsyncioSide
 from gateway.core.proxy import Part, Request, Response
 
@@ -23,20 +26,82 @@ class RecordingPublisher:
         self.publications.append(publication)
 
 
+class AwayPublisher(RecordingPublisher):
+    """Its messages are not written. ``why_away``: why."""
+
+    def __init__(self, *, is_ready: bool = False, why_away: str = "broker_away") -> None:
+        super().__init__()
+        self.is_ready = is_ready
+        self.why_away = why_away
+
+    def why_waiting(self) -> str:
+        return ""
+
+    def withdraw(self, publication: Publication) -> None: ...
+
+
 class FixedMessages:
     def build(self, request: Request) -> tuple[bytes, bytes, bytes]:
         return b"key", b"\xff", b""
 
 
+def build(publisher: RecordingPublisher, **settings: Any) -> Producer:
+    return Producer(
+        ProducerSettings(exchange="ex", **settings),
+        cast(Publisher, publisher),
+        cast(MessageBuilder, FixedMessages()),
+        cast(AsyncioSide, Side()),
+    )
+
+
+class Side:
+    def time(self) -> float:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "error_type"),
+    [
+        (Outcome.REFUSED, "", "nack"),
+        (Outcome.REFUSED, "ACCESS_REFUSED", "refused"),
+        (Outcome.UNROUTABLE, "", "unroutable"),
+        (Outcome.TOO_LARGE, "", "message_too_large"),
+    ],
+)
+def test_the_type_of_an_error_says_what_the_broker_did(
+    outcome: Outcome, reason: str, error_type: str
+) -> None:
+    publisher, arrived = RecordingPublisher(), list[Part]()
+    build(publisher).later(Request("POST", "/", {}), arrived.append)
+    publisher.publications[0].reason = reason
+    publisher.publications[0].settle(outcome)
+    assert outcome_of(Request("POST", "/", {}), arrived[0]).error_type == error_type
+
+
+@pytest.mark.parametrize(
+    ("is_ready", "why_away", "is_written", "error_type"),
+    [
+        (False, "broker_away", False, "broker_away"),
+        (False, "not_declared", False, "not_declared"),
+        (True, "", False, "blocked"),
+        (True, "", True, "unconfirmed"),
+    ],
+)
+def test_the_type_of_an_error_says_why_there_is_no_confirm(
+    is_ready: bool, why_away: str, is_written: bool, error_type: str
+) -> None:
+    publisher = AwayPublisher(is_ready=is_ready, why_away=why_away)
+    withdraw = build(publisher).later(Request("POST", "/", {}), lambda part: None)
+    publisher.publications[0].is_written = is_written
+    error = withdraw()
+    assert error is not None
+    assert outcome_of(Request("POST", "/", {}), error).error_type == error_type
+
+
 def test_a_receipt_names_a_message_id_that_is_not_utf_8() -> None:
     """An agent's message keeps the one that it came with."""
     publisher, arrived = RecordingPublisher(), list[Part]()
-    producer = Producer(
-        ProducerSettings(exchange="ex", response="receipt"),
-        cast(Publisher, publisher),
-        cast(MessageBuilder, FixedMessages()),
-        cast(AsyncioSide, None),
-    )
+    producer = build(publisher, response="receipt")
     withdraw: Any = producer.later(Request("POST", "/", {}), arrived.append)
     publisher.publications[0].settle(Outcome.CONFIRMED)
     (answer,) = arrived

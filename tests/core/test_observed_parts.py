@@ -145,7 +145,7 @@ def test_a_part_that_arrives_in_time_ends_the_wait() -> None:
     assert waiting.withdrawn == 0
 
 
-async def test_a_task_that_is_cancelled_has_no_part() -> None:
+async def test_a_task_that_is_cancelled_has_the_failure_of_its_deadline() -> None:
     async def wait(request: Request) -> Response:
         await sleep_forever()
         return RESPONSE
@@ -155,5 +155,9 @@ async def test_a_task_that_is_cancelled_has_no_part() -> None:
         scope.cancel()
         await coroutine_of(observed_parts(Branch(wait), heard))(request())
     with move_on_after(0):
-        await coroutine_of(observed_parts(Branch(wait), heard))(request())
-    assert heard.parts == [None, None]
+        asked = request()
+        asked.client = Gone()
+        await coroutine_of(observed_parts(Branch(wait), heard))(asked)
+    failure, gone = heard.parts
+    assert isinstance(failure, DeadlineExceeded)
+    assert gone is None

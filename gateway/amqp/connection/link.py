@@ -8,7 +8,7 @@ publisher within a connection. All of it runs on the asyncio side.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar, cast
 
@@ -23,6 +23,7 @@ from ...core.bridge import AsyncioSide, Connect
 from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
+from ...telemetry.metrics import Reading
 from ..wire import codec
 from .attempts import Attempts
 from .tap import Tap, TapFactory
@@ -169,6 +170,10 @@ class LinkUser(Protocol):
 
     def readiness(self) -> dict[str, object]: ...
 
+    def readings(self, broker: str) -> Iterable[Reading]:
+        """Its part of :meth:`Link.readings`. ``broker``: the label of that name."""
+        ...
+
 
 N = TypeVar("N", bound=LinkUser)
 
@@ -190,6 +195,8 @@ class Link:
         self.is_connected = False
         self.is_idle = False
         self.problem = "not connected yet"
+        self._connection_count = 0
+        self._tap: Tap | None = None
         self._side = side
         self._url = urls[0]
         self._problems: dict[BrokerUrl, str] = {}
@@ -233,6 +240,17 @@ class Link:
             "problem": self.problem,
             "channels": channels,
         }
+
+    def readings(self) -> Iterator[Reading]:
+        """The label ``broker`` is the first host: it stays the same when another one is used."""
+        broker, tap = self.urls[0].name, self._tap
+        labels = {"broker": broker, "role": self.role}
+        is_blocked = self.is_connected and tap is not None and tap.is_blocked
+        yield Reading("link.up", labels, self.is_connected)
+        yield Reading("link.reconnects", labels, max(0, self._connection_count - 1))
+        yield Reading("link.blocked", labels, is_blocked)
+        for user in self._users.values():
+            yield from user.readings(broker)
 
     def pauses(self) -> Iterator[float]:
         """The pauses between attempts, from the first one."""
@@ -327,6 +345,8 @@ class Link:
         """Let the users work until the connection ends. Raises :class:`LinkError`."""
         self._url = connection.url
         self.is_connected, self.problem = True, ""
+        self._connection_count += 1
+        self._tap = connection.tap
         self._problems.clear()
         log.info("%s: connected (%s)", self._url, self.role)
         problem = CLOSED  # aiormq may cancel a future: the group then ends without a reason
@@ -342,7 +362,7 @@ class Link:
                         user.suspect(self, problem)
                 users.cancel_scope.cancel()
         finally:
-            self.is_connected = False
+            self.is_connected, self._tap = False, None
         raise LinkError(problem)
 
     def _failed(self, url: BrokerUrl, problem: str, attempt: CancelScope) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from aiormq.channel import Channel
 from anyio import current_time, move_on_after
 from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
+from ...telemetry.metrics import Reading
 from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call
 
 log = get_logger("gateway.amqp")
@@ -51,6 +52,11 @@ class ManagedChannel(ABC):
         self._pauses = link.pauses()
 
     @property
+    def why_away(self) -> str:
+        """The ``error_type`` of a failure while it is not ready."""
+        return "not_declared" if self._link.is_connected else "broker_away"
+
+    @property
     @abstractmethod
     def is_awaited(self) -> bool:
         """A request is waiting for it."""
@@ -64,6 +70,9 @@ class ManagedChannel(ABC):
 
     @abstractmethod
     def readiness(self) -> dict[str, object]: ...
+
+    @abstractmethod
+    def readings(self, broker: str) -> Iterable[Reading]: ...
 
     async def prepare(self, connection: BrokerConnection) -> None:  # noqa: B027
         """Work to do on other channels before this one opens. By default nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from sys import maxsize
+from typing import NamedTuple
 
 from aiormq.channel import Channel
 from anyio import move_on_after, sleep
@@ -25,6 +26,7 @@ from .bounds import AttachmentSettings, Bounds
 from .buffer import Buffer
 from .channel_consumer import ChannelConsumer
 from .demand import Demand
+from .ledger import Ledger
 from .subscription_channel import SubscriptionChannel
 
 DRAIN_CHECK_INTERVAL = 0.05
@@ -36,6 +38,16 @@ MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.01, 0.5
 
 OVERDUE_CHECK_INTERVAL = 60.0
 """Seconds between two checks whether an idle gateway has a message for too long."""
+
+
+class AttachmentNumbers(NamedTuple):
+    """``unacked``: messages that are not settled. ``parked``: those of them that wait until they
+    are tried again."""
+
+    unacked: int = 0
+    prefetch: int = 0
+    consumers: int = 0
+    parked: int = 0
 
 
 class Attachment:
@@ -83,6 +95,22 @@ class Attachment:
         )
         channel.on_consumer_cancel_callbacks.add(
             lambda cancel: deliveries.consumer_lost(cancel.consumer_tag)
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the channel. Others only read it."""
+        return self._deliveries.ledger
+
+    @property
+    def numbers(self) -> AttachmentNumbers:
+        """What it has at the moment; also read by the app side."""
+        deliveries = self._deliveries
+        return AttachmentNumbers(
+            len(deliveries.ledger),
+            deliveries.credit.prefetch,
+            int(bool(self._consumer.tag)),
+            deliveries.parked,
         )
 
     @property

@@ -124,7 +124,9 @@ class Consumer:
     def no_message_error(self) -> AmqpFailure:
         """The failure when no message came in time."""
         problem = self.subscription.why_no_message(self._settings)
-        return BrokerUnavailable(problem) if problem else QueueEmpty(status=self._on_empty)
+        if problem:
+            return BrokerUnavailable(problem, self.subscription.why_away)
+        return QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
         """Make the response from a message."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..wire import codec
 
@@ -20,6 +20,17 @@ class Settlement(Protocol):
     """:func:`gateway.amqp.wire.codec.ack` or :func:`gateway.amqp.wire.codec.nack`."""
 
     def __call__(self, channel: int, tag: int, multiple: bool = False) -> bytes: ...
+
+
+class SettledCounts(NamedTuple):
+    """How many messages were settled, by the method that settled them."""
+
+    ack: int = 0
+    nack: int = 0
+    reject: int = 0
+
+    def plus(self, other: SettledCounts) -> SettledCounts:
+        return SettledCounts(*map(sum, zip(self, other, strict=True)))
 
 
 class Ledger:
@@ -36,6 +47,7 @@ class Ledger:
         self._channel = channel
         self._front = 1
         self._passed: OrderedDict[int, None] = OrderedDict()
+        self._requeued = self._rejected = 0
 
     def __len__(self) -> int:
         return len(self._passed) + self.last - self._front + 1
@@ -44,6 +56,12 @@ class Ledger:
     def settled(self) -> int:
         """How many tags are settled."""
         return self.last - len(self)
+
+    @property
+    def counts(self) -> SettledCounts:
+        """The acknowledged ones are all others: they are not counted one by one."""
+        requeued, rejected = self._requeued, self._rejected
+        return SettledCounts(self.settled - requeued - rejected, requeued, rejected)
 
     def unsettled_after(self, tag: int) -> int:
         """How many tags above ``tag`` are unsettled."""
@@ -61,12 +79,16 @@ class Ledger:
 
     def requeue(self, tags: Collection[int]) -> Iterable[bytes]:
         """Frames that requeue ``tags``, as for :meth:`acknowledge`."""
-        return self._frames(tags, codec.nack)
+        unsettled = len(self)
+        frames = self._frames(tags, codec.nack)
+        self._requeued += unsettled - len(self)
+        return frames
 
     def requeue_all(self) -> bytes:
         """The frame that requeues every unsettled message; empty when there is none."""
         if not len(self):
             return b""
+        self._requeued += len(self)
         last = self.last if self._front <= self.last else next(reversed(self._passed))
         self._front = self.last + 1
         self._passed.clear()
@@ -74,7 +96,10 @@ class Ledger:
 
     def reject(self, tag: int) -> bytes:
         """The frame that rejects ``tag``; empty when it is settled already."""
-        return codec.reject(self._channel, tag) if self._settle((tag,)) else b""
+        if not self._settle((tag,)):
+            return b""
+        self._rejected += 1
+        return codec.reject(self._channel, tag)
 
     def _frames(self, tags: Collection[int], settlement: Settlement) -> Iterable[bytes]:
         if not self._passed and tags:

@@ -6,7 +6,7 @@ Other messages stay ready in the queue, where other consumers can get them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Self
 
@@ -16,13 +16,15 @@ from msgspec import json
 
 from ...core.bridge import AsyncioSide
 from ...core.tasks import open_tasks
+from ...telemetry.metrics import Reading
 from ..connection.link import BrokerConnection, Link, NoChannelError, call_uninterrupted
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
-from .attachment import Attachment
+from .attachment import Attachment, AttachmentNumbers
 from .bounds import AttachmentSettings
 from .buffer import Buffer, Delivery, Waiter, take_from
+from .ledger import Ledger, SettledCounts
 
 REDECLARE_INTERVAL = 10.0
 """Seconds between two declarations of the same topology. They create what was deleted. The broker
@@ -97,6 +99,8 @@ class Subscription(ManagedChannel):
         self._prefetch_sum = 0
         self._bindings: list[set[Hashable]] = []
         self._attachment: Attachment | None = None
+        # Of all channels before the last one, and the last one. Together: another thread reads it.
+        self._settled: tuple[SettledCounts, Ledger | None] = SettledCounts(), None
 
     def share_with(self, settings: ConsumerSettings) -> Self:
         """Add a backend of this queue: its prefetch and its bindings."""
@@ -166,6 +170,26 @@ class Subscription(ManagedChannel):
             "problem": self.problem or "; ".join(self.refused.values()),
         }
 
+    def readings(self, broker: str) -> Iterator[Reading]:
+        labels = {"broker": broker, "queue": self.settings.name}
+        attachment, ready = self._attachment, self.buffer.ready.copy()
+        numbers = AttachmentNumbers() if attachment is None else attachment.numbers
+        yield Reading("subscription.buffered_messages", labels, len(ready))
+        yield Reading("subscription.buffered", labels, sum(len(each.body) for each in ready))
+        yield Reading("subscription.unacked_messages", labels, numbers.unacked)
+        yield Reading("subscription.prefetch", labels, numbers.prefetch)
+        yield Reading("subscription.consumers", labels, numbers.consumers)
+        yield Reading("subscription.parked_messages", labels, numbers.parked)
+        yield Reading("subscription.waiting_requests", labels, self.buffer.waiting)
+        for outcome, number in self._settled_counts._asdict().items():
+            yield Reading("messages.settled", {**labels, "outcome": outcome}, number)
+
+    @property
+    def _settled_counts(self) -> SettledCounts:
+        """Of all channels until now."""
+        before, ledger = self._settled
+        return before if ledger is None else before.plus(ledger.counts)
+
     def why_no_message(self, settings: ConsumerSettings) -> str:
         """The problem of the backend with these settings; empty when the queue is just empty."""
         if not self.is_ready:
@@ -205,6 +229,7 @@ class Subscription(ManagedChannel):
             channel,
             connection.tap,
         )
+        self._settled = self._settled_counts, attachment.ledger
         try:
             self.became_ready()
             async with open_tasks() as tasks:

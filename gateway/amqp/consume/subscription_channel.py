@@ -85,6 +85,8 @@ class SubscriptionChannel:
     these stay in the buffer. None: there is no such bound, and sent messages use up the prefetch
     like all others.
 
+    ``ledger``: others only read it.
+
     ``unsent``, ``sent_count``: how many messages requests hold, before and after they are sent.
     ``most_sent``: the largest ``sent_count`` since :meth:`restart_most_sent`. The app side alone
     writes these numbers.
@@ -123,7 +125,7 @@ class SubscriptionChannel:
         self._waiters = buffer.waiters
         self._side = side
         self._max_bytes = max_bytes
-        self._ledger = Ledger(channel)
+        self.ledger = self._ledger = Ledger(channel)
         time = asyncio.get_running_loop().time
         self.credit = Credit(self._ledger, time)
         self.prefetch_raise = PrefetchRaise(time())
@@ -140,6 +142,11 @@ class SubscriptionChannel:
     @property
     def held_bytes(self) -> int:
         return self._received_bytes - self._settled_bytes
+
+    @property
+    def parked(self) -> int:
+        """How many messages wait until they are tried again."""
+        return len(self._timers)
 
     @property
     def in_use(self) -> int:

@@ -39,6 +39,7 @@ class ConfirmChannel:
     tag. ``tap``: the connection that is written to, None while there is no channel. ``closing``:
     why the broker has closed the channel. ``has_rejected``: set when the broker has rejected a
     message (Basic.Nack) on this channel. ``has_confirmed``: it has acknowledged a message there.
+    ``returned_count``: all messages until now that were routed to no queue.
     ``wake_up`` is called when a message begins to wait and there is no channel.
     """
 
@@ -51,6 +52,7 @@ class ConfirmChannel:
         self.closing: codec.ChannelClose | None = None
         self.has_rejected = asyncio.Event()
         self.has_confirmed = False
+        self.returned_count = 0
         self._exchange = exchange
         self._window = window
         self._settle_with = settle
@@ -226,4 +228,5 @@ class ConfirmChannel:
             if publication in self._returned:
                 self._returned.discard(publication)
                 outcome = Outcome.UNROUTABLE
+                self.returned_count += 1
         self._settle_with(publication, outcome)

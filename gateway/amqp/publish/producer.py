@@ -98,7 +98,9 @@ class Producer:
     def _unconfirmed(self, is_written: bool) -> GatewayError:
         if is_written:
             return OutcomeUnknown("published, but not confirmed in time")
-        return NotConfirmed(self._publisher.why_waiting() or "too many unconfirmed messages")
+        publisher = self._publisher
+        error_type = "blocked" if publisher.is_ready else publisher.why_away
+        return NotConfirmed(publisher.why_waiting() or "too many unconfirmed messages", error_type)
 
     def _respond(self, publication: Publication, outcome: Outcome) -> Part:
         if outcome is Outcome.CONFIRMED:
@@ -108,7 +110,9 @@ class Producer:
         if outcome is Outcome.UNROUTABLE:
             return Unroutable("the message was routed to no queue")
         why = f"the broker refused the message{publication.reason and ': '}{publication.reason}"
-        return MessageTooLarge(why) if outcome is Outcome.TOO_LARGE else NotConfirmed(why)
+        if outcome is Outcome.TOO_LARGE:
+            return MessageTooLarge(why)
+        return NotConfirmed(why, "refused" if publication.reason else "nack")
 
     def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
         message_id = publication.message_id.decode(errors="replace")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from aiormq.channel import Channel
@@ -26,6 +26,7 @@ from ...core.bridge import AsyncioSide
 from ...core.proxy import Part
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
+from ...telemetry.metrics import Reading
 from ..connection.link import (
     CLOSE_TIMEOUT,
     BrokerConnection,
@@ -38,7 +39,7 @@ from ..connection.managed_channel import ManagedChannel
 from ..connection.tap import Tap
 from ..connection.topology import producer_exchange
 from ..connection.urls import BrokerUrl
-from ..settings import ProducerSettings
+from ..settings import DEFAULT_EXCHANGE, ProducerSettings
 from ..wire import codec
 from .confirm_channel import ConfirmChannel
 from .producer_queue import ProducerQueue
@@ -181,12 +182,27 @@ class Publisher(ManagedChannel):
     def _abandoned_settled(self, part: Part | None = None) -> None:
         self._abandoned_count -= 1
 
+    @property
+    def _unconfirmed(self) -> int:
+        return sum(len(each.in_flight) for each in self._channels)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(each.waiting) for each in self._channels)
+
+    def readings(self, broker: str) -> Iterator[Reading]:
+        labels = {"broker": broker, "exchange": self._exchange.decode() or DEFAULT_EXCHANGE}
+        returned = sum(each.returned_count for each in self._channels)
+        yield Reading("publisher.unconfirmed_messages", labels, self._unconfirmed)
+        yield Reading("publisher.waiting_messages", labels, self._waiting)
+        yield Reading("publisher.returned", labels, returned)
+
     def readiness(self) -> dict[str, object]:
         return {
             "ready": self.is_ready,
             "exchange": self._exchange.decode(),
-            "unconfirmed": sum(len(each.in_flight) for each in self._channels),
-            "waiting": sum(len(each.waiting) for each in self._channels),
+            "unconfirmed": self._unconfirmed,
+            "waiting": self._waiting,
             "problem": self.problem or self.why_waiting(),
             "queues": [queue.readiness() for queue in self._producer_queues.values()],
         }

@@ -1,23 +1,22 @@
 """What is counted of requests, endpoints and backends, under KrakenD's names.
 
 A request costs two clock readings and a few additions for each layer. The names of labels are those
-of OpenTelemetry; an exporter writes them as it must.
+of OpenTelemetry; an exporter writes them as it must. ``messaging.py`` has the series of queues and
+exchanges, ``meter.py`` the interceptor that measures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
-
-from msgspec import Struct
-from msgspec.structs import asdict
 
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Scope
+from ...core.component import Assembly
 from ...core.observed import FOUND, Observer, Report
-from ...core.observed_parts import observed_parts
-from ...core.proxy import COMPLETE, INCOMPLETE, P, Part, Request, Response
 from ...telemetry.metrics import Family, Histogram, Registry
+from .messaging import MessagingFamilies
+from .meter import Meter, OutcomeSeries, with_outcome
 from .settings import NAMESPACE, Attributes, OtelSettings, backend_route_of, route_of
 
 SCOPE = "io.krakend.krakend-otel"
@@ -143,106 +142,61 @@ def status_text(status: int) -> str:
 # Endpoints and backends.
 
 
-class CallOutcome(Struct, frozen=True, eq=False):
-    """How a request to an endpoint or to a backend has ended. The names of KrakenD's labels."""
-
-    error: bool = False
-    canceled: bool = False
-    complete: bool = False
-
-    def labels(self) -> dict[str, str]:
-        return {name: str(value).lower() for name, value in asdict(self).items()}
-
-
-SUCCEEDED, PARTIAL = CallOutcome(complete=True), CallOutcome()
-FAILED, CANCELED = CallOutcome(error=True), CallOutcome(canceled=True)
-
-
-def outcome_of(request: Request, part: Part | None) -> CallOutcome:
-    if isinstance(part, Response):
-        if part.completeness is COMPLETE:
-            return SUCCEEDED
-        return PARTIAL if part.completeness is INCOMPLETE else FAILED
-    return CANCELED if part is None and request.client.is_gone else FAILED
-
-
-class Meter:
-    """Measures the requests of one endpoint or backend, or of both at once.
-
-    ``families``: the series of each outcome, with the labels that they have besides the outcome.
-    """
-
-    def __init__(self, families: Mapping[Family, Mapping[str, str]]) -> None:
-        self._families = families
-        self._histograms: dict[CallOutcome, Histogram] = {}
-
-    def observe(self, request: Request, part: Part | None, seconds: float) -> None:
-        """A :data:`gateway.core.observed_parts.ObservePart`."""
-        outcome = outcome_of(request, part)
-        histogram = self._histograms.get(outcome)
-        if histogram is None:
-            histogram = self._histograms[outcome] = self._make(outcome)
-        histogram.observe(seconds)
-
-    def _make(self, outcome: CallOutcome) -> Histogram:
-        """One histogram, which is a series of every family."""
-        shared = None
-        for family, labels in self._families.items():
-            shared = family.histogram({**labels, **outcome.labels()}, shared)
-        assert shared is not None
-        return shared
-
-
 class PipeMeters:
     """Meters of endpoints and backends.
 
     An endpoint whose only backend is all that can take time is measured once for both: that costs
-    half.
+    half. The series of a queue or an exchange are counted by the same meter.
     """
 
-    def __init__(self, settings: OtelSettings, registry: Registry) -> None:
+    def __init__(self, settings: OtelSettings, registry: Registry, assembly: Assembly) -> None:
         self._settings = settings
-        bounds = settings.buckets.time_buckets
+        self._bounds = bounds = settings.buckets.time_buckets
         self._endpoints = registry.family(
             Family("krakend.proxy.duration", "histogram", scope=SCOPE, bounds=bounds)
         )
         self._backends = registry.family(
             Family("krakend.backend.duration", "histogram", scope=SCOPE, bounds=bounds)
         )
+        self._messaging = MessagingFamilies(registry, bounds, assembly.catalog)
 
     def of_endpoint(self, endpoint: Endpoint) -> Meter | None:
         """None: it is not measured."""
-        series = dict(self._endpoint_series(endpoint))
-        return Meter(series) if series else None
+        return self._meter(self._endpoint_series(endpoint))
 
     def of_backend(self, backend: Backend, endpoint: Endpoint, *, is_alone: bool) -> Meter | None:
         """None: it is not measured. ``is_alone``: it is measured for the endpoint, too."""
-        series = dict(self._backend_series(backend, endpoint))
+        series = [*self._backend_series(backend, endpoint)]
         if is_alone:
-            series |= self._endpoint_series(endpoint)
-        return Meter(series) if series else None
+            series += self._endpoint_series(endpoint)
+        return self._meter(series)
 
-    def _endpoint_series(self, endpoint: Endpoint) -> Iterator[tuple[Family, dict[str, str]]]:
-        layer = self._settings.proxy_layer(endpoint)
-        if layer.disable_metrics or self._settings.skips(endpoint.endpoint):
+    def _meter(self, series: Iterable[OutcomeSeries]) -> Meter | None:
+        series = tuple(series)
+        return Meter(series, self._bounds) if series else None
+
+    def _endpoint_series(self, endpoint: Endpoint) -> Iterator[OutcomeSeries]:
+        if self._settings.skips(endpoint.endpoint):
             return
-        method, route = names_of(endpoint)
-        yield (
-            self._endpoints,
-            {
+        yield from self._messaging.of_agent(endpoint)
+        layer = self._settings.proxy_layer(endpoint)
+        if not layer.disable_metrics:
+            method, route = names_of(endpoint)
+            labels = {
                 "http.request.method": method,
                 "http.route": route,
                 **attributes(layer.metrics_static_attributes),
-            },
-        )
+            }
+            yield with_outcome(self._endpoints, labels)
 
-    def _backend_series(
-        self, backend: Backend, endpoint: Endpoint
-    ) -> Iterator[tuple[Family, dict[str, str]]]:
-        layer = self._settings.backend_metrics(backend)
-        if layer.disable_stage or self._settings.skips(endpoint.endpoint):
+    def _backend_series(self, backend: Backend, endpoint: Endpoint) -> Iterator[OutcomeSeries]:
+        if self._settings.skips(endpoint.endpoint):
             return
-        yield self._backends, backend_labels(backend, endpoint, layer.static_attributes)
+        yield from self._messaging.of_backend(backend)
+        layer = self._settings.backend_metrics(backend)
+        if not layer.disable_stage:
+            labels = backend_labels(backend, endpoint, layer.static_attributes)
+            yield with_outcome(self._backends, labels)
 
 
 def names_of(endpoint: Endpoint) -> tuple[str, str]:
@@ -261,12 +215,3 @@ def backend_labels(backend: Backend, endpoint: Endpoint, static: Attributes) -> 
         "krakend.endpoint.route": "" if isinstance(endpoint, AgentPipe) else route,
         **attributes(static),
     }
-
-
-def measured(meter: Meter | None) -> Callable[[P], P]:
-    """What wraps a pipe or a branch. None: it is not measured."""
-
-    def wrap(branch: P) -> P:
-        return branch if meter is None else observed_parts(branch, meter.observe)
-
-    return wrap

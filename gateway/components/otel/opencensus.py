@@ -14,7 +14,7 @@ from ...config.structs import changed
 from ...core.component import Assembly, Component, Place
 from ...core.families import MetricsSettings
 from . import opentelemetry
-from .measures import measured
+from .meter import measured
 from .settings import (
     NAMESPACE,
     BackendLayer,

@@ -20,8 +20,10 @@ from .. import proxy
 from . import runtime
 from .advice import ADVICE
 from .client_measures import build_client_meter
-from .measures import PipeMeters, build_response_meter, measured
+from .measures import PipeMeters, build_response_meter
+from .meter import measured
 from .prometheus import CONTENT_TYPE, exposition
+from .readings import collect_readings
 from .settings import NAMESPACE, OtelSettings
 from .shared_metrics import ReadMetrics, open_metrics
 
@@ -32,7 +34,11 @@ PIECES_AT_ONCE = 1_000
 
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
-    if assembly.metrics is None or settings.client_layer.disable_metrics:
+    """Called once for a gateway, so it also adds the gateway's own metrics."""
+    if assembly.metrics is None:
+        return None
+    collect_readings(assembly, assembly.metrics)
+    if settings.client_layer.disable_metrics:
         return None
     return build_response_meter(settings, service, assembly.metrics)
 
@@ -42,7 +48,7 @@ def build_pipe_observer(
 ) -> Callable[[Pipe], Pipe]:
     if assembly.metrics is None or is_alone(endpoint, assembly):
         return measured(None)
-    return measured(PipeMeters(settings, assembly.metrics).of_endpoint(endpoint))
+    return measured(PipeMeters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
 
 
 def build_branch_observer(
@@ -50,7 +56,7 @@ def build_branch_observer(
 ) -> Callable[[Branch], Branch]:
     if assembly.metrics is None:
         return measured(None)
-    meters = PipeMeters(settings, assembly.metrics)
+    meters = PipeMeters(settings, assembly.metrics, assembly)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
 
 

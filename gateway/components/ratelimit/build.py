@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, Headers, Message, Receive, Scope, Send, send_answer, text
 from ...core.component import Assembly, Component
+from ...core.failures import name_of
 from ...core.layers import Layer
 from ...core.proxy import (
     Guard,
@@ -18,12 +19,14 @@ from ...core.proxy import (
 )
 from ...core.stage import Call, intercepted
 from ...errors import GatewayError, RateLimitExceeded, Refused
+from ...telemetry.metrics import Reading
 from .advice import ADVICE
 from .bucket import Buckets, Rate, Store
 from .findings import backend_findings, findings
 from .limits import (
     HEADER_NAMES,
     Counters,
+    Denials,
     build_guard,
     build_header_guard,
     build_limits,
@@ -59,34 +62,50 @@ def build_service_limit(settings: LimitSettings, service: Service, assembly: Ass
 def _build_local(settings: LimitSettings, name: str, assembly: Assembly) -> Guard:
     limits = build_limits(settings, name, assembly.service)
     build = build_header_guard if settings.headers else build_guard
-    return build(limits, open_store(assembly))
+    return build(limits, open_store(assembly), count_denials(name, assembly))
+
+
+def count_denials(name: str, assembly: Assembly) -> Denials:
+    """``name``: of an endpoint, or "service"."""
+    denials = Denials()
+    if assembly.metrics is not None:
+        assembly.metrics.readers.append(
+            lambda: [Reading("ratelimit.denied", {"endpoint": name}, denials.count)]
+        )
+    return denials
 
 
 def build_redis_router_limit(
     settings: RedisLimitSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Guard:
     """``qos/ratelimit/router/redis``."""
-    return build_redis_limit(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
+    name = f"{endpoint.method} {endpoint.endpoint}"
+    return build_redis_limit(settings, name, assembly, count_denials(name, assembly))
 
 
 def build_redis_service_limit(
     settings: RedisLimitSettings, service: Service, assembly: Assembly
 ) -> Layer:
     """``qos/ratelimit/service/redis``."""
-    return guarded(build_redis_limit(settings, "service", assembly), service, waits=True)
+    denials = count_denials("service", assembly)
+    limit = build_redis_limit(settings, "service", assembly, denials)
+    return guarded(limit, service, waits=True)
 
 
-def build_redis_limit(settings: RedisLimitSettings, name: str, assembly: Assembly) -> Guard:
+def build_redis_limit(
+    settings: RedisLimitSettings, name: str, assembly: Assembly, denials: Denials
+) -> Guard:
     """The limits of ``name``, kept in Redis for all gateways with the same ``name`` at the root."""
     service = assembly.service
     limits = build_limits(settings, f"redis {service.name} {name}", service)
-    local = build_guard(limits, open_store(assembly))
+    local = build_guard(limits, open_store(assembly), denials)
     redis: RedisSettings = service.extra_config.get("redis") or RedisSettings()
     pools = {pool.name: pool for pool in redis.connection_pools}
     if settings.pool_name not in pools:
         return local
     counters = open_counters(pools[settings.pool_name], assembly)
-    return build_redis_guard(limits, counters, local if settings.on_failure_allow else refuse_all)
+    fallback = local if settings.on_failure_allow else refuse_all
+    return build_redis_guard(limits, counters, fallback, denials)
 
 
 def guarded(guard: Guard, service: Service, *, waits: bool) -> Layer:
@@ -160,13 +179,15 @@ def build_backend_limit(
     place = next(number for number, each in enumerate(endpoint.backend) if each is backend)
     kind = type(endpoint).__name__  # an agent may have the name of an endpoint
     key = fingerprint(f"{kind} {endpoint.method} {endpoint.endpoint} backend {place}")
-    return BackendLimit(open_store(assembly), key, rate)
+    denials = count_denials(name_of(endpoint), assembly)
+    return BackendLimit(open_store(assembly), key, rate, denials)
 
 
 class BackendLimit:
     """A stage that takes a token for each request; a failed request uses its token too."""
 
-    def __init__(self, store: Store, key: bytes, rate: Rate) -> None:
+    def __init__(self, store: Store, key: bytes, rate: Rate, denials: Denials) -> None:
+        self._denials = denials
         self._store = store
         self._key = key
         self._rate = rate
@@ -176,6 +197,7 @@ class BackendLimit:
 
     def begin(self, request: Request) -> Call:
         if not self._store.take(self._key, self._rate):
+            self._denials.count += 1
             raise RateLimitExceeded
         return LimitedCall(request, self)
 

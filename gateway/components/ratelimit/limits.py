@@ -36,6 +36,13 @@ class Limit(NamedTuple):
     find_key: FindKey
 
 
+class Denials:
+    """How many requests the limits of one place have refused."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 def build_limits(settings: LimitSettings, name: str, service: Service) -> tuple[Limit, ...]:
     """The limits of one namespace, in their order. ``name``: of the endpoint or service."""
     return tuple(_limits(settings, name, service))
@@ -66,6 +73,7 @@ def fingerprint(text: str) -> bytes:
 def build_guard(
     limits: tuple[Limit, ...],
     store: Store,
+    denials: Denials,
     refused: Refuse = lambda status, key, rate: Refused(status),
 ) -> Guard:
     """Raises the exception that ``refused`` returns if one of the limits is reached."""
@@ -74,14 +82,16 @@ def build_guard(
         for status, rate, find_key in limits:
             key = find_key(request)
             if key is None:
+                denials.count += 1
                 raise Refused(status)
             if not store.take(key, rate):
+                denials.count += 1
                 raise refused(status, key, rate)
 
     return guard
 
 
-def build_header_guard(limits: tuple[Limit, ...], store: Store) -> HeaderGuard:
+def build_header_guard(limits: tuple[Limit, ...], store: Store, denials: Denials) -> HeaderGuard:
     """A guard whose headers describe the limit with the fewest requests left, or the limit that
     refused the request.
     """
@@ -96,7 +106,7 @@ def build_header_guard(limits: tuple[Limit, ...], store: Store) -> HeaderGuard:
         found = [store.state(key, rate) for key, rate in keys if key is not None]
         return limit_headers(min(found, key=_remaining)) if found else ()
 
-    return HeaderGuard(build_guard(limits, store, refused), headers)
+    return HeaderGuard(build_guard(limits, store, denials, refused), headers)
 
 
 def _remaining(state: BucketState) -> int:
@@ -126,12 +136,15 @@ class Counters(Protocol):
         ...
 
 
-def build_redis_guard(limits: tuple[Limit, ...], counters: Counters, fallback: Guard) -> Guard:
+def build_redis_guard(
+    limits: tuple[Limit, ...], counters: Counters, fallback: Guard, denials: Denials
+) -> Guard:
     """``fallback``: the guard while the counters are not connected."""
 
     async def admit(request: Request, check: LimitCheck) -> None:
         refused = await counters.take(check)
         if refused:
+            denials.count += 1
             raise Refused(limits[refused - 1].status)
         if refused is None and (waiting := fallback(request)) is not None:
             await waiting

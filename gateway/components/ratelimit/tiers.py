@@ -19,9 +19,9 @@ from ...core.layers import Layer
 from ...core.proxy import Guard, Request
 from ..auth.settings import API_KEYS, VALIDATOR, ApiKeysSettings, ValidatorSettings
 from ..expression import build_condition, syntax_problem
-from .build import build_redis_limit, guarded, open_store
+from .build import build_redis_limit, count_denials, guarded, open_store
 from .findings import limit_findings
-from .limits import build_guard, build_limits
+from .limits import Denials, build_guard, build_limits
 from .settings import LimitSettings, RedisLimitSettings, verify_limits
 
 NAMESPACE = "qos/ratelimit/tiered"
@@ -67,20 +67,21 @@ def verify_tiers(settings: TieredSettings) -> Iterator[tuple[str, str]]:
 
 
 def build_router_tiers(settings: TieredSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
-    return _build_guard(settings, f"tiered {endpoint.method} {endpoint.endpoint}", assembly)
+    return _build_guard(settings, f"{endpoint.method} {endpoint.endpoint}", assembly)
 
 
 def build_service_tiers(settings: TieredSettings, service: Service, assembly: Assembly) -> Layer:
     waits = any(tier.ratelimit_redis is not None for tier in settings.tiers)
-    return guarded(_build_guard(settings, "tiered service", assembly), service, waits=waits)
+    return guarded(_build_guard(settings, "service", assembly), service, waits=waits)
 
 
 def _build_guard(settings: TieredSettings, name: str, assembly: Assembly) -> Guard:
     key = settings.tier_key.lower().encode()
+    denials = count_denials(name, assembly)
     tiers = [
         (
             TIER_KINDS[tier.tier_value_as](tier.tier_value),
-            _limits(tier, f"{name} tier {place}", assembly),
+            _limits(tier, f"tiered {name} tier {place}", assembly, denials),
         )
         for place, tier in enumerate(settings.tiers)
         if tier.tier_value_as in TIER_KINDS
@@ -93,13 +94,13 @@ def _build_guard(settings: TieredSettings, name: str, assembly: Assembly) -> Gua
     return guard
 
 
-def _limits(tier: Tier, name: str, assembly: Assembly) -> Guard:
+def _limits(tier: Tier, name: str, assembly: Assembly, denials: Denials) -> Guard:
     """First the limits of this gateway, then those in Redis."""
     local = tier.ratelimit or LimitSettings()
-    own = build_guard(build_limits(local, name, assembly.service), open_store(assembly))
+    own = build_guard(build_limits(local, name, assembly.service), open_store(assembly), denials)
     if tier.ratelimit_redis is None:
         return own
-    in_redis = build_redis_limit(tier.ratelimit_redis, name, assembly)
+    in_redis = build_redis_limit(tier.ratelimit_redis, name, assembly, denials)
 
     def guard(request: Request) -> Awaitable[None] | None:
         own(request)

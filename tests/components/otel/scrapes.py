@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gateway.app.service import Gateway
 from gateway.components.otel.opentelemetry import PATH
@@ -41,3 +41,24 @@ def series(text: str, name: str, *without: str) -> Iterator[tuple[Labels, float]
 def names(text: str) -> set[str]:
     """The names of all families."""
     return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+
+
+def comments(text: str, keyword: str) -> dict[str, str]:
+    """The rest of each comment by the name of its family. ``keyword``: ``TYPE`` or ``HELP``."""
+    found = (line.split(" ", 3) for line in text.splitlines() if line.startswith(f"# {keyword} "))
+    return {name: rest for _, _, name, rest in found}
+
+
+class Scrape(NamedTuple):
+    """A scrape, of which tests look at the series with some labels."""
+
+    text: str
+
+    def values(self, name: str, **labels: str) -> list[float]:
+        """Of all series that have these labels."""
+        found = series(self.text, name)
+        return [value for own, value in found if labels.items() <= own.items()]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Their sum."""
+        return sum(self.values(name, **labels))

@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.app.service import open_gateway
 from gateway.components.ratelimit.bucket import Buckets, rate_of
 from gateway.components.ratelimit.build import BackendLimit
+from gateway.components.ratelimit.limits import Denials
 from gateway.config.structs import Backend, Endpoint
 from gateway.core.asgi import ASGIApp
 from gateway.core.component import Assembly, Component
@@ -159,7 +160,7 @@ REQUEST = Request("GET", "/", {})
 def bounded(branch: Branch, capacity: int) -> Branch:
     rate = rate_of(1e-6, capacity)
     assert rate is not None
-    return BackendLimit(Buckets(), b"", rate)(branch)
+    return BackendLimit(Buckets(), b"", rate, Denials())(branch)
 
 
 def part_of(branch: Branch) -> Part:
