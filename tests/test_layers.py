@@ -45,6 +45,7 @@ OWNERS = {
     "dns": {"http/discovery.py"},
     "re2": {"core/patterns.py"},
     "lupa": {"components/lua/sandbox.py"},
+    "opentelemetry": {"components/otel/otlp_library.py"},
     "pamqp": {"amqp", "demo/samples.py", "testing"},
     "asyncio": {
         "demo/samples.py",
@@ -83,6 +84,9 @@ OWNERS = {
 """Which module or folder may know which library."""
 
 EVERYBODYS = {"anyio", "msgspec"}
+
+FEATURES = ("http3", "lua", "otel", "otel-grpc", "redis")
+"""Extras with libraries of the gateway itself."""
 
 WITHOUT_NAMESPACES = {"core", "router", "app", "server"}
 """Units that read the catalogue instead of naming a namespace."""
@@ -136,7 +140,8 @@ def test_each_library_has_an_owner_and_is_declared() -> None:
     assert libraries | {"asyncio"} == OWNERS.keys() | EVERYBODYS
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    texts = [*project["dependencies"], *extras["http3"], *extras["lua"], *extras["redis"]]
+    features = [text for name in FEATURES for text in extras[name]]
+    texts = [*project["dependencies"], *features]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     distributions = packages_distributions()
     for library in libraries - {"xml"}:

@@ -12,10 +12,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FEATURES = ("http3", "lua", "otel", "otel-grpc", "redis")
 EXTRAS = {
-    "run": ("http3", "lua", "redis"),
-    "test": ("http3", "lua", "redis", "test"),
-    "bench": ("http3", "lua", "redis", "test", "bench"),
+    "run": FEATURES,
+    "test": (*FEATURES, "test"),
+    "bench": (*FEATURES, "test", "bench"),
 }
 ENTRY = re.compile(r"([\w.-]+==[^\s;]+)( ; [^\\]+?)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n")
 
