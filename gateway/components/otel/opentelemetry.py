@@ -1,4 +1,4 @@
-"""``telemetry/opentelemetry``: metrics for Prometheus, under KrakenD's names."""
+"""``telemetry/opentelemetry``: metrics for Prometheus and collectors, under KrakenD's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answe
 from ...core.component import Assembly, Component, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
-from ...core.version import VERSION
 from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels
 from .. import proxy
@@ -22,6 +21,7 @@ from .advice import ADVICE
 from .client_measures import build_client_meter
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
+from .otlp import build_otlp, otlp_traps, verify_otlp
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
 from .settings import NAMESPACE, OtelSettings
@@ -97,12 +97,7 @@ class Exporter:
         self._read = read
         hidden = {runtime.PROCESS: not with_process, runtime.PYTHON: not with_python}
         self._hidden = tuple(prefix for prefix, is_hidden in hidden.items() if is_hidden)
-        target = {
-            "deployment.environment": settings.deploy_env,
-            "service.name": settings.service_name or service.name or "hutch-gateway",
-            "service.version": settings.service_version or VERSION,
-        }
-        self._target: Labels = tuple((name, value) for name, value in target.items() if value)
+        self._target: Labels = tuple(settings.target(service).items())
 
     async def text(self) -> bytes:
         """In the format of Prometheus. Other requests are handled meanwhile: of 4,000 series the
@@ -137,6 +132,7 @@ def build_management(
         runtime.add_process_metrics(registry)
     if with_python:
         runtime.add_python_metrics(registry)
+    build_otlp(settings, service, registry, assembly)
     read = open_metrics(registry, assembly)
     exporter = Exporter(settings, service, read, with_process=with_process, with_python=with_python)
     return {PATH: exporter.app}
@@ -166,6 +162,7 @@ def verify(settings: OtelSettings) -> Iterator[tuple[str, str]]:
         if not 0 <= each.port <= MAX_PORT:
             text = f"expected a port from 1 to {MAX_PORT}, found {each.port}"
             yield f"exporters.prometheus[{number}].port", text
+    yield from verify_otlp(settings)
     yield from _unsorted("histograms.time_buckets", settings.buckets.time_buckets)
     yield from _unsorted("histograms.size_buckets", settings.buckets.size_buckets)
 
@@ -178,8 +175,7 @@ def _unsorted(key: str, bounds: tuple[float, ...]) -> Iterator[tuple[str, str]]:
 def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
     if place.endpoint is not None:
         return
-    if settings.otlp:
-        yield place.warning("is not supported yet: nothing is sent to it", "exporters.otlp")
+    yield from place.warnings(otlp_traps(settings))
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")

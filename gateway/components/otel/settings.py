@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from ...config.structs import Backend, Endpoint
+from ...config.structs import Backend, Endpoint, Service
 from ...core.families import MetricsSettings
+from ...core.version import VERSION
 
 NAMESPACE = "telemetry/opentelemetry"
 
@@ -27,6 +28,13 @@ SIZE_BUCKETS = (
 SKIPPED = ("/__health", "/__ready", "/__debug/", "/__echo/", "/__stats/")
 
 
+GRPC_PORT, HTTP_PORT = 4317, 4318
+"""Of collectors. (opentelemetry.io/docs/specs/otlp)"""
+METRICS_PATH = "/v1/metrics"
+REPORTING_PERIOD = 30
+"""Seconds. KrakenD's default."""
+
+_SCHEME = re.compile("^https?://")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -72,9 +80,10 @@ class PrometheusExporter(Struct, frozen=True, kw_only=True):
 
 class OtlpExporter(Struct, frozen=True, kw_only=True):
     name: str = ""
-    """Of the exporter, for people."""
+    """Of the exporter, for people: it is in the log and in ``/__ready``."""
     host: str = ""
-    """The collector."""
+    """The collector, by default ``localhost``. With ``https://`` before it the connection is
+    encrypted."""
     port: int = 0
     """Of the collector; 0: 4317, or 4318 with ``use_http``."""
     use_http: bool = False
@@ -85,6 +94,28 @@ class OtlpExporter(Struct, frozen=True, kw_only=True):
     """Whether it gets no traces."""
     custom_metric_reporting_period: int = 0
     """Seconds between two reports of metrics; 0: ``metric_reporting_period``."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.host.startswith("https://")
+
+    @property
+    def bare_host(self) -> str:
+        """Without ``http://`` or ``https://``."""
+        return _SCHEME.sub("", self.host).removesuffix("/") or "localhost"
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        host = self.bare_host
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return f"{host}:{self.port or (HTTP_PORT if self.use_http else GRPC_PORT)}"
+
+    @property
+    def url(self) -> str:
+        """As OpenTelemetry's exporters expect it."""
+        scheme = "https" if self.is_encrypted else "http"
+        return f"{scheme}://{self.address}{METRICS_PATH if self.use_http else ''}"
 
 
 class Exporters(Struct, frozen=True, kw_only=True):
@@ -207,8 +238,8 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     skip_paths: tuple[str, ...] | None = None
     """Endpoints and paths that are neither measured nor traced; one that ends in ``/`` means all
     paths below. An empty list means the default, ``[""]`` means none."""
-    metric_reporting_period: int = 30
-    """Seconds between two reports of metrics to a collector."""
+    metric_reporting_period: int = REPORTING_PERIOD
+    """Seconds between two reports of metrics to a collector; 0 means the default."""
     trace_sample_rate: float = 1.0
     """Which part of the requests is traced, 0 to 1."""
     histograms: Histograms | None = None
@@ -235,6 +266,16 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
         return (self.exporters and self.exporters.otlp) or ()
 
     @property
+    def otlp_of_metrics(self) -> tuple[OtlpExporter, ...]:
+        """The collectors that get metrics."""
+        return tuple(each for each in self.otlp if not each.disable_metrics)
+
+    def period_of(self, exporter: OtlpExporter) -> int:
+        """Seconds between two reports of metrics."""
+        own = exporter.custom_metric_reporting_period
+        return own or self.metric_reporting_period or REPORTING_PERIOD
+
+    @property
     def client_layer(self) -> GlobalLayer:
         return (self.layers and self.layers.global_) or GlobalLayer()
 
@@ -249,7 +290,16 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     @property
     def uses_metrics(self) -> bool:
         """Whether an exporter reads the metrics."""
-        return bool(self.prometheus)
+        return bool(self.prometheus or self.otlp_of_metrics)
+
+    def target(self, service: Service) -> dict[str, str]:
+        """What the metrics are of: the names of OpenTelemetry's resource, and their values."""
+        names = {
+            "deployment.environment": self.deploy_env,
+            "service.name": self.service_name or service.name or "hutch-gateway",
+            "service.version": self.service_version or VERSION,
+        }
+        return {name: value for name, value in names.items() if value}
 
     def skips(self, endpoint: str) -> bool:
         """Whether an endpoint or a path is skipped. Placeholders may be written as in the
