@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LIBRARIES = ("cel_expr_python", "jinja2", "jmespath", "jsonschema_rs")
+LIBRARIES = ("cel_expr_python", "jinja2", "jmespath", "jsonschema_rs", "opentelemetry")
 LOAD = """
 import sys
 from gateway.app.catalog import CATALOG

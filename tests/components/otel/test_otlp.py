@@ -25,7 +25,7 @@ from gateway.core.version import VERSION
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Family, FamilySample, Registry
 
-from ..gateways import Backends, Document, ask, backend, document, refusal
+from ..gateways import Backends, Document, ask, document, refusal
 from .collectors import COLLECTORS, attributes, open_http_collector
 
 both = pytest.mark.parametrize("use_http", [True, False], ids=["http", "grpc"])
@@ -93,7 +93,8 @@ async def test_a_collector_that_cannot_be_reached_is_one_line_of_the_log(
     monkeypatch.setattr(otlp, "STOP_TIMEOUT", 20)
     with COLLECTORS[use_http]() as collector:
         pass
-    async with reporting(exporter(collector.port, use_http=use_http)) as gateway:
+    own = exporter(collector.port, use_http=use_http)
+    async with reporting(own, metric_reporting_period=2) as gateway:  # it is the timeout, too
         assert gateway.readiness()["ready"]
     [resource] = gateway.readiness()["resources"]
     assert resource == {
@@ -404,11 +405,31 @@ def test_what_check_says() -> None:
         exporter(use_http=True, disable_metrics=True),
         exporter(4318, use_http=True),
     )
-    own["endpoints"][0]["backend"] = [backend()]
     found = load(own, environ={}).all_findings
     start = '$.extra_config["telemetry/opentelemetry"].exporters.otlp'
-    said = [(each.path, each.text) for each in found if each.path.startswith(start)]
-    assert said == []
+    said = [
+        (each.path.removeprefix(start), each.severity, each.text)
+        for each in found
+        if each.path.startswith(start)
+    ]
+    port = "is 4318, the port of collectors for HTTP; KrakenD would use 4317, that for gRPC"
+    assert said == [
+        ("[0].port", "warning", port),
+        ("[1]", "warning", "traces are not sent yet, only metrics"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_metrics_of_the_process_are_for_prometheus_only() -> None:
+    prometheus = {"name": "other", "process_metrics": True, "go_metrics": True}
+    with open_http_collector() as collector:
+        own = configuration(exporter(collector.port, use_http=True))
+        own["extra_config"]["telemetry/opentelemetry"]["exporters"]["prometheus"] = [prometheus]
+        async with open_gateway(own, catalog=Backends({"/a": b"{}"}).catalog()) as gateway:
+            await ask(gateway.asgi)
+    [received] = collector.received
+    assert "http.server.duration" in received.metrics
+    assert not [name for name in received.metrics if name.startswith(("process", "python"))]
 
 
 @pytest.mark.anyio
