@@ -14,16 +14,15 @@ from ...config.structs import changed
 from ...core.component import Assembly, Component, Place
 from ...core.families import MetricsSettings
 from . import opentelemetry
+from .exporters import Exporters, PrometheusExporter
 from .meter import measured
 from .settings import (
     NAMESPACE,
     BackendLayer,
     BackendMetrics,
-    Exporters,
     GlobalLayer,
     Layers,
     OtelSettings,
-    PrometheusExporter,
     ProxyLayer,
 )
 

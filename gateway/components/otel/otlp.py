@@ -27,7 +27,8 @@ from ...errors import GatewayError
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import FamilySample, Registry
 from . import runtime
-from .settings import OtelSettings, OtlpExporter
+from .exporters import OtlpExporter
+from .settings import OtelSettings
 from .shared_metrics import ReadMetrics
 
 log = get_logger("gateway.otlp")
@@ -52,7 +53,7 @@ LIBRARIES = {
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-fA-F:.]+\]")
 
 
-class Sender(Protocol):
+class ReportSender(Protocol):
     """Sends metrics to one collector."""
 
     def send(self, families: Sequence[FamilySample]) -> str:
@@ -62,7 +63,7 @@ class Sender(Protocol):
     def close(self) -> object: ...
 
 
-OpenSender: TypeAlias = Callable[[], Sender]
+OpenSender: TypeAlias = Callable[[], ReportSender]
 """Raises any error if the environment has values that the library does not accept."""
 
 
@@ -97,12 +98,12 @@ class OutageLog:
 
 
 class ReportThread(Thread):
-    """Sends one report. ``reason``: as of :meth:`Sender.send`, when the thread has ended.
+    """Sends one report. ``reason``: as of :meth:`ReportSender.send`, when the thread has ended.
 
     It is a daemon: a collector that does not respond must not keep the process alive.
     """
 
-    def __init__(self, sender: Sender, families: Sequence[FamilySample]) -> None:
+    def __init__(self, sender: ReportSender, families: Sequence[FamilySample]) -> None:
         super().__init__(name="otlp", daemon=True)
         self._sender = sender
         self._families = families
@@ -159,7 +160,7 @@ class OtlpReports:
             "connected": self._outage.is_up,
         }
 
-    async def _repeat(self, sender: Sender, stop: Event) -> None:
+    async def _repeat(self, sender: ReportSender, stop: Event) -> None:
         is_last = False
         while not is_last:
             with move_on_after(self._period):

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ...config.structs import Backend, Endpoint, Service
 from ...core.families import MetricsSettings
 from ...core.version import VERSION
+from .exporters import REPORTING_PERIOD, Exporters, OtlpExporter, PrometheusExporter
 
 NAMESPACE = "telemetry/opentelemetry"
 
@@ -27,14 +28,6 @@ SIZE_BUCKETS = (
 
 SKIPPED = ("/__health", "/__ready", "/__debug/", "/__echo/", "/__stats/")
 
-
-GRPC_PORT, HTTP_PORT = 4317, 4318
-"""Of collectors. (opentelemetry.io/docs/specs/otlp)"""
-METRICS_PATH = "/v1/metrics"
-REPORTING_PERIOD = 30
-"""Seconds. KrakenD's default."""
-
-_SCHEME = re.compile("^https?://")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -59,70 +52,6 @@ class Attribute(Struct, frozen=True, kw_only=True):
 
 
 Attributes = tuple[Attribute, ...]
-
-
-class PrometheusExporter(Struct, frozen=True, kw_only=True):
-    name: str = ""
-    """Of the exporter, for people."""
-    port: int = 9090
-    """Where ``/metrics`` is. 0 is 9090, as in KrakenD."""
-    listen_ip: str = ""
-    """The address of the port; empty: every address. KrakenD ignores it."""
-    host: str = ""
-    """As ``listen_ip``, by the name that KrakenD really reads."""
-    process_metrics: bool = False
-    """Whether memory, CPU and files of the process are included."""
-    go_metrics: bool = False
-    """Whether metrics of the runtime are included: here of Python."""
-    disable_metrics: bool = False
-    """Whether this exporter is off."""
-
-
-class OtlpExporter(Struct, frozen=True, kw_only=True):
-    name: str = ""
-    """Of the exporter, for people: it is in the log and in ``/__ready``."""
-    host: str = ""
-    """The collector, by default ``localhost``. With ``https://`` before it the connection is
-    encrypted."""
-    port: int = 0
-    """Of the collector; 0: 4317, or 4318 with ``use_http``."""
-    use_http: bool = False
-    """Whether HTTP is used instead of gRPC."""
-    disable_metrics: bool = False
-    """Whether it gets no metrics."""
-    disable_traces: bool = False
-    """Whether it gets no traces."""
-    custom_metric_reporting_period: int = 0
-    """Seconds between two reports of metrics; 0: ``metric_reporting_period``."""
-
-    @property
-    def is_encrypted(self) -> bool:
-        return self.host.startswith("https://")
-
-    @property
-    def bare_host(self) -> str:
-        """Without ``http://`` or ``https://``."""
-        return _SCHEME.sub("", self.host).removesuffix("/") or "localhost"
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        host = self.bare_host
-        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        return f"{host}:{self.port or (HTTP_PORT if self.use_http else GRPC_PORT)}"
-
-    @property
-    def url(self) -> str:
-        """As OpenTelemetry's exporters expect it."""
-        scheme = "https" if self.is_encrypted else "http"
-        return f"{scheme}://{self.address}{METRICS_PATH if self.use_http else ''}"
-
-
-class Exporters(Struct, frozen=True, kw_only=True):
-    prometheus: tuple[PrometheusExporter, ...] | None = None
-    """Ports on which Prometheus reads the metrics."""
-    otlp: tuple[OtlpExporter, ...] | None = None
-    """Collectors of OpenTelemetry."""
 
 
 class Histograms(Struct, frozen=True, kw_only=True):

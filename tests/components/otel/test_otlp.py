@@ -18,9 +18,10 @@ from opentelemetry.sdk.resources import Resource
 
 from gateway.app.service import Gateway, load, open_gateway
 from gateway.components.otel import otlp
+from gateway.components.otel.exporters import OtlpExporter
 from gateway.components.otel.otlp import LOG_PERIOD, OtlpReports, OutageLog
 from gateway.components.otel.otlp_library import OtlpSender, build_resource
-from gateway.components.otel.settings import OtelSettings, OtlpExporter
+from gateway.components.otel.settings import OtelSettings
 from gateway.core.version import VERSION
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Family, FamilySample, Registry
