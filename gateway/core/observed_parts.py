@@ -53,7 +53,7 @@ def _later(inner: Later, observe: ObservePart) -> Later:
     def later(request: Request, arrive: Arrive) -> Withdraw:
         waiting = _ObservedWait(request, arrive, observe)
         try:
-            waiting.withdraw_branch = inner(request, waiting.arrived)
+            waiting.begun(inner(request, waiting.arrived))
         except Exception as error:
             waiting.failed(_failure(error))
             raise
@@ -88,18 +88,22 @@ def _failure(error: Exception) -> GatewayError:
 class _ObservedWait:
     """A request while it waits for its part."""
 
-    __slots__ = ("_arrive", "_observe", "_request", "_started", "withdraw_branch")
+    __slots__ = ("_arrive", "_observe", "_request", "_started", "_withdraw")
 
     def __init__(self, request: Request, arrive: Arrive, observe: ObservePart) -> None:
-        self.withdraw_branch: Withdraw | None = None
+        self._withdraw: Withdraw | None = None
         self._request = request
         self._arrive: Arrive | None = arrive
         self._observe = observe
         self._started = perf_counter()
 
+    def begun(self, withdraw: Withdraw) -> None:
+        if self._arrive is not None:  # otherwise its part is here already
+            self._withdraw = withdraw
+
     def arrived(self, part: Part) -> None:
         arrive, self._arrive = self._arrive, None
-        self.withdraw_branch = None  # it refers to self: no reference cycle is left
+        self._withdraw = None  # it refers to self: no reference cycle is left
         if arrive is not None:
             self._observe(self._request, part, perf_counter() - self._started)
             arrive(part)
@@ -109,7 +113,7 @@ class _ObservedWait:
         self._end(failure)
 
     def withdraw(self) -> Part | None:
-        withdraw = self.withdraw_branch
+        withdraw = self._withdraw
         if self._arrive is None or withdraw is None:
             return None
         part = withdraw()
@@ -119,5 +123,5 @@ class _ObservedWait:
     def _end(self, part: Part | None) -> None:
         """There is nothing that arrives any more."""
         if self._arrive is not None:
-            self._arrive = self.withdraw_branch = None
+            self._arrive = self._withdraw = None
             self._observe(self._request, part, perf_counter() - self._started)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
+
+from .logs import get_logger
+
+log = get_logger("gateway.metrics")
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
@@ -191,12 +196,13 @@ class Measurable(Protocol):
 
 class Registry:
     """All families of a gateway. ``collectors``: called before each reading, on the app side.
-    ``readers``: functions as :meth:`Measurable.readings` of what is no resource."""
+    ``readers``: as :meth:`Measurable.readings`, of parts of the gateway that are not resources."""
 
     def __init__(self) -> None:
         self.collectors: list[Collect] = []
         self.readers: list[Callable[[], Iterable[Reading]]] = []
         self._families: dict[str, Family] = {}
+        self._failed: set[Callable[[], object]] = set()
 
     def family(self, family: Family) -> Family:
         """Add a family. If there is one of that name already, that one is returned."""
@@ -205,8 +211,20 @@ class Registry:
     def samples(self) -> Iterator[FamilySample]:
         """The families that have a series, sorted by name."""
         for collect in self.collectors:
-            collect()
+            with self.kept_apart(collect):
+                collect()
         for _, family in sorted(self._families.items()):
             sample = family.sample()
             if sample.samples:
                 yield sample
+
+    @contextmanager
+    def kept_apart(self, part: Callable[[], object]) -> Iterator[None]:
+        """An error of ``part``, which is called in the block, hides no other metrics, and ends
+        neither a scrape nor a worker. Its first error is logged."""
+        try:
+            yield
+        except Exception:
+            if part not in self._failed:
+                self._failed.add(part)
+                log.exception("some metrics cannot be read: the next such errors are not logged")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from weakref import ReferenceType, ref
 
 import pytest
 from anyio import CancelScope, move_on_after, sleep_forever
@@ -161,3 +163,35 @@ async def test_a_task_that_is_cancelled_has_the_failure_of_its_deadline() -> Non
     failure, gone = heard.parts
     assert isinstance(failure, DeadlineExceeded)
     assert gone is None
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_no_reference_cycle_is_left(in_time: bool) -> None:
+    """Also if the part arrives before ``later`` returns, as of a cache."""
+
+    class Call:
+        def __init__(self, arrive: Arrive) -> None:
+            self.arrive = arrive
+
+        def withdraw(self) -> None: ...
+
+    calls: list[ReferenceType[Call]] = []
+
+    def later(request: Request, arrive: Arrive) -> Withdraw:
+        call = Call(arrive)
+        calls.append(ref(call))
+        if in_time:
+            arrive(RESPONSE)
+        return call.withdraw
+
+    branch = observed_parts(Branch(later=later), Heard())
+    assert branch.later is not None
+    gc.disable()
+    try:
+        withdraw = branch.later(request(), lambda part: None)
+        if not in_time:
+            withdraw()
+        del withdraw
+        assert calls[0]() is None
+    finally:
+        gc.enable()

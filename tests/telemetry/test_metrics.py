@@ -65,3 +65,20 @@ def test_a_sample_does_not_change_any_more(bounds: tuple[float, ...]) -> None:
     sample = family.sample()
     histogram.observe(1)
     assert sum(sample.samples[0].counts) == 1
+
+
+def test_a_collector_that_raises_hides_no_other_metrics(caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry()
+    counter = registry.family(Family("a", "counter")).value({})
+
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    def collect() -> None:
+        counter.value += 1
+
+    registry.collectors += [broken, collect]
+    for expected in (1, 2):
+        [family] = registry.samples()
+        assert family.samples[0].value == expected
+    assert caplog.text.count("some metrics cannot be read") == 1

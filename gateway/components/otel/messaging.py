@@ -28,10 +28,8 @@ NO_ERRORS = frozenset(("", "queue_empty"))
 WITH_MESSAGE = frozenset(("", "undecodable", "invalid_response"))
 """Outcomes of a receive in which the request has taken a message."""
 
-SENT = frozenset(
-    ("", "canceled", "message_too_large", "nack", "refused", "unconfirmed", "unroutable")
-)
-"""Outcomes of a publish in which the message was written to the broker."""
+SENT = frozenset(("", "message_too_large", "nack", "refused", "unconfirmed", "unroutable"))
+"""Outcomes of a publish in which the message was certainly written to the broker."""
 
 Filter = Callable[[str], bool]
 """Whether an outcome with this type of error counts."""

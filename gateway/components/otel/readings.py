@@ -9,7 +9,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from itertools import chain
 from typing import NamedTuple
 
 from anyio import current_time, sleep
@@ -155,17 +154,22 @@ class Readings:
         for name, labels, value in self._all():
             sums[name, tuple(labels.items())] += value
         for family in self._families.values():
-            family.clear()
+            if family.kind == "gauge":
+                family.clear()
         for (name, pairs), total in sums.items():
-            self._families[name].value(dict(pairs)).value = total
+            family = self._families[name]
+            series = family.value(dict(pairs))
+            # The numbers of another thread may be read in the middle of a change.
+            series.value = total if family.kind == "gauge" else max(series.value, total)
 
     def _all(self) -> Iterator[Reading]:
         yield Reading("info", self._info, 1)
         yield Reading("config.loaded_timestamp", {}, self._loaded_at)
-        for resource in self._assembly.resources.values():
-            if isinstance(resource, Measurable):
-                yield from resource.readings()
-        yield from chain.from_iterable(read() for read in self._registry.readers)
+        resources = self._assembly.resources.values()
+        parts = [each.readings for each in resources if isinstance(each, Measurable)]
+        for read in (*parts, *self._registry.readers):
+            with self._registry.kept_apart(read):
+                yield from [*read()]
 
 
 class LoopLag:

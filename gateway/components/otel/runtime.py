@@ -44,10 +44,10 @@ def add_process_metrics(registry: Registry, proc: Path = PROC) -> None:
         max_memory.value = _limit(resource.RLIMIT_AS)
 
     registry.collectors.append(collect)
-    if (proc / "self/stat").exists():
-        registry.collectors.append(_unless_unreadable(_linux(registry, proc)))
-    if (netstat := proc / "self/net/netstat").exists():
-        registry.collectors.append(_unless_unreadable(_network(registry, netstat)))
+    # A container may hide some of these files, or give them without all their lines.
+    for add in (_add_linux, _add_start_time, _add_network):
+        with suppress(OSError, ValueError, LookupError):
+            registry.collectors.append(_unless_unreadable(add(registry, proc)))
 
 
 def _limit(which: int) -> float:
@@ -55,38 +55,51 @@ def _limit(which: int) -> float:
     return NO_LIMIT if limit == resource.RLIM_INFINITY else limit
 
 
-def _linux(registry: Registry, proc: Path) -> Collect:
+def _add_linux(registry: Registry, proc: Path) -> Collect:
+    own = proc / "self"
+    _stat(own)
     files = _gauge(registry, "process_open_fds", "Number of open file descriptors.")
     resident = _gauge(registry, "process_resident_memory_bytes", "Resident memory size in bytes.")
     virtual = _gauge(registry, "process_virtual_memory_bytes", "Virtual memory size in bytes.")
-    started = _gauge(
-        registry,
-        "process_start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-    )
-    booted = _boot_time(proc)
-    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    own = proc / "self"
+    page = os.sysconf("SC_PAGE_SIZE")
 
     def collect() -> None:
-        # After the name of the command, which may have blanks; the first one is field 3 of proc(5).
-        fields = (own / "stat").read_bytes().rpartition(b")")[2].split()
-        started.value = booted + int(fields[19]) / tick
-        virtual.value = int(fields[20])
-        resident.value = int(fields[21]) * page
+        _, virtual.value, pages = _stat(own)
+        resident.value = pages * page
         files.value = _open_files(own / "fd")
 
     return collect
 
 
-def _network(registry: Registry, path: Path) -> Collect:
+def _add_start_time(registry: Registry, proc: Path) -> Collect:
+    ticks, _, _ = _stat(proc / "self")
+    started_at = _boot_time(proc) + ticks / os.sysconf("SC_CLK_TCK")
+    text = "Start time of the process since unix epoch in seconds."
+    started = _gauge(registry, "process_start_time_seconds", text)
+
+    def collect() -> None:
+        started.value = started_at
+
+    return collect
+
+
+def _stat(own: Path) -> tuple[int, int, int]:
+    """Ticks from the start of the system to that of the process, its virtual memory in bytes, its
+    resident memory in pages: fields 22 to 24 of proc(5)."""
+    # After the name of the command, which may have blanks: then comes field 3.
+    fields = (own / "stat").read_bytes().rpartition(b")")[2].split()
+    ticks, virtual, pages = map(int, fields[19:22])
+    return ticks, virtual, pages
+
+
+def _add_network(registry: Registry, proc: Path) -> Collect:
+    path = proc / "self/net/netstat"
+    _octets(path)
     received = _octet_counter(registry, "receive", "received")
     sent = _octet_counter(registry, "transmit", "sent")
 
     def collect() -> None:
-        octets = _octets(path)
-        received.value = octets[b"InOctets"]
-        sent.value = octets[b"OutOctets"]
+        received.value, sent.value = _octets(path)
 
     return collect
 
@@ -111,7 +124,8 @@ def _unless_unreadable(collect: Collect) -> Collect:
 def _boot_time(proc: Path) -> int:
     """In seconds since 1970."""
     lines = (proc / "stat").read_bytes().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(b"btime "))
+    [line] = [each for each in lines if each.startswith(b"btime ")]
+    return int(line.split()[1])
 
 
 def _open_files(folder: Path) -> int:
@@ -119,11 +133,13 @@ def _open_files(folder: Path) -> int:
     return folder.stat().st_size or sum(1 for _ in folder.iterdir())
 
 
-def _octets(path: Path) -> dict[bytes, int]:
-    """The counters of ``IpExt``: a line with names, and a line with values."""
+def _octets(path: Path) -> tuple[int, int]:
+    """Bytes received and sent: two of the counters of ``IpExt``, which has a line with names, and a
+    line with values."""
     lines = [line.split() for line in path.read_bytes().splitlines() if line.startswith(b"IpExt:")]
     names, values = lines
-    return dict(zip(names[1:], map(int, values[1:]), strict=True))
+    counters = dict(zip(names[1:], map(int, values[1:]), strict=True))
+    return counters[b"InOctets"], counters[b"OutOctets"]
 
 
 def add_python_metrics(registry: Registry) -> None:

@@ -166,7 +166,7 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     """The environment, such as ``production``."""
     skip_paths: tuple[str, ...] | None = None
     """Endpoints and paths that are neither measured nor traced; one that ends in ``/`` means all
-    paths below. An empty list means the default, ``[""]`` means none."""
+    paths below, except for ``/`` itself. An empty list means the default, ``[""]`` means none."""
     metric_reporting_period: int = REPORTING_PERIOD
     """Seconds between two reports of metrics to a collector; 0 means the default."""
     trace_sample_rate: float = 1.0
@@ -235,7 +235,7 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
         configuration (``{id}``) or as KrakenD reports them (``:id``)."""
         names = endpoint, route_of(endpoint)
         return any(
-            each and (each in names or (each.endswith("/") and endpoint.startswith(each)))
+            each and (each in names or (each[1:].endswith("/") and endpoint.startswith(each)))
             for each in self.skipped
         )
 

@@ -128,6 +128,7 @@ async def test_the_application_may_be_mounted_below_a_path() -> None:
     [
         (["/users/{id}"], {"/e", "404 Not Found", "200 OK"}),
         (["/users/:id"], {"/e", "404 Not Found", "200 OK"}),
+        (["/"], {"/e", "/users/:id", "404 Not Found", "200 OK"}),
         (["/users/"], {"/e", "404 Not Found", "200 OK"}),
         (["/no"], {"/e", "/users/:id", "200 OK"}),
         ([""], {"/e", "/users/:id", "404 Not Found", "200 OK"}),

@@ -68,3 +68,35 @@ async def test_the_lag_of_a_loop_is_measured(monkeypatch: pytest.MonkeyPatch) ->
             while not lag.readiness()["lag"]:
                 await sleep(0.001)
     assert [each.name for each in lag.readings()] == ["loop.lag"]
+
+
+class Broken(Part):
+    def readings(self) -> Iterator[Reading]:
+        yield from super().readings()
+        raise RuntimeError("broken")
+
+
+async def test_a_part_that_raises_hides_no_other_part() -> None:
+    registry = Registry()
+    async with open_asyncio_side() as side:
+        assembly = Assembly(Service(version=3), CATALOG, side)
+        assembly.resource("broken", lambda: Broken(1))
+        assembly.resource("good", lambda: Part(2))
+        registry.collectors.append(Readings(assembly, registry))
+        found = {each.name: each.samples for each in registry.samples()}
+        assert [each.value for each in found["hutch_gateway.link.up"]] == [2]
+
+
+async def test_a_counter_never_goes_back() -> None:
+    """The numbers of another thread may be read in the middle of a change."""
+    registry = Registry()
+    numbers = [5, 3, 6]
+    registry.readers.append(lambda: [Reading("publisher.returned", {}, numbers.pop(0))])
+    async with open_asyncio_side() as side:
+        assembly = Assembly(Service(version=3), CATALOG, side)
+        registry.collectors.append(Readings(assembly, registry))
+        found = []
+        for _ in range(3):
+            families = {each.name: each.samples for each in registry.samples()}
+            found.append(families["hutch_gateway.publisher.returned"][0].value)
+    assert found == [5, 5, 6]

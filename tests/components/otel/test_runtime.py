@@ -103,6 +103,30 @@ def test_old_values_stay_while_no_file_can_be_opened(tmp_path: Path) -> None:
         assert after[name] == before[name], name
 
 
+@pytest.mark.parametrize(
+    ("hidden", "missing"),
+    [
+        ("stat", {"process_start_time_seconds"}),
+        ("self/net/netstat", {"process_network_receive_bytes_total"}),
+        ("self/stat", {"process_start_time_seconds", "process_resident_memory_bytes"}),
+    ],
+)
+@pytest.mark.parametrize("text", [None, "TcpExt: A B\n"])
+def test_a_container_may_hide_a_file_or_its_lines(
+    hidden: str, missing: set[str], text: str | None, tmp_path: Path
+) -> None:
+    file = proc(tmp_path) / hidden
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    registry = Registry()
+    add_process_metrics(registry, tmp_path)
+    found = {each.name for each in registry.samples()}
+    assert "process_cpu_seconds_total" in found
+    assert not missing & found
+
+
 def test_no_limit_is_a_large_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     registry = Registry()
