@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import create_task_group
+from anyio import create_task_group, to_thread
 
 from gateway.app import service
 from gateway.app.service import Gateway
@@ -41,20 +41,21 @@ def loaded_scrape(library: str, convention: str = "") -> str:
 
 async def _scrape_loaded(convention: str) -> str:
     url = f"amqp://guest:guest@{HOST}/"
-    held = Held()
+    held, left = Held(), Held()
     with (
         serving(answering(message())) as plain,
         serving(answering(CUT, stays_open=False)) as cutting,
         serving(answering(CHUNKED)) as chunked,
         serving(held) as slow,
+        serving(left) as leaving,
     ):
         config = document(url)
         config["endpoints"] += [
             _endpoint("/users/{id}", plain),
             _endpoint("/chunked", chunked),
             _endpoint("/cut", cutting),
-            _endpoint("/slow", slow, timeout="50ms"),
-            _endpoint("/left", slow, timeout="20s"),
+            _endpoint("/slow", slow, timeout="100ms"),
+            _endpoint("/left", leaving, timeout="20s"),
         ]
         config["extra_config"] = {
             NAMESPACE: {
@@ -64,8 +65,9 @@ async def _scrape_loaded(convention: str) -> str:
         }
         async with ready_gateway(config) as gateway, open_asyncio_side(connect) as side:
             await loaded(gateway, side, url)
-            await _ask_backends(gateway, held)
+            await _ask_backends(gateway, left)
             held.go_on.set()
+            left.go_on.set()
             done = {"agent": "agent-jobs", "outcome": "success"}
             await read_until(gateway, "hutch_gateway_agent_messages_total", MESSAGES, **done)
             return await scrape(gateway)
@@ -77,7 +79,7 @@ def _endpoint(path: str, backend: Service, **keys: Any) -> dict[str, Any]:
     return {"endpoint": path, "backend": [own], **keys}
 
 
-async def _ask_backends(gateway: Gateway, held: Held) -> None:
+async def _ask_backends(gateway: Gateway, left: Held) -> None:
     """A success, a body without a length, one that is cut, a timeout, and a client that leaves."""
     app = gateway.asgi
     assert (await ask(app, "GET", "/users/1")).status == 200
@@ -85,13 +87,16 @@ async def _ask_backends(gateway: Gateway, held: Held) -> None:
     assert (await ask(app, "GET", "/cut")).status == 500
     assert (await ask(app, "GET", "/nothing")).status == 404
     assert (await ask(app, "GET", "/slow")).status == 500
-    held.is_asked.clear()
     leaving = Leaving()
     async with create_task_group() as tasks:
-        tasks.start_soon(app, http_scope("GET", "/left"), leaving.receive, leaving.send)
-        await anyio.to_thread.run_sync(held.is_asked.wait, 20)
+        tasks.start_soon(_ask_and_leave, gateway, leaving)
+        assert await to_thread.run_sync(left.is_asked.wait, 20)
         leaving.leave.set()
     await read_until(gateway, CANCELED, 1)
+
+
+async def _ask_and_leave(gateway: Gateway, client: Leaving) -> None:
+    await gateway.asgi(http_scope("GET", "/left"), client.receive, client.send)
 
 
 def sample_names(text: str) -> set[str]:
