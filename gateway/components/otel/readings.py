@@ -97,7 +97,11 @@ FAMILIES = (
         "gauge",
         "Messages that have failed and wait to be tried again.",
     ),
-    GatewayFamily("subscription.waiting_requests", "gauge", "Requests that wait for a message."),
+    GatewayFamily(
+        "subscription.waiting_requests",
+        "gauge",
+        "Requests, and workers of agents, that wait for a message.",
+    ),
     GatewayFamily(
         "messages.settled",
         "counter",
