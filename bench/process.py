@@ -23,10 +23,15 @@ TLS = ssl.create_default_context()
 and with it the proxies and services that run there."""
 
 
+EXPORTER_PORT = "{exporter port}"
+"""In a configuration: a free port on which metrics are read."""
+
+
 class GatewayProcess:
     """``url``: of the gateway. ``log``: its output so far.
 
-    ``port``: 0 chooses a free one. ``cwd``: the working directory of the gateway.
+    ``config``: ``EXPORTER_PORT`` in it becomes a free port. ``port``: 0 chooses a free one.
+    ``cwd``: the working directory of the gateway.
     """
 
     def __init__(
@@ -41,7 +46,8 @@ class GatewayProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config = folder / f"gateway-{self.port}.json"
-        self._config.write_text(json.dumps({**config, "port": self.port, "listen_ip": "127.0.0.1"}))
+        text = json.dumps({**config, "port": self.port, "listen_ip": "127.0.0.1"})
+        self._config.write_text(text.replace(f'"{EXPORTER_PORT}"', str(free_port())))
         self._log = folder / f"gateway-{self.port}.log"
         self._flags = flags
         self._cwd = cwd

@@ -8,13 +8,11 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from .messages import SMALL
+from .process import EXPORTER_PORT
 
 BROKER = "{broker}"
 HTTP = "{http}"
 """Placeholders in ``host`` for the URLs of the broker and of the HTTP backend."""
-
-EXPORTER_PORT = "{exporter port}"
-"""Placeholder for a port on which metrics are read."""
 
 EXCHANGE = "ex"
 """The topic exchange of all backends; queues are bound with their name."""

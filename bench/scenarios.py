@@ -11,8 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from .messages import SMALL
-from .process import agent, consumer, endpoint, producer
-from .scenario import BROKER, EXPORTER_PORT, HTTP, Call, Queue, Scenario
+from .process import EXPORTER_PORT, agent, consumer, endpoint, producer
+from .scenario import BROKER, HTTP, Call, Queue, Scenario
 
 KIB, MIB = 1024, 1024 * 1024
 

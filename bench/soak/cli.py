@@ -38,7 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM stops the broker and the gateways as well, like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     faults = [name for name in options.fault or SOAK_FAULTS if name != "none"]
-    plan = Plan(options.seconds, options.rate, options.seed, faults, SERVERS[options.server])
+    plan = Plan(
+        options.seconds,
+        options.rate,
+        options.seed,
+        faults,
+        SERVERS[options.server],
+        options.observed,
+    )
     try:
         root = _root(options.broker)
         with open_broker(root=root) as broker, tempfile.TemporaryDirectory() as folder:
@@ -82,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         help="version of RabbitMQ: the installed one (default), or one of scripts/brokers --list",
     )
     parser.add_argument("--server", choices=SERVERS, default="http1", help="default: http1")
+    parser.add_argument(
+        "--observed", action="store_true", help="the gateways write an access log and have metrics"
+    )
     parser.add_argument(
         "--seed", type=int, default=1, help="of the order of faults and requests (default: 1)"
     )

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..messages import SMALL
-from ..process import agent, configuration, consumer, endpoint, producer
+from ..process import EXPORTER_PORT, agent, configuration, consumer, endpoint, producer
 
 EXCHANGE = "soak"
 LARGE = 260_000
@@ -102,8 +102,23 @@ def consumes(flow: Flow, url: str) -> dict[str, Any]:
     return consumer(url, flow.queue, prefetch_count=prefetch, arguments=flow.arguments)
 
 
-def gateway_config(flows: list[Flow], url: str, http_url: str) -> dict[str, Any]:
-    """``http_url``: of the HTTP backend of the agents."""
+OBSERVED = {
+    "telemetry/logging": {"level": "INFO", "stdout": True, "access_log_format": "json"},
+    "telemetry/opentelemetry": {
+        "metric_reporting_period": 5,
+        "exporters": {
+            "prometheus": [{"name": "scraped", "port": EXPORTER_PORT, "process_metrics": True}],
+            "otlp": [{"name": "away", "host": "127.0.0.1", "port": 11, "use_http": True}],
+        },
+    },
+}
+"""Logs, metrics that are read, and a collector that is never there."""
+
+
+def gateway_config(
+    flows: list[Flow], url: str, http_url: str, *, is_observed: bool = False
+) -> dict[str, Any]:
+    """``http_url``: of the HTTP backend of the agents. ``is_observed``: with :data:`OBSERVED`."""
     backend = {"host": [http_url], "url_pattern": "/", "method": "POST"}
     endpoints, agents = [], []
     for flow in flows:
@@ -120,4 +135,5 @@ def gateway_config(flows: list[Flow], url: str, http_url: str) -> dict[str, Any]
             endpoints.append(endpoint(path, consumes(flow, url)))
     merged = [consumes(flow, url) for flow in flows if flow.name == "consumed"]
     endpoints.append(endpoint("/merge", *merged))
-    return configuration(*endpoints, async_agent=agents)
+    observed = {"extra_config": OBSERVED} if is_observed else {}
+    return configuration(*endpoints, async_agent=agents, **observed)

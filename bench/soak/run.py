@@ -41,13 +41,15 @@ HEARTBEAT = "?heartbeat=2"
 
 
 class Plan(Struct, frozen=True):
-    """``flags``: of ``gateway run``. ``faults``: their names, see SOAK_FAULTS."""
+    """``flags``: of ``gateway run``. ``faults``: their names, see SOAK_FAULTS. ``is_observed``:
+    the gateways write an access log and have metrics."""
 
     seconds: float
     rate: float
     seed: int
     faults: Sequence[str]
     flags: Sequence[str] = ()
+    is_observed: bool = False
 
 
 def soak(plan: Plan, broker: Broker, url: str, folder: Path) -> Report:
@@ -55,7 +57,7 @@ def soak(plan: Plan, broker: Broker, url: str, folder: Path) -> Report:
     report. Faults stop one of the two gateways; the other one shows the use of memory."""
     flows = all_flows()
     with open_backend() as backend:
-        with running_gateways(url, backend.url, flows, folder, plan.flags) as gateways:
+        with running_gateways(url, backend.url, flows, folder, plan) as gateways:
             timeline = Timeline()
             accounts = [Account(flow.queue, timeline.cause) for flow in flows]
             load = Load(
@@ -79,11 +81,11 @@ def soak(plan: Plan, broker: Broker, url: str, folder: Path) -> Report:
 
 @contextmanager
 def running_gateways(
-    url: str, http_url: str, flows: list[Flow], folder: Path, flags: Sequence[str]
+    url: str, http_url: str, flows: list[Flow], folder: Path, plan: Plan
 ) -> Generator[list[GatewayProcess]]:
     """Two gateways on the same queues. In groups of their own: a Ctrl-C is not for them."""
-    config = gateway_config(flows, url + HEARTBEAT, http_url)
-    gateways = [GatewayProcess(config, folder, flags) for _ in range(2)]
+    config = gateway_config(flows, url + HEARTBEAT, http_url, is_observed=plan.is_observed)
+    gateways = [GatewayProcess(config, folder, plan.flags) for _ in range(2)]
     try:
         for gateway in gateways:
             gateway.start(has_own_group=True)
