@@ -33,10 +33,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 def backend_name(url_pattern: str) -> str:
-    """A path of a backend as KrakenD has it inside: ``/users/{id}`` is ``/users/{{.Id}}``."""
-    name = _PLACEHOLDER.sub(
-        lambda found: f"{{{{.{found[1][0].upper()}{found[1][1:]}}}}}", url_pattern
-    )
+    """A path of a backend as KrakenD has it inside: ``/users/{id}`` is ``/users/{{.Id}}``. Without
+    the query string: it may be a secret, and KrakenD would show it."""
+    path = url_pattern.partition("?")[0]
+    name = _PLACEHOLDER.sub(lambda found: f"{{{{.{found[1][0].upper()}{found[1][1:]}}}}}", path)
     return name if name.startswith("/") else f"/{name}"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .connection import BackendConnection
 from .targets import Origin
@@ -20,10 +20,13 @@ Make: TypeAlias = Callable[[], BackendConnection]
 Opened: TypeAlias = tuple[asyncio.Transport, BackendConnection]
 Dial: TypeAlias = Callable[[Make, Origin, ssl.SSLContext | None], Awaitable[Opened]]
 """Opens a connection. ``ssl.SSLContext``: None for HTTP. Raises OSError, ValueError."""
+Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As ``getaddrinfo`` has it."""
 
 
 async def dial(make: Make, origin: Origin, tls: ssl.SSLContext | None) -> Opened:
-    return await _connect(make, origin.host, origin, tls)
+    loop = asyncio.get_running_loop()
+    return await loop.create_connection(make, origin.host, origin.port, **_options(origin, tls))
 
 
 async def dial_timed(make: Make, origin: Origin, tls: ssl.SSLContext | None) -> Opened:
@@ -36,12 +39,28 @@ async def dial_timed(make: Make, origin: Origin, tls: ssl.SSLContext | None) -> 
         started = perf_counter()
         addresses = await _resolve(origin)
         seconds = perf_counter() - started
-        transport, connection = await _connect_to_any(make, addresses, origin, tls)
+        # TLS comes after that: if it fails, no other address is tried.
+        connected = await _connect_to_any(addresses)
+        loop = asyncio.get_running_loop()
+        transport, connection = await loop.create_connection(
+            make, sock=connected, **_options(origin, tls)
+        )
         connection.dns_time = seconds
     session = transport.get_extra_info("ssl_object")
     if isinstance(session, TimedTls):
         connection.tls_time = session.ended - session.began
     return transport, connection
+
+
+def _options(origin: Origin, tls: ssl.SSLContext | None) -> dict[str, Any]:
+    """Of ``create_connection``."""
+    if tls is None:
+        return {}
+    return {
+        "ssl": tls,
+        "server_hostname": origin.host,
+        "ssl_handshake_timeout": TLS_HANDSHAKE_TIMEOUT,
+    }
 
 
 class TimedTls(ssl.SSLObject):
@@ -55,40 +74,31 @@ class TimedTls(ssl.SSLObject):
         self.ended = perf_counter()
 
 
-async def _connect(make: Make, host: str, origin: Origin, tls: ssl.SSLContext | None) -> Opened:
-    """``host``: the host of the origin, or one of its addresses."""
-    loop = asyncio.get_running_loop()
-    if tls is None:
-        return await loop.create_connection(make, host, origin.port)
-    return await loop.create_connection(
-        make,
-        host,
-        origin.port,
-        ssl=tls,
-        server_hostname=origin.host,
-        ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT,
-    )
-
-
-async def _connect_to_any(
-    make: Make, addresses: list[str], origin: Origin, tls: ssl.SSLContext | None
-) -> Opened:
-    """The first address that accepts a connection, as the event loop does it."""
+async def _connect_to_any(addresses: Sequence[Address]) -> socket.socket:
+    """A connection to the first address that accepts it, as the event loop does it."""
     for address in addresses[:-1]:
         try:
-            return await _connect(make, address, origin, tls)
-        except ssl.SSLError:
-            raise
+            return await _connect(address)
         except OSError:
             continue
-    return await _connect(make, addresses[-1], origin, tls)
+    return await _connect(addresses[-1])
 
 
-async def _resolve(origin: Origin) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(
-        origin.host, origin.port, type=socket.SOCK_STREAM
-    )
-    return [str(address[0]) for *_, address in found]
+async def _connect(address: Address) -> socket.socket:
+    family, kind, protocol, _, target = address
+    connected = socket.socket(family, kind, protocol)
+    try:
+        connected.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connected, target)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+async def _resolve(origin: Origin) -> Sequence[Address]:
+    loop = asyncio.get_running_loop()
+    return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
 
 
 def _is_address(host: str) -> bool:

@@ -157,6 +157,8 @@ class ObservedRequest(ClientRequest):
         self.connected, self.dns_time, self.tls_time = now, dns_time, tls_time
 
     def begin_response(self, status: int, headers: Headers) -> None:
+        # If it was sent before, the connection of that time has ended without a response.
+        self._body_ended, self._size = 0.0, 0
         self.has_headers = perf_counter()
         self.headers = headers
         self.status = status

@@ -445,6 +445,7 @@ def test_a_key_with_quotes_is_json() -> None:
         ("a/{OrderId}/b", "/a/{{.OrderId}}/b"),
         ("/x/{resp0_a.id}", "/x/{{.Resp0_a.id}}"),
         ("", "/"),
+        ("/orders/{id}?api_key=secret", "/orders/{{.Id}}"),
     ],
 )
 def test_a_backend_has_the_name_that_krakend_gives_it(url_pattern: str, name: str) -> None:

@@ -62,10 +62,14 @@ def sent(heard: Heard, arrived: list[HttpResponse]) -> tuple[ObservedRequest, Ob
     sender.send(OUTGOING, b"GET / HTTP/1.1\r\n\r\n", cast(Any, arrived.append))
     request = client.started[0]
     assert isinstance(request, ObservedRequest)
+    return request, send_again(request)
+
+
+def send_again(request: ObservedRequest) -> ObservedConnection:
     connection = ObservedConnection(lambda _: None, lambda _: None, 1000)
     connection.connection_made(cast(Any, NoSocket()))
     connection.send(request)
-    return request, connection
+    return connection
 
 
 def test_the_headers_have_their_own_time() -> None:
@@ -112,3 +116,17 @@ def test_a_withdrawn_request_is_reported_once() -> None:
     assert (heard.calls, arrived) == (["failed"], [])
     assert request.is_withdrawn
     assert not request.is_client_gone
+
+
+def test_the_body_of_a_request_that_is_sent_again_has_its_own_time() -> None:
+    heard = Heard()
+    request, kept = sent(heard, [])
+    cast(Any, kept._end())  # as when the backend closes a connection that it kept
+    connection = send_again(request)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    cast(Any, request)._client.withdraw = lambda _: connection.drop()
+    request.withdraw()
+    assert heard.calls == ["responded", "body_read"]
+    size, seconds, has_failed = heard.body
+    assert (size, has_failed) == (2, True)
+    assert seconds >= 0

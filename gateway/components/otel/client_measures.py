@@ -18,9 +18,9 @@ from ...telemetry.metrics import Family, Histogram, Kind, Registry, Value
 from .measures import SCOPE, SEMANTIC_CONVENTION, backend_labels
 from .settings import BackendMetrics, Histograms, OtelSettings, backend_route_of
 
-MAX_SERIES = 1000
-"""Series of one backend by server, method and status. Redirects and scripts may lead to any server;
-what is above the limit is counted for the server :data:`OTHER`."""
+MAX_SERIES = 200
+"""Series of one backend by server, method and status. Redirects and scripts may lead to any server,
+perhaps as a client wishes; what is above the limit is counted for the server :data:`OTHER`."""
 
 OTHER = Origin("", "_OTHER", 0, "")
 

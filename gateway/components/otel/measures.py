@@ -17,7 +17,7 @@ from ...core.observed import FOUND, Observer, Report
 from ...telemetry.metrics import Family, Histogram, Registry
 from .messaging import MessagingFamilies
 from .meter import Meter, OutcomeSeries, with_outcome
-from .settings import NAMESPACE, Attributes, OtelSettings, backend_route_of, route_of
+from .settings import NAMESPACE, RESERVED, Attributes, OtelSettings, backend_route_of, route_of
 
 SCOPE = "io.krakend.krakend-otel"
 """OpenTelemetry's scope of the metrics that KrakenD has, too."""
@@ -29,8 +29,13 @@ SEMANTIC_CONVENTION = "1.27"
 
 
 def attributes(*lists: Attributes) -> dict[str, str]:
-    """Static labels. One without a key or a value is dropped; of equal keys the last one counts."""
-    return {each.key: each.value for each in sum(lists, ()) if each.key and each.value}
+    """Static labels. One without a key or a value is dropped, and so is :data:`RESERVED`; of equal
+    keys the last one counts."""
+    return {
+        each.key: each.value
+        for each in sum(lists, ())
+        if each.key and each.value and each.key != RESERVED
+    }
 
 
 # Responses to clients.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -37,8 +38,10 @@ def route_of(path: str) -> str:
 
 
 def backend_route_of(url_pattern: str) -> str:
-    """A path of a backend as KrakenD reports it: names are in lower case."""
-    route = _PLACEHOLDER.sub(lambda found: f":{found[1].lower()}", url_pattern)
+    """A path of a backend as KrakenD reports it: names are in lower case. Without the query string:
+    it may be a secret, and KrakenD would show it."""
+    path = url_pattern.partition("?")[0]
+    route = _PLACEHOLDER.sub(lambda found: f":{found[1].lower()}", path)
     return route if route.startswith("/") else f"/{route}"
 
 
@@ -52,6 +55,10 @@ class Attribute(Struct, frozen=True, kw_only=True):
 
 
 Attributes = tuple[Attribute, ...]
+
+RESERVED = "le"
+"""The label of the bounds of a histogram: Prometheus refuses a scrape with two of them. No other
+name is written as this one."""
 
 
 class Histograms(Struct, frozen=True, kw_only=True):
@@ -238,6 +245,25 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
             each and (each in names or (each[1:].endswith("/") and endpoint.startswith(each)))
             for each in self.skipped
         )
+
+    @property
+    def reserved_labels(self) -> Iterator[str]:
+        """The keys of static attributes of metrics, at this level, that are dropped."""
+        layers = self.layers or Layers()
+        lists = {
+            "layers.global.metrics_static_attributes": layers.global_,
+            "layers.proxy.metrics_static_attributes": layers.proxy,
+            "global.metrics_static_attributes": self.global_,
+            "proxy.metrics_static_attributes": self.proxy,
+        }
+        found = {key: each.metrics_static_attributes for key, each in lists.items() if each}
+        for key, layer in (("layers.backend", layers.backend), ("backend", self.backend)):
+            if layer is not None and layer.metrics is not None:
+                found[f"{key}.metrics.static_attributes"] = layer.metrics.static_attributes
+        for key, attributes in found.items():
+            for number, each in enumerate(attributes):
+                if each.key == RESERVED:
+                    yield f"{key}[{number}].key"
 
     def proxy_layer(self, endpoint: Endpoint) -> ProxyLayer:
         own = endpoint.extra_config.get(NAMESPACE)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.app.service import Gateway, open_gateway
+from gateway.app.service import Gateway, load, open_gateway
+from gateway.components.otel.settings import backend_route_of
 
 from ..gateways import Backends, Document, ask, backend
 from .scrapes import SETTINGS, names, scrape, series
@@ -191,6 +192,59 @@ async def test_static_labels_and_overrides() -> None:
     ]
     assert static("krakend_proxy_duration_count") == [{"team": "t"}, {"zone": "p"}]
     assert static("krakend_backend_duration_count") == [{"own": "1"}, {"zone": "b"}]
+
+
+LE = [{"key": "zone", "value": "a"}, {"key": "le", "value": "b"}]
+"""Static labels, of which one must not be on a histogram."""
+
+
+async def test_a_static_label_does_not_replace_the_bounds_of_a_histogram() -> None:
+    layers = {"global": {"metrics_static_attributes": LE}}
+    async with measured(endpoint("/e", "/a"), layers=layers) as gateway:
+        await ask(gateway.asgi, "/e")
+        text = await scrape(gateway)
+    assert 'zone="a"' in text
+    assert 'le="b"' not in text
+
+
+def test_check_warns_of_a_static_label_that_is_dropped() -> None:
+    name, static = "telemetry/opentelemetry", {"metrics": {"static_attributes": LE}}
+    own = {
+        **SETTINGS,
+        "layers": {
+            "global": {"metrics_static_attributes": LE},
+            "proxy": {"metrics_static_attributes": LE},
+            "backend": static,
+        },
+    }
+    of_endpoint = {
+        "global": {"metrics_static_attributes": LE},
+        "proxy": {"metrics_static_attributes": LE},
+    }
+    of_backend = {"url_pattern": "/", "host": ["a"], "extra_config": {name: {"backend": static}}}
+    configuration = {
+        "version": 3,
+        "extra_config": {name: own},
+        "endpoints": [
+            {"endpoint": "/e", "backend": [of_backend], "extra_config": {name: of_endpoint}}
+        ],
+    }
+    found = [each for each in load(configuration).all_findings if "bounds" in each.text]
+    assert {each.severity for each in found} == {"warning"}
+    root, own_path = (f'{part}.extra_config["{name}"].' for part in ("$", "$.endpoints[0]"))
+    backend_path = f'$.endpoints[0].backend[0].extra_config["{name}"].'
+    assert {each.path for each in found} == {
+        f"{root}layers.global.metrics_static_attributes[1].key",
+        f"{root}layers.proxy.metrics_static_attributes[1].key",
+        f"{root}layers.backend.metrics.static_attributes[1].key",
+        f"{own_path}global.metrics_static_attributes[1].key",
+        f"{own_path}proxy.metrics_static_attributes[1].key",
+        f"{backend_path}backend.metrics.static_attributes[1].key",
+    }
+
+
+def test_a_query_string_of_a_backend_is_no_label() -> None:
+    assert backend_route_of("orders/{Id}?api_key=secret") == "/orders/:id"
 
 
 async def test_layers_may_be_off() -> None:
