@@ -14,7 +14,8 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 UNITS = {"s": "_seconds", "By": "_bytes"}
 """Suffixes of units. KrakenD has units that are none, and have no suffix."""
 
-_OTHERS = re.compile(r"[^a-zA-Z0-9:_]")
+_OTHERS = re.compile(r"[^a-zA-Z0-9_]")
+"""What names of metrics and of labels do not have. Prometheus keeps colons for rules."""
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 
 

@@ -100,5 +100,5 @@ def test_series_with_fewer_labels_come_first_then_they_are_sorted_by_values() ->
 
 def test_names_and_values_that_prometheus_does_not_allow() -> None:
     family = Family("c", "gauge")
-    family.value({"z.dotted-key": '"\\\n', "1x é": "v", "a.b": "1", "a_b": "2"})
-    assert r'c{_x__="v",a_b="1;2",z_dotted_key="\"\\\n"} 0' in text(family)
+    family.value({"z.dotted-key": '"\\\n', "1x é": "v", "a.b": "1", "a_b": "2", "a:c": "3"})
+    assert r'c{_x__="v",a_b="1;2",a_c="3",z_dotted_key="\"\\\n"} 0' in text(family)
