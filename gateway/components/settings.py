@@ -35,9 +35,6 @@ def gateway_findings(settings: GatewaySettings, place: Place) -> Iterator[Findin
     port = settings.management_port
     if port is not None and not 0 <= port <= 65535:
         yield place.error(f"expected 0 to 65535, found {port}", "management_port")
-    elif port and port == place.service.port:
-        text = f"{port} is the port of the service: choose another one"
-        yield place.error(text, "management_port")
     if not settings.ready_path.startswith("/"):
         yield place.warning(_bad_path(settings.ready_path), "ready_path")
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Seconds, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
-from ..core.component import Assembly, Component, Listener, Place
+from ..core.component import Assembly, Component, ListenAddress, Listener, Place
 from ..core.families import MetricsSettings
 from ..core.observed import FOUND, Observer, Report
 from ..core.observed_parts import observed_parts
@@ -22,13 +23,15 @@ from .stats_numbers import LayerName, Stats, backend_name
 NAMESPACE = "telemetry/metrics"
 PATH = "/__stats"
 MAX_PORT = 65535
+DEFAULT_ADDRESS = ":8090"
+"""Of ``listen_address``, also if that is empty. KrakenD's default."""
 
 
 class StatsSettings(MetricsSettings, frozen=True, kw_only=True):
     collection_time: Seconds = 60.0
     """How long a period is: then durations, sizes and connections are counted from zero again."""
-    listen_address: str = ":8090"
-    """Where `/__stats` is: `:port` for every address, or `ip:port`."""
+    listen_address: str = DEFAULT_ADDRESS
+    """Where `/__stats` is: `:port` or a number for every address, or `ip:port`."""
     endpoint_disabled: bool = False
     """Whether `/__stats` is off, on that port and on `management_port`. Then nothing is counted."""
     router_disabled: bool = False
@@ -146,17 +149,24 @@ def build_listeners(
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``:8090``, ``127.0.0.1:8090`` and ``[::1]:8090``; the host is empty for
-    every address. Raises ValueError."""
-    host, colon, digits = address.rpartition(":")
+    """Host and port of ``:8090``, ``8090``, ``127.0.0.1:8090`` and ``[::1]:8090``; the host is
+    empty for every address. Raises ValueError."""
+    host, _, digits = (address or DEFAULT_ADDRESS).rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if host:
         ip_address(host)
-    is_port = colon and digits.isascii() and digits.isdigit() and 0 < int(digits) <= MAX_PORT
+    is_port = digits.isascii() and digits.isdigit() and 0 < int(digits) <= MAX_PORT
     if not is_port:
         raise ValueError(address)
     return host, int(digits)
+
+
+def addresses(settings: StatsSettings, service: Service) -> Iterator[ListenAddress]:
+    if settings.endpoint_disabled:
+        return
+    with suppress(ValueError):  # ``verify`` refuses it
+        yield ListenAddress("listen_address", *split_address(settings.listen_address))
 
 
 def verify(settings: StatsSettings) -> Iterator[tuple[str, str]]:
@@ -174,9 +184,6 @@ def findings(settings: StatsSettings, place: Place) -> Iterator[Finding]:
         text = "there is no other way to read these numbers, so nothing is counted"
         yield place.warning(text, "endpoint_disabled")
         return
-    if split_address(settings.listen_address)[1] == place.service.gateway.management_port:
-        text = "this is management_port, which has /__stats, too: choose another port"
-        yield place.error(text, "listen_address")
     yield place.hint(
         "with several workers this port has the numbers of the first worker; on management_port "
         "the worker that answers shows its own numbers",
@@ -200,4 +207,5 @@ COMPONENT = Component(
     branch_observer=build_branch_observer,
     management=build_management,
     listeners=build_listeners,
+    addresses=addresses,
 )

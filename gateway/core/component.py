@@ -115,7 +115,7 @@ class Assembly:
 def uses_metrics(service: Service, catalog: Catalog) -> bool:
     """Whether anything reads what the gateway counts."""
     return any(
-        row.uses_metrics is not None and row.uses_metrics(settings)
+        row.uses_metrics is not None and row.uses_metrics(settings, service)
         for row in catalog
         if (settings := service.extra_config.get(row.namespace)) is not None
     )
@@ -144,6 +144,9 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
+AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
+"""Settings of the root, which may be wrong -> where their listeners listen."""
+UsesMetrics: TypeAlias = Callable[[S, Service], bool]
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
@@ -157,6 +160,15 @@ class Listener(Struct, frozen=True):
     host: str
     port: int
     app: ASGIApp
+
+
+class ListenAddress(Struct, frozen=True):
+    """Where settings make the gateway listen. ``key``: of the port in the settings. ``host``: ""
+    for every address."""
+
+    key: str
+    host: str
+    port: int
 
 
 class Job(Protocol):
@@ -255,7 +267,8 @@ class Component(Struct, Generic[S], frozen=True):
     ``whole``: the field of the settings that gets the whole value, if that is not an object.
     ``verify``: its findings stop the start.
 
-    Of ``check``: ``findings``, ``overall``, ``host_findings``. Of ``audit``: ``advice``.
+    Of ``check``: ``findings``, ``overall``, ``host_findings``, ``addresses`` (of ``listeners``).
+    Of ``audit``: ``advice``.
 
     ``service``: other modules read the settings of the root. ``read_on``: further levels whose
     settings other modules read. ``root_keys``: of a guard that has no effect at the root: keys that
@@ -312,7 +325,8 @@ class Component(Struct, Generic[S], frozen=True):
     agent: BuildSource[S] | None = None
     management: BuildManagement[S] | None = None
     listeners: BuildListeners[S] | None = None
-    uses_metrics: Callable[[S], bool] | None = None
+    addresses: AddressesOf[S] | None = None
+    uses_metrics: UsesMetrics[S] | None = None
     observer: BuildObserver[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None

@@ -15,8 +15,10 @@ from gateway import open_gateway
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
 from gateway.app.service import Gateway
+from gateway.app.service import load as load_checked
 from gateway.components.stats import split_address
 from gateway.components.stats_numbers import Stats, backend_name
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.core.asgi import Message
 from gateway.core.component import Listener
@@ -456,6 +458,8 @@ def test_a_backend_has_the_name_that_krakend_gives_it(url_pattern: str, name: st
     ("address", "expected"),
     [
         (":8090", ("", 8090)),
+        ("", ("", 8090)),
+        ("8091", ("", 8091)),
         ("127.0.0.1:1", ("127.0.0.1", 1)),
         ("[::1]:65535", ("::1", 65535)),
     ],
@@ -465,11 +469,21 @@ def test_an_address_is_a_port_or_an_ip_and_a_port(address: str, expected: tuple[
 
 
 @pytest.mark.parametrize(
-    "address", ["", "8090", ":", ":0", ":65536", ":-1", ":²", "localhost:8090", ":8090 "]
+    "address", [":", ":0", "0", ":65536", ":-1", ":²", "localhost:8090", ":8090 "]
 )
 def test_any_other_address_stops_the_start(address: str) -> None:
     document = {"version": 3, "extra_config": {"telemetry/metrics": {"listen_address": address}}}
-    assert f'expected ":port" or "ip:port", found "{address}"' in refusal(document)
+    with pytest.raises(ConfigError) as raised:
+        load_checked(document, environ={})
+    assert f'expected ":port" or "ip:port", found "{address}"' in str(raised.value)
+
+
+@pytest.mark.parametrize(("address", "port"), [(8091, 8091), ("8091", 8091), ("", 8090)])
+def test_a_number_is_a_port_and_an_empty_address_the_default(address: int | str, port: int) -> None:
+    extra = {"telemetry/metrics": {"listen_address": address}}
+    loaded = load_checked({"version": 3, "extra_config": extra}, environ={})
+    found = loaded.service.extra_config["telemetry/metrics"].listen_address
+    assert split_address(found) == ("", port)
 
 
 @pytest.mark.parametrize("seconds", ["0s", "-1s"])
@@ -493,12 +507,6 @@ def test_check_says_what_the_numbers_are_of() -> None:
     assert "with several workers" in text
     assert "krakend.service" in left_out
     assert found_by_check({"endpoint_disabled": True})[0][0] == "warning"
-
-
-def test_check_refuses_the_management_port() -> None:
-    (severity, text), *_ = found_by_check({}, management_port=8090)
-    assert severity == "error"
-    assert "choose another port" in text
 
 
 def test_the_name_of_earlier_versions_is_the_same_namespace() -> None:

@@ -11,6 +11,7 @@ from ...config.load import Loaded
 from ...config.structs import Agent, Backend, Endpoint, Extra, Service
 from ...core.component import Catalog, Place, own_keys_used
 from ..build import AnyComponent, build_agent_endpoint, source_of
+from .ports import check_ports
 from .tls import check_tls
 
 
@@ -34,6 +35,7 @@ def with_check_findings(loaded: Loaded, catalog: Catalog) -> Loaded:
 def check(service: Service, catalog: Catalog) -> Iterator[Finding]:
     """Findings on a service. Their paths have the positions in the service, not in the file."""
     yield from check_tls(service)
+    yield from check_ports(service, catalog)
     yield from _on_level(service.extra_config, catalog, Place("$", "", service))
     for number, endpoint in enumerate(service.endpoints):
         place = Place(f"$.endpoints[{number}]", "", service, endpoint)

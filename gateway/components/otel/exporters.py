@@ -8,6 +8,8 @@ from msgspec import Struct
 
 GRPC_PORT, HTTP_PORT = 4317, 4318
 """Of collectors. (opentelemetry.io/docs/specs/otlp)"""
+PROMETHEUS_PORT = 9090
+"""Of exporters. KrakenD's default."""
 METRICS_PATH = "/v1/metrics"
 REPORTING_PERIOD = 30
 """Seconds. KrakenD's default."""
@@ -18,7 +20,7 @@ _SCHEME = re.compile("^https?://")
 class PrometheusExporter(Struct, frozen=True, kw_only=True):
     name: str = ""
     """Of the exporter, for people."""
-    port: int = 9090
+    port: int = PROMETHEUS_PORT
     """Where ``/metrics`` is. 0 is 9090, as in KrakenD."""
     listen_ip: str = ""
     """The address of the port; empty: every address. KrakenD ignores it."""
@@ -30,6 +32,11 @@ class PrometheusExporter(Struct, frozen=True, kw_only=True):
     """Whether metrics of the runtime are included: here of Python."""
     disable_metrics: bool = False
     """Whether this exporter is off."""
+
+    @property
+    def listens_on(self) -> tuple[str, int]:
+        """Host and port; the host is empty for every address."""
+        return self.listen_ip or self.host, self.port or PROMETHEUS_PORT
 
 
 class OtlpExporter(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from ...config.findings import Finding
-from ...config.structs import changed
-from ...core.component import Assembly, Component, Place
+from ...config.structs import Service, changed
+from ...core.component import Assembly, Component, ListenAddress, Place
 from ...core.families import MetricsSettings
 from . import opentelemetry
 from .exporters import Exporters, PrometheusExporter
@@ -138,22 +138,38 @@ def translated(
         settings: OpencensusSettings, /, *args: Args.args, **named: Args.kwargs
     ) -> T:
         assembly = cast(Assembly, args[-1])
-        if NAMESPACE in assembly.service.extra_config:
+        if not has_effect(assembly.service):
             return nothing
         return build(settings.translated, *args, **named)
 
     return build_translated
 
 
-def verify(settings: OpencensusSettings) -> Iterator[tuple[str, str]]:
-    for key, text in opentelemetry.verify(settings.translated):
-        yield key.replace("prometheus[0]", "prometheus"), text
+def has_effect(service: Service) -> bool:
+    return NAMESPACE not in service.extra_config
+
+
+def uses_metrics(settings: OpencensusSettings, service: Service) -> bool:
+    return has_effect(service) and settings.translated.uses_metrics
+
+
+def addresses(settings: OpencensusSettings, service: Service) -> Iterator[ListenAddress]:
+    if has_effect(service):
+        for each in opentelemetry.addresses(settings.translated, service):
+            yield ListenAddress(_own_key(each.key), each.host, each.port)
+
+
+def _own_key(key: str) -> str:
+    """A key of ``telemetry/opentelemetry`` as it is here."""
+    return key.replace("prometheus[0]", "prometheus")
 
 
 def findings(settings: OpencensusSettings, place: Place) -> Iterator[Finding]:
-    if NAMESPACE in place.service.extra_config:
+    if not has_effect(place.service):
         yield place.warning(f"has no effect beside {NAMESPACE}")
         return
+    for key, text in opentelemetry.verify(settings.translated):
+        yield place.error(text, _own_key(key))
     exporters = settings.exporters
     for name in exporters.others:
         text = "is not supported: nothing is sent to it, and nothing takes its place"
@@ -192,13 +208,13 @@ COMPONENT = Component(
     OpencensusSettings,
     aliases=("github_com/devopsfaith/krakend-opencensus",),
     service=True,
-    verify=verify,
     findings=findings,
-    uses_metrics=lambda settings: settings.translated.uses_metrics,
+    uses_metrics=uses_metrics,
     observer=translated(opentelemetry.build_observer, None),
     pipe_observer=translated(opentelemetry.build_pipe_observer, measured(None)),
     branch_observer=translated(opentelemetry.build_branch_observer, measured(None)),
     request_observer=translated(opentelemetry.build_request_observer, None),
     management=translated(opentelemetry.build_management, {}),
     listeners=translated(opentelemetry.build_listeners, iter(())),
+    addresses=addresses,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from ipaddress import ip_address
 
 from anyio.lowlevel import checkpoint
 
 from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
-from ...core.component import Assembly, Component, Listener, Place
+from ...core.component import Assembly, Component, ListenAddress, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...http.observed import RequestObserver
@@ -24,7 +24,7 @@ from .meter import measured
 from .otlp import build_otlp, otlp_traps, verify_otlp
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
-from .settings import NAMESPACE, RESERVED, OtelSettings
+from .settings import NAMESPACE, RESERVED, Histograms, OtelSettings, are_bounds
 from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
@@ -123,7 +123,11 @@ class Exporter:
 def build_management(
     settings: OtelSettings, service: Service, assembly: Assembly
 ) -> Mapping[str, ASGIApp]:
-    """It is called once in each worker: so what all exporters read is made here."""
+    """It is called once in each worker: so what all exporters read is made here.
+
+    Without a port that shows the metrics, a worker stores none for the others: collectors get those
+    of each worker from itself.
+    """
     registry = assembly.metrics
     if registry is None:
         return {}
@@ -134,6 +138,8 @@ def build_management(
     if with_python:
         runtime.add_python_metrics(registry)
     build_otlp(settings, service, registry, assembly)
+    if not settings.prometheus and service.gateway.management_port is None:
+        return {}
     read = open_metrics(registry, assembly)
     exporter = Exporter(settings, service, read, with_process=with_process, with_python=with_python)
     return {PATH: exporter.app}
@@ -154,23 +160,41 @@ def build_listeners(
             with_process=each.process_metrics,
             with_python=each.go_metrics,
         )
-        yield Listener(each.listen_ip or each.host, each.port or 9090, exporter.app)
+        yield Listener(*each.listens_on, exporter.app)
+
+
+def addresses(settings: OtelSettings, service: Service) -> Iterator[ListenAddress]:
+    for number, each in settings.numbered_prometheus:
+        yield ListenAddress(f"exporters.prometheus[{number}].port", *each.listens_on)
 
 
 def verify(settings: OtelSettings) -> Iterator[tuple[str, str]]:
-    exporters = (settings.exporters and settings.exporters.prometheus) or ()
-    for number, each in enumerate(exporters):
+    for number, each in settings.numbered_prometheus:
+        key = f"exporters.prometheus[{number}]"
         if not 0 <= each.port <= MAX_PORT:
-            text = f"expected a port from 1 to {MAX_PORT}, found {each.port}"
-            yield f"exporters.prometheus[{number}].port", text
+            yield f"{key}.port", f"expected a port from 1 to {MAX_PORT}, found {each.port}"
+        host, _ = each.listens_on
+        if not _is_listen_host(host):
+            text = f'expected an IP address such as 127.0.0.1, found "{host}"'
+            yield f"{key}.{'listen_ip' if each.listen_ip else 'host'}", text
     yield from verify_otlp(settings)
-    yield from _unsorted("histograms.time_buckets", settings.buckets.time_buckets)
-    yield from _unsorted("histograms.size_buckets", settings.buckets.size_buckets)
 
 
-def _unsorted(key: str, bounds: tuple[float, ...]) -> Iterator[tuple[str, str]]:
-    if not bounds or any(after <= before for before, after in pairwise(bounds)):
-        yield key, "expected numbers, each larger than the one before"
+def _is_listen_host(host: str) -> bool:
+    """Whether it is an IP address, or empty for every address."""
+    try:
+        return not host or bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _bounds_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
+    """Bounds that no histogram can have: key and text."""
+    found = settings.histograms or Histograms()
+    for name in found.__struct_fields__:
+        if not are_bounds(getattr(found, name)):
+            text = "expected numbers, each larger than the one before: the default is used"
+            yield f"histograms.{name}", text
 
 
 def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
@@ -178,7 +202,7 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
         yield place.warning(f"no label: {RESERVED} is that of the bounds of histograms", key)
     if place.endpoint is not None:
         return
-    yield from place.warnings(otlp_traps(settings))
+    yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")
@@ -191,12 +215,13 @@ COMPONENT = Component(
     read_on=frozenset({"endpoint", "backend"}),
     verify=verify,
     findings=findings,
-    uses_metrics=lambda settings: settings.uses_metrics,
+    uses_metrics=lambda settings, _: settings.uses_metrics,
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,
     request_observer=build_request_observer,
     management=build_management,
     listeners=build_listeners,
+    addresses=addresses,
     advice=ADVICE,
 )

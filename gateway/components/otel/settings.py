@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from msgspec import Struct
@@ -59,6 +60,11 @@ Attributes = tuple[Attribute, ...]
 RESERVED = "le"
 """The label of the bounds of a histogram: Prometheus refuses a scrape with two of them. No other
 name is written as this one."""
+
+
+def are_bounds(numbers: tuple[float, ...]) -> bool:
+    """Whether a histogram can have these bounds."""
+    return bool(numbers) and all(before < after for before, after in pairwise(numbers))
 
 
 class Histograms(Struct, frozen=True, kw_only=True):
@@ -194,8 +200,13 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     @property
     def prometheus(self) -> tuple[PrometheusExporter, ...]:
         """The exporters that are on."""
+        return tuple(each for _, each in self.numbered_prometheus)
+
+    @property
+    def numbered_prometheus(self) -> Iterator[tuple[int, PrometheusExporter]]:
+        """The exporters that are on, with their positions in the file."""
         exporters = (self.exporters and self.exporters.prometheus) or ()
-        return tuple(each for each in exporters if not each.disable_metrics)
+        return ((at, each) for at, each in enumerate(exporters) if not each.disable_metrics)
 
     @property
     def otlp(self) -> tuple[OtlpExporter, ...]:
@@ -217,7 +228,12 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
 
     @property
     def buckets(self) -> Histograms:
-        return self.histograms or Histograms()
+        """The default replaces bounds that are not possible: KrakenD ignores all bounds."""
+        found = self.histograms or Histograms()
+        return Histograms(
+            time_buckets=found.time_buckets if are_bounds(found.time_buckets) else TIME_BUCKETS,
+            size_buckets=found.size_buckets if are_bounds(found.size_buckets) else SIZE_BUCKETS,
+        )
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.app.service import load, open_gateway
-from gateway.components.otel.settings import NAMESPACE
+from gateway.components.otel.settings import NAMESPACE, Histograms
+from gateway.components.otel.shared_metrics import open_metric_files
+from gateway.config.findings import ConfigError
 from gateway.core.asgi import ASGIApp
 
 from ...router.support import Client, http_scope
@@ -20,6 +22,8 @@ FLAGS: list[dict[str, Any]] = [
     {"port": 2, "process_metrics": True},
     {"port": 3, "go_metrics": True},
 ]
+OTLP = {"name": "o", "host": "127.0.0.1", "port": 1, "use_http": True, "disable_traces": True}
+"""A collector that is not there."""
 
 
 def config(*exporters: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +58,46 @@ async def test_only_the_first_of_several_workers_has_the_ports() -> None:
         async with open_gateway(config(*FLAGS), worker=worker, workers=2) as gateway:
             assert [each.port for each in gateway.listeners] == ports
             assert await families(gateway.management) == {"process", "python", "target"}
+
+
+@pytest.mark.parametrize("exporter", [{"listen_ip": "localhost"}, {"host": "localhost"}])
+def test_an_exporter_listens_on_an_ip_address(exporter: dict[str, Any]) -> None:
+    [key] = exporter
+    with pytest.raises(ConfigError, match=rf"prometheus\[0\]\.{key}: expected an IP address"):
+        load(config(exporter))
+    load(config({**exporter, "disable_metrics": True}))
+
+
+@pytest.mark.parametrize("bounds", [[], [2, 1], [1, 1]])
+def test_bounds_that_are_not_possible_are_replaced_by_the_default(bounds: list[float]) -> None:
+    document = config({})
+    document["extra_config"][NAMESPACE]["histograms"] = {"size_buckets": bounds}
+    loaded = load(document)
+    [warning] = [each for each in loaded.all_findings if each.severity == "warning"]
+    assert warning.path == f'$.extra_config["{NAMESPACE}"].histograms.size_buckets'
+    assert warning.text.endswith("the default is used")
+    assert loaded.service.extra_config[NAMESPACE].buckets == Histograms()
+
+
+@pytest.mark.parametrize(
+    ("exporters", "own", "is_stored"),
+    [
+        ({"otlp": [OTLP]}, {}, False),
+        ({"otlp": [OTLP]}, {"management_port": 0}, True),
+        ({"otlp": [OTLP], "prometheus": [{"name": "p"}]}, {}, True),
+    ],
+)
+async def test_workers_store_metrics_only_for_a_port(
+    exporters: dict[str, Any], own: dict[str, Any], is_stored: bool
+) -> None:
+    extra = {NAMESPACE: {"exporters": exporters}, "gateway": own}
+    with open_metric_files(2) as files:
+        document = {"version": 3, "extra_config": extra}
+        async with open_gateway(document, worker=1, workers=2, shared_metrics=files) as gateway:
+            resources = gateway.readiness()["resources"]
+    kinds = {each["kind"] for each in resources}
+    assert "otlp" in kinds
+    assert ("metrics" in kinds) is is_stored
 
 
 @pytest.mark.parametrize(("exporter", "hints"), [(FLAGS[1], 0), (FLAGS[2], 1)])

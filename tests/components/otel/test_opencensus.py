@@ -11,8 +11,11 @@ from gateway import open_gateway
 from gateway.app.catalog import CATALOG
 from gateway.app.check import check
 from gateway.app.service import Gateway
+from gateway.app.service import load as load_checked
+from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.core.asgi import ASGIApp
+from gateway.core.component import uses_metrics
 
 from ...http.service import answering, message, serving
 from ...router.support import ask
@@ -153,9 +156,19 @@ def test_a_missing_port_is_that_of_opentelemetry() -> None:
     assert text.startswith("missing: 9090 is used")
 
 
-def test_a_port_that_is_none_stops_the_start() -> None:
-    document = configuration({"exporters": {"prometheus": {"port": 70000}}})
-    assert "exporters.prometheus.port" in refusal(document)
+def test_a_port_that_is_none_stops_the_start_but_not_beside_opentelemetry() -> None:
+    settings = {"exporters": {"prometheus": {"port": 70000}}}
+    with pytest.raises(ConfigError, match=r"exporters\.prometheus\.port: expected a port"):
+        load_checked(configuration(settings), environ={})
+    load_checked(configuration(settings, **{"telemetry/opentelemetry": {}}), environ={})
+
+
+def test_beside_opentelemetry_it_counts_nothing() -> None:
+    for document, is_used in (
+        (configuration(PROMETHEUS), True),
+        (configuration(PROMETHEUS, **{"telemetry/opentelemetry": {}}), False),
+    ):
+        assert uses_metrics(load_checked(document, environ={}).service, CATALOG) is is_used
 
 
 def test_the_name_of_earlier_versions_is_the_same_namespace() -> None:
