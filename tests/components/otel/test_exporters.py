@@ -14,6 +14,7 @@ from gateway.config.findings import ConfigError
 from gateway.core.asgi import ASGIApp
 
 from ...router.support import Client, http_scope
+from .collectors import open_http_collector
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +23,6 @@ FLAGS: list[dict[str, Any]] = [
     {"port": 2, "process_metrics": True},
     {"port": 3, "go_metrics": True},
 ]
-OTLP = {"name": "o", "host": "127.0.0.1", "port": 1, "use_http": True, "disable_traces": True}
-"""A collector that is not there."""
 
 
 def config(*exporters: dict[str, Any]) -> dict[str, Any]:
@@ -82,16 +81,17 @@ def test_bounds_that_are_not_possible_are_replaced_by_the_default(bounds: list[f
 @pytest.mark.parametrize(
     ("exporters", "own", "is_stored"),
     [
-        ({"otlp": [OTLP]}, {}, False),
-        ({"otlp": [OTLP]}, {"management_port": 0}, True),
-        ({"otlp": [OTLP], "prometheus": [{"name": "p"}]}, {}, True),
+        ({}, {}, False),
+        ({}, {"management_port": 0}, True),
+        ({"prometheus": [{"name": "p"}]}, {}, True),
     ],
 )
 async def test_workers_store_metrics_only_for_a_port(
     exporters: dict[str, Any], own: dict[str, Any], is_stored: bool
 ) -> None:
-    extra = {NAMESPACE: {"exporters": exporters}, "gateway": own}
-    with open_metric_files(2) as files:
+    with open_http_collector() as collector, open_metric_files(2) as files:
+        otlp = {"name": "o", "host": "127.0.0.1", "port": collector.port, "use_http": True}
+        extra = {NAMESPACE: {"exporters": {**exporters, "otlp": [otlp]}}, "gateway": own}
         document = {"version": 3, "extra_config": extra}
         async with open_gateway(document, worker=1, workers=2, shared_metrics=files) as gateway:
             resources = gateway.readiness()["resources"]
