@@ -181,9 +181,9 @@ def verify(settings: OtelSettings) -> Iterator[tuple[str, str]]:
 
 
 def _is_listen_host(host: str) -> bool:
-    """Whether it is an IP address, or empty for every address."""
+    """Whether it is an IP address, ``localhost``, or empty for every address."""
     try:
-        return not host or bool(ip_address(host))
+        return host in ("", "localhost") or bool(ip_address(host))
     except ValueError:
         return False
 
