@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from logging import Logger
 from typing import TypeAlias
 
@@ -171,6 +171,7 @@ VALUES: Mapping[str, WriteValue] = {
     "query": lambda exchange: _quoted(exchange.head.query),
     "host": lambda exchange: _quoted(exchange.head.header("host")),
     "endpoint": lambda exchange: _quoted(exchange.head.endpoint),
+    "requestId": lambda exchange: _quoted(exchange.head.header("x-request-id")),
     "scheme": lambda exchange: exchange.head.scope["scheme"],
     "proto": lambda exchange: f"HTTP/{exchange.head.scope['http_version']}",
 }
@@ -187,7 +188,8 @@ def build_access_observer(
     client_address = build_client_address(service)
     skipped = frozenset(service.router.logger_skip_paths)
     write = _writer(get_logger(ACCESS_LOG))
-    prepare = build_format(format_name, custom_format, missing)
+    has_ids = service.gateway.request_id
+    prepare = build_format(format_name, custom_format, missing, has_ids=has_ids)
     secrets = Secrets(service)
 
     def observe(scope: Scope) -> Report:
@@ -217,10 +219,12 @@ WriteLine: TypeAlias = Callable[[int, int, float], str]
 PrepareLine: TypeAlias = Callable[[Head], WriteLine]
 
 
-def build_format(name: str, custom_format: str = "", missing: str = "-") -> PrepareLine:
-    """How lines look. Raises :class:`LinePatternError`."""
+def build_format(
+    name: str, custom_format: str = "", missing: str = "-", *, has_ids: bool = False
+) -> PrepareLine:
+    """How lines look. ``has_ids``: requests have ids. Raises :class:`LinePatternError`."""
     if name == "json":
-        return _json
+        return partial(_json, has_ids=has_ids)
     if name == "custom":
         return _build_pattern(custom_format, missing)
     pattern = PATTERNS.get("httpdCombined" if name == "httpdCombine" else name)
@@ -238,7 +242,7 @@ def _default(head: Head) -> WriteLine:
     return line
 
 
-def _json(head: Head) -> WriteLine:
+def _json(head: Head, has_ids: bool) -> WriteLine:
     fixed = {
         "client_ip": head.address,
         "method": head.method,
@@ -248,6 +252,8 @@ def _json(head: Head) -> WriteLine:
         "user_agent": head.header("user-agent"),
         "proto": f"HTTP/{head.scope['http_version']}",
     }
+    if has_ids:
+        fixed["request_id"] = head.header("x-request-id")
     rest = _encode(fixed).decode()[1:]
     found = head.found
 

@@ -121,6 +121,13 @@ def test_a_line_has_the_endpoint_that_is_known_at_its_report(
     assert json.loads(as_json(200, 12, 0.1))["endpoint"] == in_json
 
 
+def test_a_line_has_the_request_id() -> None:
+    head = Head({**SCOPE, "headers": [(b"x-request-id", b'a"b')]}, "127.0.0.1", "", Secrets())
+    assert build_format("custom", "%{requestId}")(head)(200, 12, 0.1) == 'a\\"b\n'
+    assert json.loads(build_format("json", has_ids=True)(head)(200, 1, 0.1))["request_id"] == 'a"b'
+    assert line("custom", "%{requestId}") == "-\n"
+
+
 @pytest.mark.parametrize("value", [b"secret", b"secret, x", b"Bearer"])
 def test_an_authorization_without_a_scheme_is_hidden(value: bytes) -> None:
     scope = {**SCOPE, "headers": [(b"authorization", value)]}
