@@ -20,6 +20,7 @@ from ..core.component import Assembly, BuildLayer, Catalog, Component, Listener
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
 from ..core.observed import Observer, observed
+from ..core.request_ids import identified
 from ..core.tasks import open_together
 from ..core.version import VERSION
 from ..errors import GatewayError
@@ -74,7 +75,9 @@ class Gateway:
             is_observed=bool(observers),
             load=load,
         )
-        self.asgi: ASGIApp = observed(application, observers)
+        application = observed(application, observers)
+        has_ids = service.gateway.request_id
+        self.asgi: ASGIApp = identified(application) if has_ids else application
         self.management = build_management_app(
             service,
             readiness=self.readiness,

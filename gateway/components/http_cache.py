@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Hashable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..core.asgi import find_header
 from ..core.component import Assembly, Component, Place
 from ..core.families import settings_of
 from ..core.proxy import nothing_to_withdraw
+from ..core.request_ids import REQUEST_ID_NAMES
 from ..core.rule import Rule, backends, is_http
 from ..core.version import USER_AGENT
 from ..http.connection import Headers, HttpResponse
@@ -78,14 +79,14 @@ the key anyway, a client cannot choose its address freely), personal ones (with 
 responses are stored), and those that control the cache."""
 
 
-def key_headers(headers: Headers) -> Hashable:
+def key_headers(headers: Headers, not_in_key: Container[bytes] = NOT_IN_KEY) -> Hashable:
     """The headers of a request that could change the response, also without ``Vary``.
 
     Without them a client could choose what others get (cache poisoning).
     """
     own_agent = (b"user-agent", USER_AGENT)
     return tuple(
-        sorted(each for each in headers if each[0] not in NOT_IN_KEY and each != own_agent)
+        sorted(each for each in headers if each[0] not in not_in_key and each != own_agent)
     )
 
 
@@ -93,12 +94,13 @@ class Variants:
     """The entry of a URL whose responses depend on request headers: those in every key, and
     ``names``."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], not_in_key: Container[bytes]) -> None:
         self.names = names
+        self._not_in_key = not_in_key
 
     def key(self, headers: Headers) -> Hashable:
         named = (_values(headers, name.encode("latin-1")) for name in self.names)
-        return (self, key_headers(headers), *named)
+        return (self, key_headers(headers, self._not_in_key), *named)
 
 
 def _values(headers: Headers, name: bytes) -> bytes:
@@ -106,9 +108,18 @@ def _values(headers: Headers, name: bytes) -> bytes:
 
 
 class Memory:
-    """The stored responses. Above a limit the least recently used response is removed."""
+    """The stored responses. Above a limit the least recently used response is removed.
 
-    def __init__(self, max_items: int = MAX_ITEMS, max_size: int = MAX_SIZE) -> None:
+    ``not_in_key``: the headers that are part of a key only if ``Vary`` names them.
+    """
+
+    def __init__(
+        self,
+        max_items: int = MAX_ITEMS,
+        max_size: int = MAX_SIZE,
+        not_in_key: Container[bytes] = NOT_IN_KEY,
+    ) -> None:
+        self._not_in_key = not_in_key
         self._max_items = max_items
         self._max_size = max_size
         self._size = 0
@@ -132,16 +143,18 @@ class Memory:
         entry = self._get(key)
         if isinstance(entry, Variants):
             entry = self._get(entry.key(headers))
-        elif key_headers(headers):  # the stored response is for requests without such headers
+        elif key_headers(
+            headers, self._not_in_key
+        ):  # the stored response is for requests without such headers
             return None
         return entry if isinstance(entry, Stored) else None
 
     def store(self, key: Hashable, headers: Headers, stored: Stored) -> None:
         names = vary(stored.response)
         variants = self._get(key)
-        if names or key_headers(headers) or isinstance(variants, Variants):
+        if names or key_headers(headers, self._not_in_key) or isinstance(variants, Variants):
             if not isinstance(variants, Variants) or variants.names != names:
-                variants = Variants(names)
+                variants = Variants(names, self._not_in_key)
                 self._put(key, variants, RESPONSE_OVERHEAD)
             key = variants.key(headers)
         response = stored.response
@@ -174,14 +187,20 @@ def build_cache(
     settings: CacheSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> TransportStage:
     """The cache around a backend's transport."""
+    has_ids = assembly.service.gateway.request_id  # each request has another one
+    not_in_key = NOT_IN_KEY | REQUEST_ID_NAMES if has_ids else NOT_IN_KEY
+
+    def limited() -> Memory:
+        return Memory(settings.max_items, settings.max_size, not_in_key)
+
     if settings.has_limits and not settings.shared:
-        memory = Memory(settings.max_items, settings.max_size)
+        memory = limited()
     elif settings.has_limits:
         # The limits of the first such backend apply, as in KrakenD.
         key = "shared http cache"
-        memory = assembly.resource(key, lambda: Memory(settings.max_items, settings.max_size))
+        memory = assembly.resource(key, limited)
     else:
-        memory = assembly.resource("http cache", Memory)
+        memory = assembly.resource("http cache", lambda: Memory(not_in_key=not_in_key))
     owner = None if settings.shared else object()
     freshness = build_freshness_stage(backend)
     if freshness is None:

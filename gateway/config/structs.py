@@ -427,6 +427,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Serve HTTP/2, with hypercorn."""
     http3: bool = False
     """Serve HTTP/3, too, over UDP on the same port. It needs ``tls``."""
+    request_id: bool = False
+    """Give each request an id: the client's `X-Request-Id`, or a new one. The response and the
+    backends get it as `X-Request-Id`."""
     ready_path: str = "/__ready"
     """The path of the readiness check: 200 when every connection and queue is ready, else 503."""
     shuffle: bool = False

@@ -13,6 +13,8 @@ from time import monotonic
 from ..config.structs import AgentPipe, Endpoint
 from ..errors import GatewayError, QueueEmpty
 from ..telemetry.logs import get_logger
+from .proxy import Request
+from .request_ids import REQUEST_ID
 
 log = get_logger("gateway.requests")
 
@@ -38,21 +40,27 @@ class _Logged:
 
 
 class FailureLog:
-    """The failures of one endpoint. ``name``: of the endpoint. A 5xx is a warning, a 4xx is
+    """The failures of one endpoint. ``name``: of the endpoint. ``has_ids``: lines have the ids of
+    their requests. A 5xx is a warning, a 4xx is
     information, an empty queue is no failure.
 
     Of failures with the same status and reason, one in a second is logged. The next line says how
     many there were since.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, name: str, clock: Callable[[], float] = monotonic, *, has_ids: bool = False
+    ) -> None:
         self._name = name
+        self._has_ids = has_ids
         self._clock = clock
         self._logged: dict[tuple[int, str], _Logged] = {}
         self._uncounted = 0
 
-    def record(self, error: GatewayError, status: int | None = None) -> None:
-        """``status``: of the response, if it is not that of the error."""
+    def record(
+        self, error: GatewayError, status: int | None = None, request: Request | None = None
+    ) -> None:
+        """``status``: of the response, if it is not that of the error. ``request``: that failed."""
         status = error.status if status is None else status
         if status < 400 or (status < 500 and isinstance(error, QueueEmpty)):
             return
@@ -64,6 +72,9 @@ class FailureLog:
             level = logging.WARNING if status >= 500 else logging.INFO
             more = f" (and {others} more since the last such line)" if others else ""
             fields = {"endpoint": self._name, "status": status, "reason": reason}
+            if self._has_ids and request is not None:
+                request_id = request.header(REQUEST_ID) or b""
+                fields["request_id"] = request_id.decode("latin-1")
             text = "%s: %d: %s%s"
             log.log(level, text, self._name, status, reason, more, extra={"fields": fields})
 

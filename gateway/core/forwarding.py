@@ -22,6 +22,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 from ..config.structs import Backend, Endpoint, Service
 from .asgi import Scope
 from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
+from .request_ids import REQUEST_ID_NAMES
 from .version import USER_AGENT
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -60,11 +61,14 @@ def build_forward_headers(endpoint: Endpoint, backend: Backend, service: Service
     """The headers that a backend gets: listed ones, and those by which the gateway describes the
     client.
 
-    The list of a backend applies to the gateway's headers too; "*" has no meaning in it. A list
-    that was applied to the request already is not applied again.
+    The list of a backend applies to the gateway's headers too, except for the request id; "*" has
+    no meaning in it. A list that was applied to the request already is not applied again.
     """
-    listed = _names(endpoint.input_headers or UNLISTED)
+    always = _always_forwarded(service)
+    listed = _names(endpoint.input_headers or UNLISTED) | always
     own = _names(backend.input_headers)
+    if own:
+        own |= always
     client_address = build_client_address(service)
     forwards_all = b"*" in listed
 
@@ -105,12 +109,13 @@ def build_connection_guard(endpoint: Endpoint, service: Service) -> Guard | None
 
     It comes before every other guard, so that it never removes headers that the gateway adds (a
     claim, a role, a login). The headers that the gateway reads itself stay: the host and the
-    client's address. None: the endpoint does not forward ``Connection``.
+    client's address. So does the request id. None: the endpoint does not forward ``Connection``.
     """
     listed = _names(endpoint.input_headers)
     if b"*" not in listed and CONNECTION not in listed:
         return None
     read = {b"host"} | _names(service.router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
+    read |= _always_forwarded(service)
 
     def guard(request: Request) -> None:
         values = _joined(request.headers, CONNECTION)
@@ -156,7 +161,17 @@ def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]
     if b"*" in listed:
         return EVERYTHING
     of_client = _names(service.router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
-    return listed | of_client | {b"host", b"content-type", b"content-encoding"}
+    return (
+        listed
+        | of_client
+        | _always_forwarded(service)
+        | {b"host", b"content-type", b"content-encoding"}
+    )
+
+
+def _always_forwarded(service: Service) -> frozenset[bytes]:
+    """The names of the headers that every backend gets, whatever the lists say."""
+    return REQUEST_ID_NAMES if service.gateway.request_id else frozenset()
 
 
 def canonical_name(name: bytes) -> bytes:

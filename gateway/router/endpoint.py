@@ -81,7 +81,7 @@ class EndpointHandler:
         self._body_time = settings.body_timeout
         self._render = render
         self._render_error = render_error
-        self._failures = FailureLog(name_of(route.endpoint))
+        self._failures = FailureLog(name_of(route.endpoint), has_ids=settings.request_id)
 
     async def handle(
         self, scope: Scope, receive: Receive, send: Send, params: dict[str, str]
@@ -123,7 +123,7 @@ class EndpointHandler:
                 response = await self._ask(request)
                 answer = self.rendered(response, request)
             except BodyError as error:
-                self._failures.record(GatewayError(), error.status)
+                self._failures.record(GatewayError(), error.status, request)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
@@ -183,7 +183,7 @@ class EndpointHandler:
             error.__traceback__ = None  # its frames refer to it: no reference cycle is left
             answer = self._render_error(error)
             if not request.client.is_gone:
-                self._failures.record(error, answer.status)
+                self._failures.record(error, answer.status, request)
             return answer
         request.park()
         log.error("%s: an unexpected error", self.path, exc_info=error)

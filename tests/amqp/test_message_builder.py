@@ -11,7 +11,7 @@ from gateway.amqp.agent.requests import OriginalMessage, build_request
 from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.settings import ProducerSettings
-from gateway.config.structs import Backend, Endpoint, Service
+from gateway.config.structs import Backend, Endpoint, GatewaySettings, Service
 from gateway.core.proxy import Request
 from gateway.core.version import USER_AGENT
 from gateway.errors import Unpublishable, ValueMissing
@@ -28,12 +28,14 @@ HEADERS = [
 ]
 
 
-def builder(endpoint: dict[str, Any] | None = None, **settings: Any) -> MessageBuilder:
+def builder(
+    endpoint: dict[str, Any] | None = None, has_ids: bool = False, **settings: Any
+) -> MessageBuilder:
     return MessageBuilder(
         ProducerSettings(exchange="ex", **{"routing_key": "Key", **settings}),
         Backend(),
         Endpoint(**(endpoint or {})),
-        Service(),
+        Service(extra_config={"gateway": GatewaySettings(request_id=has_ids)}),
     )
 
 
@@ -241,3 +243,14 @@ def test_the_properties_of_two_clients_are_not_confused() -> None:
 )
 def test_messages_of_a_durable_exchange_are_persistent(settings: Any, mode: int) -> None:
     assert properties(builder(**settings), request()).delivery_mode == mode
+
+
+def test_each_message_has_the_id_of_its_request() -> None:
+    def id_of(builder: MessageBuilder, request_id: bytes) -> object:
+        asked = request(headers=[*HEADERS, (b"x-request-id", request_id)], Key="a")
+        return (properties(builder, asked).headers or {}).get("X-Request-Id")
+
+    with_ids = builder(has_ids=True)
+    assert [id_of(with_ids, each) for each in (b"1", b"2")] == ["1", "2"]
+    assert id_of(builder(), b"1") is None
+    assert id_of(builder(has_ids=True, headers=False), b"1") is None

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config.structs import AgentPipe, Endpoint
 from gateway.core.failures import MAX_REASONS, FailureLog, name_of
+from gateway.core.proxy import Request
 from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty, Refused
 
 
@@ -98,3 +99,15 @@ def test_an_empty_queue_is_no_failure(
 def test_an_endpoint_and_an_agent_have_the_names_of_the_configuration() -> None:
     assert name_of(Endpoint(endpoint="/a", method="POST")) == "POST /a"
     assert name_of(AgentPipe(endpoint="/mailer")) == "agent mailer"
+
+
+def test_a_line_has_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gateway.requests")
+    request = Request("GET", "/a", {}, [(b"x-request-id", b"one")])
+    for has_ids in (True, False):
+        failures = FailureLog("GET /a", has_ids=has_ids)
+        failures.record(GatewayError("down"), 500, request)
+    failures = FailureLog("GET /b", has_ids=True)
+    failures.record(GatewayError("one of several backends"))
+    ids = [vars(each)["fields"].get("request_id") for each in caplog.records]
+    assert ids == ["one", None, None]

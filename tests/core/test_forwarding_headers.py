@@ -6,11 +6,12 @@ import ipaddress
 
 import pytest
 
-from gateway.config.structs import Backend, Endpoint, RouterSettings, Service
+from gateway.config.structs import Backend, Endpoint, GatewaySettings, RouterSettings, Service
 from gateway.core.forwarding import (
     MAX_PROXIES,
     build_client_address,
     build_connection_guard,
+    build_filter,
     build_forward_headers,
 )
 from gateway.core.proxy import Request
@@ -145,3 +146,30 @@ def test_only_so_many_addresses_of_a_list_are_looked_at(monkeypatch: pytest.Monk
     )
     assert address([(FOR, b":" * 1_000_000)]) == "192.0.2.7"
     assert max(map(len, looked_at)) < 50
+
+
+WITH_IDS = Service(extra_config={"gateway": GatewaySettings(request_id=True)})
+ID = (b"x-request-id", b"one")
+
+
+@pytest.mark.parametrize("listed", [(), ("X-A",), ("*",), ("X-Request-Id",)])
+@pytest.mark.parametrize("own", [(), ("X-A",)])
+def test_every_backend_gets_the_request_id(listed: tuple[str, ...], own: tuple[str, ...]) -> None:
+    endpoint, backend = Endpoint(input_headers=listed), Backend(input_headers=own)
+    forward = build_forward_headers(endpoint, backend, WITH_IDS)
+    assert [each for each in forward(asked([ID])) if each[0] == ID[0]] == [ID]
+    filtered = build_filter(endpoint, WITH_IDS, backend)(asked([ID]))
+    assert [each for each in forward(filtered) if each[0] == ID[0]] == [ID]
+
+
+def test_without_the_setting_a_request_id_is_a_header_like_any_other() -> None:
+    assert ID not in forwarded([ID], ("X-A",))
+    assert ID in forwarded([ID], ("X-Request-Id",))
+
+
+def test_a_client_cannot_remove_the_request_id() -> None:
+    guard = build_connection_guard(Endpoint(input_headers=("*",)), WITH_IDS)
+    assert guard is not None
+    request = asked([ID, (b"connection", b"X-Request-Id, close")])
+    guard(request)
+    assert request.header(b"x-request-id") == b"one"

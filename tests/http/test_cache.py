@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import open_gateway
-from gateway.components.http_cache import CachingTransport, Memory
+from gateway.components.http_cache import NOT_IN_KEY, CachingTransport, Memory
 from gateway.errors import BackendFailure
 from gateway.http.connection import HttpResponse
 from gateway.http.request_head import BackendRequest
@@ -390,4 +390,21 @@ def test_a_change_that_failed_changes_nothing() -> None:
     cache.ask()
     cache.transport(asked(method="PUT"), lambda result: None)
     cache.ask()
+    assert len(cache.backend.requests) == 2
+
+
+def test_requests_with_different_ids_share_what_was_kept() -> None:
+    """Without the setting such a header is a part of the key."""
+    for not_in_key, calls in ((NOT_IN_KEY | {b"x-request-id"}, 1), (NOT_IN_KEY, 2)):
+        cache = Cache(FRESH, memory=Memory(not_in_key=not_in_key))
+        for number in (1, 2):
+            cache.ask(f"X-Request-Id: {number}")
+        assert len(cache.backend.requests) == calls
+
+
+def test_a_response_that_varies_with_the_id_is_kept_for_that_id() -> None:
+    varying = answer("Cache-Control: max-age=60", "Vary: X-Request-Id")
+    cache = Cache(varying, memory=Memory(not_in_key=NOT_IN_KEY | {b"x-request-id"}))
+    for number in (1, 2):
+        cache.ask(f"X-Request-Id: {number}")
     assert len(cache.backend.requests) == 2

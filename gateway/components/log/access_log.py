@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache, partial
 from logging import Logger
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ import msgspec
 from ...config.structs import Endpoint, Service
 from ...core.asgi import Scope, find_header
 from ...core.forwarding import build_client_address
-from ...core.observed import Observer, Report
+from ...core.observed import FOUND, Observer, Report
 from ...core.proxy import Request
 from ...telemetry.log_thread import LineThread
 from ...telemetry.logs import escape, get_logger
@@ -116,6 +117,7 @@ class Head:
         query = secrets.query(scope["query_string"].decode(errors="replace"))
         path = scope["path"]
         self.scope = scope
+        self.found: Sequence[str] = scope.get(FOUND, ())
         self.address = escape(address)
         self.prefix = prefix
         self.method = escape(scope["method"])
@@ -124,6 +126,12 @@ class Head:
         self.raw_uri = f"{path}?{query}" if query else path
         self.uri = escape(self.raw_uri)
         self._secrets = secrets
+
+    @property
+    def endpoint(self) -> str:
+        """The path of the endpoint, as in the configuration: known when the request is over. "" if
+        there is none."""
+        return self.found[0] if self.found else ""
 
     def header(self, name: str) -> str:
         value = find_header(self.scope["headers"], name.encode()).decode(errors="replace")
@@ -162,6 +170,8 @@ VALUES: Mapping[str, WriteValue] = {
     "uri": lambda exchange: _quoted(exchange.head.uri),
     "query": lambda exchange: _quoted(exchange.head.query),
     "host": lambda exchange: _quoted(exchange.head.header("host")),
+    "endpoint": lambda exchange: _quoted(exchange.head.endpoint),
+    "requestId": lambda exchange: _quoted(exchange.head.header("x-request-id")),
     "scheme": lambda exchange: exchange.head.scope["scheme"],
     "proto": lambda exchange: f"HTTP/{exchange.head.scope['http_version']}",
 }
@@ -178,7 +188,8 @@ def build_access_observer(
     client_address = build_client_address(service)
     skipped = frozenset(service.router.logger_skip_paths)
     write = _writer(get_logger(ACCESS_LOG))
-    prepare = build_format(format_name, custom_format, missing)
+    has_ids = service.gateway.request_id
+    prepare = build_format(format_name, custom_format, missing, has_ids=has_ids)
     secrets = Secrets(service)
 
     def observe(scope: Scope) -> Report:
@@ -208,10 +219,12 @@ WriteLine: TypeAlias = Callable[[int, int, float], str]
 PrepareLine: TypeAlias = Callable[[Head], WriteLine]
 
 
-def build_format(name: str, custom_format: str = "", missing: str = "-") -> PrepareLine:
-    """How lines look. Raises :class:`LinePatternError`."""
+def build_format(
+    name: str, custom_format: str = "", missing: str = "-", *, has_ids: bool = False
+) -> PrepareLine:
+    """How lines look. ``has_ids``: requests have ids. Raises :class:`LinePatternError`."""
     if name == "json":
-        return _json
+        return partial(_json, has_ids=has_ids)
     if name == "custom":
         return _build_pattern(custom_format, missing)
     pattern = PATTERNS.get("httpdCombined" if name == "httpdCombine" else name)
@@ -229,7 +242,7 @@ def _default(head: Head) -> WriteLine:
     return line
 
 
-def _json(head: Head) -> WriteLine:
+def _json(head: Head, has_ids: bool) -> WriteLine:
     fixed = {
         "client_ip": head.address,
         "method": head.method,
@@ -239,15 +252,24 @@ def _json(head: Head) -> WriteLine:
         "user_agent": head.header("user-agent"),
         "proto": f"HTTP/{head.scope['http_version']}",
     }
+    if has_ids:
+        fixed["request_id"] = head.header("x-request-id")
     rest = _encode(fixed).decode()[1:]
+    found = head.found
 
     def line(status: int, size: int, seconds: float) -> str:
         return (
             f'{{"time":"{utc_time()}","logger":"{ACCESS_LOG}","status":{status},"bytes":{size},'
-            f'"seconds":{seconds:.6f},{rest}\n'
+            f'"seconds":{seconds:.6f},"endpoint":{_as_json(*found)},{rest}\n'
         )
 
     return line
+
+
+@cache
+def _as_json(endpoint: str = "") -> str:
+    """The path of an endpoint as JSON, encoded once: 0.1 us less for each line."""
+    return _encode(endpoint).decode()
 
 
 def _build_pattern(pattern: str, missing: str) -> PrepareLine:

@@ -28,6 +28,7 @@ from gateway.components.log.access_log import (
 from gateway.components.log.patterns import LinePatternError
 from gateway.config.structs import Endpoint, RouterSettings, Service
 from gateway.core.asgi import Scope
+from gateway.core.observed import FOUND
 
 SCOPE: Scope = {
     "type": "http",
@@ -77,6 +78,7 @@ def test_json_lines() -> None:
         "status": 200,
         "bytes": 12,
         "seconds": 0.001234,
+        "endpoint": "",
         "client_ip": "127.0.0.1",
         "method": "GET",
         "path": "/a",
@@ -101,6 +103,29 @@ def test_json_lines() -> None:
 )
 def test_variables(pattern: str, text: str) -> None:
     assert line("custom", pattern) == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "in_pattern", "in_json"),
+    [([], "-", ""), (["/users/{id}"], "/users/{id}", "/users/{id}"), (['/"'], '/\\"', '/"')],
+)
+def test_a_line_has_the_endpoint_that_is_known_at_its_report(
+    found: list[str], in_pattern: str, in_json: str
+) -> None:
+    scope: Scope = {**SCOPE, FOUND: []}
+    head = Head(scope, "127.0.0.1", "", Secrets())
+    as_pattern = build_format("custom", "%{endpoint}")(head)
+    as_json = build_format("json")(head)
+    scope[FOUND] += found
+    assert as_pattern(200, 12, 0.1) == f"{in_pattern}\n"
+    assert json.loads(as_json(200, 12, 0.1))["endpoint"] == in_json
+
+
+def test_a_line_has_the_request_id() -> None:
+    head = Head({**SCOPE, "headers": [(b"x-request-id", b'a"b')]}, "127.0.0.1", "", Secrets())
+    assert build_format("custom", "%{requestId}")(head)(200, 12, 0.1) == 'a\\"b\n'
+    assert json.loads(build_format("json", has_ids=True)(head)(200, 1, 0.1))["request_id"] == 'a"b'
+    assert line("custom", "%{requestId}") == "-\n"
 
 
 @pytest.mark.parametrize("value", [b"secret", b"secret, x", b"Bearer"])
@@ -216,7 +241,10 @@ def test_every_response_of_a_gateway_has_a_line(library: str, tmp_path: Path) ->
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     backend: dict[str, Any] = {"host": [f"http://127.0.0.1:{port}"], "url_pattern": "/__health"}
-    settings = {"access_log_format": "custom", "access_log_custom_format": "%{status} %{uri}"}
+    settings = {
+        "access_log_format": "custom",
+        "access_log_custom_format": "%{status} %{uri} %{endpoint}",
+    }
     configuration = {
         "version": 3,
         "port": port,
@@ -227,7 +255,7 @@ def test_every_response_of_a_gateway_has_a_line(library: str, tmp_path: Path) ->
         },
         "endpoints": [
             {"endpoint": "/direct", "backend": [backend]},
-            {"endpoint": "/stream", "output_encoding": "no-op", "backend": [backend]},
+            {"endpoint": "/stream/{id}", "output_encoding": "no-op", "backend": [backend]},
         ],
     }
     file = tmp_path / "gateway.json"
@@ -245,7 +273,7 @@ def test_every_response_of_a_gateway_has_a_line(library: str, tmp_path: Path) ->
         assert "http://" in process.stderr.readline()
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
         statuses = []
-        for path in ("/direct?a=1", "/stream", "/missing"):
+        for path in ("/direct?a=1", "/stream/1", "/missing"):
             connection.request("GET", path)
             response = connection.getresponse()
             response.read()
@@ -254,4 +282,8 @@ def test_every_response_of_a_gateway_has_a_line(library: str, tmp_path: Path) ->
         process.terminate()
         lines = process.stdout.read().splitlines()
     assert statuses == [200, 200, 404]
-    assert sorted(lines) == ["200 /direct?a=1", "200 /stream", "404 /missing"]
+    assert sorted(lines) == [
+        "200 /direct?a=1 /direct",
+        "200 /stream/1 /stream/{id}",
+        "404 /missing -",
+    ]
