@@ -143,10 +143,8 @@ class Memory:
         entry = self._get(key)
         if isinstance(entry, Variants):
             entry = self._get(entry.key(headers))
-        elif key_headers(
-            headers, self._not_in_key
-        ):  # the stored response is for requests without such headers
-            return None
+        elif key_headers(headers, self._not_in_key):
+            return None  # the stored response is for requests without such headers
         return entry if isinstance(entry, Stored) else None
 
     def store(self, key: Hashable, headers: Headers, stored: Stored) -> None:

@@ -41,8 +41,7 @@ class _Logged:
 
 class FailureLog:
     """The failures of one endpoint. ``name``: of the endpoint. ``has_ids``: lines have the ids of
-    their requests. A 5xx is a warning, a 4xx is
-    information, an empty queue is no failure.
+    their requests. A 5xx is a warning, a 4xx is information, an empty queue is no failure.
 
     Of failures with the same status and reason, one in a second is logged. The next line says how
     many there were since.
