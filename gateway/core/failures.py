@@ -71,11 +71,16 @@ class FailureLog:
             level = logging.WARNING if status >= 500 else logging.INFO
             more = f" (and {others} more since the last such line)" if others else ""
             fields = {"endpoint": self._name, "status": status, "reason": reason}
-            if self._has_ids and request is not None:
-                request_id = request.header(REQUEST_ID) or b""
-                fields["request_id"] = request_id.decode("latin-1")
-            text = "%s: %d: %s%s"
-            log.log(level, text, self._name, status, reason, more, extra={"fields": fields})
+            shown, own = self.id_of(request)
+            extra = {"fields": fields | own}
+            log.log(level, "%s: %d: %s%s%s", self._name, status, reason, shown, more, extra=extra)
+
+    def id_of(self, request: Request | None) -> tuple[str, dict[str, str]]:
+        """The id of a request, as a line shows it and as a field. Without ids both are empty."""
+        if not self._has_ids or request is None:
+            return "", {}
+        request_id = (request.header(REQUEST_ID) or b"").decode("latin-1")
+        return f" [{request_id}]", {"request_id": request_id}
 
     def _count(self, status: int, reason: str) -> int | None:
         """How many there were since the last such line; None: this one is not logged."""

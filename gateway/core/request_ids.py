@@ -30,12 +30,12 @@ REQUEST_ID = b"x-request-id"
 REQUEST_ID_NAMES = frozenset({REQUEST_ID})
 ID_BYTES = 16
 """Random bytes of an id, as in a UUID. An id has two hexadecimal digits for each."""
-_VALID = re.compile(rb"[!-~]{1,128}")
-"""An id of a client: printable ASCII without spaces."""
+_VALID = re.compile(rb"[\w.:/+=@~-]{1,128}", re.ASCII)
+"""An id of a client. No quotes and no angle brackets: a backend may write it into a page."""
 
 
 def new_id() -> bytes:
-    """An id that no other request has: 32 hexadecimal digits."""
+    """A random id of 32 hexadecimal digits."""
     return os.urandom(ID_BYTES).hex().encode()
 
 

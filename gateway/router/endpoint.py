@@ -186,7 +186,9 @@ class EndpointHandler:
                 self._failures.record(error, answer.status, request)
             return answer
         request.park()
-        log.error("%s: an unexpected error", self.path, exc_info=error)
+        shown, own = self._failures.id_of(request)
+        extra = {"fields": {"endpoint": self.path, **own}}
+        log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))
 
 

@@ -109,5 +109,6 @@ def test_a_line_has_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> N
         failures.record(GatewayError("down"), 500, request)
     failures = FailureLog("GET /b", has_ids=True)
     failures.record(GatewayError("one of several backends"))
+    assert [" [" in each.getMessage() for each in caplog.records] == [True, False, False]
     ids = [vars(each)["fields"].get("request_id") for each in caplog.records]
     assert ids == ["one", None, None]

@@ -10,6 +10,7 @@ from ...config.structs import Service
 from ...core.component import Catalog, ListenAddress
 
 EXTRA = "$.extra_config"
+LOCALHOST = {"localhost": "127.0.0.1"}
 
 
 def check_ports(service: Service, catalog: Catalog) -> Iterator[Finding]:
@@ -19,8 +20,8 @@ def check_ports(service: Service, catalog: Catalog) -> Iterator[Finding]:
         same = [one for one in before if one.port == each.port and _overlap(one.host, each.host)]
         if same and each.port:
             text = (
-                f"expected a port of its own, found {each.port}, which is that of {same[0].key}, "
-                "too: choose another port"
+                f"expected a port of its own, found {each.port}, which {same[0].key} has, too: "
+                "choose another port"
             )
             yield Finding(each.key, "error", text)
         before.append(each)
@@ -46,7 +47,7 @@ def _overlap(host: str, other: str) -> bool:
     if not host or not other:
         return True
     try:
-        one, two = ip_address(host), ip_address(other)
+        one, two = (ip_address(LOCALHOST.get(each, each)) for each in (host, other))
     except ValueError:  # an error of its own
         return host == other
     is_every = one.is_unspecified or two.is_unspecified

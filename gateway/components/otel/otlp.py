@@ -166,10 +166,14 @@ class OtlpReports:
             with move_on_after(self._period):
                 await stop.wait()
             is_last = stop.is_set()
-            report = ReportThread(sender, tuple(self._read()))
-            report.start()
-            await report.ended()
-            self._outage.record(report.reason)
+            try:
+                report = ReportThread(sender, tuple(self._read()))
+                report.start()
+                await report.ended()
+            except Exception as error:  # such as no memory for a thread: the next one is tried
+                self._outage.record(f"{type(error).__name__}: {error}")
+            else:
+                self._outage.record(report.reason)
 
 
 def build_otlp(

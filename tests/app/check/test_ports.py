@@ -76,8 +76,7 @@ def test_listeners_with_one_port_are_an_error(
     [finding] = [each for each in raised.value.findings if each.severity == "error"]
     assert finding.path == path
     assert finding.text == (
-        f"expected a port of its own, found {port}, which is that of {other}, too: "
-        "choose another port"
+        f"expected a port of its own, found {port}, which {other} has, too: choose another port"
     )
 
 

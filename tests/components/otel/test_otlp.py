@@ -324,6 +324,24 @@ async def test_an_error_of_the_library_is_a_failure(caplog: pytest.LogCaptureFix
     assert own.readiness()["ready"]
 
 
+@pytest.mark.anyio
+async def test_a_report_that_cannot_be_started_ends_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sender = FakeSender()
+    own = reports(sender)
+    with monkeypatch.context() as patch:
+        patch.setattr(otlp.ReportThread, "start", refuse)
+        async with own.opened():
+            await until(lambda: not own.readiness()["connected"])
+            patch.undo()
+            await until(lambda: sender.sent > 0)
+    assert "can't start new thread" in caplog.text
+
+
 def test_an_outage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
