@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..config.findings import Finding
 from ..config.structs import GatewaySettings, RouterSettings, Service
-from ..core.component import Component, Place
+from ..core.component import MAX_PORT, Component, Place
 from ..core.forwarding import network_of
 from ..core.rule import Rule, is_http, is_local, when
 
@@ -33,8 +33,8 @@ def gateway_findings(settings: GatewaySettings, place: Place) -> Iterator[Findin
     if settings.max_body_bytes < 0:
         yield place.error(f"expected 0 or more, found {settings.max_body_bytes}", "max_body_bytes")
     port = settings.management_port
-    if port is not None and not 0 <= port <= 65535:
-        yield place.error(f"expected 0 to 65535, found {port}", "management_port")
+    if port is not None and not 0 <= port <= MAX_PORT:
+        yield place.error(f"expected 0 to {MAX_PORT}, found {port}", "management_port")
     if not settings.ready_path.startswith("/"):
         yield place.warning(_bad_path(settings.ready_path), "ready_path")
 

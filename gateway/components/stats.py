@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from ..config.findings import Finding
 from ..config.structs import Backend, Endpoint, Seconds, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
-from ..core.component import Assembly, Component, ListenAddress, Listener, Place
+from ..core.component import MAX_PORT, Assembly, Component, ListenAddress, Listener, Place
 from ..core.families import MetricsSettings
-from ..core.observed import FOUND, Observer, Report
+from ..core.observed import FOUND, Observer, Report, ignore_response
 from ..core.observed_parts import observed_parts
 from ..core.proxy import Branch, P, Pipe
 from .otel.measures import names_of
@@ -22,7 +22,6 @@ from .stats_numbers import LayerName, Stats, backend_name
 
 NAMESPACE = "telemetry/metrics"
 PATH = "/__stats"
-MAX_PORT = 65535
 DEFAULT_ADDRESS = ":8090"
 """Of ``listen_address``, also if that is empty. KrakenD's default."""
 
@@ -65,18 +64,15 @@ def build_observer(
     def observe(scope: Scope) -> Report:
         found: list[str] = scope[FOUND]
         if found:
-            return reports.get(found[0], _ignore)
+            return reports.get(found[0], ignore_response)
 
         def report(status: int, size: int, seconds: float) -> None:
             if found:
-                reports.get(found[0], _ignore)(status, size, seconds)
+                reports.get(found[0], ignore_response)(status, size, seconds)
 
         return report
 
     return observe
-
-
-def _ignore(status: int, size: int, seconds: float) -> None: ...
 
 
 def build_pipe_observer(

@@ -162,6 +162,9 @@ class Listener(Struct, frozen=True):
     app: ASGIApp
 
 
+MAX_PORT = 65535
+
+
 class ListenAddress(Struct, frozen=True):
     """Where settings make the gateway listen. ``key``: of the port in the settings. ``host``: ""
     for every address."""

@@ -7,7 +7,7 @@ task, and the server calls the ASGI application. Nothing here waits.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol, TypeAlias
 
 from .asgi import ASGIApp, AsgiResponse, Receive, Scope, Send
@@ -41,8 +41,8 @@ class DirectRequest(Protocol):
 
 class DirectHead(Protocol):
     """All requests with one head. ``reads_body``: the request must have its body when it begins.
-    ``has_guards``: a request may be refused without its body. ``endpoint_path``: of
-    the endpoint, as in the configuration; "" if there is none."""
+    ``has_guards``: a request may be refused without its body. ``endpoint_path``: as in
+    the configuration; "" if there is no endpoint."""
 
     @property
     def endpoint_path(self) -> str: ...
@@ -57,6 +57,38 @@ class DirectHead(Protocol):
         """Handle a request whose body is complete. Never raises. It may respond before this
         returns; then, and when it continues in a task, this returns None."""
         ...
+
+
+class HeadAround:
+    """What a :class:`DirectHead` has that is around another one."""
+
+    __slots__ = ("endpoint_path", "has_guards", "reads_body")
+
+    def __init__(self, head: DirectHead) -> None:
+        self.endpoint_path = head.endpoint_path
+        self.reads_body = head.reads_body
+        self.has_guards = head.has_guards
+
+
+class ClientAround:
+    """What a :class:`DirectClient` has that is around another one, and changes only responses."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: DirectClient) -> None:
+        self._client = client
+
+    @property
+    def is_gone(self) -> bool:
+        return self._client.is_gone
+
+    def watch(
+        self, gone: Callable[[], object]
+    ) -> Callable[[], Coroutine[object, object, None]] | None:
+        return self._client.watch(gone)
+
+    def when_arrived(self, arrival: Arrival) -> object:
+        return self._client.when_arrived(arrival)
 
 
 FindDirect: TypeAlias = Callable[[Scope], DirectHead | None]

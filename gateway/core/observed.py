@@ -8,14 +8,20 @@ A response that the server itself gives (400 for bytes that are no request, 503 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TypeAlias
 
 from ..telemetry.logs import get_logger
 from .asgi import ASGIApp, AsgiResponse, Headers, Message, Receive, Scope, Send
-from .direct import Application, DirectClient, DirectHead, DirectRequest
-from .proxy import Arrival
+from .direct import (
+    Application,
+    ClientAround,
+    DirectClient,
+    DirectHead,
+    DirectRequest,
+    HeadAround,
+)
 
 log = get_logger("gateway.core")
 
@@ -79,7 +85,7 @@ class _Guarded:
             report = self._observer(scope)
         except Exception:
             self._note_error()
-            return _ignore
+            return ignore_response
 
         def guarded(status: int, size: int, seconds: float) -> None:
             try:
@@ -95,7 +101,8 @@ class _Guarded:
             log.exception("an observer of responses has failed: its next errors are not logged")
 
 
-def _ignore(status: int, size: int, seconds: float) -> None: ...
+def ignore_response(status: int, size: int, seconds: float) -> None:
+    """A :data:`Report` of what is not observed."""
 
 
 def _together(observers: Sequence[Observer]) -> Observer:
@@ -114,16 +121,14 @@ def _together(observers: Sequence[Observer]) -> Observer:
     return observe
 
 
-class _ObservedHead:
+class _ObservedHead(HeadAround):
     """A :class:`gateway.core.direct.DirectHead`."""
 
-    __slots__ = ("_head", "endpoint_path", "has_guards", "reads_body", "report")
+    __slots__ = ("_head", "report")
 
     def __init__(self, head: DirectHead, report: Report) -> None:
+        super().__init__(head)
         self._head = head
-        self.endpoint_path = head.endpoint_path
-        self.reads_body = head.reads_body
-        self.has_guards = head.has_guards
         self.report = report
 
     def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
@@ -132,31 +137,22 @@ class _ObservedHead:
         return None if observed_client.request is None else observed_client
 
 
-class _ObservedClient:
+class _ObservedClient(ClientAround):
     """The client of a request, as the gateway sees it, and its request, as the server sees it.
 
     ``request`` refers to this object: it is dropped when the request is over, so that no reference
     cycle is left.
     """
 
-    __slots__ = ("_client", "_report", "_started", "request")
+    __slots__ = ("_report", "_started", "request")
 
     def __init__(self, client: DirectClient, report: Report) -> None:
-        self._client = client
+        self._client = client  # as ClientAround, without a call
         self._report = report
         self._started = perf_counter()
         self.request: DirectRequest | None = None
 
     # Called by the gateway.
-
-    @property
-    def is_gone(self) -> bool:
-        return self._client.is_gone
-
-    def watch(
-        self, gone: Callable[[], object]
-    ) -> Callable[[], Coroutine[object, object, None]] | None:
-        return self._client.watch(gone)
 
     def respond(self, response: AsgiResponse) -> None:
         self.request = None
@@ -167,9 +163,6 @@ class _ObservedClient:
         self.request = None
         self._client.fail()
         self._report(FAILED, 0, perf_counter() - self._started)
-
-    def when_arrived(self, arrival: Arrival) -> object:
-        return self._client.when_arrived(arrival)
 
     def run(self, app: ASGIApp) -> None:
         report, started = self._report, self._started

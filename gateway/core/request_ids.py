@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Coroutine
 
 from ..telemetry.logs import get_logger
 from .asgi import (
@@ -21,8 +20,15 @@ from .asgi import (
     find_header,
     with_headers,
 )
-from .direct import Application, DirectClient, DirectHead, DirectRequest, FindDirect
-from .proxy import Arrival
+from .direct import (
+    Application,
+    ClientAround,
+    DirectClient,
+    DirectHead,
+    DirectRequest,
+    FindDirect,
+    HeadAround,
+)
 
 log = get_logger("gateway.core")
 
@@ -86,39 +92,35 @@ def identified(application: Application) -> Application:
     return Application(app, direct)
 
 
-class _IdentifiedHead:
+class _IdentifiedHead(HeadAround):
     """Requests whose head has an id. A :class:`gateway.core.direct.DirectHead`."""
 
-    __slots__ = ("_added", "_head", "endpoint_path", "has_guards", "reads_body")
+    __slots__ = ("_added", "_head")
 
     def __init__(self, head: DirectHead, added: AddedHeaders) -> None:
+        super().__init__(head)
         self._head = head
         self._added = added
-        self.endpoint_path = head.endpoint_path
-        self.reads_body = head.reads_body
-        self.has_guards = head.has_guards
 
     def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
         return self._head.begin(body, _IdentifiedClient(client, self._added))
 
 
-class _UnidentifiedHead:
+class _UnidentifiedHead(HeadAround):
     """Requests whose head has no id. Each gets an id, and with it a head of its own.
 
     A :class:`gateway.core.direct.DirectHead`. ``head``: of the first request. ``app``: handles a
     request in a task.
     """
 
-    __slots__ = ("_app", "_find", "_first", "_scope", "endpoint_path", "has_guards", "reads_body")
+    __slots__ = ("_app", "_find", "_first", "_scope")
 
     def __init__(self, head: DirectHead, scope: Scope, find: FindDirect, app: ASGIApp) -> None:
+        super().__init__(head)
         self._first: DirectHead | None = head
         self._scope = scope
         self._find = find
         self._app = app
-        self.endpoint_path = head.endpoint_path
-        self.reads_body = head.reads_body
-        self.has_guards = head.has_guards
 
     def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
         first, self._first = self._first, None
@@ -137,23 +139,14 @@ class _UnidentifiedHead:
         return head.begin(body, _IdentifiedClient(client, _response_header(request_id)))
 
 
-class _IdentifiedClient:
+class _IdentifiedClient(ClientAround):
     """The client of a request, whose response gets the id. ``added``: the header with it."""
 
-    __slots__ = ("_added", "_client")
+    __slots__ = ("_added",)
 
     def __init__(self, client: DirectClient, added: AddedHeaders) -> None:
-        self._client = client
+        super().__init__(client)
         self._added = added
-
-    @property
-    def is_gone(self) -> bool:
-        return self._client.is_gone
-
-    def watch(
-        self, gone: Callable[[], object]
-    ) -> Callable[[], Coroutine[object, object, None]] | None:
-        return self._client.watch(gone)
 
     def respond(self, response: AsgiResponse) -> None:
         status, headers, body = response
@@ -161,9 +154,6 @@ class _IdentifiedClient:
 
     def fail(self) -> None:
         self._client.fail()
-
-    def when_arrived(self, arrival: Arrival) -> object:
-        return self._client.when_arrived(arrival)
 
     def run(self, app: ASGIApp) -> None:
         added = self._added

@@ -16,8 +16,8 @@ from time import perf_counter
 from msgspec import Struct
 
 BUCKET_GROWTH = 1.04
-"""How much larger each bucket's bound is than the one before: a percentile is at most 2 % away from
-the value that it stands for."""
+"""How much larger each bucket's bound is than the one before: a percentile that is read of the
+buckets is at most 2 % away from the exact one."""
 
 _BUCKETS_PER_E = 1 / log(BUCKET_GROWTH)
 

@@ -1,4 +1,4 @@
-"""What stands in expressions of PromQL: as much of the language as our dashboard and alerts use."""
+"""Reads expressions of PromQL: as much of the language as our dashboard and alerts use."""
 
 from __future__ import annotations
 

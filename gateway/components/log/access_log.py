@@ -15,7 +15,7 @@ import msgspec
 from ...config.structs import Endpoint, Service
 from ...core.asgi import Scope, find_header
 from ...core.forwarding import build_client_address
-from ...core.observed import FOUND, Observer, Report
+from ...core.observed import FOUND, Observer, Report, ignore_response
 from ...core.proxy import Request
 from ...telemetry.log_thread import LineThread
 from ...telemetry.logs import escape, get_logger
@@ -194,16 +194,13 @@ def build_access_observer(
 
     def observe(scope: Scope) -> Report:
         if scope["path"] in skipped:
-            return _ignore
+            return ignore_response
         remote = (scope.get("client") or ("",))[0]
         request = Request("", "", {}, scope["headers"], remote=remote)
         line = prepare(Head(scope, client_address(request), prefix, secrets))
         return lambda status, size, seconds: write(line(status, size, seconds))
 
     return observe
-
-
-def _ignore(status: int, size: int, seconds: float) -> None: ...
 
 
 def _writer(logger: Logger) -> Callable[[str], object]:

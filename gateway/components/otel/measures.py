@@ -13,7 +13,7 @@ from http import HTTPStatus
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Scope
 from ...core.component import Assembly
-from ...core.observed import FOUND, Observer, Report
+from ...core.observed import FOUND, Observer, Report, ignore_response
 from ...telemetry.metrics import Family, Histogram, Registry
 from .messaging import MessagingFamilies
 from .meter import Meter, OutcomeSeries, with_outcome
@@ -109,7 +109,7 @@ class _ResponseMeters:
 
     def report(self, method: str, endpoint: str) -> Report:
         if endpoint and self._settings.skips(endpoint):
-            return _ignore
+            return ignore_response
         meters: dict[int, tuple[Histogram, Histogram]] = {}
 
         def report(status: int, size: int, seconds: float) -> None:
@@ -131,9 +131,6 @@ class _ResponseMeters:
             "url.scheme": "http",
         }
         return self._durations.histogram(labels), self._sizes.histogram(labels)
-
-
-def _ignore(status: int, size: int, seconds: float) -> None: ...
 
 
 def status_text(status: int) -> str:

@@ -10,11 +10,11 @@ from anyio.lowlevel import checkpoint
 from ...config.findings import Finding
 from ...config.structs import Backend, Endpoint, Service
 from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
-from ...core.component import Assembly, Component, ListenAddress, Listener, Place
+from ...core.component import MAX_PORT, Assembly, Component, ListenAddress, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...http.observed import RequestObserver
-from ...telemetry.metrics import Labels
+from ...telemetry.metrics import Labels, Registry
 from .. import proxy
 from . import runtime
 from .advice import ADVICE
@@ -28,7 +28,6 @@ from .settings import NAMESPACE, RESERVED, Histograms, OtelSettings, are_bounds
 from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
-MAX_PORT = 65535
 PIECES_AT_ONCE = 1_000
 """Pieces of text that are made in one turn of the event loop, in about 1 ms."""
 
@@ -48,7 +47,7 @@ def build_pipe_observer(
 ) -> Callable[[Pipe], Pipe]:
     if assembly.metrics is None or is_alone(endpoint, assembly):
         return measured(None)
-    return measured(PipeMeters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
+    return measured(_share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
 
 
 def build_branch_observer(
@@ -56,8 +55,13 @@ def build_branch_observer(
 ) -> Callable[[Branch], Branch]:
     if assembly.metrics is None:
         return measured(None)
-    meters = PipeMeters(settings, assembly.metrics, assembly)
+    meters = _share_meters(settings, assembly.metrics, assembly)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
+
+
+def _share_meters(settings: OtelSettings, registry: Registry, assembly: Assembly) -> PipeMeters:
+    """One for all endpoints and backends of a gateway."""
+    return assembly.shared(PipeMeters, lambda: PipeMeters(settings, registry, assembly))
 
 
 def build_request_observer(

@@ -21,7 +21,7 @@ from anyio import Event, current_time, move_on_after, to_thread
 
 from ...config.json_types import JsonObject
 from ...config.structs import Service
-from ...core.component import Assembly
+from ...core.component import MAX_PORT, Assembly
 from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
@@ -33,7 +33,6 @@ from .shared_metrics import ReadMetrics
 
 log = get_logger("gateway.otlp")
 
-MAX_PORT = 65535
 MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 10.0
 """Seconds that a report may take. Between them it is the period. The largest is the default of
 OpenTelemetry's exporters."""

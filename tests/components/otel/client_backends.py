@@ -128,7 +128,7 @@ async def wait_scrape(gateway: Gateway, name: str) -> Scrape:
 
 
 class Held:
-    """A backend that sends the first bytes of a response, and the rest only when it is told to."""
+    """A backend that sends the first bytes of a response, and the rest when ``go_on`` is set."""
 
     def __init__(self, first: bytes = b"", rest: bytes = b"") -> None:
         self._first, self._rest = first, rest

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Leaving(Client):
-    """A client that disconnects when it is told to. ``has_bytes``: a part of the body has come."""
+    """A client that the test disconnects. ``has_bytes``: a part of the body has come."""
 
     def __init__(self) -> None:
         super().__init__()
