@@ -12,12 +12,14 @@ from anyio import CancelScope, current_time, sleep
 from ..config.json_types import JsonObject
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
+from ..core.failures import NoteFailure, ignore_failure, phrase_of
 from ..core.pipe import coroutine_of
-from ..core.proxy import Pipe
+from ..core.proxy import Pipe, Request
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import Reading
+from ..telemetry.parts import AgentPart
 
 log = get_logger("gateway.agent")
 
@@ -49,10 +51,19 @@ class AgentRunner:
 
     After ``stop()`` the workers take no further messages. Running ones have ``grace`` seconds from
     then; leaving :meth:`opened` waits for them. Messages that are not settled then go back.
+    ``note_failure``: gets each failed try.
     """
 
-    def __init__(self, agent: Agent, source: JobSource, pipe: Pipe, grace: float) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        source: JobSource,
+        pipe: Pipe,
+        grace: float,
+        note_failure: NoteFailure = ignore_failure,
+    ) -> None:
         self.name = agent.name
+        self._note_failure = note_failure
         self._workers = max(1, agent.consumer.workers)
         self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
@@ -65,6 +76,7 @@ class AgentRunner:
         self._in_flight = 0
         self._failures = self._successes = 0
         self._last_message_at = 0.0
+        self._last_error = ""
         self._last_seen = ""
 
     @asynccontextmanager
@@ -113,6 +125,21 @@ class AgentRunner:
         yield Reading("agent.messages", {**labels, "outcome": "failure"}, self._failures)
         if self._last_message_at:
             yield Reading("agent.last_message_timestamp", labels, self._last_message_at)
+
+    def parts(self) -> Iterator[AgentPart]:
+        """As a :class:`gateway.telemetry.parts.Described`."""
+        is_attached = self._source.is_attached
+        yield AgentPart(
+            agent=self.name,
+            status="stopping" if self._is_stopping else "attached" if is_attached else "down",
+            problem="" if is_attached else self._source.problem,
+            workers=self._workers,
+            in_flight=self._in_flight,
+            succeeded=self._successes,
+            failed=self._failures,
+            last_message=self._last_message_at or None,
+            last_error=self._last_error,
+        )
 
     async def _work(self) -> None:
         while (job := await self._take()) is not None:
@@ -166,18 +193,25 @@ class AgentRunner:
             response = await self._pipe(request)
         except GatewayError as error:
             log.warning("agent %r: %s", self.name, error)
+            self._note(error.status, str(error), request)
             return False
         except BaseException as error:  # it concerns this message only
             if must_pass(error):
                 raise
             log.exception("agent %r: an unexpected error", self.name)
+            self._note(500, "an unexpected error", request)
             return False
         finally:
             if request is not None:
                 request.give_back()
         if response.has_failures:
             log.warning("agent %r: a backend failed", self.name)
+            self._last_error = "a backend failed"  # its pipe has noted which one
         return not response.has_failures
+
+    def _note(self, status: int, reason: str, request: Request | None) -> None:
+        self._last_error = reason or phrase_of(status)
+        self._note_failure(f"agent {self.name}", status, self._last_error, request)
 
 
 def _text(moment: float) -> str:

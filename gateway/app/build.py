@@ -57,7 +57,7 @@ def _build_responding(backends: Sequence[Backend], endpoint: Endpoint, assembly:
     """The backends that are not shadows, with the stages of ``proxy``."""
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
-    report = FailureLog(name_of(endpoint)).record
+    report = FailureLog(name_of(endpoint), note=assembly.note_failure).record
     if len(branches) == 1:
         pipe = within(branches[0], assembly.side.new_event)
     else:

@@ -16,7 +16,7 @@ from .findings import ConfigError, Finding, Findings, Places, key_path
 from .json_types import JsonObject
 from .paths import parameters
 from .read import file_of, read_document
-from .secrets import substitute, substitute_in
+from .secrets import Placeholders
 from .struct_walker import Fields, StructWalker
 from .structs import Service
 from .unknown_keys import build_explain
@@ -29,13 +29,15 @@ REDIS_SECRETS = ("address", "user_name", "password")
 class Loaded(Struct, frozen=True):
     """A configuration, what the loader found, and where its parts are in the file.
 
-    ``check_findings``: those of :func:`gateway.app.check.check`.
+    ``check_findings``: those of :func:`gateway.app.check.check`. ``placeholders``: strings in which
+    ``${NAME}`` was replaced, and their text in the file.
     """
 
     service: Service
     findings: tuple[Finding, ...]
     places: Places = Places()
     check_findings: tuple[Finding, ...] = ()
+    placeholders: dict[str, str] = {}
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -79,7 +81,12 @@ def survey(
     except ConfigError as error:
         raise ConfigError(map(Places(file).named, error.findings)) from error
     places = loader.places(file)
-    return Loaded(service, tuple(map(places.named, findings)), places)
+    return Loaded(
+        service,
+        tuple(map(places.named, findings)),
+        places,
+        placeholders=loader.placeholders,
+    )
 
 
 def _converted(root: Fields, findings: Findings) -> Service:
@@ -119,12 +126,16 @@ class _ConfigLoader:
         explain = build_explain({*LEGACY, *INSTEAD, *_names(self._catalog)})
         self._walker = StructWalker(findings, is_core=True, explain=explain)
         self._is_rest = True
-        self._environ = environ
+        self._placeholders = Placeholders(environ, findings)
         self._backends = _names(row for row in self._catalog if row.knows("source"))
         self._sources = _names(row for row in self._catalog if row.agent is not None)
         self._paths = rules.Paths()
         self._names: dict[str, str] = {}
         self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}
+
+    @property
+    def placeholders(self) -> dict[str, str]:
+        return self._placeholders.replaced
 
     def places(self, file: str) -> Places:
         """Where the endpoints and agents of the service are in the file."""
@@ -215,7 +226,7 @@ class _ConfigLoader:
             settings = extra.get(name)
             if isinstance(settings, dict) and isinstance(settings.get("host"), str):
                 where = f"{key_path(path, name)}.host"
-                host = substitute(settings["host"], self._environ, where, self._findings)
+                host = self._placeholders.fill(settings["host"], where)
                 filled[name] = {**settings, "host": host}
                 rules.check_broker(host, where, self._findings)
         return filled
@@ -226,7 +237,7 @@ class _ConfigLoader:
             return extra
         path = "$.extra_config.redis.connection_pools"
         pools = [
-            substitute_in(pool, REDIS_SECRETS, self._environ, f"{path}[{position}]", self._findings)
+            self._placeholders.fill_in(pool, REDIS_SECRETS, f"{path}[{position}]")
             for position, pool in enumerate(redis["connection_pools"])
         ]
         return {**extra, "redis": {**redis, "connection_pools": pools}}
@@ -304,7 +315,7 @@ class _ConfigLoader:
 
     def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:
         return [
-            substitute(host, self._environ, f"{path}[{position}]", self._findings)
+            self._placeholders.fill(host, f"{path}[{position}]")
             for position, host in enumerate(hosts)
         ]
 

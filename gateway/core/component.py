@@ -18,16 +18,19 @@ from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_key
 from ..telemetry.metrics import Registry
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
+from .failures import NoteFailure, ignore_failure
 from .helpers import Helpers
 from .layers import Layer
 from .observed import Observer
 from .proxy import Branch, Guard, Pipe, Request
+from .review import Review
 from .rule import Rule
 
 
 class Resource(Protocol):
     """Something that several branches share, and that lives as long as the gateway. It may be
-    :class:`gateway.telemetry.metrics.Measurable`."""
+    :class:`gateway.telemetry.metrics.Measurable` and
+    :class:`gateway.telemetry.parts.Described`."""
 
     def opened(self) -> AbstractAsyncContextManager[object]:
         """Entered once, after every pipe is built. Left when the gateway closes."""
@@ -51,8 +54,11 @@ class Assembly:
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
     the file by which the workers share rate limits; None: each has its own. ``shared_metrics``:
     descriptors of the files by which they share metrics, one for each worker; empty: there is one
-    worker. ``helpers``: processes that decode and validate large documents. ``metrics``: what the
-    gateway counts; None: nothing reads it, so nothing is counted.
+    worker. ``shared_reports``: descriptors of the files with what the workers report for the page;
+    as ``shared_metrics``. ``helpers``: processes that decode and validate large documents.
+    ``metrics``: what the gateway counts; None: nothing reads it, so nothing is counted.
+    ``note_failure``: gets every failed request. ``review``: what there is to say about the
+    configuration; it may take seconds. ``is_stopping``: readiness says no from now on.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class Assembly:
         workers: int = 1,
         shared_memory: int | None = None,
         shared_metrics: Sequence[int] = (),
+        shared_reports: Sequence[int] = (),
+        review: Callable[[], Review] = Review,
     ) -> None:
         self.service = service
         self.catalog = catalog
@@ -72,10 +80,16 @@ class Assembly:
         self.workers = workers
         self.shared_memory = shared_memory
         self.shared_metrics = shared_metrics
+        self.shared_reports = shared_reports
+        self.review = review
+        self.is_stopping = False
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.resources: dict[Hashable, Resource] = {}
         self._shared: dict[Hashable, object] = {}
+        observers = self.at_root(lambda row: row.failure_observer)
+        built = [build(settings, service, self) for build, settings in observers]
+        self.note_failure: NoteFailure = _noting([each for each in built if each is not None])
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
         """The resource of that key, made on first use. It is opened before the first request."""
@@ -112,6 +126,17 @@ class Assembly:
         return min((row.max_inline_bytes for row in rows), default=sys.maxsize)
 
 
+def _noting(observers: Sequence[NoteFailure]) -> NoteFailure:
+    if len(observers) < 2:
+        return observers[0] if observers else ignore_failure
+
+    def note(name: str, status: int, reason: str, request: Request | None) -> None:
+        for each in observers:
+            each(name, status, reason, request)
+
+    return note
+
+
 def uses_metrics(service: Service, catalog: Catalog) -> bool:
     """Whether anything reads what the gateway counts."""
     return any(
@@ -143,6 +168,8 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+BuildFailureObserver: TypeAlias = Callable[[S, Service, Assembly], NoteFailure | None]
+"""None: these settings observe no failures."""
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
 """Settings of the root, which may be wrong -> where their listeners listen."""
@@ -294,7 +321,8 @@ class Component(Struct, Generic[S], frozen=True):
     ports of their own. ``agent``: the source of an agent's messages.
 
     ``uses_metrics``: whether these settings read what the gateway counts. ``observer``: hears of
-    every response. All three are of the root: ``pipe_observer`` wraps every pipe, around all its
+    every response. ``failure_observer``: hears of every failed request, of agents too. Of the root
+    as well: ``pipe_observer`` wraps every pipe, around all its
     stages, also those of agents; ``branch_observer`` wraps every backend, around all its stages;
     ``request_observer`` hears of every request that an HTTP backend sends, redirects included.
     """
@@ -331,6 +359,7 @@ class Component(Struct, Generic[S], frozen=True):
     addresses: AddressesOf[S] | None = None
     uses_metrics: UsesMetrics[S] | None = None
     observer: BuildObserver[S] | None = None
+    failure_observer: BuildFailureObserver[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
     request_observer: BuildRequestObserver[S] | None = None

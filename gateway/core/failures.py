@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
+from typing import TypeAlias
 
 from ..config.structs import AgentPipe, Endpoint
 from ..errors import GatewayError, QueueEmpty
@@ -22,6 +23,15 @@ PAUSE = 1.0
 """Seconds between two lines with the same status and reason."""
 MAX_REASONS = 20
 """Reasons that are remembered. Further ones within a second are only counted."""
+
+
+NoteFailure: TypeAlias = Callable[[str, int, str, Request | None], object]
+"""Gets every failed request: the name of the endpoint or agent (:func:`name_of`), status, reason,
+and the request, if it is known. Must not raise."""
+
+
+def ignore_failure(name: str, status: int, reason: str, request: Request | None) -> None:
+    """A :data:`NoteFailure` where nothing observes failures."""
 
 
 def name_of(endpoint: Endpoint) -> str:
@@ -44,13 +54,19 @@ class FailureLog:
     their requests. A 5xx is a warning, a 4xx is information, an empty queue is no failure.
 
     Of failures with the same status and reason, one in a second is logged. The next line says how
-    many there were since.
+    many there were since. ``note``: gets all of them.
     """
 
     def __init__(
-        self, name: str, clock: Callable[[], float] = monotonic, *, has_ids: bool = False
+        self,
+        name: str,
+        clock: Callable[[], float] = monotonic,
+        *,
+        has_ids: bool = False,
+        note: NoteFailure = ignore_failure,
     ) -> None:
         self._name = name
+        self._note = note
         self._has_ids = has_ids
         self._clock = clock
         self._logged: dict[tuple[int, str], _Logged] = {}
@@ -63,9 +79,10 @@ class FailureLog:
         status = error.status if status is None else status
         if status < 400 or (status < 500 and isinstance(error, QueueEmpty)):
             return
-        reason = str(error) or _phrase(status)
+        reason = str(error) or phrase_of(status)
         if error.backend:
             reason = f"{error.backend}: {reason}"
+        self._note(self._name, status, reason, request)
         others = self._count(status, reason)
         if others is not None:
             level = logging.WARNING if status >= 500 else logging.INFO
@@ -102,7 +119,8 @@ class FailureLog:
         return others
 
 
-def _phrase(status: int) -> str:
+def phrase_of(status: int) -> str:
+    """The text of a status, for a failure without a reason."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

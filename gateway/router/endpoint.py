@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
-from ..core.failures import FailureLog, name_of
+from ..core.failures import FailureLog, NoteFailure, ignore_failure, name_of
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
@@ -35,7 +35,8 @@ class Route(NamedTuple):
     """An endpoint of the configuration, with its guards and its pipe.
 
     ``is_bare``: its responses are JSON without the gateway's own headers. ``runs_scripts``: its
-    stages or guards run code of the operator, such as hooks and Lua.
+    stages or guards run code of the operator, such as hooks and Lua. ``note_failure``: gets each
+    failed request.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Route(NamedTuple):
     guards: Sequence[Guard] = ()
     is_bare: bool = False
     runs_scripts: bool = False
+    note_failure: NoteFailure = ignore_failure
 
 
 class EndpointHandler:
@@ -81,7 +83,10 @@ class EndpointHandler:
         self._body_time = settings.body_timeout
         self._render = render
         self._render_error = render_error
-        self._failures = FailureLog(name_of(route.endpoint), has_ids=settings.request_id)
+        self._name, self._note_failure = name_of(route.endpoint), route.note_failure
+        self._failures = FailureLog(
+            self._name, has_ids=settings.request_id, note=route.note_failure
+        )
 
     async def handle(
         self, scope: Scope, receive: Receive, send: Send, params: dict[str, str]
@@ -189,7 +194,9 @@ class EndpointHandler:
         shown, own = self._failures.id_of(request)
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
-        return self._render_error(GatewayError("internal error"))
+        answer = self._render_error(GatewayError("internal error"))
+        self._note_failure(self._name, answer.status, "an unexpected error", request)
+        return answer
 
 
 class SentMessages:

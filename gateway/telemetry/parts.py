@@ -25,7 +25,8 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     have failed, and the next request starts new ones. ``host``: of the node, as ``broker``.
     ``node``: product and version of the node. ``reconnects``: connections after the first one.
     ``since``: when it got its ``status``, except that blocked is up. ``silence``: seconds since the
-    broker has sent anything. ``heartbeat``: seconds; 0: none.
+    broker has sent anything. ``heartbeat``: seconds; 0: none. ``certificate_expires``: that of the
+    broker.
     """
 
     broker: str
@@ -38,6 +39,7 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     since: float | None = None
     silence: float | None = None
     heartbeat: int = 0
+    certificate_expires: float | None = None
 
 
 class QueuePart(Struct, frozen=True, kw_only=True, tag="queue"):

@@ -79,6 +79,13 @@ class Tap(asyncio.StreamReaderProtocol):
         """The broker has closed the connection with an error that a message may have caused."""
         return self.close_code >= FIRST_ERROR_CODE
 
+    @property
+    def certificate_expires(self) -> float | None:
+        """Unix time. None: without TLS, and if the certificate is not verified."""
+        transport = self._transport
+        shown = None if transport is None else transport.get_extra_info("peercert")
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if shown else None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         super().connection_made(transport)
