@@ -6,8 +6,9 @@ const TIMEOUT = 5000; // milliseconds until a request of the state is given up
 const STALE = 2500; // milliseconds without an answer after which the numbers count as old
 const RECENT = 60; // seconds of a sparkline
 const FAILURES = 50; // failures kept of each endpoint
-const LATEST = 25; // rows of the table of failures
+const LATEST = 12; // rows of the table of failures
 const LONGEST = 400; // characters shown of a name or a text
+const PIXELS_OF_A_POINT = 1.6; // a chart has no more points: they would only be noise
 
 // ---------------------------------------------------------------- texts and numbers
 
@@ -198,7 +199,7 @@ const model = new Model();
 // name of the series, label, colour, dashes
 const OUTCOMES = [
   ["ok", "delivered", "--blue", "2xx and 3xx that the client has got: messages are acknowledged"],
-  ["empty", "empty", "--sky", "204: an empty queue"],
+  ["empty", "empty", "--quiet", "204: an empty queue"],
   ["gone", "client gone", "--purple", "The client has disconnected before the response: messages are given back"],
   ["client_errors", "4xx", "--orange", "4xx: refused requests"],
   ["server_errors", "5xx", "--red", "5xx: failures"],
@@ -208,7 +209,11 @@ const CHARTS = [
   { id: "requests", title: "Requests", unit: "a second", isStack: true, format: rate, series: OUTCOMES },
   {
     id: "latency", title: "Latency", unit: "", isLog: true, format: duration,
-    series: [["p50", "half", "--blue", "", []], ["p99", "99 %", "--red", "", [6, 3]], ["max", "longest", "--grey", "", [2, 3]]],
+    series: [
+      ["p50", "p50", "--blue", "Half of the responses took no longer", []],
+      ["p99", "p99", "--red", "99 % of the responses took no longer", [6, 3]],
+      ["max", "max", "--grey", "No response took longer", [2, 3]],
+    ],
   },
   {
     id: "messages", title: "Messages", unit: "a second", format: rate,
@@ -226,7 +231,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["blue", "sky", "green", "orange", "red", "purple", "grey", "grid", "muted", "surface"]) {
+  for (const name of ["blue", "pale", "quiet", "green", "orange", "red", "purple", "grey", "grid", "muted", "surface"]) {
     palette[`--${name}`] = style.getPropertyValue(`--${name}`).trim();
   }
 }
@@ -291,9 +296,9 @@ class LiveChart extends HTMLElement {
     const muted = () => palette["--muted"];
     const grid = { stroke: () => palette["--grid"], width: 1 };
     const line = ([name, label, colour, , dash]) => ({
-      label, dash, width: isStack ? 1 : 1.5, points: { show: false }, spanGaps: false,
-      stroke: () => palette[isStack ? "--surface" : colour],
-      fill: isStack ? () => palette[colour] : isArea ? () => palette[colour] + "30" : undefined,
+      label, dash, width: isStack && name !== "ok" ? 1 : 1.5, points: { show: false }, spanGaps: false,
+      stroke: () => palette[isStack && name !== "ok" ? "--surface" : colour],
+      fill: isStack || isArea ? () => palette[colour === "--blue" ? "--pale" : colour] : undefined,
     });
     // The layers of a stack lie upon each other: the highest is drawn first.
     const lines = isStack ? series.map(line).reverse() : series.map(line);
@@ -324,34 +329,41 @@ class LiveChart extends HTMLElement {
   update(history, seconds) {
     this.history = history;
     this.seconds = seconds ?? this.seconds;
-    const columns = this.spec.series.map(([name]) => history.series[name] ?? []);
-    this.data = [history.times, ...(this.spec.isStack ? stacked(columns) : columns)];
     if (!this.chart) return;
+    const size = Math.round((PIXELS_OF_A_POINT * this.seconds) / this.chart.over.clientWidth);
+    const all = this.spec.series.map(([name]) => history.series[name] ?? []);
+    const [times, columns] = thin(history.times, all, size);
+    this.shown = columns;
+    this.data = [times, ...(this.spec.isStack ? stacked(columns) : columns)];
     this.chart.setData(this.data);
     this.showValues();
   }
 
   showValues() {
     if (!this.history) return;
-    const { times, series } = this.history;
+    const { series } = this.history;
     const index = this.chart?.cursor.left >= 0 ? this.chart.cursor.idx : null;
-    const at = index ?? times.length - 1;
-    this.spec.series.forEach(([name], number) => say(this.values[number], this.spec.format(series[name]?.[at])));
-    if (this.spec.extra) say(this.values.at(-1), this.spec.extra[2](series[this.spec.extra[0]]?.[at]));
-    say(this.when, index === null ? "" : ` at ${time(times[index])}`);
+    const isNow = index === null || index === undefined;
+    this.spec.series.forEach(([name], number) => {
+      say(this.values[number], this.spec.format(isNow ? series[name]?.at(-1) : this.shown[number][index]));
+    });
+    if (this.spec.extra) say(this.values.at(-1), this.spec.extra[2](series[this.spec.extra[0]]?.at(-1)));
+    say(this.when, isNow ? "" : ` at ${time(this.data[0][index])}`);
   }
 
   /** Arrow keys move the cursor, of all charts at once. */
   move(event) {
     const times = this.data[0];
     const now = this.chart.cursor.left >= 0 ? this.chart.cursor.idx ?? times.length - 1 : times.length - 1;
-    const far = event.shiftKey ? 30 : 1;
-    const target = { ArrowLeft: now - far, ArrowRight: now + far, PageDown: now - 60, PageUp: now + 60, Home: 0, End: times.length - 1 }[event.key];
+    const far = Math.ceil(times.length / 15);
+    const target = {
+      ArrowLeft: now - 1, ArrowRight: now + 1, PageDown: now - far, PageUp: now + far, Home: 0, End: times.length - 1,
+    }[event.key];
     if (target === undefined || !times.length) return;
     event.preventDefault();
     const index = Math.min(times.length - 1, Math.max(0, target));
     this.chart.setCursor({ left: this.chart.valToPos(times[index], "x"), top: 1 }, true, true);
-    const told = this.spec.series.map(([name, label]) => `${label} ${this.spec.format(this.history.series[name]?.[index])}`);
+    const told = this.spec.series.map(([, label], number) => `${label} ${this.spec.format(this.shown[number][index])}`);
     this.chart.over.setAttribute("aria-valuenow", Math.round(times[index] - times.at(-1)));
     this.chart.over.setAttribute("aria-valuetext", `${time(times[index])}: ${told.join(", ")}`);
   }
@@ -359,6 +371,24 @@ class LiveChart extends HTMLElement {
   redraw() {
     this.chart?.redraw(true, true);
   }
+}
+
+/**
+ * Means of groups of seconds, for a chart that has fewer pixels than seconds. Groups begin at the same
+ * seconds each time, so that the line does not tremble; the group at the end may be short.
+ */
+function thin(times, columns, size) {
+  if (size < 2 || !times.length) return [times, columns];
+  const starts = [0];
+  times.forEach((each, index) => {
+    if (Math.floor(each / size) !== Math.floor(times[starts.at(-1)] / size)) starts.push(index);
+  });
+  const ends = [...starts.slice(1), times.length];
+  const mean = (column) => starts.map((start, group) => {
+    const values = column.slice(start, ends[group]).filter(isNumber);
+    return values.length ? values.reduce((sum, each) => sum + each, 0) / values.length : null;
+  });
+  return [ends.map((end) => times[end - 1]), columns.map(mean)];
 }
 
 /** Sums from the first column on: the highest layer first, as it is drawn. */
@@ -372,11 +402,11 @@ function stacked(columns) {
   return layers;
 }
 
-/** The next number of 1, 2, 5, 10, 20 ... for the end of an axis. */
+/** The end of an axis: a round number, whose half is round, too. */
 function nice(value) {
-  if (!(value > 1)) return 1;
+  if (!(value > 10)) return Math.max(2, 2 * Math.ceil((value || 0) / 2));
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 5, 8, 10].find((each) => each * power >= value) * power;
+  return [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10].find((each) => each * power >= value) * power;
 }
 
 function logRange(_, low, high) {
@@ -475,10 +505,10 @@ class StateTable extends HTMLElement {
     this.number = make("p", {});
     this.selector = this.buildSelector();
     const heading = make("h2", { id: `${spec.id}-title` }, spec.title);
-    this.append(make("div", { className: "head" }, heading, this.number, ...(spec.controls?.(this) ?? []), this.selector.parentNode));
+    this.empty = make("p", { hidden: true }, spec.empty);
+    const controls = spec.controls?.(this) ?? [];
+    this.append(make("div", { className: "head" }, heading, this.number, this.empty, ...controls, this.selector.parentNode));
     this.buildTable();
-    this.empty = make("p", { className: "empty", hidden: true }, spec.empty);
-    this.append(this.empty);
     return this;
   }
 
@@ -501,7 +531,7 @@ class StateTable extends HTMLElement {
       const button = make("button", { type: "button" }, ...(column.colour ? [dot(column.colour)] : []), column.label);
       button.addEventListener("click", () => this.sortBy(column.name));
       head.append(button);
-    } else head.append(column.label);
+    } else head.append(make("span", {}, column.label));
     return head;
   }
 
@@ -614,6 +644,7 @@ class StateTable extends HTMLElement {
     if (isAsked || !this.matches(":hover, :focus-within")) this.order(entries);
     this.table.hidden = !entries.length;
     this.empty.hidden = !!entries.length;
+    this.classList.toggle("is-empty", !entries.length);
     this.nothing.hidden = !entries.length || shown > 0;
     if (!this.nothing.hidden) say(this.nothing.firstChild, `Nothing here matches “${plain(this.needle)}”.`);
     this.shown = shown;
@@ -710,11 +741,15 @@ function levelColumn(name, label, levelOf, wordOf, problemOf) {
 const statusOf = (row) => LEVELS[row.status] ?? "unknown";
 const status = levelColumn("status", "State", statusOf, (row) => row.status, (row) => row.problem);
 
-function lead(name, label, value = (row) => row[name]) {
-  return { name, label, type: "lead", value, cell: (td, row) => { td.append(nameOf(value(row))); return () => {}; } };
+/** What a row is of; `below` in a second line. */
+function lead(name, label, { value = (row) => row[name], below } = {}) {
+  const cell = (td, row) => {
+    const second = below ? make("bdi", { className: "below" }) : "";
+    td.append(make("div", {}, nameOf(value(row)), second));
+    return (now) => below && say(second, plain(below(now)));
+  };
+  return { name, label, type: "lead", value, cell };
 }
-
-const broker = words("broker", "Broker", { isCode: true, type: "wrap" });
 
 // ---------------------------------------------------------------- endpoints
 
@@ -735,18 +770,20 @@ function endpointCell(td, row) {
   const name = row.id ? `${row.method} ${row.path}` : "requests without an endpoint";
   const toggle = make("button", { type: "button", className: "toggle", "aria-expanded": "false", "aria-controls": id, "aria-label": `Details of ${plain(name)}` });
   const path = row.id ? nameOf(row.path) : make("span", { className: "zero" }, "no endpoint: 404, 405, health");
-  td.append(make("div", {}, toggle, make("span", { className: "method" }, plain(row.method) || "ANY"), path));
+  td.append(make("div", {}, toggle, make("span", { className: "method" }, plain(row.method)), path));
   return () => {};
 }
 
 function sparkCell(td, row) {
-  const line = drawing("polyline", { points: "" });
-  td.append(drawing("svg", { viewBox: `0 0 ${RECENT - 1} 20`, preserveAspectRatio: "none", "aria-hidden": "true" }, line));
+  const [area, line] = [drawing("polygon", {}), drawing("polyline", {})];
+  td.append(drawing("svg", { viewBox: `0 0 ${RECENT - 1} 20`, preserveAspectRatio: "none", "aria-hidden": "true" }, area, line));
   return ({ id }) => {
     const recent = model.recent.get(id) ?? [];
     const highest = Math.max(1, ...recent);
     const start = RECENT - recent.length;
-    line.setAttribute("points", recent.map((each, index) => `${start + index},${(19.5 - (18.5 * each) / highest).toFixed(1)}`).join(" "));
+    const points = recent.map((each, index) => `${start + index},${(19.5 - (18.5 * each) / highest).toFixed(1)}`).join(" ");
+    line.setAttribute("points", points);
+    area.setAttribute("points", points && `${start},20 ${points} ${RECENT - 1},20`);
   };
 }
 
@@ -763,7 +800,6 @@ const ENDPOINTS = {
     number("rate", "Req/s", { format: rate, help: "Requests in the last second" }),
     number("p50", "p50", { format: duration, help: "Half of the responses of the last minute took no longer" }),
     number("p99", "p99", { format: duration, help: "99 % of the responses of the last minute took no longer" }),
-    number("in_flight", "In flight", { help: "Requests that run now" }),
     number("errors", "Errors", { format: share, value: (row) => percent(failed(row), responses(row)), help: "4xx and 5xx among the responses of the last minute" }),
     ...OUTCOMES.map(outcome),
   ],
@@ -817,22 +853,18 @@ function failureTable(list) {
   return make("table", {}, make("caption", { className: "hidden" }, "Last failures, the newest first"), make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
 }
 
-const KINDS = { queue: "queue", exchange: "exchange", http: "HTTP", guard: "guard", stage: "stage", other: "" };
-const MERGES = { single: "response", merge: "merge", sequential: "one after the other" };
+const MERGES = { merge: "merge of all", sequential: "one after the other" };
 
 function box({ kind, name }) {
-  return make("li", {}, make("div", { className: "box", "data-kind": kind }, make("small", {}, plain(KINDS[kind] ?? kind)), make("bdi", {}, plain(name))));
+  return make("li", { className: "box" }, make("small", {}, plain(kind)), make("bdi", {}, plain(name)));
 }
 
-/** Boxes from left to right: guards, branches below each other, merge, stages. */
+/** Boxes from left to right: guards, branches below each other, the response and what changes it. */
 function pipeOf({ guards, branches, merge, stages }) {
-  const parts = [];
-  const series = (boxes) => make("ol", { className: "branch" }, ...boxes.map(box));
-  if (guards.length) parts.push(series(guards));
-  parts.push(make("ul", { className: "branches" }, ...branches.map((boxes) => make("li", {}, series(boxes)))));
-  const last = branches.length > 1 ? [{ kind: "merge", name: MERGES[merge] ?? merge }] : [];
-  parts.push(series([...last, ...stages, { kind: "end", name: "response" }]));
-  return make("div", { className: "pipe" }, ...parts);
+  const end = { kind: "response", name: branches.length > 1 ? MERGES[merge] ?? merge : "of this branch" };
+  const series = (boxes) => make("ol", { className: "series" }, ...boxes.map(box));
+  const parallel = make("ul", { className: "branches" }, ...branches.map((boxes) => make("li", {}, series(boxes))));
+  return make("div", { className: "pipe" }, series(guards), parallel, series([end, ...stages]));
 }
 
 // ---------------------------------------------------------------- the other tables
@@ -855,16 +887,14 @@ const SPECS = [
     id: "queues", title: "Queues", caption: "Queues that the gateway consumes from", empty: "No queues are consumed.",
     rows: (state) => state.queues, level: statusOf, search: (row) => `${row.id} ${row.status} ${row.problem}`,
     columns: [
-      lead("queue", "Queue"), broker, status,
+      lead("queue", "Queue", { below: (row) => row.broker }), status,
       number("ack_rate", "Acked/s", { format: rate, help: "Messages acknowledged a second" }),
       number("buffered", "Buffered", { help: "Messages in the gateway, for the next requests" }),
-      number("oldest", "Oldest", { format: duration, help: "Age of the oldest buffered message" }),
-      number("buffered_bytes", "Size", { format: bytes, help: "Bytes of the buffered messages" }),
+      number("buffered_bytes", "Size", { format: bytes, help: "Size of the buffered messages" }),
       number("unacked", "Unacked"),
       number("waiting", "Waiting", { help: "Requests and workers of agents that wait for a message" }),
       number("parked", "Parked", { help: "Messages that wait to be tried again", isBad: (value) => value > 0 }),
       number("consumers", "Consumers"), number("prefetch", "Prefetch"),
-      number("redelivered", "Redelivered"),
       number("requeued", "Given back", { help: "Messages given back to the queue since the start" }),
       number("rejected", "Rejected", { help: "Messages rejected since the start", isBad: (value) => value > 0 }),
     ],
@@ -873,10 +903,8 @@ const SPECS = [
     id: "producers", title: "Producers", caption: "Exchanges that the gateway publishes to", empty: "No exchanges are published to.",
     rows: (state) => state.producers, level: statusOf, search: (row) => `${row.id} ${row.status} ${row.problem}`,
     columns: [
-      lead("exchange", "Exchange", (row) => row.exchange || "(default exchange)"), broker, status,
+      lead("exchange", "Exchange", { value: (row) => row.exchange || "(default exchange)", below: (row) => row.broker }), status,
       number("confirm_rate", "Confirmed/s", { format: rate }),
-      number("p50", "Confirm p50", { format: duration, help: "From the publish to the confirm" }),
-      number("p99", "Confirm p99", { format: duration, help: "From the publish to the confirm" }),
       number("unconfirmed", "Unconfirmed", { help: "Written messages that the broker has not answered yet" }),
       number("waiting", "Waiting", { help: "Messages that cannot be written yet" }),
       number("confirmed", "Confirmed", { help: "Since the start" }),
@@ -888,9 +916,9 @@ const SPECS = [
     id: "links", title: "Links", caption: "Connections to brokers", empty: "No brokers are configured.",
     rows: (state) => state.links, level: statusOf, search: (row) => `${row.id} ${row.status} ${row.problem} ${row.node}`,
     columns: [
-      lead("broker", "Broker"), words("role", "For"), status, words("node", "Node"), words("host", "Connected to", { isCode: true, type: "wrap" }),
-      number("up", "Up", { help: "Connections that are up, of all workers", value: (row) => row.up, format: count }),
-      number("of", "Of", { format: count }),
+      lead("broker", "Broker", { below: (row) => (row.host === row.broker ? "" : row.host && `connected to ${row.host}`) }),
+      words("role", "For"), status, words("node", "Node"),
+      { ...number("up", "Up", { help: "Connections that are up, of all workers" }), cell: cellOf((row) => `${row.up} of ${row.of}`, String) },
       number("since", "Since", { format: ago }),
       number("reconnects", "Reconnects"),
       number("silence", "Last frame", { format: (value) => (isNumber(value) ? `${duration(value)} ago` : NONE), help: "When the broker has sent anything" }),
@@ -905,14 +933,13 @@ const SPECS = [
       lead("agent", "Agent"), status,
       number("success_rate", "Done/s", { format: rate }), number("failure_rate", "Failed/s", { format: rate, isBad: (value) => value > 0 }),
       number("in_flight", "In flight"), number("workers", "Workers"),
-      number("parked", "Retries waiting"), number("dead_lettered", "Dead-lettered"),
       number("succeeded", "Done", { help: "Messages since the start" }), number("failed", "Failed", { help: "Tries since the start" }),
       number("last_message", "Last message", { format: ago }),
       words("last_error", "Last error", { type: "wrap" }),
     ],
   },
   {
-    id: "failures", title: "Last failures", caption: "The last failures of all endpoints and agents", empty: "No request has failed.",
+    id: "failures", title: "Last failures", short: "Failures", caption: "The last failures of all endpoints and agents", empty: "No request has failed.",
     rows: () => model.latestFailures(), search: (row) => `${row.endpoint} ${row.status} ${row.reason} ${row.trace_id} ${row.request_id}`,
     isEvents: true,
     columns: [
@@ -938,7 +965,7 @@ const SPECS = [
     columns: [lead("endpoint", "Of"), number("denied_rate", "Denied/s", { format: rate, isBad: (value) => value > 0 }), number("denied", "Denied", { help: "Since the start" })],
   },
   {
-    id: "breakers", title: "Circuit breakers", caption: "Circuit breakers", empty: "No circuit breakers are configured.", isHalf: true,
+    id: "breakers", title: "Circuit breakers", short: "Breakers", caption: "Circuit breakers", empty: "No circuit breakers are configured.", isHalf: true,
     rows: (state) => state.breakers, level: statusOf,
     columns: [lead("endpoint", "Endpoint"), words("backend", "Backend"), status],
   },
@@ -952,7 +979,7 @@ const SPECS = [
     ],
   },
   {
-    id: "resources", title: "Other resources", caption: "Key sources and other resources", empty: "", isHalf: true, isOptional: (rows) => !rows.length,
+    id: "resources", title: "Other resources", short: "Resources", caption: "Key sources and other resources", empty: "", isHalf: true, isOptional: (rows) => !rows.length,
     rows: (state) => state.resources, level: (row) => (row.is_ready ? "ok" : "critical"),
     columns: [
       lead("kind", "Kind"),
@@ -994,9 +1021,9 @@ function build() {
     const section = make("section", { id: spec.id, className: spec.isHalf ? "half" : "", "aria-labelledby": `${spec.id}-title` }, table);
     tables.set(spec.id, table);
     byId("tables").append(section);
-    const level = make("span", { className: "level" });
+    const level = make("span", { className: "level", hidden: true }, make("span", { className: "hidden" }));
     const number = make("span", {});
-    const item = make("li", {}, make("a", { href: `#${spec.id}` }, spec.title, " ", number, level));
+    const item = make("li", {}, make("a", { href: `#${spec.id}` }, spec.short ?? spec.title, " ", number, level));
     links.set(spec.id, { item, level, number });
     byId("sections").append(item);
   }
@@ -1110,7 +1137,8 @@ function showTable(spec, rows) {
   say(number, spec.isEvents ? "" : String(spec === ENDPOINTS ? model.state.endpoints.length : rows.length));
   const worst = rows.filter((row) => ["critical", "warning"].includes(spec.level?.(row)));
   level.dataset.level = worst.some((row) => spec.level(row) === "critical") ? "critical" : "warning";
-  say(level, worst.length ? `${worst.length} to look at` : "");
+  level.hidden = !worst.length;
+  say(level.firstChild, ` (${worst.length} to look at)`);
 }
 
 // ---------------------------------------------------------------- asking
