@@ -32,30 +32,38 @@ PIECES_AT_ONCE = 1_000
 """Pieces of text that are made in one turn of the event loop, in about 1 ms."""
 
 
+def registry_of(settings: OtelSettings, assembly: Assembly) -> Registry | None:
+    """None: these settings read no metrics, even if others do."""
+    return assembly.metrics if settings.uses_metrics else None
+
+
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
     """Called once for a gateway, so it also adds the gateway's own metrics."""
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return None
-    collect_readings(assembly, assembly.metrics)
+    collect_readings(assembly, registry)
     if settings.client_layer.disable_metrics:
         return None
-    return build_response_meter(settings, service, assembly.metrics)
+    return build_response_meter(settings, service, registry)
 
 
 def build_pipe_observer(
     settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Pipe], Pipe]:
-    if assembly.metrics is None or is_alone(endpoint, assembly):
+    registry = registry_of(settings, assembly)
+    if registry is None or is_alone(endpoint, assembly):
         return measured(None)
-    return measured(_share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
+    return measured(_share_meters(settings, registry, assembly).of_endpoint(endpoint))
 
 
 def build_branch_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Branch], Branch]:
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return measured(None)
-    meters = _share_meters(settings, assembly.metrics, assembly)
+    meters = _share_meters(settings, registry, assembly)
     return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
 
 
@@ -67,9 +75,10 @@ def _share_meters(settings: OtelSettings, registry: Registry, assembly: Assembly
 def build_request_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> RequestObserver | None:
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return None
-    return build_client_meter(settings, backend, endpoint, assembly.metrics)
+    return build_client_meter(settings, backend, endpoint, registry)
 
 
 def is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
@@ -132,7 +141,7 @@ def build_management(
     Without a port that shows the metrics, a worker stores none for the others: collectors get those
     of each worker from itself.
     """
-    registry = assembly.metrics
+    registry = registry_of(settings, assembly)
     if registry is None:
         return {}
     with_process = any(each.process_metrics for each in settings.prometheus)
@@ -153,9 +162,10 @@ def build_listeners(
     settings: OtelSettings, service: Service, assembly: Assembly
 ) -> Iterator[Listener]:
     """The first worker has the ports, and reports for all."""
-    if assembly.metrics is None or assembly.worker:
+    registry = registry_of(settings, assembly)
+    if registry is None or assembly.worker:
         return
-    read = open_metrics(assembly.metrics, assembly)
+    read = open_metrics(registry, assembly)
     for each in settings.prometheus:
         exporter = Exporter(
             settings,

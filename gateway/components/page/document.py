@@ -1,0 +1,264 @@
+"""Writes ``/__state.json``: once in a second for all browsers, and only if one asks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from ...core.component import Assembly
+from ...core.failures import name_of
+from ...core.version import VERSION
+from ...tls.expiry import CertificateFile
+from .certificates import CertificatePlace, certificate_rows
+from .counting import BOUNDS, highest, percentile
+from .history import GatewayHistory, Mark
+from .pipes import pipe_of
+from .rows import Rows
+from .sentence import Facts, sentence
+from .state import (
+    RECENT_SECONDS,
+    VERSION_OF_STATE,
+    EndpointState,
+    FailureState,
+    FindingCounts,
+    History,
+    Instance,
+    Outcomes,
+    PageState,
+    PipeState,
+    Series,
+    WorkerState,
+)
+
+STEP = 1.0
+"""Seconds between two points."""
+
+MAX_WRITTEN = 8
+"""Documents of one second that are kept: browsers ask at different times, for the points after
+different ones."""
+
+Clock: TypeAlias = Callable[[], float]
+
+NO_HISTORY = History(0, True, STEP, 0, [], Series(*([] for _ in Series.__struct_fields__)))
+
+encode = msgspec.json.Encoder().encode
+
+
+class Known(msgspec.Struct):
+    """What is found out in threads after the start. ``config_hash``: "" as long as it is not known.
+    ``certificates``: as they were read last."""
+
+    config_hash: str = ""
+    file: str = ""
+    findings: FindingCounts = FindingCounts(False)
+    certificates: Sequence[tuple[CertificatePlace, CertificateFile]] = ()
+
+
+class StateWriter:
+    """``boot``: differs between two starts of the gateway. ``clock``: the monotonic clock of
+    ``history``, in seconds; ``unix_time``: Unix time."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        history: GatewayHistory,
+        boot: str,
+        clock: Clock = time.monotonic,
+        unix_time: Clock = time.time,
+    ) -> None:
+        self.known = Known()
+        self._assembly = assembly
+        self._history = history
+        self._boot = boot
+        self._clock = clock
+        self._time = unix_time
+        self._started = unix_time()
+        catalog, endpoints = assembly.catalog, assembly.service.endpoints
+        self._endpoints = [
+            (name_of(each), each.method, each.endpoint, Raw(encode(pipe_of(each, catalog))))
+            for each in endpoints
+        ]
+        self._endpoints.append(("", "", "", Raw(encode(PipeState((), (), "single", ())))))
+        self._written: dict[int, bytes] = {}
+        self._written_at = 0
+        self._base: PageState | None = None
+
+    def text(self, since: int) -> bytes:
+        """The document with the points after ``since``."""
+        history = self._history
+        if self._written_at != history.last:
+            self._written.clear()
+            self._written_at, self._base = history.last, None
+        seconds = history.after(since)
+        written = self._written.get(seconds.start)
+        if written is None:
+            written = encode(self._state(seconds, is_complete=seconds.start != since + 1))
+            if len(self._written) < MAX_WRITTEN:
+                self._written[seconds.start] = written
+        return written
+
+    def _state(self, seconds: range, *, is_complete: bool) -> PageState:
+        """The same for everybody, with the points of ``seconds``."""
+        if self._base is None:
+            self._base = self._without_points()
+        base, history = self._base, self._history
+        rows = [
+            msgspec.structs.replace(each, recent=history.recent(number, seconds))
+            for number, each in enumerate((*base.endpoints, base.unmatched))
+        ]
+        now = self._time() - (self._clock() - history.last)
+        times = [round(now - (history.last - second), 3) for second in seconds]
+        return msgspec.structs.replace(
+            base,
+            history=History(
+                last=history.last,
+                is_complete=is_complete,
+                step=STEP,
+                length=history.length,
+                times=times,
+                series=history.series(seconds),
+            ),
+            endpoints=rows[:-1],
+            unmatched=rows[-1],
+            failures=[
+                FailureState(
+                    id=each.id,
+                    endpoint=each.endpoint,
+                    second=second,
+                    time=each.time,
+                    status=each.status,
+                    reason=each.reason,
+                    request_id=each.request_id,
+                    trace_id=each.trace_id,
+                )
+                for second, each in history.failures.after(seconds.start - 1)
+            ],
+        )
+
+    def _without_points(self) -> PageState:
+        history, now = self._history, self._time()
+        up = history.up
+        then, before = history.past[0] if history.past else (history.last, [])
+        rows = Rows(up, before, history.last - then, now)
+        links, queues, producers, agents = (
+            rows.links(),
+            rows.queues(),
+            rows.producers(),
+            rows.agents(),
+        )
+        breakers = rows.breakers()
+        certificates = certificate_rows(self.known.certificates, now)
+        is_stopping = any(each.is_stopping for each in up)
+        is_ready = all(each.is_ready for each in up)
+        said = sentence(
+            Facts(
+                workers=self._assembly.workers,
+                up=len(up),
+                uptime=now - self._started,
+                is_ready=is_ready,
+                is_stopping=is_stopping,
+                links=links,
+                queues=queues,
+                producers=producers,
+                agents=agents,
+                breakers=breakers,
+                certificates=certificates,
+                findings=self.known.findings,
+            )
+        )
+        endpoints = self._endpoint_rows()
+        return PageState(
+            v=VERSION_OF_STATE,
+            boot=self._boot,
+            time=round(now, 3),
+            state=said,
+            gateway=self._instance(now, is_ready=is_ready, is_stopping=is_stopping),
+            workers=self._worker_rows(),
+            history=NO_HISTORY,
+            bounds=BOUNDS,
+            endpoints=endpoints[:-1],
+            unmatched=endpoints[-1],
+            failures=[],
+            queues=queues,
+            producers=producers,
+            links=links,
+            agents=agents,
+            limits=rows.limits(),
+            breakers=breakers,
+            certificates=certificates,
+            resources=rows.resources(),
+            findings=self.known.findings,
+        )
+
+    def _instance(self, now: float, *, is_ready: bool, is_stopping: bool) -> Instance:
+        assembly = self._assembly
+        return Instance(
+            name=assembly.service.name,
+            version=VERSION,
+            instance=f"{socket.gethostname()}:{os.getpid()}",
+            python=platform.python_version(),
+            async_library="asyncio" if assembly.side.is_here else "trio",
+            config=self.known.config_hash,
+            config_file=self.known.file,
+            started=round(self._started, 3),
+            uptime=round(now - self._started, 3),
+            is_ready=is_ready,
+            is_draining=is_stopping,
+        )
+
+    def _worker_rows(self) -> list[WorkerState]:
+        history = self._history
+        up = {each.worker for each in history.up}
+        return [
+            WorkerState(
+                id=str(each.worker),
+                number=each.worker,
+                pid=each.pid,
+                started=round(each.started, 3),
+                is_up=each.worker in up,
+                is_ready=each.is_ready,
+                age=float(history.last - each.second),
+                lag=round(each.lag, 6),
+                in_flight=each.in_flight,
+            )
+            for each in history.workers
+        ]
+
+    def _endpoint_rows(self) -> list[EndpointState]:
+        history = self._history
+        minutes, windows = history.window(RECENT_SECONDS), history.window(history.length)
+        last = range(history.last, history.last + 1)
+        return [
+            EndpointState(
+                id=name,
+                method=method,
+                path=path,
+                rate=history.recent(number, last)[0],
+                recent=[],
+                total=Outcomes(*history.totals[number].outcomes),
+                minute=Outcomes(*minute.outcomes),
+                p50=_shown(percentile(minute.buckets, 0.5)),
+                p99=_shown(percentile(minute.buckets, 0.99)),
+                max=highest(minute.buckets),
+                counts=_counts(window),
+                pipe=pipe,
+            )
+            for number, ((name, method, path, pipe), minute, window) in enumerate(
+                zip(self._endpoints, minutes, windows, strict=True)
+            )
+        ]
+
+
+def _shown(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def _counts(window: Mark) -> list[int]:
+    return [*window.buckets] if any(window.buckets) else []
