@@ -137,6 +137,8 @@ class AgentRunner:
             in_flight=self._in_flight,
             succeeded=self._successes,
             failed=self._failures,
+            parked=self._source.parked,
+            dead_lettered=self._source.dead_lettered,
             last_message=self._last_message_at or None,
             last_error=self._last_error,
         )

@@ -54,7 +54,7 @@ def _large_bodies(service: Service) -> bool:
 
 
 def _is_management_open(service: Service) -> bool:
-    """An open page is a rule of its own, with the same number."""
+    """An open page is more: that is a rule of its own."""
     port = service.gateway.management_port
     is_open = port is not None and not (service.listen_ip and is_local(service.listen_ip))
     return is_open and not page.is_page_open(service)

@@ -446,7 +446,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_connection_unsent_bytes: int = 16 * 1024 * 1024
     """The same for one connection of HTTP/2 or HTTP/3. Beyond it its further requests wait."""
     management_port: int | None = None
-    """The port for health and readiness. Absent: they are served on the public port."""
+    """The port for health, readiness and the page. Absent: health and readiness are served on the
+    public port."""
     page: PageSettings = PageSettings()
     """The page on the management port."""
     management_tls: bool = False

@@ -237,6 +237,16 @@ class JobSource(Protocol):
         """Why it is not attached; empty if it is."""
         ...
 
+    @property
+    def parked(self) -> int:
+        """How many failed messages wait to be tried again."""
+        ...
+
+    @property
+    def dead_lettered(self) -> int:
+        """How many messages were dead-lettered or rejected until now."""
+        ...
+
     async def take(self) -> Job:
         """Wait for the next message."""
         ...

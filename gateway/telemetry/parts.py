@@ -24,7 +24,7 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     is up, and the broker takes no messages (memory or disk alarm); "idle": ``max_retries`` attempts
     have failed, and the next request starts new ones. ``host``: of the node, as ``broker``.
     ``node``: product and version of the node. ``reconnects``: connections after the first one.
-    ``since``: when it got its ``status``, except that blocked is up. ``silence``: seconds since the
+    ``since``: when it was connected, or lost. ``blocked_since``: when the broker has blocked it. ``silence``: seconds since the
     broker has sent anything. ``heartbeat``: seconds; 0: none. ``certificate_expires``: that of the
     broker.
     """
@@ -38,6 +38,7 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     reconnects: int = 0
     since: float | None = None
     silence: float | None = None
+    blocked_since: float | None = None
     heartbeat: int = 0
     certificate_expires: float | None = None
 
@@ -45,7 +46,7 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
 class QueuePart(Struct, frozen=True, kw_only=True, tag="queue"):
     """A subscription: what the gateway has of a queue.
 
-    ``status``: "idle" has no consumer, because nobody asks. ``buffered``: messages in the gateway
+    ``status``: "idle" has no consumer, because no request asks. ``buffered``: messages in the gateway
     for coming requests; ``buffered_bytes``: of their bodies. ``waiting``: requests, and workers of
     agents, that wait for a message. ``parked``: messages that wait to be tried again. ``acked``,
     ``requeued``, ``rejected``: messages until now.
@@ -87,7 +88,8 @@ class ProducerPart(Struct, frozen=True, kw_only=True, tag="producer"):
 
 
 class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
-    """An async agent. ``succeeded``: messages until now; ``failed``: tries until now."""
+    """An async agent. ``succeeded``, ``dead_lettered`` (or rejected): messages until now;
+    ``failed``: tries until now. ``parked``: messages that wait to be tried again."""
 
     agent: str
     status: AgentStatus
@@ -96,6 +98,8 @@ class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
     in_flight: int = 0
     succeeded: int = 0
     failed: int = 0
+    parked: int = 0
+    dead_lettered: int = 0
     last_message: float | None = None
     last_error: str = ""
 

@@ -89,6 +89,11 @@ class AmqpSource:
         self.dead_letters = dead_letters
         self.is_ordered = is_ordered
         self._subscription = subscription
+        self.dead_lettered = 0
+
+    @property
+    def parked(self) -> int:
+        return self._subscription.parked
 
     @property
     def is_attached(self) -> bool:
@@ -165,6 +170,7 @@ class AmqpJob:
         dead_letters = self._source.dead_letters
         if dead_letters is None:
             self._delivery.reject()
+            self._source.dead_lettered += 1
             return
         try:
             await dead_letters.publish(self._delivery)
@@ -172,6 +178,7 @@ class AmqpJob:
             self._delivery.park()
         else:
             self._delivery.acknowledge()
+            self._source.dead_lettered += 1
 
 
 def _pause(retry: Retry, tries: int) -> float:

@@ -141,8 +141,8 @@ class BrokerConnection:
     @property
     def node(self) -> str:
         """Product and version of the node, such as "RabbitMQ 4.1.0"; empty: it does not say so."""
-        told = self._connection.server_properties
-        texts = [told.get(key) for key in ("product", "version")]
+        properties = self._connection.server_properties
+        texts = [properties.get(key) for key in ("product", "version")]
         return " ".join(each for each in texts if isinstance(each, str))
 
     async def wait_lost(self) -> str:
@@ -284,6 +284,7 @@ class Link:
             reconnects=max(0, self._connection_count - 1),
             since=self._changed_at,
             silence=None if tap is None else max(0.0, time.monotonic() - tap.last_received),
+            blocked_since=tap.blocked_at if tap is not None and tap.is_blocked else None,
             heartbeat=self._url.heartbeat,
             certificate_expires=None if tap is None else tap.certificate_expires,
         )

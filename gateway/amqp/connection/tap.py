@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -50,6 +51,7 @@ class Tap(asyncio.StreamReaderProtocol):
     ``problem``: why, if it is known: the text of the broker, or the error in its bytes.
     ``close_code``: reply code of the broker's Connection.Close, else 0.
 
+    ``blocked_at``: Unix time at which the broker has blocked publishers or unblocked them.
     ``can_publish``: the broker does not block publishers, and the send buffer is not full.
     ``can_publish_callbacks``: called when this becomes true again.
     """
@@ -60,6 +62,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.receiver = codec.Receiver(self._forward, self._blocked, self._closing)
         self.can_publish = True
         self.is_blocked = False
+        self.blocked_at = 0.0
         self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
@@ -155,7 +158,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self._note_state()
 
     def _blocked(self, is_blocked: bool) -> None:
-        self.is_blocked = is_blocked
+        self.is_blocked, self.blocked_at = is_blocked, time.time()
         self._note_state()
 
     def _note_state(self) -> None:

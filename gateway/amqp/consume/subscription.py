@@ -131,6 +131,12 @@ class Subscription(ManagedChannel):
         return self._attachment is not None and self._attachment.is_attached
 
     @property
+    def parked(self) -> int:
+        """How many messages wait until they are tried again."""
+        attachment = self._attachment
+        return 0 if attachment is None else attachment.numbers.parked
+
+    @property
     def is_awaited(self) -> bool:
         return self.buffer.has_waiters
 

@@ -151,7 +151,7 @@ def is_page_open(service: Service) -> bool:
 
 
 OPEN_PAGE = Rule(
-    "9.1.2",
+    "9.1.5",
     "HIGH",
     "Anybody who reaches the management port can read the page, with the names of hosts and "
     "queues: set auth of gateway.page, or leave listen_ip out.",

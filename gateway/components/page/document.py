@@ -18,9 +18,9 @@ from ...core.version import VERSION
 from ...tls.expiry import CertificateFile
 from .certificates import CertificatePlace, certificate_rows
 from .counting import BOUNDS, highest, percentile
-from .history import GatewayHistory, Mark
+from .history import GatewayHistory, CountsMark
 from .pipes import pipe_of
-from .rows import Rows
+from .rows import PartRows
 from .sentence import Facts, sentence
 from .state import (
     RECENT_SECONDS,
@@ -33,7 +33,7 @@ from .state import (
     Outcomes,
     PageState,
     PipeState,
-    Series,
+    ChartSeries,
     WorkerState,
 )
 
@@ -46,7 +46,9 @@ different ones."""
 
 Clock: TypeAlias = Callable[[], float]
 
-NO_HISTORY = History(0, True, STEP, 0, [], Series(*([] for _ in Series.__struct_fields__)))
+NO_HISTORY = History(
+    0, True, STEP, 0, [], ChartSeries(*([] for _ in ChartSeries.__struct_fields__))
+)
 
 encode = msgspec.json.Encoder().encode
 
@@ -146,7 +148,7 @@ class StateWriter:
         history, now = self._history, self._time()
         up = history.up
         then, before = history.past[0] if history.past else (history.last, [])
-        rows = Rows(up, before, history.last - then, now)
+        rows = PartRows(up, before, history.last - then, now)
         links, queues, producers, agents = (
             rows.links(),
             rows.queues(),
@@ -260,5 +262,5 @@ def _shown(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
 
 
-def _counts(window: Mark) -> list[int]:
+def _counts(window: CountsMark) -> list[int]:
     return [*window.buckets] if any(window.buckets) else []

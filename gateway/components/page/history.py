@@ -17,7 +17,7 @@ from ...telemetry.parts import ProducerPart, QueuePart
 from .counting import BOUNDS, OUTCOMES, highest, percentile
 from .failures import LastFailures
 from .report import WorkerReport
-from .state import RATE_SECONDS, RECENT_SECONDS, Series
+from .state import RATE_SECONDS, RECENT_SECONDS, ChartSeries
 
 MARK_INTERVAL = 15
 """Seconds between two copies of the counts of all endpoints: windows begin at a copy, so the last
@@ -27,7 +27,7 @@ MAX_REPORT_AGE = 3
 """Seconds. A worker whose last report is older is not up."""
 
 COUNTED = ("ok", "empty", "client_errors", "server_errors", "gone")
-"""Series of outcomes, in their order."""
+"""ChartSeries of outcomes, in their order."""
 MESSAGES = ("taken", "requeued", "published")
 TIMES = ("p50", "p99", "max")
 GAUGES = ("in_flight", "lag")
@@ -46,21 +46,21 @@ class EndpointTotals:
         self.outcomes = [0] * OUTCOMES
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.recent = array("f", bytes(4 * RECENT_SECONDS))
-        self.frozen: Mark | None = None
+        self.frozen: CountsMark | None = None
 
     def add(self, outcomes: Iterable[int], buckets: Iterable[int]) -> None:
         self.outcomes = [*map(add, self.outcomes, outcomes)]
         self.buckets = [*map(add, self.buckets, buckets)]
         self.frozen = None
 
-    def mark(self) -> Mark:
+    def mark(self) -> CountsMark:
         """The totals now. Equal ones are one object: an endpoint without requests costs nothing."""
         if self.frozen is None:
-            self.frozen = Mark(self.outcomes, self.buckets)
+            self.frozen = CountsMark(self.outcomes, self.buckets)
         return self.frozen
 
 
-class Mark:
+class CountsMark:
     """The totals of an endpoint at one time."""
 
     __slots__ = ("buckets", "outcomes")
@@ -69,17 +69,17 @@ class Mark:
         self.outcomes = tuple(outcomes)
         self.buckets = tuple(buckets)
 
-    def until(self, later: Mark) -> Mark:
+    def until(self, later: CountsMark) -> CountsMark:
         """What was added."""
         if later is self:
             return NOTHING
-        return Mark(
+        return CountsMark(
             tuple(map(sub, later.outcomes, self.outcomes)),
             tuple(map(sub, later.buckets, self.buckets)),
         )
 
 
-NOTHING = Mark((0,) * OUTCOMES, (0,) * (len(BOUNDS) + 1))
+NOTHING = CountsMark((0,) * OUTCOMES, (0,) * (len(BOUNDS) + 1))
 
 
 class _Before:
@@ -120,8 +120,10 @@ class GatewayHistory:
         self.totals = [EndpointTotals() for _ in range(endpoints)]
         self._reports: dict[int, WorkerReport] = {}
         self._before: dict[int, _Before] = {}
-        self._series = {name: array("f", bytes(4 * length)) for name in Series.__struct_fields__}
-        self._marks: deque[tuple[int, list[Mark]]] = deque(maxlen=length // MARK_INTERVAL + 2)
+        self._series = {
+            name: array("f", bytes(4 * length)) for name in ChartSeries.__struct_fields__
+        }
+        self._marks: deque[tuple[int, list[CountsMark]]] = deque(maxlen=length // MARK_INTERVAL + 2)
 
     # Once a second.
 
@@ -213,19 +215,19 @@ class GatewayHistory:
         is_known = self.first <= since <= self.last
         return range(since + 1 if is_known else self.first, self.last + 1)
 
-    def series(self, seconds: range) -> Series:
+    def series(self, seconds: range) -> ChartSeries:
         places = [second % self.length for second in seconds]
         found = {name: [values[place] for place in places] for name, values in self._series.items()}
         for name in (*TIMES, "lag"):
             found[name] = [round(each, ROUNDED) for each in found[name]]
-        return Series(**found)
+        return ChartSeries(**found)
 
     def recent(self, number: int, seconds: range) -> list[float]:
         """Requests of an endpoint in each of the last ``seconds``."""
         values = self.totals[number].recent
         return [values[second % RECENT_SECONDS] for second in seconds[-RECENT_SECONDS:]]
 
-    def window(self, seconds: int) -> list[Mark]:
+    def window(self, seconds: int) -> list[CountsMark]:
         """What each endpoint has counted in about the last ``seconds``."""
         start = self._marks[0][1]
         for when, marks in self._marks:

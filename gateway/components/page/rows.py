@@ -35,7 +35,7 @@ BREAKERS = ("closed", "half-open", "open")
 SECONDS_OF_A_DAY = 86_400
 
 
-class Rows:
+class PartRows:
     """``now``: the reports of the workers that are up; ``before``: those of ``seconds`` ago, for
     rates. ``time``: Unix time."""
 
@@ -66,6 +66,7 @@ class Rows:
                 reconnects=sum(each.reconnects for each in parts),
                 since=_newest(each.since for each in parts if each.status == status),
                 silence=_newest(each.silence for each in parts),
+                blocked_since=_newest(each.blocked_since for each in parts),
                 heartbeat=parts[0].heartbeat,
                 certificate_days=self._days(each.certificate_expires for each in parts),
             )
@@ -128,6 +129,8 @@ class Rows:
                 in_flight=sum(each.in_flight for each in parts),
                 succeeded=(succeeded := _succeeded(parts)),
                 failed=(failed := _failed(parts)),
+                parked=sum(each.parked for each in parts),
+                dead_lettered=sum(each.dead_lettered for each in parts),
                 success_rate=self._rate(succeeded, _succeeded(before.get(key, parts))),
                 failure_rate=self._rate(failed, _failed(before.get(key, parts))),
                 last_message=_newest(each.last_message for each in parts),

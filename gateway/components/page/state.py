@@ -83,7 +83,7 @@ class Outcomes(Struct):
     gone: float = 0
 
 
-class Series(Struct, frozen=True):
+class ChartSeries(Struct, frozen=True):
     """One number for each second. All lists have the length of ``times``.
 
     ``ok`` to ``gone``: as :class:`Outcomes`, of all workers. ``p50``, ``p99``, ``max``: of the
@@ -122,7 +122,7 @@ class History(Struct, frozen=True):
     step: float
     length: int
     times: list[float]
-    series: Series
+    series: ChartSeries
 
 
 class EndpointState(Struct, frozen=True):
@@ -202,6 +202,7 @@ class LinkState(Struct, frozen=True):
     reconnects: int
     since: float | None
     silence: float | None
+    blocked_since: float | None
     heartbeat: int
     certificate_days: float | None
 
@@ -255,6 +256,8 @@ class AgentState(Struct, frozen=True):
     in_flight: int
     succeeded: int
     failed: int
+    parked: int
+    dead_lettered: int
     success_rate: float
     failure_rate: float
     last_message: float | None
