@@ -17,6 +17,7 @@ from gateway.components.page.state import (
     AgentState,
     Box,
     BreakerState,
+    ChartSeries,
     CertificateState,
     EndpointState,
     FailureState,
@@ -34,14 +35,12 @@ from gateway.components.page.state import (
     QueueState,
     ResourceState,
     Sentence,
-    Series,
     WorkerState,
 )
 
 LENGTH = 900
 START = 1_796_083_200.0
 BOUNDS = tuple(round(10 ** (power / 5 - 4), 6) for power in range(31))
-CALM = [0] * len(BOUNDS) + [0]
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -148,9 +147,7 @@ class Shown:
             case "p99":
                 return wave(second, 7, 0.021, 0.35) * (30 if fails else 1)
             case "max":
-                return 10 ** round(math.log10(wave(second, 8, 0.08, 0.9) + 0.02) * 5) ** 1 / 5 if 0 else (
-                    wave(second, 8, 0.09, 0.6) * (60 if fails else 1)
-                )
+                return wave(second, 8, 0.09, 0.6) * (60 if fails else 1)
             case "taken":
                 return round(wave(second, 10, 540))
             case "requeued":
@@ -162,14 +159,14 @@ class Shown:
             case _:
                 return 0.0006 + wave(second, 14, 0.0004, 0.6)
 
-    def series(self, seconds: range) -> Series:
+    def series(self, seconds: range) -> ChartSeries:
         def column(name: str) -> list[float]:
             found = [self.column(name, second) for second in seconds]
             if name in ("p50", "p99", "max"):
                 return [value or math.nan for value in found]
             return found
 
-        return Series(**{name: column(name) for name in Series.__struct_fields__})
+        return ChartSeries(**{name: column(name) for name in ChartSeries.__struct_fields__})
 
     # The document.
 
@@ -478,6 +475,7 @@ class Shown:
                 "reconnects": 1,
                 "since": START - 93_000,
                 "silence": (now % 5) + 0.1,
+                "blocked_since": None,
                 "heartbeat": 10,
                 "certificate_days": None,
             }
@@ -516,6 +514,8 @@ class Shown:
                 in_flight=round(self.wave(now, 8, 2, 0.8)),
                 succeeded=80_000 + 12 * now,
                 failed=12,
+                parked=0,
+                dead_lettered=2,
                 success_rate=self.wave(now, 9, 12.4),
                 failure_rate=0,
                 last_message=START + now - (0 if self.load else 4000),
@@ -530,6 +530,8 @@ class Shown:
                 in_flight=0,
                 succeeded=9_000,
                 failed=40,
+                parked=1 if is_down else 0,
+                dead_lettered=0,
                 success_rate=0,
                 failure_rate=0,
                 last_message=START + now - 41,

@@ -23,19 +23,20 @@ POLICY = (
 
 
 class ShownServer(ThreadingHTTPServer):
-    """``shown``: what it shows at the moment. ``asked``: how often the state was requested.
-    ``status``: of the state, if not 200. ``is_silent``: connections end without a response."""
+    """``shown``: what it shows at the moment. ``queries``: of each request of the state.
+    ``status``: of the state, if not 200. ``is_silent``: connections end without a response.
+    ``now``: the second of its clock; ``runs``: real time passes."""
 
     daemon_threads = True
 
     def __init__(self, shown: Shown) -> None:
         super().__init__(("127.0.0.1", 0), ShownHandler)
         self.shown = shown
-        self.asked = 0
         self.queries: list[str] = []
         self.status = 200
         self.is_silent = False
-        self.began = time.monotonic()
+        self.runs = True
+        self.now_at_begin, self._began = FULL, time.monotonic()
 
     @property
     def url(self) -> str:
@@ -43,7 +44,8 @@ class ShownServer(ThreadingHTTPServer):
 
     @property
     def now(self) -> int:
-        return FULL + int(time.monotonic() - self.began)
+        passed = int(time.monotonic() - self._began) if self.runs else 0
+        return self.now_at_begin + passed
 
 
 class ShownHandler(BaseHTTPRequestHandler):
@@ -56,7 +58,6 @@ class ShownHandler(BaseHTTPRequestHandler):
         if server.is_silent:
             self.close_connection = True
         elif parts.path == "/__state.json":
-            server.asked += 1
             server.queries.append(parts.query)
             since = parse_qs(parts.query).get("since")
             body = server.shown.state(server.now, int(since[0]) if since else None)
