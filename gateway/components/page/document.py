@@ -17,14 +17,15 @@ from ...core.failures import name_of
 from ...core.version import VERSION
 from ...tls.expiry import CertificateFile
 from .certificates import CertificatePlace, certificate_rows
-from .counting import BOUNDS, highest, percentile
-from .history import GatewayHistory, CountsMark
+from .counting import BOUNDS, times_of
+from .history import GatewayHistory
 from .pipes import pipe_of
 from .rows import PartRows
 from .sentence import Facts, sentence
 from .state import (
     RECENT_SECONDS,
     VERSION_OF_STATE,
+    ChartSeries,
     EndpointState,
     FailureState,
     FindingCounts,
@@ -33,12 +34,14 @@ from .state import (
     Outcomes,
     PageState,
     PipeState,
-    ChartSeries,
     WorkerState,
 )
 
 STEP = 1.0
 """Seconds between two points."""
+
+HISTOGRAM_INTERVAL = 5
+"""Seconds between two computations of the histograms, while browsers ask."""
 
 MAX_WRITTEN = 8
 """Documents of one second that are kept: browsers ask at different times, for the points after
@@ -91,6 +94,8 @@ class StateWriter:
         self._written: dict[int, bytes] = {}
         self._written_at = 0
         self._base: PageState | None = None
+        self._counts: list[list[int]] = []
+        self._counted_at = -HISTOGRAM_INTERVAL
 
     def text(self, since: int) -> bytes:
         """The document with the points after ``since``."""
@@ -161,6 +166,8 @@ class StateWriter:
         is_ready = all(each.is_ready for each in up)
         said = sentence(
             Facts(
+                time=now,
+                endpoints=len(self._assembly.service.endpoints),
                 workers=self._assembly.workers,
                 up=len(up),
                 uptime=now - self._started,
@@ -235,7 +242,8 @@ class StateWriter:
 
     def _endpoint_rows(self) -> list[EndpointState]:
         history = self._history
-        minutes, windows = history.window(RECENT_SECONDS), history.window(history.length)
+        minutes = history.window(RECENT_SECONDS)
+        minute_times = [times_of(each.buckets) for each in minutes]
         last = range(history.last, history.last + 1)
         return [
             EndpointState(
@@ -246,21 +254,24 @@ class StateWriter:
                 recent=[],
                 total=Outcomes(*history.totals[number].outcomes),
                 minute=Outcomes(*minute.outcomes),
-                p50=_shown(percentile(minute.buckets, 0.5)),
-                p99=_shown(percentile(minute.buckets, 0.99)),
-                max=highest(minute.buckets),
-                counts=_counts(window),
+                p50=times and times.p50,
+                p99=times and times.p99,
+                max=times and times.max,
+                counts=counts,
                 pipe=pipe,
             )
-            for number, ((name, method, path, pipe), minute, window) in enumerate(
-                zip(self._endpoints, minutes, windows, strict=True)
+            for number, ((name, method, path, pipe), minute, times, counts) in enumerate(
+                zip(self._endpoints, minutes, minute_times, self._histograms(), strict=True)
             )
         ]
 
-
-def _shown(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
-
-
-def _counts(window: CountsMark) -> list[int]:
-    return [*window.buckets] if any(window.buckets) else []
+    def _histograms(self) -> list[list[int]]:
+        """Over the whole history. They change slowly, and are half of the work."""
+        history = self._history
+        if history.last - self._counted_at >= HISTOGRAM_INTERVAL:
+            self._counted_at = history.last
+            self._counts = [
+                [*each.buckets] if any(each.buckets) else []
+                for each in history.window(history.length)
+            ]
+        return self._counts

@@ -14,7 +14,7 @@ from math import nan
 from operator import add, sub
 
 from ...telemetry.parts import ProducerPart, QueuePart
-from .counting import BOUNDS, OUTCOMES, highest, percentile
+from .counting import BOUNDS, DIGITS, OUTCOMES, times_of
 from .failures import LastFailures
 from .report import WorkerReport
 from .state import RATE_SECONDS, RECENT_SECONDS, ChartSeries
@@ -32,8 +32,7 @@ MESSAGES = ("taken", "requeued", "published")
 TIMES = ("p50", "p99", "max")
 GAUGES = ("in_flight", "lag")
 
-ROUNDED = 6
-"""Digits of seconds: microseconds. A float of 32 bits has noise behind them."""
+NO_TIMES = (nan, nan, nan)
 
 
 class EndpointTotals:
@@ -142,8 +141,7 @@ class GatewayHistory:
         self.past.append((second, self.up))
         self._write(second, COUNTED, point.outcomes)
         self._write(second, MESSAGES, point.messages)
-        times = percentile(point.buckets, 0.5), percentile(point.buckets, 0.99)
-        self._write(second, TIMES, _without_none(*times, highest(point.buckets)))
+        self._write(second, TIMES, times_of(point.buckets) or NO_TIMES)
         lag = max((each.lag for each in self.up), default=0.0)
         self._write(second, GAUGES, (sum(each.in_flight for each in self.up), lag))
 
@@ -152,8 +150,8 @@ class GatewayHistory:
         first_new = max(self.last + 1, second - self.length + 1) if self.last else second
         self.first = max(self.first or second, second - self.length + 1)
         for each in range(first_new, second):
-            self._write(each, self._series, _without_none(*[None] * len(self._series)))
-            self._write(each, (*COUNTED, *MESSAGES), (0,) * (OUTCOMES + len(MESSAGES)))
+            self._write(each, self._series, (0,) * len(self._series))
+            self._write(each, (*TIMES, *GAUGES), (nan,) * (len(TIMES) + len(GAUGES)))
         for each in range(max(first_new, second - RECENT_SECONDS + 1), second + 1):
             place = each % RECENT_SECONDS
             for endpoint in self.totals:
@@ -216,10 +214,11 @@ class GatewayHistory:
         return range(since + 1 if is_known else self.first, self.last + 1)
 
     def series(self, seconds: range) -> ChartSeries:
+        """Of the 32 bits of a number only :data:`.counting.DIGITS` digits are meant."""
         places = [second % self.length for second in seconds]
         found = {name: [values[place] for place in places] for name, values in self._series.items()}
         for name in (*TIMES, "lag"):
-            found[name] = [round(each, ROUNDED) for each in found[name]]
+            found[name] = [round(each, DIGITS) for each in found[name]]
         return ChartSeries(**found)
 
     def recent(self, number: int, seconds: range) -> list[float]:
@@ -248,7 +247,3 @@ def _messages_of(report: WorkerReport) -> tuple[int, ...]:
         elif isinstance(part, ProducerPart):
             published += part.confirmed
     return taken, requeued, published
-
-
-def _without_none(*values: float | None) -> list[float]:
-    return [nan if each is None else each for each in values]

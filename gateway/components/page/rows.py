@@ -166,7 +166,7 @@ class PartRows:
         ]
 
     def _rate(self, now: int, before: int) -> float:
-        return round(max(0, now - before) / self._seconds, 2)
+        return round((now - before) / self._seconds, 2) if now > before else 0.0
 
     def _days(self, expiries: Iterable[float | None]) -> float | None:
         known = [each for each in expiries if each is not None]
