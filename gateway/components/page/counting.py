@@ -119,4 +119,5 @@ def _within(number: int, share: float) -> float:
     """A value in a bucket, on a logarithmic scale: so are the bounds."""
     if number >= len(BOUNDS):
         return BOUNDS[-1]
-    return round(BOUNDS[number] * BUCKET_GROWTH ** (share - 1), DIGITS)
+    factor: float = BUCKET_GROWTH ** (share - 1)
+    return round(BOUNDS[number] * factor, DIGITS)

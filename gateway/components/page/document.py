@@ -40,9 +40,6 @@ from .state import (
 STEP = 1.0
 """Seconds between two points."""
 
-HISTOGRAM_INTERVAL = 5
-"""Seconds between two computations of the histograms, while browsers ask."""
-
 MAX_WRITTEN = 8
 """Documents of one second that are kept: browsers ask at different times, for the points after
 different ones."""
@@ -94,8 +91,6 @@ class StateWriter:
         self._written: dict[int, bytes] = {}
         self._written_at = 0
         self._base: PageState | None = None
-        self._counts: list[list[int]] = []
-        self._counted_at = -HISTOGRAM_INTERVAL
 
     def text(self, since: int) -> bytes:
         """The document with the points after ``since``."""
@@ -171,7 +166,7 @@ class StateWriter:
                 workers=self._assembly.workers,
                 up=len(up),
                 uptime=now - self._started,
-                is_ready=is_ready,
+                was_ready=history.was_ready,
                 is_stopping=is_stopping,
                 links=links,
                 queues=queues,
@@ -261,17 +256,6 @@ class StateWriter:
                 pipe=pipe,
             )
             for number, ((name, method, path, pipe), minute, times, counts) in enumerate(
-                zip(self._endpoints, minutes, minute_times, self._histograms(), strict=True)
+                zip(self._endpoints, minutes, minute_times, history.buckets(), strict=True)
             )
         ]
-
-    def _histograms(self) -> list[list[int]]:
-        """Over the whole history. They change slowly, and are half of the work."""
-        history = self._history
-        if history.last - self._counted_at >= HISTOGRAM_INTERVAL:
-            self._counted_at = history.last
-            self._counts = [
-                [*each.buckets] if any(each.buckets) else []
-                for each in history.window(history.length)
-            ]
-        return self._counts

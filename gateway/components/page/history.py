@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from math import nan
 from operator import add, sub
+from typing import Any
 
 from ...telemetry.parts import ProducerPart, QueuePart
 from .counting import BOUNDS, DIGITS, OUTCOMES, times_of
@@ -108,12 +109,14 @@ class GatewayHistory:
     failures of each endpoint that are kept.
 
     ``last``: the second of the last point; 0: there is none. ``first``: that of the oldest one.
-    ``past``: of the last seconds, and the workers that were up.
+    ``past``: of the last seconds, and the workers that were up. ``was_ready``: this one was ready
+    once.
     """
 
     def __init__(self, endpoints: int, length: int, samples: int) -> None:
         self.length = length
         self.last = self.first = 0
+        self.was_ready = False
         self.past: deque[tuple[int, list[WorkerReport]]] = deque(maxlen=RATE_SECONDS + 1)
         self.failures = LastFailures(samples)
         self.totals = [EndpointTotals() for _ in range(endpoints)]
@@ -139,6 +142,7 @@ class GatewayHistory:
             # At the start of this process the others have counted for a long time already.
             self._add(report, None if is_first and report is not own else point)
         self.past.append((second, self.up))
+        self.was_ready = self.was_ready or own.is_ready
         self._write(second, COUNTED, point.outcomes)
         self._write(second, MESSAGES, point.messages)
         self._write(second, TIMES, times_of(point.buckets) or NO_TIMES)
@@ -216,7 +220,9 @@ class GatewayHistory:
     def series(self, seconds: range) -> ChartSeries:
         """Of the 32 bits of a number only :data:`.counting.DIGITS` digits are meant."""
         places = [second % self.length for second in seconds]
-        found = {name: [values[place] for place in places] for name, values in self._series.items()}
+        found: dict[str, list[Any]] = {
+            name: [values[place] for place in places] for name, values in self._series.items()
+        }
         for name in (*TIMES, "lag"):
             found[name] = [round(each, DIGITS) for each in found[name]]
         return ChartSeries(**found)
@@ -228,13 +234,26 @@ class GatewayHistory:
 
     def window(self, seconds: int) -> list[CountsMark]:
         """What each endpoint has counted in about the last ``seconds``."""
+        start = self._start(seconds)
+        now = [each.mark() for each in self.totals]
+        return [before.until(after) for before, after in zip(start, now, strict=True)]
+
+    def buckets(self) -> list[list[int]]:
+        """Of each endpoint, over the whole history; empty: no response."""
+        start = self._start(self.length)
+        return [
+            [] if before is endpoint.frozen else [*map(sub, endpoint.buckets, before.buckets)]
+            for before, endpoint in zip(start, self.totals, strict=True)
+        ]
+
+    def _start(self, seconds: int) -> list[CountsMark]:
+        """The totals about so many seconds ago."""
         start = self._marks[0][1]
         for when, marks in self._marks:
             if when > self.last - seconds:
                 break
             start = marks
-        now = [each.mark() for each in self.totals]
-        return [before.until(after) for before, after in zip(start, now, strict=True)]
+        return start
 
 
 def _messages_of(report: WorkerReport) -> tuple[int, ...]:

@@ -27,20 +27,20 @@ OUTAGE_SECONDS = 15.0
 seconds."""
 
 STARTING_SECONDS = 10.0
-"""How long after its start a gateway that is not ready is only starting."""
+"""How long after its start a gateway that was never ready is only starting."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
     """What the sentence is made of. ``time``: now, Unix time. ``workers``: how many are configured;
-    ``up``: how many are up. ``uptime``: seconds. ``is_stopping``: at least one worker stops.
-    ``endpoints``: how many there are."""
+    ``up``: how many are up. ``uptime``: seconds. ``was_ready``: it was ready once.
+    ``is_stopping``: at least one worker stops. ``endpoints``: how many there are."""
 
     time: float
     endpoints: int
     workers: int
     up: int
     uptime: float
-    is_ready: bool
+    was_ready: bool
     is_stopping: bool
     links: Sequence[LinkState]
     queues: Sequence[QueueState]
@@ -52,7 +52,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_starting(self) -> bool:
-        return self.uptime < STARTING_SECONDS and not self.is_ready and not self.is_stopping
+        return self.uptime < STARTING_SECONDS and not self.was_ready and not self.is_stopping
 
     @property
     def brokers(self) -> dict[str, bool]:

@@ -30,7 +30,7 @@ def said(*parts: StatePart, **keys: Any) -> Sentence:
         "workers": 1,
         "up": 1,
         "uptime": 1000.0,
-        "is_ready": True,
+        "was_ready": True,
         "is_stopping": False,
         "links": rows.links(),
         "queues": rows.queues(),
@@ -90,13 +90,13 @@ def test_a_blocked_broker_is_up_and_amber() -> None:
 
 
 def test_a_gateway_that_stops_is_draining() -> None:
-    it = said(link(A), is_stopping=True, is_ready=False)
+    it = said(link(A), is_stopping=True)
     assert (it.level, it.word) == ("amber", "Draining")
     assert it.text.startswith("Draining. ")
 
 
 def test_a_gateway_that_connects_for_the_first_time_is_starting() -> None:
-    it = said(link(A, "down", since=NOW - 1), uptime=1.0, is_ready=False)
+    it = said(link(A, "down", since=NOW - 1), uptime=1.0, was_ready=False)
     assert (it.level, it.word) == ("amber", "Starting")
 
 
