@@ -7,7 +7,8 @@ Counters only grow. Times are Unix times in seconds. None: not known, or there i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from operator import add
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -102,6 +103,17 @@ class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
     dead_lettered: int = 0
     last_message: float | None = None
     last_error: str = ""
+
+
+class MessageCounts(NamedTuple):
+    """Messages until now. ``taken``: acknowledged or rejected. ``published``: confirmed."""
+
+    taken: int = 0
+    requeued: int = 0
+    published: int = 0
+
+    def plus(self, other: MessageCounts) -> MessageCounts:
+        return MessageCounts(*map(add, self, other))
 
 
 StatePart: TypeAlias = LinkPart | QueuePart | ProducerPart | AgentPart

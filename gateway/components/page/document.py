@@ -90,6 +90,7 @@ class StateWriter:
         self._endpoints.append(("", "", "", Raw(encode(PipeState((), (), "single", ())))))
         self._written: dict[int, bytes] = {}
         self._written_at = 0
+        self._was_ready = False
         self._base: PageState | None = None
 
     def text(self, since: int) -> bytes:
@@ -147,7 +148,7 @@ class StateWriter:
     def _without_points(self) -> PageState:
         history, now = self._history, self._time()
         up = history.up
-        then, before = history.past[0] if history.past else (history.last, [])
+        then, before = history.for_rates()
         rows = PartRows(up, before, history.last - then, now)
         links, queues, producers, agents = (
             rows.links(),
@@ -158,7 +159,8 @@ class StateWriter:
         breakers = rows.breakers()
         certificates = certificate_rows(self.known.certificates, now)
         is_stopping = any(each.is_stopping for each in up)
-        is_ready = all(each.is_ready for each in up)
+        is_ready = all(each.details and each.details.is_ready for each in up)
+        self._was_ready = self._was_ready or is_ready
         said = sentence(
             Facts(
                 time=now,
@@ -166,7 +168,7 @@ class StateWriter:
                 workers=self._assembly.workers,
                 up=len(up),
                 uptime=now - self._started,
-                was_ready=history.was_ready,
+                was_ready=self._was_ready,
                 is_stopping=is_stopping,
                 links=links,
                 queues=queues,
@@ -227,7 +229,7 @@ class StateWriter:
                 pid=each.pid,
                 started=round(each.started, 3),
                 is_up=each.worker in up,
-                is_ready=each.is_ready,
+                is_ready=each.details is not None and each.details.is_ready,
                 age=float(history.last - each.second),
                 lag=round(each.lag, 6),
                 in_flight=each.in_flight,

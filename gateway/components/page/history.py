@@ -14,10 +14,12 @@ from math import nan
 from operator import add, sub
 from typing import Any
 
-from ...telemetry.parts import ProducerPart, QueuePart
+from msgspec.structs import replace
+
+from ...telemetry.parts import MessageCounts
 from .counting import BOUNDS, DIGITS, OUTCOMES, times_of
 from .failures import LastFailures
-from .report import WorkerReport
+from .report import WorkerDetails, WorkerReport
 from .state import RATE_SECONDS, RECENT_SECONDS, ChartSeries
 
 MARK_INTERVAL = 15
@@ -29,7 +31,7 @@ MAX_REPORT_AGE = 3
 
 COUNTED = ("ok", "empty", "client_errors", "server_errors", "gone")
 """ChartSeries of outcomes, in their order."""
-MESSAGES = ("taken", "requeued", "published")
+MESSAGES = MessageCounts._fields
 TIMES = ("p50", "p99", "max")
 GAUGES = ("in_flight", "lag")
 
@@ -37,15 +39,14 @@ NO_TIMES = (nan, nan, nan)
 
 
 class EndpointTotals:
-    """The responses of one endpoint since the start, of all workers. ``recent``: requests of the
-    last seconds, a ring. ``frozen``: a copy of the totals that is still right."""
+    """The responses of one endpoint since the start, of all workers. ``frozen``: a copy of the
+    totals that is still right."""
 
-    __slots__ = ("buckets", "frozen", "outcomes", "recent")
+    __slots__ = ("buckets", "frozen", "outcomes")
 
     def __init__(self) -> None:
         self.outcomes = [0] * OUTCOMES
         self.buckets = [0] * (len(BOUNDS) + 1)
-        self.recent = array("f", bytes(4 * RECENT_SECONDS))
         self.frozen: CountsMark | None = None
 
     def add(self, outcomes: Iterable[int], buckets: Iterable[int]) -> None:
@@ -90,9 +91,9 @@ class _Before:
     def __init__(self, life: int, endpoints: int) -> None:
         self.life = life
         self.second = 0
-        self.outcomes: list[Sequence[int]] = [NOTHING.outcomes] * endpoints
-        self.buckets: list[Sequence[int]] = [NOTHING.buckets] * endpoints
-        self.messages = (0,) * len(MESSAGES)
+        self.outcomes = [[*NOTHING.outcomes] for _ in range(endpoints)]
+        self.buckets = [[*NOTHING.buckets] for _ in range(endpoints)]
+        self.messages = MessageCounts()
 
 
 class _Point:
@@ -101,7 +102,7 @@ class _Point:
     def __init__(self) -> None:
         self.outcomes: Sequence[int] = NOTHING.outcomes
         self.buckets: Sequence[int] = NOTHING.buckets
-        self.messages: Sequence[int] = (0,) * len(MESSAGES)
+        self.messages: Sequence[int] = MessageCounts()
 
 
 class GatewayHistory:
@@ -109,14 +110,12 @@ class GatewayHistory:
     failures of each endpoint that are kept.
 
     ``last``: the second of the last point; 0: there is none. ``first``: that of the oldest one.
-    ``past``: of the last seconds, and the workers that were up. ``was_ready``: this one was ready
-    once.
+    ``past``: of the last seconds, and the workers that were up.
     """
 
     def __init__(self, endpoints: int, length: int, samples: int) -> None:
         self.length = length
         self.last = self.first = 0
-        self.was_ready = False
         self.past: deque[tuple[int, list[WorkerReport]]] = deque(maxlen=RATE_SECONDS + 1)
         self.failures = LastFailures(samples)
         self.totals = [EndpointTotals() for _ in range(endpoints)]
@@ -125,6 +124,9 @@ class GatewayHistory:
         self._series = {
             name: array("f", bytes(4 * length)) for name in ChartSeries.__struct_fields__
         }
+        # All endpoints of one second, then those of the next one: a second is cleared at once.
+        self._recent = array("f", bytes(4 * endpoints * RECENT_SECONDS))
+        self._nothing_recent = array("f", bytes(4 * endpoints))
         self._marks: deque[tuple[int, list[CountsMark]]] = deque(maxlen=length // MARK_INTERVAL + 2)
 
     # Once a second.
@@ -142,7 +144,6 @@ class GatewayHistory:
             # At the start of this process the others have counted for a long time already.
             self._add(report, None if is_first and report is not own else point)
         self.past.append((second, self.up))
-        self.was_ready = self.was_ready or own.is_ready
         self._write(second, COUNTED, point.outcomes)
         self._write(second, MESSAGES, point.messages)
         self._write(second, TIMES, times_of(point.buckets) or NO_TIMES)
@@ -157,10 +158,12 @@ class GatewayHistory:
             self._write(each, self._series, (0,) * len(self._series))
             self._write(each, (*TIMES, *GAUGES), (nan,) * (len(TIMES) + len(GAUGES)))
         for each in range(max(first_new, second - RECENT_SECONDS + 1), second + 1):
-            place = each % RECENT_SECONDS
-            for endpoint in self.totals:
-                endpoint.recent[place] = 0
+            start = self._recent_place(each)
+            self._recent[start : start + len(self.totals)] = self._nothing_recent
         self.last = second
+
+    def _recent_place(self, second: int) -> int:
+        return second % RECENT_SECONDS * len(self.totals)
 
     def _add(self, report: WorkerReport, point: _Point | None) -> None:
         """Add what a worker has counted since its last report. ``point``: None: not of this
@@ -171,29 +174,32 @@ class GatewayHistory:
         self._reports[report.worker] = report
         if report.second <= before.second or len(report.outcomes) != len(self.totals):
             return  # no new report, or one of another configuration
-        new = (failure for when, failure in report.failures if when > before.second)
-        self.failures.add(self.last, new)
+        failures = (failure for when, failure in report.failures if when > before.second)
+        self.failures.add(self.last, failures)
         before.second = report.second
-        place = self.last % RECENT_SECONDS
+        if report.outcomes != before.outcomes:
+            self._add_responses(report, before, point)
+        if point is not None:  # under Trio another thread counts: a number may be seen too early
+            new = (max(0, each) for each in map(sub, report.messages, before.messages))
+            point.messages = [*map(add, point.messages, new)]
+        before.messages = report.messages
+
+    def _add_responses(self, report: WorkerReport, before: _Before, point: _Point | None) -> None:
+        place = self._recent_place(self.last)
         for number, outcomes in enumerate(report.outcomes):
             old = before.outcomes[number]
             if outcomes == old:
                 continue
-            buckets, total = report.buckets[number], self.totals[number]
+            buckets = report.buckets[number]
             added = [*map(sub, outcomes, old)]
             spread = [*map(sub, buckets, before.buckets[number])]
             # Copies: those of this process go on to grow.
             before.outcomes[number], before.buckets[number] = outcomes[:], buckets[:]
-            total.add(added, spread)
+            self.totals[number].add(added, spread)
             if point is not None:
-                total.recent[place] += sum(added)
+                self._recent[place + number] += sum(added)
                 point.outcomes = [*map(add, point.outcomes, added)]
                 point.buckets = [*map(add, point.buckets, spread)]
-        messages = _messages_of(report)
-        if point is not None:  # under Trio another thread counts: a number may be seen too early
-            new = (max(0, each) for each in map(sub, messages, before.messages))
-            point.messages = [*map(add, point.messages, new)]
-        before.messages = messages
 
     def _write(self, second: int, names: Iterable[str], values: Sequence[float]) -> None:
         place = second % self.length
@@ -201,6 +207,16 @@ class GatewayHistory:
             self._series[name][place] = value
 
     # What a page asks for.
+
+    def put_details(self, worker: int, details: WorkerDetails) -> None:
+        """Of the last report of a worker, which had none."""
+        self._reports[worker] = replace(self._reports[worker], details=details)
+        self.past[-1] = self.last, self.up
+
+    def for_rates(self) -> tuple[int, list[WorkerReport]]:
+        """The oldest second of the last ones whose reports have details, and these reports."""
+        found = (each for each in self.past if all(report.details for report in each[1]))
+        return next(found, (self.last, []))
 
     @property
     def up(self) -> list[WorkerReport]:
@@ -229,8 +245,8 @@ class GatewayHistory:
 
     def recent(self, number: int, seconds: range) -> list[float]:
         """Requests of an endpoint in each of the last ``seconds``."""
-        values = self.totals[number].recent
-        return [values[second % RECENT_SECONDS] for second in seconds[-RECENT_SECONDS:]]
+        places = map(self._recent_place, seconds[-RECENT_SECONDS:])
+        return [self._recent[place + number] for place in places]
 
     def window(self, seconds: int) -> list[CountsMark]:
         """What each endpoint has counted in about the last ``seconds``."""
@@ -254,15 +270,3 @@ class GatewayHistory:
                 break
             start = marks
         return start
-
-
-def _messages_of(report: WorkerReport) -> tuple[int, ...]:
-    """Numbers of :data:`MESSAGES`, until now."""
-    taken = requeued = published = 0
-    for part in report.parts:
-        if isinstance(part, QueuePart):
-            taken += part.acked + part.rejected
-            requeued += part.requeued
-        elif isinstance(part, ProducerPart):
-            published += part.confirmed
-    return taken, requeued, published

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.components.page.counting import BOUNDS, EndpointCounts
+from gateway.components.page.counting import EndpointCounts
 from gateway.components.page.failures import Failure
-from gateway.components.page.report import OtherResource, WorkerReport
-from gateway.telemetry.parts import StatePart
+from gateway.components.page.report import OtherResource, WorkerDetails, WorkerReport
+from gateway.telemetry.parts import MessageCounts, StatePart
+
+
+NO_MESSAGES = MessageCounts()
 
 
 def counts(*responses: tuple[int, float]) -> EndpointCounts:
@@ -21,33 +24,28 @@ def report(
     *counted: EndpointCounts,
     worker: int = 0,
     life: int = 1,
+    messages: MessageCounts = NO_MESSAGES,
     parts: tuple[StatePart, ...] = (),
     denied: dict[str, int] | None = None,
     breakers: tuple[tuple[str, str, int], ...] = (),
     failures: tuple[tuple[int, Failure], ...] = (),
     in_flight: int = 0,
     lag: float = 0.0,
-    is_stopping: bool = False,
 ) -> WorkerReport:
     """``counted``: of the endpoints; the lists are those of the counts, not copies."""
+    others = [OtherResource("keys", True, "", {})]
     return WorkerReport(
         worker,
         1000 + worker,
         life,
         second,
         0.0,
-        not is_stopping,
-        is_stopping,
+        False,
         in_flight,
         lag,
+        messages,
         [each.outcomes for each in counted],
         [each.buckets for each in counted],
-        [*parts],
-        denied or {},
-        [*breakers],
-        [OtherResource("keys", True, "", {})],
         [*failures],
+        WorkerDetails(True, [*parts], denied or {}, [*breakers], others),
     )
-
-
-BUCKETS = len(BOUNDS) + 1

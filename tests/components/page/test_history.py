@@ -6,26 +6,13 @@ from math import isnan
 
 from gateway.components.page.failures import Failure
 from gateway.components.page.history import MARK_INTERVAL, GatewayHistory
-from gateway.telemetry.parts import ProducerPart, QueuePart
+from gateway.telemetry.parts import MessageCounts
 
 from .reports import counts, report
-
-BROKER = "amqp://broker:5672/"
 
 
 def history(endpoints: int = 1, length: int = 900) -> GatewayHistory:
     return GatewayHistory(endpoints, length, samples=3)
-
-
-def queue(acked: int = 0, requeued: int = 0, rejected: int = 0) -> QueuePart:
-    return QueuePart(
-        broker=BROKER,
-        queue="q",
-        status="attached",
-        acked=acked,
-        requeued=requeued,
-        rejected=rejected,
-    )
 
 
 def test_a_point_is_what_was_added_since_the_last_report() -> None:
@@ -103,14 +90,14 @@ def test_a_second_has_one_point() -> None:
 def test_workers_are_added_up() -> None:
     it = history()
     it.advance(100, report(100, counts()), [report(100, counts(), worker=1)])
-    first = report(101, counts((200, 0.01)), in_flight=2, lag=0.1, parts=(queue(acked=2),))
+    first = report(101, counts((200, 0.01)), in_flight=2, lag=0.1, messages=MessageCounts(2))
     second = report(
         101,
         counts((200, 0.01), (404, 0.2)),
         worker=1,
         in_flight=3,
         lag=0.2,
-        parts=(queue(acked=1, requeued=4, rejected=1),),
+        messages=MessageCounts(2, 4),
     )
     it.advance(101, first, [second])
     series = it.series(it.after(100))
@@ -131,7 +118,7 @@ def test_a_worker_that_is_started_again_takes_nothing_away() -> None:
 
 def test_what_others_counted_before_the_start_is_in_no_point() -> None:
     it = history()
-    other = report(100, counts(*[(200, 0.01)] * 10), worker=1, parts=(queue(acked=7),))
+    other = report(100, counts(*[(200, 0.01)] * 10), worker=1, messages=MessageCounts(7))
     it.advance(100, report(100, counts((200, 0.01))), [other])
     assert it.series(it.after(0)).ok == [1]
     assert it.series(it.after(0)).taken == [0]
@@ -161,12 +148,11 @@ def test_a_report_of_another_configuration_is_ignored() -> None:
 
 def test_messages_of_brokers_are_counted() -> None:
     it = history()
-    for second, number in [(100, 0), (101, 4)]:
-        published = ProducerPart(broker=BROKER, exchange="x", status="ready", confirmed=number)
-        parts = (queue(number, 2 * number, 1), published)
-        it.advance(second, report(second, counts(), parts=parts))
+    for second, number in [(100, 0), (101, 4), (102, 3)]:
+        messages = MessageCounts(2 * number, 3 * number, number)
+        it.advance(second, report(second, counts(), messages=messages))
     series = it.series(it.after(100))
-    assert (series.taken, series.requeued, series.published) == ([4], [8], [4])
+    assert (series.taken, series.requeued, series.published) == ([8, 0], [12, 0], [4, 0])
 
 
 def test_a_window_has_what_was_counted_in_the_last_minute() -> None:
