@@ -56,6 +56,7 @@ class Gateway:
         rows = assembly.catalog.layers
         observers = _build_observers(service, assembly)
         load = Load(service.gateway.max_requests)
+        assembly.count_running = lambda: load.running
         if assembly.metrics is not None:
             assembly.metrics.readers.append(
                 lambda: [Reading("requests.in_flight", {}, load.running)]

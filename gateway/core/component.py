@@ -59,6 +59,7 @@ class Assembly:
     ``metrics``: what the gateway counts; None: nothing reads it, so nothing is counted.
     ``note_failure``: gets every failed request. ``review``: what there is to say about the
     configuration; it may take seconds. ``is_stopping``: readiness says no from now on.
+    ``count_running``: how many requests have no response yet.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Assembly:
         self.shared_reports = shared_reports
         self.review = review
         self.is_stopping = False
+        self.count_running: Callable[[], int] = lambda: 0
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.resources: dict[Hashable, Resource] = {}

@@ -7,7 +7,8 @@ Counters only grow. Times are Unix times in seconds. None: not known, or there i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from operator import add
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -24,9 +25,9 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     is up, and the broker takes no messages (memory or disk alarm); "idle": ``max_retries`` attempts
     have failed, and the next request starts new ones. ``host``: of the node, as ``broker``.
     ``node``: product and version of the node. ``reconnects``: connections after the first one.
-    ``since``: when it was connected, or lost. ``blocked_since``: when the broker has blocked it. ``silence``: seconds since the
-    broker has sent anything. ``heartbeat``: seconds; 0: none. ``certificate_expires``: that of the
-    broker.
+    ``since``: when it was connected, or lost. ``blocked_since``: when the broker has blocked it.
+    ``silence``: seconds since the broker has sent anything. ``heartbeat``: seconds; 0: none.
+    ``certificate_expires``: that of the broker.
     """
 
     broker: str
@@ -46,10 +47,10 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
 class QueuePart(Struct, frozen=True, kw_only=True, tag="queue"):
     """A subscription: what the gateway has of a queue.
 
-    ``status``: "idle" has no consumer, because no request asks. ``buffered``: messages in the gateway
-    for coming requests; ``buffered_bytes``: of their bodies. ``waiting``: requests, and workers of
-    agents, that wait for a message. ``parked``: messages that wait to be tried again. ``acked``,
-    ``requeued``, ``rejected``: messages until now.
+    ``status``: "idle" has no consumer, because no request asks. ``buffered``: messages in the
+    gateway for coming requests; ``buffered_bytes``: of their bodies. ``waiting``: requests, and
+    workers of agents, that wait for a message. ``parked``: messages that wait to be tried again.
+    ``acked``, ``requeued``, ``rejected``: messages until now.
     """
 
     broker: str
@@ -102,6 +103,17 @@ class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
     dead_lettered: int = 0
     last_message: float | None = None
     last_error: str = ""
+
+
+class MessageCounts(NamedTuple):
+    """Messages until now. ``taken``: acknowledged or rejected. ``published``: confirmed."""
+
+    taken: int = 0
+    requeued: int = 0
+    published: int = 0
+
+    def plus(self, other: MessageCounts) -> MessageCounts:
+        return MessageCounts(*map(add, self, other))
 
 
 StatePart: TypeAlias = LinkPart | QueuePart | ProducerPart | AgentPart

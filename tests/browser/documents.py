@@ -247,9 +247,7 @@ class Shown:
             for name in ("empty", "client_errors", "server_errors", "gone")
         }
         within = {name: float(round(minute * part)) for name, part in parts.items()}
-        total = {
-            name: float(round((60_000 + now) * mean * part)) for name, part in parts.items()
-        }
+        total = {name: float(round((60_000 + now) * mean * part)) for name, part in parts.items()}
         rest = 1 - sum(parts.values())
         is_busy = minute > 0
         return EndpointState(
@@ -378,7 +376,8 @@ class Shown:
             kinds += [("GET /invoices/next", 503, "queue invoices: broker away")] * 3
         if self.hostile:
             kinds += [
-                ("", 404, f"no endpoint for /{name}") for name in ("wp-login.php", ".env", HOSTILE[0])
+                ("", 404, f"no endpoint for /{name}")
+                for name in ("wp-login.php", ".env", HOSTILE[0])
             ]
             kinds += [(f"GET /{HOSTILE[0]}", 502, HOSTILE[1])]
         found = []
@@ -389,7 +388,14 @@ class Shown:
                 trace = f"{random.getrandbits(128):032x}" if random.random() < 0.7 else ""
                 found.append(
                     FailureState(
-                        f"0-{second}", endpoint, second, START + second + 0.4, status, reason, "", trace
+                        f"0-{second}",
+                        endpoint,
+                        second,
+                        START + second + 0.4,
+                        status,
+                        reason,
+                        "",
+                        trace,
                     )
                 )
         return found

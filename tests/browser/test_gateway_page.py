@@ -40,9 +40,13 @@ def shop(url: str, port: int) -> dict[str, Any]:
             producer(url, "shop", name="", routing_key="orders", mandatory=True),
             method="POST",
         ),
-        endpoint("/lost", producer(url, "shop", name="", routing_key="no", mandatory=True), method="POST"),
+        endpoint(
+            "/lost", producer(url, "shop", name="", routing_key="no", mandatory=True), method="POST"
+        ),
         name="Shop",
-        async_agent=[agent(url, "mails", {"host": [f"http://127.0.0.1:{port}"], "url_pattern": "/"})],
+        async_agent=[
+            agent(url, "mails", {"host": [f"http://127.0.0.1:{port}"], "url_pattern": "/"})
+        ],
         extra_config={"gateway": {"management_port": port}},
     )
 

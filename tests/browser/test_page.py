@@ -191,7 +191,9 @@ def test_no_page_is_wider_than_the_screen(page: Page, server: ShownServer, name:
     ("name", "scheme", "width"),
     [("loaded", "light", 1280), ("hostile", "dark", 1280), ("down", "light", 360)],
 )
-def test_axe_finds_nothing(browser: Browser, server: ShownServer, name: str, scheme: Any, width: int) -> None:
+def test_axe_finds_nothing(
+    browser: Browser, server: ShownServer, name: str, scheme: Any, width: int
+) -> None:
     server.shown = scenes()[name]
     size: Any = {"width": width, "height": 900}
     context = browser.new_context(color_scheme=scheme, viewport=size, reduced_motion="reduce")
@@ -276,7 +278,11 @@ def test_rows_keep_their_places_while_the_pointer_is_on_them(
 def test_what_is_not_configured_is_said(page: Page, server: ShownServer) -> None:
     server.shown = scenes()["empty"]
     open_page(page, server)
-    for text in ("No agents are configured.", "No queues are consumed.", "No brokers are configured."):
+    for text in (
+        "No agents are configured.",
+        "No queues are consumed.",
+        "No brokers are configured.",
+    ):
         expect(page.get_by_text(text)).to_be_visible()
     expect(page.locator("#workers")).to_be_hidden()
 

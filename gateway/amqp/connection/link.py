@@ -25,7 +25,7 @@ from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
-from ...telemetry.parts import LinkPart, StatePart
+from ...telemetry.parts import LinkPart, MessageCounts, StatePart
 from ..wire import codec
 from .attempts import Attempts
 from .tap import Tap, TapFactory
@@ -187,6 +187,9 @@ class LinkUser(Protocol):
         """Its part of :meth:`Link.parts`."""
         ...
 
+    @property
+    def message_counts(self) -> MessageCounts: ...
+
 
 N = TypeVar("N", bound=LinkUser)
 
@@ -290,6 +293,14 @@ class Link:
         )
         for user in self._users.values():
             yield user.part(broker)
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        """Of all its users."""
+        counts = MessageCounts()
+        for user in self._users.values():
+            counts = counts.plus(user.message_counts)
+        return counts
 
     def pauses(self) -> Iterator[float]:
         """The pauses between attempts, from the first one."""

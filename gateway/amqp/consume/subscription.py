@@ -17,7 +17,7 @@ from msgspec import json
 from ...core.bridge import AsyncioSide
 from ...core.tasks import open_tasks
 from ...telemetry.metrics import Reading
-from ...telemetry.parts import QueuePart
+from ...telemetry.parts import MessageCounts, QueuePart
 from ..connection.link import BrokerConnection, Link, NoChannelError, call_uninterrupted
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
@@ -212,6 +212,11 @@ class Subscription(ManagedChannel):
             requeued=settled.nack,
             rejected=settled.reject,
         )
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        settled = self._settled_counts
+        return MessageCounts(settled.ack + settled.reject, settled.nack)
 
     @property
     def _settled_counts(self) -> SettledCounts:

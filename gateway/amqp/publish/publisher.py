@@ -27,7 +27,7 @@ from ...core.proxy import Part
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
-from ...telemetry.parts import ProducerPart
+from ...telemetry.parts import MessageCounts, ProducerPart
 from ..connection.link import (
     CLOSE_TIMEOUT,
     BrokerConnection,
@@ -208,10 +208,14 @@ class Publisher(ManagedChannel):
             problem=self.problem or self.why_waiting(),
             unconfirmed=self._unconfirmed,
             waiting=self._waiting,
-            confirmed=sum(each.confirmed_count for each in channels),
+            confirmed=self.message_counts.published,
             returned=sum(each.returned_count for each in channels),
             nacked=sum(each.rejected_count for each in channels),
         )
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        return MessageCounts(published=sum(each.confirmed_count for each in self._channels))
 
     def readiness(self) -> dict[str, object]:
         return {

@@ -148,7 +148,9 @@ def _is_secret(key: str, value: object) -> bool:
     if key in CHOSEN_NAMES:
         return isinstance(value, Mapping)
     if key == "keys":  # of objects, which have names of their own
-        return not (isinstance(value, list) and all(isinstance(each, Mapping) for each in value))
+        return not (
+            isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
+        )
     return key not in HARMLESS_KEYS and bool(_SECRET_KEY.search(key))
 
 

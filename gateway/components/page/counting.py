@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from itertools import accumulate
+from typing import NamedTuple
 
 from ...config.structs import Endpoint
 from ...core.asgi import Scope
@@ -18,7 +19,12 @@ BUCKETS_PER_DECADE = 5
 """The bounds are 1, 1.6, 2.5, 4, 6.3, 10 ...: a percentile is at most 12 % away from the exact one
 where the values of a bucket are spread evenly."""
 
-BOUNDS = tuple(round(10 ** (step / BUCKETS_PER_DECADE - 4), 9) for step in range(31))
+BUCKET_GROWTH: float = 10 ** (1 / BUCKETS_PER_DECADE)
+
+DIGITS = 6
+"""Of seconds: microseconds."""
+
+BOUNDS = tuple(round(10 ** (step / BUCKETS_PER_DECADE - 4), DIGITS) for step in range(31))
 """Upper bounds of the buckets, in seconds: from 0.1 ms to 100 s."""
 
 OK, EMPTY, CLIENT_ERRORS, SERVER_ERRORS, GONE = range(5)
@@ -84,31 +90,34 @@ class ResponseCounts:
         return self._reports.get((method, path), self._unmatched)
 
 
-def percentile(buckets: Sequence[int], share: float) -> float | None:
-    """The value below which ``share`` of the values are, in seconds; None: there is no value."""
-    count = sum(buckets)
+class ResponseTimes(NamedTuple):
+    """Seconds. ``max``: the upper bound of the highest bucket that has a value."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+def times_of(buckets: Sequence[int]) -> ResponseTimes | None:
+    """None: there is no response."""
+    until = [*accumulate(buckets)]
+    count = until[-1]
     if not count:
         return None
-    rank, below = share * count, 0
-    for number, each in enumerate(buckets):
-        if each and below + each >= rank:
-            return _within(number, (rank - below) / each)
-        below += each
-    return BOUNDS[-1]
+
+    def percentile(share: float) -> float:
+        rank = share * count
+        number = bisect_left(until, rank)
+        below = until[number] - buckets[number]
+        return _within(number, (rank - below) / buckets[number])
+
+    highest = BOUNDS[min(bisect_left(until, count), len(BOUNDS) - 1)]
+    return ResponseTimes(percentile(0.5), percentile(0.99), highest)
 
 
 def _within(number: int, share: float) -> float:
     """A value in a bucket, on a logarithmic scale: so are the bounds."""
     if number >= len(BOUNDS):
         return BOUNDS[-1]
-    upper = BOUNDS[number]
-    lower = BOUNDS[number - 1] if number else upper / sqrt(BOUNDS[1] / BOUNDS[0])
-    return float(lower * (upper / lower) ** share)
-
-
-def highest(buckets: Sequence[int]) -> float | None:
-    """The upper bound of the highest bucket that has a value."""
-    for number in range(len(buckets) - 1, -1, -1):
-        if buckets[number]:
-            return BOUNDS[min(number, len(BOUNDS) - 1)]
-    return None
+    factor: float = BUCKET_GROWTH ** (share - 1)
+    return round(BOUNDS[number] * factor, DIGITS)

@@ -17,14 +17,15 @@ from ...core.failures import name_of
 from ...core.version import VERSION
 from ...tls.expiry import CertificateFile
 from .certificates import CertificatePlace, certificate_rows
-from .counting import BOUNDS, highest, percentile
-from .history import GatewayHistory, CountsMark
+from .counting import BOUNDS, times_of
+from .history import GatewayHistory
 from .pipes import pipe_of
 from .rows import PartRows
 from .sentence import Facts, sentence
 from .state import (
     RECENT_SECONDS,
     VERSION_OF_STATE,
+    ChartSeries,
     EndpointState,
     FailureState,
     FindingCounts,
@@ -33,7 +34,6 @@ from .state import (
     Outcomes,
     PageState,
     PipeState,
-    ChartSeries,
     WorkerState,
 )
 
@@ -90,6 +90,7 @@ class StateWriter:
         self._endpoints.append(("", "", "", Raw(encode(PipeState((), (), "single", ())))))
         self._written: dict[int, bytes] = {}
         self._written_at = 0
+        self._was_ready = False
         self._base: PageState | None = None
 
     def text(self, since: int) -> bytes:
@@ -147,7 +148,7 @@ class StateWriter:
     def _without_points(self) -> PageState:
         history, now = self._history, self._time()
         up = history.up
-        then, before = history.past[0] if history.past else (history.last, [])
+        then, before = history.for_rates()
         rows = PartRows(up, before, history.last - then, now)
         links, queues, producers, agents = (
             rows.links(),
@@ -158,13 +159,16 @@ class StateWriter:
         breakers = rows.breakers()
         certificates = certificate_rows(self.known.certificates, now)
         is_stopping = any(each.is_stopping for each in up)
-        is_ready = all(each.is_ready for each in up)
+        is_ready = all(each.details and each.details.is_ready for each in up)
+        self._was_ready = self._was_ready or is_ready
         said = sentence(
             Facts(
+                time=now,
+                endpoints=len(self._assembly.service.endpoints),
                 workers=self._assembly.workers,
                 up=len(up),
                 uptime=now - self._started,
-                is_ready=is_ready,
+                was_ready=self._was_ready,
                 is_stopping=is_stopping,
                 links=links,
                 queues=queues,
@@ -225,7 +229,7 @@ class StateWriter:
                 pid=each.pid,
                 started=round(each.started, 3),
                 is_up=each.worker in up,
-                is_ready=each.is_ready,
+                is_ready=each.details is not None and each.details.is_ready,
                 age=float(history.last - each.second),
                 lag=round(each.lag, 6),
                 in_flight=each.in_flight,
@@ -235,7 +239,8 @@ class StateWriter:
 
     def _endpoint_rows(self) -> list[EndpointState]:
         history = self._history
-        minutes, windows = history.window(RECENT_SECONDS), history.window(history.length)
+        minutes = history.window(RECENT_SECONDS)
+        minute_times = [times_of(each.buckets) for each in minutes]
         last = range(history.last, history.last + 1)
         return [
             EndpointState(
@@ -246,21 +251,13 @@ class StateWriter:
                 recent=[],
                 total=Outcomes(*history.totals[number].outcomes),
                 minute=Outcomes(*minute.outcomes),
-                p50=_shown(percentile(minute.buckets, 0.5)),
-                p99=_shown(percentile(minute.buckets, 0.99)),
-                max=highest(minute.buckets),
-                counts=_counts(window),
+                p50=times and times.p50,
+                p99=times and times.p99,
+                max=times and times.max,
+                counts=counts,
                 pipe=pipe,
             )
-            for number, ((name, method, path, pipe), minute, window) in enumerate(
-                zip(self._endpoints, minutes, windows, strict=True)
+            for number, ((name, method, path, pipe), minute, times, counts) in enumerate(
+                zip(self._endpoints, minutes, minute_times, history.buckets(), strict=True)
             )
         ]
-
-
-def _shown(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
-
-
-def _counts(window: CountsMark) -> list[int]:
-    return [*window.buckets] if any(window.buckets) else []

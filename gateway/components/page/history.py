@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from math import nan
 from operator import add, sub
+from typing import Any
 
-from ...telemetry.parts import ProducerPart, QueuePart
-from .counting import BOUNDS, OUTCOMES, highest, percentile
+from msgspec.structs import replace
+
+from ...telemetry.parts import MessageCounts
+from .counting import BOUNDS, DIGITS, OUTCOMES, times_of
 from .failures import LastFailures
-from .report import WorkerReport
+from .report import WorkerDetails, WorkerReport
 from .state import RATE_SECONDS, RECENT_SECONDS, ChartSeries
 
 MARK_INTERVAL = 15
@@ -28,24 +31,22 @@ MAX_REPORT_AGE = 3
 
 COUNTED = ("ok", "empty", "client_errors", "server_errors", "gone")
 """ChartSeries of outcomes, in their order."""
-MESSAGES = ("taken", "requeued", "published")
+MESSAGES = MessageCounts._fields
 TIMES = ("p50", "p99", "max")
 GAUGES = ("in_flight", "lag")
 
-ROUNDED = 6
-"""Digits of seconds: microseconds. A float of 32 bits has noise behind them."""
+NO_TIMES = (nan, nan, nan)
 
 
 class EndpointTotals:
-    """The responses of one endpoint since the start, of all workers. ``recent``: requests of the
-    last seconds, a ring. ``frozen``: a copy of the totals that is still right."""
+    """The responses of one endpoint since the start, of all workers. ``frozen``: a copy of the
+    totals that is still right."""
 
-    __slots__ = ("buckets", "frozen", "outcomes", "recent")
+    __slots__ = ("buckets", "frozen", "outcomes")
 
     def __init__(self) -> None:
         self.outcomes = [0] * OUTCOMES
         self.buckets = [0] * (len(BOUNDS) + 1)
-        self.recent = array("f", bytes(4 * RECENT_SECONDS))
         self.frozen: CountsMark | None = None
 
     def add(self, outcomes: Iterable[int], buckets: Iterable[int]) -> None:
@@ -90,9 +91,9 @@ class _Before:
     def __init__(self, life: int, endpoints: int) -> None:
         self.life = life
         self.second = 0
-        self.outcomes: list[Sequence[int]] = [NOTHING.outcomes] * endpoints
-        self.buckets: list[Sequence[int]] = [NOTHING.buckets] * endpoints
-        self.messages = (0,) * len(MESSAGES)
+        self.outcomes = [[*NOTHING.outcomes] for _ in range(endpoints)]
+        self.buckets = [[*NOTHING.buckets] for _ in range(endpoints)]
+        self.messages = MessageCounts()
 
 
 class _Point:
@@ -101,7 +102,7 @@ class _Point:
     def __init__(self) -> None:
         self.outcomes: Sequence[int] = NOTHING.outcomes
         self.buckets: Sequence[int] = NOTHING.buckets
-        self.messages: Sequence[int] = (0,) * len(MESSAGES)
+        self.messages: Sequence[int] = MessageCounts()
 
 
 class GatewayHistory:
@@ -123,6 +124,9 @@ class GatewayHistory:
         self._series = {
             name: array("f", bytes(4 * length)) for name in ChartSeries.__struct_fields__
         }
+        # All endpoints of one second, then those of the next one: a second is cleared at once.
+        self._recent = array("f", bytes(4 * endpoints * RECENT_SECONDS))
+        self._nothing_recent = array("f", bytes(4 * endpoints))
         self._marks: deque[tuple[int, list[CountsMark]]] = deque(maxlen=length // MARK_INTERVAL + 2)
 
     # Once a second.
@@ -142,8 +146,7 @@ class GatewayHistory:
         self.past.append((second, self.up))
         self._write(second, COUNTED, point.outcomes)
         self._write(second, MESSAGES, point.messages)
-        times = percentile(point.buckets, 0.5), percentile(point.buckets, 0.99)
-        self._write(second, TIMES, _without_none(*times, highest(point.buckets)))
+        self._write(second, TIMES, times_of(point.buckets) or NO_TIMES)
         lag = max((each.lag for each in self.up), default=0.0)
         self._write(second, GAUGES, (sum(each.in_flight for each in self.up), lag))
 
@@ -152,13 +155,15 @@ class GatewayHistory:
         first_new = max(self.last + 1, second - self.length + 1) if self.last else second
         self.first = max(self.first or second, second - self.length + 1)
         for each in range(first_new, second):
-            self._write(each, self._series, _without_none(*[None] * len(self._series)))
-            self._write(each, (*COUNTED, *MESSAGES), (0,) * (OUTCOMES + len(MESSAGES)))
+            self._write(each, self._series, (0,) * len(self._series))
+            self._write(each, (*TIMES, *GAUGES), (nan,) * (len(TIMES) + len(GAUGES)))
         for each in range(max(first_new, second - RECENT_SECONDS + 1), second + 1):
-            place = each % RECENT_SECONDS
-            for endpoint in self.totals:
-                endpoint.recent[place] = 0
+            start = self._recent_place(each)
+            self._recent[start : start + len(self.totals)] = self._nothing_recent
         self.last = second
+
+    def _recent_place(self, second: int) -> int:
+        return second % RECENT_SECONDS * len(self.totals)
 
     def _add(self, report: WorkerReport, point: _Point | None) -> None:
         """Add what a worker has counted since its last report. ``point``: None: not of this
@@ -169,29 +174,32 @@ class GatewayHistory:
         self._reports[report.worker] = report
         if report.second <= before.second or len(report.outcomes) != len(self.totals):
             return  # no new report, or one of another configuration
-        new = (failure for when, failure in report.failures if when > before.second)
-        self.failures.add(self.last, new)
+        failures = (failure for when, failure in report.failures if when > before.second)
+        self.failures.add(self.last, failures)
         before.second = report.second
-        place = self.last % RECENT_SECONDS
+        if report.outcomes != before.outcomes:
+            self._add_responses(report, before, point)
+        if point is not None:  # under Trio another thread counts: a number may be seen too early
+            new = (max(0, each) for each in map(sub, report.messages, before.messages))
+            point.messages = [*map(add, point.messages, new)]
+        before.messages = report.messages
+
+    def _add_responses(self, report: WorkerReport, before: _Before, point: _Point | None) -> None:
+        place = self._recent_place(self.last)
         for number, outcomes in enumerate(report.outcomes):
             old = before.outcomes[number]
             if outcomes == old:
                 continue
-            buckets, total = report.buckets[number], self.totals[number]
+            buckets = report.buckets[number]
             added = [*map(sub, outcomes, old)]
             spread = [*map(sub, buckets, before.buckets[number])]
             # Copies: those of this process go on to grow.
             before.outcomes[number], before.buckets[number] = outcomes[:], buckets[:]
-            total.add(added, spread)
+            self.totals[number].add(added, spread)
             if point is not None:
-                total.recent[place] += sum(added)
+                self._recent[place + number] += sum(added)
                 point.outcomes = [*map(add, point.outcomes, added)]
                 point.buckets = [*map(add, point.buckets, spread)]
-        messages = _messages_of(report)
-        if point is not None:  # under Trio another thread counts: a number may be seen too early
-            new = (max(0, each) for each in map(sub, messages, before.messages))
-            point.messages = [*map(add, point.messages, new)]
-        before.messages = messages
 
     def _write(self, second: int, names: Iterable[str], values: Sequence[float]) -> None:
         place = second % self.length
@@ -199,6 +207,16 @@ class GatewayHistory:
             self._series[name][place] = value
 
     # What a page asks for.
+
+    def put_details(self, worker: int, details: WorkerDetails) -> None:
+        """Of the last report of a worker, which had none."""
+        self._reports[worker] = replace(self._reports[worker], details=details)
+        self.past[-1] = self.last, self.up
+
+    def for_rates(self) -> tuple[int, list[WorkerReport]]:
+        """The oldest second of the last ones whose reports have details, and these reports."""
+        found = (each for each in self.past if all(report.details for report in each[1]))
+        return next(found, (self.last, []))
 
     @property
     def up(self) -> list[WorkerReport]:
@@ -216,39 +234,39 @@ class GatewayHistory:
         return range(since + 1 if is_known else self.first, self.last + 1)
 
     def series(self, seconds: range) -> ChartSeries:
+        """Of the 32 bits of a number only :data:`.counting.DIGITS` digits are meant."""
         places = [second % self.length for second in seconds]
-        found = {name: [values[place] for place in places] for name, values in self._series.items()}
+        found: dict[str, list[Any]] = {
+            name: [values[place] for place in places] for name, values in self._series.items()
+        }
         for name in (*TIMES, "lag"):
-            found[name] = [round(each, ROUNDED) for each in found[name]]
+            found[name] = [round(each, DIGITS) for each in found[name]]
         return ChartSeries(**found)
 
     def recent(self, number: int, seconds: range) -> list[float]:
         """Requests of an endpoint in each of the last ``seconds``."""
-        values = self.totals[number].recent
-        return [values[second % RECENT_SECONDS] for second in seconds[-RECENT_SECONDS:]]
+        places = map(self._recent_place, seconds[-RECENT_SECONDS:])
+        return [self._recent[place + number] for place in places]
 
     def window(self, seconds: int) -> list[CountsMark]:
         """What each endpoint has counted in about the last ``seconds``."""
+        start = self._start(seconds)
+        now = [each.mark() for each in self.totals]
+        return [before.until(after) for before, after in zip(start, now, strict=True)]
+
+    def buckets(self) -> list[list[int]]:
+        """Of each endpoint, over the whole history; empty: no response."""
+        start = self._start(self.length)
+        return [
+            [] if before is endpoint.frozen else [*map(sub, endpoint.buckets, before.buckets)]
+            for before, endpoint in zip(start, self.totals, strict=True)
+        ]
+
+    def _start(self, seconds: int) -> list[CountsMark]:
+        """The totals about so many seconds ago."""
         start = self._marks[0][1]
         for when, marks in self._marks:
             if when > self.last - seconds:
                 break
             start = marks
-        now = [each.mark() for each in self.totals]
-        return [before.until(after) for before, after in zip(start, now, strict=True)]
-
-
-def _messages_of(report: WorkerReport) -> tuple[int, ...]:
-    """Numbers of :data:`MESSAGES`, until now."""
-    taken = requeued = published = 0
-    for part in report.parts:
-        if isinstance(part, QueuePart):
-            taken += part.acked + part.rejected
-            requeued += part.requeued
-        elif isinstance(part, ProducerPart):
-            published += part.confirmed
-    return taken, requeued, published
-
-
-def _without_none(*values: float | None) -> list[float]:
-    return [nan if each is None else each for each in values]
+        return start

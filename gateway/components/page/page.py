@@ -54,6 +54,9 @@ Answer: TypeAlias = Callable[[Scope], Awaitable[AsgiResponse]]
 
 _SINCE = re.compile(rb"(?:^|&)since=(\d{1,15})(?:&|$)")
 
+WATCHED_SECONDS = 10
+"""For how long reports have details after a browser has asked: they are most of the work."""
+
 STATE, CONFIG, FINDINGS = "__state.json", "__config.json", "__findings.json"
 """The documents, relative to the page."""
 
@@ -83,12 +86,14 @@ class Page:
         self._config = self._findings = b""
         self._is_reviewed = Event()
         self._has_failed = False
+        self._watched_until = 0
 
     # A resource of the gateway.
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
         self._is_reviewed = Event()
+        self._reporter.opened()
         if self._own_file is not None:
             self._own_file.own()
         self._take(int(time.monotonic()), 0.0)
@@ -111,9 +116,17 @@ class Page:
             if late >= 0:
                 self._take(due + int(late), late)
 
+    def _watch(self) -> None:
+        """A browser asks, and will probably ask again."""
+        if self._history.last > self._watched_until and not self._other_files:
+            self._history.put_details(self._assembly.worker, self._reporter.details())
+        self._watched_until = self._history.last + WATCHED_SECONDS
+
     def _take(self, second: int, lag: float) -> None:
         try:
-            own = self._reporter.report(second, lag)
+            # The others cannot know whether a browser asks another worker.
+            with_details = bool(self._other_files) or second <= self._watched_until
+            own = self._reporter.report(second, lag, with_details=with_details)
             if self._own_file is not None:
                 self._own_file.write(reports.encode(own))
             self._history.advance(second, own, [*self._reports_of_others()])
@@ -161,6 +174,7 @@ class Page:
         base = self._path.rpartition("/")[0] + "/"
 
         async def state(scope: Scope) -> AsgiResponse:
+            self._watch()
             return json_response(self._writer.text(_since(scope)))
 
         async def config(scope: Scope) -> AsgiResponse:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from ...telemetry.parts import AgentPart, LinkPart, ProducerPart, QueuePart
-from .report import WorkerReport
+from .report import WorkerDetails, WorkerReport
 from .state import (
     AgentState,
     BreakerState,
@@ -46,8 +46,8 @@ class PartRows:
         seconds: float,
         time: float,
     ) -> None:
-        self._now = now
-        self._before = before
+        self._now = [each.details for each in now if each.details is not None]
+        self._before = [each.details for each in before if each.details is not None]
         self._seconds = max(seconds, 1)
         self._time = time
 
@@ -166,7 +166,7 @@ class PartRows:
         ]
 
     def _rate(self, now: int, before: int) -> float:
-        return round(max(0, now - before) / self._seconds, 2)
+        return round((now - before) / self._seconds, 2) if now > before else 0.0
 
     def _days(self, expiries: Iterable[float | None]) -> float | None:
         known = [each for each in expiries if each is not None]
@@ -177,7 +177,7 @@ def days_until(expires: float, time: float) -> float:
     return round((expires - time) / SECONDS_OF_A_DAY, 2)
 
 
-def _grouped(reports: Iterable[WorkerReport], kind: type[T]) -> Iterator[tuple[str, list[T]]]:
+def _grouped(reports: Iterable[WorkerDetails], kind: type[T]) -> Iterator[tuple[str, list[T]]]:
     """The parts of all workers that are the same thing, by its key. A worker may have several with
     one name, such as two subscriptions to one queue: these are kept apart by their order."""
     groups: dict[str, list[T]] = {}
@@ -234,7 +234,7 @@ def _failed(parts: Iterable[AgentPart]) -> int:
     return sum(each.failed for each in parts)
 
 
-def _denied(reports: Iterable[WorkerReport]) -> dict[str, int]:
+def _denied(reports: Iterable[WorkerDetails]) -> dict[str, int]:
     denied: Counter[str] = Counter()
     for report in reports:
         denied.update(report.denied)

@@ -22,18 +22,25 @@ SOON = 14.0
 """Days before a certificate expires from which on it is a problem."""
 
 
+OUTAGE_SECONDS = 15.0
+"""How long all brokers are away until the level is red. The end of a connection is repaired within
+seconds."""
+
 STARTING_SECONDS = 10.0
-"""How long after its start a gateway that is not ready is only starting."""
+"""How long after its start a gateway that was never ready is only starting."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What the sentence is made of. ``workers``: how many are configured; ``up``: how many are up.
-    ``uptime``: seconds. ``is_stopping``: at least one worker stops."""
+    """What the sentence is made of. ``time``: now, Unix time. ``workers``: how many are configured;
+    ``up``: how many are up. ``uptime``: seconds. ``was_ready``: it was ready once.
+    ``is_stopping``: at least one worker stops. ``endpoints``: how many there are."""
 
+    time: float
+    endpoints: int
     workers: int
     up: int
     uptime: float
-    is_ready: bool
+    was_ready: bool
     is_stopping: bool
     links: Sequence[LinkState]
     queues: Sequence[QueueState]
@@ -45,18 +52,24 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_starting(self) -> bool:
-        return self.uptime < STARTING_SECONDS and not self.is_ready and not self.is_stopping
+        return self.uptime < STARTING_SECONDS and not self.was_ready and not self.is_stopping
 
     @property
     def brokers(self) -> dict[str, bool]:
         """Whether all links to a broker are up."""
         brokers: dict[str, bool] = {}
         for each in self.links:
-            brokers[each.broker] = brokers.get(each.broker, True) and each.status in (
-                "up",
-                "blocked",
-            )
+            is_up = each.status in ("up", "blocked")
+            brokers[each.broker] = brokers.get(each.broker, True) and is_up
         return brokers
+
+    @property
+    def is_outage(self) -> bool:
+        """No link has been up for some time."""
+        since = [each.since for each in self.links if each.up == 0]
+        return len(since) == len(self.links) > 0 and all(
+            each is not None and self.time - each >= OUTAGE_SECONDS for each in since
+        )
 
 
 def sentence(facts: Facts) -> Sentence:
@@ -66,8 +79,7 @@ def sentence(facts: Facts) -> Sentence:
 
 
 def _level(facts: Facts, reasons: Sequence[str]) -> Level:
-    brokers = facts.brokers
-    if brokers and not any(brokers.values()) and not facts.is_starting:
+    if facts.is_outage:
         return "red"
     return "amber" if reasons or facts.is_stopping else "green"
 
@@ -77,6 +89,8 @@ def _clauses(facts: Facts) -> Iterator[str]:
         yield f"{facts.up} of {facts.workers} workers up"
     if brokers := facts.brokers:
         yield f"{sum(brokers.values())} of {_many(len(brokers), 'broker')} up"
+    else:
+        yield _many(facts.endpoints, "endpoint")
     if facts.queues:
         yield f"{_many(_count(facts.queues, 'attached'), 'queue')} attached"
         for status in ("idle", "down"):

@@ -27,8 +27,9 @@ class Sentence(Struct, frozen=True):
     """The state in one sentence.
 
     ``level``: green: all is well. amber: something does not work as configured, or the gateway
-    stops. red: nothing works that needs a broker. ``word``: "Starting", "Serving" or "Draining".
-    ``text``: the sentence, with the word. ``reasons``: why it is not green; one line each.
+    stops. red: no connection to a broker has been up for 15 seconds. ``word``: "Starting",
+    "Serving" or "Draining". ``text``: the sentence, with the word. ``reasons``: why it is not
+    green; one line each.
     """
 
     level: Level
@@ -84,7 +85,8 @@ class Outcomes(Struct):
 
 
 class ChartSeries(Struct, frozen=True):
-    """One number for each second. All lists have the length of ``times``.
+    """One number for each second. All lists have the length of ``times``. A second for which the
+    gateway had no time has null in place of what is not known.
 
     ``ok`` to ``gone``: as :class:`Outcomes`, of all workers. ``p50``, ``p99``, ``max``: of the
     seconds of the responses, null in a second without one; from the buckets of
@@ -99,14 +101,14 @@ class ChartSeries(Struct, frozen=True):
     client_errors: list[float]
     server_errors: list[float]
     gone: list[float]
-    p50: list[float]
-    p99: list[float]
-    max: list[float]
+    p50: list[float | None]
+    p99: list[float | None]
+    max: list[float | None]
     taken: list[float]
     requeued: list[float]
     published: list[float]
-    in_flight: list[float]
-    lag: list[float]
+    in_flight: list[float | None]
+    lag: list[float | None]
 
 
 class History(Struct, frozen=True):
