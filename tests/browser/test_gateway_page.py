@@ -80,13 +80,13 @@ def test_the_page_shows_what_the_gateway_does(
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
-    with running(
-        shop(vhost_url, port), tmp_path, "--workers", "2", is_awaited=False
-    ) as gateway:
+    with running(shop(vhost_url, port), tmp_path, "--workers", "2", is_awaited=False) as gateway:
         gateway.wait_for("/", status=404)  # health and readiness are on the other port
         page.goto(url)
         sentence = page.locator("#sentence")
-        expect(sentence).to_contain_text("Serving. 2 of 2 workers up, 1 of 1 broker up", timeout=20_000)
+        expect(sentence).to_contain_text(
+            "Serving. 2 of 2 workers up, 1 of 1 broker up", timeout=20_000
+        )
         expect(page.locator("#facts")).to_contain_text("workers2")
         expect(page.locator("#workers tbody tr.row")).to_have_count(2)
         with load(gateway):

@@ -97,7 +97,7 @@ def test_the_sentence_follows_a_broker_that_goes_and_comes_back(
     open_page(page, server)
     state = page.locator("#state")
     expect(state).to_have_attribute("data-level", "ok")
-    assert page.title() == "Serving – Shop"
+    assert page.title() == "Serving: Shop"
     server.shown = Shown(BROKER_DOWN, broker_down=True)
     expect(state).to_have_attribute("data-level", "warning", timeout=2000)
     expect(page.locator("#sentence")).to_contain_text("1 of 2 brokers up")
@@ -170,7 +170,7 @@ def test_names_and_texts_from_outside_are_only_text(
     page.fill("#filter", "<img")
     expect(page.locator("#queues tr.row:visible")).to_have_count(1)
     assert page.locator("img, script:not([src]), iframe, [onerror]").count() == 0
-    assert page.title() == "Serving – Shop"
+    assert page.title() == "Serving: Shop"
     assert (watched.errors, watched.violations()) == ([], [])
     assert watched.hosts == {server.url.rstrip("/")}
 

@@ -1113,7 +1113,7 @@ function showState(level, word, text, reasons) {
   }
   showMark(level);
   const { name, instance } = model.state?.gateway ?? { name: "Hutch Gateway" };
-  const title = plain(`${word} – ${name || instance}`);
+  const title = plain(`${word}: ${name || instance}`);
   if (document.title !== title) document.title = title;
 }
 
