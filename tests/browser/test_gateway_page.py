@@ -87,7 +87,7 @@ def test_the_page_shows_what_the_gateway_does(
         expect(sentence).to_contain_text(
             "Serving. 2 of 2 workers up, 1 of 1 broker up", timeout=20_000
         )
-        expect(page.locator("#facts")).to_contain_text("workers2")
+        expect(page.locator("#facts")).to_contain_text("workers 2")
         expect(page.locator("#workers tbody tr.row")).to_have_count(2)
         with load(gateway):
             row = page.locator("#endpoints tr.row", has_text="POST")

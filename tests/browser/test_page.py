@@ -302,13 +302,14 @@ def test_memory_stays_flat(page: Page, server: ShownServer) -> None:
             server.now_at_begin += 90
             with page.expect_response(lambda response: "__state" in response.url):
                 page.clock.run_for(1000)
-        session.send("HeapProfiler.collectGarbage")
+        for _ in range(3):  # what one round frees, holds what the next one frees
+            session.send("HeapProfiler.collectGarbage")
         metrics = session.send("Performance.getMetrics")["metrics"]
-        found = {each["name"]: each["value"] for each in metrics}
-        return found["Nodes"], found["JSHeapUsedSize"]
+        [size] = [each["value"] for each in metrics if each["name"] == "JSHeapUsedSize"]
+        return session.send("Memory.getDOMCounters")["nodes"], size
 
     live_for(15)
     nodes, size = live_for(5)
     later_nodes, later_size = live_for(40)
-    assert later_nodes <= nodes * 1.1
+    assert later_nodes <= nodes * 1.05
     assert later_size <= size * 1.15
