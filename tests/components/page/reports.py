@@ -7,7 +7,6 @@ from gateway.components.page.failures import Failure
 from gateway.components.page.report import OtherResource, WorkerDetails, WorkerReport
 from gateway.telemetry.parts import MessageCounts, StatePart
 
-
 NO_MESSAGES = MessageCounts()
 
 

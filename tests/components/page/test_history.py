@@ -27,7 +27,7 @@ def test_a_point_is_what_was_added_since_the_last_report() -> None:
     assert series.server_errors == [1, 1, 1]
     assert series.max == [0.1, 0.1, 0.1]
     assert it.totals[0].outcomes == [8, 0, 0, 3, 0]
-    assert it.recent(0, it.after(0)) == [4, 1, 6]
+    assert it.recent(it.after(0))[0] == [4, 1, 6]
 
 
 def test_a_second_without_a_response_has_no_times() -> None:
@@ -60,7 +60,7 @@ def test_the_oldest_points_are_dropped() -> None:
         it.advance(second, report(second, counted))
     assert it.after(0) == range(140, 200)
     assert it.series(it.after(0)).ok == [1] * 59 + [2]
-    assert it.recent(0, it.after(0)) == [1] * 59 + [2]
+    assert it.recent(it.after(0))[0] == [1] * 59 + [2]
 
 
 def test_seconds_for_which_there_was_no_time_are_empty() -> None:
@@ -71,11 +71,11 @@ def test_seconds_for_which_there_was_no_time_are_empty() -> None:
     series = it.series(it.after(0))
     assert series.ok == [1, 0, 0, 0, 1]
     assert [isnan(each) for each in series.in_flight] == [False, True, True, True, False]
-    assert it.recent(0, it.after(0)) == [1, 0, 0, 0, 1]
+    assert it.recent(it.after(0))[0] == [1, 0, 0, 0, 1]
     it.advance(5000, report(5000, counted))
     assert len(it.after(0)) == 900
     assert sum(it.series(it.after(0)).ok) == 0
-    assert it.recent(0, it.after(0)) == [0] * 60
+    assert it.recent(it.after(0))[0] == [0] * 60
 
 
 def test_a_second_has_one_point() -> None:
@@ -122,7 +122,7 @@ def test_what_others_counted_before_the_start_is_in_no_point() -> None:
     it.advance(100, report(100, counts((200, 0.01))), [other])
     assert it.series(it.after(0)).ok == [1]
     assert it.series(it.after(0)).taken == [0]
-    assert it.recent(0, it.after(0)) == [1]
+    assert it.recent(it.after(0))[0] == [1]
     assert it.totals[0].outcomes[0] == 11
 
 
@@ -155,18 +155,21 @@ def test_messages_of_brokers_are_counted() -> None:
     assert (series.taken, series.requeued, series.published) == ([8, 0], [12, 0], [4, 0])
 
 
-def test_a_window_has_what_was_counted_in_the_last_minute() -> None:
+def test_the_totals_of_a_minute_ago_are_known() -> None:
     it, counted = history(), counts()
     for second in range(1, 301):
         counted.report(200, 0, 0.01)
         it.advance(second, report(second, counted))
-    [minute], [whole] = it.window(60), it.window(900)
-    assert 60 <= minute.outcomes[0] <= 60 + MARK_INTERVAL
+    [minute], [whole] = it.marks(60), it.marks(900)
+    assert 240 - MARK_INTERVAL <= minute.outcomes[0] <= 240
     assert sum(minute.buckets) == minute.outcomes[0]
-    assert whole.outcomes[0] == 300
+    assert whole.outcomes[0] == 0
     for second in range(301, 400):
         it.advance(second, report(second, counted))
-    assert it.window(60)[0].outcomes[0] == 0
+    assert it.marks(60) == [it.totals[0].mark()]
+    for second in range(400, 1300):
+        it.advance(second, report(second, counted))
+    assert it.marks(900) == [it.totals[0].mark()]
 
 
 def test_failures_of_each_endpoint_are_kept_and_each_is_reported_once() -> None:
