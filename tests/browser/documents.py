@@ -1,5 +1,5 @@
-"""Documents of the page for cases that a real gateway shows seldom: many endpoints, hostile names, a
-broker away. Pure: the same second gives the same numbers.
+"""Documents of the page for cases that a real gateway shows seldom: many endpoints, hostile names,
+a broker away. Pure: the same second gives the same numbers.
 
 A :class:`Shown` is what one gateway shows from its first second on; :meth:`Shown.state` is its
 ``/__state.json``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 from msgspec import Raw, json
 from msgspec.structs import replace
@@ -17,8 +18,8 @@ from gateway.components.page.state import (
     AgentState,
     Box,
     BreakerState,
-    ChartSeries,
     CertificateState,
+    ChartSeries,
     EndpointState,
     FailureState,
     FindingCounts,
@@ -160,10 +161,10 @@ class Shown:
                 return 0.0006 + wave(second, 14, 0.0004, 0.6)
 
     def series(self, seconds: range) -> ChartSeries:
-        def column(name: str) -> list[float]:
+        def column(name: str) -> list[Any]:
             found = [self.column(name, second) for second in seconds]
             if name in ("p50", "p99", "max"):
-                return [value or math.nan for value in found]
+                return [value or None for value in found]
             return found
 
         return ChartSeries(**{name: column(name) for name in ChartSeries.__struct_fields__})
@@ -602,8 +603,7 @@ class Shown:
                 "9.1.2",
                 "$.extra_config.gateway",
                 "",
-                "The management page is open on every address without a login: set page.auth, or "
-                "let only this machine open it.",
+                "The page is open on every address without a login.",
             ),
             (
                 "audit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import gateway
 
-from .documents import FULL, Shown
+from .documents import FULL, Shown, scenes
 
 ASSETS = Path(gateway.__file__).parent / "components" / "page" / "assets"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
@@ -30,13 +31,16 @@ class ShownServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, shown: Shown) -> None:
-        super().__init__(("127.0.0.1", 0), ShownHandler)
+        super().__init__(("127.0.0.1", 0), ShownHandler)  # any free port
         self.shown = shown
         self.queries: list[str] = []
         self.status = 200
         self.is_silent = False
         self.runs = True
         self.now_at_begin, self._began = FULL, time.monotonic()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that closes a connection early is no error."""
 
     @property
     def url(self) -> str:
@@ -101,3 +105,9 @@ def open_server(shown: Shown) -> Iterator[ShownServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    with ShownServer(scenes()[sys.argv[1]]) as shown_server:
+        print(f"The page is at {shown_server.url}")
+        shown_server.serve_forever()

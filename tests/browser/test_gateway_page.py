@@ -80,12 +80,14 @@ def test_the_page_shows_what_the_gateway_does(
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
-    with running(shop(vhost_url, port), tmp_path, "--workers", "2") as gateway:
-        gateway.wait_for("/__ready")
+    with running(shop(vhost_url, port), tmp_path, "--workers", "2", is_awaited=False) as gateway:
+        gateway.wait_for("/", status=404)  # health and readiness are on the other port
         page.goto(url)
         sentence = page.locator("#sentence")
-        expect(sentence).to_contain_text("Serving. 1 of 1 brokers up", timeout=20_000)
-        expect(page.locator("#facts")).to_contain_text("workers 2")
+        expect(sentence).to_contain_text(
+            "Serving. 2 of 2 workers up, 1 of 1 broker up", timeout=20_000
+        )
+        expect(page.locator("#facts")).to_contain_text("workers2")
         expect(page.locator("#workers tbody tr.row")).to_have_count(2)
         with load(gateway):
             row = page.locator("#endpoints tr.row", has_text="POST")
@@ -122,20 +124,20 @@ def test_a_broker_that_is_stopped_is_seen_and_seen_again(
     page: Page, broker: Broker, vhost_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
-    with running(shop(vhost_url, port), tmp_path) as gateway:
-        gateway.wait_for("/__ready")
+    with running(shop(vhost_url, port), tmp_path, is_awaited=False) as gateway:
+        gateway.wait_for("/", status=404)
         page.goto(f"http://127.0.0.1:{port}/")
         state, sentence = page.locator("#state"), page.locator("#sentence")
-        expect(sentence).to_contain_text("1 of 1 brokers up", timeout=20_000)
+        expect(sentence).to_contain_text("1 of 1 broker up", timeout=20_000)
         level = state.get_attribute("data-level")
         with load(gateway):
             broker.stop(signal.SIGKILL)
-            expect(sentence).to_contain_text("0 of 1 brokers up", timeout=2_000)
+            expect(sentence).to_contain_text("0 of 1 broker up", timeout=2_000)
             assert state.get_attribute("data-level") != "ok"
             expect(page.locator("#links .level").first).to_have_text("down")
             expect(page.locator("#endpoints td.bad").first).to_be_visible(timeout=20_000)
             broker.start()
-            expect(sentence).to_contain_text("1 of 1 brokers up", timeout=20_000)
+            expect(sentence).to_contain_text("1 of 1 broker up", timeout=20_000)
             expect(page.locator("#links .level").first).to_have_text("up")
         expect(state).to_have_attribute("data-level", str(level), timeout=20_000)
         assert gateway.stop() == 0

@@ -51,8 +51,8 @@ class Watched:
 
 
 def axe_findings(page: Page) -> list[str]:
-    """What axe-core finds: the impact, the rule, and where. (``evaluate`` is not bound by the policy
-    of the page.)"""
+    """What axe-core finds: the impact, the rule, and where. The policy of the page does not bind
+    ``evaluate``."""
     page.evaluate(AXE)
     found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
     return [
