@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DeadlineExceeded, GatewayError
+from ..telemetry.tracing import Trace
 from .bridge import TimedEvent
 
 
@@ -117,7 +118,8 @@ class Request(Struct, eq=False):
     go back. ``passed``: the lists of forwarded headers and query strings that were applied;
     ``unlisted``: the headers that they removed. ``url``: where a script of the backend sends the
     request; None: to the hosts of the backend. ``context``: of a request without a task whose
-    stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
+    stages run scripts: a :class:`gateway.core.request_context.RequestContext`. ``trace``: the
+    current span, and the trace context for backends; None: there is none.
     """
 
     method: str
@@ -136,6 +138,7 @@ class Request(Struct, eq=False):
     unlisted: Sequence[tuple[bytes, bytes]] = ()
     url: str | None = None
     context: Any = None
+    trace: Trace | None = None
 
     def copy(self) -> Request:
         """A copy for a stage that changes the request for its branch only. Both have one list of

@@ -15,6 +15,9 @@ from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels, Registry
+from ...telemetry.propagation import Propagation
+from ...telemetry.spans import SpanBuffer
+from ...telemetry.tracing import Tracer
 from .. import proxy
 from . import runtime
 from .advice import ADVICE
@@ -30,6 +33,16 @@ from .shared_metrics import ReadMetrics, open_metrics
 PATH = "/metrics"
 PIECES_AT_ONCE = 1_000
 """Pieces of text that are made in one turn of the event loop, in about 1 ms."""
+
+
+def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
+    """With a buffer of spans for each collector that gets traces."""
+    return Tracer(
+        propagation,
+        [SpanBuffer() for _ in settings.otlp_of_traces],
+        settings.trace_sample_rate,
+        ignores_clients=settings.client_layer.disable_propagation,
+    )
 
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
@@ -220,6 +233,7 @@ COMPONENT = Component(
     verify=verify,
     findings=findings,
     uses_metrics=lambda settings, _: settings.uses_metrics,
+    tracer=build_tracer,
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,

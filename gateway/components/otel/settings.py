@@ -217,6 +217,11 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
         """The collectors that get metrics."""
         return tuple(each for each in self.otlp if not each.disable_metrics)
 
+    @property
+    def otlp_of_traces(self) -> tuple[OtlpExporter, ...]:
+        """The collectors that get traces. The tracer has a buffer for each, in this order."""
+        return tuple(each for each in self.otlp if not each.disable_traces)
+
     def period_of(self, exporter: OtlpExporter) -> int:
         """Seconds between two reports of metrics."""
         own = exporter.custom_metric_reporting_period
