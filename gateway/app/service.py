@@ -193,7 +193,8 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
         source = build_source(agent, assembly)
         pipe = build_pipe(build_agent_endpoint(agent), assembly)
         return assembly.resource(
-            ("agent", number), partial(AgentRunner, agent, source, pipe, grace)
+            ("agent", number),
+            partial(AgentRunner, agent, source, pipe, grace, has_ids=service.gateway.request_id),
         )
 
     return _build_each("async_agent", service.async_agent, build)

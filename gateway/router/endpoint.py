@@ -124,7 +124,7 @@ class EndpointHandler:
                 response = await self._ask(request)
                 answer = self.rendered(response, request)
             except BodyError as error:
-                self._failures.record(GatewayError(), error.status, request)
+                self._failures.record(GatewayError(), request, error.status)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
@@ -184,10 +184,10 @@ class EndpointHandler:
             error.__traceback__ = None  # its frames refer to it: no reference cycle is left
             answer = self._render_error(error)
             if not request.client.is_gone:
-                self._failures.record(error, answer.status, request)
+                self._failures.record(error, request, answer.status)
             return answer
+        shown, own = self._failures.ids_of(request)
         request.park()
-        shown, own = self._failures.id_of(request)
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))

@@ -5,6 +5,7 @@ The requests that are made of them have no client; ``app/agent.py`` sends them t
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 from anyio import to_thread
@@ -39,7 +40,13 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
     dead_letters = None
     if settings.dead_letter is not None:
         dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly)
-    return AmqpSource(settings, subscription, dead_letters, is_ordered=agent.consumer.workers == 1)
+    return AmqpSource(
+        settings,
+        subscription,
+        dead_letters,
+        is_ordered=agent.consumer.workers == 1,
+        has_ids=gateway.request_id,
+    )
 
 
 def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
@@ -73,7 +80,7 @@ class AmqpSource:
     """Takes messages for an agent.
 
     ``is_ordered``: the order of the queue is kept. A failed message is tried again before the next
-    one is taken.
+    one is taken. ``has_ids``: the requests have ids.
     """
 
     def __init__(
@@ -83,11 +90,13 @@ class AmqpSource:
         dead_letters: DeadLetterPublisher | None,
         *,
         is_ordered: bool,
+        has_ids: bool = False,
     ) -> None:
         self.settings = settings
         self.max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
         self.dead_letters = dead_letters
         self.is_ordered = is_ordered
+        self.has_ids = has_ids
         self._subscription = subscription
 
     @property
@@ -116,12 +125,15 @@ class AmqpJob:
 
     async def request(self) -> Request:
         """Make the request of the message."""
-        settings, delivery = self._source.settings, self._delivery
-        arguments = settings.name, delivery, settings.headers
+        source, delivery = self._source, self._delivery
+        settings = source.settings
+        build = partial(
+            build_request, settings.name, delivery, settings.headers, has_id=source.has_ids
+        )
         try:
             if len(delivery.body) <= MAX_INLINE_BYTES:
-                return build_request(*arguments)
-            return await to_thread.run_sync(build_request, *arguments)
+                return build()
+            return await to_thread.run_sync(build)
         except MalformedError as error:
             raise Undecodable(str(error)) from error
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...core.asgi import TOKEN
 from ...core.proxy import Request
+from ...core.request_ids import REQUEST_ID, REQUEST_ID_NAMES, new_id, valid_id
 from ...encoding import encode_json
 from ..consume.buffer import Delivery
 from ..wire.message import decode_route
@@ -31,8 +32,10 @@ from ..wire.properties import (
     counted_deliveries,
     delivery_count,
     fields_of,
+    message_id_of,
     nested_value,
     split_properties,
+    text_headers,
     text_of,
 )
 
@@ -67,15 +70,21 @@ class OriginalMessage(NamedTuple):
     properties: bytes
     redelivered: bool
 
+    @property
+    def shown_id(self) -> str:
+        return message_id_of(self.properties)
+
 
 def tries_of(delivery: Delivery) -> int:
     """How often the message was tried before, as counted by this process or by a quorum queue."""
     return max(delivery.tries, delivery_count(delivery.properties))
 
 
-def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
+def build_request(
+    queue: str, delivery: Delivery, headers: bool | tuple[str, ...], *, has_id: bool = False
+) -> Request:
     """Make the request of a message. ``headers``: which headers of the message are passed on; true:
-    all.
+    all. ``has_id``: it has a request id, that of the message or a new one.
 
     Raises :class:`gateway.amqp.wire.properties.MalformedError`.
     """
@@ -99,13 +108,17 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
             text_of(properties, MESSAGE_ID) or _digest(queue, delivery, properties),
         ),
     ]
+    pairs = [(name.lower().encode(), _clean(value)) for name, value in fields]
+    if has_id:
+        sent = text_headers(properties, REQUEST_ID_NAMES)
+        pairs.append((REQUEST_ID, valid_id(sent) or new_id()))
     params = {f"Amqp.{name}": value for name, value in values.items()}
     params.update({f"Amqp.headers.{name}": value for name, value in forwarded.items()})
     request = Request(
         "GET",
         f"/{queue}",
         params,
-        [(name.lower().encode(), _clean(value)) for name, value in fields],
+        pairs,
         body=delivery.body,
     )
     request.origin = OriginalMessage(delivery.properties, delivery.redelivered)

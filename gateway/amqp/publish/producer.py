@@ -115,15 +115,14 @@ class Producer:
         return NotConfirmed(why, "refused" if publication.reason else "nack")
 
     def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
-        message_id = publication.message_id.decode(errors="replace")
-        what = f"exchange {self._exchange!r}: message {message_id}, whose client has gone"
+        what = f"exchange {self._exchange!r}: message {publication.shown_id}, whose client has gone"
         log.info("%s: %s", what, outcome.name.lower())
         return self._respond(publication, outcome)
 
     def _receipt(self, publication: Publication) -> dict[str, str]:
         return {
             # The id of a message that an agent consumed may be any bytes.
-            "message_id": publication.message_id.decode(errors="replace"),
+            "message_id": publication.shown_id,
             "exchange": self._exchange,
             "routing_key": publication.routing_key.decode(),
         }
