@@ -42,9 +42,7 @@ def started(tracer: Tracer, *incoming: object) -> Trace:
         (0x1FFFFFFFFFFFFF, 2**-11, True),
     ],
 )
-def test_the_last_bits_of_the_trace_id_decide(
-    trace_id: int, rate: float, is_sampled: bool
-) -> None:
+def test_the_last_bits_of_the_trace_id_decide(trace_id: int, rate: float, is_sampled: bool) -> None:
     with patch.object(tracing, "getrandbits", lambda bits: trace_id):
         trace = started(tracer_of(rate))
     assert trace.is_recorded is is_sampled
