@@ -9,7 +9,7 @@ import pytest
 
 from gateway.telemetry import tracing
 from gateway.telemetry.propagation import Incoming, Propagation
-from gateway.telemetry.spans import SpanBuffer, SpanContext, SpanKind
+from gateway.telemetry.spans import Attributes, SpanBuffer, SpanContext, SpanKind
 from gateway.telemetry.tracing import Trace, Tracer, bound_of
 
 PARENT = SpanContext("1" * 32, "2" * 16, True, "a=1")
@@ -127,7 +127,7 @@ def test_the_first_span_of_a_trace_has_no_parent() -> None:
 
 
 def test_attributes_are_copied() -> None:
-    attributes: tracing.Attributes = {"a": 1}
+    attributes: Attributes = {"a": 1}
     span = started(tracer_of()).child("server", SpanKind.SERVER, attributes).span
     assert span is not None
     span.attributes["b"] = 2

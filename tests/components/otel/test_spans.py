@@ -119,7 +119,7 @@ async def test_the_attributes_of_a_request() -> None:
 
 
 async def test_a_backend_gets_the_context_of_the_span_of_its_request() -> None:
-    listed = {"input_headers": ["*"]}
+    listed: dict[str, Any] = {"input_headers": ["*"]}
     with serving(answering(message(BODY))) as service:
         async with tracing(traced(endpoint(service.url, **listed))) as (gateway, spans):
             sent = ("traceparent", PARENT), ("tracestate", "a=1"), ("baggage", "k=v")
