@@ -62,7 +62,7 @@ class Trace(Struct, eq=False, gc=False):
 
     @property
     def trace_id(self) -> str:
-        """ "" if there is only baggage."""
+        """Empty if there is only baggage."""
         context = self.context
         return "" if context is None else context.trace_id
 
