@@ -119,7 +119,7 @@ def write(headers: dict[str, str], path: str, request: Any) -> None:
         "signal": "traces" if is_traces else "metrics",
         "path": path,
         "headers": headers,
-        "resource": [attributes(each.resource.attributes) for each in groups][0],
+        "resource": attributes(groups[0].resource.attributes),
         "spans": [*plain_spans(groups)] if is_traces else [],
         "metrics": {} if is_traces else plain_metrics(groups),
     }
@@ -270,10 +270,11 @@ def act(mode: str) -> None:
 
 
 def trickle(port: int) -> None:
-    """A server for gRPC that sends a first frame of HTTP/2 byte by byte."""
+    """A server for gRPC that sends the first frame of HTTP/2, the settings, byte by byte."""
     listener = socket.create_server(("127.0.0.1", port))
     print(listener.getsockname()[1], flush=True)
-    frame = (65_000).to_bytes(3) + bytes(6) + bytes(65_000)
+    size = 16_380  # the largest: settings have 6 bytes (RFC 9113, 4.2 and 6.5)
+    frame = size.to_bytes(3) + b"\x04" + bytes(5) + bytes(size)
 
     def send(connection: socket.socket) -> None:
         try:
