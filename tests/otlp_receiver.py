@@ -187,7 +187,7 @@ def serve_http(port: int, mode: str, certificate: str | None) -> None:
     from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
     from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
-    requests = {
+    requests: dict[str, Any] = {
         "/v1/metrics": metrics.ExportMetricsServiceRequest,
         "/v1/traces": traces.ExportTraceServiceRequest,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -78,6 +79,14 @@ def counts(own: OtlpSpans) -> dict[str, float]:
     return {each.name: each.value for each in readings}
 
 
+def has_sent(collector: FakeCollector, batches: int) -> bool:
+    return len(collector.batches) == batches
+
+
+def has_counted(own: OtlpSpans, spans: int) -> bool:
+    return sum(counts(own).values()) == spans
+
+
 async def until(is_true: Callable[[], object]) -> None:
     with anyio.fail_after(20):
         while not is_true():
@@ -140,7 +149,7 @@ async def test_spans_that_do_not_fit_are_counted_and_logged_once_a_minute(
     async with own.opened():
         for number in range(1, 4):
             fill(buffer, 5)
-            await until(lambda number=number: len(collector.batches) == number)
+            await until(partial(has_sent, collector, number))
     assert counts(own) == {"spans.exported": 6, "spans.dropped": 9}
     text = f"{NAME}: 3 spans are lost: at most 2 wait to be sent ({QUEUE_SIZE})"
     assert [record.getMessage() for record in caplog.records] == [text]
@@ -156,8 +165,8 @@ async def test_spans_of_a_failed_batch_are_lost_and_counted(
     async with own.opened():
         for number in range(1, 4):
             fill(buffer, 10)
-            await until(lambda number=number: len(collector.batches) == number)
-            await until(lambda number=number: sum(counts(own).values()) == number * 10)
+            await until(partial(has_sent, collector, number))
+            await until(partial(has_counted, own, number * 10))
             assert own.readiness()["connected"] is (number == 3)
     assert counts(own) == {"spans.exported": 10, "spans.dropped": 20}
     assert [record.getMessage() for record in caplog.records] == [
