@@ -11,6 +11,7 @@ from ..core.failures import FailureLog, name_of
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
+from ..core.traced import TRACE
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .render import ErrorRenderer, Renderer
@@ -190,6 +191,23 @@ class EndpointHandler:
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))
+
+
+class TracedEndpointHandler(EndpointHandler):
+    """Handles requests that have a trace in their scope."""
+
+    async def go_on(
+        self,
+        request: Request,
+        guards: Iterator[Guard],
+        waiting: Awaitable[None] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if request.trace is None and TRACE in scope:
+            request.trace = scope[TRACE].begin(self.path)
+        await super().go_on(request, guards, waiting, scope, receive, send)
 
 
 class SentMessages:
