@@ -26,6 +26,7 @@ from .layers import Layer
 from .observed import Observer
 from .proxy import Branch, Guard, Pipe, Request
 from .rule import Rule
+from .traced import PrepareTraces
 
 
 class Resource(Protocol):
@@ -149,6 +150,9 @@ BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Call
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildRequestObserver: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Any]
 """As above -> a :class:`gateway.http.observed.RequestObserver`; None: it observes nothing."""
+BuildRequestSpans: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Any]
+"""As above -> a :class:`gateway.http.traced.RequestSpans`; None: its requests have no spans. Called
+if the tracer records."""
 BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]
 """None: these settings need no guard."""
 TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
@@ -163,6 +167,8 @@ AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
 """Settings of the root, which may be wrong -> where their listeners listen."""
 UsesMetrics: TypeAlias = Callable[[S, Service], bool]
 BuildTracer: TypeAlias = Callable[[S, Propagation], Tracer]
+BuildTraces: TypeAlias = Callable[[S, Service, Assembly], PrepareTraces]
+"""Called if the tracer records."""
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
@@ -228,6 +234,10 @@ class JobSource(Protocol):
 
     async def take(self) -> Job:
         """Wait for the next message."""
+        ...
+
+    def observed(self, pipe: Pipe) -> Pipe:
+        """The pipe of the agent, with an observer of each try to process a message."""
         ...
 
 
@@ -310,10 +320,11 @@ class Component(Struct, Generic[S], frozen=True):
     ports of their own. ``agent``: the source of an agent's messages.
 
     ``uses_metrics``: whether these settings read what the gateway counts. ``tracer``: of the
-    gateway. ``observer``: hears of every response. All of these are of the root:
-    ``pipe_observer`` wraps every pipe, around all its stages, also those of agents;
-    ``branch_observer`` wraps every backend, around all its stages; ``request_observer`` hears of
-    every request that an HTTP backend sends, redirects included.
+    gateway. ``traces``: of the requests of clients. ``observer``: hears of every response. All of
+    these are of the root: ``pipe_observer`` wraps every pipe, around all its stages, also those of
+    agents; ``branch_observer`` wraps every backend, around all its stages; ``request_observer``
+    hears of every request that an HTTP backend sends, redirects included, and ``request_spans`` of
+    every recorded one.
     """
 
     namespace: str
@@ -348,10 +359,12 @@ class Component(Struct, Generic[S], frozen=True):
     addresses: AddressesOf[S] | None = None
     uses_metrics: UsesMetrics[S] | None = None
     tracer: BuildTracer[S] | None = None
+    traces: BuildTraces[S] | None = None
     observer: BuildObserver[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
     request_observer: BuildRequestObserver[S] | None = None
+    request_spans: BuildRequestSpans[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has an effect on that level."""

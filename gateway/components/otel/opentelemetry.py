@@ -21,13 +21,16 @@ from .. import proxy
 from . import runtime
 from .advice import ADVICE
 from .client_measures import build_client_meter
+from .client_spans import build_request_spans
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
 from .otlp import build_otlp
 from .otlp_checks import otlp_traps, sample_rate_finding, verify_otlp
 from .otlp_spans import build_buffer
+from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
+from .server_spans import build_traces
 from .settings import NAMESPACE, RESERVED, Histograms, OtelSettings, are_bounds
 from .shared_metrics import ReadMetrics, open_metrics
 
@@ -59,18 +62,22 @@ def build_observer(settings: OtelSettings, service: Service, assembly: Assembly)
 def build_pipe_observer(
     settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Pipe], Pipe]:
+    wrap: Callable[[Pipe], Pipe] = traced_pipe(settings, endpoint, assembly)
     if assembly.metrics is None or is_alone(endpoint, assembly):
-        return measured(None)
-    return measured(_share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
+        return wrap
+    meter = _share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint)
+    return lambda pipe: wrap(measured(meter)(pipe))
 
 
 def build_branch_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Branch], Branch]:
+    wrap: Callable[[Branch], Branch] = traced_branch(settings, backend, endpoint, assembly)
     if assembly.metrics is None:
-        return measured(None)
+        return wrap
     meters = _share_meters(settings, assembly.metrics, assembly)
-    return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
+    meter = meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly))
+    return lambda branch: wrap(measured(meter)(branch))
 
 
 def _share_meters(settings: OtelSettings, registry: Registry, assembly: Assembly) -> PipeMeters:
@@ -236,10 +243,12 @@ COMPONENT = Component(
     findings=findings,
     uses_metrics=lambda settings, _: settings.uses_metrics,
     tracer=build_tracer,
+    traces=build_traces,
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,
     request_observer=build_request_observer,
+    request_spans=build_request_spans,
     management=build_management,
     listeners=build_listeners,
     addresses=addresses,
