@@ -25,7 +25,7 @@ from .client_spans import build_request_spans
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
 from .otlp import build_otlp
-from .otlp_checks import otlp_traps, sample_rate_finding, verify_otlp
+from .otlp_checks import otlp_traps, override_traps, rate_findings, verify_otlp
 from .otlp_spans import build_buffer
 from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
@@ -226,9 +226,10 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
     for key in settings.reserved_labels:
         yield place.warning(f"no label: {RESERVED} is that of the bounds of histograms", key)
     if place.endpoint is not None:
+        yield from place.warnings(override_traps(settings))
         return
     yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
-    yield from sample_rate_finding(settings, place)
+    yield from rate_findings(settings, place)
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")

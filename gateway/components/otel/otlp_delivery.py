@@ -32,7 +32,7 @@ ABORT_DELAY = 1.0
 """Seconds beyond the timeout of the library. Usually its own timeouts end a send before."""
 
 
-class Sender(Protocol[D_in]):
+class CollectorSender(Protocol[D_in]):
     """Sends to one collector. ``timeout``: seconds that a send may take."""
 
     @property
@@ -49,11 +49,11 @@ class Sender(Protocol[D_in]):
     def close(self) -> object: ...
 
 
-OpenSender: TypeAlias = Callable[[], Sender[D]]
+OpenSender: TypeAlias = Callable[[], CollectorSender[D]]
 """Raises any error if the environment has values that the library does not accept."""
 
 
-def opened_sender(exporter: OtlpExporter, open_sender: OpenSender[D]) -> Sender[D]:
+def opened_sender(exporter: OtlpExporter, open_sender: OpenSender[D]) -> CollectorSender[D]:
     try:
         return open_sender()
     except Exception as error:  # of the library: what is wrong in the environment
@@ -111,12 +111,12 @@ class OutageLog:
 
 
 class SendThread(Thread, Generic[D]):
-    """Sends once. ``reason``: as of :meth:`Sender.send`, when the thread has ended.
+    """Sends once. ``reason``: as of :meth:`CollectorSender.send`, when the thread has ended.
 
     It is a daemon: a collector that does not respond must not keep the process alive.
     """
 
-    def __init__(self, sender: Sender[D], data: D) -> None:
+    def __init__(self, sender: CollectorSender[D], data: D) -> None:
         super().__init__(name="otlp", daemon=True)
         self._sender = sender
         self._data = data
@@ -134,10 +134,10 @@ class SendThread(Thread, Generic[D]):
             await to_thread.run_sync(self.join, JOIN_PERIOD, abandon_on_cancel=True)
 
 
-class Delivery(Generic[D]):
+class Deliverer(Generic[D]):
     """Sends with one thread at a time, and logs failures. ``outage``: what it logs."""
 
-    def __init__(self, sender: Sender[D], outage: OutageLog) -> None:
+    def __init__(self, sender: CollectorSender[D], outage: OutageLog) -> None:
         self._sender = sender
         self._outage = outage
         self._running: SendThread[D] | None = None

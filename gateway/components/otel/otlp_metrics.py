@@ -17,7 +17,7 @@ from ...config.json_types import JsonObject
 from ...core.tasks import open_tasks
 from ...telemetry.metrics import FamilySample
 from .exporters import OtlpExporter
-from .otlp_delivery import STOP_TIMEOUT, Delivery, OpenSender, OutageLog, opened_sender
+from .otlp_delivery import STOP_TIMEOUT, Deliverer, OpenSender, OutageLog, opened_sender
 from .shared_metrics import ReadMetrics
 
 Families: TypeAlias = Sequence[FamilySample]
@@ -51,7 +51,7 @@ class OtlpReports:
         sender = opened_sender(self._exporter, self._open_sender)
         try:
             async with open_tasks() as tasks:
-                tasks.start_soon(self._repeat, Delivery(sender, self._outage), stop)
+                tasks.start_soon(self._repeat, Deliverer(sender, self._outage), stop)
                 yield
                 stop.set()
                 tasks.cancel_scope.deadline = current_time() + STOP_TIMEOUT
@@ -68,7 +68,7 @@ class OtlpReports:
             "connected": self._outage.is_up,
         }
 
-    async def _repeat(self, delivery: Delivery[Families], stop: Event) -> None:
+    async def _repeat(self, delivery: Deliverer[Families], stop: Event) -> None:
         is_last = False
         while not is_last:
             with move_on_after(self._period):

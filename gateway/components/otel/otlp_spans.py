@@ -20,7 +20,7 @@ from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
 from ...telemetry.spans import MAX_SPANS, Span, SpanBuffer
 from .exporters import OtlpExporter
-from .otlp_delivery import LOG_PERIOD, STOP_TIMEOUT, Delivery, OpenSender, OutageLog, opened_sender
+from .otlp_delivery import LOG_PERIOD, STOP_TIMEOUT, Deliverer, OpenSender, OutageLog, opened_sender
 
 log = get_logger("gateway.otlp")
 
@@ -99,7 +99,7 @@ class OtlpSpans:
         sender = opened_sender(self._exporter, self._open_sender)
         try:
             async with open_tasks() as tasks:
-                tasks.start_soon(self._repeat, Delivery(sender, self._outage), stop)
+                tasks.start_soon(self._repeat, Deliverer(sender, self._outage), stop)
                 yield
                 stop.set()
                 tasks.cancel_scope.deadline = current_time() + STOP_TIMEOUT
@@ -122,7 +122,7 @@ class OtlpSpans:
         yield Reading("spans.exported", labels, self._exported)
         yield Reading("spans.dropped", labels, self._buffer.dropped + self._failed)
 
-    async def _repeat(self, delivery: Delivery[Spans], stop: Event) -> None:
+    async def _repeat(self, delivery: Deliverer[Spans], stop: Event) -> None:
         while not stop.is_set():
             with move_on_after(self._delay):
                 await self._full_batch(stop)
@@ -137,7 +137,7 @@ class OtlpSpans:
             with move_on_after(LOOK_PERIOD):
                 await stop.wait()
 
-    async def _send(self, delivery: Delivery[Spans]) -> None:
+    async def _send(self, delivery: Deliverer[Spans]) -> None:
         spans = self._buffer.take(self._size)
         if not spans:
             return

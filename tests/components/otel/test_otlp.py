@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from gateway.app.service import Gateway, load, open_gateway
 from gateway.components.otel import otlp_checks, otlp_delivery, otlp_metrics
 from gateway.components.otel.exporters import Collector, OtlpExporter
-from gateway.components.otel.otlp_delivery import LOG_PERIOD, OutageLog, Sender
+from gateway.components.otel.otlp_delivery import LOG_PERIOD, CollectorSender, OutageLog
 from gateway.components.otel.otlp_library import build_resource, open_metrics_sender
 from gateway.components.otel.otlp_metrics import Families, OtlpReports
 from gateway.components.otel.settings import OtelSettings
@@ -121,7 +121,9 @@ def families() -> tuple[FamilySample, ...]:
     return tuple(registry.samples())
 
 
-def open_sender(port: int, *, use_http: bool = True, scheme: str = "http") -> Sender[Families]:
+def open_sender(
+    port: int, *, use_http: bool = True, scheme: str = "http"
+) -> CollectorSender[Families]:
     host = f"{scheme}://127.0.0.1"
     url = OtlpExporter(host=host, port=port, use_http=use_http).metrics_url
     return open_metrics_sender(Collector(url, SENDER_TIMEOUT, use_http), Resource({}))
@@ -465,3 +467,41 @@ async def test_without_metrics_nothing_is_reported() -> None:
     assert not OtelSettings().uses_metrics
     async with reporting(exporter(disable_metrics=True)) as gateway:
         assert not gateway.readiness()["resources"]
+
+
+def test_what_check_says_about_rates() -> None:
+    override = {"trace_sample_rate": 2, "trace_exporters": ["a"], "metric_reporting_period": 3}
+    own = configuration(exporter(disable_traces=False), trace_sample_rate=0)
+    own["endpoints"][0]["extra_config"] = {
+        "telemetry/opentelemetry": {"exporters_override": override}
+    }
+    start = "exporters_override."
+    ineffective = "has no effect: each exporter gets what it gets from other endpoints"
+    assert rates_said(own) == [
+        ("trace_sample_rate", "hint", RATE_0),
+        (f"{start}metric_reporting_period", "warning", ineffective),
+        (f"{start}trace_exporters", "warning", ineffective),
+        (f"{start}trace_sample_rate", "warning", "expected 0 to 1: 1 is used"),
+    ]
+    for rate, used in ((-1, 0), (1.5, 1)):
+        own = configuration(exporter(disable_traces=False), trace_sample_rate=rate)
+        found = ("trace_sample_rate", "warning", f"expected 0 to 1: {used} is used")
+        assert rates_said(own) == [found]
+    for traced in (exporter(disable_traces=True), exporter(disable_traces=False)):
+        rate = 0 if traced["disable_traces"] else 0.01
+        assert not rates_said(configuration(traced, trace_sample_rate=rate))
+
+
+RATE_0 = (
+    "0: only requests that are part of a sampled trace are traced; "
+    "KrakenD would trace every request"
+)
+
+
+def rates_said(config: Document) -> list[tuple[str, str, str]]:
+    found = load(config, environ={}).all_findings
+    said = [
+        (each.path.rpartition('telemetry"]')[2].removeprefix("."), each.severity, each.text)
+        for each in found
+    ]
+    return [each for each in said if "exporters_override" in each[0] or "sample_rate" in each[0]]
