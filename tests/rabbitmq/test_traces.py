@@ -294,6 +294,20 @@ async def test_a_message_that_is_routed_to_no_queue_is_an_error(
     assert published.error
 
 
+async def test_a_message_that_the_broker_rejects_is_an_error(any_url: str, spans: Recorded) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    config = configuration(
+        endpoint("/put", producer(any_url, "ex", arguments=full), method="POST"),
+        extra_config=TRACED,
+    )
+    async with open_gateway(config) as gateway:
+        await until_ready(gateway)
+        statuses = [(await ask(gateway, "POST", "/put")).status for _ in range(3)]
+    assert statuses[-1] == 503
+    types = [each.attributes.get("error.type") for each in spans.named("publish")]
+    assert types == [None if status == 200 else "nack" for status in statuses]
+
+
 async def test_a_broker_that_is_away_is_an_error(spans: Recorded) -> None:
     config = queues("amqp://guest:guest@127.0.0.1:1/", TRACED, timeout="100ms")
     async with open_gateway(config) as gateway:
