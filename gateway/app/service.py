@@ -17,12 +17,13 @@ from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, BuildLayer, Catalog, Component, Listener
+from ..core.direct import Application
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
 from ..core.observed import Observer, observed
 from ..core.request_ids import identified
 from ..core.tasks import open_together
-from ..core.traced import PassedTraces, PrepareTraces, traced
+from ..core.traced import passing_on, traced
 from ..core.version import VERSION
 from ..errors import GatewayError
 from ..router.app import build_app, build_management_app, http_only
@@ -80,7 +81,7 @@ class Gateway:
         )
         application = observed(application, observers)
         if assembly.tracer is not None:
-            application = traced(application, _build_traces(assembly.tracer, service, assembly))
+            application = _with_traces(application, assembly.tracer, service, assembly)
         has_ids = service.gateway.request_id
         self.asgi: ASGIApp = identified(application) if has_ids else application
         self.management = build_management_app(
@@ -235,12 +236,13 @@ def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
     return [observer for observer in observers if observer is not None]
 
 
-def _build_traces(tracer: Tracer, service: Service, assembly: Assembly) -> PrepareTraces:
-    """Those of the component that records them; else contexts are only passed on."""
+def _with_traces(
+    application: Application, tracer: Tracer, service: Service, assembly: Assembly
+) -> Application:
     if tracer.records:
         for build, settings in assembly.at_root(lambda row: row.traces):
-            return build(settings, service, assembly)
-    return lambda scope, endpoint: PassedTraces(tracer, scope)
+            return traced(application, build(settings, service, assembly))
+    return passing_on(application, tracer)
 
 
 def _build_each(

@@ -88,8 +88,8 @@ class FailureLog:
             log.log(level, "%s", line, extra={"fields": fields})
 
     def ids_of(self, request: Request | None) -> tuple[str, dict[str, str]]:
-        """The ids of a request and of its messages, as a line shows them and as fields. Without
-        ids both are empty."""
+        """The ids of a request, of its messages and of its trace, as a line shows them and as
+        fields. Without ids both are empty."""
         shown, fields = "", dict[str, str]()
         if request is None:
             return shown, fields
@@ -102,6 +102,9 @@ class FailureLog:
         if self._has_ids:
             fields["request_id"] = (request.header(REQUEST_ID) or b"").decode("latin-1")
             shown += f" [{fields['request_id']}]"
+        if request.trace is not None and (trace_id := request.trace.trace_id):
+            fields["trace_id"] = trace_id
+            shown += f" [trace {trace_id}]"
         return shown, fields
 
     def _count(self, status: int, reason: str) -> int | None:

@@ -65,7 +65,7 @@ class CurrentTrace:
 
 
 class PassedTraces:
-    """Passes contexts on as they came. A :class:`HeadTraces`."""
+    """Requests without spans, whose contexts are passed on as they came. A :class:`HeadTraces`."""
 
     __slots__ = ("_trace",)
 
@@ -99,6 +99,29 @@ def traced(application: Application, prepare: PrepareTraces) -> Application:
         if head is None:
             return None
         return _TracedHead(head, prepare(scope, head.endpoint_path), current)
+
+    return Application(app, direct)
+
+
+def passing_on(application: Application, tracer: Tracer) -> Application:
+    """The application, whose requests have the contexts of their clients, and no spans."""
+
+    def note(scope: Scope) -> None:
+        current = scope[TRACE] = CurrentTrace()
+        current.trace = tracer.passed_on(tracer.of_client(scope["headers"]))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            note(scope)
+        await application(scope, receive, send)
+
+    find = application.direct
+    if find is None:
+        return Application(app, None)
+
+    def direct(scope: Scope) -> DirectHead | None:
+        note(scope)
+        return find(scope)
 
     return Application(app, direct)
 

@@ -116,7 +116,12 @@ class _ServerHead(_UnrecordedHead):
         self._spans = spans
         self._endpoint = endpoint
         self._static = static
-        self._parts = scope["method"], scope["path"], scope["scheme"], scope["http_version"]
+        self._parts = (
+            scope["method"],
+            scope["path"],
+            scope.get("scheme", "http"),
+            scope["http_version"],
+        )
         self._headers: Headers = scope["headers"]
         self._remote = (scope.get("client") or ("",))[0]
         self._name = ""
