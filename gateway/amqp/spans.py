@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from ..core.proxy import Branch, Part, Pipe, Request, Response
 from ..core.traced_parts import BeginSpan, traced_parts
-from ..errors import GatewayError, QueueEmpty, Undecodable
+from ..errors import DeadlineExceeded, GatewayError, QueueEmpty, Undecodable
 from ..telemetry.propagation import NOTHING, Incoming, Propagation
 from ..telemetry.spans import Attributes, Span, SpanKind
 from ..telemetry.tracing import Trace, Tracer
@@ -209,16 +209,20 @@ def _begin(name: str, kind: SpanKind, attributes: Attributes) -> BeginSpan:
 
 def _end(request: Request, trace: Trace, part: Part | None) -> None:
     """``part``: None if the request has ended without one."""
-    error_type, text = "", ""
     if isinstance(part, GatewayError):
-        error_type, text = part.name_of_type, str(part)
+        _fail(trace, part.name_of_type, str(part))
+    elif part is None and request.client.is_gone:
+        _fail(trace, CANCELED, None)
     elif part is None:
-        error_type, text = CANCELED, "the client has disconnected"
+        _fail(trace, DeadlineExceeded.error_type, "")
     elif part.has_failures:
-        error_type, text = BACKEND_FAILED, "a backend failed"
-    if not error_type:
+        _fail(trace, BACKEND_FAILED, "")
+    else:
         trace.end()
-        return
+
+
+def _fail(trace: Trace, error_type: str, error: str | None) -> None:
+    """``error``: None if it is no error of the gateway or of a backend."""
     if trace.span is not None:
         trace.span.attributes[ERROR_TYPE] = error_type
-    trace.end(text)
+    trace.end(error)

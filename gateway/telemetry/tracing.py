@@ -6,7 +6,7 @@ else, until somebody asks for its ids. Nothing here waits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import getrandbits
 from time import time_ns
 
@@ -124,7 +124,8 @@ class Tracer:
     ``buffers``: for the spans that have ended, one for each exporter. Without any it only passes
     contexts on, unchanged. ``rate``: which part of the requests without a context is sampled; one
     with a context is sampled if its parent is. ``ignores_clients``: contexts of clients are not
-    used.
+    used. ``skips``: whether the requests of an endpoint are not recorded; of an agent the endpoint
+    is its name after a slash.
     """
 
     def __init__(
@@ -134,7 +135,9 @@ class Tracer:
         rate: float = 1.0,
         *,
         ignores_clients: bool = False,
+        skips: Callable[[str], bool] = lambda endpoint: False,
     ) -> None:
+        self.skips = skips
         self.propagation = propagation
         self.buffers = tuple(buffers)
         self.bound = bound_of(rate)

@@ -96,6 +96,7 @@ class AmqpSource:
         self.has_ids = assembly.service.gateway.request_id
         self.tracer = assembly.tracer
         self._topic = agent.consumer.topic
+        self._is_skipped = self.tracer is not None and self.tracer.skips(f"/{agent.name}")
         self._subscription = subscription
 
     @property
@@ -115,11 +116,15 @@ class AmqpSource:
         return AmqpJob(self, delivery)
 
     def observed(self, pipe: Pipe) -> Pipe:
-        return with_process_spans(pipe, self.settings, self._topic, self.tracer)
+        tracer = None if self._is_skipped else self.tracer
+        return with_process_spans(pipe, self.settings, self._topic, tracer)
 
     def start_trace(self, request: Request, tracer: Tracer) -> None:
         """Continue the trace of the message, or begin one."""
         incoming: Incoming = request.origin.incoming
+        if self._is_skipped:
+            request.trace = tracer.passed_on(incoming)
+            return
         if tracer.records and self.settings.propagation == "link":
             incoming = incoming._replace(parent=None)
         request.trace = tracer.start(incoming)

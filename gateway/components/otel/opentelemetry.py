@@ -46,6 +46,7 @@ def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
         [build_buffer() for _ in settings.otlp_of_traces],
         settings.trace_sample_rate,
         ignores_clients=settings.client_layer.disable_propagation,
+        skips=settings.skips,
     )
 
 
