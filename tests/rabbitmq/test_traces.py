@@ -13,7 +13,7 @@ from bench.process import agent, configuration, consumer, endpoint, producer
 from gateway import open_gateway
 from gateway.app import service
 from gateway.app.service import Gateway
-from gateway.components.otel import opentelemetry
+from gateway.components.otel import otlp_spans
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 from gateway.telemetry.spans import Span, SpanBuffer, SpanContext, SpanKind
 
@@ -61,7 +61,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         def add(self, span: Span) -> None:
             recorded.all.append(span)
 
-    monkeypatch.setattr(opentelemetry, "SpanBuffer", RecordingBuffer)
+    monkeypatch.setattr(otlp_spans, "SpanBuffer", RecordingBuffer)
     return recorded
 
 
