@@ -25,7 +25,7 @@ from .client_spans import build_request_spans
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
 from .otlp import build_otlp
-from .otlp_checks import otlp_traps, override_traps, rate_findings, verify_otlp
+from .otlp_checks import otlp_traps, verify_otlp
 from .otlp_spans import build_buffer
 from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
@@ -260,7 +260,6 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
             yield place.warning("no effect here, only in an endpoint", "exporters_override")
         yield from place.warnings(_override_traps(settings.exporters_override))
     if place.endpoint is not None:
-        yield from place.warnings(override_traps(settings))
         return
     if settings.otlp_of_traces and not settings.trace_sample_rate:
         text = (
@@ -268,7 +267,6 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
         )
         yield place.hint(text, "trace_sample_rate")
     yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
-    yield from rate_findings(settings, place)
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")

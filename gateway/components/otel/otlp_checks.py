@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from ipaddress import IPv6Address
 
-from ...config.findings import Finding
-from ...config.structs import changed
-from ...core.component import MAX_PORT, Place
+from ...core.component import MAX_PORT
 from .settings import OtelSettings
 
 LIBRARIES = {
@@ -54,35 +52,6 @@ def _is_installed(library: str) -> bool:
         return find_spec(library) is not None
     except ModuleNotFoundError:  # the package around it
         return False
-
-
-def rate_findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
-    """Rates of samples at the root, with which KrakenD traces something else."""
-    rate, key = settings.trace_sample_rate, "trace_sample_rate"
-    if not settings.otlp_of_traces:
-        return
-    yield from place.warnings(_impossible_rate(rate, key))
-    if not rate:
-        text = "0: only requests that are part of a sampled trace are traced; "
-        yield place.hint(f"{text}KrakenD would trace every request", key)
-
-
-def override_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
-    """What has no effect of ``exporters_override`` at an endpoint: key and text."""
-    override = settings.exporters_override
-    if override is None:
-        return
-    for name in sorted(changed(override) - {"trace_sample_rate"}):
-        text = "has no effect: each exporter gets what it gets from other endpoints"
-        yield f"exporters_override.{name}", text
-    if override.trace_sample_rate is not None:
-        key = "exporters_override.trace_sample_rate"
-        yield from _impossible_rate(override.trace_sample_rate, key)
-
-
-def _impossible_rate(rate: float, key: str) -> Iterator[tuple[str, str]]:
-    if not 0 <= rate <= 1:
-        yield key, f"expected 0 to 1: {min(max(rate, 0), 1)} is used"
 
 
 def otlp_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
