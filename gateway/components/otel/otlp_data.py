@@ -44,9 +44,10 @@ KINDS = {kind: api.SpanKind[kind.name] for kind in SpanKind}
 REMOTE_PARENTS = (SpanKind.SERVER, SpanKind.CONSUMER)
 """Kinds of spans whose parents belong to another process."""
 UNSET = api.Status(api.StatusCode.UNSET)
-SPANS_AT_ONCE = 16
-"""Spans that are encoded before another thread gets its turn: 0.5 ms. Otherwise the event loop
-would wait 5 ms, Python's switch interval, each time it comes back from the kernel."""
+SPANS_AT_ONCE = 32
+"""Spans that are encoded, in 1 ms, before another thread has its turn. Otherwise the event loop
+waits 5 ms, Python's switch interval, when it comes back from the kernel. Of an echo on the loop
+while batches are encoded, the 99.9th percentile is 2 to 3 ms instead of 5.5 ms."""
 
 
 def metrics_data(
@@ -114,7 +115,7 @@ class SpanBatch(Sequence[ReadableSpan]):
     def __iter__(self) -> Iterator[ReadableSpan]:
         for number, each in enumerate(self._spans):
             if not number % SPANS_AT_ONCE:
-                time.sleep(0)
+                time.sleep(0)  # without Python's lock
             yield readable_span(each, self._resource)
 
 
