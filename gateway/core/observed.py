@@ -186,7 +186,7 @@ class _ObservedClient(ClientAround):
 async def _run(
     app: ASGIApp, report: Report, started: float, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    response = _ObservedSend(send)
+    response = ObservedSend(send)
     try:
         await app(scope, receive, response.send)
     except BaseException as error:  # a cancellation: the server stops
@@ -198,7 +198,7 @@ async def _run(
         report(response.status or CLIENT_GONE, response.size, ended - started)
 
 
-class _ObservedSend:
+class ObservedSend:
     """Also offers ``send_whole`` if the wrapped ``send`` does. ``ended``: when the last byte was
     sent; 0: it was not."""
 

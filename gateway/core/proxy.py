@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DeadlineExceeded, GatewayError
+from ..telemetry.tracing import Trace
 from .bridge import TimedEvent
 
 
@@ -22,7 +23,11 @@ class TakenMessage(Protocol):
     end.
 
     The methods never wait and never raise. They do nothing if the message is settled already.
+    ``shown_id``: its message id for lines of the log; empty if it has none.
     """
+
+    @property
+    def shown_id(self) -> str: ...
 
     def sent(self) -> None:
         """The whole response is written; only the client's acknowledgement of the last byte is
@@ -113,11 +118,12 @@ class Request(Struct, eq=False):
     ``claims``: of the verified token, None if the endpoint needs no token. ``deadline``: when the
     endpoint's timeout is over, by the clock of :func:`anyio.current_time`. Everything that waits
     for this request waits until then at most. ``origin``: the message from which an agent made the
-    request. ``taken``: every message taken for this request; those that are not settled at its end
-    go back. ``passed``: the lists of forwarded headers and query strings that were applied;
-    ``unlisted``: the headers that they removed. ``url``: where a script of the backend sends the
-    request; None: to the hosts of the backend. ``context``: of a request without a task whose
-    stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
+    request; it has a ``shown_id``, too. ``taken``: every message taken for this request; those that
+    are not settled at its end go back. ``passed``: the lists of forwarded headers and query strings
+    that were applied; ``unlisted``: the headers that they removed. ``url``: where a script of the
+    backend sends the request; None: to the hosts of the backend. ``context``: of a request without
+    a task whose stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
+    ``trace``: the current span, and the trace context for backends; None: there is none.
     """
 
     method: str
@@ -136,6 +142,7 @@ class Request(Struct, eq=False):
     unlisted: Sequence[tuple[bytes, bytes]] = ()
     url: str | None = None
     context: Any = None
+    trace: Trace | None = None
 
     def copy(self) -> Request:
         """A copy for a stage that changes the request for its branch only. Both have one list of

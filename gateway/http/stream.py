@@ -140,6 +140,8 @@ class BodyStream:
 
     # As a TakenMessage.
 
+    shown_id = ""
+
     def sent(self) -> None:
         """There is nothing to do."""
 

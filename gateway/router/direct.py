@@ -7,8 +7,9 @@ task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from ..core.asgi import (
     AddedHeaders,
@@ -24,6 +25,7 @@ from ..core.direct import DirectClient
 from ..core.layers import Layer
 from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
 from ..core.request_context import RequestContext
+from ..core.traced import TRACE, CurrentTrace
 from ..errors import Refused
 from ..telemetry.logs import get_logger
 from .builtin import Respond
@@ -39,10 +41,18 @@ log = get_logger("gateway.router")
 class DirectEndpoint:
     """An endpoint whose pipe needs no task.
 
-    ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
+    ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own. ``is_traced``:
+    each has a trace.
     """
 
-    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
+    def __init__(
+        self,
+        handler: EndpointHandler,
+        timers: Timers,
+        *,
+        runs_scripts: bool,
+        is_traced: bool = False,
+    ) -> None:
         pipe = handler.pipe
         assert pipe.later is not None
         self.handler = handler
@@ -54,12 +64,14 @@ class DirectEndpoint:
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
         self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
+        self.is_traced = is_traced
 
 
 class EndpointHead:
     """All requests with one head to one endpoint. A :class:`gateway.core.direct.DirectHead`."""
 
     __slots__ = (
+        "_begin",
         "_handler",
         "_headers",
         "_method",
@@ -67,7 +79,6 @@ class EndpointHead:
         "_path",
         "_query",
         "_remote",
-        "_request_type",
         "added",
         "endpoint",
         "endpoint_path",
@@ -96,7 +107,9 @@ class EndpointHead:
         self.reads_body = endpoint.reads_body
         self.has_guards = bool(guards or endpoint.guards)
         self.endpoint_path = endpoint.handler.path
-        self._request_type = endpoint.request_type
+        self._begin: BeginRequest = endpoint.request_type
+        if endpoint.is_traced:
+            self._begin = _with_trace(endpoint.request_type, scope[TRACE])
         self._handler = endpoint.handler
         self._method = scope["method"]
         self._path = scope["path"]
@@ -118,9 +131,19 @@ class EndpointHead:
             self._remote,
             handler.clock() + handler.timeout,
         )
-        direct = self._request_type(self, request, client)
+        direct = self._begin(self, request, client)
         direct.begin()
         return None if direct.is_over else direct
+
+
+def _with_trace(begin: BeginRequest, current: CurrentTrace) -> BeginRequest:
+    """Also gives each request its trace."""
+
+    def begin_traced(head: EndpointHead, request: Request, client: DirectClient) -> EndpointRequest:
+        request.trace = current.trace
+        return begin(head, request, client)
+
+    return begin_traced
 
 
 def find_head(
@@ -373,6 +396,9 @@ class EndpointRequest(SentMessages):
                 head.load.running -= 1
 
         self._client.run(run)
+
+
+BeginRequest: TypeAlias = Callable[[EndpointHead, Request, DirectClient], EndpointRequest]
 
 
 class ScriptedRequest(EndpointRequest):

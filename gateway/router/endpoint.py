@@ -11,6 +11,7 @@ from ..core.failures import FailureLog, name_of
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
+from ..core.traced import TRACE
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .render import ErrorRenderer, Renderer
@@ -123,7 +124,7 @@ class EndpointHandler:
                 response = await self._ask(request)
                 answer = self.rendered(response, request)
             except BodyError as error:
-                self._failures.record(GatewayError(), error.status, request)
+                self._failures.record(GatewayError(), request, error.status)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
@@ -183,13 +184,30 @@ class EndpointHandler:
             error.__traceback__ = None  # its frames refer to it: no reference cycle is left
             answer = self._render_error(error)
             if not request.client.is_gone:
-                self._failures.record(error, answer.status, request)
+                self._failures.record(error, request, answer.status)
             return answer
+        shown, own = self._failures.ids_of(request)
         request.park()
-        shown, own = self._failures.id_of(request)
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))
+
+
+class TracedEndpointHandler(EndpointHandler):
+    """Handles requests that have a trace in their scope."""
+
+    async def go_on(
+        self,
+        request: Request,
+        guards: Iterator[Guard],
+        waiting: Awaitable[None] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if request.trace is None and TRACE in scope:
+            request.trace = scope[TRACE].begin(self.path)
+        await super().go_on(request, guards, waiting, scope, receive, send)
 
 
 class SentMessages:

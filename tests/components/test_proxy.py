@@ -19,6 +19,8 @@ DATA: Document = {"st": "yes", "a": 2}
 
 
 class Message:
+    shown_id = ""
+
     def sent(self) -> None: ...
 
     def acknowledge(self) -> None: ...

@@ -34,6 +34,8 @@ class Reply(NamedTuple):
 class Taken:
     """A message that remembers how it was settled."""
 
+    shown_id = "m-1"
+
     def __init__(self) -> None:
         self.end = ""
         self.is_sent = False

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from ...core.backoff import exponential
 from ...core.bridge import AsyncioSide
+from ..wire.properties import message_id_of
 
 
 class DeliveryChannel(Protocol):
@@ -64,6 +65,10 @@ class Delivery(Struct, eq=False):
     is_held: bool = False
     is_sent: bool = False
     parked_at: float = 0.0
+
+    @property
+    def shown_id(self) -> str:
+        return message_id_of(self.properties)
 
     def sent(self) -> None:
         """The whole response is written; only the client's acknowledgement of the last byte is

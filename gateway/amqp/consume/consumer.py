@@ -22,6 +22,7 @@ from ..connection.shared_link import share_link
 from ..declarations import overall
 from ..hosts import host_findings
 from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
+from ..spans import with_receive_spans
 from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
 from .buffer import Delivery
@@ -52,13 +53,14 @@ def build_consumer(
     max_now_bytes = assembly.max_inline_bytes(backend) if large is None else large.most
     consumer = kind(subscription, settings, read, large, max_now_bytes)
     waits = settings.wait is not None
-    return Branch(
+    branch = Branch(
         consumer.ask if waits else None,
         consumer.now,
         None if waits else consumer.later,
         consumer.timed_out,
         reads_body=False,
     )
+    return with_receive_spans(branch, settings, backend.host[0], assembly.tracer)
 
 
 class Consumer:
@@ -179,7 +181,7 @@ class Consumer:
             delivery.reject()
         else:
             delivery.park()
-        return Undecodable(reason_of(error))
+        return Undecodable(reason_of(error), delivery)
 
     def _taken(self, request: Request, delivery: Delivery) -> None:
         request.taken.append(delivery)

@@ -60,6 +60,10 @@ class Publication(Struct, eq=False):
     is_abandoned: bool = False
     reason: str = ""
 
+    @property
+    def shown_id(self) -> str:
+        return self.message_id.decode(errors="replace")
+
     def settle(self, outcome: Outcome) -> None:
         """App side: the outcome is known. Never raises."""
         if not self.is_over:

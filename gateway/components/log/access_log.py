@@ -17,6 +17,7 @@ from ...core.asgi import Scope, find_header
 from ...core.forwarding import build_client_address
 from ...core.observed import FOUND, Observer, Report, ignore_response
 from ...core.proxy import Request
+from ...core.traced import TRACE, CurrentTrace
 from ...telemetry.log_thread import LineThread
 from ...telemetry.logs import escape, get_logger
 from ..auth.settings import ApiKeysSettings
@@ -150,6 +151,14 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+def _trace_ids(head: Head) -> tuple[str, str]:
+    """The ids of the trace and of the span, as backends get them; "" if there is no trace."""
+    current: CurrentTrace | None = head.scope.get(TRACE)
+    trace = None if current is None else current.begin("")
+    context = None if trace is None else trace.context
+    return ("", "") if context is None else (context.trace_id, context.span_id)
+
+
 def _scaled(factor: float) -> WriteValue:
     return lambda exchange: round(exchange.seconds * factor)
 
@@ -172,6 +181,8 @@ VALUES: Mapping[str, WriteValue] = {
     "host": lambda exchange: _quoted(exchange.head.header("host")),
     "endpoint": lambda exchange: _quoted(exchange.head.endpoint),
     "requestId": lambda exchange: _quoted(exchange.head.header("x-request-id")),
+    "traceId": lambda exchange: _trace_ids(exchange.head)[0],
+    "spanId": lambda exchange: _trace_ids(exchange.head)[1],
     "scheme": lambda exchange: exchange.head.scope["scheme"],
     "proto": lambda exchange: f"HTTP/{exchange.head.scope['http_version']}",
 }
@@ -260,7 +271,12 @@ def _json(head: Head, has_ids: bool) -> WriteLine:
             f'"seconds":{seconds:.6f},"endpoint":{_as_json(*found)},{rest}\n'
         )
 
-    return line
+    def traced_line(status: int, size: int, seconds: float) -> str:
+        trace_id, span_id = _trace_ids(head)
+        text = line(status, size, seconds).removesuffix("}\n")
+        return f'{text},"trace_id":"{trace_id}","span_id":"{span_id}"}}\n'
+
+    return traced_line if TRACE in head.scope else line
 
 
 @cache
