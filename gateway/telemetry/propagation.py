@@ -27,8 +27,10 @@ MAX_BAGGAGE = 8192
 """Bytes that every system must pass on (Baggage, 3.3.2). A longer one is dropped."""
 
 _PARENT = re.compile(
-    rb"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
+    rb"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})"
+    rb"-[0-9a-f]([0-9a-f])(-.*)?[ \t]*"
 )
+"""Version, trace id, span id, the last digit of the flags, and what only later versions have."""
 _STATE_MEMBER = re.compile(
     r"[a-z0-9][a-z0-9_\-*/]{0,255}(?:@[a-z0-9][a-z0-9_\-*/]{0,13})?"
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -37,10 +39,9 @@ _BAGGAGE = re.compile(rb"[\t\x20-\x7e]+")
 _TRACE_ID = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}")
 _SPAN_ID = re.compile(rb"[0-9a-f]{16}")
 
-INVALID_VERSION = b"ff"
 NO_TRACE_ID, NO_SPAN_ID = "0" * 32, "0" * 16
-SAMPLED = 1
-"""The bit of the flags."""
+SAMPLED = b"13579bdf"
+"""Last digits of flags whose last bit is set."""
 
 
 class Incoming(NamedTuple):
@@ -70,18 +71,20 @@ class Format(NamedTuple):
 
 def _extract_w3c(values: Mapping[bytes, bytes]) -> SpanContext | None:
     found = _PARENT.fullmatch(values.get(b"traceparent", b""))
-    if found is None or found[1] == INVALID_VERSION or (found[1] == b"00" and found[5]):
+    if found is None:
         return None
-    trace_id, span_id = found[2].decode(), found[3].decode()
-    if trace_id == NO_TRACE_ID or span_id == NO_SPAN_ID:
+    version, trace_id, span_id, digit, rest = found.groups()
+    if rest is not None and version == b"00":
         return None
-    is_sampled = bool(int(found[4], 16) & SAMPLED)
-    return SpanContext(trace_id, span_id, is_sampled, _state(values.get(b"tracestate", b"")))
+    state = values.get(b"tracestate")
+    return SpanContext(
+        trace_id.decode(), span_id.decode(), digit in SAMPLED, _state(state) if state else ""
+    )
 
 
 def _state(value: bytes) -> str:
     """The value of ``tracestate``; "" if it is not valid."""
-    if not value or len(value) > MAX_TRACESTATE:
+    if len(value) > MAX_TRACESTATE:
         return ""
     text = value.decode("latin-1")
     members = [member for each in text.split(",") if (member := each.strip(" \t"))]
@@ -171,20 +174,16 @@ class Propagation:
         found = [header for header in headers if header[0] in self.names]
         if not found:
             return NOTHING
-        values: dict[bytes, bytes] = {}
-        for name, value in found:
-            if name not in values:
-                values[name] = value
-            elif name in LISTS:
-                values[name] += b"," + value
-            else:
-                values[name] = b""
+        values = dict(found)
+        if len(values) < len(found):
+            values = _joined(found)
         parent = None
         for each in self._formats:
             parent = each.extract(values) or parent
         baggage = values.get(BAGGAGE, b"")
-        is_passed = len(baggage) <= MAX_BAGGAGE and _BAGGAGE.fullmatch(baggage)
-        return Incoming(parent, baggage if is_passed else b"")
+        if baggage and (len(baggage) > MAX_BAGGAGE or not _BAGGAGE.fullmatch(baggage)):
+            baggage = b""
+        return Incoming(parent, baggage)
 
     def inject(self, context: SpanContext | None, baggage: bytes) -> list[tuple[bytes, bytes]]:
         """The headers of a context and its baggage. Names in lower case."""
@@ -195,6 +194,17 @@ class Propagation:
         if baggage and self._with_baggage:
             headers.append((BAGGAGE, baggage))
         return headers
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """The lines of each header as one value. "" if a header that is no list has several."""
+    values: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name not in values:
+            values[name] = value
+        else:
+            values[name] = values[name] + b"," + value if name in LISTS else b""
+    return values
 
 
 def formats_of(environ: Mapping[str, str]) -> tuple[str, ...]:

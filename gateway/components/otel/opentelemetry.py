@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from anyio.lowlevel import checkpoint
 
 from ...config.findings import Finding
-from ...config.structs import Backend, Endpoint, Service
+from ...config.structs import Backend, Endpoint, Service, changed
 from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
 from ...core.component import MAX_PORT, Assembly, Component, ListenAddress, Listener, Place
 from ...core.observed import Observer
@@ -30,7 +30,14 @@ from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
 from .server_spans import build_traces
-from .settings import NAMESPACE, RESERVED, Histograms, OtelSettings, are_bounds
+from .settings import (
+    NAMESPACE,
+    RESERVED,
+    ExportersOverride,
+    Histograms,
+    OtelSettings,
+    are_bounds,
+)
 from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
@@ -222,11 +229,42 @@ def _bounds_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
             yield f"histograms.{name}", text
 
 
+def _rate_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
+    """Rates that are not possible: key and text."""
+    override = settings.exporters_override or ExportersOverride()
+    rates = {
+        "trace_sample_rate": settings.trace_sample_rate,
+        "exporters_override.trace_sample_rate": override.trace_sample_rate,
+    }
+    for key, rate in rates.items():
+        if rate is not None and not 0 <= rate <= 1:
+            yield key, f"expected 0 to 1, found {rate:g}: it counts as {min(max(rate, 0), 1):g}"
+
+
+def _override_traps(override: ExportersOverride) -> Iterator[tuple[str, str]]:
+    """Keys of an endpoint that have no effect: key and text."""
+    for name in sorted(changed(override) - {"trace_sample_rate"}):
+        yield (
+            f"exporters_override.{name}",
+            "no effect: the exporters are the same for all endpoints",
+        )
+
+
 def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
     for key in settings.reserved_labels:
         yield place.warning(f"no label: {RESERVED} is that of the bounds of histograms", key)
+    yield from place.warnings(_rate_traps(settings))
+    if settings.exporters_override is not None:
+        if place.endpoint is None or place.backend is not None:
+            yield place.warning("no effect here, only in an endpoint", "exporters_override")
+        yield from place.warnings(_override_traps(settings.exporters_override))
     if place.endpoint is not None:
         return
+    if settings.otlp_of_traces and not settings.trace_sample_rate:
+        text = (
+            "0: only requests whose client is traced have spans; KrakenD would trace all requests"
+        )
+        yield place.hint(text, "trace_sample_rate")
     yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "

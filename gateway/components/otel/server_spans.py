@@ -5,13 +5,14 @@ The query string is not reported: it may be a secret.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ...config.structs import Endpoint, Service
 from ...core.asgi import Headers, Scope, find_header
 from ...core.component import Assembly
 from ...core.forwarding import build_client_address
 from ...core.proxy import Request
 from ...core.traced import HeadTraces, PassedTraces, PrepareTraces
-from ...telemetry.propagation import Incoming
 from ...telemetry.spans import Attributes as SpanAttributes
 from ...telemetry.spans import SpanKind
 from ...telemetry.tracing import Trace, Tracer, bound_of
@@ -19,6 +20,7 @@ from .measures import METHODS
 from .settings import NAMESPACE, OtelSettings, route_of
 from .span_attributes import build_reported, method_attributes, static_attributes
 
+NO_ATTRIBUTES: SpanAttributes = {}
 CANCELED_BY_CLIENT = "canceled"
 """``error.type`` of a request whose client has gone before its response."""
 
@@ -28,36 +30,42 @@ def build_traces(settings: OtelSettings, service: Service, assembly: Assembly) -
     assert assembly.tracer is not None
     tracer = assembly.tracer
     spans = None if settings.client_layer.disable_traces else ServerSpans(settings, service)
-    endpoints = {
-        (each.method, each.endpoint): _EndpointTraces(settings, each)
-        for each in service.endpoints
-        if NAMESPACE in each.extra_config
+    known = {
+        (each.method, each.endpoint): _endpoint_traces(settings, each) for each in service.endpoints
     }
 
     def prepare(scope: Scope, endpoint: str) -> HeadTraces:
-        if settings.skips(endpoint or scope["path"]):
+        own = known.get((scope["method"], endpoint))
+        if own is None:  # there is no endpoint
+            own = _EndpointTraces(settings.skips(endpoint or scope["path"]))
+        if own.is_skipped:
             return PassedTraces(tracer, scope)
-        own = endpoints.get((scope["method"], endpoint))
-        incoming = tracer.of_client(scope["headers"])
-        bound = None if own is None else own.bound
         if spans is None:
-            return _UnrecordedHead(tracer, incoming, bound)
-        static = {} if own is None else own.attributes
-        return _ServerHead(tracer, incoming, bound, spans, scope, endpoint, static)
+            return _UnrecordedHead(tracer, scope, own)
+        return _ServerHead(tracer, scope, own, spans)
 
     return prepare
 
 
-class _EndpointTraces:
-    """The settings of an endpoint. ``bound``: as of :meth:`Tracer.start`."""
+class _EndpointTraces(NamedTuple):
+    """What holds for the requests of an endpoint. ``bound``: as of :meth:`Tracer.start`.
+    ``route``: "" if there is no endpoint."""
 
-    def __init__(self, settings: OtelSettings, endpoint: Endpoint) -> None:
-        own: OtelSettings = endpoint.extra_config[NAMESPACE]
-        rate = own.overridden_sample_rate
-        self.bound = None if rate is None else bound_of(rate)
-        self.attributes = static_attributes(
-            own.global_.traces_static_attributes if own.global_ else ()
-        )
+    is_skipped: bool
+    bound: int | None = None
+    route: str = ""
+    attributes: SpanAttributes = NO_ATTRIBUTES
+
+
+def _endpoint_traces(settings: OtelSettings, endpoint: Endpoint) -> _EndpointTraces:
+    own: OtelSettings = endpoint.extra_config.get(NAMESPACE) or OtelSettings()
+    rate, static = own.overridden_sample_rate, own.global_
+    return _EndpointTraces(
+        settings.skips(endpoint.endpoint),
+        None if rate is None else bound_of(rate),
+        route_of(endpoint.endpoint),
+        static_attributes(static.traces_static_attributes if static else ()),
+    )
 
 
 class _UnrecordedHead:
@@ -66,10 +74,10 @@ class _UnrecordedHead:
 
     __slots__ = ("_bound", "_incoming", "_tracer")
 
-    def __init__(self, tracer: Tracer, incoming: Incoming, bound: int | None) -> None:
+    def __init__(self, tracer: Tracer, scope: Scope, own: _EndpointTraces) -> None:
         self._tracer = tracer
-        self._incoming = incoming
-        self._bound = bound
+        self._incoming = tracer.of_client(scope["headers"])
+        self._bound = own.bound
 
     def start(self) -> Trace | None:
         return self._tracer.start(self._incoming, self._bound)
@@ -89,43 +97,27 @@ class ServerSpans:
 
 
 class _ServerHead(_UnrecordedHead):
-    """Requests with one head. Its attributes are made when the first of them is recorded."""
+    """Requests with one head. ``attributes``: made when the first of them is recorded."""
 
-    __slots__ = (
-        "_attributes",
-        "_endpoint",
-        "_headers",
-        "_name",
-        "_parts",
-        "_remote",
-        "_spans",
-        "_static",
-    )
+    __slots__ = ("_attributes", "_method", "_name", "_own", "_parts", "_spans")
 
     def __init__(
-        self,
-        tracer: Tracer,
-        incoming: Incoming,
-        bound: int | None,
-        spans: ServerSpans,
-        scope: Scope,
-        endpoint: str,
-        static: SpanAttributes,
+        self, tracer: Tracer, scope: Scope, own: _EndpointTraces, spans: ServerSpans
     ) -> None:
-        super().__init__(tracer, incoming, bound)
+        self._tracer = tracer  # as the other class, without a call
+        self._incoming = tracer.of_client(scope["headers"])
+        self._bound = own.bound
         self._spans = spans
-        self._endpoint = endpoint
-        self._static = static
+        self._own = own
+        self._method: str = scope["method"]
         self._parts = (
-            scope["method"],
             scope["path"],
             scope.get("scheme", "http"),
             scope["http_version"],
+            scope["headers"],
+            scope.get("client"),
         )
-        self._headers: Headers = scope["headers"]
-        self._remote = (scope.get("client") or ("",))[0]
         self._name = ""
-        self._attributes: SpanAttributes = {}
 
     def start(self) -> Trace | None:
         trace = self._tracer.start(self._incoming, self._bound)
@@ -136,14 +128,14 @@ class _ServerHead(_UnrecordedHead):
         return trace.child(self._name, SpanKind.SERVER, self._attributes)
 
     def _prepare(self) -> None:
-        method, path, scheme, version = self._parts
-        spans, headers = self._spans, self._headers
-        asked = Request("", "", {}, headers, remote=self._remote)
+        path, scheme, version, headers, client = self._parts
+        method, route, spans = self._method, self._own.route, self._spans
+        asked = Request("", "", {}, headers, remote=(client or ("",))[0])
         host, port = _host_of(find_header(headers, b"host"), scheme)
         attributes: dict[str, str | int] = {
             "url.path": path,
             "url.scheme": scheme,
-            "http.route": route_of(self._endpoint),
+            "http.route": route,
             "server.address": host,
             "server.port": port,
             "client.address": spans.client_address(asked),
@@ -151,12 +143,17 @@ class _ServerHead(_UnrecordedHead):
             "user_agent.original": find_header(headers, b"user-agent").decode(errors="replace"),
         }
         known = {name: value for name, value in attributes.items() if value}
-        self._attributes = {**method_attributes(method), **known, "krakend.stage": "global"}
-        self._attributes |= spans.static | self._static
+        self._attributes: SpanAttributes = {
+            **method_attributes(method),
+            **known,
+            "krakend.stage": "global",
+            **spans.static,
+            **self._own.attributes,
+        }
         if spans.reported is not None:
             self._attributes |= spans.reported.request(headers)
         shown = method if method in METHODS else "HTTP"
-        self._name = f"{shown} {route_of(self._endpoint)}" if self._endpoint else shown
+        self._name = f"{shown} {route}" if route else shown
 
     def end(self, trace: Trace, status: int, size: int, headers: Headers) -> None:
         assert trace.span is not None

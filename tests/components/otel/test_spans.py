@@ -10,6 +10,9 @@ import pytest
 from anyio import sleep
 
 from gateway import open_gateway
+from gateway.app.catalog import CATALOG
+from gateway.app.check import with_check_findings
+from gateway.config.load import survey
 from gateway.telemetry.spans import Span, SpanKind
 
 from ...http.service import answering, message, serving
@@ -449,3 +452,27 @@ async def test_metrics_and_traces_go_together() -> None:
             assert metrics is not None
             names = {each.name for each in metrics.samples() if each.samples}
     assert {"krakend.proxy.duration", "http.client.duration", "http.server.duration"} <= names
+
+
+def findings_of(**settings: Any) -> dict[str, str]:
+    """Key and level of what is found at the root, and in an endpoint."""
+    own = {"extra_config": {NAMESPACE: settings.pop("own", {})}}
+    loaded = survey(traced(endpoint("http://a", **own), **settings), CATALOG)
+    found = with_check_findings(loaded, CATALOG).all_findings
+    return {
+        each.path.rpartition('"].')[2]: each.severity
+        for each in found
+        if NAMESPACE in each.path and ("rate" in each.path or "override" in each.path)
+    }
+
+
+def test_check_names_rates_and_overrides_without_effect() -> None:
+    rate, override = "trace_sample_rate", "exporters_override"
+    assert findings_of() == {}
+    assert findings_of(trace_sample_rate=0) == {rate: "hint"}
+    assert findings_of(trace_sample_rate=2) == {rate: "warning"}
+    assert findings_of(own={override: {rate: 0.5}}) == {}
+    assert findings_of(own={override: {rate: -1}}) == {f"{override}.{rate}": "warning"}
+    no_effect = {override: {"trace_exporters": ["a"]}}
+    assert findings_of(own=no_effect) == {f"{override}.trace_exporters": "warning"}
+    assert findings_of(exporters_override={rate: 0.5}) == {override: "warning"}
