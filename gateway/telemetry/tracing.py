@@ -151,17 +151,29 @@ class Tracer:
         ``bound``: as :func:`bound_of`, in place of the tracer's. None: there is nothing to record
         or to pass on.
         """
-        if not self.buffers:
-            return self.passed_on(incoming)
+        return self.build_start(incoming, bound)()
+
+    def build_start(
+        self, incoming: Incoming, bound: int | None = None
+    ) -> Callable[[], Trace | None]:
+        """:meth:`start`, for many requests that bring the same with them."""
         parent, baggage = incoming
+        if not self.buffers:
+            passed = self.passed_on(incoming)
+            return lambda: passed
         if parent is not None:
             if parent.is_sampled:
-                return Trace(self, parent, baggage, True)
-            return Trace(self, None, baggage, parent=parent)
-        bits = getrandbits(128) or 1
-        if bits & RATIO_MASK < (self.bound if bound is None else bound):
-            return Trace(self, SpanContext(f"{bits:032x}", "", True), baggage, True)
-        return Trace(self, None, baggage, bits=bits)
+                return lambda: Trace(self, parent, baggage, True)
+            return lambda: Trace(self, None, baggage, parent=parent)
+        limit = self.bound if bound is None else bound
+
+        def start_root() -> Trace:
+            bits = getrandbits(128) or 1
+            if bits & RATIO_MASK < limit:
+                return Trace(self, SpanContext(f"{bits:032x}", "", True), baggage, True)
+            return Trace(self, None, baggage, bits=bits)
+
+        return start_root
 
     def passed_on(self, incoming: Incoming) -> Trace | None:
         """A context as it came, without spans. None: there is none."""
