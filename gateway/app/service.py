@@ -192,7 +192,7 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
 
     def build(number: int, agent: Agent) -> AgentRunner:
         source = build_source(agent, assembly)
-        pipe = build_pipe(build_agent_endpoint(agent), assembly)
+        pipe = source.observed(build_pipe(build_agent_endpoint(agent), assembly))
         return assembly.resource(
             ("agent", number),
             partial(AgentRunner, agent, source, pipe, grace, has_ids=service.gateway.request_id),

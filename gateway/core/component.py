@@ -236,6 +236,10 @@ class JobSource(Protocol):
         """Wait for the next message."""
         ...
 
+    def observed(self, pipe: Pipe) -> Pipe:
+        """The pipe of the agent, with an observer of each try to process a message."""
+        ...
+
 
 BuildSource: TypeAlias = Callable[[S, Agent, Assembly], JobSource]
 

@@ -7,7 +7,7 @@ W3C Trace Context (https://www.w3.org/TR/trace-context/), W3C Baggage
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from .spans import SpanContext
@@ -53,10 +53,12 @@ class Incoming(NamedTuple):
 
 
 NOTHING = Incoming()
+NO_NAMES = frozenset[bytes]()
 
 Extract: TypeAlias = Callable[[Mapping[bytes, bytes]], SpanContext | None]
 """The headers of the format, each as one value -> the context; None if it is missing or invalid."""
-Inject: TypeAlias = Callable[[SpanContext], Iterable[tuple[bytes, bytes]]]
+Inject: TypeAlias = Callable[[SpanContext], list[tuple[bytes, bytes]]]
+"""A context -> its headers, in a new list."""
 
 
 class Format(NamedTuple):
@@ -90,11 +92,13 @@ def _state(value: bytes) -> str:
     return text if is_valid else ""
 
 
-def _inject_w3c(context: SpanContext) -> Iterator[tuple[bytes, bytes]]:
-    flags = "01" if context.is_sampled else "00"
-    yield b"traceparent", f"00-{context.trace_id}-{context.span_id}-{flags}".encode()
-    if context.state:
-        yield b"tracestate", context.state.encode()
+def _inject_w3c(context: SpanContext) -> list[tuple[bytes, bytes]]:
+    trace_id, span_id, is_sampled, state = context
+    flags = "01" if is_sampled else "00"
+    headers = [(b"traceparent", f"00-{trace_id}-{span_id}-{flags}".encode())]
+    if state:
+        headers.append((b"tracestate", state.encode()))
+    return headers
 
 
 def _extract_b3(values: Mapping[bytes, bytes]) -> SpanContext | None:
@@ -104,8 +108,8 @@ def _extract_b3(values: Mapping[bytes, bytes]) -> SpanContext | None:
     return _b3_context(parts[0], parts[1], parts[2] if len(parts) > 2 else b"")
 
 
-def _inject_b3(context: SpanContext) -> Iterator[tuple[bytes, bytes]]:
-    yield b"b3", f"{context.trace_id}-{context.span_id}-{context.is_sampled:d}".encode()
+def _inject_b3(context: SpanContext) -> list[tuple[bytes, bytes]]:
+    return [(b"b3", f"{context.trace_id}-{context.span_id}-{context.is_sampled:d}".encode())]
 
 
 def _extract_b3_multi(values: Mapping[bytes, bytes]) -> SpanContext | None:
@@ -115,10 +119,12 @@ def _extract_b3_multi(values: Mapping[bytes, bytes]) -> SpanContext | None:
     return _b3_context(values.get(b"x-b3-traceid", b""), values.get(b"x-b3-spanid", b""), sampled)
 
 
-def _inject_b3_multi(context: SpanContext) -> Iterator[tuple[bytes, bytes]]:
-    yield b"x-b3-traceid", context.trace_id.encode()
-    yield b"x-b3-spanid", context.span_id.encode()
-    yield b"x-b3-sampled", b"%d" % context.is_sampled
+def _inject_b3_multi(context: SpanContext) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-b3-traceid", context.trace_id.encode()),
+        (b"x-b3-spanid", context.span_id.encode()),
+        (b"x-b3-sampled", b"%d" % context.is_sampled),
+    ]
 
 
 def _b3_context(trace_id: bytes, span_id: bytes, sampled: bytes) -> SpanContext | None:
@@ -151,11 +157,14 @@ LISTS = frozenset({b"tracestate", BAGGAGE})
 
 class Propagation:
     """Reads and writes the headers of some formats. ``formats``: their names. ``names``: those of
-    the headers, in lower case."""
+    the headers, in lower case. ``writes_w3c_only``: it writes contexts as Trace Context says, and
+    in no other format."""
 
     def __init__(self, formats: Iterable[str] = DEFAULT_FORMATS) -> None:
         listed = tuple(formats)
         self._formats = [FORMATS[name] for name in listed if name in FORMATS]
+        self.writes_w3c_only = self._formats == [FORMATS["tracecontext"]]
+        self._injects = tuple(each.inject for each in self._formats)
         self._with_baggage = BAGGAGE.decode() in listed
         names = {name for each in self._formats for name in each.names}
         self.names = frozenset(names | {BAGGAGE} if self._with_baggage else names)
@@ -180,8 +189,8 @@ class Propagation:
         """The headers of a context and its baggage. Names in lower case."""
         headers: list[tuple[bytes, bytes]] = []
         if context is not None:
-            for each in self._formats:
-                headers += each.inject(context)
+            for inject in self._injects:
+                headers = headers + inject(context) if headers else inject(context)
         if baggage and self._with_baggage:
             headers.append((BAGGAGE, baggage))
         return headers

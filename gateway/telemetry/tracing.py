@@ -28,7 +28,7 @@ def bound_of(rate: float) -> int:
 
 
 def new_span_id() -> str:
-    return f"{getrandbits(64) or 1:016x}"
+    return "%016x" % (getrandbits(64) or 1)
 
 
 class Trace(Struct, eq=False, gc=False):
@@ -55,7 +55,8 @@ class Trace(Struct, eq=False, gc=False):
         when they are asked for first. ``span_id`` is "" if no span has begun yet."""
         if self.known is None:
             if self.parent is not None:
-                self.known = self.parent._replace(span_id=new_span_id())
+                trace_id, _, is_sampled, state = self.parent
+                self.known = SpanContext(trace_id, new_span_id(), is_sampled, state)
             elif self.bits:
                 self.known = SpanContext(f"{self.bits:032x}", new_span_id(), False)
         return self.known
@@ -68,6 +69,10 @@ class Trace(Struct, eq=False, gc=False):
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that pass it on, to a backend or in a message. Names in lower case."""
+        if self.bits and not self.baggage and self.tracer.propagation.writes_w3c_only:
+            # Nearly every request: 0.4 us in place of 1.1 us. No span has this id.
+            ids = self.bits, getrandbits(64) or 1
+            return [(b"traceparent", b"00-%032x-%016x-00" % ids)]
         context = self.context
         if context is not None and not context.span_id:  # no layer makes spans
             context = context._replace(span_id=new_span_id())
@@ -112,7 +117,8 @@ class Tracer:
     ``buffers``: for the spans that have ended, one for each exporter. Without any it only passes
     contexts on, unchanged. ``rate``: which part of the requests without a context is sampled; one
     with a context is sampled if its parent is. ``ignores_clients``: contexts of clients are not
-    used.
+    used. ``skips``: whether the requests of an endpoint are not recorded; of an agent the endpoint
+    is its name after a slash.
     """
 
     def __init__(
@@ -122,7 +128,9 @@ class Tracer:
         rate: float = 1.0,
         *,
         ignores_clients: bool = False,
+        skips: Callable[[str], bool] = lambda endpoint: False,
     ) -> None:
+        self.skips = skips
         self.propagation = propagation
         self.buffers = tuple(buffers)
         self.bound = bound_of(rate)

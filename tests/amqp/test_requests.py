@@ -136,7 +136,9 @@ async def test_the_hash_of_a_large_message_is_made_in_a_thread(
         return build_request(*arguments, **options)
 
     monkeypatch.setattr(agent, "build_request", build)
-    source: Any = SimpleNamespace(settings=SimpleNamespace(name="q", headers=True), has_ids=False)
+    source: Any = SimpleNamespace(
+        settings=SimpleNamespace(name="q", headers=True), has_ids=False, tracer=None
+    )
     message = delivery(bytes(size))
     request = await AmqpJob(source, message).request()
     assert (threads == [threading.current_thread()]) == is_here

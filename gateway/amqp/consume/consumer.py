@@ -22,6 +22,7 @@ from ..connection.shared_link import share_link
 from ..declarations import overall
 from ..hosts import host_findings
 from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
+from ..spans import with_receive_spans
 from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
 from .buffer import Delivery
@@ -52,13 +53,14 @@ def build_consumer(
     max_now_bytes = assembly.max_inline_bytes(backend) if large is None else large.most
     consumer = kind(subscription, settings, read, large, max_now_bytes)
     waits = settings.wait is not None
-    return Branch(
+    branch = Branch(
         consumer.ask if waits else None,
         consumer.now,
         None if waits else consumer.later,
         consumer.timed_out,
         reads_body=False,
     )
+    return with_receive_spans(branch, settings, backend.host[0], assembly.tracer)
 
 
 class Consumer:
@@ -86,7 +88,7 @@ class Consumer:
         self._on_empty = settings.on_empty.status
         self._read = read
         self._large = large
-        self._max_inline_bytes = sys.maxsize if large is None else large.most
+        self.max_inline_bytes = sys.maxsize if large is None else large.most
         self._max_now_bytes = max_now_bytes
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
@@ -144,7 +146,7 @@ class Consumer:
 
     async def _respond(self, request: Request, delivery: Delivery) -> Response:
         """As :meth:`respond`, for a message of any size."""
-        if self._large is None or len(delivery.body) <= self._max_inline_bytes:
+        if self._large is None or len(delivery.body) <= self.max_inline_bytes:
             return self.respond(request, delivery)
         self._taken(request, delivery)
         try:
@@ -173,17 +175,13 @@ class Consumer:
 
         return self._large.start(delivery.body, arrived)
 
-    def is_large(self, delivery: Delivery) -> bool:
-        """Whether its body is decoded in a helper process."""
-        return len(delivery.body) > self._max_inline_bytes
-
     def undecodable(self, delivery: Delivery, error: Exception) -> Undecodable:
         """Reject or park a message that cannot be decoded. Returns the failure of the request."""
         if self._nack_discard or 0 < self._max_redeliveries <= delivery.tries:
             delivery.reject()
         else:
             delivery.park()
-        return Undecodable(reason_of(error))
+        return Undecodable(reason_of(error), delivery)
 
     def _taken(self, request: Request, delivery: Delivery) -> None:
         request.taken.append(delivery)
@@ -206,12 +204,13 @@ class WaitingRequest(Struct, eq=False):
 
     def take(self, delivery: Delivery) -> None:
         """As a Waiter."""
+        consumer = self.consumer
         try:
-            if self.consumer.is_large(delivery):
-                end = self.consumer.respond_later(self.request, delivery, self._read)
+            if len(delivery.body) > consumer.max_inline_bytes:
+                end = consumer.respond_later(self.request, delivery, self._read)
                 self.decoding = (delivery, end)
                 return
-            part: Part = self.consumer.respond(self.request, delivery)
+            part: Part = consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error
         except Exception:  # runs in a callback of the connection: other messages must go on

@@ -23,6 +23,7 @@ from ..advice import ON_PRODUCERS
 from ..connection.shared_link import share_link
 from ..hosts import host_findings
 from ..settings import PRODUCER, ProducerSettings
+from ..spans import with_publish_spans
 from ..verify import verify_producer
 from .findings import findings
 from .message_builder import MessageBuilder
@@ -36,10 +37,11 @@ def build_producer(
     settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that publishes the body of each request."""
-    builder = MessageBuilder(settings, backend, endpoint, assembly.service)
+    builder = MessageBuilder(settings, backend, endpoint, assembly.service, assembly.tracer)
     publisher = share_publisher(settings, backend.host, assembly)
     producer = Producer(settings, publisher, builder, assembly.side)
-    return Branch(later=producer.later)
+    branch = Branch(later=producer.later)
+    return with_publish_spans(branch, settings, backend.host[0], assembly.tracer)
 
 
 class Producer:

@@ -179,8 +179,17 @@ def counted_deliveries(properties: Properties) -> int:
 def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
     """Remove every header for which ``keeps`` returns false. It gets the name in lower case."""
     kept = b"".join([each.encoded for each in fields_of(properties) if keeps(each.name.lower())])
-    if kept:
-        properties[HEADERS] = _size.pack(len(kept)) + kept
+    _set_fields(properties, kept)
+
+
+def add_fields(properties: Properties, fields: bytes) -> None:
+    """Add encoded headers. The properties must not have headers with these names."""
+    _set_fields(properties, fields + properties.get(HEADERS, b"")[_size.size :])
+
+
+def _set_fields(properties: Properties, fields: bytes) -> None:
+    if fields:
+        properties[HEADERS] = _size.pack(len(fields)) + fields
     else:
         properties.pop(HEADERS, None)
 

@@ -16,7 +16,6 @@ from ...core.proxy import Branch, Pipe
 from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels, Registry
 from ...telemetry.propagation import Propagation
-from ...telemetry.spans import SpanBuffer
 from ...telemetry.tracing import Tracer
 from .. import proxy
 from . import runtime
@@ -25,7 +24,9 @@ from .client_measures import build_client_meter
 from .client_spans import build_request_spans
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
-from .otlp import build_otlp, otlp_traps, verify_otlp
+from .otlp import build_otlp
+from .otlp_checks import otlp_traps, verify_otlp
+from .otlp_spans import build_buffer
 from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
@@ -49,9 +50,10 @@ def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
     """With a buffer of spans for each collector that gets traces."""
     return Tracer(
         propagation,
-        [SpanBuffer() for _ in settings.otlp_of_traces],
+        [build_buffer() for _ in settings.otlp_of_traces],
         settings.trace_sample_rate,
         ignores_clients=settings.client_layer.disable_propagation,
+        skips=settings.skips,
     )
 
 
@@ -162,6 +164,7 @@ def build_management(
     Without a port that shows the metrics, a worker stores none for the others: collectors get those
     of each worker from itself.
     """
+    build_otlp(settings, service, assembly)
     registry = assembly.metrics
     if registry is None:
         return {}
@@ -171,7 +174,6 @@ def build_management(
         runtime.add_process_metrics(registry)
     if with_python:
         runtime.add_python_metrics(registry)
-    build_otlp(settings, service, registry, assembly)
     if not settings.prometheus and service.gateway.management_port is None:
         return {}
     read = open_metrics(registry, assembly)
