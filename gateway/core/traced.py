@@ -32,11 +32,14 @@ NO_HEADERS: Headers = ()
 
 class HeadTraces(Protocol):
     """The traces of all requests with one head. It must not refer to the scope: no reference cycle
-    is left."""
+    is left. ``start``: returns the trace of a request that begins now, without a span. None: there
+    is nothing to record or to pass on."""
 
-    def start(self) -> Trace | None:
-        """The trace of a request that begins now, with its span if it has one. None: there is
-        nothing to record or to pass on."""
+    start: Callable[[], Trace | None]
+
+    def begin(self, trace: Trace) -> Trace:
+        """Begin the span of a recorded request. Returns the trace with it, or itself if it has
+        none."""
         ...
 
     def end(self, trace: Trace, status: int, size: int, headers: Headers) -> None:
@@ -64,16 +67,14 @@ class CurrentTrace:
         return self.trace
 
 
-class PassedTraces:
-    """Requests without spans, whose contexts are passed on as they came. A :class:`HeadTraces`."""
+class Contexts:
+    """Requests without spans of their own. A :class:`HeadTraces`."""
 
-    __slots__ = ("_trace",)
+    def __init__(self, start: Callable[[], Trace | None]) -> None:
+        self.start = start
 
-    def __init__(self, tracer: Tracer, scope: Scope) -> None:
-        self._trace = tracer.passed_on(tracer.of_client(scope["headers"]))
-
-    def start(self) -> Trace | None:
-        return self._trace
+    def begin(self, trace: Trace) -> Trace:
+        return trace
 
     def end(self, trace: Trace, status: int, size: int, headers: Headers) -> None:
         """There is no span."""
@@ -140,8 +141,9 @@ class _TracedHead(HeadAround):
 
     def begin(self, body: bytes, client: DirectClient) -> DirectRequest | None:
         trace = self._current.trace = self._start()
-        if trace is None or trace.span is None:
+        if trace is None or not trace.is_recorded:
             return self._head.begin(body, client)
+        trace = self._current.trace = self._traces.begin(trace)
         traced_client = _TracedClient(client, self._traces, trace)
         traced_client.request = self._head.begin(body, traced_client)
         return None if traced_client.request is None else traced_client
@@ -209,8 +211,10 @@ class _TracedCall(CurrentTrace):
         if scope is not None:
             traces = self._traces = self._prepare(scope, endpoint)
             trace = self.trace = traces.start()
-            if trace is not None and trace.span is not None:
-                trace.span.start = self._started
+            if trace is not None and trace.is_recorded:
+                trace = self.trace = traces.begin(trace)
+                if trace.span is not None:
+                    trace.span.start = self._started
         return self.trace
 
     def end(self, status: int, size: int, headers: Headers) -> None:

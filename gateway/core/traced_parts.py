@@ -24,9 +24,10 @@ EndSpan: TypeAlias = Callable[[Request, Trace, Part | None], object]
 Must not raise."""
 
 
-def traced_parts(branch: P, begin: BeginSpan, end: EndSpan) -> P:
-    """The branch with a span. It can be asked in the same ways."""
-    now, later, ask = branch.now, branch.later, branch.ask
+def traced_parts(branch: P, begin: BeginSpan, end: EndSpan, unrecorded: P | None = None) -> P:
+    """The branch with a span. It can be asked in the same ways. ``unrecorded``: responds to
+    requests that are not recorded, if the branch has other spans inside: one look for all."""
+    plain = branch if unrecorded is None else unrecorded
     timed_out = branch.timed_out
 
     def begun(request: Request, trace: Trace) -> Request:
@@ -34,22 +35,23 @@ def traced_parts(branch: P, begin: BeginSpan, end: EndSpan) -> P:
         inside.trace = begin(inside, trace)
         return inside
 
+    now, later, ask = branch.now, branch.later, branch.ask
     return replace(
         branch,
-        now=None if now is None else _now(now, begun, end),
-        later=None if later is None else _later(later, begun, end),
-        ask=None if ask is None else _ask(ask, timed_out, begun, end),
+        now=None if now is None else _now(now, plain.now or now, begun, end),
+        later=None if later is None else _later(later, plain.later or later, begun, end),
+        ask=None if ask is None else _ask(ask, plain.ask or ask, timed_out, begun, end),
     )
 
 
 Begun: TypeAlias = Callable[[Request, Trace], Request]
 
 
-def _now(inner: Now, begun: Begun, end: EndSpan) -> Now:
+def _now(inner: Now, plain: Now, begun: Begun, end: EndSpan) -> Now:
     def now(request: Request) -> Response | None:
         trace = request.trace
         if trace is None or not trace.is_recorded:
-            return inner(request)
+            return plain(request)
         inside = begun(request, trace)
         try:
             response = inner(inside)
@@ -63,11 +65,11 @@ def _now(inner: Now, begun: Begun, end: EndSpan) -> Now:
     return now
 
 
-def _later(inner: Later, begun: Begun, end: EndSpan) -> Later:
+def _later(inner: Later, plain: Later, begun: Begun, end: EndSpan) -> Later:
     def later(request: Request, arrive: Arrive) -> Withdraw:
         trace = request.trace
         if trace is None or not trace.is_recorded:
-            return inner(request, arrive)
+            return plain(request, arrive)
         waiting = _TracedWait(begun(request, trace), arrive, end)
         try:
             waiting.begun(inner(waiting.request, waiting.arrived))
@@ -80,12 +82,16 @@ def _later(inner: Later, begun: Begun, end: EndSpan) -> Later:
 
 
 def _ask(
-    inner: Ask, timed_out: Callable[[Request], GatewayError], begun: Begun, end: EndSpan
+    inner: Ask,
+    plain: Ask,
+    timed_out: Callable[[Request], GatewayError],
+    begun: Begun,
+    end: EndSpan,
 ) -> Ask:
     def ask(request: Request) -> Awaitable[Response]:
         trace = request.trace
         if trace is None or not trace.is_recorded:
-            return inner(request)
+            return plain(request)
         return recorded(begun(request, trace))
 
     async def recorded(inside: Request) -> Response:

@@ -29,7 +29,7 @@ from .builtin import (
     build_ready,
     debug,
 )
-from .direct import DirectEndpoint, find_head, find_state_head
+from .direct import DirectEndpoint, TracedDirectEndpoint, find_state_head
 from .endpoint import EndpointHandler, Route, TracedEndpointHandler
 from .lifespan import answer_lifespan
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
@@ -95,11 +95,12 @@ def build_app(
             states[handler] = respond
             table.add("GET", path, handler)
     _add_debugging(table, service, gateway, wrapped)
+    handler_class = TracedEndpointHandler if is_traced else EndpointHandler
+    direct_class = TracedDirectEndpoint if is_traced else DirectEndpoint
     for route in routes:
         render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
-        handler_class = TracedEndpointHandler if is_traced else EndpointHandler
         endpoint = handler_class(route, render, render_error, gateway, clock)
         handler = wrapped(endpoint.handle)
         if is_observed:
@@ -107,9 +108,7 @@ def build_app(
         table.add(route.method, route.endpoint.endpoint, handler)
         if timers is not None and route.pipe.later is not None:
             scripted = route.runs_scripts
-            direct_endpoints[handler] = DirectEndpoint(
-                endpoint, timers, runs_scripts=scripted, is_traced=is_traced
-            )
+            direct_endpoints[handler] = direct_class(endpoint, timers, runs_scripts=scripted)
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
@@ -147,7 +146,7 @@ def build_app(
             return None
         handler, params = found
         if (endpoint := direct_endpoints.get(handler)) is not None:
-            return find_head(endpoint, scope, params, load, outer_layers, layers)
+            return endpoint.find_head(scope, params, load, outer_layers, layers)
         respond = states.get(handler)
         return None if respond is None else find_state_head(respond, scope, outer_layers)
 

@@ -41,18 +41,10 @@ log = get_logger("gateway.router")
 class DirectEndpoint:
     """An endpoint whose pipe needs no task.
 
-    ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own. ``is_traced``:
-    each has a trace.
+    ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
     """
 
-    def __init__(
-        self,
-        handler: EndpointHandler,
-        timers: Timers,
-        *,
-        runs_scripts: bool,
-        is_traced: bool = False,
-    ) -> None:
+    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
         pipe = handler.pipe
         assert pipe.later is not None
         self.handler = handler
@@ -64,7 +56,43 @@ class DirectEndpoint:
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
         self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
-        self.is_traced = is_traced
+
+    def find_head(
+        self,
+        scope: Scope,
+        params: dict[str, str],
+        load: Load,
+        outer_layers: Sequence[Layer],
+        layers: Sequence[Layer],
+    ) -> EndpointHead | None:
+        """How requests with this head are handled; None: a layer responds in place of the endpoint.
+
+        ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
+        innermost first.
+        """
+        guards: list[LayerGuard] = []
+        outer = decided(outer_layers, scope, guards, [])
+        added = None if outer is None else decided(layers, scope, guards, outer)
+        if outer is None or added is None:
+            return None
+        return EndpointHead(self, scope, params, load, guards, outer, added)
+
+
+class TracedDirectEndpoint(DirectEndpoint):
+    """An endpoint whose requests have a trace in their scope."""
+
+    def find_head(
+        self,
+        scope: Scope,
+        params: dict[str, str],
+        load: Load,
+        outer_layers: Sequence[Layer],
+        layers: Sequence[Layer],
+    ) -> EndpointHead | None:
+        head = super().find_head(scope, params, load, outer_layers, layers)
+        if head is not None:
+            head.trace(scope[TRACE])
+        return head
 
 
 class EndpointHead:
@@ -108,8 +136,6 @@ class EndpointHead:
         self.has_guards = bool(guards or endpoint.guards)
         self.endpoint_path = endpoint.handler.path
         self._begin: BeginRequest = endpoint.request_type
-        if endpoint.is_traced:
-            self._begin = _with_trace(endpoint.request_type, scope[TRACE])
         self._handler = endpoint.handler
         self._method = scope["method"]
         self._path = scope["path"]
@@ -117,6 +143,18 @@ class EndpointHead:
         self._headers = tuple(scope["headers"])
         self._query = scope["query_string"]
         self._remote = (scope.get("client") or NOWHERE)[0]
+
+    def trace(self, current: CurrentTrace) -> None:
+        """From now on each request has the trace that is in ``current``."""
+        begin = self._begin
+
+        def begin_traced(
+            head: EndpointHead, request: Request, client: DirectClient
+        ) -> EndpointRequest:
+            request.trace = current.trace
+            return begin(head, request, client)
+
+        self._begin = begin_traced
 
     def begin(self, body: bytes, client: DirectClient) -> EndpointRequest | None:
         handler = self._handler
@@ -134,37 +172,6 @@ class EndpointHead:
         direct = self._begin(self, request, client)
         direct.begin()
         return None if direct.is_over else direct
-
-
-def _with_trace(begin: BeginRequest, current: CurrentTrace) -> BeginRequest:
-    """Also gives each request its trace."""
-
-    def begin_traced(head: EndpointHead, request: Request, client: DirectClient) -> EndpointRequest:
-        request.trace = current.trace
-        return begin(head, request, client)
-
-    return begin_traced
-
-
-def find_head(
-    endpoint: DirectEndpoint,
-    scope: Scope,
-    params: dict[str, str],
-    load: Load,
-    outer_layers: Sequence[Layer],
-    layers: Sequence[Layer],
-) -> EndpointHead | None:
-    """How requests with this head are handled; None: a layer responds in place of the endpoint.
-
-    ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
-    innermost first.
-    """
-    guards: list[LayerGuard] = []
-    outer = decided(outer_layers, scope, guards, [])
-    added = None if outer is None else decided(layers, scope, guards, outer)
-    if outer is None or added is None:
-        return None
-    return EndpointHead(endpoint, scope, params, load, guards, outer, added)
 
 
 class StateHead:
@@ -190,7 +197,7 @@ class StateHead:
 def find_state_head(
     respond: Respond, scope: Scope, outer_layers: Sequence[Layer]
 ) -> StateHead | None:
-    """As :func:`find_head`, for health and readiness."""
+    """As :meth:`DirectEndpoint.find_head`, for health and readiness."""
     added = decided(outer_layers, scope, [], [])
     return None if added is None else StateHead(respond, added)
 

@@ -262,6 +262,16 @@ async def test_a_message_that_is_sent_within_the_raise_causes_no_check() -> None
         assert not channel.channel.needs_check.is_set()
 
 
+async def test_messages_that_are_sent_withhold_no_credit_while_there_is_more() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, max_unsent=2, prefetch=2)
+        channel.deliver(1)
+        channel.take().sent()
+        assert not channel.channel.withholds_credit
+        channel.channel.delivered([(2, False, b"", b"", b"x")])
+        assert channel.channel.withholds_credit
+
+
 @pytest.mark.parametrize("how", ["sent", *SETTLE])
 async def test_when_a_request_holds_its_message_no_more_the_next_one_gets_one(how: str) -> None:
     async with open_asyncio_side() as side:

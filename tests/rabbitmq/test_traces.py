@@ -113,6 +113,11 @@ def queues(url: str, extra: dict[str, Any], *, timeout: str = "5s") -> dict[str,
     )
 
 
+def side_of(gateway: Gateway) -> AsyncioSide:
+    """Its own: under Trio the broker in memory runs on the loop of the gateway's connections."""
+    return gateway._assembly.side
+
+
 async def until_ready(gateway: Gateway) -> None:
     await until(lambda: gateway.readiness()["ready"])
 
@@ -164,7 +169,7 @@ async def test_the_context_of_a_client_is_continued_and_replaced_in_the_message(
     async with open_gateway(queues(any_url, TRACED)) as gateway:
         await until_ready(gateway)
         assert (await ask(gateway, "POST", "/put", **sent)).status == 200
-        await until_count(side, any_url, "q", 1)
+        await until_count(side_of(gateway), any_url, "q", 1)
     ((_, headers),) = await side.run(get_all, any_url, "q")
     published = spans.one("publish")
     assert published.context.trace_id == TRACE
@@ -180,7 +185,7 @@ async def test_a_request_that_is_not_sampled_has_no_span_and_its_message_a_conte
         await until_ready(gateway)
         sent = {"traceparent": UNSAMPLED, "baggage": "k=v"}
         assert (await ask(gateway, "POST", "/put", **sent)).status == 200
-        await until_count(side, any_url, "q", 1)
+        await until_count(side_of(gateway), any_url, "q", 1)
     ((_, headers),) = await side.run(get_all, any_url, "q")
     found = [value for name, value in headers.items() if name.lower() == "traceparent"]
     assert len(found) == 1
@@ -195,7 +200,7 @@ async def test_without_settings_headers_follow_the_lists(side: AsyncioSide, any_
         await until_ready(gateway)
         assert (await ask(gateway, "POST", "/put", traceparent=SAMPLED)).status == 200
         assert (await ask(gateway, "POST", "/put")).status == 200
-        await until_count(side, any_url, "q", 2)
+        await until_count(side_of(gateway), any_url, "q", 2)
     contexts = [headers.get("Traceparent") for _, headers in await side.run(get_all, any_url, "q")]
     assert contexts == [SAMPLED, None]
 
@@ -208,7 +213,7 @@ async def test_formats_of_the_environment_reach_messages(
     async with open_gateway(queues(any_url, TRACED)) as gateway:
         await until_ready(gateway)
         await ask(gateway, "POST", "/put", **sent)
-        await until_count(side, any_url, "q", 1)
+        await until_count(side_of(gateway), any_url, "q", 1)
     ((_, headers),) = await side.run(get_all, any_url, "q")
     span_id = spans.one("publish").context.span_id
     assert headers["b3"] == f"{TRACE}-{span_id}-1"
@@ -236,10 +241,9 @@ async def test_each_of_several_backends_has_its_own_span(any_url: str, spans: Re
         await until_ready(gateway)
         async with create_task_group() as tasks:
             tasks.start_soon(ask, gateway, "GET", "/both")
-            async with open_asyncio_side(connect) as side:
-                for number in (1, 2):
-                    context = f"00-{TRACE}-{number:016x}-01"
-                    await side.run(partial(put, traceparent=context), any_url, f"q{number}")
+            for number in (1, 2):
+                put_one = partial(put, traceparent=f"00-{TRACE}-{number:016x}-01")
+                await side_of(gateway).run(put_one, any_url, f"q{number}")
     first, second = spans.one("receive ex:q1"), spans.one("receive ex:q2")
     assert [each.span_id for each in first.links] == [f"{1:016x}"]
     assert [each.span_id for each in second.links] == [f"{2:016x}"]
@@ -247,12 +251,10 @@ async def test_each_of_several_backends_has_its_own_span(any_url: str, spans: Re
     assert first.attributes["messaging.message.conversation_id"] == "c-1"
 
 
-async def test_an_undecodable_message_is_linked_and_an_error(
-    side: AsyncioSide, any_url: str, spans: Recorded
-) -> None:
+async def test_an_undecodable_message_is_linked_and_an_error(any_url: str, spans: Recorded) -> None:
     async with open_gateway(queues(any_url, TRACED)) as gateway:
         await until_ready(gateway)
-        await side.run(partial(put, traceparent=SAMPLED), any_url, "q", b"no JSON")
+        await side_of(gateway).run(partial(put, traceparent=SAMPLED), any_url, "q", b"no JSON")
         assert (await ask(gateway, "GET", "/take")).status == 502
     received = spans.one("receive")
     assert [each.span_id for each in received.links] == [PARENT]
@@ -261,9 +263,7 @@ async def test_an_undecodable_message_is_linked_and_an_error(
     assert received.attributes["messaging.message.id"] == "m-1"
 
 
-async def test_a_context_that_is_not_valid_is_no_link(
-    side: AsyncioSide, any_url: str, spans: Recorded
-) -> None:
+async def test_a_context_that_is_not_valid_is_no_link(any_url: str, spans: Recorded) -> None:
     odd: list[dict[str, Any]] = [
         {"traceparent": "00-0-0-01"},
         {"traceparent": 7},
@@ -273,7 +273,7 @@ async def test_a_context_that_is_not_valid_is_no_link(
     async with open_gateway(queues(any_url, TRACED)) as gateway:
         await until_ready(gateway)
         for headers in odd:
-            await side.run(partial(put, **headers), any_url, "q")
+            await side_of(gateway).run(partial(put, **headers), any_url, "q")
             assert (await ask(gateway, "GET", "/take")).status == 200
     assert [each.links for each in spans.named("receive")] == [[]] * len(odd)
 
@@ -366,8 +366,8 @@ async def test_an_agent_continues_the_trace_of_its_message(
     async with open_gateway(config) as gateway:
         await until_ready(gateway)
         sent = {"Traceparent": SAMPLED, "tracestate": "a=1", "baggage": "k=v", "x-a": "1"}
-        await side.run(partial(put, **sent), any_url, "jobs")
-        await until_count(side, any_url, "out", 1)
+        await side_of(gateway).run(partial(put, **sent), any_url, "jobs")
+        await until_count(side_of(gateway), any_url, "out", 1)
         await until(lambda: spans.named("process"))
     ((_, headers),) = await side.run(get_all, any_url, "out")
     processed, published = spans.one("process"), spans.one("publish")
@@ -392,13 +392,13 @@ async def test_an_agent_continues_the_trace_of_its_message(
 
 
 async def test_an_agent_may_begin_a_trace_that_links_to_its_message(
-    side: AsyncioSide, any_url: str, spans: Recorded
+    any_url: str, spans: Recorded
 ) -> None:
     target = producer(any_url, "ex", name="out", routing_key="out")
     async with open_gateway(moving(any_url, target, propagation="link")) as gateway:
         await until_ready(gateway)
-        await side.run(partial(put, traceparent=SAMPLED), any_url, "jobs")
-        await side.run(publish, any_url, "jobs", [b"{}"])
+        await side_of(gateway).run(partial(put, traceparent=SAMPLED), any_url, "jobs")
+        await side_of(gateway).run(publish, any_url, "jobs", [b"{}"])
         await until(lambda: len(spans.named("process")) == 2)
     linked, alone = spans.named("process")
     assert linked.context.trace_id != TRACE
@@ -414,8 +414,8 @@ async def test_a_message_that_is_not_sampled_is_processed_without_a_span(
     config = moving(any_url, producer(any_url, "ex", name="out", routing_key="out"))
     async with open_gateway(config) as gateway:
         await until_ready(gateway)
-        await side.run(partial(put, traceparent=UNSAMPLED), any_url, "jobs")
-        await until_count(side, any_url, "out", 1)
+        await side_of(gateway).run(partial(put, traceparent=UNSAMPLED), any_url, "jobs")
+        await until_count(side_of(gateway), any_url, "out", 1)
     ((_, headers),) = await side.run(get_all, any_url, "out")
     assert headers["traceparent"].startswith(f"00-{TRACE}-")
     assert headers["traceparent"].endswith("-00")
@@ -436,8 +436,8 @@ async def test_each_try_has_a_span_and_the_dead_letter_keeps_its_context(
     config["endpoints"] = [endpoint("/dead", consumer(any_url, "dead"))]
     async with open_gateway(config) as gateway:
         await until_ready(gateway)
-        await side.run(partial(put, traceparent=SAMPLED), any_url, "jobs")
-        await until_count(side, any_url, "dead", 1)
+        await side_of(gateway).run(partial(put, traceparent=SAMPLED), any_url, "jobs")
+        await until_count(side_of(gateway), any_url, "dead", 1)
     ((_, headers),) = await side.run(get_all, any_url, "dead")
     assert headers["traceparent"] == SAMPLED
     tries = spans.named("process")
@@ -457,8 +457,8 @@ async def test_a_skipped_agent_passes_the_context_on(
     config["extra_config"] = {"telemetry/opentelemetry": {**OTEL, "skip_paths": ["/agent-jobs"]}}
     async with open_gateway(config) as gateway:
         await until_ready(gateway)
-        await side.run(partial(put, traceparent=SAMPLED), any_url, "jobs")
-        await until_count(side, any_url, "out", 1)
+        await side_of(gateway).run(partial(put, traceparent=SAMPLED), any_url, "jobs")
+        await until_count(side_of(gateway), any_url, "out", 1)
     ((_, headers),) = await side.run(get_all, any_url, "out")
     assert headers["traceparent"].startswith(f"00-{TRACE}-")
     assert spans.all == []

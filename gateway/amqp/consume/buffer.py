@@ -300,10 +300,13 @@ class Buffer:
                 delivery = ready.popleft()
                 channel = delivery.channel
                 if channel.is_open:
-                    if channel.unsent >= channel.max_unsent and not delivery.tries:
+                    unsent = channel.unsent
+                    if unsent >= channel.max_unsent and not delivery.tries:
                         ready.appendleft(delivery)
                         return
-                    self._give(delivery)
+                    delivery.is_held = True  # as _give, without a call
+                    channel.unsent = unsent + 1
+                    waiters.popleft().take(delivery)
         finally:
             self._is_serving = False
 

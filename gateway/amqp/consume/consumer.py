@@ -88,7 +88,7 @@ class Consumer:
         self._on_empty = settings.on_empty.status
         self._read = read
         self._large = large
-        self._max_inline_bytes = sys.maxsize if large is None else large.most
+        self.max_inline_bytes = sys.maxsize if large is None else large.most
         self._max_now_bytes = max_now_bytes
         self._ready = subscription.buffer.ready
         self._take_nowait = subscription.buffer.take_nowait
@@ -146,7 +146,7 @@ class Consumer:
 
     async def _respond(self, request: Request, delivery: Delivery) -> Response:
         """As :meth:`respond`, for a message of any size."""
-        if self._large is None or len(delivery.body) <= self._max_inline_bytes:
+        if self._large is None or len(delivery.body) <= self.max_inline_bytes:
             return self.respond(request, delivery)
         self._taken(request, delivery)
         try:
@@ -174,10 +174,6 @@ class Consumer:
                 arrive(Response(data, INCOMPLETE if data is None else COMPLETE, (delivery,)))
 
         return self._large.start(delivery.body, arrived)
-
-    def is_large(self, delivery: Delivery) -> bool:
-        """Whether its body is decoded in a helper process."""
-        return len(delivery.body) > self._max_inline_bytes
 
     def undecodable(self, delivery: Delivery, error: Exception) -> Undecodable:
         """Reject or park a message that cannot be decoded. Returns the failure of the request."""
@@ -208,12 +204,13 @@ class WaitingRequest(Struct, eq=False):
 
     def take(self, delivery: Delivery) -> None:
         """As a Waiter."""
+        consumer = self.consumer
         try:
-            if self.consumer.is_large(delivery):
-                end = self.consumer.respond_later(self.request, delivery, self._read)
+            if len(delivery.body) > consumer.max_inline_bytes:
+                end = consumer.respond_later(self.request, delivery, self._read)
                 self.decoding = (delivery, end)
                 return
-            part: Part = self.consumer.respond(self.request, delivery)
+            part: Part = consumer.respond(self.request, delivery)
         except GatewayError as error:
             part = error
         except Exception:  # runs in a callback of the connection: other messages must go on

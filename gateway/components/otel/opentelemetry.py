@@ -70,8 +70,10 @@ def build_observer(settings: OtelSettings, service: Service, assembly: Assembly)
 def build_pipe_observer(
     settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Pipe], Pipe]:
-    wrap: Callable[[Pipe], Pipe] = traced_pipe(settings, endpoint, assembly)
-    if assembly.metrics is None or is_alone(endpoint, assembly):
+    if is_alone(endpoint, assembly):  # measured and traced with its backend
+        return measured(None)
+    wrap = traced_pipe(settings, endpoint, assembly)
+    if assembly.metrics is None:
         return wrap
     meter = _share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint)
     return lambda pipe: wrap(measured(meter)(pipe))
@@ -80,11 +82,12 @@ def build_pipe_observer(
 def build_branch_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Branch], Branch]:
-    wrap: Callable[[Branch], Branch] = traced_branch(settings, backend, endpoint, assembly)
+    alone = is_alone(endpoint, assembly)
+    wrap = traced_branch(settings, backend, endpoint, assembly, is_alone=alone)
     if assembly.metrics is None:
         return wrap
     meters = _share_meters(settings, assembly.metrics, assembly)
-    meter = meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly))
+    meter = meters.of_backend(backend, endpoint, is_alone=alone)
     return lambda branch: wrap(measured(meter)(branch))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly
-from ...core.proxy import P, Part, Request, Response
+from ...core.proxy import Branch, P, Part, Pipe, Request, Response
 from ...core.traced_parts import traced_parts
 from ...errors import GatewayError, QueueEmpty
 from ...telemetry.spans import Attributes as SpanAttributes
@@ -18,11 +18,36 @@ from .settings import OtelSettings, backend_route_of
 from .span_attributes import ReportedHeaders, build_reported, static_attributes
 
 
-def traced_pipe(settings: OtelSettings, endpoint: Endpoint, assembly: Assembly) -> Callable[[P], P]:
+def traced_pipe(
+    settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
+) -> Callable[[Pipe], Pipe]:
     """What wraps the pipe of an endpoint."""
+    spans = _pipe_spans(settings, endpoint, assembly)
+    return _unchanged if spans is None else spans.around
+
+
+def traced_branch(
+    settings: OtelSettings,
+    backend: Backend,
+    endpoint: Endpoint,
+    assembly: Assembly,
+    *,
+    is_alone: bool,
+) -> Callable[[Branch], Branch]:
+    """What wraps a backend, around all its stages. ``is_alone``: it makes the span of its endpoint,
+    too."""
+    own = _branch_spans(settings, backend, endpoint, assembly)
+    outer = _pipe_spans(settings, endpoint, assembly) if is_alone else None
+    if own is None or outer is None:
+        spans = own or outer
+        return _unchanged if spans is None else spans.around
+    return lambda branch: outer.around(own.around(branch), branch)
+
+
+def _pipe_spans(settings: OtelSettings, endpoint: Endpoint, assembly: Assembly) -> PipeSpans | None:
     layer = settings.proxy_layer(endpoint)
     if not _records(settings, endpoint, assembly) or layer.disable_traces:
-        return _unchanged
+        return None
     method, route = names_of(endpoint)
     named = {"http.request.method": method} if method else {}
     attributes = {
@@ -32,22 +57,21 @@ def traced_pipe(settings: OtelSettings, endpoint: Endpoint, assembly: Assembly) 
         "krakend.stage": "proxy",
     }
     reported = build_reported(layer.report_headers, layer.skip_headers, assembly.service)
-    return PipeSpans(route, attributes, reported).around
+    return PipeSpans(route, attributes, reported)
 
 
-def traced_branch(
+def _branch_spans(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
-) -> Callable[[P], P]:
-    """What wraps a backend, around all its stages."""
+) -> PipeSpans | None:
     layer = settings.backend_traces(backend)
     if not _records(settings, endpoint, assembly) or layer.disable_stage:
-        return _unchanged
+        return None
     labels = backend_labels(backend, endpoint, ())
     attributes: SpanAttributes = {name: value for name, value in labels.items() if value}
     attributes |= static_attributes(layer.static_attributes)
     attributes["krakend.stage"] = "backend"
     reported = build_reported(layer.report_headers, layer.skip_headers, assembly.service)
-    return PipeSpans(backend_route_of(backend.url_pattern), attributes, reported).around
+    return PipeSpans(backend_route_of(backend.url_pattern), attributes, reported)
 
 
 def _records(settings: OtelSettings, endpoint: Endpoint, assembly: Assembly) -> bool:
@@ -69,8 +93,9 @@ class PipeSpans:
         self._attributes = attributes
         self._reported = reported
 
-    def around(self, branch: P) -> P:
-        return traced_parts(branch, self._begin, self._end)
+    def around(self, branch: P, unrecorded: P | None = None) -> P:
+        """``unrecorded``: as of :func:`gateway.core.traced_parts.traced_parts`."""
+        return traced_parts(branch, self._begin, self._end, unrecorded)
 
     def _begin(self, request: Request, trace: Trace) -> Trace:
         attributes = self._attributes

@@ -5,6 +5,7 @@ The query string is not reported: it may be a secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...config.structs import Endpoint, Service
@@ -12,10 +13,10 @@ from ...core.asgi import Headers, Scope, find_header
 from ...core.component import Assembly
 from ...core.forwarding import build_client_address
 from ...core.proxy import Request
-from ...core.traced import HeadTraces, PassedTraces, PrepareTraces
+from ...core.traced import Contexts, HeadTraces, PrepareTraces
 from ...telemetry.spans import Attributes as SpanAttributes
 from ...telemetry.spans import SpanKind
-from ...telemetry.tracing import Trace, Tracer, bound_of
+from ...telemetry.tracing import Trace, bound_of
 from .measures import METHODS
 from .settings import NAMESPACE, OtelSettings, route_of
 from .span_attributes import build_reported, method_attributes, static_attributes
@@ -38,18 +39,19 @@ def build_traces(settings: OtelSettings, service: Service, assembly: Assembly) -
         own = known.get((scope["method"], endpoint))
         if own is None:  # there is no endpoint
             own = _EndpointTraces(settings.skips(endpoint or scope["path"]))
+        incoming = tracer.of_client(scope["headers"])
         if own.is_skipped:
-            return PassedTraces(tracer, scope)
-        if spans is None:
-            return _UnrecordedHead(tracer, scope, own)
-        return _ServerHead(tracer, scope, own, spans)
+            passed = tracer.passed_on(incoming)
+            return Contexts(lambda: passed)
+        start = tracer.build_start(incoming, own.bound)
+        return Contexts(start) if spans is None else _ServerHead(start, scope, own, spans)
 
     return prepare
 
 
 class _EndpointTraces(NamedTuple):
-    """What holds for the requests of an endpoint. ``bound``: as of :meth:`Tracer.start`.
-    ``route``: "" if there is no endpoint."""
+    """What holds for the requests of an endpoint. ``bound``: as of
+    :meth:`gateway.telemetry.tracing.Tracer.start`. ``route``: "" if there is no endpoint."""
 
     is_skipped: bool
     bound: int | None = None
@@ -68,24 +70,6 @@ def _endpoint_traces(settings: OtelSettings, endpoint: Endpoint) -> _EndpointTra
     )
 
 
-class _UnrecordedHead:
-    """Requests without a span of their own. Their endpoints and backends may have spans. A
-    :class:`gateway.core.traced.HeadTraces`."""
-
-    __slots__ = ("_bound", "_incoming", "_tracer")
-
-    def __init__(self, tracer: Tracer, scope: Scope, own: _EndpointTraces) -> None:
-        self._tracer = tracer
-        self._incoming = tracer.of_client(scope["headers"])
-        self._bound = own.bound
-
-    def start(self) -> Trace | None:
-        return self._tracer.start(self._incoming, self._bound)
-
-    def end(self, trace: Trace, status: int, size: int, headers: Headers) -> None:
-        """There is no span."""
-
-
 class ServerSpans:
     """What the spans of all requests have in common."""
 
@@ -96,17 +80,20 @@ class ServerSpans:
         self.client_address = build_client_address(service)
 
 
-class _ServerHead(_UnrecordedHead):
-    """Requests with one head. ``attributes``: made when the first of them is recorded."""
+class _ServerHead:
+    """Requests with one head. A :class:`gateway.core.traced.HeadTraces`. ``attributes``: made when
+    the first of them is recorded."""
 
-    __slots__ = ("_attributes", "_method", "_name", "_own", "_parts", "_spans")
+    __slots__ = ("_attributes", "_method", "_name", "_own", "_parts", "_spans", "start")
 
     def __init__(
-        self, tracer: Tracer, scope: Scope, own: _EndpointTraces, spans: ServerSpans
+        self,
+        start: Callable[[], Trace | None],
+        scope: Scope,
+        own: _EndpointTraces,
+        spans: ServerSpans,
     ) -> None:
-        self._tracer = tracer  # as the other class, without a call
-        self._incoming = tracer.of_client(scope["headers"])
-        self._bound = own.bound
+        self.start = start
         self._spans = spans
         self._own = own
         self._method: str = scope["method"]
@@ -119,10 +106,7 @@ class _ServerHead(_UnrecordedHead):
         )
         self._name = ""
 
-    def start(self) -> Trace | None:
-        trace = self._tracer.start(self._incoming, self._bound)
-        if trace is None or not trace.is_recorded:
-            return trace
+    def begin(self, trace: Trace) -> Trace:
         if not self._name:
             self._prepare()
         return trace.child(self._name, SpanKind.SERVER, self._attributes)
