@@ -78,9 +78,6 @@ class Receiver:
         """It hangs: its connections stay open."""
         self._process.send_signal(signal.SIGSTOP)
 
-    def resume(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()

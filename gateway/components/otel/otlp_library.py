@@ -28,6 +28,7 @@ from .otlp_data import SpanBatch, metrics_data
 from .otlp_delivery import D
 from .otlp_metrics import Families
 from .otlp_spans import Spans
+from .security import is_sendable
 
 _RETRY = re.compile(r",? retrying in [\d.]+s\.?")
 
@@ -113,24 +114,35 @@ def _build_http(collector: Collector, signal: Signal) -> Built:
     module = import_module(f"opentelemetry.exporter.otlp.proto.http.{signal.module}")
     session, abort = build_session()
     exporter = getattr(module, signal.exporter)(
-        collector.url, headers=collector.headers, timeout=collector.timeout, session=session
+        collector.url,
+        headers=_headers(collector, signal),
+        timeout=collector.timeout,
+        session=session,
     )
     return exporter, abort
 
 
 def _build_grpc(collector: Collector, signal: Signal) -> Built:
-    """gRPC itself ends a call after the timeout. Its exporters use either the headers that they are
-    given or those of the environment; for HTTP both."""
+    """gRPC itself ends a call after the timeout."""
     module = import_module(f"opentelemetry.exporter.otlp.proto.grpc.{signal.module}")
-    written = os.environ.get(signal.headers) or os.environ.get(OTEL_EXPORTER_OTLP_HEADERS, "")
-    headers = parse_env_headers(written, liberal=True)
     exporter = getattr(module, signal.exporter)(
         collector.url,
         insecure=collector.url.startswith("http://"),
-        headers={**headers, **{name.lower(): value for name, value in collector.headers.items()}},
+        headers=_headers(collector, signal),
         timeout=collector.timeout,
     )
     return exporter, lambda: None
+
+
+def _headers(collector: Collector, signal: Signal) -> dict[str, str]:
+    """Those of the environment, and the collector's own. For gRPC the exporters would use either
+    the ones or the others."""
+    found = next(filter(os.environ.get, (signal.headers, OTEL_EXPORTER_OTLP_HEADERS)), "")
+    headers = parse_env_headers(os.environ.get(found, ""), liberal=True)
+    for name, value in headers.items():
+        if not is_sendable(value):
+            raise ValueError(f"{found}: the value of {name} has characters that cannot be sent")
+    return {**headers, **{name.lower(): value for name, value in collector.headers.items()}}
 
 
 def _keep(record: logging.LogRecord) -> bool:

@@ -20,7 +20,7 @@ from .settings import NAMESPACE, OtelSettings
 SECURITY = "telemetry/opentelemetry-security"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
+_HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
 
 
 class ExporterSecurity(Struct, frozen=True, kw_only=True):
@@ -48,6 +48,12 @@ def headers_of(exporter: OtlpExporter, service: Service) -> Mapping[str, str]:
     }
 
 
+def is_sendable(value: str) -> bool:
+    """Whether both protocols send it as the value of a header. Errors of their libraries about
+    other values have the value in them."""
+    return bool(_HEADER_VALUE.fullmatch(value))
+
+
 def verify(settings: OtelSecurity) -> Iterator[tuple[str, str]]:
     """Headers that neither protocol could send."""
     for number, each in enumerate(settings.otlp):
@@ -55,7 +61,7 @@ def verify(settings: OtelSecurity) -> Iterator[tuple[str, str]]:
             key = f"otlp[{number}].headers"
             if not _HEADER_NAME.fullmatch(name):
                 yield key, "expected names of headers"
-            elif not _HEADER_VALUE.fullmatch(value):
+            elif not is_sendable(value):
                 yield f"{key}.{name}", "expected a value of visible characters in ASCII"
 
 

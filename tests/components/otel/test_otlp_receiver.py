@@ -147,6 +147,16 @@ def test_wrong_headers_of_the_environment_are_not_in_the_log(
 
 
 @both
+def test_a_secret_that_cannot_be_sent_stops_the_start_and_is_not_printed(
+    use_http: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=sec%0Aret")
+    with pytest.raises(ValueError, match="OTLP_HEADERS: the value of api-key has") as raised:
+        open_spans_sender(Collector("http://127.0.0.1:1", 1, use_http), Resource({}))
+    assert "sec" not in str(raised.value)
+
+
+@both
 @pytest.mark.parametrize("mode", ["refuse", "slow", "hang"])
 @pytest.mark.parametrize("signal", ["traces", "metrics"])
 def test_what_becomes_of_a_send(use_http: bool, mode: str, signal: str) -> None:
@@ -199,9 +209,10 @@ async def until(condition: Any) -> None:
             await anyio.sleep(0.01)
 
 
-def dropped(gateway: Gateway) -> float:
+def count(gateway: Gateway, outcome: str) -> float:
+    """Spans of the first exporter that are ``exported`` or ``dropped``."""
     found = gateway._assembly.resources["otlp traces", 0].readings()  # type: ignore[attr-defined]
-    return next(float(each.value) for each in found if each.name == "spans.dropped")
+    return next(float(each.value) for each in found if each.name == f"spans.{outcome}")
 
 
 @pytest.fixture
@@ -225,10 +236,10 @@ async def test_a_collector_that_is_killed_and_comes_back(
         own = exporter(receiver.port, use_http, disable_metrics=True)
         async with tracing(configuration(own)) as gateway:
             end_spans(gateway, "before")
-            await until(receiver.spans)
+            await until(lambda: count(gateway, "exported") == 1)
             receiver.kill()
             end_spans(gateway, "away")
-            await until(lambda: dropped(gateway) == 1)
+            await until(lambda: count(gateway, "dropped") == 1)
             assert gateway.readiness()["ready"]
             with receiving(use_http=use_http, port=receiver.port) as again:
                 await anyio.sleep(0.1)  # gRPC waits before it connects again
@@ -252,7 +263,7 @@ async def test_a_collector_that_sends_one_byte_after_the_other_ends_nothing(
         async with tracing(configuration(exporter(receiver.port, use_http))) as gateway:
             for number in range(1, 3):
                 end_spans(gateway, "a")
-                await until(lambda number=number: dropped(gateway) == number)
+                await until(lambda number=number: count(gateway, "dropped") == number)
             resources = gateway.readiness()["resources"]
             states = {each["kind"]: each.get("connected") for each in resources}
             await until(lambda: "metrics are not sent" in caplog.text)
@@ -264,19 +275,22 @@ async def test_a_collector_that_sends_one_byte_after_the_other_ends_nothing(
 
 
 @both
+@pytest.mark.parametrize("fault", ["hangs", "is_killed"])
 @pytest.mark.anyio
-async def test_the_stop_does_not_wait_for_a_collector_that_hangs(
-    use_http: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_the_stop_does_not_wait_for_a_collector_that_is_away(
+    use_http: bool, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(otlp_spans, "STOP_TIMEOUT", 0.2)
     monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 0.2)
     with receiving(use_http=use_http) as receiver:
-        receiver.pause()
+        if fault == "hangs":
+            receiver.pause()
+        else:
+            receiver.kill()
         async with tracing(configuration(exporter(receiver.port, use_http))) as gateway:
             end_spans(gateway, "a", "b")
             stopped_at = anyio.current_time()
         assert anyio.current_time() - stopped_at < 5  # a send would take 10
-        receiver.resume()
     assert "2 spans are lost: the gateway has stopped before they were sent" in caplog.text
 
 
@@ -309,7 +323,7 @@ async def test_two_exporters_know_nothing_of_each_other() -> None:
             for name in "abc":
                 end_spans(gateway, name)
                 await until(lambda name=name: name in [each["name"] for each in good.spans()])
-            await until(lambda: dropped(gateway) == 3)
+            await until(lambda: count(gateway, "dropped") == 3)
 
 
 @both
