@@ -73,6 +73,7 @@ class Gateway:
             layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
             is_observed=bool(observers),
+            notes_requests=bool(observers) and _read_requests(assembly),
             load=load,
         )
         application = observed(application, observers)
@@ -227,6 +228,12 @@ def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
     built = assembly.at_root(lambda row: row.observer)
     observers = [build(settings, service, assembly) for build, settings in built]
     return [observer for observer in observers if observer is not None]
+
+
+def _read_requests(assembly: Assembly) -> bool:
+    return any(
+        read(settings) for read, settings in assembly.at_root(lambda row: row.reads_requests)
+    )
 
 
 def _build_each(

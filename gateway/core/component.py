@@ -143,6 +143,7 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+ReadsRequests: TypeAlias = Callable[[S], bool]
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
 """Settings of the root, which may be wrong -> where their listeners listen."""
@@ -294,9 +295,11 @@ class Component(Struct, Generic[S], frozen=True):
     ports of their own. ``agent``: the source of an agent's messages.
 
     ``uses_metrics``: whether these settings read what the gateway counts. ``observer``: hears of
-    every response. All three are of the root: ``pipe_observer`` wraps every pipe, around all its
-    stages, also those of agents; ``branch_observer`` wraps every backend, around all its stages;
-    ``request_observer`` hears of every request that an HTTP backend sends, redirects included.
+    every response. ``reads_requests``: whether that observer reads the requests of endpoints
+    (:class:`gateway.core.observed.Observation`). The others are of the root: ``pipe_observer``
+    wraps every pipe, around all its stages, also those of agents; ``branch_observer`` wraps every
+    backend, around all its stages; ``request_observer`` hears of every request that an HTTP backend
+    sends, redirects included.
     """
 
     namespace: str
@@ -331,6 +334,7 @@ class Component(Struct, Generic[S], frozen=True):
     addresses: AddressesOf[S] | None = None
     uses_metrics: UsesMetrics[S] | None = None
     observer: BuildObserver[S] | None = None
+    reads_requests: ReadsRequests[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
     request_observer: BuildRequestObserver[S] | None = None

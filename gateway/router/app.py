@@ -30,7 +30,7 @@ from .builtin import (
     debug,
 )
 from .direct import DirectEndpoint, find_head, find_state_head
-from .endpoint import EndpointHandler, Route
+from .endpoint import EndpointHandler, NotedHandler, Route
 from .lifespan import answer_lifespan
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .render import build_render, build_render_error, with_headers_of
@@ -62,6 +62,7 @@ def build_app(
     layers: Sequence[Layer] = (),
     outer_layers: Sequence[Layer] = (),
     is_observed: bool = False,
+    notes_requests: bool = False,
     load: Load | None = None,
 ) -> Application:
     """The application of an open gateway.
@@ -71,6 +72,7 @@ def build_app(
     innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
     deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
     request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
+    ``notes_requests``: its observers read requests (:class:`gateway.core.observed.Observation`).
     ``load``: counts the requests; None: one of its own.
     """
     router = service.router
@@ -84,6 +86,7 @@ def build_app(
             handler = layer.around(handler)
         return handler
 
+    handler_type = NotedHandler if notes_requests else EndpointHandler
     table: Routes[Handler] = Routes(with_prefixes=service.disable_rest)
     direct_endpoints: dict[Handler, DirectEndpoint] = {}
     states: dict[Handler, Respond] = {}
@@ -97,14 +100,15 @@ def build_app(
         render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
-        endpoint = EndpointHandler(route, render, render_error, gateway, clock)
+        endpoint = handler_type(route, render, render_error, gateway, clock)
         handler = wrapped(endpoint.handle)
         if is_observed:
             handler = noted(handler, route.endpoint.endpoint)
         table.add(route.method, route.endpoint.endpoint, handler)
         if timers is not None and route.pipe.later is not None:
-            scripted = route.runs_scripts
-            direct_endpoints[handler] = DirectEndpoint(endpoint, timers, runs_scripts=scripted)
+            direct_endpoints[handler] = DirectEndpoint(
+                endpoint, timers, runs_scripts=route.runs_scripts, notes_requests=notes_requests
+            )
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 

@@ -7,8 +7,9 @@ task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import partial
+from typing import TypeAlias, cast
 
 from ..core.asgi import (
     AddedHeaders,
@@ -22,6 +23,7 @@ from ..core.asgi import (
 from ..core.bridge import Expiring, Timers
 from ..core.direct import DirectClient
 from ..core.layers import Layer
+from ..core.observed import Observation, note_request
 from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
 from ..core.request_context import RequestContext
 from ..errors import Refused
@@ -36,13 +38,24 @@ from .streaming import send_streamed
 log = get_logger("gateway.router")
 
 
+MakeRequest: TypeAlias = Callable[["EndpointHead", Request, DirectClient], "EndpointRequest"]
+
+
 class DirectEndpoint:
     """An endpoint whose pipe needs no task.
 
     ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
+    ``notes_requests``: see :func:`.app.build_app`.
     """
 
-    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
+    def __init__(
+        self,
+        handler: EndpointHandler,
+        timers: Timers,
+        *,
+        runs_scripts: bool,
+        notes_requests: bool = False,
+    ) -> None:
         pipe = handler.pipe
         assert pipe.later is not None
         self.handler = handler
@@ -53,7 +66,16 @@ class DirectEndpoint:
         self.reserve = pipe.reserve
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
-        self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
+        make: MakeRequest = ScriptedRequest if runs_scripts else EndpointRequest
+        self.make_request = _noting(make) if notes_requests else make
+
+
+def _noting(make: MakeRequest) -> MakeRequest:
+    def make_noted(head: EndpointHead, request: Request, client: DirectClient) -> EndpointRequest:
+        note_request(cast(Observation, client), request)  # of gateway.core.observed
+        return make(head, request, client)
+
+    return make_noted
 
 
 class EndpointHead:
@@ -62,12 +84,12 @@ class EndpointHead:
     __slots__ = (
         "_handler",
         "_headers",
+        "_make_request",
         "_method",
         "_params",
         "_path",
         "_query",
         "_remote",
-        "_request_type",
         "added",
         "endpoint",
         "endpoint_path",
@@ -96,7 +118,7 @@ class EndpointHead:
         self.reads_body = endpoint.reads_body
         self.has_guards = bool(guards or endpoint.guards)
         self.endpoint_path = endpoint.handler.path
-        self._request_type = endpoint.request_type
+        self._make_request = endpoint.make_request
         self._handler = endpoint.handler
         self._method = scope["method"]
         self._path = scope["path"]
@@ -118,7 +140,7 @@ class EndpointHead:
             self._remote,
             handler.clock() + handler.timeout,
         )
-        direct = self._request_type(self, request, client)
+        direct = self._make_request(self, request, client)
         direct.begin()
         return None if direct.is_over else direct
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
+from ..core.observed import OBSERVATION, note_request
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
@@ -190,6 +191,24 @@ class EndpointHandler:
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))
+
+
+class NotedHandler(EndpointHandler):
+    """Notes its requests for observers."""
+
+    async def go_on(
+        self,
+        request: Request,
+        guards: Iterator[Guard],
+        waiting: Awaitable[None] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        observation = scope.get(OBSERVATION)
+        if observation is not None:  # otherwise it was noted when it began without a task
+            note_request(observation, request)
+        await super().go_on(request, guards, waiting, scope, receive, send)
 
 
 class SentMessages:

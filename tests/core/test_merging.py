@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.merging import merge
-from gateway.core.proxy import INCOMPLETE, Response
+from gateway.core.proxy import INCOMPLETE, OutcomeWatcher, Response
 from gateway.errors import (
     BackendStatusError,
     BrokerUnavailable,
@@ -23,6 +23,8 @@ class Message:
     def sent(self) -> None: ...
     def acknowledge(self) -> None: ...
     def park(self) -> None: ...
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None: ...
 

@@ -14,8 +14,8 @@ from ...core.backoff import BACKOFFS, MAX_PAUSE
 from ...core.component import Assembly, Component
 from ...core.proxy import Request
 from ...errors import GatewayError, Undecodable
-from ..consume.buffer import Delivery
 from ..consume.consumer import share_consume_link
+from ..consume.delivery import Delivery
 from ..consume.subscription import Subscription, subscription_key
 from ..settings import AGENT, AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from ..verify import verify_agent

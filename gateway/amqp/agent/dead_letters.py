@@ -12,7 +12,7 @@ from ...core.component import Assembly
 from ...core.proxy import Part, Response
 from ...errors import GatewayError, NotConfirmed, OutcomeUnknown, Unroutable
 from ...telemetry.logs import get_logger
-from ..consume.buffer import Delivery
+from ..consume.delivery import Delivery
 from ..publish.producer import share_publisher
 from ..publish.publication import Outcome, Publication
 from ..settings import DeadLetter, ProducerSettings

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ...core.asgi import TOKEN
 from ...core.proxy import Request
 from ...encoding import encode_json
-from ..consume.buffer import Delivery
+from ..consume.delivery import Delivery
 from ..wire.message import decode_route
 from ..wire.properties import (
     APP_ID,

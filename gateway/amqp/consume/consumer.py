@@ -11,6 +11,7 @@ from msgspec import Struct
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
 from ...core.large import LargeReading
+from ...core.outcomes import MessageOutcomes
 from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
@@ -24,7 +25,7 @@ from ..hosts import host_findings
 from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
 from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
-from .buffer import Delivery
+from .delivery import Delivery
 from .findings import findings
 from .subscription import Subscription, subscription_key
 
@@ -109,7 +110,7 @@ class Consumer:
             with move_on_after(self._wait):
                 delivery = await self.subscription.take()
         if delivery is None:
-            raise self.no_message_error()
+            raise self.no_message_error(request)
         return await self._respond(request, delivery)
 
     def later(self, request: Request, arrive: Arrive) -> WaitingRequest:
@@ -119,13 +120,15 @@ class Consumer:
         return waiting
 
     def timed_out(self, request: Request) -> AmqpFailure:
-        return self.no_message_error()
+        return self.no_message_error(request)
 
-    def no_message_error(self) -> AmqpFailure:
+    def no_message_error(self, request: Request) -> AmqpFailure:
         """The failure when no message came in time."""
         problem = self.subscription.why_no_message(self._settings)
         if problem:
             return BrokerUnavailable(problem, self.subscription.why_away)
+        if isinstance(request.taken, MessageOutcomes):
+            request.taken.found_empty = True
         return QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
@@ -232,7 +235,7 @@ class WaitingRequest(Struct, eq=False):
                 return None
             return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
         was_waiting = self.consumer.subscription.withdraw(self)
-        return self.consumer.no_message_error() if was_waiting else None
+        return self.consumer.no_message_error(self.request) if was_waiting else None
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:

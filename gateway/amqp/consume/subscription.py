@@ -23,7 +23,8 @@ from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
 from .attachment import Attachment, AttachmentNumbers
 from .bounds import AttachmentSettings
-from .buffer import Buffer, Delivery, Waiter, take_from
+from .buffer import Buffer, Waiter, take_from
+from .delivery import Delivery
 from .ledger import Ledger, SettledCounts
 
 REDECLARE_INTERVAL = 10.0

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from ...config.findings import Finding
-from ...config.structs import Service
+from ...config.structs import Own, Service
 from ...core.component import Assembly, Component, Place
 from ...core.observed import Observer
 from ...core.rule import Rule, where_root_lacks
-from .access_log import build_access_observer, build_format
+from .access_log import AccessFormat, build_access_observer, build_format
+from .access_variables import AccessVariables
 from .patterns import LinePatternError, PatternFormatter
 
 LEVELS = {
@@ -48,11 +49,22 @@ class LoggingSettings(Struct, frozen=True, kw_only=True):
     Of KrakenD Enterprise."""
     access_log_missing_key_marker: str = "-"
     """The text in place of a value that a request does not have. Of KrakenD Enterprise."""
+    access_log_sample: Own[float] = 1.0
+    """The share of the responses below status 400 that have a line: 1 for all, 0.01 for one in a
+    hundred. All others always have one."""
 
     @property
     def level_number(self) -> int:
         """KrakenD logs every line when it does not know the level."""
         return LEVELS.get(self.level.upper(), logging.DEBUG)
+
+    @property
+    def access_format(self) -> AccessFormat:
+        return AccessFormat(
+            self.access_log_format,
+            self.access_log_custom_format,
+            self.access_log_missing_key_marker,
+        )
 
 
 FORMATS = ("default", "logstash", "custom", "json")
@@ -65,12 +77,12 @@ def build_observer(
     settings: LoggingSettings, service: Service, assembly: Assembly
 ) -> Observer | None:
     return build_access_observer(
-        settings.access_log_format,
-        settings.access_log_custom_format,
-        settings.access_log_missing_key_marker,
-        settings.prefix,
-        service,
+        settings.access_format, settings.prefix, service, sample=settings.access_log_sample
     )
+
+
+def reads_requests(settings: LoggingSettings) -> bool:
+    return settings.access_format.reads_requests
 
 
 def verify(settings: LoggingSettings) -> Iterator[tuple[str, str]]:
@@ -81,9 +93,11 @@ def verify(settings: LoggingSettings) -> Iterator[tuple[str, str]]:
         except LinePatternError as error:
             yield "custom_format", str(error)
     try:
-        build_format(settings.access_log_format, settings.access_log_custom_format)
+        build_format(settings.access_format, AccessVariables(settings.prefix))
     except LinePatternError as error:
         yield "access_log_custom_format", str(error)
+    if not 0 <= settings.access_log_sample <= 1:
+        yield "access_log_sample", f"expected 0 to 1, found {settings.access_log_sample:g}"
 
 
 def findings(settings: LoggingSettings, place: Place) -> Iterator[Finding]:
@@ -115,6 +129,7 @@ COMPONENT = Component(
     verify=verify,
     findings=findings,
     observer=build_observer,
+    reads_requests=reads_requests,
     advice=(
         Rule(
             "4.3.1",

@@ -71,7 +71,7 @@ class Descriptor:
 
 
 def _whole_bytes(number: int) -> int:
-    """How many bytes one write puts into the output together, whoever else writes."""
+    """How many bytes one write puts into the output together while others write to it, too."""
     try:
         is_file = stat.S_ISREG(os.fstat(number).st_mode)
     except OSError:

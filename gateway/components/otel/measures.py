@@ -13,7 +13,7 @@ from http import HTTPStatus
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Scope
 from ...core.component import Assembly
-from ...core.observed import FOUND, Observer, Report, ignore_response
+from ...core.observed import FOUND, Observation, Observer, Report, ignore_response
 from ...telemetry.metrics import Family, Histogram, Registry
 from .messaging import MessagingFamilies
 from .meter import Meter, OutcomeSeries, with_outcome
@@ -60,9 +60,9 @@ def build_response_meter(settings: OtelSettings, service: Service, registry: Reg
             return report_of(method, found[0])
         path = scope["path"]
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             if found or not settings.skips(path):
-                report_of(method, found[0] if found else "")(status, size, seconds)
+                report_of(method, found[0] if found else "")(status, size, seconds, seen)
 
         return report
 
@@ -112,7 +112,7 @@ class _ResponseMeters:
             return ignore_response
         meters: dict[int, tuple[Histogram, Histogram]] = {}
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             meter = meters.get(status)
             if meter is None:
                 meter = meters[status] = self._meter(method, endpoint, status)
