@@ -57,25 +57,28 @@ class ObservingClient:
 
 class ObservedRequest(ClientRequest):
     """``status``: of the response; 0: its headers have not arrived. ``headers``: of the response.
+    ``failure``: why there is no response, if it is known.
 
     Times by :func:`time.perf_counter`: ``started``, ``connected`` (0: it got no connection),
     ``has_headers``. ``dns_time``, ``tls_time``: seconds; 0 if it was sent on a connection that was
     used before. ``is_withdrawn``: the response was not wanted any more.
 
-    All this is set on the asyncio side by an :class:`ObservedConnection`.
+    All this is set on the asyncio side by an :class:`ObservedConnection`. Without one only
+    ``status``, ``headers``, ``failure``, ``started`` and ``is_withdrawn`` are right.
     """
 
     __slots__ = (
         "_body_ended",
-        "_cause",
         "_is_read",
         "_observers",
         "_size",
         "connected",
         "dns_time",
+        "failure",
         "has_headers",
         "headers",
         "is_withdrawn",
+        "outgoing",
         "started",
         "status",
         "tls_time",
@@ -90,9 +93,10 @@ class ObservedRequest(ClientRequest):
         streams: Container[int],
         observers: Sequence[RequestObserver],
     ) -> None:
-        method, host, _, _, body, _, cause = outgoing
+        method, host, _, _, body, _, _ = outgoing
         super().__init__(client, host.origin, method, head, body, arrive, streams)
-        self._cause = cause
+        self.outgoing = outgoing
+        self.failure = ""
         self._observers = observers
         self._is_read = self.is_withdrawn = False
         self._size = self.status = 0
@@ -103,12 +107,17 @@ class ObservedRequest(ClientRequest):
     @property
     def is_client_gone(self) -> bool:
         """Whether the client of the gateway has disconnected, or another response was faster."""
-        return self._cause is not None and self._cause.client.is_gone
+        cause = self.outgoing.cause
+        return cause is not None and cause.client.is_gone
 
     # App side.
 
     def arrived(self, part: HttpResponse | BackendFailure) -> None:
         if self._arrive is not None:
+            if isinstance(part, BackendFailure):
+                self.failure = str(part)
+            elif not self.status:  # nothing measures the connection
+                self.begin_response(part.status, part.headers)
             self._report()
             if isinstance(part, BackendFailure):
                 self._report_body(has_failed=True)

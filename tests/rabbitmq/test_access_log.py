@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ def reachable_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines(caplog: pytest.LogCaptureFixture) -> Generator[list[str]]:
     """The lines of the access log, as they are written."""
     found: list[str] = []
 
@@ -46,7 +46,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.set_level(logging.INFO, ACCESS_LOG)
     logger, handler = logging.getLogger(ACCESS_LOG), Keeping()
     logger.addHandler(handler)
-    yield found  # type: ignore[misc]
+    yield found
     logger.removeHandler(handler)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from logging import Logger
 from random import random
@@ -79,8 +79,9 @@ def build_access_observer(
     client_address = build_client_address(service)
     skipped = frozenset(service.router.logger_skip_paths)
     write = _writer(get_logger(ACCESS_LOG))
-    variables = AccessVariables(prefix, service)
-    prepare = build_format(access_format, variables, has_ids=service.gateway.request_id)
+    prepare = build_format(
+        access_format, AccessVariables(service), prefix, has_ids=service.gateway.request_id
+    )
     secrets = Secrets(service)
     report_of = _settled_report if "outcome" in access_format.variables else _report
 
@@ -143,7 +144,11 @@ PrepareLine: TypeAlias = Callable[[Head], WriteLine]
 
 
 def build_format(
-    access_format: AccessFormat, variables: AccessVariables, *, has_ids: bool = False
+    access_format: AccessFormat,
+    variables: AccessVariables,
+    prefix: str = "",
+    *,
+    has_ids: bool = False,
 ) -> PrepareLine:
     """``has_ids``: requests have ids. Raises :class:`.patterns.LinePatternError`."""
     name, pattern = access_format.name, access_format.pattern
@@ -154,7 +159,8 @@ def build_format(
         if known is None:
             return _default
         pattern = known
-    return _build_pattern(pattern, variables, access_format.missing or "-")
+    pieces = parse_pattern(pattern, "%{statusCode}", prefix)
+    return _build_pattern(pieces, variables, access_format.missing or "-")
 
 
 def _default(head: Head) -> WriteLine:
@@ -198,10 +204,12 @@ def _as_json(endpoint: str = "") -> str:
     return _encode(endpoint).decode()
 
 
-def _build_pattern(pattern: str, variables: AccessVariables, missing: str) -> PrepareLine:
+def _build_pattern(
+    parsed: Sequence[str | Variable], variables: AccessVariables, missing: str
+) -> PrepareLine:
     pieces: list[str | HeadValue] = []
     values: dict[int, EntryValue] = {}
-    for each in parse_pattern(pattern, "%{statusCode}"):
+    for each in parsed:
         value = each if isinstance(each, str) else variables.of_head(each)
         if value is None and isinstance(each, Variable):
             values[len(pieces)] = variables.of_entry(each)

@@ -51,14 +51,18 @@ class Variable(NamedTuple):
     layout: str = ""
 
 
-def parse_pattern(pattern: str, example: str) -> list[str | Variable]:
-    """Texts and variables, in turn. A line break at the end is left out. Raises
-    :class:`.LinePatternError`."""
+PREFIX = Variable("prefix")
+
+
+def parse_pattern(pattern: str, example: str, prefix: str = "") -> list[str | Variable]:
+    """Texts and variables, in turn. A line break at the end is left out, and ``%{prefix}`` is a
+    text. Raises :class:`.LinePatternError`."""
     pattern = pattern.removesuffix("\n")
     pieces: list[str | Variable] = []
     end = 0
     for found in _VARIABLE.finditer(pattern):
-        pieces += [pattern[end : found.start()], Variable(*(each or "" for each in found.groups()))]
+        variable = Variable(*(each or "" for each in found.groups()))
+        pieces += [pattern[end : found.start()], prefix if variable == PREFIX else variable]
         end = found.end()
     if not end:
         raise LinePatternError(f"expected a pattern with variables, such as {example}")
@@ -140,11 +144,10 @@ PARTS: Mapping[str, Callable[[str], HeadValue]] = {
 
 
 class AccessVariables:
-    """The variables of the access log of a service. ``prefix``: of the log. Its queues and
-    exchanges are those of the endpoints, as in the configuration."""
+    """The variables of the access log of a service. Its queues and exchanges are those of the
+    endpoints, as in the configuration."""
 
-    def __init__(self, prefix: str, service: Service | None = None) -> None:
-        self._prefix = prefix
+    def __init__(self, service: Service | None = None) -> None:
         queues, exchanges = names_of_endpoints(service)
         self._entry_values: dict[str, EntryValue] = {
             **ENTRY_VALUES,
@@ -164,8 +167,6 @@ class AccessVariables:
             return None
         if part:
             return PARTS[name](part) if name in PARTS else None
-        if name == "prefix":
-            return lambda head: self._prefix
         return HEAD_VALUES.get(name)
 
     def of_entry(self, variable: Variable) -> EntryValue:

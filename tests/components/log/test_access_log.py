@@ -53,7 +53,7 @@ SCOPE: Scope = {
 
 
 def line_of(name: str, pattern: str, scope: Scope, *, has_ids: bool = False) -> WriteLine:
-    prepare = build_format(AccessFormat(name, pattern), AccessVariables("[K]"), has_ids=has_ids)
+    prepare = build_format(AccessFormat(name, pattern), AccessVariables(), "[K]", has_ids=has_ids)
     return prepare(Head(scope, "127.0.0.1", Secrets()))
 
 
@@ -264,7 +264,7 @@ def test_nobody_can_forge_a_line() -> None:
 )
 def test_a_bad_pattern_says_what_there_is(pattern: str) -> None:
     with pytest.raises(LinePatternError, match=r"expected a pattern|is no variable of the access"):
-        build_format(AccessFormat("custom", pattern), AccessVariables(""))
+        build_format(AccessFormat("custom", pattern), AccessVariables())
 
 
 @pytest.mark.parametrize(
