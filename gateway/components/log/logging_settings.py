@@ -185,6 +185,22 @@ def _backend_log_findings(settings: LoggingSettings, place: Place) -> Iterator[F
         yield place.warning(text, "backend.log_with_level")
 
 
+def has_access_log(service: Service) -> bool:
+    return COMPONENT.namespace in service.extra_config and not service.router.disable_access_log
+
+
+def without_access_log(service: Service) -> Iterator[Finding]:
+    """KrakenD has an access log without any settings. Said only where the file shows an
+    interest in it: by its telemetry, or by paths without a line. ``check -d`` and ``audit`` say it
+    always."""
+    extra, router = service.extra_config, service.router
+    has_telemetry = any(name.startswith("telemetry/") for name in extra)
+    is_expected = has_telemetry or router.logger_skip_paths
+    if is_expected and not router.disable_access_log and COMPONENT.namespace not in extra:
+        text = f"there is no access log: {COMPONENT.namespace} turns it on"
+        yield Finding("$.extra_config", "hint", text)
+
+
 COMPONENT = Component(
     "telemetry/logging",
     LoggingSettings,
@@ -192,6 +208,7 @@ COMPONENT = Component(
     service=True,
     verify=verify,
     findings=findings,
+    overall=without_access_log,
     observer=build_observer,
     branch_observer=build_branch_observer,
     request_observer=build_request_observer,
@@ -201,7 +218,7 @@ COMPONENT = Component(
         Rule(
             "4.3.1",
             "MEDIUM",
-            "Configure the log (telemetry/logging).",
+            "Configure the log (telemetry/logging). Without it there is no access log.",
             where_root_lacks(LoggingSettings),
         ),
     ),

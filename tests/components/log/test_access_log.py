@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateway import load
 from gateway.components.auth.settings import ApiKeysSettings, ValidatorSettings
 from gateway.components.log.access_log import (
     ACCESS_LOG,
@@ -28,6 +29,7 @@ from gateway.components.log.access_variables import AccessVariables
 from gateway.components.log.durations import Clock, duration, gin_duration
 from gateway.components.log.heads import Head, Secrets
 from gateway.components.log.patterns import LinePatternError
+from gateway.config.findings import ConfigError
 from gateway.config.structs import Endpoint, RouterSettings, Service
 from gateway.core.asgi import Scope
 from gateway.core.observed import FOUND
@@ -300,6 +302,14 @@ def lines_of(caplog: pytest.LogCaptureFixture, router: RouterSettings) -> list[s
     return [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.parametrize("sample", [-0.1, 1.1])
+def test_a_sample_is_from_0_to_1(sample: float) -> None:
+    settings = {"level": "INFO", "access_log_sample": sample}
+    document = {"version": 3, "extra_config": {"telemetry/logging": settings}}
+    with pytest.raises(ConfigError, match="access_log_sample: expected 0 to 1"):
+        load(document)
+
+
 def test_paths_may_be_skipped(caplog: pytest.LogCaptureFixture) -> None:
     assert lines_of(caplog, RouterSettings(logger_skip_paths=("/a",))) == ["/b 1.2.3.4"]
 
@@ -313,6 +323,22 @@ def test_an_address_of_a_proxy_that_is_not_trusted_does_not_count(
 ) -> None:
     router = RouterSettings(trusted_proxies=("192.168.0.0/16",))
     assert lines_of(caplog, router) == ["/a 10.0.0.1", "/b 10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "is_said"),
+    [
+        ({}, False),
+        ({"telemetry/metrics": {}}, True),
+        ({"router": {"logger_skip_paths": ["/__health"]}}, True),
+        ({"telemetry/metrics": {}, "router": {"disable_access_log": True}}, False),
+        ({"telemetry/logging": {"level": "INFO"}}, False),
+    ],
+)
+def test_check_says_that_there_is_no_access_log(extra: dict[str, Any], is_said: bool) -> None:
+    document = {"version": 3, "endpoints": [], "extra_config": extra}
+    found = [each for each in load(document).all_findings if "access log" in each.text]
+    assert [each.severity for each in found] == ["hint"] * is_said
 
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])

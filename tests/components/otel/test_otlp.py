@@ -436,6 +436,7 @@ def test_what_check_says() -> None:
     assert said == [
         ("[0].port", "warning", port),
         ("[1]", "warning", "traces are not sent yet, only metrics"),
+        ("[2]", "hint", "off: disable_metrics and disable_traces"),
     ]
 
 
