@@ -28,6 +28,7 @@ from .requests import build_request, tries_of
 def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> AmqpSource:
     """The source of the messages of an agent."""
     consumer = _as_consumer(settings, agent)
+    name = f"agent {agent.name}"
     link = share_consume_link((settings.host,), assembly)
     gateway = assembly.service.gateway
     subscription = link.shared(
@@ -35,10 +36,10 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
         lambda: Subscription(
             consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
         ),
-    ).share_with(consumer)
+    ).share_with(consumer, name)
     dead_letters = None
     if settings.dead_letter is not None:
-        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly)
+        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly, name)
     return AmqpSource(settings, subscription, dead_letters, is_ordered=agent.consumer.workers == 1)
 
 

@@ -27,11 +27,12 @@ for ever."""
 
 
 class DeadLetterPublisher:
-    """Publishes to one exchange with one routing key. The exchange must exist."""
+    """Publishes to one exchange with one routing key. The exchange must exist. ``name``: of
+    the agent, for the log."""
 
-    def __init__(self, target: DeadLetter, host: str, assembly: Assembly) -> None:
+    def __init__(self, target: DeadLetter, host: str, assembly: Assembly, name: str) -> None:
         settings = ProducerSettings(exchange=target.exchange, declare="none")
-        self._publisher = share_publisher(settings, (host,), assembly)
+        self._publisher = share_publisher(settings, (host,), assembly, name)
         self._routing_key = target.routing_key.encode()
 
     async def publish(self, delivery: Delivery) -> None:

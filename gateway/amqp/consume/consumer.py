@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
+from ...core.failures import name_of
 from ...core.large import LargeReading
 from ...core.outcomes import MessageOutcomes
 from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
@@ -41,7 +42,7 @@ def build_consumer(
     """The branch that responds with a message. It does not use the body of the request."""
     if settings.exclusive and assembly.worker:
         return Branch(_consumed_elsewhere, reads_body=False)
-    subscription = _subscribe(settings, backend, assembly)
+    subscription = _subscribe(settings, backend, endpoint, assembly)
     read = large = None
     kind = Consumer
     if endpoint.output_encoding != "no-op":
@@ -243,7 +244,9 @@ def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
     return share_link("consume", hosts, assembly, lambda urls: Link(urls, "consume", assembly.side))
 
 
-def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
+def _subscribe(
+    settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Subscription:
     link = share_consume_link(backend.host, assembly)
     gateway = assembly.service.gateway
     return link.shared(
@@ -251,7 +254,7 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
         lambda: Subscription(
             settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers
         ),
-    ).share_with(settings)
+    ).share_with(settings, name_of(endpoint))
 
 
 class PropagatedConsumer(Consumer):

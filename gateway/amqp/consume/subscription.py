@@ -103,8 +103,10 @@ class Subscription(ManagedChannel):
         # Of all channels before the last one, and the last one. Together: another thread reads it.
         self._settled: tuple[SettledCounts, Ledger | None] = SettledCounts(), None
 
-    def share_with(self, settings: ConsumerSettings) -> Self:
-        """Add a backend of this queue: its prefetch and its bindings."""
+    def share_with(self, settings: ConsumerSettings, name: str = "") -> Self:
+        """Add a backend of this queue: its prefetch and its bindings. ``name``: of its endpoint or
+        agent."""
+        self.concerns(name)
         self._prefetch_sum += settings.prefetch
         self._idle_return = max(self._idle_return, settings.idle_return_seconds)
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)

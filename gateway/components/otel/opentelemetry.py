@@ -215,9 +215,9 @@ def _whereabouts(settings: OtelSettings, service: Service) -> Iterator[tuple[str
     for number, collector in enumerate(settings.otlp):
         if collector.disable_metrics and collector.disable_traces:
             yield f"exporters.otlp[{number}]", "off: disable_metrics and disable_traces"
-    port = service.gateway.management_port
-    if port is not None and settings.uses_metrics:
-        yield "", f"{PATH} is on management_port, too: {port}"
+    management_port = service.gateway.management_port
+    if management_port is not None and settings.uses_metrics:
+        yield "", f"{PATH} is on management_port, too: {management_port}"
     elif not settings.uses_metrics:
         yield "", "no exporter reads the metrics, so nothing is counted"
 
