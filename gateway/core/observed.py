@@ -73,7 +73,7 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
     """The application, with observers of all its responses."""
     if not observers:
         return application
-    observe = _together([_Guarded(each) for each in observers])
+    observe = _together(observers)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -98,53 +98,53 @@ def observed(application: Application, observers: Sequence[Observer]) -> Applica
     return Application(app, direct)
 
 
-class _Guarded:
-    """An observer that never raises: its errors must not become those of a request. The first one
-    is logged."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._has_failed = False
-
-    def __call__(self, scope: Scope) -> Report:
-        try:
-            report = self._observer(scope)
-        except Exception:
-            self._note_error()
-            return ignore_response
-
-        def guarded(status: int, size: int, seconds: float, observation: Observation) -> None:
-            try:
-                report(status, size, seconds, observation)
-            except Exception:
-                self._note_error()
-
-        return guarded
-
-    def _note_error(self) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            log.exception("an observer of responses has failed: its next errors are not logged")
-
-
-def ignore_response(status: int, size: int, seconds: float, observation: Observation) -> None:
+def ignore_response(status: int, size: int, seconds: float, seen: Observation) -> None:
     """A :data:`Report` of what is not observed."""
 
 
 def _together(observers: Sequence[Observer]) -> Observer:
-    if len(observers) == 1:
-        return observers[0]
+    """One observer that never raises: errors of observers must not become those of a request. The
+    first error of each is logged."""
+    failed: set[Observer] = set()
 
-    def observe(scope: Scope) -> Report:
-        reports = [each(scope) for each in observers]
+    def note_error(observer: Observer) -> None:
+        if observer not in failed:
+            failed.add(observer)
+            log.exception("an observer of responses has failed: its next errors are not logged")
 
-        def report(status: int, size: int, seconds: float, observation: Observation) -> None:
-            for each in reports:
-                each(status, size, seconds, observation)
+    def report_of(observer: Observer, scope: Scope) -> Report:
+        try:
+            return observer(scope)
+        except Exception:
+            note_error(observer)
+            return ignore_response
+
+    def observe_one(scope: Scope) -> Report:
+        """As below, without a loop."""
+        tell = report_of(only, scope)
+
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
+            try:
+                tell(status, size, seconds, seen)
+            except Exception:
+                note_error(only)
 
         return report
 
-    return observe
+    def observe(scope: Scope) -> Report:
+        reports = [(each, report_of(each, scope)) for each in observers]
+
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
+            for observer, tell in reports:
+                try:
+                    tell(status, size, seconds, seen)
+                except Exception:
+                    note_error(observer)
+
+        return report
+
+    only, *others = observers
+    return observe if others else observe_one
 
 
 class _ObservedHead(HeadAround):
