@@ -22,7 +22,7 @@ from ..telemetry.spans import Attributes, Span, SpanKind
 from ..telemetry.tracing import Trace, Tracer
 from .agent.requests import OriginalMessage
 from .connection.urls import parse_broker_url
-from .consume.buffer import Delivery
+from .consume.delivery import Delivery
 from .settings import DEFAULT_EXCHANGE, AgentSettings, ConsumerSettings, ProducerSettings
 from .wire.message import decode_route
 from .wire.properties import (

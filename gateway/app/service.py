@@ -77,6 +77,7 @@ class Gateway:
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
             is_observed=bool(observers),
             is_traced=assembly.tracer is not None,
+            notes_requests=bool(observers) and _read_requests(assembly),
             load=load,
         )
         application = observed(application, observers)
@@ -243,6 +244,12 @@ def _with_traces(
         for build, settings in assembly.at_root(lambda row: row.traces):
             return traced(application, build(settings, service, assembly))
     return passing_on(application, tracer)
+
+
+def _read_requests(assembly: Assembly) -> bool:
+    return any(
+        read(settings) for read, settings in assembly.at_root(lambda row: row.reads_requests)
+    )
 
 
 def _build_each(

@@ -162,6 +162,7 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+ReadsRequests: TypeAlias = Callable[[S], bool]
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
 """Settings of the root, which may be wrong -> where their listeners listen."""
@@ -320,11 +321,12 @@ class Component(Struct, Generic[S], frozen=True):
     ports of their own. ``agent``: the source of an agent's messages.
 
     ``uses_metrics``: whether these settings read what the gateway counts. ``tracer``: of the
-    gateway. ``traces``: of the requests of clients. ``observer``: hears of every response. All of
-    these are of the root: ``pipe_observer`` wraps every pipe, around all its stages, also those of
-    agents; ``branch_observer`` wraps every backend, around all its stages; ``request_observer``
-    hears of every request that an HTTP backend sends, redirects included, and ``request_spans`` of
-    every recorded one.
+    gateway. ``traces``: of the requests of clients. ``observer``: hears of every response.
+    ``reads_requests``: whether that observer reads the requests of endpoints
+    (:class:`gateway.core.observed.Observation`). The others are of the root: ``pipe_observer``
+    wraps every pipe, around all its stages, also those of agents; ``branch_observer`` wraps every
+    backend, around all its stages; ``request_observer`` hears of every request that an HTTP backend
+    sends, redirects included, and ``request_spans`` of every recorded one.
     """
 
     namespace: str
@@ -361,6 +363,7 @@ class Component(Struct, Generic[S], frozen=True):
     tracer: BuildTracer[S] | None = None
     traces: BuildTraces[S] | None = None
     observer: BuildObserver[S] | None = None
+    reads_requests: ReadsRequests[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
     request_observer: BuildRequestObserver[S] | None = None

@@ -18,6 +18,16 @@ from ..telemetry.tracing import Trace
 from .bridge import TimedEvent
 
 
+class OutcomeWatcher(Protocol):
+    """Hears what becomes of messages (:class:`gateway.core.outcomes.MessageOutcomes`)."""
+
+    def consumed(self, message_id: bytes, *, is_redelivered: bool) -> None: ...
+
+    def published(self, message_id: bytes) -> None: ...
+
+    def settled(self, outcome: str) -> None: ...
+
+
 class TakenMessage(Protocol):
     """A message that was taken from a queue for one request. It is settled once, at the request's
     end.
@@ -43,6 +53,10 @@ class TakenMessage(Protocol):
     def park(self) -> None:
         """No response can be made of it: it is tried again after a backoff, and does not block the
         messages that follow it."""
+
+    def watch(self, watcher: OutcomeWatcher) -> None:
+        """Tell the watcher of this message, and once what becomes of it. Called at most once, when
+        it is taken."""
 
 
 class Arrival(Protocol):

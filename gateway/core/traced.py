@@ -149,28 +149,24 @@ class _TracedHead(HeadAround):
         return None if traced_client.request is None else traced_client
 
 
-class _TracedClient(ClientAround):
+class _TracedClient(ClientAround, eq=False):
     """The client of a recorded request, as the gateway sees it, and its request, as the server
     sees it. ``request`` is dropped when the request is over: it refers to this object."""
 
-    __slots__ = ("_trace", "_traces", "request")
-
-    def __init__(self, client: DirectClient, traces: HeadTraces, trace: Trace) -> None:
-        super().__init__(client)
-        self._traces = traces
-        self._trace = trace
-        self.request: DirectRequest | None = None
+    traces: HeadTraces
+    trace: Trace
+    request: DirectRequest | None = None
 
     # Called by the gateway.
 
     def respond(self, response: AsgiResponse) -> None:
         self.request = None
-        self._client.respond(response)
+        self.client.respond(response)
         self.end(response.status, len(response.body), response.headers)
 
     def fail(self) -> None:
         self.request = None
-        self._client.fail()
+        self.client.fail()
         self.end(FAILED, 0, NO_HEADERS)
 
     def run(self, app: ASGIApp) -> None:
@@ -179,7 +175,7 @@ class _TracedClient(ClientAround):
         async def traced_app(scope: Scope, receive: Receive, send: Send) -> None:
             await _run(app, self, scope, receive, send)
 
-        self._client.run(traced_app)
+        self.client.run(traced_app)
 
     # Called by the server.
 
@@ -187,10 +183,10 @@ class _TracedClient(ClientAround):
         request, self.request = self.request, None
         if request is not None:
             request.withdraw()
-        self.end(0 if self._client.is_gone else STOPPED, 0, NO_HEADERS)
+        self.end(0 if self.client.is_gone else STOPPED, 0, NO_HEADERS)
 
     def end(self, status: int, size: int, headers: Headers) -> None:
-        self._traces.end(self._trace, status, size, headers)
+        self.traces.end(self.trace, status, size, headers)
 
 
 class _TracedCall(CurrentTrace):

@@ -30,7 +30,14 @@ from .builtin import (
     debug,
 )
 from .direct import DirectEndpoint, TracedDirectEndpoint, find_state_head
-from .endpoint import EndpointHandler, Route, TracedEndpointHandler
+from .endpoint import (
+    EndpointHandler,
+    Prepare,
+    PreparingHandler,
+    Route,
+    give_trace,
+    note_for_observers,
+)
 from .lifespan import answer_lifespan
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .render import build_render, build_render_error, with_headers_of
@@ -63,6 +70,7 @@ def build_app(
     outer_layers: Sequence[Layer] = (),
     is_observed: bool = False,
     is_traced: bool = False,
+    notes_requests: bool = False,
     load: Load | None = None,
 ) -> Application:
     """The application of an open gateway.
@@ -72,7 +80,8 @@ def build_app(
     innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
     deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
     request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
-    ``is_traced``: so does :func:`gateway.core.traced.traced`. ``load``: counts the requests; None:
+    ``is_traced``: so does :func:`gateway.core.traced.traced`. ``notes_requests``: its observers
+    read requests (:class:`gateway.core.observed.Observation`). ``load``: counts the requests; None:
     one of its own.
     """
     router = service.router
@@ -95,20 +104,26 @@ def build_app(
             states[handler] = respond
             table.add("GET", path, handler)
     _add_debugging(table, service, gateway, wrapped)
-    handler_class = TracedEndpointHandler if is_traced else EndpointHandler
+    prepare: list[Prepare] = [give_trace] if is_traced else []
+    if notes_requests:
+        prepare.append(note_for_observers)
     direct_class = TracedDirectEndpoint if is_traced else DirectEndpoint
     for route in routes:
         render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
+        handler_class = PreparingHandler if prepare else EndpointHandler
         endpoint = handler_class(route, render, render_error, gateway, clock)
+        if isinstance(endpoint, PreparingHandler):
+            endpoint.prepare = prepare
         handler = wrapped(endpoint.handle)
         if is_observed:
             handler = noted(handler, route.endpoint.endpoint)
         table.add(route.method, route.endpoint.endpoint, handler)
         if timers is not None and route.pipe.later is not None:
-            scripted = route.runs_scripts
-            direct_endpoints[handler] = direct_class(endpoint, timers, runs_scripts=scripted)
+            direct_endpoints[handler] = direct_class(
+                endpoint, timers, runs_scripts=route.runs_scripts, notes_requests=notes_requests
+            )
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..core.asgi import (
     AddedHeaders,
@@ -23,6 +23,7 @@ from ..core.asgi import (
 from ..core.bridge import Expiring, Timers
 from ..core.direct import DirectClient
 from ..core.layers import Layer
+from ..core.observed import Observation, note_request
 from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
 from ..core.request_context import RequestContext
 from ..core.traced import TRACE, CurrentTrace
@@ -38,13 +39,24 @@ from .streaming import send_streamed
 log = get_logger("gateway.router")
 
 
+MakeRequest: TypeAlias = Callable[["EndpointHead", Request, DirectClient], "EndpointRequest"]
+
+
 class DirectEndpoint:
     """An endpoint whose pipe needs no task.
 
     ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
+    ``notes_requests``: see :func:`.app.build_app`.
     """
 
-    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
+    def __init__(
+        self,
+        handler: EndpointHandler,
+        timers: Timers,
+        *,
+        runs_scripts: bool,
+        notes_requests: bool = False,
+    ) -> None:
         pipe = handler.pipe
         assert pipe.later is not None
         self.handler = handler
@@ -55,7 +67,8 @@ class DirectEndpoint:
         self.reserve = pipe.reserve
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
-        self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
+        make: MakeRequest = ScriptedRequest if runs_scripts else EndpointRequest
+        self.make_request = _noting(make) if notes_requests else make
 
     def find_head(
         self,
@@ -76,6 +89,14 @@ class DirectEndpoint:
         if outer is None or added is None:
             return None
         return EndpointHead(self, scope, params, load, guards, outer, added)
+
+
+def _noting(make: MakeRequest) -> MakeRequest:
+    def make_noted(head: EndpointHead, request: Request, client: DirectClient) -> EndpointRequest:
+        note_request(cast(Observation, client), request)  # of gateway.core.observed
+        return make(head, request, client)
+
+    return make_noted
 
 
 class TracedDirectEndpoint(DirectEndpoint):
@@ -99,9 +120,9 @@ class EndpointHead:
     """All requests with one head to one endpoint. A :class:`gateway.core.direct.DirectHead`."""
 
     __slots__ = (
-        "_begin",
         "_handler",
         "_headers",
+        "_make_request",
         "_method",
         "_params",
         "_path",
@@ -135,7 +156,7 @@ class EndpointHead:
         self.reads_body = endpoint.reads_body
         self.has_guards = bool(guards or endpoint.guards)
         self.endpoint_path = endpoint.handler.path
-        self._begin: BeginRequest = endpoint.request_type
+        self._make_request = endpoint.make_request
         self._handler = endpoint.handler
         self._method = scope["method"]
         self._path = scope["path"]
@@ -146,15 +167,15 @@ class EndpointHead:
 
     def trace(self, current: CurrentTrace) -> None:
         """From now on each request has the trace that is in ``current``."""
-        begin = self._begin
+        make = self._make_request
 
-        def begin_traced(
+        def make_traced(
             head: EndpointHead, request: Request, client: DirectClient
         ) -> EndpointRequest:
             request.trace = current.trace
-            return begin(head, request, client)
+            return make(head, request, client)
 
-        self._begin = begin_traced
+        self._make_request = make_traced
 
     def begin(self, body: bytes, client: DirectClient) -> EndpointRequest | None:
         handler = self._handler
@@ -169,7 +190,7 @@ class EndpointHead:
             self._remote,
             handler.clock() + handler.timeout,
         )
-        direct = self._begin(self, request, client)
+        direct = self._make_request(self, request, client)
         direct.begin()
         return None if direct.is_over else direct
 
@@ -403,9 +424,6 @@ class EndpointRequest(SentMessages):
                 head.load.running -= 1
 
         self._client.run(run)
-
-
-BeginRequest: TypeAlias = Callable[[EndpointHead, Request, DirectClient], EndpointRequest]
 
 
 class ScriptedRequest(EndpointRequest):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
+from ..core.observed import OBSERVATION, note_request
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
@@ -193,8 +194,27 @@ class EndpointHandler:
         return self._render_error(GatewayError("internal error"))
 
 
-class TracedEndpointHandler(EndpointHandler):
-    """Handles requests that have a trace in their scope."""
+Prepare: TypeAlias = Callable[[Request, Scope, str], object]
+"""A request, its scope, and the path of its endpoint as in the configuration."""
+
+
+def give_trace(request: Request, scope: Scope, path: str) -> None:
+    """A :data:`Prepare`: the request gets the trace that is in its scope."""
+    if request.trace is None and TRACE in scope:
+        request.trace = scope[TRACE].begin(path)
+
+
+def note_for_observers(request: Request, scope: Scope, path: str) -> None:
+    """A :data:`Prepare`."""
+    observation = scope.get(OBSERVATION)
+    if observation is not None:  # otherwise it was noted when it began without a task
+        note_request(observation, request)
+
+
+class PreparingHandler(EndpointHandler):
+    """``prepare``: called for each request with a task, after its guards that do not wait."""
+
+    prepare: Sequence[Prepare] = ()
 
     async def go_on(
         self,
@@ -205,8 +225,8 @@ class TracedEndpointHandler(EndpointHandler):
         receive: Receive,
         send: Send,
     ) -> None:
-        if request.trace is None and TRACE in scope:
-            request.trace = scope[TRACE].begin(self.path)
+        for prepare in self.prepare:
+            prepare(request, scope, self.path)
         await super().go_on(request, guards, waiting, scope, receive, send)
 
 

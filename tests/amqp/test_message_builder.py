@@ -8,7 +8,7 @@ import pytest
 from pamqp.commands import Basic
 
 from gateway.amqp.agent.requests import OriginalMessage, build_request
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, GatewaySettings, Service

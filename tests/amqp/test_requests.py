@@ -13,7 +13,7 @@ import pytest
 from gateway.amqp.agent import agent
 from gateway.amqp.agent.agent import MAX_INLINE_BYTES, AmqpJob
 from gateway.amqp.agent.requests import build_request, tries_of
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.core.proxy import Request
 
 from .codec import Closed, encode_known

@@ -10,7 +10,7 @@ from anyio import create_task_group, fail_after, sleep, sleep_forever
 
 from gateway.app.agent import AgentRunner, RateLimit
 from gateway.config.structs import Agent, AgentConsumer
-from gateway.core.proxy import PARTS_FAILED, Branch, Request, Response
+from gateway.core.proxy import PARTS_FAILED, Branch, OutcomeWatcher, Request, Response
 from gateway.errors import GatewayError
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +33,8 @@ class Job:
 
     def done(self) -> None:
         self.end = self.end or "done"
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None:
         self.end = self.end or "given back"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.merging import merge
-from gateway.core.proxy import INCOMPLETE, Request, Response
+from gateway.core.proxy import INCOMPLETE, OutcomeWatcher, Request, Response
 from gateway.errors import (
     BackendStatusError,
     BrokerUnavailable,
@@ -25,6 +25,8 @@ class Message:
     def sent(self) -> None: ...
     def acknowledge(self) -> None: ...
     def park(self) -> None: ...
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None: ...
 

@@ -17,8 +17,8 @@ from ...core.proxy import Pipe, Request
 from ...errors import GatewayError, Undecodable
 from ...telemetry.propagation import Incoming
 from ...telemetry.tracing import Tracer
-from ..consume.buffer import Delivery
 from ..consume.consumer import share_consume_link
+from ..consume.delivery import Delivery
 from ..consume.subscription import Subscription, subscription_key
 from ..settings import AGENT, AgentSettings, ConsumerSettings, Retry, redelivery_limit
 from ..spans import with_process_spans
@@ -32,6 +32,7 @@ from .requests import build_request, tries_of
 def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> AmqpSource:
     """The source of the messages of an agent."""
     consumer = _as_consumer(settings, agent)
+    name = f"agent {agent.name}"
     link = share_consume_link((settings.host,), assembly)
     gateway = assembly.service.gateway
     subscription = link.shared(
@@ -39,10 +40,10 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
         lambda: Subscription(
             consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
         ),
-    ).share_with(consumer)
+    ).share_with(consumer, name)
     dead_letters = None
     if settings.dead_letter is not None:
-        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly)
+        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly, name)
     return AmqpSource(settings, agent, subscription, dead_letters, assembly)
 
 

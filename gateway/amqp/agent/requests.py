@@ -12,7 +12,7 @@ from ...core.proxy import Request
 from ...core.request_ids import REQUEST_ID, REQUEST_ID_NAMES, new_id, valid_id
 from ...encoding import encode_json
 from ...telemetry.propagation import NO_NAMES, NOTHING, Incoming, Propagation
-from ..consume.buffer import Delivery
+from ..consume.delivery import Delivery
 from ..wire.message import decode_route
 from ..wire.properties import (
     APP_ID,

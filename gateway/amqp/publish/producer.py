@@ -8,6 +8,7 @@ from functools import partial
 from ...config.structs import Backend, Endpoint
 from ...core.bridge import AsyncioSide
 from ...core.component import Assembly, Component
+from ...core.failures import name_of
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ...errors import (
     GatewayError,
@@ -38,7 +39,7 @@ def build_producer(
 ) -> Branch:
     """The branch that publishes the body of each request."""
     builder = MessageBuilder(settings, backend, endpoint, assembly.service, assembly.tracer)
-    publisher = share_publisher(settings, backend.host, assembly)
+    publisher = share_publisher(settings, backend.host, assembly, name_of(endpoint))
     producer = Producer(settings, publisher, builder, assembly.side)
     branch = Branch(later=producer.later)
     return with_publish_spans(branch, settings, backend.host[0], assembly.tracer)
@@ -131,16 +132,17 @@ class Producer:
 
 
 def share_publisher(
-    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
+    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly, name: str
 ) -> Publisher:
-    """The publisher that all producers with this exchange and broker share."""
+    """The publisher that all producers with this exchange and broker share. ``name``: of the
+    endpoint or agent."""
     limit = assembly.service.gateway.max_unconfirmed
     link = share_link(
         "publish", hosts, assembly, lambda urls: PublishLink(urls, assembly.side, limit)
     )
     return link.shared(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
-    ).share_with(settings)
+    ).share_with(settings, name)
 
 
 COMPONENT = Component(

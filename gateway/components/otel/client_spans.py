@@ -117,7 +117,7 @@ class ClientSpans:
     def body_read(
         self, request: ObservedRequest, size: int, seconds: float, *, has_failed: bool
     ) -> None:
-        trace = None if request.cause is None else request.cause.trace
+        trace = None if request.outgoing.cause is None else request.outgoing.cause.trace
         if not self._has_reading or trace is None or not trace.is_recorded:
             return
         reading = trace.child(f"{READ}tracker", SpanKind.INTERNAL, self._attributes)
@@ -130,4 +130,8 @@ class ClientSpans:
 
     def _own_trace(self, request: ObservedRequest) -> Trace | None:
         """The trace with the span of the request; None: it has none."""
-        return request.cause.trace if self._has_request and request.cause is not None else None
+        return (
+            request.outgoing.cause.trace
+            if self._has_request and request.outgoing.cause is not None
+            else None
+        )

@@ -22,6 +22,7 @@ from . import runtime
 from .advice import ADVICE
 from .client_measures import build_client_meter
 from .client_spans import build_request_spans
+from .exporters import Exporters
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
 from .otlp import build_otlp
@@ -254,6 +255,26 @@ def _override_traps(override: ExportersOverride) -> Iterator[tuple[str, str]]:
         )
 
 
+def _whereabouts(settings: OtelSettings, service: Service) -> Iterator[tuple[str, str]]:
+    """Where the metrics are, and which exporter is off: key and text."""
+    exporters = settings.exporters or Exporters()
+    for number, each in enumerate(exporters.prometheus or ()):
+        key = f"exporters.prometheus[{number}]"
+        if each.disable_metrics:
+            yield key, "off: disable_metrics"
+            continue
+        host, port = each.listens_on
+        yield key, f"{PATH} is on port {port} of {host or 'every address'}"
+    for number, collector in enumerate(settings.otlp):
+        if collector.disable_metrics and collector.disable_traces:
+            yield f"exporters.otlp[{number}]", "off: disable_metrics and disable_traces"
+    management_port = service.gateway.management_port
+    if management_port is not None and settings.uses_metrics:
+        yield "", f"{PATH} is on management_port, too: {management_port}"
+    elif not settings.uses_metrics:
+        yield "", "no exporter reads the metrics, so nothing is counted"
+
+
 def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
     for key in settings.reserved_labels:
         yield place.warning(f"no label: {RESERVED} is that of the bounds of histograms", key)
@@ -270,6 +291,7 @@ def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
         )
         yield place.hint(text, "trace_sample_rate")
     yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
+    yield from (place.hint(text, key) for key, text in _whereabouts(settings, place.service))
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")

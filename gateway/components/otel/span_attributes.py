@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ...config.structs import Service
 from ...core.asgi import Headers
 from ...telemetry.spans import Attributes as SpanAttributes
-from ..log.access_log import Secrets
+from ..log.heads import Secrets
 from .measures import METHODS
 from .settings import Attributes
 
