@@ -10,11 +10,21 @@ from gateway.telemetry.parts import MessageCounts, StatePart
 NO_MESSAGES = MessageCounts()
 
 
+class Seen:
+    """An :class:`gateway.core.observed.Observation` of nothing."""
+
+    request = None
+    headers = ()
+
+
+SEEN = Seen()
+
+
 def counts(*responses: tuple[int, float]) -> EndpointCounts:
     """Status and seconds of each response."""
     counted = EndpointCounts()
     for status, seconds in responses:
-        counted.report(status, 0, seconds)
+        counted.report(status, 0, seconds, SEEN)
     return counted
 
 
