@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import nan
+from math import isnan, nan
 from operator import add, sub
 from typing import Any
 
@@ -230,8 +230,8 @@ class GatewayHistory:
         found: dict[str, list[Any]] = {
             name: [values[place] for place in places] for name, values in self._series.items()
         }
-        for name in (*TIMES, "lag"):
-            found[name] = [round(each, DIGITS) for each in found[name]]
+        for name in (*TIMES, *GAUGES):
+            found[name] = [None if isnan(each) else round(each, DIGITS) for each in found[name]]
         return ChartSeries(**found)
 
     def recent(self, seconds: range) -> list[list[float]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.components.page.counting import EndpointCounts
 from gateway.components.page.failures import Failure
 from gateway.components.page.report import OtherResource, WorkerDetails, WorkerReport
+from gateway.core.asgi import Headers
+from gateway.core.proxy import Request
 from gateway.telemetry.parts import MessageCounts, StatePart
 
 NO_MESSAGES = MessageCounts()
@@ -13,8 +15,8 @@ NO_MESSAGES = MessageCounts()
 class Seen:
     """An :class:`gateway.core.observed.Observation` of nothing."""
 
-    request = None
-    headers = ()
+    request: Request | None = None
+    headers: Headers = ()
 
 
 SEEN = Seen()
