@@ -12,9 +12,9 @@ from anyio import CancelScope, current_time, sleep
 from ..config.json_types import JsonObject
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
-from ..core.failures import NoteFailure, ignore_failure, phrase_of
+from ..core.failures import FailureLog, NoteFailure, ignore_failure
 from ..core.pipe import coroutine_of
-from ..core.proxy import Pipe, Request
+from ..core.proxy import Pipe
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
@@ -51,7 +51,7 @@ class AgentRunner:
 
     After ``stop()`` the workers take no further messages. Running ones have ``grace`` seconds from
     then; leaving :meth:`opened` waits for them. Messages that are not settled then go back.
-    ``note_failure``: gets each failed try.
+    ``has_ids``: lines of the log have the ids of requests. ``note_failure``: gets each failed try.
     """
 
     def __init__(
@@ -60,10 +60,12 @@ class AgentRunner:
         source: JobSource,
         pipe: Pipe,
         grace: float,
+        *,
+        has_ids: bool = False,
         note_failure: NoteFailure = ignore_failure,
     ) -> None:
         self.name = agent.name
-        self._note_failure = note_failure
+        self._log = FailureLog(f"agent {agent.name}", has_ids=has_ids, note=note_failure)
         self._workers = max(1, agent.consumer.workers)
         self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
@@ -76,7 +78,6 @@ class AgentRunner:
         self._in_flight = 0
         self._failures = self._successes = 0
         self._last_message_at = 0.0
-        self._last_error = ""
         self._last_seen = ""
 
     @asynccontextmanager
@@ -140,7 +141,7 @@ class AgentRunner:
             parked=self._source.parked,
             dead_lettered=self._source.dead_lettered,
             last_message=self._last_message_at or None,
-            last_error=self._last_error,
+            last_error=self._log.last_reason,
         )
 
     async def _work(self) -> None:
@@ -193,27 +194,23 @@ class AgentRunner:
             request = await job.request()
             request.deadline = current_time() + self._timeout
             response = await self._pipe(request)
+            if response.has_failures:
+                raise GatewayError("a backend failed")
         except GatewayError as error:
-            log.warning("agent %r: %s", self.name, error)
-            self._note(error.status, str(error), request)
+            self._log.record_try(error, request)
             return False
         except BaseException as error:  # it concerns this message only
             if must_pass(error):
                 raise
-            log.exception("agent %r: an unexpected error", self.name)
-            self._note(500, "an unexpected error", request)
+            shown, own = self._log.ids_of(request)
+            extra = {"fields": {"endpoint": f"agent {self.name}", **own}}
+            log.exception("agent %s: an unexpected error%s", self.name, shown, extra=extra)
+            self._log.note_unexpected(request)
             return False
         finally:
             if request is not None:
                 request.give_back()
-        if response.has_failures:
-            log.warning("agent %r: a backend failed", self.name)
-            self._last_error = "a backend failed"  # its pipe has noted which one
-        return not response.has_failures
-
-    def _note(self, status: int, reason: str, request: Request | None) -> None:
-        self._last_error = reason or phrase_of(status)
-        self._note_failure(f"agent {self.name}", status, self._last_error, request)
+        return True
 
 
 def _text(moment: float) -> str:

@@ -6,17 +6,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiormq
+from anyio import move_on_after
 from msgspec import json
 from pamqp.commands import Basic
 
 Publish = Callable[[str, int], Awaitable[None]]
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds."""
 
 
 @asynccontextmanager
 async def open_publisher(url: str) -> AsyncGenerator[Publish]:
     """Yield ``publish(queue, number)``: a small document, confirmed by the broker."""
     properties = Basic.Properties(content_type="application/json", delivery_mode=2)
-    async with aiormq.connect(url) as connection:
+    connection = await aiormq.connect(url)
+    try:
         channel = await connection.channel()
 
         async def publish(queue: str, number: int) -> None:
@@ -24,3 +29,6 @@ async def open_publisher(url: str) -> AsyncGenerator[Publish]:
             await channel.basic_publish(body, routing_key=queue, properties=properties)
 
         yield publish
+    finally:
+        with move_on_after(CLOSE_TIMEOUT, shield=True):
+            await connection.close()

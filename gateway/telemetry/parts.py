@@ -1,7 +1,8 @@
 """What parts of the gateway are at the moment: links, queues, producers and agents, in numbers and
 words. The page shows them. Nothing here knows the page.
 
-Counters only grow. Times are Unix times in seconds. None: not known, or there is none.
+``is_ready``: as in ``/__ready``. Counters only grow. Times are Unix times in seconds. None: not
+known, or there is none.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class LinkPart(Struct, frozen=True, kw_only=True, tag="link"):
     heartbeat: int = 0
     certificate_expires: float | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        return self.status in ("up", "blocked")
+
 
 class QueuePart(Struct, frozen=True, kw_only=True, tag="queue"):
     """A subscription: what the gateway has of a queue.
@@ -68,6 +73,10 @@ class QueuePart(Struct, frozen=True, kw_only=True, tag="queue"):
     requeued: int = 0
     rejected: int = 0
 
+    @property
+    def is_ready(self) -> bool:
+        return self.status != "down" and not self.problem
+
 
 class ProducerPart(Struct, frozen=True, kw_only=True, tag="producer"):
     """What the gateway publishes to an exchange.
@@ -87,6 +96,10 @@ class ProducerPart(Struct, frozen=True, kw_only=True, tag="producer"):
     returned: int = 0
     nacked: int = 0
 
+    @property
+    def is_ready(self) -> bool:
+        return self.status != "down"
+
 
 class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
     """An async agent. ``succeeded``, ``dead_lettered`` (or rejected): messages until now;
@@ -103,6 +116,10 @@ class AgentPart(Struct, frozen=True, kw_only=True, tag="agent"):
     dead_lettered: int = 0
     last_message: float | None = None
     last_error: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == "attached"
 
 
 class MessageCounts(NamedTuple):

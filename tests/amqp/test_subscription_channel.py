@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.amqp.consume.buffer import Buffer, Delivery
+from gateway.amqp.consume.buffer import Buffer
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription_channel import (
     MAX_PARKED_TIME,
     MESSAGE_OVERHEAD,
@@ -260,6 +261,16 @@ async def test_a_message_that_is_sent_within_the_raise_causes_no_check() -> None
         channel.buffer.wait(Waiting())
         delivery.sent()
         assert not channel.channel.needs_check.is_set()
+
+
+async def test_messages_that_are_sent_withhold_no_credit_while_there_is_more() -> None:
+    async with open_asyncio_side() as side:
+        channel = Channel(side, max_unsent=2, prefetch=2)
+        channel.deliver(1)
+        channel.take().sent()
+        assert not channel.channel.withholds_credit
+        channel.channel.delivered([(2, False, b"", b"", b"x")])
+        assert channel.channel.withholds_credit
 
 
 @pytest.mark.parametrize("how", ["sent", *SETTLE])

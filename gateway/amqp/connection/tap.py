@@ -52,6 +52,8 @@ class Tap(asyncio.StreamReaderProtocol):
     ``close_code``: reply code of the broker's Connection.Close, else 0.
 
     ``blocked_at``: Unix time at which the broker has blocked publishers or unblocked them.
+    ``note_blocked``: called when that happens.
+
     ``can_publish``: the broker does not block publishers, and the send buffer is not full.
     ``can_publish_callbacks``: called when this becomes true again.
     """
@@ -63,6 +65,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.can_publish = True
         self.is_blocked = False
         self.blocked_at = 0.0
+        self.note_blocked: Callable[[bool], object] = lambda is_blocked: None
         self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
@@ -159,6 +162,7 @@ class Tap(asyncio.StreamReaderProtocol):
 
     def _blocked(self, is_blocked: bool) -> None:
         self.is_blocked, self.blocked_at = is_blocked, time.time()
+        self.note_blocked(is_blocked)
         self._note_state()
 
     def _note_state(self) -> None:

@@ -17,8 +17,9 @@ from ..connection.link import LinkError
 from ..wire import codec
 from ..wire.delivery_fast_path import RawDelivery
 from ..wire.properties import delivery_count
-from .buffer import Buffer, Delivery
+from .buffer import Buffer
 from .credit import Credit
+from .delivery import Delivery
 from .ledger import Ledger
 from .prefetch_raise import PrefetchRaise
 
@@ -167,8 +168,12 @@ class SubscriptionChannel:
     @property
     def withholds_credit(self) -> bool:
         """Whether the broker would send more messages if the prefetch were raised by the messages
-        that are sent, or if the acknowledgements that wait were written."""
-        return self.sent_count > self.prefetch_raise.size or len(self._acknowledged) >= self._batch
+        that are sent, or if the acknowledgements that wait were written. Asked for each request
+        that waits, so it asks first what is mostly false."""
+        if len(self._acknowledged) >= self._batch:
+            return True
+        is_beyond = self.sent_count > self.prefetch_raise.size
+        return is_beyond and len(self._ledger) >= self.credit.prefetch
 
     @property
     def settled(self) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ...config.structs import Endpoint
 from ...core.asgi import Scope
-from ...core.observed import CLIENT_GONE, FOUND, Report
+from ...core.observed import CLIENT_GONE, FOUND, Observation, Report
 
 BUCKETS_PER_DECADE = 5
 """The bounds are 1, 1.6, 2.5, 4, 6.3, 10 ...: a percentile is at most 12 % away from the exact one
@@ -57,7 +57,7 @@ class EndpointCounts:
         self.outcomes = [0] * OUTCOMES
         self.buckets = [0] * (len(BOUNDS) + 1)
 
-    def report(self, status: int, size: int, seconds: float) -> None:
+    def report(self, status: int, size: int, seconds: float, seen: Observation) -> None:
         """A :data:`gateway.core.observed.Report`."""
         self.outcomes[OUTCOME_OF[status]] += 1
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
@@ -80,9 +80,9 @@ class ResponseCounts:
         if found:
             return self._report_of(scope["method"], found[0])
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             path = found[0] if found else ""
-            self._report_of(scope["method"], path)(status, size, seconds)
+            self._report_of(scope["method"], path)(status, size, seconds, seen)
 
         return report
 

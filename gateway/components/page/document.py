@@ -13,17 +13,15 @@ import msgspec
 from msgspec import Raw
 
 from ...core.component import Assembly
-from ...core.failures import name_of
 from ...core.version import VERSION
 from ...tls.expiry import CertificateFile
 from .certificates import CertificatePlace, certificate_rows
-from .counting import BOUNDS, times_of
+from .counting import BOUNDS
+from .endpoint_rows import EndpointRows
 from .history import GatewayHistory
-from .pipes import pipe_of
 from .rows import PartRows
 from .sentence import Facts, sentence
 from .state import (
-    RECENT_SECONDS,
     VERSION_OF_STATE,
     ChartSeries,
     EndpointState,
@@ -33,7 +31,6 @@ from .state import (
     Instance,
     Outcomes,
     PageState,
-    PipeState,
     WorkerState,
 )
 
@@ -46,6 +43,7 @@ different ones."""
 
 Clock: TypeAlias = Callable[[], float]
 
+NO_ENDPOINT = EndpointState("", "", "", 0, [], Outcomes(), Outcomes(), None, None, None, [], Raw())
 NO_HISTORY = History(
     0, True, STEP, 0, [], ChartSeries(*([] for _ in ChartSeries.__struct_fields__))
 )
@@ -75,6 +73,7 @@ class StateWriter:
         clock: Clock = time.monotonic,
         unix_time: Clock = time.time,
     ) -> None:
+        service = assembly.service
         self.known = Known()
         self._assembly = assembly
         self._history = history
@@ -82,13 +81,8 @@ class StateWriter:
         self._clock = clock
         self._time = unix_time
         self._started = unix_time()
-        catalog, endpoints = assembly.catalog, assembly.service.endpoints
-        self._endpoints = [
-            (name_of(each), each.method, each.endpoint, Raw(encode(pipe_of(each, catalog))))
-            for each in endpoints
-        ]
-        self._endpoints.append(("", "", "", Raw(encode(PipeState((), (), "single", ())))))
-        self._written: dict[int, bytes] = {}
+        self._endpoints = EndpointRows(service.endpoints, assembly.catalog, history)
+        self._written: dict[tuple[int, bool], bytes] = {}
         self._written_at = 0
         self._was_ready = False
         self._base: PageState | None = None
@@ -100,11 +94,12 @@ class StateWriter:
             self._written.clear()
             self._written_at, self._base = history.last, None
         seconds = history.after(since)
-        written = self._written.get(seconds.start)
+        key = seconds.start, seconds.start != since + 1
+        written = self._written.get(key)
         if written is None:
-            written = encode(self._state(seconds, is_complete=seconds.start != since + 1))
+            written = encode(self._state(seconds, is_complete=key[1]))
             if len(self._written) < MAX_WRITTEN:
-                self._written[seconds.start] = written
+                self._written[key] = written
         return written
 
     def _state(self, seconds: range, *, is_complete: bool) -> PageState:
@@ -112,10 +107,7 @@ class StateWriter:
         if self._base is None:
             self._base = self._without_points()
         base, history = self._base, self._history
-        rows = [
-            msgspec.structs.replace(each, recent=history.recent(number, seconds))
-            for number, each in enumerate((*base.endpoints, base.unmatched))
-        ]
+        rows = self._endpoints.rows(seconds)
         now = self._time() - (self._clock() - history.last)
         times = [round(now - (history.last - second), 3) for second in seconds]
         return msgspec.structs.replace(
@@ -179,7 +171,6 @@ class StateWriter:
                 findings=self.known.findings,
             )
         )
-        endpoints = self._endpoint_rows()
         return PageState(
             v=VERSION_OF_STATE,
             boot=self._boot,
@@ -189,8 +180,8 @@ class StateWriter:
             workers=self._worker_rows(),
             history=NO_HISTORY,
             bounds=BOUNDS,
-            endpoints=endpoints[:-1],
-            unmatched=endpoints[-1],
+            endpoints=[],
+            unmatched=NO_ENDPOINT,
             failures=[],
             queues=queues,
             producers=producers,
@@ -235,29 +226,4 @@ class StateWriter:
                 in_flight=each.in_flight,
             )
             for each in history.workers
-        ]
-
-    def _endpoint_rows(self) -> list[EndpointState]:
-        history = self._history
-        minutes = history.window(RECENT_SECONDS)
-        minute_times = [times_of(each.buckets) for each in minutes]
-        last = range(history.last, history.last + 1)
-        return [
-            EndpointState(
-                id=name,
-                method=method,
-                path=path,
-                rate=history.recent(number, last)[0],
-                recent=[],
-                total=Outcomes(*history.totals[number].outcomes),
-                minute=Outcomes(*minute.outcomes),
-                p50=times and times.p50,
-                p99=times and times.p99,
-                max=times and times.max,
-                counts=counts,
-                pipe=pipe,
-            )
-            for number, ((name, method, path, pipe), minute, times, counts) in enumerate(
-                zip(self._endpoints, minutes, minute_times, history.buckets(), strict=True)
-            )
         ]

@@ -17,7 +17,7 @@ MAX_REASON_LENGTH = 300
 
 TRACEPARENT = b"traceparent"
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
-"""``traceparent`` of W3C Trace Context."""
+"""``traceparent`` of W3C Trace Context: the client's trace, if this gateway has none."""
 
 
 class Failure(Struct, frozen=True, array_like=True):
@@ -92,6 +92,8 @@ def _ids_of(request: Request | None) -> tuple[str, str]:
     """The ids of the request and of its trace."""
     if request is None:
         return "", ""
-    trace = _TRACE.fullmatch(request.header(TRACEPARENT) or b"")
     request_id = (request.header(REQUEST_ID) or b"")[:128].decode("latin-1")
+    if request.trace is not None:
+        return request_id, request.trace.trace_id
+    trace = _TRACE.fullmatch(request.header(TRACEPARENT) or b"")
     return request_id, trace[1].decode() if trace else ""

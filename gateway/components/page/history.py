@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import nan
+from math import isnan, nan
 from operator import add, sub
 from typing import Any
 
@@ -69,15 +69,6 @@ class CountsMark:
     def __init__(self, outcomes: Sequence[int], buckets: Sequence[int]) -> None:
         self.outcomes = tuple(outcomes)
         self.buckets = tuple(buckets)
-
-    def until(self, later: CountsMark) -> CountsMark:
-        """What was added."""
-        if later is self:
-            return NOTHING
-        return CountsMark(
-            tuple(map(sub, later.outcomes, self.outcomes)),
-            tuple(map(sub, later.buckets, self.buckets)),
-        )
 
 
 NOTHING = CountsMark((0,) * OUTCOMES, (0,) * (len(BOUNDS) + 1))
@@ -239,31 +230,27 @@ class GatewayHistory:
         found: dict[str, list[Any]] = {
             name: [values[place] for place in places] for name, values in self._series.items()
         }
-        for name in (*TIMES, "lag"):
-            found[name] = [round(each, DIGITS) for each in found[name]]
+        for name in (*TIMES, *GAUGES):
+            found[name] = [None if isnan(each) else round(each, DIGITS) for each in found[name]]
         return ChartSeries(**found)
 
-    def recent(self, number: int, seconds: range) -> list[float]:
-        """Requests of an endpoint in each of the last ``seconds``."""
-        places = map(self._recent_place, seconds[-RECENT_SECONDS:])
-        return [self._recent[place + number] for place in places]
+    def recent(self, seconds: range) -> list[list[float]]:
+        """Requests in each of the last ``seconds``, by endpoint."""
+        wanted = seconds[-RECENT_SECONDS:]
+        if not wanted:
+            return [[] for _ in self.totals]
+        return [*map(list, zip(*map(self._requests_of, wanted), strict=True))]
 
-    def window(self, seconds: int) -> list[CountsMark]:
-        """What each endpoint has counted in about the last ``seconds``."""
-        start = self._start(seconds)
-        now = [each.mark() for each in self.totals]
-        return [before.until(after) for before, after in zip(start, now, strict=True)]
+    def rates(self) -> Sequence[float]:
+        """Requests in the last second, by endpoint."""
+        return self._requests_of(self.last)
 
-    def buckets(self) -> list[list[int]]:
-        """Of each endpoint, over the whole history; empty: no response."""
-        start = self._start(self.length)
-        return [
-            [] if before is endpoint.frozen else [*map(sub, endpoint.buckets, before.buckets)]
-            for before, endpoint in zip(start, self.totals, strict=True)
-        ]
+    def _requests_of(self, second: int) -> Sequence[float]:
+        place = self._recent_place(second)
+        return self._recent[place : place + len(self.totals)]
 
-    def _start(self, seconds: int) -> list[CountsMark]:
-        """The totals about so many seconds ago."""
+    def marks(self, seconds: int) -> list[CountsMark]:
+        """The totals of each endpoint about so many seconds ago."""
         start = self._marks[0][1]
         for when, marks in self._marks:
             if when > self.last - seconds:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct, msgpack
 
 from ...amqp.connection.link import Link
-from ...core.component import Assembly
-from ...telemetry.metrics import Reading
+from ...core.component import Assembly, Resource
 from ...telemetry.parts import Described, MessageCounts, StatePart
 from .counting import ResponseCounts
 from .failures import Failure, FailureNotes
@@ -82,10 +81,18 @@ class Reporter:
         self._outcomes = [each.outcomes for each in counts.all]
         self._buckets = [each.buckets for each in counts.all]
         self._links: list[Link] = []
+        self._described: list[Described] = []
+        self._others: list[Resource] = []
 
     def opened(self) -> None:
         """All resources are there."""
-        self._links = [each for each in self._assembly.resources.values() if isinstance(each, Link)]
+        for each in self._assembly.resources.values():
+            if isinstance(each, Link):
+                self._links.append(each)
+            if isinstance(each, Described):  # it is slow
+                self._described.append(each)
+            else:
+                self._others.append(each)
 
     def report(self, second: int, lag: float, *, with_details: bool) -> WorkerReport:
         """``lag``: how late the event loop was, in seconds."""
@@ -110,16 +117,10 @@ class Reporter:
         )
 
     def details(self) -> WorkerDetails:
-        parts: list[StatePart] = []
-        others: list[OtherResource] = []
+        parts = [part for each in self._described for part in each.parts()]
+        others = [_other(each.readiness()) for each in self._others]
         is_ready = not self._assembly.is_stopping
-        for resource in self._assembly.resources.values():
-            readiness = resource.readiness()
-            is_ready = is_ready and bool(readiness["ready"])
-            if isinstance(resource, Described):
-                parts += resource.parts()
-            elif "kind" in readiness:
-                others.append(_other(readiness))
+        is_ready = is_ready and all(each.is_ready for each in (*parts, *others))
         denied, breakers = self._readings()
         return WorkerDetails(is_ready, parts, denied, breakers, others)
 
@@ -130,20 +131,17 @@ class Reporter:
     def _readings(self) -> tuple[dict[str, int], list[tuple[str, str, int]]]:
         """Refused requests, and states of breakers: of what is no resource."""
         denied, breakers = dict[str, int](), list[tuple[str, str, int]]()
-        for name, labels, value in self._all_readings():
-            if name == "ratelimit.denied":
-                endpoint = labels["endpoint"]
-                denied[endpoint] = denied.get(endpoint, 0) + int(value)
-            elif name == "breaker.state":
-                breakers.append((labels["endpoint"], labels["backend"], int(value)))
-        return denied, breakers
-
-    def _all_readings(self) -> Iterable[Reading]:
         registry = self._assembly.metrics
         assert registry is not None  # the page uses metrics
-        for read in registry.readers:
-            with registry.kept_apart(read):
-                yield from [*read()]
+        with registry.kept_apart(self._readings):
+            for read in registry.readers:
+                for name, labels, value in read():
+                    if name == "ratelimit.denied":
+                        endpoint = labels["endpoint"]
+                        denied[endpoint] = denied.get(endpoint, 0) + int(value)
+                    elif name == "breaker.state":
+                        breakers.append((labels["endpoint"], labels["backend"], int(value)))
+        return denied, breakers
 
 
 HIDDEN = ("kind", "ready", "problem")
@@ -152,7 +150,7 @@ HIDDEN = ("kind", "ready", "problem")
 
 def _other(readiness: Mapping[str, Any]) -> OtherResource:
     return OtherResource(
-        str(readiness["kind"]),
+        str(readiness.get("kind", "")),
         bool(readiness["ready"]),
         str(readiness.get("problem", "")),
         {key: value for key, value in readiness.items() if key not in HIDDEN},

@@ -5,8 +5,10 @@ reports of all workers, each thing once. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec.structs import asdict
 
 from ...telemetry.parts import AgentPart, LinkPart, ProducerPart, QueuePart
 from .report import WorkerDetails, WorkerReport
@@ -52,92 +54,58 @@ class PartRows:
         self._time = time
 
     def links(self) -> list[LinkState]:
-        return [
-            LinkState(
-                id=key,
-                broker=parts[0].broker,
-                role=parts[0].role,
-                status=(status := _worst(parts, WORST_LINK)),
-                problem=_first(each.problem for each in parts),
-                host=_first(each.host for each in parts),
-                node=_first(each.node for each in parts),
-                up=sum(each.status in ("up", "blocked") for each in parts),
-                of=len(parts),
-                reconnects=sum(each.reconnects for each in parts),
-                since=_newest(each.since for each in parts if each.status == status),
-                silence=_newest(each.silence for each in parts),
-                blocked_since=_newest(each.blocked_since for each in parts),
-                heartbeat=parts[0].heartbeat,
-                certificate_days=self._days(each.certificate_expires for each in parts),
-            )
-            for key, parts in _grouped(self._now, LinkPart)
-        ]
+        rows = []
+        for key, parts in _grouped(self._now, LinkPart):
+            fields = asdict(_joined(parts, WORST_LINK))
+            expires = fields.pop("certificate_expires")
+            fields["heartbeat"] = parts[0].heartbeat
+            days = None if expires is None else days_until(expires, self._time)
+            up = sum(each.is_ready for each in parts)
+            rows.append(LinkState(key, up=up, of=len(parts), certificate_days=days, **fields))
+        return rows
 
     def queues(self) -> list[QueueState]:
-        before = dict(_grouped(self._before, QueuePart))
+        now = self._joined(self._now, QueuePart, WORST_QUEUE)
+        before = self._joined(self._before, QueuePart, WORST_QUEUE)
         return [
             QueueState(
-                id=key,
-                broker=parts[0].broker,
-                queue=parts[0].queue,
-                status=_worst(parts, WORST_QUEUE),
-                problem=_first(each.problem for each in parts),
-                consumers=sum(each.consumers for each in parts),
-                prefetch=sum(each.prefetch for each in parts),
-                buffered=sum(each.buffered for each in parts),
-                buffered_bytes=sum(each.buffered_bytes for each in parts),
-                waiting=sum(each.waiting for each in parts),
-                unacked=sum(each.unacked for each in parts),
-                parked=sum(each.parked for each in parts),
-                acked=(acked := _acked(parts)),
-                requeued=(requeued := _requeued(parts)),
-                rejected=sum(each.rejected for each in parts),
-                ack_rate=self._rate(acked, _acked(before.get(key, parts))),
-                requeue_rate=self._rate(requeued, _requeued(before.get(key, parts))),
+                key,
+                ack_rate=self._rate(part.acked, before.get(key, part).acked),
+                requeue_rate=self._rate(part.requeued, before.get(key, part).requeued),
+                **asdict(part),
             )
-            for key, parts in _grouped(self._now, QueuePart)
+            for key, part in now.items()
         ]
 
     def producers(self) -> list[ProducerState]:
-        before = dict(_grouped(self._before, ProducerPart))
+        now = self._joined(self._now, ProducerPart, WORST_PRODUCER)
+        before = self._joined(self._before, ProducerPart, WORST_PRODUCER)
         return [
             ProducerState(
-                id=key,
-                broker=parts[0].broker,
-                exchange=parts[0].exchange,
-                status=_worst(parts, WORST_PRODUCER),
-                problem=_first(each.problem for each in parts),
-                unconfirmed=sum(each.unconfirmed for each in parts),
-                waiting=sum(each.waiting for each in parts),
-                confirmed=(confirmed := _confirmed(parts)),
-                returned=sum(each.returned for each in parts),
-                nacked=sum(each.nacked for each in parts),
-                confirm_rate=self._rate(confirmed, _confirmed(before.get(key, parts))),
+                key,
+                confirm_rate=self._rate(part.confirmed, before.get(key, part).confirmed),
+                **asdict(part),
             )
-            for key, parts in _grouped(self._now, ProducerPart)
+            for key, part in now.items()
         ]
 
     def agents(self) -> list[AgentState]:
-        before = dict(_grouped(self._before, AgentPart))
+        now = self._joined(self._now, AgentPart, WORST_AGENT)
+        before = self._joined(self._before, AgentPart, WORST_AGENT)
         return [
             AgentState(
-                id=key,
-                agent=parts[0].agent,
-                status=_worst(parts, WORST_AGENT),
-                problem=_first(each.problem for each in parts),
-                workers=sum(each.workers for each in parts),
-                in_flight=sum(each.in_flight for each in parts),
-                succeeded=(succeeded := _succeeded(parts)),
-                failed=(failed := _failed(parts)),
-                parked=sum(each.parked for each in parts),
-                dead_lettered=sum(each.dead_lettered for each in parts),
-                success_rate=self._rate(succeeded, _succeeded(before.get(key, parts))),
-                failure_rate=self._rate(failed, _failed(before.get(key, parts))),
-                last_message=_newest(each.last_message for each in parts),
-                last_error=_first(each.last_error for each in parts),
+                key,
+                success_rate=self._rate(part.succeeded, before.get(key, part).succeeded),
+                failure_rate=self._rate(part.failed, before.get(key, part).failed),
+                **asdict(part),
             )
-            for key, parts in _grouped(self._now, AgentPart)
+            for key, part in now.items()
         ]
+
+    def _joined(
+        self, reports: Iterable[WorkerDetails], kind: type[T], worst: Sequence[str]
+    ) -> dict[str, T]:
+        return {key: _joined(parts, worst) for key, parts in _grouped(reports, kind)}
 
     def limits(self) -> list[LimitState]:
         now, before = _denied(self._now), _denied(self._before)
@@ -168,10 +136,6 @@ class PartRows:
     def _rate(self, now: int, before: int) -> float:
         return round((now - before) / self._seconds, 2) if now > before else 0.0
 
-    def _days(self, expiries: Iterable[float | None]) -> float | None:
-        known = [each for each in expiries if each is not None]
-        return days_until(min(known), self._time) if known else None
-
 
 def days_until(expires: float, time: float) -> float:
     return round((expires - time) / SECONDS_OF_A_DAY, 2)
@@ -200,42 +164,31 @@ def _name(part: LinkPart | QueuePart | ProducerPart | AgentPart) -> str:
     return part.agent if isinstance(part, AgentPart) else f"{part.broker} {part.exchange}"
 
 
-def _worst(
-    parts: Iterable[LinkPart | QueuePart | ProducerPart | AgentPart], order: Sequence[str]
-) -> str:
-    return min((each.status for each in parts), key=order.index)
+def _joined(parts: Sequence[T], worst: Sequence[str]) -> T:
+    """The parts of several workers as one: the worst status, the first text that is not empty, the
+    sum of numbers, the latest of times."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    fields: dict[str, Any] = {}
+    for name in first.__struct_fields__:
+        values = [getattr(each, name) for each in parts]
+        known = [each for each in values if each is not None]
+        if name == "status":
+            fields[name] = min(values, key=worst.index)
+        elif not known:
+            fields[name] = None
+        elif isinstance(known[0], str):
+            fields[name] = next(filter(None, values), "")
+        else:
+            fields[name] = max(known) if isinstance(known[0], float) else sum(known)
+    return type(first)(**fields)
 
 
-def _first(texts: Iterable[str]) -> str:
-    return next((each for each in texts if each), "")
-
-
-def _newest(times: Iterable[float | None]) -> float | None:
-    return max((each for each in times if each is not None), default=None)
-
-
-def _acked(parts: Iterable[QueuePart]) -> int:
-    return sum(each.acked for each in parts)
-
-
-def _requeued(parts: Iterable[QueuePart]) -> int:
-    return sum(each.requeued for each in parts)
-
-
-def _confirmed(parts: Iterable[ProducerPart]) -> int:
-    return sum(each.confirmed for each in parts)
-
-
-def _succeeded(parts: Iterable[AgentPart]) -> int:
-    return sum(each.succeeded for each in parts)
-
-
-def _failed(parts: Iterable[AgentPart]) -> int:
-    return sum(each.failed for each in parts)
-
-
-def _denied(reports: Iterable[WorkerDetails]) -> dict[str, int]:
+def _denied(reports: Sequence[WorkerDetails]) -> Mapping[str, int]:
+    if len(reports) == 1:
+        return reports[0].denied
     denied: Counter[str] = Counter()
     for report in reports:
         denied.update(report.denied)
-    return dict(denied)
+    return denied

@@ -127,7 +127,7 @@ class History(Struct, frozen=True):
     series: ChartSeries
 
 
-class EndpointState(Struct, frozen=True):
+class EndpointState(Struct):
     """A row of an endpoint. ``id``: method and path.
 
     ``rate``: requests in the last second. ``recent``: requests of each second after ``since``,

@@ -10,7 +10,7 @@ from gateway.components.page.counting import BOUNDS, ResponseCounts, times_of
 from gateway.config.structs import Endpoint
 from gateway.core.observed import FOUND
 
-from .reports import counts
+from .reports import SEEN, counts
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_endpoints_are_counted_by_method_and_path_and_all_else_as_unmatched() ->
     counted = ResponseCounts([Endpoint(endpoint="/a"), Endpoint(endpoint="/a", method="POST")])
     for method, path, number in [("GET", "/a", 1), ("POST", "/a", 2), ("GET", "", 4)]:
         for _ in range(number):
-            counted.observe({"method": method, FOUND: [path] if path else []})(200, 0, 0.1)
+            counted.observe({"method": method, FOUND: [path] if path else []})(200, 0, 0.1, SEEN)
     assert [each.outcomes[0] for each in counted.all] == [1, 2, 4]
 
 
@@ -40,7 +40,7 @@ def test_an_endpoint_may_be_found_after_the_request_has_begun() -> None:
     found: list[str] = []
     report = counted.observe({"method": "GET", FOUND: found})
     found.append("/a")
-    report(200, 0, 0.1)
+    report(200, 0, 0.1, SEEN)
     assert [each.outcomes[0] for each in counted.all] == [1, 0]
 
 

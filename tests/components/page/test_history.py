@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from math import isnan
-
 from gateway.components.page.failures import Failure
 from gateway.components.page.history import MARK_INTERVAL, GatewayHistory
 from gateway.telemetry.parts import MessageCounts
 
-from .reports import counts, report
+from .reports import SEEN, counts, report
 
 
 def history(endpoints: int = 1, length: int = 900) -> GatewayHistory:
@@ -19,24 +17,22 @@ def test_a_point_is_what_was_added_since_the_last_report() -> None:
     it, counted = history(), counts()
     for second, number in [(100, 3), (101, 0), (102, 5)]:
         for _ in range(number):
-            counted.report(200, 0, 0.01)
-        counted.report(503, 0, 0.1)
+            counted.report(200, 0, 0.01, SEEN)
+        counted.report(503, 0, 0.1, SEEN)
         it.advance(second, report(second, counted))
     series = it.series(it.after(0))
     assert series.ok == [3, 0, 5]
     assert series.server_errors == [1, 1, 1]
     assert series.max == [0.1, 0.1, 0.1]
     assert it.totals[0].outcomes == [8, 0, 0, 3, 0]
-    assert it.recent(0, it.after(0)) == [4, 1, 6]
+    assert it.recent(it.after(0))[0] == [4, 1, 6]
 
 
 def test_a_second_without_a_response_has_no_times() -> None:
     it = history()
     it.advance(100, report(100, counts()))
     series = it.series(it.after(0))
-    assert isnan(series.p50[0])
-    assert isnan(series.p99[0])
-    assert isnan(series.max[0])
+    assert series.p50 == series.p99 == series.max == [None]
     assert series.ok == [0]
 
 
@@ -54,34 +50,34 @@ def test_only_the_points_after_a_second_are_returned() -> None:
 def test_the_oldest_points_are_dropped() -> None:
     it, counted = history(length=60), counts()
     for second in range(1, 200):
-        counted.report(200, 0, 0.01)
+        counted.report(200, 0, 0.01, SEEN)
         if second == 199:
-            counted.report(200, 0, 0.01)
+            counted.report(200, 0, 0.01, SEEN)
         it.advance(second, report(second, counted))
     assert it.after(0) == range(140, 200)
     assert it.series(it.after(0)).ok == [1] * 59 + [2]
-    assert it.recent(0, it.after(0)) == [1] * 59 + [2]
+    assert it.recent(it.after(0))[0] == [1] * 59 + [2]
 
 
 def test_seconds_for_which_there_was_no_time_are_empty() -> None:
     it, counted = history(), counts((200, 0.01))
     it.advance(100, report(100, counted, in_flight=1))
-    counted.report(200, 0, 0.01)
+    counted.report(200, 0, 0.01, SEEN)
     it.advance(104, report(104, counted, in_flight=2))
     series = it.series(it.after(0))
     assert series.ok == [1, 0, 0, 0, 1]
-    assert [isnan(each) for each in series.in_flight] == [False, True, True, True, False]
-    assert it.recent(0, it.after(0)) == [1, 0, 0, 0, 1]
+    assert series.in_flight == [1, None, None, None, 2]
+    assert it.recent(it.after(0))[0] == [1, 0, 0, 0, 1]
     it.advance(5000, report(5000, counted))
     assert len(it.after(0)) == 900
     assert sum(it.series(it.after(0)).ok) == 0
-    assert it.recent(0, it.after(0)) == [0] * 60
+    assert it.recent(it.after(0))[0] == [0] * 60
 
 
 def test_a_second_has_one_point() -> None:
     it, counted = history(), counts((200, 0.01))
     it.advance(100, report(100, counted))
-    counted.report(200, 0, 0.01)
+    counted.report(200, 0, 0.01, SEEN)
     it.advance(100, report(100, counted))
     it.advance(99, report(99, counted))
     assert it.series(it.after(0)).ok == [1]
@@ -122,7 +118,7 @@ def test_what_others_counted_before_the_start_is_in_no_point() -> None:
     it.advance(100, report(100, counts((200, 0.01))), [other])
     assert it.series(it.after(0)).ok == [1]
     assert it.series(it.after(0)).taken == [0]
-    assert it.recent(0, it.after(0)) == [1]
+    assert it.recent(it.after(0))[0] == [1]
     assert it.totals[0].outcomes[0] == 11
 
 
@@ -155,18 +151,21 @@ def test_messages_of_brokers_are_counted() -> None:
     assert (series.taken, series.requeued, series.published) == ([8, 0], [12, 0], [4, 0])
 
 
-def test_a_window_has_what_was_counted_in_the_last_minute() -> None:
+def test_the_totals_of_a_minute_ago_are_known() -> None:
     it, counted = history(), counts()
     for second in range(1, 301):
-        counted.report(200, 0, 0.01)
+        counted.report(200, 0, 0.01, SEEN)
         it.advance(second, report(second, counted))
-    [minute], [whole] = it.window(60), it.window(900)
-    assert 60 <= minute.outcomes[0] <= 60 + MARK_INTERVAL
+    [minute], [whole] = it.marks(60), it.marks(900)
+    assert 240 - MARK_INTERVAL <= minute.outcomes[0] <= 240
     assert sum(minute.buckets) == minute.outcomes[0]
-    assert whole.outcomes[0] == 300
+    assert whole.outcomes[0] == 0
     for second in range(301, 400):
         it.advance(second, report(second, counted))
-    assert it.window(60)[0].outcomes[0] == 0
+    assert it.marks(60) == [it.totals[0].mark()]
+    for second in range(400, 1300):
+        it.advance(second, report(second, counted))
+    assert it.marks(900) == [it.totals[0].mark()]
 
 
 def test_failures_of_each_endpoint_are_kept_and_each_is_reported_once() -> None:

@@ -77,4 +77,4 @@ def test_a_breaker_has_the_worst_state_of_all_workers() -> None:
 
 def test_without_a_report_there_are_no_rows() -> None:
     rows = PartRows([], [], 0, 0)
-    assert rows.resources() == rows.links() == rows.limits() == []
+    assert not any((rows.resources(), rows.links(), rows.limits(), rows.queues()))
