@@ -182,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-metrics", type=_numbers, default=(), help=argparse.SUPPRESS)
+    run.add_argument("--shared-reports", type=_numbers, default=(), help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
 
     check = add_command(
@@ -427,6 +428,7 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             workers=options.workers,
             shared_memory=options.shared_memory,
             shared_metrics=options.shared_metrics,
+            shared_reports=options.shared_reports,
         ) as gateway:
             tasks.start_soon(_announce_stop, gateway, stop)
 

@@ -29,13 +29,17 @@ settings.load_profile("same")
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
 HTTP_CASE = "test_http.py::test_recorded_case["
+BROWSER = "tests/browser/"
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Of tests in several processes: those of one recorded HTTP file share a gateway, and build on
-    each other; each other test goes where there is time."""
+    each other; those of one file of ``browser`` share a browser; each other test goes where there
+    is time."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(BROWSER):
+            return nodeid.partition("::")[0]
         _, found, case = nodeid.partition(HTTP_CASE)
         return HTTP_CASE + case.split("-")[0] if found else nodeid
 

@@ -12,13 +12,14 @@ from anyio import CancelScope, current_time, sleep
 from ..config.json_types import JsonObject
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
-from ..core.failures import FailureLog
+from ..core.failures import FailureLog, NoteFailure, ignore_failure
 from ..core.pipe import coroutine_of
 from ..core.proxy import Pipe
 from ..core.tasks import must_pass, open_tasks
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import Reading
+from ..telemetry.parts import AgentPart
 
 log = get_logger("gateway.agent")
 
@@ -50,7 +51,7 @@ class AgentRunner:
 
     After ``stop()`` the workers take no further messages. Running ones have ``grace`` seconds from
     then; leaving :meth:`opened` waits for them. Messages that are not settled then go back.
-    ``has_ids``: lines of the log have the ids of requests.
+    ``has_ids``: lines of the log have the ids of requests. ``note_failure``: gets each failed try.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class AgentRunner:
         grace: float,
         *,
         has_ids: bool = False,
+        note_failure: NoteFailure = ignore_failure,
     ) -> None:
         self.name = agent.name
-        self._log = FailureLog(f"agent {agent.name}", has_ids=has_ids)
+        self._log = FailureLog(f"agent {agent.name}", has_ids=has_ids, note=note_failure)
         self._workers = max(1, agent.consumer.workers)
         self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
@@ -124,6 +126,23 @@ class AgentRunner:
         yield Reading("agent.messages", {**labels, "outcome": "failure"}, self._failures)
         if self._last_message_at:
             yield Reading("agent.last_message_timestamp", labels, self._last_message_at)
+
+    def parts(self) -> Iterator[AgentPart]:
+        """As a :class:`gateway.telemetry.parts.Described`."""
+        is_attached = self._source.is_attached
+        yield AgentPart(
+            agent=self.name,
+            status="stopping" if self._is_stopping else "attached" if is_attached else "down",
+            problem="" if is_attached else self._source.problem,
+            workers=self._workers,
+            in_flight=self._in_flight,
+            succeeded=self._successes,
+            failed=self._failures,
+            parked=self._source.parked,
+            dead_lettered=self._source.dead_lettered,
+            last_message=self._last_message_at or None,
+            last_error=self._log.last_reason,
+        )
 
     async def _work(self) -> None:
         while (job := await self._take()) is not None:
@@ -186,6 +205,7 @@ class AgentRunner:
             shown, own = self._log.ids_of(request)
             extra = {"fields": {"endpoint": f"agent {self.name}", **own}}
             log.exception("agent %s: an unexpected error%s", self.name, shown, extra=extra)
+            self._log.note_unexpected(request)
             return False
         finally:
             if request is not None:

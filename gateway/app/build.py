@@ -59,7 +59,8 @@ def _build_responding(backends: Sequence[Backend], endpoint: Endpoint, assembly:
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
     has_ids = assembly.service.gateway.request_id
-    report = FailureLog(name_of(endpoint), has_ids=has_ids).record
+    log = FailureLog(name_of(endpoint), has_ids=has_ids, note=assembly.note_failure)
+    report = log.record
     if len(branches) == 1:
         pipe = within(branches[0], assembly.side.new_event)
     else:

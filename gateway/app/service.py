@@ -34,6 +34,7 @@ from ..telemetry.logs import get_logger
 from ..telemetry.metrics import Reading
 from ..telemetry.tracing import Tracer
 from .agent import AgentRunner
+from .audit import review
 from .build import build_agent_endpoint, build_pipe, build_source, runs_scripts
 from .catalog import CATALOG
 from .check import with_check_findings
@@ -54,11 +55,11 @@ class Gateway:
     def __init__(self, service: Service, assembly: Assembly) -> None:
         self.service = service
         self._assembly = assembly
-        self._is_stopping = False
         self.agents = _build_agents(service, assembly)
         rows = assembly.catalog.layers
         observers = _build_observers(service, assembly)
         load = Load(service.gateway.max_requests)
+        assembly.count_running = lambda: load.running
         if assembly.metrics is not None:
             assembly.metrics.readers.append(
                 lambda: [Reading("requests.in_flight", {}, load.running)]
@@ -99,12 +100,13 @@ class Gateway:
     def readiness(self) -> dict[str, Any]:
         """The body of ``/__ready``: ``{"ready": bool, "stopping": bool, "resources": [...]}``."""
         resources = [resource.readiness() for resource in self._assembly.resources.values()]
-        is_ready = not self._is_stopping and all(resource["ready"] for resource in resources)
-        return {"ready": is_ready, "stopping": self._is_stopping, "resources": resources}
+        is_stopping = self._assembly.is_stopping
+        is_ready = not is_stopping and all(resource["ready"] for resource in resources)
+        return {"ready": is_ready, "stopping": is_stopping, "resources": resources}
 
     def stopping(self) -> None:
         """Report "not ready" from now on, and stop the agents. Requests are still served."""
-        self._is_stopping = True
+        self._assembly.is_stopping = True
         for agent in self.agents:
             agent.stop()
 
@@ -136,6 +138,7 @@ async def open_gateway(
     workers: int = 1,
     shared_memory: int | None = None,
     shared_metrics: Sequence[int] = (),
+    shared_reports: Sequence[int] = (),
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway in any AnyIO program, on asyncio or Trio.
 
@@ -151,7 +154,15 @@ async def open_gateway(
     async with AsyncExitStack() as stack:
         side = await stack.enter_async_context(open_asyncio_side())
         assembly = Assembly(
-            loaded.service, catalog, side, worker, workers, shared_memory, shared_metrics
+            loaded.service,
+            catalog,
+            side,
+            worker,
+            workers,
+            shared_memory,
+            shared_metrics,
+            shared_reports,
+            partial(review, loaded, catalog),
         )
         gateway = _build(loaded, assembly)
         await stack.enter_async_context(assembly.helpers.opened())
@@ -196,7 +207,15 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
         pipe = source.observed(build_pipe(build_agent_endpoint(agent), assembly))
         return assembly.resource(
             ("agent", number),
-            partial(AgentRunner, agent, source, pipe, grace, has_ids=service.gateway.request_id),
+            partial(
+                AgentRunner,
+                agent,
+                source,
+                pipe,
+                grace,
+                has_ids=service.gateway.request_id,
+                note_failure=assembly.note_failure,
+            ),
         )
 
     return _build_each("async_agent", service.async_agent, build)
@@ -297,4 +316,5 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         [each for each in guards if each is not None],
         any(row.bare_responses and row.namespace in endpoint.extra_config for row in catalog),
         runs_scripts(endpoint, catalog),
+        assembly.note_failure,
     )

@@ -9,6 +9,7 @@ from ..config.structs import GatewaySettings, RouterSettings, Service
 from ..core.component import MAX_PORT, Component, Place
 from ..core.forwarding import network_of
 from ..core.rule import Rule, is_http, is_local, when
+from .page import build as page
 
 MORE_THAN_0 = (
     *("header_timeout", "body_timeout", "answer_timeout", "idle_timeout"),
@@ -37,6 +38,7 @@ def gateway_findings(settings: GatewaySettings, place: Place) -> Iterator[Findin
         yield place.error(f"expected 0 to {MAX_PORT}, found {port}", "management_port")
     if not settings.ready_path.startswith("/"):
         yield place.warning(_bad_path(settings.ready_path), "ready_path")
+    yield from page.page_findings(settings, place)
 
 
 def _bad_path(path: str) -> str:
@@ -52,8 +54,10 @@ def _large_bodies(service: Service) -> bool:
 
 
 def _is_management_open(service: Service) -> bool:
+    """An open page is more: that is a rule of its own."""
     port = service.gateway.management_port
-    return port is not None and not (service.listen_ip and is_local(service.listen_ip))
+    is_open = port is not None and not (service.listen_ip and is_local(service.listen_ip))
+    return is_open and not page.is_page_open(service)
 
 
 def _is_readiness_public(service: Service) -> bool:
@@ -86,6 +90,7 @@ GATEWAY_ADVICE = (
         "The management port is open on every address: let only your network reach it.",
         lambda service: when(_is_management_open(service), "$.extra_config.gateway"),
     ),
+    page.OPEN_PAGE,
     Rule(
         "9.1.3",
         "LOW",
@@ -108,5 +113,13 @@ ROUTER = Component(
     service=True,
 )
 GATEWAY = Component(
-    "gateway", GatewaySettings, findings=gateway_findings, advice=GATEWAY_ADVICE, service=True
+    "gateway",
+    GatewaySettings,
+    findings=gateway_findings,
+    advice=GATEWAY_ADVICE,
+    service=True,
+    uses_metrics=page.uses_metrics,
+    observer=page.build_observer,
+    failure_observer=page.build_failure_observer,
+    management=page.build_management,
 )

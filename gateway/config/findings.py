@@ -152,8 +152,12 @@ class Findings:
 
 def on_one_line(text: str) -> str:
     """Printable, and without the login of a URL, also of a malformed one ("amqp:me:secret@")."""
-    without = _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
-    return escape(without)
+    return escape(without_logins(text))
+
+
+def without_logins(text: str) -> str:
+    """``text`` with ``***@`` in place of each login."""
+    return _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
 
 
 def _hidden(login: str) -> str:

@@ -16,7 +16,7 @@ from .findings import ConfigError, Finding, Findings, Places, key_path
 from .json_types import JsonObject
 from .paths import parameters
 from .read import file_of, read_document
-from .secrets import substitute, with_secrets_of_root
+from .secrets import Placeholders, with_secrets_of_root
 from .struct_walker import Fields, StructWalker
 from .structs import Service
 from .unknown_keys import build_explain
@@ -28,13 +28,15 @@ ENVIRONMENT_PREFIX = "KRAKEND_"
 class Loaded(Struct, frozen=True):
     """A configuration, what the loader found, and where its parts are in the file.
 
-    ``check_findings``: those of :func:`gateway.app.check.check`.
+    ``check_findings``: those of :func:`gateway.app.check.check`. ``placeholders``: strings in which
+    ``${NAME}`` was replaced, and their text in the file.
     """
 
     service: Service
     findings: tuple[Finding, ...]
     places: Places = Places()
     check_findings: tuple[Finding, ...] = ()
+    placeholders: dict[str, str] = {}
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -78,7 +80,12 @@ def survey(
     except ConfigError as error:
         raise ConfigError(map(Places(file).named, error.findings)) from error
     places = loader.places(file)
-    return Loaded(service, tuple(map(places.named, findings)), places)
+    return Loaded(
+        service,
+        tuple(map(places.named, findings)),
+        places,
+        placeholders=loader.placeholders,
+    )
 
 
 def _converted(root: Fields, findings: Findings) -> Service:
@@ -118,12 +125,16 @@ class _ConfigLoader:
         explain = build_explain({*LEGACY, *INSTEAD, *_names(self._catalog)})
         self._walker = StructWalker(findings, is_core=True, explain=explain)
         self._is_rest = True
-        self._environ = environ
+        self._placeholders = Placeholders(environ, findings)
         self._backends = _names(row for row in self._catalog if row.knows("source"))
         self._sources = _names(row for row in self._catalog if row.agent is not None)
         self._paths = rules.Paths()
         self._names: dict[str, str] = {}
         self._kept: dict[str, list[int]] = {"endpoints": [], "async_agent": []}
+
+    @property
+    def placeholders(self) -> dict[str, str]:
+        return self._placeholders.replaced
 
     def places(self, file: str) -> Places:
         """Where the endpoints and agents of the service are in the file."""
@@ -142,7 +153,7 @@ class _ConfigLoader:
         root["host"] = self._root_hosts(root.get("host", ()))
         root["endpoints"] = self._parts("endpoints", root, self._endpoint)
         root["async_agent"] = self._parts("async_agent", root, self._agent)
-        extra = with_secrets_of_root(root.get("extra_config", {}), self._environ, findings)
+        extra = with_secrets_of_root(root.get("extra_config", {}), self._placeholders)
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
 
@@ -214,7 +225,7 @@ class _ConfigLoader:
             settings = extra.get(name)
             if isinstance(settings, dict) and isinstance(settings.get("host"), str):
                 where = f"{key_path(path, name)}.host"
-                host = substitute(settings["host"], self._environ, where, self._findings)
+                host = self._placeholders.fill(settings["host"], where)
                 filled[name] = {**settings, "host": host}
                 rules.check_broker(host, where, self._findings)
         return filled
@@ -292,7 +303,7 @@ class _ConfigLoader:
 
     def _hosts(self, hosts: Sequence[str], path: str) -> list[str]:
         return [
-            substitute(host, self._environ, f"{path}[{position}]", self._findings)
+            self._placeholders.fill(host, f"{path}[{position}]")
             for position, host in enumerate(hosts)
         ]
 

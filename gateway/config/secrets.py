@@ -14,55 +14,60 @@ REDIS_SECRETS = ("address", "user_name", "password")
 _PLACE = re.compile(r"\$\{([^{}]+)\}")
 
 
-def substitute(text: str, environ: Mapping[str, str], path: str, findings: Findings) -> str:
-    """``text`` with every placeholder replaced. A placeholder without a value is a finding.
+class Placeholders:
+    """Replaces placeholders. ``replaced``: each string that had one, and its text before."""
 
-    Before the "@" of a URL the value is percent-encoded, so a password may have any character.
-    """
-    login_ends = text.rfind("@")
+    def __init__(self, environ: Mapping[str, str], findings: Findings) -> None:
+        self._environ = environ
+        self._findings = findings
+        self.replaced: dict[str, str] = {}
 
-    def replace(place: re.Match[str]) -> str:
-        value = _look_up(place[1], environ)
-        if value is None:
-            findings.error(path, f"{place[0]} is not set")
-            return ""
-        is_login = "://" in text[: place.start()] and place.end() <= login_ends
-        return quote(value, safe="") if is_login else value
+    def fill(self, text: str, path: str) -> str:
+        """``text`` with every placeholder replaced. A placeholder without a value is a finding.
 
-    return _PLACE.sub(replace, text)
+        Before the "@" of a URL the value is percent-encoded, so a password may have any character.
+        """
+        login_ends = text.rfind("@")
 
+        def replace(place: re.Match[str]) -> str:
+            value = _look_up(place[1], self._environ)
+            if value is None:
+                self._findings.error(path, f"{place[0]} is not set")
+                return ""
+            is_login = "://" in text[: place.start()] and place.end() <= login_ends
+            return quote(value, safe="") if is_login else value
 
-def substitute_in(
-    fields: object, names: Container[str], environ: Mapping[str, str], path: str, findings: Findings
-) -> object:
-    """An object with the placeholders in the strings of these names replaced."""
-    if not isinstance(fields, Mapping):
-        return fields
-    return {
-        name: substitute(value, environ, f"{path}.{name}", findings)
-        if name in names and isinstance(value, str)
-        else value
-        for name, value in fields.items()
-    }
+        filled, number = _PLACE.subn(replace, text)
+        if number:
+            self.replaced[filled] = text
+        return filled
+
+    def fill_in(self, fields: object, names: Container[str], path: str) -> object:
+        """An object with the placeholders in the strings of these names replaced."""
+        if not isinstance(fields, Mapping):
+            return fields
+        return {
+            name: self.fill(value, f"{path}.{name}")
+            if name in names and isinstance(value, str)
+            else value
+            for name, value in fields.items()
+        }
 
 
 def with_secrets_of_root(
-    extra: Mapping[str, object], environ: Mapping[str, str], findings: Findings
+    extra: Mapping[str, object], placeholders: Placeholders
 ) -> dict[str, object]:
     """The ``extra_config`` of the root with the placeholders replaced where secrets belong: in
     the pools of ``redis``, and in the headers of ``telemetry/opentelemetry-security``."""
 
     def pool(value: object, path: str) -> object:
-        return substitute_in(value, REDIS_SECRETS, environ, path, findings)
+        return placeholders.fill_in(value, REDIS_SECRETS, path)
 
     def exporter(value: object, path: str) -> object:
         if not isinstance(value, Mapping) or not isinstance(value.get("headers"), Mapping):
             return value
         headers = value["headers"]
-        return {
-            **value,
-            "headers": substitute_in(headers, headers, environ, f"{path}.headers", findings),
-        }
+        return {**value, "headers": placeholders.fill_in(headers, headers, f"{path}.headers")}
 
     filled = dict(extra)
     for name, key, replace in (

@@ -391,6 +391,32 @@ class RouterSettings(Struct, frozen=True, kw_only=True):
     """Read, but without effect: the key of the root counts."""
 
 
+class PageSettings(Struct, frozen=True, kw_only=True):
+    """``page`` of ``gateway``: the page on the management port, and the documents behind it. All of
+    its keys are extensions."""
+
+    enabled: bool = True
+    """Whether there is a page. There is none without ``management_port``."""
+    path: str = "/"
+    """The path of the page on the management port."""
+    listen_ip: str | None = None
+    """The address of this machine on which the page may be opened, of those on which the management
+    port listens. "0.0.0.0": every address. Absent: with ``auth`` every address, without it only
+    127.0.0.1 and ::1."""
+    auth: str | None = None
+    """The namespace that authenticates clients: "auth/basic", with the users at the root. Absent:
+    none."""
+    hosts: tuple[str, ...] = ()
+    """Further names under which browsers may open the page. IP addresses and ``localhost`` always
+    may."""
+    history: Seconds = 900.0
+    """How far the charts go back, from a minute to an hour."""
+    samples: int = 50
+    """How many failed requests of each endpoint are shown."""
+    bodies: bool = False
+    """Read, but without effect: bodies are never kept."""
+
+
 class GatewaySettings(Struct, frozen=True, kw_only=True):
     """``gateway`` on the service. All of its keys are extensions."""
 
@@ -420,7 +446,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_connection_unsent_bytes: int = 16 * 1024 * 1024
     """The same for one connection of HTTP/2 or HTTP/3. Beyond it its further requests wait."""
     management_port: int | None = None
-    """The port for health and readiness. Absent: they are served on the public port."""
+    """The port for health, readiness and the page. Absent: health and readiness are served on the
+    public port."""
+    page: PageSettings = PageSettings()
+    """The page on the management port."""
     management_tls: bool = False
     """Serve the management port with the service's ``tls`` instead of plain HTTP."""
     http2: bool = False

@@ -21,17 +21,20 @@ from ..telemetry.propagation import Propagation, formats_of
 from ..telemetry.tracing import Tracer
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
+from .failures import NoteFailure, ignore_failure
 from .helpers import Helpers
 from .layers import Layer
 from .observed import Observer
 from .proxy import Branch, Guard, Pipe, Request
+from .review import Review
 from .rule import Rule
 from .traced import PrepareTraces
 
 
 class Resource(Protocol):
     """Something that several branches share, and that lives as long as the gateway. It may be
-    :class:`gateway.telemetry.metrics.Measurable`."""
+    :class:`gateway.telemetry.metrics.Measurable` and
+    :class:`gateway.telemetry.parts.Described`."""
 
     def opened(self) -> AbstractAsyncContextManager[object]:
         """Entered once, after every pipe is built. Left when the gateway closes."""
@@ -55,9 +58,13 @@ class Assembly:
     ``worker``: number of this process among ``workers``, from 0. ``shared_memory``: descriptor of
     the file by which the workers share rate limits; None: each has its own. ``shared_metrics``:
     descriptors of the files by which they share metrics, one for each worker; empty: there is one
-    worker. ``helpers``: processes that decode and validate large documents. ``metrics``: what the
-    gateway counts; None: nothing reads it, so nothing is counted. ``tracer``: starts traces; None:
-    there are none, and no trace context is passed on.
+    worker. ``shared_reports``: descriptors of the files with what the workers report for the page;
+    as ``shared_metrics``. ``helpers``: processes that decode and validate large documents.
+    ``metrics``: what the gateway counts; None: nothing reads it, so nothing is counted.
+    ``tracer``: starts traces; None: there are none, and no trace context is passed on.
+    ``note_failure``: gets every failed request. ``review``: what there is to say about the
+    configuration; it may take seconds. ``is_stopping``: readiness says no from now on.
+    ``count_running``: how many requests have no response yet.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class Assembly:
         workers: int = 1,
         shared_memory: int | None = None,
         shared_metrics: Sequence[int] = (),
+        shared_reports: Sequence[int] = (),
+        review: Callable[[], Review] = Review,
     ) -> None:
         self.service = service
         self.catalog = catalog
@@ -77,11 +86,18 @@ class Assembly:
         self.workers = workers
         self.shared_memory = shared_memory
         self.shared_metrics = shared_metrics
+        self.shared_reports = shared_reports
+        self.review = review
+        self.is_stopping = False
+        self.count_running: Callable[[], int] = lambda: 0
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.tracer = build_tracer(service, catalog)
         self.resources: dict[Hashable, Resource] = {}
         self._shared: dict[Hashable, object] = {}
+        observers = self.at_root(lambda row: row.failure_observer)
+        built = [build(settings, service, self) for build, settings in observers]
+        self.note_failure: NoteFailure = _noting([each for each in built if each is not None])
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
         """The resource of that key, made on first use. It is opened before the first request."""
@@ -116,6 +132,17 @@ class Assembly:
         """The largest response that the namespaces of the backend inspect on the event loop."""
         rows = self.catalog.rows_of(backend)
         return min((row.max_inline_bytes for row in rows), default=sys.maxsize)
+
+
+def _noting(observers: Sequence[NoteFailure]) -> NoteFailure:
+    if len(observers) < 2:
+        return observers[0] if observers else ignore_failure
+
+    def note(name: str, status: int, reason: str, request: Request | None) -> None:
+        for each in observers:
+            each(name, status, reason, request)
+
+    return note
 
 
 def uses_metrics(service: Service, catalog: Catalog) -> bool:
@@ -162,6 +189,8 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+BuildFailureObserver: TypeAlias = Callable[[S, Service, Assembly], NoteFailure | None]
+"""None: these settings observe no failures."""
 ReadsRequests: TypeAlias = Callable[[S], bool]
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
@@ -231,6 +260,16 @@ class JobSource(Protocol):
     @property
     def problem(self) -> str:
         """Why it is not attached; empty if it is."""
+        ...
+
+    @property
+    def parked(self) -> int:
+        """How many failed messages wait to be tried again."""
+        ...
+
+    @property
+    def dead_lettered(self) -> int:
+        """How many messages were dead-lettered or rejected until now."""
         ...
 
     async def take(self) -> Job:
@@ -323,10 +362,11 @@ class Component(Struct, Generic[S], frozen=True):
     ``uses_metrics``: whether these settings read what the gateway counts. ``tracer``: of the
     gateway. ``traces``: of the requests of clients. ``observer``: hears of every response.
     ``reads_requests``: whether that observer reads the requests of endpoints
-    (:class:`gateway.core.observed.Observation`). The others are of the root: ``pipe_observer``
-    wraps every pipe, around all its stages, also those of agents; ``branch_observer`` wraps every
-    backend, around all its stages; ``request_observer`` hears of every request that an HTTP backend
-    sends, redirects included, and ``request_spans`` of every recorded one.
+    (:class:`gateway.core.observed.Observation`). ``failure_observer``: hears of every failed
+    request, of agents too. The others are of the root: ``pipe_observer`` wraps every pipe, around
+    all its stages, also those of agents; ``branch_observer`` wraps every backend, around all its
+    stages; ``request_observer`` hears of every request that an HTTP backend sends, redirects
+    included, and ``request_spans`` of every recorded one.
     """
 
     namespace: str
@@ -363,6 +403,7 @@ class Component(Struct, Generic[S], frozen=True):
     tracer: BuildTracer[S] | None = None
     traces: BuildTraces[S] | None = None
     observer: BuildObserver[S] | None = None
+    failure_observer: BuildFailureObserver[S] | None = None
     reads_requests: ReadsRequests[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None

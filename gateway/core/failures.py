@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
+from typing import TypeAlias
 
 from ..config.structs import AgentPipe, Endpoint
 from ..errors import GatewayError, QueueEmpty
@@ -22,6 +23,17 @@ PAUSE = 1.0
 """Seconds between two lines with the same status and reason."""
 MAX_REASONS = 20
 """Reasons that are remembered. Further ones within a second are only counted."""
+
+
+NoteFailure: TypeAlias = Callable[[str, int, str, Request | None], object]
+"""Gets every failed request: the name of the endpoint or agent (:func:`name_of`), status, reason,
+and the request, if it is known. Must not raise."""
+
+UNEXPECTED = "an unexpected error"
+
+
+def ignore_failure(name: str, status: int, reason: str, request: Request | None) -> None:
+    """A :data:`NoteFailure` where nothing observes failures."""
 
 
 def name_of(endpoint: Endpoint) -> str:
@@ -44,13 +56,21 @@ class FailureLog:
     5xx is a warning, a 4xx is information, an empty queue is no failure.
 
     Of failures with the same status and reason, one in a second is logged. The next line says how
-    many there were since.
+    many there were since. ``note``: gets all of them. ``last_reason``: of the last one; empty:
+    there was none.
     """
 
     def __init__(
-        self, name: str, clock: Callable[[], float] = monotonic, *, has_ids: bool = False
+        self,
+        name: str,
+        clock: Callable[[], float] = monotonic,
+        *,
+        has_ids: bool = False,
+        note: NoteFailure = ignore_failure,
     ) -> None:
+        self.last_reason = ""
         self._name = name
+        self._note = note
         self._has_ids = has_ids
         self._clock = clock
         self._logged: dict[tuple[int, str], _Logged] = {}
@@ -78,6 +98,8 @@ class FailureLog:
         reason = str(error) or _phrase(status or error.status)
         if error.backend:
             reason = f"{error.backend}: {reason}"
+        self.last_reason = reason
+        self._note(self._name, status or error.status, reason, request)
         others = self._count(status, reason)
         if others is not None:
             more = f" (and {others} more since the last such line)" if others else ""
@@ -86,6 +108,11 @@ class FailureLog:
             fields = {"endpoint": self._name, **own, "reason": reason, **ids}
             line = f"{self._name}: {with_status}{reason}{shown}{more}"
             log.log(level, "%s", line, extra={"fields": fields})
+
+    def note_unexpected(self, request: Request | None, status: int = 500) -> None:
+        """An error that has a line in the log already. ``status``: of the response."""
+        self.last_reason = UNEXPECTED
+        self._note(self._name, status, UNEXPECTED, request)
 
     def ids_of(self, request: Request | None) -> tuple[str, dict[str, str]]:
         """The ids of a request, of its messages and of its trace, as a line shows them and as

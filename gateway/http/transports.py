@@ -93,6 +93,7 @@ def share_client(assembly: Assembly) -> HttpClient:
 
 def _observes_requests(assembly: Assembly) -> bool:
     has_spans = assembly.tracer is not None and assembly.tracer.records
-    return (
-        assembly.metrics is not None and any(assembly.at_root(lambda row: row.request_observer))
-    ) or (has_spans and any(assembly.at_root(lambda row: row.request_spans)))
+    readers = assembly.at_root(lambda row: row.uses_metrics if row.request_observer else None)
+    return any(uses(settings, assembly.service) for uses, settings in readers) or (
+        has_spans and any(assembly.at_root(lambda row: row.request_spans))
+    )

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
-from ..core.failures import FailureLog, name_of
+from ..core.failures import FailureLog, NoteFailure, ignore_failure, name_of
 from ..core.observed import OBSERVATION, note_request
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
@@ -37,7 +37,8 @@ class Route(NamedTuple):
     """An endpoint of the configuration, with its guards and its pipe.
 
     ``is_bare``: its responses are JSON without the gateway's own headers. ``runs_scripts``: its
-    stages or guards run code of the operator, such as hooks and Lua.
+    stages or guards run code of the operator, such as hooks and Lua. ``note_failure``: gets each
+    failed request.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Route(NamedTuple):
     guards: Sequence[Guard] = ()
     is_bare: bool = False
     runs_scripts: bool = False
+    note_failure: NoteFailure = ignore_failure
 
 
 class EndpointHandler:
@@ -83,7 +85,9 @@ class EndpointHandler:
         self._body_time = settings.body_timeout
         self._render = render
         self._render_error = render_error
-        self._failures = FailureLog(name_of(route.endpoint), has_ids=settings.request_id)
+        self._failures = FailureLog(
+            name_of(route.endpoint), has_ids=settings.request_id, note=route.note_failure
+        )
 
     async def handle(
         self, scope: Scope, receive: Receive, send: Send, params: dict[str, str]
@@ -191,7 +195,9 @@ class EndpointHandler:
         request.park()
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
-        return self._render_error(GatewayError("internal error"))
+        answer = self._render_error(GatewayError("internal error"))
+        self._failures.note_unexpected(request, answer.status)
+        return answer
 
 
 Prepare: TypeAlias = Callable[[Request, Scope, str], object]

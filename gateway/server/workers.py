@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -30,8 +30,8 @@ from anyio import (
 )
 from anyio.abc import Process
 
-from ..components.otel.shared_metrics import open_metric_files
 from ..components.ratelimit.shared_buckets import open_shared_memory
+from ..core.shared_file import open_shared_files
 from ..telemetry.logs import get_logger
 from .signals import CLEANUP_TIMEOUT, call_on_hangup, delayed_signals, exit_late, stop_on_signals
 
@@ -43,20 +43,28 @@ KILL_TIMEOUT = CLEANUP_TIMEOUT + 1
 """Seconds after the grace period until the parent kills a worker. A worker ends itself before."""
 
 
+SHARED = ("metrics", "reports")
+"""Files of each worker that the other workers read: its metrics; what the page shows of it."""
+
+
 async def supervise(
     command: Sequence[str], workers: int, grace: float, *, uses_metrics: bool = False
 ) -> int:
     """Run ``command --worker I`` for each worker until a signal; returns an exit status.
 
     SIGHUP is forwarded. The workers inherit shared memory for their common rate limits, and files
-    for their metrics if the configuration uses metrics. A worker that ends by itself is started
-    again after RESTART_DELAY. When the first start of a worker fails (status 1 before it serves),
-    all workers are stopped.
+    for their metrics and for the page if the configuration uses metrics. A worker that ends by
+    itself is started again after RESTART_DELAY. When the first start of a worker fails (status 1
+    before it serves), all workers are stopped.
     """
     with ExitStack() as stack:
         memory = stack.enter_context(open_shared_memory())
-        metrics = stack.enter_context(open_metric_files(workers if uses_metrics else 0))
-        supervisor = _Supervisor(command, memory, metrics, grace)
+        number = workers if uses_metrics else 0
+        files = {
+            f"--shared-{name}": stack.enter_context(open_shared_files(name, number))
+            for name in SHARED
+        }
+        supervisor = _Supervisor(command, memory, files, grace)
         async with create_task_group() as tasks:
             kill = partial(supervisor.signal, signal.SIGKILL)
             seconds = grace + KILL_TIMEOUT
@@ -71,13 +79,17 @@ async def supervise(
 
 class _Supervisor:
     def __init__(
-        self, command: Sequence[str], memory: int, metrics: Sequence[int], grace: float
+        self,
+        command: Sequence[str],
+        memory: int,
+        files: Mapping[str, Sequence[int]],
+        grace: float,
     ) -> None:
         self.stop = Event()
         self.has_failed = False
         self._command = command
         self._memory = memory
-        self._metrics = metrics
+        self._files = files
         self._grace = grace
         self._running: set[Process] = set()
         self._starting = Lock()
@@ -109,8 +121,10 @@ class _Supervisor:
     async def _start(self, number: int, parent: int) -> Process:
         command = [*self._command, "--worker", str(number), "--parent", str(parent)]
         command += ["--shared-memory", str(self._memory)]
-        if self._metrics:
-            command += ["--shared-metrics", ",".join(map(str, self._metrics))]
+        for option, descriptors in self._files.items():
+            if descriptors:
+                command += [option, ",".join(map(str, descriptors))]
+        inherited = [each for descriptors in self._files.values() for each in descriptors]
         async with self._starting:  # the signal mask belongs to the whole process
             with delayed_signals():
                 return await open_process(
@@ -118,7 +132,7 @@ class _Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=sys.stdout.fileno(),
                     stderr=sys.stderr.fileno(),
-                    pass_fds=[parent, self._memory, *self._metrics],
+                    pass_fds=[parent, self._memory, *inherited],
                 )
 
     async def _wait_end(self, process: Process, number: int, ours: socket.socket) -> int:

@@ -53,6 +53,7 @@ class Source:
 
     is_attached = True
     problem = ""
+    parked = dead_lettered = 0
 
     def __init__(self, number: int, pause: float | None = None) -> None:
         self.jobs = [Job(each, pause) for each in range(number)]

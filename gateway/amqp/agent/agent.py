@@ -99,6 +99,11 @@ class AmqpSource:
         self._topic = agent.consumer.topic
         self._is_skipped = self.tracer is not None and self.tracer.skips(f"/{agent.name}")
         self._subscription = subscription
+        self.dead_lettered = 0
+
+    @property
+    def parked(self) -> int:
+        return self._subscription.parked
 
     @property
     def is_attached(self) -> bool:
@@ -201,6 +206,7 @@ class AmqpJob:
         dead_letters = self._source.dead_letters
         if dead_letters is None:
             self._delivery.reject()
+            self._source.dead_lettered += 1
             return
         try:
             await dead_letters.publish(self._delivery)
@@ -208,6 +214,7 @@ class AmqpJob:
             self._delivery.park()
         else:
             self._delivery.acknowledge()
+            self._source.dead_lettered += 1
 
 
 def _pause(retry: Retry, tries: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar, cast
@@ -25,6 +26,7 @@ from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
+from ...telemetry.parts import LinkPart, MessageCounts, StatePart
 from ..wire import codec
 from .attempts import Attempts
 from .concerned import Concerned
@@ -139,6 +141,13 @@ class BrokerConnection:
             "and all are in use"
         )
 
+    @property
+    def node(self) -> str:
+        """Product and version of the node, such as "RabbitMQ 4.1.0"; empty: it does not say so."""
+        properties = self._connection.server_properties
+        texts = [properties.get(key) for key in ("product", "version")]
+        return " ".join(each for each in texts if isinstance(each, str))
+
     async def wait_lost(self) -> str:
         """Wait until the connection ends. Returns why."""
         closing = self._connection.closing
@@ -177,6 +186,13 @@ class LinkUser(Protocol):
         """Its part of :meth:`Link.readings`. ``broker``: the label of that name."""
         ...
 
+    def part(self, broker: str) -> StatePart:
+        """Its part of :meth:`Link.parts`."""
+        ...
+
+    @property
+    def message_counts(self) -> MessageCounts: ...
+
 
 N = TypeVar("N", bound=LinkUser)
 
@@ -200,6 +216,8 @@ class Link:
         self.is_idle = False
         self.problem = "not connected yet"
         self._connection_count = 0
+        self._node = ""
+        self._changed_at = time.time()
         self._tap: Tap | None = None
         self._side = side
         self._url = urls[0]
@@ -255,6 +273,38 @@ class Link:
         yield Reading("link.blocked", labels, is_blocked)
         for user in self._users.values():
             yield from user.readings(broker)
+
+    def parts(self) -> Iterator[StatePart]:
+        """As a :class:`gateway.telemetry.parts.Described`."""
+        broker, tap, is_connected = self.urls[0].name, self._tap, self.is_connected
+        yield LinkPart(
+            broker=broker,
+            role=self.role,
+            status=(
+                ("blocked" if tap.is_blocked else "up")
+                if is_connected and tap is not None
+                else ("idle" if self.is_idle else "down")
+            ),
+            problem=self.problem,
+            host=self._url.name if is_connected else "",
+            node=self._node if is_connected else "",
+            reconnects=max(0, self._connection_count - 1),
+            since=self._changed_at,
+            silence=None if tap is None else max(0.0, time.monotonic() - tap.last_received),
+            blocked_since=tap.blocked_at if tap is not None and tap.is_blocked else None,
+            heartbeat=self._url.heartbeat,
+            certificate_expires=None if tap is None else tap.certificate_expires,
+        )
+        for user in self._users.values():
+            yield user.part(broker)
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        """Of all its users."""
+        counts = MessageCounts()
+        for user in self._users.values():
+            counts = counts.plus(user.message_counts)
+        return counts
 
     def pauses(self) -> Iterator[float]:
         """The pauses between attempts, from the first one."""
@@ -351,6 +401,7 @@ class Link:
         self._url = connection.url
         self.is_connected, self.problem = True, ""
         self._connection_count += 1
+        self._changed_at, self._node = time.time(), connection.node
         self._tap = connection.tap
         self._problems.clear()
         log.info("%s: connected (%s)%s", self._url, self.role, self.concerned.after("for"))
@@ -369,6 +420,7 @@ class Link:
                 users.cancel_scope.cancel()
         finally:
             self.is_connected, self._tap = False, None
+            self._changed_at = time.time()
         raise LinkError(problem)
 
     def _note_blocked(self, is_blocked: bool) -> None:

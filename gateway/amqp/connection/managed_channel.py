@@ -14,6 +14,7 @@ from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
+from ...telemetry.parts import MessageCounts, StatePart
 from .concerned import Concerned
 from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call
 
@@ -84,6 +85,13 @@ class ManagedChannel(ABC):
 
     @abstractmethod
     def readings(self, broker: str) -> Iterable[Reading]: ...
+
+    @abstractmethod
+    def part(self, broker: str) -> StatePart: ...
+
+    @property
+    @abstractmethod
+    def message_counts(self) -> MessageCounts: ...
 
     async def prepare(self, connection: BrokerConnection) -> None:  # noqa: B027
         """Work to do on other channels before this one opens. By default nothing."""

@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -50,7 +51,8 @@ class Tap(asyncio.StreamReaderProtocol):
     ``problem``: why, if it is known: the text of the broker, or the error in its bytes.
     ``close_code``: reply code of the broker's Connection.Close, else 0.
 
-    ``note_blocked``: called when the broker begins or ends to block publishers.
+    ``blocked_at``: Unix time at which the broker has blocked publishers or unblocked them.
+    ``note_blocked``: called when that happens.
 
     ``can_publish``: the broker does not block publishers, and the send buffer is not full.
     ``can_publish_callbacks``: called when this becomes true again.
@@ -62,6 +64,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.receiver = codec.Receiver(self._forward, self._blocked, self._closing)
         self.can_publish = True
         self.is_blocked = False
+        self.blocked_at = 0.0
         self.note_blocked: Callable[[bool], object] = lambda is_blocked: None
         self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.last_received = loop.time()
@@ -81,6 +84,13 @@ class Tap(asyncio.StreamReaderProtocol):
     def closed_for_error(self) -> bool:
         """The broker has closed the connection with an error that a message may have caused."""
         return self.close_code >= FIRST_ERROR_CODE
+
+    @property
+    def certificate_expires(self) -> float | None:
+        """Unix time. None: without TLS, and if the certificate is not verified."""
+        transport = self._transport
+        shown = None if transport is None else transport.get_extra_info("peercert")
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if shown else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -151,7 +161,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self._note_state()
 
     def _blocked(self, is_blocked: bool) -> None:
-        self.is_blocked = is_blocked
+        self.is_blocked, self.blocked_at = is_blocked, time.time()
         self.note_blocked(is_blocked)
         self._note_state()
 

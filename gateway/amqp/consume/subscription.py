@@ -17,6 +17,7 @@ from msgspec import json
 from ...core.bridge import AsyncioSide
 from ...core.tasks import open_tasks
 from ...telemetry.metrics import Reading
+from ...telemetry.parts import MessageCounts, QueuePart
 from ..connection.link import BrokerConnection, Link, NoChannelError, call_uninterrupted
 from ..connection.managed_channel import ManagedChannel, declaration_key
 from ..connection.topology import consumer_bindings, consumer_topology
@@ -133,6 +134,12 @@ class Subscription(ManagedChannel):
         return self._attachment is not None and self._attachment.is_attached
 
     @property
+    def parked(self) -> int:
+        """How many messages wait until they are tried again."""
+        attachment = self._attachment
+        return 0 if attachment is None else attachment.numbers.parked
+
+    @property
     def is_awaited(self) -> bool:
         return self.buffer.has_waiters
 
@@ -186,6 +193,33 @@ class Subscription(ManagedChannel):
         yield Reading("subscription.waiting_requests", labels, self.buffer.waiting)
         for outcome, number in self._settled_counts._asdict().items():
             yield Reading("messages.settled", {**labels, "outcome": outcome}, number)
+
+    def part(self, broker: str) -> QueuePart:
+        attachment, ready = self._attachment, self.buffer.ready.copy()
+        numbers = AttachmentNumbers() if attachment is None else attachment.numbers
+        settled = self._settled_counts
+        is_attached = attachment is not None and attachment.is_attached
+        return QueuePart(
+            broker=broker,
+            queue=self.settings.name,
+            status=("attached" if is_attached else "idle") if self.is_ready else "down",
+            problem=self.problem or "; ".join(tuple(self.refused.values())),
+            consumers=numbers.consumers,
+            prefetch=numbers.prefetch,
+            buffered=len(ready),
+            buffered_bytes=sum(len(each.body) for each in ready),
+            waiting=self.buffer.waiting,
+            unacked=numbers.unacked,
+            parked=numbers.parked,
+            acked=settled.ack,
+            requeued=settled.nack,
+            rejected=settled.reject,
+        )
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        settled = self._settled_counts
+        return MessageCounts(settled.ack + settled.reject, settled.nack)
 
     @property
     def _settled_counts(self) -> SettledCounts:

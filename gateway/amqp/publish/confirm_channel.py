@@ -39,7 +39,8 @@ class ConfirmChannel:
     tag. ``tap``: the connection that is written to, None while there is no channel. ``closing``:
     why the broker has closed the channel. ``has_rejected``: set when the broker has rejected a
     message (Basic.Nack) on this channel. ``has_confirmed``: it has acknowledged a message there.
-    ``returned_count``: all messages until now that were routed to no queue.
+    ``returned_count``: all messages until now that were routed to no queue. ``rejected_count``:
+    those that the broker has rejected.
     ``wake_up`` is called when a message begins to wait and there is no channel.
     """
 
@@ -52,7 +53,8 @@ class ConfirmChannel:
         self.closing: codec.ChannelClose | None = None
         self.has_rejected = asyncio.Event()
         self.has_confirmed = False
-        self.returned_count = 0
+        self.returned_count = self.rejected_count = 0
+        self._decided_before = 0
         self._exchange = exchange
         self._window = window
         self._settle_with = settle
@@ -88,6 +90,13 @@ class ConfirmChannel:
         connection.tap.receiver.confirms[channel] = self
         self.resume(connection.tap)
 
+    @property
+    def confirmed_count(self) -> int:
+        """All messages until now that the broker has acknowledged, those that it returned
+        included: what is written and neither in flight nor rejected. So no message is counted."""
+        decided = self._decided_before + self._tag - len(self.in_flight)
+        return max(0, decided - self.rejected_count)
+
     def resume(self, tap: Tap) -> None:
         """Write on the channel, also after :meth:`stop`."""
         self.tap = tap
@@ -99,6 +108,8 @@ class ConfirmChannel:
         writing."""
         self.stop()
         in_flight, self.in_flight = self.in_flight, {}
+        self._decided_before += self._tag - len(in_flight)
+        self._tag = 0
         self._mandatory.clear()
         self._returned.clear()
         self._window.release(len(in_flight))
@@ -195,6 +206,7 @@ class ConfirmChannel:
         if is_ack:
             self.has_confirmed = True
         else:
+            self.rejected_count += sum(each in in_flight for each in tags)
             self.has_rejected.set()
         settle, settled = self._settle_with, 0
         for each in tags:

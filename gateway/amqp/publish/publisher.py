@@ -27,6 +27,7 @@ from ...core.proxy import Part
 from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
+from ...telemetry.parts import MessageCounts, ProducerPart
 from ..connection.link import (
     CLOSE_TIMEOUT,
     BrokerConnection,
@@ -198,6 +199,25 @@ class Publisher(ManagedChannel):
         yield Reading("publisher.unconfirmed_messages", labels, self._unconfirmed)
         yield Reading("publisher.waiting_messages", labels, self._waiting)
         yield Reading("publisher.returned", labels, returned)
+
+    def part(self, broker: str) -> ProducerPart:
+        tap, channels = self._main.tap, self._channels
+        is_blocked = tap is not None and tap.is_blocked
+        return ProducerPart(
+            broker=broker,
+            exchange=self._exchange.decode() or DEFAULT_EXCHANGE,
+            status=("blocked" if is_blocked else "ready") if self.is_ready else "down",
+            problem=self.problem or self.why_waiting(),
+            unconfirmed=self._unconfirmed,
+            waiting=self._waiting,
+            confirmed=self.message_counts.published,
+            returned=sum(each.returned_count for each in channels),
+            nacked=sum(each.rejected_count for each in channels),
+        )
+
+    @property
+    def message_counts(self) -> MessageCounts:
+        return MessageCounts(published=sum(each.confirmed_count for each in self._channels))
 
     def readiness(self) -> dict[str, object]:
         return {

@@ -11,27 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from msgspec import Struct
-
 from ...config.load import Loaded
 from ...core.component import Catalog
-from ...core.rule import SEVERITIES, Rule, Severity
+from ...core.review import Recommendation, Review
+from ...core.rule import SEVERITIES, Rule
+from ..check import with_check_findings
 from . import service
+
+__all__ = ["Recommendation", "audit", "review", "rules"]
 
 
 def rules(catalog: Catalog) -> list[Rule]:
     """Those of the service and of the components, by their numbers."""
     found = [*service.RULES, *(rule for row in catalog for rule in row.advice)]
     return sorted(found, key=lambda rule: tuple(map(int, rule.number.split("."))))
-
-
-class Recommendation(Struct, frozen=True):
-    """A rule that holds. ``paths``: where in the file, as in ``$.endpoints[0]``."""
-
-    rule: str
-    severity: Severity
-    message: str
-    paths: tuple[str, ...]
 
 
 def audit(
@@ -47,3 +40,15 @@ def audit(
         places = map(loaded.places.in_file, rule.places(loaded.service))
         if paths := tuple(dict.fromkeys(places)):
             yield Recommendation(rule.number, rule.severity, rule.message, paths)
+
+
+def review(loaded: Loaded, catalog: Catalog) -> Review:
+    """All that ``check`` and ``audit`` say about a configuration that runs."""
+    checked = loaded if loaded.check_findings else with_check_findings(loaded, catalog)
+    return Review(
+        checked.all_findings,
+        tuple(audit(loaded, catalog)),
+        loaded.places.names,
+        loaded.placeholders,
+        loaded.places.file,
+    )

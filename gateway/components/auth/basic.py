@@ -55,9 +55,13 @@ Login: TypeAlias = tuple[bytes, bytes]
 def build_basic(settings: BasicSettings, endpoint: Endpoint, assembly: Assembly) -> Guard:
     """The guard of one endpoint, with its own users or those of the root."""
     root: BasicSettings | None = assembly.service.extra_config.get(NAMESPACE)
-    chosen = settings if settings.has_users or root is None else root
+    return build_basic_guard(settings if settings.has_users or root is None else root, assembly)
+
+
+def build_basic_guard(settings: BasicSettings, assembly: Assembly) -> Guard:
+    """A guard that admits the users of these settings."""
     client = build_name_network(assembly.service)
-    return BasicGuard(read_users(chosen), share_password_checker(assembly), client).guard
+    return BasicGuard(read_users(settings), share_password_checker(assembly), client).guard
 
 
 def read_users(settings: BasicSettings) -> Users:
@@ -205,7 +209,9 @@ def verify(settings: BasicSettings) -> Iterator[tuple[str, str]]:
 def findings(settings: BasicSettings, place: Place) -> Iterator[Finding]:
     root: BasicSettings = place.service.extra_config.get(NAMESPACE) or BasicSettings()
     if place.endpoint is None:
-        if not any(NAMESPACE in each.extra_config for each in place.service.endpoints):
+        has_page_users = place.service.gateway.page.auth == NAMESPACE
+        is_used = any(NAMESPACE in each.extra_config for each in place.service.endpoints)
+        if not is_used and not has_page_users:
             yield place.warning(f"has no effect: no endpoint has {NAMESPACE}")
     elif not (settings.has_users or root.has_users):
         yield place.warning("there are no users: every request gets 401")

@@ -47,6 +47,11 @@ PIECES_AT_ONCE = 1_000
 """Pieces of text that are made in one turn of the event loop, in about 1 ms."""
 
 
+def registry_of(settings: OtelSettings, assembly: Assembly) -> Registry | None:
+    """None: these settings read no metrics, even if others do."""
+    return assembly.metrics if settings.uses_metrics else None
+
+
 def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
     """With a buffer of spans for each collector that gets traces."""
     return Tracer(
@@ -60,12 +65,13 @@ def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
     """Called once for a gateway, so it also adds the gateway's own metrics."""
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return None
-    collect_readings(assembly, assembly.metrics)
+    collect_readings(assembly, registry)
     if settings.client_layer.disable_metrics:
         return None
-    return build_response_meter(settings, service, assembly.metrics)
+    return build_response_meter(settings, service, registry)
 
 
 def build_pipe_observer(
@@ -74,9 +80,10 @@ def build_pipe_observer(
     if is_alone(endpoint, assembly):  # measured and traced with its backend
         return measured(None)
     wrap = traced_pipe(settings, endpoint, assembly)
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return wrap
-    meter = _share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint)
+    meter = _share_meters(settings, registry, assembly).of_endpoint(endpoint)
     return lambda pipe: wrap(measured(meter)(pipe))
 
 
@@ -85,9 +92,10 @@ def build_branch_observer(
 ) -> Callable[[Branch], Branch]:
     alone = is_alone(endpoint, assembly)
     wrap = traced_branch(settings, backend, endpoint, assembly, is_alone=alone)
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return wrap
-    meters = _share_meters(settings, assembly.metrics, assembly)
+    meters = _share_meters(settings, registry, assembly)
     meter = meters.of_backend(backend, endpoint, is_alone=alone)
     return lambda branch: wrap(measured(meter)(branch))
 
@@ -100,9 +108,10 @@ def _share_meters(settings: OtelSettings, registry: Registry, assembly: Assembly
 def build_request_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> RequestObserver | None:
-    if assembly.metrics is None:
+    registry = registry_of(settings, assembly)
+    if registry is None:
         return None
-    return build_client_meter(settings, backend, endpoint, assembly.metrics)
+    return build_client_meter(settings, backend, endpoint, registry)
 
 
 def is_alone(endpoint: Endpoint, assembly: Assembly) -> bool:
@@ -166,7 +175,7 @@ def build_management(
     of each worker from itself.
     """
     build_otlp(settings, service, assembly)
-    registry = assembly.metrics
+    registry = registry_of(settings, assembly)
     if registry is None:
         return {}
     with_process = any(each.process_metrics for each in settings.prometheus)
@@ -186,9 +195,10 @@ def build_listeners(
     settings: OtelSettings, service: Service, assembly: Assembly
 ) -> Iterator[Listener]:
     """The first worker has the ports, and reports for all."""
-    if assembly.metrics is None or assembly.worker:
+    registry = registry_of(settings, assembly)
+    if registry is None or assembly.worker:
         return
-    read = open_metrics(assembly.metrics, assembly)
+    read = open_metrics(registry, assembly)
     for each in settings.prometheus:
         exporter = Exporter(
             settings,

@@ -6,19 +6,16 @@ numbers that a worker reports are in its file before, so a counter never goes ba
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from struct import Struct
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from anyio import sleep
 from msgspec import MsgspecError, msgpack
 
 from ...config.json_types import JsonObject
-from ...core.anonymous_file import open_anonymous_file
 from ...core.component import Assembly
+from ...core.shared_file import SharedFile
 from ...core.tasks import open_tasks
 from ...telemetry.combined import combined, lasting
 from ...telemetry.logs import get_logger
@@ -34,52 +31,20 @@ WRITE_INTERVAL = 1.0
 """Seconds between two writes of a worker, and so the age of what the other workers report. What a
 worker has counted since its last write is lost if it is killed."""
 
-HEADER = Struct("=QQ")
-"""Where in the file the content begins, and its length in bytes. Zeros: there is none."""
-
-CONTENT_LOCK, OWNER_LOCK = 0, 1
-"""Bytes of the file that are locked: while its content is read or written; as long as its worker
-lives. The kernel releases the locks of a process that ends."""
-
 encode = msgpack.Encoder().encode
 decode = msgpack.Decoder(Families).decode
 
 
-@contextmanager
-def open_metric_files(workers: int) -> Generator[list[int]]:
-    """The descriptors of empty files, one for each worker, that all workers inherit."""
-    with ExitStack() as stack:
-        files = [open_anonymous_file(f"metrics {number}") for number in range(workers)]
-        yield [stack.enter_context(each) for each in files]
-
-
-class MetricFile:
-    """``descriptor``: of a file that the workers have inherited. No process may close it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def own(self) -> None:
-        """From now on until this process ends its gauges count."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, OWNER_LOCK)
+class MetricFile(SharedFile):
+    """The metrics of one worker. From :meth:`own` on its gauges count."""
 
     def store(self, families: Families) -> None:
-        """Raises OSError; then the file has its old content. It also has that if the process is
-        killed meanwhile: new content is written beside the old, and the header is written last."""
-        content = encode(families)
-        with self._locked(fcntl.LOCK_EX):
-            start, length = self._header()
-            fits_before = HEADER.size + len(content) <= start
-            place = HEADER.size if fits_before or not length else start + length
-            if os.pwrite(self._descriptor, content, place) < len(content):
-                raise OSError(0, "there is no more space")
-            os.pwrite(self._descriptor, HEADER.pack(place, len(content)), 0)
+        """Raises OSError; then the file has its old content."""
+        self.write(encode(families))
 
     def load(self) -> Families:
         """What was stored last; empty if there is nothing, or if another version stored it."""
-        with self._locked(fcntl.LOCK_SH):
-            start, length = self._header()
-            content = os.pread(self._descriptor, length, start)
+        content = self.read()
         try:
             return decode(content) if content else ()
         except MsgspecError as error:
@@ -89,26 +54,7 @@ class MetricFile:
     def load_of_other(self) -> Families:
         """Without gauges if the owner has ended. Not for the owner: it would lose the lock."""
         families = self.load()
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, OWNER_LOCK)
-        except (BlockingIOError, PermissionError):  # it depends on the system which
-            return families
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, OWNER_LOCK)
-        return lasting(families)
-
-    def _header(self) -> tuple[int, int]:
-        start, length = HEADER.unpack(
-            os.pread(self._descriptor, HEADER.size, 0) or bytes(HEADER.size)
-        )
-        return start, length
-
-    @contextmanager
-    def _locked(self, mode: int) -> Generator[None]:
-        fcntl.lockf(self._descriptor, mode, 1, CONTENT_LOCK)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, CONTENT_LOCK)
+        return families if self.has_owner() else lasting(families)
 
 
 class SharedMetrics:

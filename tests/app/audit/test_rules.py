@@ -192,6 +192,10 @@ CASES: dict[str, list[Changes]] = {
     "9.1.2": [{("listen_ip",): ABSENT}, {("listen_ip",): "0.0.0.0"}],
     "9.1.3": [{(*ROOT, "gateway"): ABSENT}],
     "9.1.4": [{(*ROOT, "router", "return_error_msg"): True}],
+    "9.1.5": [
+        {("listen_ip",): ABSENT, (*ROOT, "gateway", "page"): {"listen_ip": "0.0.0.0"}},
+        {("listen_ip",): "0.0.0.0", (*ROOT, "gateway", "page"): {"listen_ip": "192.0.2.1"}},
+    ],
     "9.2.1": [{(*OF_T, "auth/validator", "require_exp"): ABSENT}],
     "9.2.2": [{(*OF_T, "auth/validator", "audience"): ABSENT}],
     "9.2.3": [

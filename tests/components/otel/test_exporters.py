@@ -9,9 +9,9 @@ import pytest
 
 from gateway.app.service import load, open_gateway
 from gateway.components.otel.settings import NAMESPACE, Histograms
-from gateway.components.otel.shared_metrics import open_metric_files
 from gateway.config.findings import ConfigError
 from gateway.core.asgi import ASGIApp
+from gateway.core.shared_file import open_shared_files
 
 from ...router.support import Client, http_scope
 from .collectors import open_http_collector
@@ -89,7 +89,7 @@ def test_bounds_that_are_not_possible_are_replaced_by_the_default(bounds: list[f
 async def test_workers_store_metrics_only_for_a_port(
     exporters: dict[str, Any], own: dict[str, Any], is_stored: bool
 ) -> None:
-    with open_http_collector() as collector, open_metric_files(2) as files:
+    with open_http_collector() as collector, open_shared_files("metrics", 2) as files:
         otlp = {"name": "o", "host": "127.0.0.1", "port": collector.port, "use_http": True}
         extra = {NAMESPACE: {"exporters": {**exporters, "otlp": [otlp]}}, "gateway": own}
         document = {"version": 3, "extra_config": extra}

@@ -19,8 +19,8 @@ from gateway.components.otel.shared_metrics import (
     Families,
     MetricFile,
     SharedMetrics,
-    open_metric_files,
 )
+from gateway.core.shared_file import HEADER, open_shared_files
 from gateway.telemetry.metrics import Family, FamilySample, Kind, Registry, Sample, Value
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def files() -> Generator[list[MetricFile]]:
-    with open_metric_files(2) as descriptors:
+    with open_shared_files("metrics", 2) as descriptors:
         yield [*map(MetricFile, descriptors)]
 
 
@@ -71,7 +71,7 @@ def test_a_file_has_what_was_stored_last(files: list[MetricFile]) -> None:
 
 
 def test_a_file_does_not_grow_without_end() -> None:
-    with open_metric_files(1) as (descriptor,):
+    with open_shared_files("metrics", 1) as (descriptor,):
         file = MetricFile(descriptor)
         file.store(content(1, 100))
         size = os.fstat(descriptor).st_size
@@ -95,9 +95,9 @@ def test_a_file_keeps_its_content_if_a_write_is_cut(
 
 
 def test_content_of_another_version_is_no_content(caplog: pytest.LogCaptureFixture) -> None:
-    with open_metric_files(1) as (descriptor,):
+    with open_shared_files("metrics", 1) as (descriptor,):
         file = MetricFile(descriptor)
-        os.pwrite(descriptor, module.HEADER.pack(module.HEADER.size, 3) + b"abc", 0)
+        os.pwrite(descriptor, HEADER.pack(HEADER.size, 3) + b"abc", 0)
         with caplog.at_level(logging.WARNING):
             assert file.load() == ()
         assert "cannot be read" in caplog.text
@@ -123,7 +123,7 @@ def owner(descriptor: int) -> Generator[subprocess.Popen[bytes]]:
 
 
 def test_gauges_of_a_process_are_gone_when_it_is_killed() -> None:
-    with open_metric_files(1) as (descriptor,):
+    with open_shared_files("metrics", 1) as (descriptor,):
         file = MetricFile(descriptor)
         with owner(descriptor) as process:
             for _ in range(2):  # looking does not take the lock from the owner

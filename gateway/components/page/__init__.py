@@ -1,0 +1,1 @@
+"""The live page on the management port: what the gateway is doing, for a browser."""
