@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import math
 import os
@@ -31,12 +32,13 @@ from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
 from .core.version import VERSION
 from .errors import GatewayError
+from .server.notify import ServiceManager, Watcher, keep_alive
 from .server.prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
-from .server.signals import call_on_hangup, prepare_signals, stop_on_signals
+from .server.signals import CLEANUP_TIMEOUT, call_on_hangup, prepare_signals, stop_on_signals
 from .server.sockets import address, open_sockets
-from .server.workers import say_serving, stop_with_parent, supervise
+from .server.workers import ParentProcess, stop_with_parent, supervise
 from .telemetry.logs import get_logger
 
 GC_THRESHOLD = 5_000
@@ -180,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    run.add_argument("--watchdog", type=float, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-metrics", type=_numbers, default=(), help=argparse.SUPPRESS)
     run.set_defaults(command=run_command)
@@ -366,6 +369,7 @@ def demo_command(options: argparse.Namespace) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     prepare_signals()
+    manager = ServiceManager(os.environ)
     environ = _environment(options)
     level: int | None = LEVELS.get(options.log_level)
     if level is None and options.debug:
@@ -383,13 +387,18 @@ def run_command(options: argparse.Namespace) -> int:
         if options.workers > 1 and options.worker is None:
             command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
             has_metrics = uses_metrics(loaded.service, CATALOG)
-            run = partial(supervise, uses_metrics=has_metrics)
+            run = partial(supervise, uses_metrics=has_metrics, manager=manager)
             return anyio.run(run, command, options.workers, settings.grace)
+        watcher: Watcher = manager
+        if options.parent is not None:
+            watcher = ParentProcess(options.parent, options.watchdog)
+        if watcher.watchdog is not None:
+            faulthandler.enable()  # SIGABRT, which ends a process that hangs, writes tracebacks
         backend_options: dict[str, object] = {}
         if options.async_library == "asyncio":
             backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
         return anyio.run(
-            partial(_run, loaded, settings, options),
+            partial(_run, loaded, settings, options, watcher),
             backend=options.async_library,
             backend_options=backend_options,
         )
@@ -405,7 +414,9 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     return environ
 
 
-async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namespace) -> int:
+async def _run(
+    loaded: Loaded, settings: ServeSettings, options: argparse.Namespace, watcher: Watcher
+) -> int:
     sockets = open_sockets(
         settings.host,
         settings.port,
@@ -428,24 +439,29 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             shared_memory=options.shared_memory,
             shared_metrics=options.shared_metrics,
         ) as gateway:
-            tasks.start_soon(_announce_stop, gateway, stop)
+            stop_time = settings.grace + CLEANUP_TIMEOUT
+            tasks.start_soon(_announce_stop, gateway, watcher, stop, stop_time)
 
             def started() -> None:
                 _reduce_collections()
-                if options.parent is not None:
-                    say_serving(options.parent)
+                banner = _banner(where, settings, options, loaded)
                 if worker == 0:
-                    print(_banner(where, settings, options, loaded), file=sys.stderr, flush=True)
+                    print(banner, file=sys.stderr, flush=True)
+                watcher.ready(banner)
 
             async with _serving_others(gateway, settings, is_shared=options.workers > 1):
-                await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+                async with open_tasks() as watched:
+                    watched.start_soon(keep_alive, watcher, gateway.reach_loops)
+                    await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+                    watched.cancel_scope.cancel()
         tasks.cancel_scope.cancel()
     get_logger("gateway.server").info("stopped")
     return 0
 
 
-async def _announce_stop(gateway: Gateway, stop: Event) -> None:
+async def _announce_stop(gateway: Gateway, watcher: Watcher, stop: Event, seconds: float) -> None:
     await stop.wait()
+    watcher.stopping(seconds)
     gateway.stopping()
 
 
