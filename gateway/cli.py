@@ -1,4 +1,7 @@
-"""The command line: run, check, audit, version, demo. Flags and exit statuses are KrakenD's."""
+"""The command line: run, check, audit, health, version, demo.
+
+Flags and exit statuses are KrakenD's.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 from anyio import Event
@@ -26,12 +30,13 @@ from .app.service import Gateway, log_warnings, open_gateway
 from .components.log.logging_settings import LEVELS
 from .components.log.outputs import open_log
 from .config.findings import SEVERITIES, ConfigError, lines
-from .config.load import Loaded, load
+from .config.load import Loaded, load, survey
 from .core.component import uses_metrics
 from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
 from .core.version import VERSION
 from .errors import GatewayError
+from .server.health import ask, page_url
 from .server.notify import ServiceManager, Watcher, keep_alive
 from .server.prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
@@ -89,6 +94,19 @@ example:
 exit status:
   0  no recommendation
   1  a recommendation, or an error in the configuration
+  2  wrong arguments
+"""
+HEALTH_EPILOG = """\
+examples:
+  gateway health -c gateway.json
+  gateway health --ready --url https://10.0.0.7:8443
+
+The address, the port, TLS and the paths are those of the configuration, and those of its
+management_port if it has one. Certificates are not verified. A path in --url replaces /__health.
+
+exit status:
+  0  the status of the response is 200
+  1  another status, no response, or an error in the configuration
   2  wrong arguments
 """
 DEMO_EPILOG = """\
@@ -249,6 +267,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     auditing.set_defaults(command=audit_command)
 
+    health = add_command(
+        "health",
+        help="ask a running gateway whether it is healthy",
+        description="Ask a running gateway for /__health, and print one line. For the health\n"
+        "checks of containers. Without -c and --url the gateway is on this machine, on\n"
+        "the port KRAKEND_PORT of the environment, or 8080.",
+        epilog=HEALTH_EPILOG,
+    )
+    health.add_argument(
+        "--ready", action="store_true", help="ask for /__ready: connections and queues, too"
+    )
+    health.add_argument("-c", "--config", metavar="FILE", help="the configuration of the gateway")
+    where = health.add_mutually_exclusive_group()
+    where.add_argument(
+        "-p", "--port", type=_port, metavar="N", help="the port, as in -p of gateway run"
+    )
+    where.add_argument(
+        "--url",
+        type=_http_url,
+        metavar="URL",
+        help="the gateway at this URL, such as http://10.0.0.7:8080",
+    )
+    health.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="the longest time to wait for the gateway (default: 5)",
+    )
+    health.set_defaults(command=health_command)
+
     version = add_command("version", help="print the version", description="Print the version.")
     version.set_defaults(command=version_command)
 
@@ -291,6 +340,27 @@ def _port(text: str) -> int:
 
 def _at_least_one(text: str) -> int:
     return _whole_number(text, 1)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f'expected seconds above 0, found "{text}"')
+    return seconds
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is not a number
+        is_url = False
+    if not is_url:
+        raise argparse.ArgumentTypeError("expected a URL that begins with http:// or https://")
+    return text
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -361,6 +431,24 @@ def audit_command(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def health_command(options: argparse.Namespace) -> int:
+    """0 if the status of the page is 200."""
+    url = _health_url(options)
+    try:
+        ask(url, options.timeout)
+    except GatewayError as error:
+        print(f"unhealthy: {url}: {error}", file=sys.stderr)
+        return 1
+    print(f"healthy: {url}")
+    return 0
+
+
+def _health_url(options: argparse.Namespace) -> str:
+    file: str | bytes = options.config or b'{"version": 3}'
+    service = survey(file, CATALOG, _environment(options)).service
+    return page_url(service, is_ready=options.ready, base=options.url or "")
+
+
 def demo_command(options: argparse.Namespace) -> int:
     from .demo.show import run_demo
 
@@ -409,7 +497,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     environ = dict(os.environ)
     if options.port is not None:
         environ["KRAKEND_PORT"] = str(options.port)
-    if options.debug:
+    if getattr(options, "debug", 0):
         environ["KRAKEND_DEBUG_ENDPOINT"] = "true"
     return environ
 
