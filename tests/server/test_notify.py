@@ -81,7 +81,7 @@ def test_a_watchdog_needs_a_socket_a_period_and_this_process(
 
 
 def test_nothing_is_sent_without_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify.socket, "socket", None)
+    monkeypatch.setattr(socket, "socket", None)
     manager = ServiceManager({})
     manager.ready("on http://127.0.0.1:8080")
     manager.alive()
