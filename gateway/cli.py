@@ -530,18 +530,21 @@ async def _run(
             stop_time = settings.grace + CLEANUP_TIMEOUT
             tasks.start_soon(_announce_stop, gateway, watcher, stop, stop_time)
 
-            def started() -> None:
-                _reduce_collections()
-                banner = _banner(where, settings, options, loaded)
-                if worker == 0:
-                    print(banner, file=sys.stderr, flush=True)
-                watcher.ready(banner)
+            async with (
+                _serving_others(gateway, settings, is_shared=options.workers > 1),
+                open_tasks() as watched,
+            ):
 
-            async with _serving_others(gateway, settings, is_shared=options.workers > 1):
-                async with open_tasks() as watched:
+                def started() -> None:
+                    _reduce_collections()
+                    banner = _banner(where, settings, options, loaded)
+                    if worker == 0:
+                        print(banner, file=sys.stderr, flush=True)
+                    watcher.ready(banner)
                     watched.start_soon(keep_alive, watcher, gateway.reach_loops)
-                    await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
-                    watched.cancel_scope.cancel()
+
+                await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+                watched.cancel_scope.cancel()
         tasks.cancel_scope.cancel()
     get_logger("gateway.server").info("stopped")
     return 0
