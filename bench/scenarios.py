@@ -140,6 +140,27 @@ SCENARIOS = (
             }
         },
     ),
+    # One request of a hundred has spans. The collector does not respond.
+    consuming(
+        "consume-1-traces",
+        "consume, 1 queue, 1 % traced",
+        extra_config={
+            "telemetry/opentelemetry": {
+                "trace_sample_rate": 0.01,
+                "exporters": {
+                    "otlp": [
+                        {
+                            "name": "bench",
+                            "host": "127.0.0.1",
+                            "port": 1,
+                            "use_http": True,
+                            "disable_metrics": True,
+                        }
+                    ]
+                },
+            }
+        },
+    ),
     # None of the stages ever refuses a request.
     consuming(
         "consume-1-stages",

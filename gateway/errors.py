@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import ClassVar
+
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class GatewayError(Exception):
@@ -26,6 +30,17 @@ class GatewayError(Exception):
     is_shown = False
     reached_backend = True
     error_type = ""
+
+    @property
+    def name_of_type(self) -> str:
+        """``error_type``, or the name of the class in snake case: ``QueueEmpty`` is
+        ``queue_empty``."""
+        return self.error_type or _snake_case(type(self).__name__)
+
+
+@lru_cache
+def _snake_case(name: str) -> str:
+    return _CAPITAL.sub("_", name).lower()
 
 
 class Refused(GatewayError):
@@ -208,9 +223,16 @@ class MessageTooLarge(Unpublishable):
 
 
 class Undecodable(AmqpFailure):
-    """A message is not valid in the encoding of its backend."""
+    """A message is not valid in the encoding of its backend.
+
+    ``message``: which one; None if that is not known.
+    """
 
     status = 502
+
+    def __init__(self, text: str, message: object = None) -> None:
+        super().__init__(text)
+        self.message = message
 
 
 class SeveralFailures(GatewayError):

@@ -92,6 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RABBITMQ_PASSWORD", "x")
     monkeypatch.setenv("REDIS_PASSWORD", "x")
+    monkeypatch.setenv("OTLP_KEY", "x")
     return tmp_path
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.core.proxy import PARTS_FAILED, Request, Response
+from gateway.core.proxy import PARTS_FAILED, OutcomeWatcher, Request, Response
 from gateway.hooks import GatewayError, Headers, HookRequest, HookResponse
 from tests.watchdog import watched
 
@@ -85,9 +85,13 @@ def test_a_document_too_deep_for_python_is_a_failure() -> None:
 
 def test_a_response_keeps_its_messages() -> None:
     class Message:
+        shown_id = ""
+
         def sent(self) -> None: ...
         def acknowledge(self) -> None: ...
         def park(self) -> None: ...
+
+        def watch(self, watcher: OutcomeWatcher) -> None: ...
 
         def give_back(self) -> None: ...
 

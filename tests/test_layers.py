@@ -45,7 +45,8 @@ OWNERS = {
     "dns": {"http/discovery.py"},
     "re2": {"core/patterns.py"},
     "lupa": {"components/lua/sandbox.py"},
-    "opentelemetry": {"components/otel/otlp_library.py"},
+    "opentelemetry": {"components/otel/otlp_library.py", "components/otel/otlp_data.py"},
+    "requests": {"components/otel/otlp_http.py"},
     "pamqp": {"amqp", "demo/samples.py", "testing"},
     "asyncio": {
         "demo/samples.py",

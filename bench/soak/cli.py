@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--server", choices=SERVERS, default="http1", help="default: http1")
     parser.add_argument(
-        "--observed", action="store_true", help="the gateways write an access log and have metrics"
+        "--observed",
+        action="store_true",
+        help="the gateways write an access log, and have metrics and traces",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="of the order of faults and requests (default: 1)"

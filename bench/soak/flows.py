@@ -106,13 +106,15 @@ OBSERVED = {
     "telemetry/logging": {"level": "INFO", "stdout": True, "access_log_format": "json"},
     "telemetry/opentelemetry": {
         "metric_reporting_period": 5,
+        "trace_sample_rate": 0.01,
         "exporters": {
             "prometheus": [{"name": "scraped", "port": EXPORTER_PORT, "process_metrics": True}],
             "otlp": [{"name": "away", "host": "127.0.0.1", "port": 11, "use_http": True}],
         },
     },
 }
-"""Logs, metrics that are read, and a collector that is never there."""
+"""Logs, metrics that are read, traces of one request in a hundred, and a collector that is never
+there."""
 
 
 def gateway_config(

@@ -19,6 +19,7 @@ DEFAULT_PREFETCH = 100
 """Used when ``prefetch_count`` is absent or 0: KrakenD takes the whole queue into memory then."""
 
 Declare: TypeAlias = Literal["create", "passive", "none"]
+Propagation: TypeAlias = Literal["parent", "link"]
 
 Arguments: TypeAlias = dict[str, Any]
 """Decoded JSON: the arguments of a declaration."""
@@ -227,6 +228,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """HTTP method of requests to backends that do not name one."""
     headers: Own[bool | tuple[str, ...]] = True
     """Headers of a message that backends receive. true: all. false: none. A list: only these."""
+    propagation: Own[Propagation] = "parent"
+    """How traces continue. "parent": processing a message is part of the trace of its publisher.
+    "link": it is a trace of its own, which refers to the publisher's."""
     exchange_type: Own[str] = "topic"
     """Type of the exchange: "direct", "fanout", "headers", "topic", or a type of a plugin
     ("x-...")."""

@@ -21,6 +21,7 @@ Settings: TypeAlias = ConsumerSettings | ProducerSettings | AgentSettings
 
 DECLARE = ("create", "passive", "none")
 RESPONSES = ("receipt", "")
+PROPAGATION = ("parent", "link")
 
 MAX_FIELD_NAME_BYTES = 128
 """Bytes of a name in a table (AMQP 0-9-1, 4.2.5.5)."""
@@ -76,6 +77,8 @@ def verify_consumer(settings: ConsumerSettings) -> Problems:
 
 def verify_agent(settings: AgentSettings) -> Problems:
     yield from _verify_source(settings)
+    if settings.propagation not in PROPAGATION:
+        yield "propagation", unknown(settings.propagation, PROPAGATION)
     if settings.dead_letter is not None:
         yield from verify_name("dead_letter.exchange", settings.dead_letter.exchange)
         yield from verify_name("dead_letter.routing_key", settings.dead_letter.routing_key)

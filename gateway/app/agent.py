@@ -12,6 +12,7 @@ from anyio import CancelScope, current_time, sleep
 from ..config.json_types import JsonObject
 from ..config.structs import Agent
 from ..core.component import Job, JobSource
+from ..core.failures import FailureLog
 from ..core.pipe import coroutine_of
 from ..core.proxy import Pipe
 from ..core.tasks import must_pass, open_tasks
@@ -49,10 +50,20 @@ class AgentRunner:
 
     After ``stop()`` the workers take no further messages. Running ones have ``grace`` seconds from
     then; leaving :meth:`opened` waits for them. Messages that are not settled then go back.
+    ``has_ids``: lines of the log have the ids of requests.
     """
 
-    def __init__(self, agent: Agent, source: JobSource, pipe: Pipe, grace: float) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        source: JobSource,
+        pipe: Pipe,
+        grace: float,
+        *,
+        has_ids: bool = False,
+    ) -> None:
         self.name = agent.name
+        self._log = FailureLog(f"agent {agent.name}", has_ids=has_ids)
         self._workers = max(1, agent.consumer.workers)
         self._rate = RateLimit(agent.consumer.max_rate)
         self._source = source
@@ -164,20 +175,22 @@ class AgentRunner:
             request = await job.request()
             request.deadline = current_time() + self._timeout
             response = await self._pipe(request)
+            if response.has_failures:
+                raise GatewayError("a backend failed")
         except GatewayError as error:
-            log.warning("agent %r: %s", self.name, error)
+            self._log.record_try(error, request)
             return False
         except BaseException as error:  # it concerns this message only
             if must_pass(error):
                 raise
-            log.exception("agent %r: an unexpected error", self.name)
+            shown, own = self._log.ids_of(request)
+            extra = {"fields": {"endpoint": f"agent {self.name}", **own}}
+            log.exception("agent %s: an unexpected error%s", self.name, shown, extra=extra)
             return False
         finally:
             if request is not None:
                 request.give_back()
-        if response.has_failures:
-            log.warning("agent %r: a backend failed", self.name)
-        return not response.has_failures
+        return True
 
 
 def _text(moment: float) -> str:

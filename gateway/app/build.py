@@ -17,7 +17,8 @@ from ..config.proxy import proxy_settings
 from ..config.structs import Agent, AgentPipe, Backend, Endpoint
 from ..core.component import Assembly, Catalog, Component, JobSource
 from ..core.failures import FailureLog, name_of
-from ..core.pipe import MERGE_SHARE, Report, parallel, sequential, within
+from ..core.merging import Report
+from ..core.pipe import MERGE_SHARE, parallel, sequential, within
 from ..core.proxy import Branch, Pipe
 from ..core.race import race
 from ..core.request_context import in_context
@@ -57,7 +58,8 @@ def _build_responding(backends: Sequence[Backend], endpoint: Endpoint, assembly:
     """The backends that are not shadows, with the stages of ``proxy``."""
     settings = proxy_settings(endpoint)
     branches = [build_branch(each, endpoint, assembly) for each in backends]
-    report = FailureLog(name_of(endpoint)).record
+    has_ids = assembly.service.gateway.request_id
+    report = FailureLog(name_of(endpoint), has_ids=has_ids).record
     if len(branches) == 1:
         pipe = within(branches[0], assembly.side.new_event)
     else:

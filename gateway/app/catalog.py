@@ -33,7 +33,7 @@ from ..components.auth import (
 from ..components.log import gelf, logging_settings, logstash
 from ..components.lua import stage as lua
 from ..components.martian import stage as martian
-from ..components.otel import opencensus, opentelemetry
+from ..components.otel import opencensus, opentelemetry, security
 from ..components.ratelimit import build as ratelimit
 from ..components.ratelimit import tiers
 from ..core.component import Catalog
@@ -143,6 +143,7 @@ COMPONENTS = (
     stats.COMPONENT,
     opencensus.COMPONENT,
     opentelemetry.COMPONENT,
+    security.COMPONENT,
 )
 
 CATALOG = Catalog(

@@ -18,11 +18,13 @@ from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, BuildLayer, Catalog, Component, Listener
+from ..core.direct import Application
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
 from ..core.observed import Observer, observed
 from ..core.request_ids import identified
 from ..core.tasks import open_together
+from ..core.traced import passing_on, traced
 from ..core.version import VERSION
 from ..errors import GatewayError
 from ..router.app import build_app, build_management_app, http_only
@@ -31,6 +33,7 @@ from ..router.large_output import with_large_output
 from ..router.load import Load
 from ..telemetry.logs import get_logger
 from ..telemetry.metrics import Reading
+from ..telemetry.tracing import Tracer
 from .agent import AgentRunner
 from .build import build_agent_endpoint, build_pipe, build_source, runs_scripts
 from .catalog import CATALOG
@@ -74,9 +77,13 @@ class Gateway:
             layers=_build_layers([(row, row.handler_layer) for row in rows], service, assembly),
             outer_layers=_build_layers([(row, row.layer) for row in rows], service, assembly),
             is_observed=bool(observers),
+            is_traced=assembly.tracer is not None,
+            notes_requests=bool(observers) and _read_requests(assembly),
             load=load,
         )
         application = observed(application, observers)
+        if assembly.tracer is not None:
+            application = _with_traces(application, assembly.tracer, service, assembly)
         has_ids = service.gateway.request_id
         self.asgi: ASGIApp = identified(application) if has_ids else application
         self.management = build_management_app(
@@ -191,9 +198,10 @@ def _build_agents(service: Service, assembly: Assembly) -> list[AgentRunner]:
 
     def build(number: int, agent: Agent) -> AgentRunner:
         source = build_source(agent, assembly)
-        pipe = build_pipe(build_agent_endpoint(agent), assembly)
+        pipe = source.observed(build_pipe(build_agent_endpoint(agent), assembly))
         return assembly.resource(
-            ("agent", number), partial(AgentRunner, agent, source, pipe, grace)
+            ("agent", number),
+            partial(AgentRunner, agent, source, pipe, grace, has_ids=service.gateway.request_id),
         )
 
     return _build_each("async_agent", service.async_agent, build)
@@ -232,6 +240,21 @@ def _build_observers(service: Service, assembly: Assembly) -> list[Observer]:
     built = assembly.at_root(lambda row: row.observer)
     observers = [build(settings, service, assembly) for build, settings in built]
     return [observer for observer in observers if observer is not None]
+
+
+def _with_traces(
+    application: Application, tracer: Tracer, service: Service, assembly: Assembly
+) -> Application:
+    if tracer.records:
+        for build, settings in assembly.at_root(lambda row: row.traces):
+            return traced(application, build(settings, service, assembly))
+    return passing_on(application, tracer)
+
+
+def _read_requests(assembly: Assembly) -> bool:
+    return any(
+        read(settings) for read, settings in assembly.at_root(lambda row: row.reads_requests)
+    )
 
 
 def _build_each(

@@ -20,6 +20,7 @@ from ..config.structs import Backend, Endpoint, Service
 from ..core.component import Component, Place
 from ..core.helpers import Helped, Helpers
 from ..core.large import MAX_INLINE_MANIPULATED, build_flatmap_pieces, size_of, whole
+from ..core.merging import Report, ignore
 from ..core.pipe import coroutine_of
 from ..core.proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Part, Pipe, Request, Response
 from ..core.rule import Rule, where_endpoint
@@ -67,7 +68,7 @@ def with_static(
     pipe: Pipe,
     settings: StaticSettings,
     data: Document,
-    report: Callable[[GatewayError], object] = lambda failure: None,
+    report: Report = ignore,
     *,
     is_passed_on: bool = False,
 ) -> Pipe:
@@ -86,7 +87,7 @@ def with_static(
         except GatewayError as error:
             if error.decides or is_passed_on or not matches(error):
                 raise
-            report(error)
+            report(error, request)
             return Response(dict(data), PARTS_FAILED)
         if not matches(response):
             return response

@@ -12,7 +12,7 @@ from ..config.structs import Backend, Endpoint, Seconds, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
 from ..core.component import MAX_PORT, Assembly, Component, ListenAddress, Listener, Place
 from ..core.families import MetricsSettings
-from ..core.observed import FOUND, Observer, Report, ignore_response
+from ..core.observed import FOUND, Observation, Observer, Report, ignore_response
 from ..core.observed_parts import observed_parts
 from ..core.proxy import Branch, P, Pipe
 from .otel.measures import names_of
@@ -66,9 +66,9 @@ def build_observer(
         if found:
             return reports.get(found[0], ignore_response)
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             if found:
-                reports.get(found[0], ignore_response)(status, size, seconds)
+                reports.get(found[0], ignore_response)(status, size, seconds, seen)
 
         return report
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ..core.observed import Observation
 from ..core.proxy import Part, Request
 from ..telemetry.periods import Distribution, PeriodCount, Periods, summary
 from .otel.meter import CallOutcome, outcome_of
@@ -49,7 +50,7 @@ class ResponseStats:
         self._periods = periods
         self._closed = closed
 
-    def report(self, status: int, size: int, seconds: float) -> None:
+    def report(self, status: int, size: int, seconds: float, seen: Observation) -> None:
         """A :data:`gateway.core.observed.Report`."""
         period = self._periods.now()
         self._closed.add(period)

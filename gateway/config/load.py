@@ -16,14 +16,13 @@ from .findings import ConfigError, Finding, Findings, Places, key_path
 from .json_types import JsonObject
 from .paths import parameters
 from .read import file_of, read_document
-from .secrets import substitute, substitute_in
+from .secrets import substitute, with_secrets_of_root
 from .struct_walker import Fields, StructWalker
 from .structs import Service
 from .unknown_keys import build_explain
 from .unsupported import IGNORE, INSTEAD, LEGACY, plugin_names
 
 ENVIRONMENT_PREFIX = "KRAKEND_"
-REDIS_SECRETS = ("address", "user_name", "password")
 
 
 class Loaded(Struct, frozen=True):
@@ -143,7 +142,7 @@ class _ConfigLoader:
         root["host"] = self._root_hosts(root.get("host", ()))
         root["endpoints"] = self._parts("endpoints", root, self._endpoint)
         root["async_agent"] = self._parts("async_agent", root, self._agent)
-        extra = self._with_redis_secrets(root.get("extra_config", {}))
+        extra = with_secrets_of_root(root.get("extra_config", {}), self._environ, findings)
         root["extra_config"] = self._extra.decode(extra, "service", "$.extra_config")
         return root
 
@@ -219,17 +218,6 @@ class _ConfigLoader:
                 filled[name] = {**settings, "host": host}
                 rules.check_broker(host, where, self._findings)
         return filled
-
-    def _with_redis_secrets(self, extra: Fields) -> Fields:
-        redis = extra.get("redis")
-        if not isinstance(redis, Mapping) or not isinstance(redis.get("connection_pools"), list):
-            return extra
-        path = "$.extra_config.redis.connection_pools"
-        pools = [
-            substitute_in(pool, REDIS_SECRETS, self._environ, f"{path}[{position}]", self._findings)
-            for position, pool in enumerate(redis["connection_pools"])
-        ]
-        return {**extra, "redis": {**redis, "connection_pools": pools}}
 
     def _endpoint(self, raw: Fields, root: Fields, position: int) -> Fields | None:
         findings, path = self._findings, f"$.endpoints[{position}]"

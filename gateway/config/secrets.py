@@ -7,7 +7,9 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from .findings import Findings
+from .findings import Findings, inner_path, key_path
+
+REDIS_SECRETS = ("address", "user_name", "password")
 
 _PLACE = re.compile(r"\$\{([^{}]+)\}")
 
@@ -42,6 +44,37 @@ def substitute_in(
         else value
         for name, value in fields.items()
     }
+
+
+def with_secrets_of_root(
+    extra: Mapping[str, object], environ: Mapping[str, str], findings: Findings
+) -> dict[str, object]:
+    """The ``extra_config`` of the root with the placeholders replaced where secrets belong: in
+    the pools of ``redis``, and in the headers of ``telemetry/opentelemetry-security``."""
+
+    def pool(value: object, path: str) -> object:
+        return substitute_in(value, REDIS_SECRETS, environ, path, findings)
+
+    def exporter(value: object, path: str) -> object:
+        if not isinstance(value, Mapping) or not isinstance(value.get("headers"), Mapping):
+            return value
+        headers = value["headers"]
+        return {
+            **value,
+            "headers": substitute_in(headers, headers, environ, f"{path}.headers", findings),
+        }
+
+    filled = dict(extra)
+    for name, key, replace in (
+        ("redis", "connection_pools", pool),
+        ("telemetry/opentelemetry-security", "otlp", exporter),
+    ):
+        settings = extra.get(name)
+        if isinstance(settings, Mapping) and isinstance(settings.get(key), list):
+            path = inner_path(key_path("$.extra_config", name), key)
+            items = [replace(each, f"{path}[{at}]") for at, each in enumerate(settings[key])]
+            filled[name] = {**settings, key: items}
+    return filled
 
 
 def _look_up(name: str, environ: Mapping[str, str]) -> str | None:

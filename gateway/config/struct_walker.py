@@ -192,8 +192,8 @@ class StructWalker:
         return converted
 
 
-_SECRET_KEY = re.compile(r"secret|passw|salt|token|users|key", re.IGNORECASE)
-"""The value of a key whose name has one of these parts is not printed."""
+_SECRET_KEY = re.compile(r"secret|passw|salt|token|users|key|telemetry-security", re.IGNORECASE)
+"""A value whose path has one of these parts is not printed."""
 
 
 def _shown(value: object, path: str) -> str:

@@ -430,6 +430,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     request_id: bool = False
     """Give each request an id: the client's `X-Request-Id`, or a new one. The response and the
     backends get it as `X-Request-Id`."""
+    propagate: bool = False
+    """Pass the trace context of clients on to backends and into messages, whatever `input_headers`
+    say. With ``telemetry/opentelemetry`` that is always so."""
     ready_path: str = "/__ready"
     """The path of the readiness check: 200 when every connection and queue is ready, else 503."""
     shuffle: bool = False

@@ -5,6 +5,7 @@ Which rows there are is in ``app/catalog.py``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -16,6 +17,8 @@ from ..config.extra_config import Level
 from ..config.findings import Finding, inner_path
 from ..config.structs import Agent, Backend, Endpoint, Service, changed, own_keys
 from ..telemetry.metrics import Registry
+from ..telemetry.propagation import Propagation, formats_of
+from ..telemetry.tracing import Tracer
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
 from .helpers import Helpers
@@ -23,6 +26,7 @@ from .layers import Layer
 from .observed import Observer
 from .proxy import Branch, Guard, Pipe, Request
 from .rule import Rule
+from .traced import PrepareTraces
 
 
 class Resource(Protocol):
@@ -52,7 +56,8 @@ class Assembly:
     the file by which the workers share rate limits; None: each has its own. ``shared_metrics``:
     descriptors of the files by which they share metrics, one for each worker; empty: there is one
     worker. ``helpers``: processes that decode and validate large documents. ``metrics``: what the
-    gateway counts; None: nothing reads it, so nothing is counted.
+    gateway counts; None: nothing reads it, so nothing is counted. ``tracer``: starts traces; None:
+    there are none, and no trace context is passed on.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Assembly:
         self.shared_metrics = shared_metrics
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
+        self.tracer = build_tracer(service, catalog)
         self.resources: dict[Hashable, Resource] = {}
         self._shared: dict[Hashable, object] = {}
 
@@ -121,6 +127,16 @@ def uses_metrics(service: Service, catalog: Catalog) -> bool:
     )
 
 
+def build_tracer(service: Service, catalog: Catalog) -> Tracer | None:
+    """The tracer of a component, or one that only passes contexts on; None: neither is wanted."""
+    propagation = Propagation(formats_of(os.environ))
+    for row in catalog:
+        settings = service.extra_config.get(row.namespace)
+        if settings is not None and row.tracer is not None:
+            return row.tracer(settings, propagation)
+    return Tracer(propagation) if service.gateway.propagate else None
+
+
 S = TypeVar("S", bound=Struct)
 """The settings of a component."""
 
@@ -134,6 +150,9 @@ BuildTransportStage: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Call
 """As above -> what wraps the backend's transport (:mod:`gateway.http.transport`)."""
 BuildRequestObserver: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Any]
 """As above -> a :class:`gateway.http.observed.RequestObserver`; None: it observes nothing."""
+BuildRequestSpans: TypeAlias = Callable[[S, Backend, Endpoint, Assembly], Any]
+"""As above -> a :class:`gateway.http.traced.RequestSpans`; None: its requests have no spans. Called
+if the tracer records."""
 BuildGuard: TypeAlias = Callable[[S, Endpoint, Assembly], Guard | None]
 """None: these settings need no guard."""
 TokenCheck: TypeAlias = Callable[[dict[str, Any]], None]
@@ -143,10 +162,14 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+ReadsRequests: TypeAlias = Callable[[S], bool]
 BuildListeners: TypeAlias = Callable[[S, Service, Assembly], Iterable["Listener"]]
 AddressesOf: TypeAlias = Callable[[S, Service], Iterable["ListenAddress"]]
 """Settings of the root, which may be wrong -> where their listeners listen."""
 UsesMetrics: TypeAlias = Callable[[S, Service], bool]
+BuildTracer: TypeAlias = Callable[[S, Propagation], Tracer]
+BuildTraces: TypeAlias = Callable[[S, Service, Assembly], PrepareTraces]
+"""Called if the tracer records."""
 BuildLayer: TypeAlias = Callable[[S, Service, Assembly], Layer]
 Verify: TypeAlias = Callable[[S], Iterable[tuple[str, str]]]
 """Settings whose types are right -> what makes them unusable: key and reason. May read the files
@@ -212,6 +235,10 @@ class JobSource(Protocol):
 
     async def take(self) -> Job:
         """Wait for the next message."""
+        ...
+
+    def observed(self, pipe: Pipe) -> Pipe:
+        """The pipe of the agent, with an observer of each try to process a message."""
         ...
 
 
@@ -293,10 +320,13 @@ class Component(Struct, Generic[S], frozen=True):
     readiness. ``management``: applications on the management port. ``listeners``: applications on
     ports of their own. ``agent``: the source of an agent's messages.
 
-    ``uses_metrics``: whether these settings read what the gateway counts. ``observer``: hears of
-    every response. All three are of the root: ``pipe_observer`` wraps every pipe, around all its
-    stages, also those of agents; ``branch_observer`` wraps every backend, around all its stages;
-    ``request_observer`` hears of every request that an HTTP backend sends, redirects included.
+    ``uses_metrics``: whether these settings read what the gateway counts. ``tracer``: of the
+    gateway. ``traces``: of the requests of clients. ``observer``: hears of every response.
+    ``reads_requests``: whether that observer reads the requests of endpoints
+    (:class:`gateway.core.observed.Observation`). The others are of the root: ``pipe_observer``
+    wraps every pipe, around all its stages, also those of agents; ``branch_observer`` wraps every
+    backend, around all its stages; ``request_observer`` hears of every request that an HTTP backend
+    sends, redirects included, and ``request_spans`` of every recorded one.
     """
 
     namespace: str
@@ -330,10 +360,14 @@ class Component(Struct, Generic[S], frozen=True):
     listeners: BuildListeners[S] | None = None
     addresses: AddressesOf[S] | None = None
     uses_metrics: UsesMetrics[S] | None = None
+    tracer: BuildTracer[S] | None = None
+    traces: BuildTraces[S] | None = None
     observer: BuildObserver[S] | None = None
+    reads_requests: ReadsRequests[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None
     request_observer: BuildRequestObserver[S] | None = None
+    request_spans: BuildRequestSpans[S] | None = None
 
     def knows(self, level: Level) -> bool:
         """Whether the namespace has an effect on that level."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from .asgi import ASGIApp, AsgiResponse, Receive, Scope, Send
 from .proxy import Arrival, Client
 
@@ -70,25 +72,22 @@ class HeadAround:
         self.has_guards = head.has_guards
 
 
-class ClientAround:
+class ClientAround(Struct, eq=False):
     """What a :class:`DirectClient` has that is around another one, and changes only responses."""
 
-    __slots__ = ("_client",)
-
-    def __init__(self, client: DirectClient) -> None:
-        self._client = client
+    client: DirectClient
 
     @property
     def is_gone(self) -> bool:
-        return self._client.is_gone
+        return self.client.is_gone
 
     def watch(
         self, gone: Callable[[], object]
     ) -> Callable[[], Coroutine[object, object, None]] | None:
-        return self._client.watch(gone)
+        return self.client.watch(gone)
 
     def when_arrived(self, arrival: Arrival) -> object:
-        return self._client.when_arrived(arrival)
+        return self.client.when_arrived(arrival)
 
 
 FindDirect: TypeAlias = Callable[[Scope], DirectHead | None]

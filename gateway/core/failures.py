@@ -40,8 +40,8 @@ class _Logged:
 
 
 class FailureLog:
-    """The failures of one endpoint. ``name``: of the endpoint. ``has_ids``: lines have the ids of
-    their requests. A 5xx is a warning, a 4xx is information, an empty queue is no failure.
+    """The failures of one endpoint or agent. ``has_ids``: lines have the ids of their requests. A
+    5xx is a warning, a 4xx is information, an empty queue is no failure.
 
     Of failures with the same status and reason, one in a second is logged. The next line says how
     many there were since.
@@ -57,30 +57,55 @@ class FailureLog:
         self._uncounted = 0
 
     def record(
-        self, error: GatewayError, status: int | None = None, request: Request | None = None
+        self, error: GatewayError, request: Request | None = None, status: int | None = None
     ) -> None:
-        """``status``: of the response, if it is not that of the error. ``request``: that failed."""
+        """``request``: that failed. ``status``: of the response, if it is not that of the error."""
         status = error.status if status is None else status
         if status < 400 or (status < 500 and isinstance(error, QueueEmpty)):
             return
-        reason = str(error) or _phrase(status)
+        level = logging.WARNING if status >= 500 else logging.INFO
+        self._record(level, error, request, status)
+
+    def record_try(self, error: GatewayError, request: Request | None) -> None:
+        """A try of an agent to process a message has failed: always a warning, without a status,
+        which nothing gets. ``request``: None if no request could be made of the message."""
+        self._record(logging.WARNING, error, request, 0)
+
+    def _record(
+        self, level: int, error: GatewayError, request: Request | None, status: int
+    ) -> None:
+        """``status``: 0 for none."""
+        reason = str(error) or _phrase(status or error.status)
         if error.backend:
             reason = f"{error.backend}: {reason}"
         others = self._count(status, reason)
         if others is not None:
-            level = logging.WARNING if status >= 500 else logging.INFO
             more = f" (and {others} more since the last such line)" if others else ""
-            fields = {"endpoint": self._name, "status": status, "reason": reason}
-            shown, own = self.id_of(request)
-            extra = {"fields": fields | own}
-            log.log(level, "%s: %d: %s%s%s", self._name, status, reason, shown, more, extra=extra)
+            with_status, own = (f"{status}: ", {"status": status}) if status else ("", {})
+            shown, ids = self.ids_of(request)
+            fields = {"endpoint": self._name, **own, "reason": reason, **ids}
+            line = f"{self._name}: {with_status}{reason}{shown}{more}"
+            log.log(level, "%s", line, extra={"fields": fields})
 
-    def id_of(self, request: Request | None) -> tuple[str, dict[str, str]]:
-        """The id of a request, as a line shows it and as a field. Without ids both are empty."""
-        if not self._has_ids or request is None:
-            return "", {}
-        request_id = (request.header(REQUEST_ID) or b"").decode("latin-1")
-        return f" [{request_id}]", {"request_id": request_id}
+    def ids_of(self, request: Request | None) -> tuple[str, dict[str, str]]:
+        """The ids of a request, of its messages and of its trace, as a line shows them and as
+        fields. Without ids both are empty."""
+        shown, fields = "", dict[str, str]()
+        if request is None:
+            return shown, fields
+        origin = () if request.origin is None else (request.origin,)
+        ids = dict.fromkeys(each.shown_id for each in (*origin, *request.taken))
+        ids.pop("", None)
+        if ids:
+            fields["message_id"] = ", ".join(ids)
+            shown += f" (message{'s' if len(ids) > 1 else ''} {fields['message_id']})"
+        if self._has_ids:
+            fields["request_id"] = (request.header(REQUEST_ID) or b"").decode("latin-1")
+            shown += f" [{fields['request_id']}]"
+        if request.trace is not None and (trace_id := request.trace.trace_id):
+            fields["trace_id"] = trace_id
+            shown += f" [trace {trace_id}]"
+        return shown, fields
 
     def _count(self, status: int, reason: str) -> int | None:
         """How many there were since the last such line; None: this one is not logged."""

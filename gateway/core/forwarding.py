@@ -20,6 +20,7 @@ from typing import TypeAlias
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from ..config.structs import Backend, Endpoint, Service
+from ..telemetry.propagation import NO_NAMES
 from .asgi import Scope
 from .proxy import BACKEND_LISTS, ENDPOINT_LISTS, UNFILTERED, Guard, Request
 from .request_ids import REQUEST_ID_NAMES
@@ -50,6 +51,16 @@ class _Everything:
 
     def __contains__(self, name: object) -> bool:
         return True
+
+
+class _EverythingBut:
+    """All names, except for these."""
+
+    def __init__(self, excluded: frozenset[bytes]) -> None:
+        self._excluded = excluded
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._excluded
 
 
 EVERYTHING = _Everything()
@@ -155,14 +166,17 @@ def build_filter(
     return filtered
 
 
-def headers_that_count(endpoint: Endpoint, service: Service) -> Container[bytes]:
-    """The names of the headers that decide what is forwarded, and with which content type."""
+def headers_that_count(
+    endpoint: Endpoint, service: Service, replaced: frozenset[bytes] = NO_NAMES
+) -> Container[bytes]:
+    """The names of the headers that decide what is forwarded, and with which content type.
+    ``replaced``: names of headers that are never forwarded as they came."""
     listed = _names(endpoint.input_headers or UNLISTED)
     if b"*" in listed:
-        return EVERYTHING
+        return _EverythingBut(replaced) if replaced else EVERYTHING
     of_client = _names(service.router.remote_ip_headers or CLIENT_ADDRESS_HEADERS)
     return (
-        listed
+        (listed - replaced)
         | of_client
         | _always_forwarded(service)
         | {b"host", b"content-type", b"content-encoding"}

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import GatewayError, together
-from .proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Response, TakenMessage
+from .proxy import COMPLETE, INCOMPLETE, PARTS_FAILED, Request, Response, TakenMessage
+
+Report: TypeAlias = Callable[[GatewayError, Request | None], object]
+"""Gets each failure that the client does not see, because other backends have responded, and the
+request."""
+
+
+def ignore(failure: GatewayError, request: Request | None) -> None:
+    """Reports nothing."""
 
 
 def merge(
     parts: Sequence[Response | GatewayError],
-    report: Callable[[GatewayError], object] = lambda failure: None,
+    report: Report = ignore,
+    request: Request | None = None,
 ) -> Response:
     """The response made of ``parts`` in the order of their arrival: of equal keys the later one
     wins.
@@ -46,7 +55,7 @@ def merge(
             raise failure
         completeness = PARTS_FAILED
         for each in failures:
-            report(each)
+            report(each, request)
     is_publish = completeness is COMPLETE and not has_data
     is_null = len(answered) == 1 and not answered[0].is_complete and not has_data
     return Response(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import GatewayError
@@ -51,13 +52,15 @@ def _now(inner: Now, observe: ObservePart) -> Now:
 
 def _later(inner: Later, observe: ObservePart) -> Later:
     def later(request: Request, arrive: Arrive) -> Withdraw:
-        waiting = _ObservedWait(request, arrive, observe)
+        waiting = _ObservedWait(request, arrive, observe, perf_counter())
         try:
-            waiting.begun(inner(request, waiting.arrived))
+            withdraw = inner(request, waiting.arrived)
         except Exception as error:
             waiting.failed(_failure(error))
             raise
-        return waiting.withdraw
+        if waiting.arrive is not None:  # otherwise its part is here already
+            waiting.withdraw = withdraw
+        return waiting
 
     return later
 
@@ -85,43 +88,39 @@ def _failure(error: Exception) -> GatewayError:
     return error if isinstance(error, GatewayError) else GatewayError("internal error")
 
 
-class _ObservedWait:
-    """A request while it waits for its part."""
+class _ObservedWait(Struct, eq=False):
+    """A request while it waits for its part. It is also the function that withdraws the request.
 
-    __slots__ = ("_arrive", "_observe", "_request", "_started", "_withdraw")
+    ``arrive``: None if there is nothing that arrives any more. ``withdraw``: of the branch; it
+    refers to this object: it is dropped when the wait ends, so that no reference cycle is left.
+    """
 
-    def __init__(self, request: Request, arrive: Arrive, observe: ObservePart) -> None:
-        self._withdraw: Withdraw | None = None
-        self._request = request
-        self._arrive: Arrive | None = arrive
-        self._observe = observe
-        self._started = perf_counter()
-
-    def begun(self, withdraw: Withdraw) -> None:
-        if self._arrive is not None:  # otherwise its part is here already
-            self._withdraw = withdraw
+    request: Request
+    arrive: Arrive | None
+    observe: ObservePart
+    started: float
+    withdraw: Withdraw | None = None
 
     def arrived(self, part: Part) -> None:
-        arrive, self._arrive = self._arrive, None
-        self._withdraw = None  # it refers to self: no reference cycle is left
+        arrive = self.arrive
         if arrive is not None:
-            self._observe(self._request, part, perf_counter() - self._started)
+            self.arrive = self.withdraw = None
+            self.observe(self.request, part, perf_counter() - self.started)
             arrive(part)
 
     def failed(self, failure: GatewayError) -> None:
         """The branch has raised an error in place of a part."""
         self._end(failure)
 
-    def withdraw(self) -> Part | None:
-        withdraw = self._withdraw
-        if self._arrive is None or withdraw is None:
+    def __call__(self) -> Part | None:
+        withdraw = self.withdraw
+        if withdraw is None:
             return None
         part = withdraw()
-        self._end(None if self._request.client.is_gone else part)
+        self._end(None if self.request.client.is_gone else part)
         return part
 
     def _end(self, part: Part | None) -> None:
-        """There is nothing that arrives any more."""
-        if self._arrive is not None:
-            self._arrive = self._withdraw = None
-            self._observe(self._request, part, perf_counter() - self._started)
+        if self.arrive is not None:
+            self.arrive = self.withdraw = None
+            self.observe(self.request, part, perf_counter() - self.started)

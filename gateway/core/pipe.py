@@ -5,14 +5,13 @@ Knows no HTTP and no AMQP. :func:`parallel` says through which states a request 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .bridge import AnyioTimedEvent, TimedEvent
-from .merging import merge
+from .merging import Report, ignore, merge
 from .pending import AwaitedBranches, PendingBranches, ask_all, named, wait
 from .proxy import (
     Arrive,
@@ -34,13 +33,6 @@ log = get_logger("gateway.pipe")
 
 MERGE_SHARE = 0.85
 """The part of the endpoint's timeout that several backends have (lura, merging.go)."""
-
-Report: TypeAlias = Callable[[GatewayError], object]
-"""Gets each failure that the client does not see, because other branches have responded."""
-
-
-def ignore(failure: GatewayError) -> None:
-    """Reports nothing."""
 
 
 def coroutine_of(pipe: Pipe) -> Ask:
@@ -132,7 +124,7 @@ def parallel(
         if unasked:
             pending = AwaitedBranches(unasked, arrived, new_event())
             await ask_all(pending, request, request.deadline - reserve, request.client)
-        return merge(arrived, report)
+        return merge(arrived, report, request)
 
     if all(branch.later is not None for branch in branches):
         return Pipe(later=later, reads_body=reads_body, reserve=reserve, new_event=new_event)
@@ -177,7 +169,7 @@ class _Merging(PendingBranches):
 def _merged(request: Request, arrived: Sequence[Part], report: Report) -> Part:
     """The response made of the parts, or the failure."""
     try:
-        return merge(arrived, report)
+        return merge(arrived, report, request)
     except GatewayError as error:
         return error
     except Exception:  # this may run in a callback of a connection, which others share
@@ -214,7 +206,7 @@ def sequential(
                 error.backend = branch.name
                 if not answered:
                     raise
-                return merge([*answered, error], report)
+                return merge([*answered, error], report, request)
             answered.append(part)
             if not part.is_whole:
                 break

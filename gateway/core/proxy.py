@@ -14,7 +14,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DeadlineExceeded, GatewayError
+from ..telemetry.tracing import Trace
 from .bridge import TimedEvent
+
+
+class OutcomeWatcher(Protocol):
+    """Hears what becomes of messages (:class:`gateway.core.outcomes.MessageOutcomes`)."""
+
+    def consumed(self, message_id: bytes, *, is_redelivered: bool) -> None: ...
+
+    def published(self, message_id: bytes) -> None: ...
+
+    def settled(self, outcome: str) -> None: ...
 
 
 class TakenMessage(Protocol):
@@ -22,7 +33,11 @@ class TakenMessage(Protocol):
     end.
 
     The methods never wait and never raise. They do nothing if the message is settled already.
+    ``shown_id``: its message id for lines of the log; empty if it has none.
     """
+
+    @property
+    def shown_id(self) -> str: ...
 
     def sent(self) -> None:
         """The whole response is written; only the client's acknowledgement of the last byte is
@@ -38,6 +53,10 @@ class TakenMessage(Protocol):
     def park(self) -> None:
         """No response can be made of it: it is tried again after a backoff, and does not block the
         messages that follow it."""
+
+    def watch(self, watcher: OutcomeWatcher) -> None:
+        """Tell the watcher of this message, and once what becomes of it. Called at most once, when
+        it is taken."""
 
 
 class Arrival(Protocol):
@@ -113,11 +132,12 @@ class Request(Struct, eq=False):
     ``claims``: of the verified token, None if the endpoint needs no token. ``deadline``: when the
     endpoint's timeout is over, by the clock of :func:`anyio.current_time`. Everything that waits
     for this request waits until then at most. ``origin``: the message from which an agent made the
-    request. ``taken``: every message taken for this request; those that are not settled at its end
-    go back. ``passed``: the lists of forwarded headers and query strings that were applied;
-    ``unlisted``: the headers that they removed. ``url``: where a script of the backend sends the
-    request; None: to the hosts of the backend. ``context``: of a request without a task whose
-    stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
+    request; it has a ``shown_id``, too. ``taken``: every message taken for this request; those that
+    are not settled at its end go back. ``passed``: the lists of forwarded headers and query strings
+    that were applied; ``unlisted``: the headers that they removed. ``url``: where a script of the
+    backend sends the request; None: to the hosts of the backend. ``context``: of a request without
+    a task whose stages run scripts: a :class:`gateway.core.request_context.RequestContext`.
+    ``trace``: the current span, and the trace context for backends; None: there is none.
     """
 
     method: str
@@ -136,6 +156,7 @@ class Request(Struct, eq=False):
     unlisted: Sequence[tuple[bytes, bytes]] = ()
     url: str | None = None
     context: Any = None
+    trace: Trace | None = None
 
     def copy(self) -> Request:
         """A copy for a stage that changes the request for its branch only. Both have one list of

@@ -139,26 +139,22 @@ class _UnidentifiedHead(HeadAround):
         return head.begin(body, _IdentifiedClient(client, _response_header(request_id)))
 
 
-class _IdentifiedClient(ClientAround):
+class _IdentifiedClient(ClientAround, eq=False):
     """The client of a request, whose response gets the id. ``added``: the header with it."""
 
-    __slots__ = ("_added",)
-
-    def __init__(self, client: DirectClient, added: AddedHeaders) -> None:
-        super().__init__(client)
-        self._added = added
+    added: AddedHeaders
 
     def respond(self, response: AsgiResponse) -> None:
         status, headers, body = response
-        self._client.respond(AsgiResponse(status, self._added.around(headers), body))
+        self.client.respond(AsgiResponse(status, self.added.around(headers), body))
 
     def fail(self) -> None:
-        self._client.fail()
+        self.client.fail()
 
     def run(self, app: ASGIApp) -> None:
-        added = self._added
+        added = self.added
 
         async def identified_app(scope: Scope, receive: Receive, send: Send) -> None:
             await app(scope, receive, with_headers(send, added))
 
-        self._client.run(identified_app)
+        self.client.run(identified_app)

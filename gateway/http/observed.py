@@ -60,22 +60,25 @@ class ObservedRequest(ClientRequest):
 
     Times by :func:`time.perf_counter`: ``started``, ``connected`` (0: it got no connection),
     ``has_headers``. ``dns_time``, ``tls_time``: seconds; 0 if it was sent on a connection that was
-    used before. ``is_withdrawn``: the response was not wanted any more.
+    used before. ``is_withdrawn``: the response was not wanted any more. ``failure``: why there is
+    no response, if it is known. ``outgoing``: what was sent, and the request of the endpoint.
 
-    All this is set on the asyncio side by an :class:`ObservedConnection`.
+    All this is set on the asyncio side by an :class:`ObservedConnection`. Without one only
+    ``status``, ``headers``, ``failure``, ``started`` and ``is_withdrawn`` are right.
     """
 
     __slots__ = (
         "_body_ended",
-        "_cause",
         "_is_read",
         "_observers",
         "_size",
         "connected",
         "dns_time",
+        "failure",
         "has_headers",
         "headers",
         "is_withdrawn",
+        "outgoing",
         "started",
         "status",
         "tls_time",
@@ -90,30 +93,39 @@ class ObservedRequest(ClientRequest):
         streams: Container[int],
         observers: Sequence[RequestObserver],
     ) -> None:
-        method, host, _, _, body, _, cause = outgoing
+        method, host, _, _, body, _, _ = outgoing
         super().__init__(client, host.origin, method, head, body, arrive, streams)
-        self._cause = cause
+        self.outgoing = outgoing
         self._observers = observers
         self._is_read = self.is_withdrawn = False
         self._size = self.status = 0
         self._body_ended = self.connected = self.dns_time = self.tls_time = 0.0
         self.headers: Headers = ()
+        self.failure: BackendFailure | None = None
         self.started = perf_counter()
 
     @property
     def is_client_gone(self) -> bool:
         """Whether the client of the gateway has disconnected, or another response was faster."""
-        return self._cause is not None and self._cause.client.is_gone
+        cause = self.outgoing.cause
+        return cause is not None and cause.client.is_gone
 
     # App side.
 
     def arrived(self, part: HttpResponse | BackendFailure) -> None:
         if self._arrive is not None:
-            self._report()
+            if (
+                isinstance(part, HttpResponse) and not self.status
+            ):  # nothing measures the connection
+                self.begin_response(part.status, part.headers)
             if isinstance(part, BackendFailure):
+                self.failure = part
+                self._report()
                 self._report_body(has_failed=True)
-            elif part.stream is None:
-                self._report_body(has_failed=not part.is_whole)
+            else:
+                self._report()
+                if part.stream is None:
+                    self._report_body(has_failed=not part.is_whole)
         super().arrived(part)
 
     def withdraw(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.bridge import TimedEvent
-from ..core.proxy import NO_DEADLINE
+from ..core.proxy import NO_DEADLINE, OutcomeWatcher
 from ..errors import BackendFailure, DeadlineExceeded
 
 HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
@@ -140,6 +140,8 @@ class BodyStream:
 
     # As a TakenMessage.
 
+    shown_id = ""
+
     def sent(self) -> None:
         """There is nothing to do."""
 
@@ -149,6 +151,9 @@ class BodyStream:
     def park(self) -> None:
         """A body cannot come again."""
         self.give_back()
+
+    def watch(self, watcher: OutcomeWatcher) -> None:
+        """It is no message of a broker."""
 
     def give_back(self) -> None:
         """The rest is not read: end the stream and close its connection."""

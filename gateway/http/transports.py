@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from msgspec.structs import replace
 
 from ..config.structs import Backend, Endpoint
@@ -12,6 +15,7 @@ from .dial import dial_timed
 from .observed import ObservedConnection, ObservingClient, RequestObserver
 from .pool import PoolSettings
 from .settings import HttpClientSettings
+from .traced import RequestSpans, TracedRedirecting
 from .transport import Redirecting, Transport
 
 CLIENT = "backend/http/client"
@@ -24,8 +28,10 @@ def build_transport(
     """The gateway's client, wrapped in the stages of the backend's ``extra_config``."""
     service = assembly.service
     options = backend.extra_config.get(CLIENT) or HttpClientSettings()
-    transport: Transport = Redirecting(
-        _build_sender(backend, endpoint, assembly),
+    transport = _build_innermost(
+        backend,
+        endpoint,
+        assembly,
         accepts_gzip=not service.disable_compression and backend.method.upper() != "HEAD",
         unpacks_all=unpacks_all,
         resends_body=options.send_body_on_redirect,
@@ -41,13 +47,27 @@ def build_transport(
     return transport
 
 
-def _build_sender(backend: Backend, endpoint: Endpoint, assembly: Assembly) -> Sender:
-    client = share_client(assembly)
+def _build_innermost(
+    backend: Backend, endpoint: Endpoint, assembly: Assembly, **options: Any
+) -> Transport:
+    client, tracer = share_client(assembly), assembly.tracer
     observers: list[RequestObserver] = [
         observer
         for build, settings in assembly.at_root(lambda row: row.request_observer)
         if (observer := build(settings, backend, endpoint, assembly)) is not None
     ]
+    sender = _observing(client, observers)
+    if tracer is None:
+        return Redirecting(sender, **options)
+    spans: RequestSpans | None = None
+    if tracer.records:
+        for build, settings in assembly.at_root(lambda row: row.request_spans):
+            spans = build(settings, backend, endpoint, assembly)
+    observing = sender if spans is None else _observing(client, [*observers, spans])
+    return TracedRedirecting(sender, tracer=tracer, spans=spans, observing=observing, **options)
+
+
+def _observing(client: HttpClient, observers: Sequence[RequestObserver]) -> Sender:
     return ObservingClient(client, observers) if observers else client
 
 
@@ -64,8 +84,15 @@ def share_client(assembly: Assembly) -> HttpClient:
         max_body_bytes=service.gateway.max_answer_bytes,
         tls=client_tls(service),
     )
-    if assembly.metrics is not None and any(assembly.at_root(lambda row: row.request_observer)):
+    if _observes_requests(assembly):
         settings = replace(settings, connection=ObservedConnection, dial=dial_timed)
     return assembly.resource(
         "http", lambda: HttpClient(assembly.side, settings, service.max_idle_connections)
     )
+
+
+def _observes_requests(assembly: Assembly) -> bool:
+    has_spans = assembly.tracer is not None and assembly.tracer.records
+    return (
+        assembly.metrics is not None and any(assembly.at_root(lambda row: row.request_observer))
+    ) or (has_spans and any(assembly.at_root(lambda row: row.request_spans)))

@@ -29,8 +29,15 @@ from .builtin import (
     build_ready,
     debug,
 )
-from .direct import DirectEndpoint, find_head, find_state_head
-from .endpoint import EndpointHandler, Route
+from .direct import DirectEndpoint, TracedDirectEndpoint, find_state_head
+from .endpoint import (
+    EndpointHandler,
+    Prepare,
+    PreparingHandler,
+    Route,
+    give_trace,
+    note_for_observers,
+)
 from .lifespan import answer_lifespan
 from .load import TOO_MANY_REQUESTS_AT_ONCE, Load
 from .render import build_render, build_render_error, with_headers_of
@@ -62,6 +69,8 @@ def build_app(
     layers: Sequence[Layer] = (),
     outer_layers: Sequence[Layer] = (),
     is_observed: bool = False,
+    is_traced: bool = False,
+    notes_requests: bool = False,
     load: Load | None = None,
 ) -> Application:
     """The application of an open gateway.
@@ -71,7 +80,9 @@ def build_app(
     innermost first. ``outer_layers``: around all of it, the innermost first. ``clock``: of
     deadlines, as :func:`anyio.current_time`. ``timers``: of requests without a task; None: each
     request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
-    ``load``: counts the requests; None: one of its own.
+    ``is_traced``: so does :func:`gateway.core.traced.traced`. ``notes_requests``: its observers
+    read requests (:class:`gateway.core.observed.Observation`). ``load``: counts the requests; None:
+    one of its own.
     """
     router = service.router
     gateway = service.gateway
@@ -93,18 +104,26 @@ def build_app(
             states[handler] = respond
             table.add("GET", path, handler)
     _add_debugging(table, service, gateway, wrapped)
+    prepare: list[Prepare] = [give_trace] if is_traced else []
+    if notes_requests:
+        prepare.append(note_for_observers)
+    direct_class = TracedDirectEndpoint if is_traced else DirectEndpoint
     for route in routes:
         render = build_render(route.endpoint, version_header, is_bare=route.is_bare)
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
-        endpoint = EndpointHandler(route, render, render_error, gateway, clock)
+        handler_class = PreparingHandler if prepare else EndpointHandler
+        endpoint = handler_class(route, render, render_error, gateway, clock)
+        if isinstance(endpoint, PreparingHandler):
+            endpoint.prepare = prepare
         handler = wrapped(endpoint.handle)
         if is_observed:
             handler = noted(handler, route.endpoint.endpoint)
         table.add(route.method, route.endpoint.endpoint, handler)
         if timers is not None and route.pipe.later is not None:
-            scripted = route.runs_scripts
-            direct_endpoints[handler] = DirectEndpoint(endpoint, timers, runs_scripts=scripted)
+            direct_endpoints[handler] = direct_class(
+                endpoint, timers, runs_scripts=route.runs_scripts, notes_requests=notes_requests
+            )
     if router.auto_options:
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
@@ -142,7 +161,7 @@ def build_app(
             return None
         handler, params = found
         if (endpoint := direct_endpoints.get(handler)) is not None:
-            return find_head(endpoint, scope, params, load, outer_layers, layers)
+            return endpoint.find_head(scope, params, load, outer_layers, layers)
         respond = states.get(handler)
         return None if respond is None else find_state_head(respond, scope, outer_layers)
 

@@ -7,8 +7,9 @@ task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import partial
+from typing import TypeAlias, cast
 
 from ..core.asgi import (
     AddedHeaders,
@@ -22,8 +23,10 @@ from ..core.asgi import (
 from ..core.bridge import Expiring, Timers
 from ..core.direct import DirectClient
 from ..core.layers import Layer
+from ..core.observed import Observation, note_request
 from ..core.proxy import Guard, Part, Request, Response, StreamedBody, Withdraw
 from ..core.request_context import RequestContext
+from ..core.traced import TRACE, CurrentTrace
 from ..errors import Refused
 from ..telemetry.logs import get_logger
 from .builtin import Respond
@@ -36,13 +39,24 @@ from .streaming import send_streamed
 log = get_logger("gateway.router")
 
 
+MakeRequest: TypeAlias = Callable[["EndpointHead", Request, DirectClient], "EndpointRequest"]
+
+
 class DirectEndpoint:
     """An endpoint whose pipe needs no task.
 
     ``runs_scripts``: each request has a context (:mod:`contextvars`) of its own.
+    ``notes_requests``: see :func:`.app.build_app`.
     """
 
-    def __init__(self, handler: EndpointHandler, timers: Timers, *, runs_scripts: bool) -> None:
+    def __init__(
+        self,
+        handler: EndpointHandler,
+        timers: Timers,
+        *,
+        runs_scripts: bool,
+        notes_requests: bool = False,
+    ) -> None:
         pipe = handler.pipe
         assert pipe.later is not None
         self.handler = handler
@@ -53,7 +67,53 @@ class DirectEndpoint:
         self.reserve = pipe.reserve
         self.reads_body = pipe.reads_body
         self.guards = handler.guards
-        self.request_type = ScriptedRequest if runs_scripts else EndpointRequest
+        make: MakeRequest = ScriptedRequest if runs_scripts else EndpointRequest
+        self.make_request = _noting(make) if notes_requests else make
+
+    def find_head(
+        self,
+        scope: Scope,
+        params: dict[str, str],
+        load: Load,
+        outer_layers: Sequence[Layer],
+        layers: Sequence[Layer],
+    ) -> EndpointHead | None:
+        """How requests with this head are handled; None: a layer responds in place of the endpoint.
+
+        ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
+        innermost first.
+        """
+        guards: list[LayerGuard] = []
+        outer = decided(outer_layers, scope, guards, [])
+        added = None if outer is None else decided(layers, scope, guards, outer)
+        if outer is None or added is None:
+            return None
+        return EndpointHead(self, scope, params, load, guards, outer, added)
+
+
+def _noting(make: MakeRequest) -> MakeRequest:
+    def make_noted(head: EndpointHead, request: Request, client: DirectClient) -> EndpointRequest:
+        note_request(cast(Observation, client), request)  # of gateway.core.observed
+        return make(head, request, client)
+
+    return make_noted
+
+
+class TracedDirectEndpoint(DirectEndpoint):
+    """An endpoint whose requests have a trace in their scope."""
+
+    def find_head(
+        self,
+        scope: Scope,
+        params: dict[str, str],
+        load: Load,
+        outer_layers: Sequence[Layer],
+        layers: Sequence[Layer],
+    ) -> EndpointHead | None:
+        head = super().find_head(scope, params, load, outer_layers, layers)
+        if head is not None:
+            head.trace(scope[TRACE])
+        return head
 
 
 class EndpointHead:
@@ -62,12 +122,12 @@ class EndpointHead:
     __slots__ = (
         "_handler",
         "_headers",
+        "_make_request",
         "_method",
         "_params",
         "_path",
         "_query",
         "_remote",
-        "_request_type",
         "added",
         "endpoint",
         "endpoint_path",
@@ -96,7 +156,7 @@ class EndpointHead:
         self.reads_body = endpoint.reads_body
         self.has_guards = bool(guards or endpoint.guards)
         self.endpoint_path = endpoint.handler.path
-        self._request_type = endpoint.request_type
+        self._make_request = endpoint.make_request
         self._handler = endpoint.handler
         self._method = scope["method"]
         self._path = scope["path"]
@@ -104,6 +164,18 @@ class EndpointHead:
         self._headers = tuple(scope["headers"])
         self._query = scope["query_string"]
         self._remote = (scope.get("client") or NOWHERE)[0]
+
+    def trace(self, current: CurrentTrace) -> None:
+        """From now on each request has the trace that is in ``current``."""
+        make = self._make_request
+
+        def make_traced(
+            head: EndpointHead, request: Request, client: DirectClient
+        ) -> EndpointRequest:
+            request.trace = current.trace
+            return make(head, request, client)
+
+        self._make_request = make_traced
 
     def begin(self, body: bytes, client: DirectClient) -> EndpointRequest | None:
         handler = self._handler
@@ -118,30 +190,9 @@ class EndpointHead:
             self._remote,
             handler.clock() + handler.timeout,
         )
-        direct = self._request_type(self, request, client)
+        direct = self._make_request(self, request, client)
         direct.begin()
         return None if direct.is_over else direct
-
-
-def find_head(
-    endpoint: DirectEndpoint,
-    scope: Scope,
-    params: dict[str, str],
-    load: Load,
-    outer_layers: Sequence[Layer],
-    layers: Sequence[Layer],
-) -> EndpointHead | None:
-    """How requests with this head are handled; None: a layer responds in place of the endpoint.
-
-    ``outer_layers``: around the router; ``layers``: around the endpoint. Both are plain, the
-    innermost first.
-    """
-    guards: list[LayerGuard] = []
-    outer = decided(outer_layers, scope, guards, [])
-    added = None if outer is None else decided(layers, scope, guards, outer)
-    if outer is None or added is None:
-        return None
-    return EndpointHead(endpoint, scope, params, load, guards, outer, added)
 
 
 class StateHead:
@@ -167,7 +218,7 @@ class StateHead:
 def find_state_head(
     respond: Respond, scope: Scope, outer_layers: Sequence[Layer]
 ) -> StateHead | None:
-    """As :func:`find_head`, for health and readiness."""
+    """As :meth:`DirectEndpoint.find_head`, for health and readiness."""
     added = decided(outer_layers, scope, [], [])
     return None if added is None else StateHead(respond, added)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
 from ..core.failures import FailureLog, name_of
+from ..core.observed import OBSERVATION, note_request
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
+from ..core.traced import TRACE
 from ..errors import GatewayError
 from ..telemetry.logs import get_logger
 from .render import ErrorRenderer, Renderer
@@ -123,7 +125,7 @@ class EndpointHandler:
                 response = await self._ask(request)
                 answer = self.rendered(response, request)
             except BodyError as error:
-                self._failures.record(GatewayError(), error.status, request)
+                self._failures.record(GatewayError(), request, error.status)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
@@ -183,13 +185,49 @@ class EndpointHandler:
             error.__traceback__ = None  # its frames refer to it: no reference cycle is left
             answer = self._render_error(error)
             if not request.client.is_gone:
-                self._failures.record(error, answer.status, request)
+                self._failures.record(error, request, answer.status)
             return answer
+        shown, own = self._failures.ids_of(request)
         request.park()
-        shown, own = self._failures.id_of(request)
         extra = {"fields": {"endpoint": self.path, **own}}
         log.error("%s: an unexpected error%s", self.path, shown, exc_info=error, extra=extra)
         return self._render_error(GatewayError("internal error"))
+
+
+Prepare: TypeAlias = Callable[[Request, Scope, str], object]
+"""A request, its scope, and the path of its endpoint as in the configuration."""
+
+
+def give_trace(request: Request, scope: Scope, path: str) -> None:
+    """A :data:`Prepare`: the request gets the trace that is in its scope."""
+    if request.trace is None and TRACE in scope:
+        request.trace = scope[TRACE].begin(path)
+
+
+def note_for_observers(request: Request, scope: Scope, path: str) -> None:
+    """A :data:`Prepare`."""
+    observation = scope.get(OBSERVATION)
+    if observation is not None:  # otherwise it was noted when it began without a task
+        note_request(observation, request)
+
+
+class PreparingHandler(EndpointHandler):
+    """``prepare``: called for each request with a task, after its guards that do not wait."""
+
+    prepare: Sequence[Prepare] = ()
+
+    async def go_on(
+        self,
+        request: Request,
+        guards: Iterator[Guard],
+        waiting: Awaitable[None] | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        for prepare in self.prepare:
+            prepare(request, scope, self.path)
+        await super().go_on(request, guards, waiting, scope, receive, send)
 
 
 class SentMessages:

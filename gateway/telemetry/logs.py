@@ -41,6 +41,8 @@ def escape_record(record: logging.LogRecord) -> bool:
 
 def escape(text: str) -> str:
     """Replace unprintable characters by escapes such as ``\\u000a``."""
+    if text.isascii() and text.isprintable():  # 0.04 us, the search 0.3
+        return text
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

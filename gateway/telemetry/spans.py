@@ -69,7 +69,7 @@ class SpanBuffer:
     """Spans that have ended, for one exporter. Beyond ``size`` new ones are dropped and counted."""
 
     def __init__(self, size: int = MAX_SPANS) -> None:
-        self._size = size
+        self.size = size
         self._spans: deque[Span] = deque()
         self.dropped = 0
 
@@ -77,7 +77,7 @@ class SpanBuffer:
         return len(self._spans)
 
     def add(self, span: Span) -> None:
-        if len(self._spans) < self._size:
+        if len(self._spans) < self.size:
             self._spans.append(span)
         else:
             self.dropped += 1

@@ -7,7 +7,7 @@ from typing import Any
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.wire.frame import CONTENT_PREFIX_BYTES
 
 

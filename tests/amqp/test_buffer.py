@@ -10,7 +10,8 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from gateway.amqp.consume.buffer import Buffer, Delivery, take_from
+from gateway.amqp.consume.buffer import Buffer, take_from
+from gateway.amqp.consume.delivery import Delivery
 from gateway.core.bridge import open_asyncio_side
 
 pytestmark = pytest.mark.anyio

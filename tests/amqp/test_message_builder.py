@@ -8,13 +8,16 @@ import pytest
 from pamqp.commands import Basic
 
 from gateway.amqp.agent.requests import OriginalMessage, build_request
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.publish.message_builder import MessageBuilder
 from gateway.amqp.settings import ProducerSettings
 from gateway.config.structs import Backend, Endpoint, GatewaySettings, Service
 from gateway.core.proxy import Request
 from gateway.core.version import USER_AGENT
 from gateway.errors import Unpublishable, ValueMissing
+from gateway.telemetry.propagation import Incoming, Propagation
+from gateway.telemetry.spans import SpanBuffer, SpanContext, SpanKind
+from gateway.telemetry.tracing import Tracer
 
 from .codec import Closed, decode_properties, encode_known
 
@@ -29,13 +32,17 @@ HEADERS = [
 
 
 def builder(
-    endpoint: dict[str, Any] | None = None, has_ids: bool = False, **settings: Any
+    endpoint: dict[str, Any] | None = None,
+    has_ids: bool = False,
+    tracer: Tracer | None = None,
+    **settings: Any,
 ) -> MessageBuilder:
     return MessageBuilder(
         ProducerSettings(exchange="ex", **{"routing_key": "Key", **settings}),
         Backend(),
         Endpoint(**(endpoint or {})),
         Service(extra_config={"gateway": GatewaySettings(request_id=has_ids)}),
+        tracer,
     )
 
 
@@ -254,3 +261,122 @@ def test_each_message_has_the_id_of_its_request() -> None:
     assert [id_of(with_ids, each) for each in (b"1", b"2")] == ["1", "2"]
     assert id_of(builder(), b"1") is None
     assert id_of(builder(has_ids=True, headers=False), b"1") is None
+
+
+# Trace contexts.
+
+CONTEXT = SpanContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", False, "a=1")
+EVERY_HEADER = {"input_headers": ("*",)}
+
+
+def tracer(*buffers: SpanBuffer, formats: tuple[str, ...] = ("tracecontext", "baggage")) -> Tracer:
+    return Tracer(Propagation(formats), buffers, 0.0)
+
+
+def contexts(made: Basic.Properties) -> dict[str, Any]:
+    """The headers of the message whose names are those of a trace context, in any letter case."""
+    names = ("traceparent", "tracestate", "baggage", "b3")
+    headers = dict(made.headers or {})
+    return {name: value for name, value in headers.items() if name.lower() in names}
+
+
+@pytest.mark.parametrize("headers", [True, False, ["X-Order"]])
+def test_a_message_has_the_context_of_its_request_whatever_its_lists_say(headers: Any) -> None:
+    traced = tracer()
+    asked = request(headers=[*HEADERS, (b"traceparent", b"00-1-2-01"), (b"baggage", b"other=1")])
+    asked.trace = traced.start(Incoming(CONTEXT, b"k=v"))
+    made = properties(builder(EVERY_HEADER, tracer=traced, headers=headers), asked)
+    assert contexts(made) == {
+        "traceparent": f"00-{CONTEXT.trace_id}-{CONTEXT.span_id}-00",
+        "tracestate": "a=1",
+        "baggage": "k=v",
+    }
+    others = {name for name in made.headers or {} if name not in contexts(made)}
+    assert ("X-Order" in others) == bool(headers)
+    assert (made.content_type, made.content_encoding) == ("application/json", "gzip")
+
+
+def test_a_request_without_a_trace_has_a_message_without_a_context() -> None:
+    asked = request(headers=[(b"traceparent", b"00-1-2-01")])
+    made = properties(builder(EVERY_HEADER, tracer=tracer()), asked)
+    assert contexts(made) == {}
+    assert made.message_id
+
+
+def test_a_context_and_chosen_properties_are_in_one_message() -> None:
+    traced = tracer()
+    asked = request(b"c=1", Prio="9", Type="t")
+    asked.trace = traced.start(Incoming(CONTEXT))
+    made = properties(
+        builder(
+            tracer=traced, correlation_id_key="{query.c}", priority_key="prio", type_key="type"
+        ),
+        asked,
+    )
+    assert (made.correlation_id, made.priority, made.message_type) == ("1", 9, "t")
+    assert set(contexts(made)) == {"traceparent", "tracestate"}
+
+
+def test_each_request_without_a_sampled_parent_has_a_trace_of_its_own() -> None:
+    traced = tracer(SpanBuffer())
+    made = builder(tracer=traced)
+    found = set()
+    for _ in range(10):
+        asked = request()
+        asked.trace = traced.start()
+        found.add(contexts(properties(made, asked))["traceparent"])
+    assert len(found) == 10
+    assert all(each.startswith("00-") and each.endswith("-00") for each in found)
+
+
+def test_requests_that_differ_in_their_context_only_share_encoded_properties() -> None:
+    """Otherwise each of them would be encoded anew."""
+    traced = tracer()
+    made = builder(EVERY_HEADER, tracer=traced)
+    for number in range(3):
+        properties(made, request(headers=[*HEADERS, (b"traceparent", b"%d" % number)]))
+    assert len(made._shared_by_headers) == 1
+
+
+def test_the_span_of_a_publish_has_the_names_of_its_message() -> None:
+    traced = Tracer(Propagation(), [SpanBuffer()])
+    asked = request(b"c=7", Key="a.b")
+    asked.trace = trace = traced.start().child("publish", SpanKind.PRODUCER, {})  # type: ignore[union-attr]
+    made = properties(builder(tracer=traced, correlation_id_key="{query.c}"), asked)
+    assert trace.span is not None
+    assert trace.span.attributes == {
+        "messaging.destination.name": "ex:a.b",
+        "messaging.rabbitmq.destination.routing_key": "a.b",
+        "messaging.message.id": made.message_id,
+        "messaging.message.conversation_id": "7",
+    }
+    assert trace.span.context.span_id in contexts(made)["traceparent"]
+
+
+def test_the_message_of_an_agent_has_one_context_and_one_request_id() -> None:
+    traced = tracer()
+    sent = {"Traceparent": "00-1-2-01", "x-request-id": 7, "X-Tenant": "t"}
+    known = encode_known(message_id="m-1", headers=sent)
+    delivery = Delivery(Closed(), 1, False, b"\x00\x01q", known, b"{}")
+    asked = build_request("q", delivery, True, has_id=True, propagation=traced.propagation)
+    asked.trace = traced.start(Incoming(CONTEXT._replace(state="")))
+    made = properties(builder(tracer=traced, has_ids=True, routing_key="k"), asked)
+    assert made.headers == {
+        "X-Tenant": "t",
+        "traceparent": f"00-{CONTEXT.trace_id}-{CONTEXT.span_id}-00",
+        "X-Request-Id": dict(asked.headers)[b"x-request-id"].decode(),
+    }
+
+
+def test_the_request_of_an_agent_has_no_header_with_the_context_of_its_message() -> None:
+    """Its backends get the context of their own spans."""
+    w3c = f"00-{CONTEXT.trace_id}-{CONTEXT.span_id}-01"
+    known = encode_known(headers={"Traceparent": w3c, "baggage": "k=v", "x-a": "1"})
+    delivery = Delivery(Closed(), 1, False, b"\x00\x01q", known, b"{}")
+    asked = build_request("q", delivery, True, propagation=tracer().propagation)
+    names = {name for name, _ in asked.headers}
+    assert b"x-amqp-header-x-a" in names
+    assert not names & {b"traceparent", b"baggage"}
+    assert asked.origin.incoming == Incoming(
+        SpanContext(CONTEXT.trace_id, CONTEXT.span_id, True), b"k=v"
+    )

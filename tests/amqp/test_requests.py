@@ -13,7 +13,7 @@ import pytest
 from gateway.amqp.agent import agent
 from gateway.amqp.agent.agent import MAX_INLINE_BYTES, AmqpJob
 from gateway.amqp.agent.requests import build_request, tries_of
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.core.proxy import Request
 
 from .codec import Closed, encode_known
@@ -65,6 +65,17 @@ def test_properties_and_route_become_headers_and_parameters() -> None:
     assert request.params["Amqp.routing_key"] == "orders.new"
     assert request.params["Amqp.headers.X-Tenant"] == "t"
     assert request.body == b"{}"
+
+
+def test_a_request_has_the_request_id_of_its_message_or_a_new_one() -> None:
+    def id_of(**properties: Any) -> str:
+        request = build_request("q", delivery(**properties), False, has_id=True)
+        return headers_of(request)["x-request-id"]
+
+    assert id_of(headers={"X-Request-Id": "one"}) == "one"
+    for odd in ({}, {"X-Request-Id": 7}, {"X-Request-Id": "a\nb"}):
+        assert len(id_of(headers=odd)) == 32
+    assert id_of() != id_of()
 
 
 def test_lists_and_tables_of_a_message_are_json() -> None:
@@ -120,12 +131,14 @@ async def test_the_hash_of_a_large_message_is_made_in_a_thread(
 ) -> None:
     threads = []
 
-    def build(*arguments: Any) -> Request:
+    def build(*arguments: Any, **options: Any) -> Request:
         threads.append(threading.current_thread())
-        return build_request(*arguments)
+        return build_request(*arguments, **options)
 
     monkeypatch.setattr(agent, "build_request", build)
-    source: Any = SimpleNamespace(settings=SimpleNamespace(name="q", headers=True))
+    source: Any = SimpleNamespace(
+        settings=SimpleNamespace(name="q", headers=True), has_ids=False, tracer=None
+    )
     message = delivery(bytes(size))
     request = await AmqpJob(source, message).request()
     assert (threads == [threading.current_thread()]) == is_here

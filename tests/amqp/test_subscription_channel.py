@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.amqp.consume.buffer import Buffer, Delivery
+from gateway.amqp.consume.buffer import Buffer
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription_channel import (
     MAX_PARKED_TIME,
     MESSAGE_OVERHEAD,

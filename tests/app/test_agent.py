@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from anyio import create_task_group, fail_after, sleep, sleep_forever
 
 from gateway.app.agent import AgentRunner, RateLimit
 from gateway.config.structs import Agent, AgentConsumer
-from gateway.core.proxy import PARTS_FAILED, Branch, Request, Response
+from gateway.core.proxy import PARTS_FAILED, Branch, OutcomeWatcher, Request, Response
 from gateway.errors import GatewayError
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,8 @@ class Job:
 
     def done(self) -> None:
         self.end = self.end or "done"
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None:
         self.end = self.end or "given back"
@@ -86,9 +89,11 @@ class Pipe:
         return Response()
 
 
-def runner(source: Source, pipe: Pipe, grace: float = 5, **consumer: float) -> AgentRunner:
+def runner(
+    source: Source, pipe: Pipe, grace: float = 5, *, has_ids: bool = False, **consumer: float
+) -> AgentRunner:
     agent = Agent(name="a", consumer=AgentConsumer(**consumer))  # type: ignore[arg-type]
-    return AgentRunner(agent, source, Branch(pipe), grace)
+    return AgentRunner(agent, source, Branch(pipe), grace, has_ids=has_ids)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -206,3 +211,34 @@ async def test_one_agent_that_ends_does_not_touch_another() -> None:
             await until(lambda: first.ends() == ["done"] * 5)
         async with runner(second, Pipe()).opened():
             await until(lambda: second.ends() == ["done"] * 5)
+
+
+async def test_a_line_about_a_failed_try_has_the_ids_of_its_message_and_its_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Identified(Job):
+        async def request(self) -> Request:
+            request = Request("GET", "/1", {}, [(b"x-request-id", b"r-1")])
+            request.origin = SimpleNamespace(shown_id="m-1")
+            return request
+
+    class Failing(Pipe):
+        async def __call__(self, request: Request) -> Response:
+            self.called.append(1)
+            if len(self.called) == 1:
+                return Response({}, PARTS_FAILED)
+            if len(self.called) == 2:
+                raise ZeroDivisionError
+            return Response()
+
+    source = Source(1, pause=0)
+    source.jobs[0].__class__ = Identified
+    async with runner(source, Failing(), has_ids=True).opened():
+        await until(lambda: source.ends() == ["done"])
+    assert caplog.messages == [
+        "agent a: a backend failed (message m-1) [r-1]",
+        "agent a: an unexpected error (message m-1) [r-1]",
+    ]
+    for record in caplog.records:
+        fields = vars(record)["fields"]
+        assert (fields["endpoint"], fields["message_id"]) == ("agent a", "m-1")

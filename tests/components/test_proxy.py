@@ -9,7 +9,16 @@ from gateway.components.proxy import flatmapped, with_static
 from gateway.config.proxy import FlatmapOperation, StaticSettings
 from gateway.core.helpers import Helpers
 from gateway.core.pipe import coroutine_of
-from gateway.core.proxy import INCOMPLETE, PARTS_FAILED, Branch, Part, Pipe, Request, Response
+from gateway.core.proxy import (
+    INCOMPLETE,
+    PARTS_FAILED,
+    Branch,
+    OutcomeWatcher,
+    Part,
+    Pipe,
+    Request,
+    Response,
+)
 from gateway.encoding import Document
 from gateway.errors import DeadlineExceeded, GatewayError, OutcomeUnknown, QueueEmpty
 
@@ -19,6 +28,8 @@ DATA: Document = {"st": "yes", "a": 2}
 
 
 class Message:
+    shown_id = ""
+
     def sent(self) -> None: ...
 
     def acknowledge(self) -> None: ...
@@ -27,6 +38,8 @@ class Message:
 
     def park(self) -> None:
         self.is_set_aside = True
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None: ...
 

@@ -22,6 +22,7 @@ from gateway.config.findings import ConfigError
 from gateway.config.load import load
 from gateway.core.asgi import Message
 from gateway.core.component import Listener
+from tests.core.seen import NOT_SEEN
 
 from ..http.service import Connection, Service, message, serving
 from ..router.support import Client, Reply, ask, http_scope
@@ -394,15 +395,15 @@ def test_each_period_begins_with_empty_distributions_and_keeps_the_counters() ->
         response = "router.response./a"
         return *connected, found[f"{response}.time.count"], found[f"{response}.status.200.count"]
 
-    responses.report(200, 5, 0.001)
-    responses.report(200, 5, 0.001)
+    responses.report(200, 5, 0.001, NOT_SEEN)
+    responses.report(200, 5, 0.001, NOT_SEEN)
     assert read_stats() == (2, 0, 0, 0, 2, 2)
     clock.time += 10
     assert read_stats() == (0, 2, 2, 2, 0, 2)
-    responses.report(200, 5, 0.001)
+    responses.report(200, 5, 0.001, NOT_SEEN)
     assert read_stats() == (1, 2, 2, 2, 1, 3)
     clock.time += 10  # nothing is read in the next period
-    responses.report(200, 5, 0.001)
+    responses.report(200, 5, 0.001, NOT_SEEN)
     assert read_stats() == (1, 1, 3, 3, 1, 4)
     clock.time += 20
     assert read_stats() == (0, 0, 4, 4, 0, 4)
@@ -418,7 +419,7 @@ def test_percentiles_are_close_to_those_of_krakend() -> None:
     stats = Stats(60, StoppedClock())
     responses = stats.responses_of("/one")
     for nanoseconds in (319917, 687986):
-        responses.report(200, 21, nanoseconds / 1e9)
+        responses.report(200, 21, nanoseconds / 1e9, NOT_SEEN)
     found = numbers_of(stats)
     time_ = {suffix: found[f"router.response./one.time.{suffix}"] for suffix in OTHER_SUFFIXES}
     assert time_ == {

@@ -110,6 +110,9 @@ SECRET = 99887766
         {"auth/api-keys": {"keys": str(SECRET)}},
         {"auth/basic": {"users": str(SECRET)}},
         {"auth/basic": {"users": {"me": SECRET}}},
+        {"telemetry/opentelemetry-security": {"otlp": [{"name": "a", "headers": {"k": SECRET}}]}},
+        {"telemetry/opentelemetry-security": {"otlp": [{"name": "a", "headers": str(SECRET)}]}},
+        {"telemetry/opentelemetry-security": {"otlp": str(SECRET)}},
         {"auth/revoker": {"revoke_server_api_key": SECRET, "TTL": 5, "token_keys": ["jti"]}},
     ],
 )

@@ -20,6 +20,21 @@ class Clock:
         return self.now
 
 
+class Taken:
+    """A message of a request."""
+
+    def __init__(self, shown_id: str) -> None:
+        self.shown_id = shown_id
+
+    def sent(self) -> None: ...
+
+    def acknowledge(self) -> None: ...
+
+    def park(self) -> None: ...
+
+    def give_back(self) -> None: ...
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -54,8 +69,8 @@ def test_a_line_names_the_backend_where_there_are_several(
 def test_the_status_is_the_one_that_the_client_gets(
     failures: FailureLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failures.record(BrokerUnavailable("away"), 500)
-    failures.record(GatewayError("odd"), 799)
+    failures.record(BrokerUnavailable("away"), status=500)
+    failures.record(GatewayError("odd"), status=799)
     assert caplog.messages == ["GET /a: 500: away", "GET /a: 799: odd"]
 
 
@@ -106,9 +121,47 @@ def test_a_line_has_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> N
     request = Request("GET", "/a", {}, [(b"x-request-id", b"one")])
     for has_ids in (True, False):
         failures = FailureLog("GET /a", has_ids=has_ids)
-        failures.record(GatewayError("down"), 500, request)
+        failures.record(GatewayError("down"), request)
     failures = FailureLog("GET /b", has_ids=True)
     failures.record(GatewayError("one of several backends"))
     assert [" [" in each.getMessage() for each in caplog.records] == [True, False, False]
     ids = [vars(each)["fields"].get("request_id") for each in caplog.records]
     assert ids == ["one", None, None]
+
+
+def test_a_line_has_the_ids_of_the_messages_of_its_request(
+    failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = Request("GET", "/a", {})
+    request.taken += [Taken("")]
+    failures.record(GatewayError("none"), request)
+    request.taken += [Taken("m-1")]
+    failures.record(GatewayError("one"), request)
+    request.taken += [Taken("m-2")]
+    failures.record(GatewayError("two"), request)
+    assert caplog.messages == [
+        "GET /a: 500: none",
+        "GET /a: 500: one (message m-1)",
+        "GET /a: 500: two (messages m-1, m-2)",
+    ]
+    ids = [vars(each)["fields"].get("message_id") for each in caplog.records]
+    assert ids == [None, "m-1", "m-1, m-2"]
+
+
+def test_a_failed_try_of_an_agent_is_a_warning_with_the_id_of_its_message(
+    failures: FailureLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = Request("GET", "/a", {})
+    request.origin = Taken("m-1")
+    request.taken.append(Taken("m-1"))  # a producer publishes it with the same id
+    failures.record_try(QueueEmpty(), request)
+    failures.record_try(GatewayError("no request"), None)
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", "GET /a: no message in the queue (message m-1)"),
+        ("WARNING", "GET /a: no request"),
+    ]
+    assert vars(caplog.records[0])["fields"] == {
+        "endpoint": "GET /a",
+        "reason": "no message in the queue",
+        "message_id": "m-1",
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.merging import merge
-from gateway.core.proxy import INCOMPLETE, Response
+from gateway.core.proxy import INCOMPLETE, OutcomeWatcher, Request, Response
 from gateway.errors import (
     BackendStatusError,
     BrokerUnavailable,
@@ -20,9 +20,13 @@ from gateway.errors import (
 
 
 class Message:
+    shown_id = ""
+
     def sent(self) -> None: ...
     def acknowledge(self) -> None: ...
     def park(self) -> None: ...
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None: ...
 
@@ -109,3 +113,10 @@ def test_when_no_backend_of_several_answers_the_texts_of_all_are_raised() -> Non
     with pytest.raises(SeveralFailures) as caught:
         merge([BackendStatusError(404, "no such thing", ""), DeadlineExceeded()])
     assert str(caught.value) == "no such thing\ncontext deadline exceeded"
+
+
+def test_a_failure_that_the_client_does_not_see_is_reported_with_its_request() -> None:
+    request, failure = Request("GET", "/", {}), GatewayError("no")
+    reported: list[tuple[GatewayError, Request | None]] = []
+    merge([failure, Response({})], lambda *report: reported.append(report), request)
+    assert reported == [(failure, request)]

@@ -11,7 +11,7 @@ from anyio import move_on_after, sleep_forever
 
 from gateway.core.asgi import AsgiResponse, Message, Receive, Scope, Send, send_answer
 from gateway.core.direct import Application, DirectClient, DirectHead, DirectRequest
-from gateway.core.observed import Report, observed
+from gateway.core.observed import Observation, Report, observed
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ class Observed:
     def __call__(self, scope: Scope) -> Report:
         self.heads += 1
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             assert seconds >= 0
             self.reports.append((scope["path"], status, size))
 
@@ -277,7 +277,7 @@ class Broken:
         if self._at_once:
             raise RuntimeError("broken")
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             raise RuntimeError("broken")
 
         return report

@@ -16,7 +16,7 @@ from gateway import open_gateway
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.tap import TapFactory
 from gateway.amqp.connection.urls import parse_broker_url
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.settings import ConsumerSettings
 from gateway.core.asgi import ASGIApp

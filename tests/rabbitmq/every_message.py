@@ -21,7 +21,7 @@ from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.tap import Tap
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume import attachment, subscription_channel
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription
 from gateway.amqp.consume.subscription_channel import MESSAGE_OVERHEAD, SubscriptionChannel
 from gateway.amqp.settings import ConsumerSettings

@@ -13,7 +13,7 @@ from bench.process import consumer, endpoint
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
 from gateway.amqp.consume import demand, subscription_channel
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription
 from gateway.core.bridge import AsyncioSide
 from tests.router.support import ask

@@ -11,7 +11,7 @@ import pytest
 from anyio import create_task_group, fail_after, sleep
 
 from gateway.amqp.consume import demand, prefetch_raise
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription
 from gateway.core.bridge import AsyncioSide
 

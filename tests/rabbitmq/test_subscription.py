@@ -12,7 +12,7 @@ from anyio import create_task_group, fail_after, move_on_after, sleep
 from bench.process import consumer, endpoint
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.core.bridge import AsyncioSide
 from gateway.demo.broker import Broker

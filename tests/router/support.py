@@ -14,7 +14,7 @@ from gateway.core.asgi import ASGIApp, Message, Scope
 from gateway.core.bridge import Timers
 from gateway.core.direct import Application
 from gateway.core.layers import Layer
-from gateway.core.proxy import Branch, Request, Response
+from gateway.core.proxy import Branch, OutcomeWatcher, Request, Response
 from gateway.errors import GatewayError
 from gateway.router.app import build_app
 from gateway.router.endpoint import Route
@@ -34,6 +34,8 @@ class Reply(NamedTuple):
 class Taken:
     """A message that remembers how it was settled."""
 
+    shown_id = "m-1"
+
     def __init__(self) -> None:
         self.end = ""
         self.is_sent = False
@@ -46,6 +48,8 @@ class Taken:
 
     def park(self) -> None:
         self.end = self.end or "parked"
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None:
         self.end = self.end or "given back"

@@ -24,6 +24,7 @@ from gateway.core.proxy import (
     Branch,
     Guard,
     HeaderGuard,
+    OutcomeWatcher,
     Request,
     Response,
     Withdraw,
@@ -62,6 +63,8 @@ class Pieces:
     async def next(self) -> bytes:
         await checkpoint()
         return self._pieces.pop(0)
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def give_back(self) -> None:
         """There is nothing to give back."""

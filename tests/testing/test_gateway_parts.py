@@ -10,7 +10,7 @@ from anyio import current_time, sleep
 
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.publish.publication import Outcome
 from gateway.core.bridge import AsyncioSide, open_asyncio_side
 from gateway.testing.memory_broker import NO_PROPERTIES, MemoryBroker

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.amqp.connection.link import Link
 from gateway.amqp.connection.urls import parse_broker_url
-from gateway.amqp.consume.buffer import Delivery
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription, subscription_key
 from gateway.amqp.publish import producer_queue
 from gateway.amqp.publish.publication import Outcome, Publication

@@ -11,8 +11,8 @@ from anyio import create_task_group, current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from gateway.amqp.consume import prefetch_raise
-from gateway.amqp.consume.buffer import Delivery
 from gateway.amqp.consume.channel_consumer import ChannelConsumer
+from gateway.amqp.consume.delivery import Delivery
 from gateway.amqp.consume.subscription import Subscription
 from gateway.core.bridge import AsyncioSide
 from gateway.testing.memory_broker import MemoryBroker

@@ -5,6 +5,7 @@ The requests that are made of them have no client; ``app/agent.py`` sends them t
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 from anyio import to_thread
@@ -12,12 +13,15 @@ from anyio import to_thread
 from ...config.structs import Agent
 from ...core.backoff import BACKOFFS, MAX_PAUSE
 from ...core.component import Assembly, Component
-from ...core.proxy import Request
+from ...core.proxy import Pipe, Request
 from ...errors import GatewayError, Undecodable
-from ..consume.buffer import Delivery
+from ...telemetry.propagation import Incoming
+from ...telemetry.tracing import Tracer
 from ..consume.consumer import share_consume_link
+from ..consume.delivery import Delivery
 from ..consume.subscription import Subscription, subscription_key
 from ..settings import AGENT, AgentSettings, ConsumerSettings, Retry, redelivery_limit
+from ..spans import with_process_spans
 from ..verify import verify_agent
 from ..wire.properties import MalformedError
 from .dead_letters import DeadLetterPublisher
@@ -28,6 +32,7 @@ from .requests import build_request, tries_of
 def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> AmqpSource:
     """The source of the messages of an agent."""
     consumer = _as_consumer(settings, agent)
+    name = f"agent {agent.name}"
     link = share_consume_link((settings.host,), assembly)
     gateway = assembly.service.gateway
     subscription = link.shared(
@@ -35,11 +40,11 @@ def build_source(settings: AgentSettings, agent: Agent, assembly: Assembly) -> A
         lambda: Subscription(
             consumer, link, assembly.side, gateway.buffer_bytes, is_permanent=True
         ),
-    ).share_with(consumer)
+    ).share_with(consumer, name)
     dead_letters = None
     if settings.dead_letter is not None:
-        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly)
-    return AmqpSource(settings, subscription, dead_letters, is_ordered=agent.consumer.workers == 1)
+        dead_letters = DeadLetterPublisher(settings.dead_letter, settings.host, assembly, name)
+    return AmqpSource(settings, agent, subscription, dead_letters, assembly)
 
 
 def _as_consumer(settings: AgentSettings, agent: Agent) -> ConsumerSettings:
@@ -73,21 +78,26 @@ class AmqpSource:
     """Takes messages for an agent.
 
     ``is_ordered``: the order of the queue is kept. A failed message is tried again before the next
-    one is taken.
+    one is taken. ``has_ids``: the requests have ids. ``tracer``: starts their traces; None: they
+    have none.
     """
 
     def __init__(
         self,
         settings: AgentSettings,
+        agent: Agent,
         subscription: Subscription,
         dead_letters: DeadLetterPublisher | None,
-        *,
-        is_ordered: bool,
+        assembly: Assembly,
     ) -> None:
         self.settings = settings
         self.max_redeliveries = redelivery_limit(settings.max_redeliveries, settings.arguments)
         self.dead_letters = dead_letters
-        self.is_ordered = is_ordered
+        self.is_ordered = agent.consumer.workers == 1
+        self.has_ids = assembly.service.gateway.request_id
+        self.tracer = assembly.tracer
+        self._topic = agent.consumer.topic
+        self._is_skipped = self.tracer is not None and self.tracer.skips(f"/{agent.name}")
         self._subscription = subscription
 
     @property
@@ -106,6 +116,20 @@ class AmqpSource:
             delivery.acknowledge()
         return AmqpJob(self, delivery)
 
+    def observed(self, pipe: Pipe) -> Pipe:
+        tracer = None if self._is_skipped else self.tracer
+        return with_process_spans(pipe, self.settings, self._topic, tracer)
+
+    def start_trace(self, request: Request, tracer: Tracer) -> None:
+        """Continue the trace of the message, or begin one."""
+        incoming: Incoming = request.origin.incoming
+        if self._is_skipped:
+            request.trace = tracer.passed_on(incoming)
+            return
+        if tracer.records and self.settings.propagation == "link":
+            incoming = incoming._replace(parent=None)
+        request.trace = tracer.start(incoming)
+
 
 class AmqpJob:
     """A message of an agent, until it is settled."""
@@ -116,14 +140,26 @@ class AmqpJob:
 
     async def request(self) -> Request:
         """Make the request of the message."""
-        settings, delivery = self._source.settings, self._delivery
-        arguments = settings.name, delivery, settings.headers
+        source, delivery = self._source, self._delivery
+        settings, tracer = source.settings, source.tracer
+        build = partial(
+            build_request,
+            settings.name,
+            delivery,
+            settings.headers,
+            has_id=source.has_ids,
+            propagation=None if tracer is None else tracer.propagation,
+        )
         try:
             if len(delivery.body) <= MAX_INLINE_BYTES:
-                return build_request(*arguments)
-            return await to_thread.run_sync(build_request, *arguments)
+                request = build()
+            else:
+                request = await to_thread.run_sync(build)
         except MalformedError as error:
             raise Undecodable(str(error)) from error
+        if tracer is not None:
+            source.start_trace(request, tracer)
+        return request
 
     def done(self) -> None:
         """Its backends have succeeded: acknowledge the message."""

@@ -12,7 +12,7 @@ from ...core.component import Assembly
 from ...core.proxy import Part, Response
 from ...errors import GatewayError, NotConfirmed, OutcomeUnknown, Unroutable
 from ...telemetry.logs import get_logger
-from ..consume.buffer import Delivery
+from ..consume.delivery import Delivery
 from ..publish.producer import share_publisher
 from ..publish.publication import Outcome, Publication
 from ..settings import DeadLetter, ProducerSettings
@@ -27,11 +27,12 @@ for ever."""
 
 
 class DeadLetterPublisher:
-    """Publishes to one exchange with one routing key. The exchange must exist."""
+    """Publishes to one exchange with one routing key. The exchange must exist. ``name``: of
+    the agent, for the log."""
 
-    def __init__(self, target: DeadLetter, host: str, assembly: Assembly) -> None:
+    def __init__(self, target: DeadLetter, host: str, assembly: Assembly, name: str) -> None:
         settings = ProducerSettings(exchange=target.exchange, declare="none")
-        self._publisher = share_publisher(settings, (host,), assembly)
+        self._publisher = share_publisher(settings, (host,), assembly, name)
         self._routing_key = target.routing_key.encode()
 
     async def publish(self, delivery: Delivery) -> None:

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from ...core.asgi import TOKEN
 from ...core.proxy import Request
+from ...core.request_ids import REQUEST_ID, REQUEST_ID_NAMES, new_id, valid_id
 from ...encoding import encode_json
-from ..consume.buffer import Delivery
+from ...telemetry.propagation import NO_NAMES, NOTHING, Incoming, Propagation
+from ..consume.delivery import Delivery
 from ..wire.message import decode_route
 from ..wire.properties import (
     APP_ID,
@@ -31,8 +33,10 @@ from ..wire.properties import (
     counted_deliveries,
     delivery_count,
     fields_of,
+    message_id_of,
     nested_value,
     split_properties,
+    text_headers,
     text_of,
 )
 
@@ -62,10 +66,21 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class OriginalMessage(NamedTuple):
-    """The message of which a request is made. A producer publishes it with these properties."""
+    """The message of which a request is made. A producer publishes it with these properties.
+
+    ``route``: exchange and routing key, encoded. ``tag``: of its delivery. ``incoming``: the trace
+    context in its headers.
+    """
 
     properties: bytes
     redelivered: bool
+    route: bytes = b"\0\0"
+    tag: int = 0
+    incoming: Incoming = NOTHING
+
+    @property
+    def shown_id(self) -> str:
+        return message_id_of(self.properties)
 
 
 def tries_of(delivery: Delivery) -> int:
@@ -73,9 +88,18 @@ def tries_of(delivery: Delivery) -> int:
     return max(delivery.tries, delivery_count(delivery.properties))
 
 
-def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...]) -> Request:
+def build_request(
+    queue: str,
+    delivery: Delivery,
+    headers: bool | tuple[str, ...],
+    *,
+    has_id: bool = False,
+    propagation: Propagation | None = None,
+) -> Request:
     """Make the request of a message. ``headers``: which headers of the message are passed on; true:
-    all.
+    all. ``has_id``: it has a request id, that of the message or a new one. ``propagation``: reads
+    the trace context of the message; its headers are then left out, since the gateway passes the
+    context on.
 
     Raises :class:`gateway.amqp.wire.properties.MalformedError`.
     """
@@ -89,26 +113,40 @@ def build_request(queue: str, delivery: Delivery, headers: bool | tuple[str, ...
         "delivery_count": str(max(delivery.tries, counted_deliveries(properties))),
         **dict(_values(properties)),
     }
+    replaced = NO_NAMES if propagation is None else propagation.names
     forwarded = dict(_forwarded_headers(properties, _build_is_listed(headers)))
     fields = [
         *_content(properties),
         *((f"x-amqp-{name.replace('_', '-')}", value) for name, value in values.items()),
-        *((_header_name(name), value) for name, value in forwarded.items()),
+        *(
+            (_header_name(name), value)
+            for name, value in forwarded.items()
+            if name.lower().encode() not in replaced
+        ),
         (
             "idempotency-key",
             text_of(properties, MESSAGE_ID) or _digest(queue, delivery, properties),
         ),
     ]
+    pairs = [(name.lower().encode(), _clean(value)) for name, value in fields]
+    if has_id:
+        sent = text_headers(properties, REQUEST_ID_NAMES)
+        pairs.append((REQUEST_ID, valid_id(sent) or new_id()))
     params = {f"Amqp.{name}": value for name, value in values.items()}
     params.update({f"Amqp.headers.{name}": value for name, value in forwarded.items()})
     request = Request(
         "GET",
         f"/{queue}",
         params,
-        [(name.lower().encode(), _clean(value)) for name, value in fields],
+        pairs,
         body=delivery.body,
     )
-    request.origin = OriginalMessage(delivery.properties, delivery.redelivered)
+    incoming = NOTHING
+    if propagation is not None:
+        incoming = propagation.extract(text_headers(properties, propagation.names))
+    request.origin = OriginalMessage(
+        delivery.properties, delivery.redelivered, delivery.route, delivery.tag, incoming
+    )
     return request
 
 

@@ -8,6 +8,7 @@ publisher within a connection. All of it runs on the asyncio side.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar, cast
@@ -26,6 +27,7 @@ from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
 from ..wire import codec
 from .attempts import Attempts
+from .concerned import Concerned
 from .tap import Tap, TapFactory
 from .urls import BrokerUrl
 
@@ -48,6 +50,7 @@ MAX_CHANNELS = 65_535
 """Channel numbers are 16 bits wide."""
 
 CLOSED = "the connection was closed"
+BLOCKED = "the broker accepts no messages: an alarm, of its memory or its disk"
 
 HOST_HEAD_START = 0.4
 """Seconds that a host has to open the connection until the next one is tried as well. A host that
@@ -192,6 +195,7 @@ class Link:
         self.urls = tuple(dict.fromkeys(urls))
         self.role = role
         self._users: dict[Hashable, LinkUser] = {}
+        self.concerned = Concerned()
         self.is_connected = False
         self.is_idle = False
         self.problem = "not connected yet"
@@ -307,9 +311,10 @@ class Link:
             await self.pause(next(self._pauses))
             return
         log.error(
-            "%s: not connected after %d attempts (max_retries): the next request starts new ones",
+            "%s: not connected after %d attempts (max_retries): the next request starts new ones%s",
             self.urls[0],
             self._failures,
+            self.concerned.after("for"),
         )
         await self._wait_for_request()
         self._reset_pauses()
@@ -348,7 +353,8 @@ class Link:
         self._connection_count += 1
         self._tap = connection.tap
         self._problems.clear()
-        log.info("%s: connected (%s)", self._url, self.role)
+        log.info("%s: connected (%s)%s", self._url, self.role, self.concerned.after("for"))
+        connection.tap.note_blocked = self._note_blocked
         problem = CLOSED  # aiormq may cancel a future: the group then ends without a reason
         try:
             async with open_tasks() as users:
@@ -365,12 +371,19 @@ class Link:
             self.is_connected, self._tap = False, None
         raise LinkError(problem)
 
+    def _note_blocked(self, is_blocked: bool) -> None:
+        """The broker tells every connection; it only concerns those that publish."""
+        if self.role == "publish":
+            level = logging.WARNING if is_blocked else logging.INFO
+            what = BLOCKED if is_blocked else "accepts messages again"
+            log.log(level, "%s: %s%s", self._url, what, self.concerned.after("for"))
+
     def _failed(self, url: BrokerUrl, problem: str, attempt: CancelScope) -> None:
         """The host cannot be connected, or its connection has ended."""
         if attempt.cancel_called:
             return  # another host is connected
         if problem != self._problems.get(url):
-            log.warning("%s: %s (%s)", url, problem, self.role)
+            log.warning("%s: %s (%s)%s", url, problem, self.role, self.concerned.after("for"))
         self.problem = self._problems[url] = problem
         for user in self._users.values():
             user.detached(problem)

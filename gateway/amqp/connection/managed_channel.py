@@ -14,6 +14,7 @@ from pamqp.base import Frame
 
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
+from .concerned import Concerned
 from .link import RECONNECT_RESET_AFTER, BrokerConnection, Link, LinkError, call
 
 log = get_logger("gateway.amqp")
@@ -44,12 +45,22 @@ class ManagedChannel(ABC):
         self.declares = False
         self.refused: dict[Hashable, str] = {}
         self._link = link
+        self._concerned = Concerned()
         self._topology: dict[Hashable, Frame] = {}
         self._is_durable = is_durable
         self._was_declared = False
         self._is_suspect = False
         self._ready_at: float | None = None
         self._pauses = link.pauses()
+
+    def __str__(self) -> str:
+        """For lines of the log: ``queue 'q' of GET /orders``."""
+        return f"{self.name}{self._concerned.after('of')}"
+
+    def concerns(self, name: str) -> None:
+        """An endpoint or an agent of that name uses it, and its link."""
+        self._concerned.add(name)
+        self._link.concerned.add(name)
 
     @property
     def why_away(self) -> str:
@@ -101,7 +112,7 @@ class ManagedChannel(ABC):
                     if await self._declare_in_time(channel):
                         await self.work(channel, connection)
                     else:
-                        log.warning("%s: the broker does not respond to declarations", self.name)
+                        log.warning("%s: the broker does not respond to declarations", self)
                         async with connection.channel() as another:
                             await self.work(another, connection)
             except LinkError as error:
@@ -109,7 +120,7 @@ class ManagedChannel(ABC):
                     return
                 self.detached(str(error))
             except Exception as error:  # of any type: the other channels must go on
-                log.exception("%s: unexpected error, the channel opens again", self.name)
+                log.exception("%s: unexpected error, the channel opens again", self)
                 self.detached(f"unexpected error: {type(error).__name__}")
             await self._pause()
 
@@ -117,7 +128,7 @@ class ManagedChannel(ABC):
         self.is_ready = True
         self._ready_at = current_time()
         if self.problem:
-            log.info("%s: ready", self.name)
+            log.info("%s: ready", self)
         self.problem = ""
 
     def detached(self, problem: str) -> None:
@@ -125,7 +136,7 @@ class ManagedChannel(ABC):
         self.is_ready = False
         if problem != self.problem:
             level = logging.WARNING if self._link.is_connected else logging.DEBUG
-            log.log(level, "%s: %s", self.name, problem)
+            log.log(level, "%s: %s", self, problem)
         self.problem = problem
 
     def suspect(self, link: Link, problem: str) -> None:

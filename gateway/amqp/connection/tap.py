@@ -50,6 +50,8 @@ class Tap(asyncio.StreamReaderProtocol):
     ``problem``: why, if it is known: the text of the broker, or the error in its bytes.
     ``close_code``: reply code of the broker's Connection.Close, else 0.
 
+    ``note_blocked``: called when the broker begins or ends to block publishers.
+
     ``can_publish``: the broker does not block publishers, and the send buffer is not full.
     ``can_publish_callbacks``: called when this becomes true again.
     """
@@ -60,6 +62,7 @@ class Tap(asyncio.StreamReaderProtocol):
         self.receiver = codec.Receiver(self._forward, self._blocked, self._closing)
         self.can_publish = True
         self.is_blocked = False
+        self.note_blocked: Callable[[bool], object] = lambda is_blocked: None
         self.can_publish_callbacks: set[Callable[[], None]] = set()
         self.last_received = loop.time()
         self.lost = asyncio.Event()
@@ -149,6 +152,7 @@ class Tap(asyncio.StreamReaderProtocol):
 
     def _blocked(self, is_blocked: bool) -> None:
         self.is_blocked = is_blocked
+        self.note_blocked(is_blocked)
         self._note_state()
 
     def _note_state(self) -> None:

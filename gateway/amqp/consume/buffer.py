@@ -1,9 +1,5 @@
 """The buffer of a queue: deliveries that no request has taken, and requests that wait for one.
 
-The life of a message in the gateway: the broker delivers it into the buffer. A request takes it and
-holds it until it ends: then the message is acknowledged, given back (to the front of the buffer),
-rejected, or parked (it stays unacknowledged and comes back to the buffer after a backoff).
-
 The buffer belongs to the app side. The asyncio side only appends to a deque, whose operations are
 atomic.
 """
@@ -12,93 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Protocol
 
 from anyio import Event
-from msgspec import Struct
 
-from ...core.backoff import exponential
 from ...core.bridge import AsyncioSide
-
-
-class DeliveryChannel(Protocol):
-    """The channel of a delivery. A message can be settled only on its own channel, while it is
-    open.
-
-    ``unsent``: how many of its messages requests hold and have not sent. The buffer gives requests
-    no more than ``max_unsent``.
-    """
-
-    is_open: bool
-    unsent: int
-    max_unsent: int
-
-    def sent(self, delivery: Delivery) -> None: ...
-
-    def acknowledge(self, delivery: Delivery) -> None: ...
-
-    def give_back(self, delivery: Delivery) -> None: ...
-
-    def reject(self, delivery: Delivery) -> None: ...
-
-    def park(self, delivery: Delivery, seconds: float) -> None: ...
-
-
-class Delivery(Struct, eq=False):
-    """A message from a queue that is not settled yet. A :class:`gateway.core.proxy.TakenMessage`.
-
-    ``route``: exchange and routing key, encoded. ``properties``: flags and values, encoded.
-    ``tries``: how often it was parked. ``is_held``: a request has taken it and not settled it.
-    ``is_sent``: it is held, its response is written, and it does not use up the prefetch.
-    ``parked_at``: loop time when it was parked for the first time.
-    """
-
-    channel: DeliveryChannel
-    tag: int
-    redelivered: bool
-    route: bytes
-    properties: bytes
-    body: bytes
-    tries: int = 0
-    is_held: bool = False
-    is_sent: bool = False
-    parked_at: float = 0.0
-
-    def sent(self) -> None:
-        """The whole response is written; only the client's acknowledgement of the last byte is
-        missing."""
-        if self.is_held and not self.is_sent:
-            self.channel.sent(self)
-
-    def acknowledge(self) -> None:
-        """The broker may delete the message."""
-        if self.is_held:
-            self.is_held = False
-            self.channel.acknowledge(self)
-
-    def give_back(self) -> None:
-        """Put it back to the front of the buffer; requeue it when the subscription is idle."""
-        if self.is_held:
-            self.is_held = False
-            self.channel.give_back(self)
-
-    def reject(self) -> None:
-        """The broker drops the message, or publishes it to the dead-letter exchange of the
-        queue."""
-        if self.is_held:
-            self.is_held = False
-            self.channel.reject(self)
-
-    def park(self, seconds: float | None = None) -> None:
-        """Keep it unacknowledged for a backoff, then put it back to the buffer. Other messages are
-        served meanwhile. Without ``seconds`` the backoff grows with each try: 1, 2, 4 ... 30 s."""
-        if self.is_held:
-            self.is_held = False
-            self.tries += 1
-            if seconds is None:
-                seconds = next(islice(exponential(), self.tries - 1, None))
-            self.channel.park(self, seconds)
+from .delivery import Delivery
 
 
 class Waiter(Protocol):

@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from ...config.structs import Backend, Endpoint
 from ...core.component import Assembly, Component
+from ...core.failures import name_of
 from ...core.large import LargeReading
+from ...core.outcomes import MessageOutcomes
 from ...core.proxy import COMPLETE, INCOMPLETE, Arrive, Branch, Part, Request, Response
 from ...encoding import DecodeError, Document, reason_of
 from ...encoding.manipulation import Reading, build_reading
@@ -22,9 +24,10 @@ from ..connection.shared_link import share_link
 from ..declarations import overall
 from ..hosts import host_findings
 from ..settings import CONSUMER, ConsumerSettings, redelivery_limit
+from ..spans import with_receive_spans
 from ..verify import verify_consumer
 from ..wire.properties import CONTENT_ENCODING, CONTENT_TYPE, split_properties
-from .buffer import Delivery
+from .delivery import Delivery
 from .findings import findings
 from .subscription import Subscription, subscription_key
 
@@ -40,7 +43,7 @@ def build_consumer(
     """The branch that responds with a message. It does not use the body of the request."""
     if settings.exclusive and assembly.worker:
         return Branch(_consumed_elsewhere, reads_body=False)
-    subscription = _subscribe(settings, backend, assembly)
+    subscription = _subscribe(settings, backend, endpoint, assembly)
     read = large = None
     kind = Consumer
     if endpoint.output_encoding != "no-op":
@@ -52,13 +55,14 @@ def build_consumer(
     max_now_bytes = assembly.max_inline_bytes(backend) if large is None else large.most
     consumer = kind(subscription, settings, read, large, max_now_bytes)
     waits = settings.wait is not None
-    return Branch(
+    branch = Branch(
         consumer.ask if waits else None,
         consumer.now,
         None if waits else consumer.later,
         consumer.timed_out,
         reads_body=False,
     )
+    return with_receive_spans(branch, settings, backend.host[0], assembly.tracer)
 
 
 class Consumer:
@@ -109,7 +113,7 @@ class Consumer:
             with move_on_after(self._wait):
                 delivery = await self.subscription.take()
         if delivery is None:
-            raise self.no_message_error()
+            raise self.no_message_error(request)
         return await self._respond(request, delivery)
 
     def later(self, request: Request, arrive: Arrive) -> WaitingRequest:
@@ -119,13 +123,15 @@ class Consumer:
         return waiting
 
     def timed_out(self, request: Request) -> AmqpFailure:
-        return self.no_message_error()
+        return self.no_message_error(request)
 
-    def no_message_error(self) -> AmqpFailure:
+    def no_message_error(self, request: Request) -> AmqpFailure:
         """The failure when no message came in time."""
         problem = self.subscription.why_no_message(self._settings)
         if problem:
             return BrokerUnavailable(problem, self.subscription.why_away)
+        if isinstance(request.taken, MessageOutcomes):
+            request.taken.found_empty = True
         return QueueEmpty(status=self._on_empty)
 
     def respond(self, request: Request, delivery: Delivery) -> Response:
@@ -179,7 +185,7 @@ class Consumer:
             delivery.reject()
         else:
             delivery.park()
-        return Undecodable(reason_of(error))
+        return Undecodable(reason_of(error), delivery)
 
     def _taken(self, request: Request, delivery: Delivery) -> None:
         request.taken.append(delivery)
@@ -229,7 +235,7 @@ class WaitingRequest(Struct, eq=False):
                 return None
             return self.consumer.undecodable(delivery, DecodeError("not decoded in time"))
         was_waiting = self.consumer.subscription.withdraw(self)
-        return self.consumer.no_message_error() if was_waiting else None
+        return self.consumer.no_message_error(self.request) if was_waiting else None
 
 
 def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
@@ -237,7 +243,9 @@ def share_consume_link(hosts: Sequence[str], assembly: Assembly) -> Link:
     return share_link("consume", hosts, assembly, lambda urls: Link(urls, "consume", assembly.side))
 
 
-def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly) -> Subscription:
+def _subscribe(
+    settings: ConsumerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
+) -> Subscription:
     link = share_consume_link(backend.host, assembly)
     gateway = assembly.service.gateway
     return link.shared(
@@ -245,7 +253,7 @@ def _subscribe(settings: ConsumerSettings, backend: Backend, assembly: Assembly)
         lambda: Subscription(
             settings, link, assembly.side, gateway.buffer_bytes, share=assembly.workers
         ),
-    ).share_with(settings)
+    ).share_with(settings, name_of(endpoint))
 
 
 class PropagatedConsumer(Consumer):

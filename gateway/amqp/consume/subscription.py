@@ -23,7 +23,8 @@ from ..connection.topology import consumer_bindings, consumer_topology
 from ..settings import MAX_PREFETCH, ConsumerSettings
 from .attachment import Attachment, AttachmentNumbers
 from .bounds import AttachmentSettings
-from .buffer import Buffer, Delivery, Waiter, take_from
+from .buffer import Buffer, Waiter, take_from
+from .delivery import Delivery
 from .ledger import Ledger, SettledCounts
 
 REDECLARE_INTERVAL = 10.0
@@ -102,8 +103,10 @@ class Subscription(ManagedChannel):
         # Of all channels before the last one, and the last one. Together: another thread reads it.
         self._settled: tuple[SettledCounts, Ledger | None] = SettledCounts(), None
 
-    def share_with(self, settings: ConsumerSettings) -> Self:
-        """Add a backend of this queue: its prefetch and its bindings."""
+    def share_with(self, settings: ConsumerSettings, name: str = "") -> Self:
+        """Add a backend of this queue: its prefetch and its bindings. ``name``: of its endpoint or
+        agent."""
+        self.concerns(name)
         self._prefetch_sum += settings.prefetch
         self._idle_return = max(self._idle_return, settings.idle_return_seconds)
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)

@@ -17,8 +17,9 @@ from ..connection.link import LinkError
 from ..wire import codec
 from ..wire.delivery_fast_path import RawDelivery
 from ..wire.properties import delivery_count
-from .buffer import Buffer, Delivery
+from .buffer import Buffer
 from .credit import Credit
+from .delivery import Delivery
 from .ledger import Ledger
 from .prefetch_raise import PrefetchRaise
 

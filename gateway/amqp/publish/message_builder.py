@@ -13,23 +13,31 @@ from typing import TypeAlias
 from ...config.structs import Backend, Endpoint, Service
 from ...core.forwarding import build_forward_headers, canonical_name, headers_that_count
 from ...core.proxy import Request
+from ...core.request_ids import REQUEST_ID, REQUEST_ID_NAMES
 from ...errors import Unpublishable
+from ...telemetry.propagation import NO_NAMES
+from ...telemetry.tracing import Tracer
 from ..agent.requests import OriginalMessage
 from ..settings import ProducerSettings
+from ..spans import describe_published
 from ..wire.message import (
+    NOTHING_CHOSEN,
     ROUTING_HEADERS,
     SharedProperties,
     TooLongError,
+    encode_fields,
     encode_plain,
     encode_properties,
     encode_shared,
     encode_time,
+    encode_with_headers,
     short_string,
 )
 from ..wire.properties import (
     DELIVERY_MODE,
     MESSAGE_ID,
     USER_ID,
+    add_fields,
     join,
     keep_fields,
     split,
@@ -53,23 +61,50 @@ def _new_id() -> bytes:
     return b"%b-%x" % (_prefix, next(_numbers))
 
 
+Encode: TypeAlias = Callable[[Request, SharedProperties, bytes, bytes], bytes]
+"""A request, what it shares with others, routing key and message id -> the properties."""
+
 BuiltMessage: TypeAlias = tuple[bytes, bytes, bytes]
 """Routing key, message id, properties (flags and values of a content header)."""
 
 
 class MessageBuilder:
-    """Builds the messages of one producer."""
+    """Builds the messages of one producer.
+
+    With a ``tracer`` a message has the trace context of its request, whatever the lists of headers
+    say, in place of the headers of the client with the same names. The gateway has continued the
+    trace of the client, or has decided not to: so two contexts in one message would contradict each
+    other.
+    """
 
     def __init__(
-        self, settings: ProducerSettings, backend: Backend, endpoint: Endpoint, service: Service
+        self,
+        settings: ProducerSettings,
+        backend: Backend,
+        endpoint: Endpoint,
+        service: Service,
+        tracer: Tracer | None = None,
     ) -> None:
         self._delivery_mode = 2 if settings.is_persistent else 1
         self._routing_key = _build_routing_key(settings)
         self._message_id = build_value(settings.msg_id_key) if settings.msg_id_key else None
         self._chosen = build_chosen_properties(settings)
         self._forward = build_forward_headers(endpoint, backend, service)
-        self._counting = headers_that_count(endpoint, service)
-        self._is_listed = _build_is_listed(settings.headers)
+        replaced = NO_NAMES if tracer is None else tracer.propagation.names
+        self._counting = headers_that_count(endpoint, service, replaced)
+        self._is_listed = _build_is_listed(settings.headers, replaced)
+        added = REQUEST_ID_NAMES if service.gateway.request_id else NO_NAMES
+        self._is_kept = _build_is_listed(settings.headers, replaced | added)
+        self._has_ids = service.gateway.request_id and self._is_listed(REQUEST_ID)
+        self._exchange = settings.exchange
+        key = settings.correlation_id_key
+        self._correlation_id = build_value(key) if key else None
+        self._is_traced = tracer is not None
+        self._encode: Encode | None = None
+        if self._is_traced:
+            self._encode = self._encode_traced
+        elif self._chosen is not None:
+            self._encode = self._encode_chosen
         self._shared_by_headers: dict[tuple[object, ...], SharedProperties] = {}
         self._second, self._time = 0, b""
 
@@ -85,18 +120,45 @@ class MessageBuilder:
         now = int(time())
         if now != self._second:
             self._second, self._time = now, encode_time(now)
-        if self._chosen is None:
+        routing_key, encode = self._routing_key(request), self._encode
+        if encode is None:
             properties = encode_plain(shared, message_id, self._time)
         else:
-            properties = encode_properties(shared, self._chosen(request), message_id, self._time)
-        return self._routing_key(request), message_id, properties
+            properties = encode(request, shared, routing_key, message_id)
+        return routing_key, message_id, properties
+
+    def _encode_chosen(
+        self, request: Request, shared: SharedProperties, routing_key: bytes, message_id: bytes
+    ) -> bytes:
+        assert self._chosen is not None
+        return encode_properties(shared, self._chosen(request), message_id, self._time)
+
+    def _encode_traced(
+        self, request: Request, shared: SharedProperties, routing_key: bytes, message_id: bytes
+    ) -> bytes:
+        chosen = NOTHING_CHOSEN if self._chosen is None else self._chosen(request)
+        headers = self._trace_headers(request, routing_key, message_id)
+        return encode_with_headers(shared, chosen, headers, message_id, self._time)
+
+    def _trace_headers(
+        self, request: Request, routing_key: bytes, message_id: bytes
+    ) -> list[tuple[bytes, bytes]]:
+        """The trace context. If the publish has a span, it gets the names of the message."""
+        trace = request.trace
+        if trace is None:
+            return []
+        if trace.is_recorded and trace.span is not None:
+            read = self._correlation_id
+            correlation_id = b"" if read is None else read(request)
+            describe_published(trace.span, self._exchange, routing_key, message_id, correlation_id)
+        return trace.headers()
 
     def _build_from_original(self, request: Request, original: OriginalMessage) -> BuiltMessage:
         """The message of an agent's request: it keeps the properties of the consumed message,
         except for those that the settings of the producer name."""
         properties = split_properties(original.properties)
         properties.pop(USER_ID, None)  # RabbitMQ closes the channel if it is not the login's user
-        keep_fields(properties, self._is_listed)
+        keep_fields(properties, self._is_kept)
         if self._chosen:
             chosen = self._chosen(request)
             properties.update(split(chosen.flags, chosen.before + chosen.after))
@@ -105,7 +167,14 @@ class MessageBuilder:
         message_id = self._message_id(request) if self._message_id else b""
         message_id = message_id or properties.get(MESSAGE_ID, b"")[1:] or _new_id()
         properties[MESSAGE_ID] = short_string(message_id)
-        return self._routing_key(request), message_id, join(properties)
+        routing_key = self._routing_key(request)
+        headers = []
+        if self._is_traced:
+            headers += self._trace_headers(request, routing_key, message_id)
+        if self._has_ids:
+            headers.append((canonical_name(REQUEST_ID), request.header(REQUEST_ID) or b""))
+        add_fields(properties, encode_fields(headers))
+        return routing_key, message_id, join(properties)
 
     def _shared_properties(self, request: Request) -> SharedProperties:
         """From the cache: most requests of a client have the same headers."""
@@ -144,10 +213,14 @@ class MessageBuilder:
         return shared
 
 
-def _build_is_listed(headers: bool | tuple[str, ...]) -> Callable[[bytes], bool]:
+def _build_is_listed(
+    headers: bool | tuple[str, ...], replaced: frozenset[bytes]
+) -> Callable[[bytes], bool]:
+    """``replaced``: headers that messages never have from elsewhere."""
+    unlisted = ROUTING_HEADERS | replaced
     if isinstance(headers, bool):
-        return lambda name: headers and name not in ROUTING_HEADERS
-    listed = frozenset(name.lower().encode() for name in headers) - ROUTING_HEADERS
+        return lambda name: headers and name not in unlisted
+    listed = frozenset(name.lower().encode() for name in headers) - unlisted
     return listed.__contains__
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from ...config.structs import Backend, Endpoint
 from ...core.bridge import AsyncioSide
 from ...core.component import Assembly, Component
+from ...core.failures import name_of
 from ...core.proxy import Arrive, Branch, Part, Request, Response, nothing_to_withdraw
 from ...errors import (
     GatewayError,
@@ -23,6 +24,7 @@ from ..advice import ON_PRODUCERS
 from ..connection.shared_link import share_link
 from ..hosts import host_findings
 from ..settings import PRODUCER, ProducerSettings
+from ..spans import with_publish_spans
 from ..verify import verify_producer
 from .findings import findings
 from .message_builder import MessageBuilder
@@ -36,10 +38,11 @@ def build_producer(
     settings: ProducerSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Branch:
     """The branch that publishes the body of each request."""
-    builder = MessageBuilder(settings, backend, endpoint, assembly.service)
-    publisher = share_publisher(settings, backend.host, assembly)
+    builder = MessageBuilder(settings, backend, endpoint, assembly.service, assembly.tracer)
+    publisher = share_publisher(settings, backend.host, assembly, name_of(endpoint))
     producer = Producer(settings, publisher, builder, assembly.side)
-    return Branch(later=producer.later)
+    branch = Branch(later=producer.later)
+    return with_publish_spans(branch, settings, backend.host[0], assembly.tracer)
 
 
 class Producer:
@@ -115,31 +118,31 @@ class Producer:
         return NotConfirmed(why, "refused" if publication.reason else "nack")
 
     def _log_outcome(self, publication: Publication, outcome: Outcome) -> Part:
-        message_id = publication.message_id.decode(errors="replace")
-        what = f"exchange {self._exchange!r}: message {message_id}, whose client has gone"
+        what = f"exchange {self._exchange!r}: message {publication.shown_id}, whose client has gone"
         log.info("%s: %s", what, outcome.name.lower())
         return self._respond(publication, outcome)
 
     def _receipt(self, publication: Publication) -> dict[str, str]:
         return {
             # The id of a message that an agent consumed may be any bytes.
-            "message_id": publication.message_id.decode(errors="replace"),
+            "message_id": publication.shown_id,
             "exchange": self._exchange,
             "routing_key": publication.routing_key.decode(),
         }
 
 
 def share_publisher(
-    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly
+    settings: ProducerSettings, hosts: Sequence[str], assembly: Assembly, name: str
 ) -> Publisher:
-    """The publisher that all producers with this exchange and broker share."""
+    """The publisher that all producers with this exchange and broker share. ``name``: of the
+    endpoint or agent."""
     limit = assembly.service.gateway.max_unconfirmed
     link = share_link(
         "publish", hosts, assembly, lambda urls: PublishLink(urls, assembly.side, limit)
     )
     return link.shared(
         publisher_key(settings), lambda: Publisher(settings, link, assembly.side)
-    ).share_with(settings)
+    ).share_with(settings, name)
 
 
 COMPONENT = Component(

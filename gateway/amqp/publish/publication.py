@@ -9,7 +9,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ...core.proxy import Arrive, Part
+from ...core.outcomes import CONFIRMED, NACKED, UNCONFIRMED, UNROUTABLE
+from ...core.proxy import Arrive, OutcomeWatcher, Part
 from ...telemetry.logs import get_logger
 
 log = get_logger("gateway.amqp")
@@ -23,6 +24,15 @@ class Outcome(Enum):
     REFUSED = auto()
     TOO_LARGE = auto()
     UNROUTABLE = auto()
+
+
+NAMES = {
+    Outcome.CONFIRMED: CONFIRMED,
+    Outcome.REFUSED: NACKED,
+    Outcome.TOO_LARGE: NACKED,
+    Outcome.UNROUTABLE: UNROUTABLE,
+}
+"""How an :class:`OutcomeWatcher` hears of the outcomes."""
 
 
 class PublicationOwner(Protocol):
@@ -59,6 +69,11 @@ class Publication(Struct, eq=False):
     is_over: bool = False
     is_abandoned: bool = False
     reason: str = ""
+    watcher: OutcomeWatcher | None = None
+
+    @property
+    def shown_id(self) -> str:
+        return self.message_id.decode(errors="replace")
 
     def settle(self, outcome: Outcome) -> None:
         """App side: the outcome is known. Never raises."""
@@ -84,9 +99,26 @@ class Publication(Struct, eq=False):
         ``is_written`` is final after this call: the asyncio side sets it before it reads
         ``is_over``.
         """
-        if not self.is_over and not self.is_abandoned:
+        if self.is_over:
+            return
+        if not self.is_abandoned:
             self.is_over = True
             self.publisher.withdraw(self)
+        if self.watcher is not None:
+            self.watcher.settled(UNCONFIRMED if self.is_written else "")
+
+    def watch(self, watcher: OutcomeWatcher) -> None:
+        """App side: a message whose client has gone counts as not confirmed, although it is still
+        published."""
+        self.watcher = watcher
+        respond = self.respond
+
+        def responded(publication: Publication, outcome: Outcome) -> Part:
+            watcher.settled(NAMES[outcome])
+            return respond(publication, outcome)
+
+        self.respond = responded
+        watcher.published(self.message_id)
 
 
 class Window:

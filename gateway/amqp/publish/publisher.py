@@ -138,8 +138,10 @@ class Publisher(ManagedChannel):
         self._next_log_time = 0.0
         self._unlogged_count = 0
 
-    def share_with(self, settings: ProducerSettings) -> Self:
-        """Add a producer of this exchange, with its queue when it names one."""
+    def share_with(self, settings: ProducerSettings, name: str = "") -> Self:
+        """Add a producer of this exchange, with its queue when it names one. ``name``: of its
+        endpoint or agent."""
+        self.concerns(name)
         self._link.share_retries(settings.backoff_strategy, settings.max_retries)
         for method in producer_exchange(settings):
             self.declare(method)
@@ -425,7 +427,7 @@ class Publisher(ManagedChannel):
         )
         key = publication.routing_key.decode(errors="replace")
         what = f"refused a message with routing key {key!r}"
-        log.warning("%s: %s: %s%s", self.name, what, publication.reason, others)
+        log.warning("%s: %s: %s%s", self, what, publication.reason, others)
         self._next_log_time, self._unlogged_count = now + REFUSAL_LOG_INTERVAL, 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from struct import Struct as Layout
 from typing import NamedTuple
 
@@ -48,26 +48,30 @@ def short_string(value: bytes) -> bytes:
     return b"%c%b" % (len(value), value)
 
 
-def encode_headers(headers: Mapping[bytes, bytes]) -> bytes:
-    """A field table in which every value is a long string."""
-    fields = b"".join(
-        [
-            b"%bS%b%b" % (short_string(name), _long(len(value)), value)
-            for name, value in headers.items()
-        ]
+def encode_fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Fields of a table in which every value is a long string. Raises :class:`TooLongError`."""
+    return b"".join(
+        [b"%bS%b%b" % (short_string(name), _long(len(value)), value) for name, value in headers]
     )
+
+
+def encode_table(fields: bytes) -> bytes:
+    """A table of these fields."""
     return _long(len(fields)) + fields
 
 
 class SharedProperties(NamedTuple):
     """The encoded properties that many messages share: content type, content encoding and headers
     in ``flags`` and ``values``, and the delivery mode. ``plain``: the start of the properties of a
-    message for which the request chooses none: flags, values and delivery mode."""
+    message for which the request chooses none: flags, values and delivery mode. ``content``: the
+    content type and encoding; ``fields``: the fields of the headers."""
 
     flags: int
     values: bytes
     delivery_mode: int
     plain: bytes
+    content: bytes
+    fields: bytes
 
 
 def encode_shared(
@@ -77,18 +81,19 @@ def encode_shared(
     delivery_mode: int,
 ) -> SharedProperties:
     """Encode the properties that many messages share. Raises :class:`TooLongError`."""
-    flags, values = 0, b""
+    flags, content = 0, b""
     if content_type:
         flags |= CONTENT_TYPE
-        values += short_string(content_type)
+        content += short_string(content_type)
     if content_encoding:
         flags |= CONTENT_ENCODING
-        values += short_string(content_encoding)
-    if headers:
+        content += short_string(content_encoding)
+    values, fields = content, encode_fields(headers.items())
+    if fields:
         flags |= HEADERS
-        values += encode_headers(headers)
+        values += encode_table(fields)
     plain = b"%b%b%c" % (_flags(flags | ALWAYS_PRESENT), values, delivery_mode)
-    return SharedProperties(flags, values, delivery_mode, plain)
+    return SharedProperties(flags, values, delivery_mode, plain, content, fields)
 
 
 class ChosenProperties(NamedTuple):
@@ -99,6 +104,9 @@ class ChosenProperties(NamedTuple):
     flags: int = 0
     before: bytes = b""
     after: bytes = b""
+
+
+NOTHING_CHOSEN = ChosenProperties()
 
 
 def encode_time(now: int) -> bytes:
@@ -119,6 +127,29 @@ def encode_properties(
     return b"%b%b%c%b%c%b%b%b" % (
         _flags(shared.flags | chosen.flags | ALWAYS_PRESENT),
         shared.values,
+        shared.delivery_mode,
+        chosen.before,
+        len(message_id),
+        message_id,
+        time,
+        chosen.after,
+    )
+
+
+def encode_with_headers(
+    shared: SharedProperties,
+    chosen: ChosenProperties,
+    headers: Iterable[tuple[bytes, bytes]],
+    message_id: bytes,
+    time: bytes,
+) -> bytes:
+    """As :func:`encode_properties`, with ``headers`` before the shared ones."""
+    fields = encode_fields(headers) + shared.fields
+    return b"%b%b%b%b%c%b%c%b%b%b" % (
+        _flags(shared.flags | chosen.flags | ALWAYS_PRESENT | HEADERS),
+        shared.content,
+        _long(len(fields)),
+        fields,
         shared.delivery_mode,
         chosen.before,
         len(message_id),

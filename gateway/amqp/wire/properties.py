@@ -8,7 +8,7 @@ Pure.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from struct import Struct as Layout
 from typing import NamedTuple, TypeAlias
 
@@ -37,6 +37,9 @@ FIELD_SIZES = {
 
 SIZED_FIELD_TYPES = frozenset((b"S", b"x", b"A", b"F"))
 """Types of fields that begin with their size: strings, byte arrays, arrays, tables."""
+
+TEXT_TYPES = frozenset((b"S", b"x"))
+"""Types of fields that are strings: long strings and byte arrays."""
 
 DELIVERY_COUNT_HEADER = b"x-delivery-count"
 """The header in which a quorum queue counts the returns of a message."""
@@ -109,9 +112,28 @@ def text_of(properties: Properties, flag: int) -> str:
     return value[1:].decode(errors="replace")
 
 
+def message_id_of(properties: bytes) -> str:
+    """The message id; empty if there is none, or the properties are malformed. ``properties``:
+    flags and values."""
+    try:
+        return text_of(split_properties(properties), MESSAGE_ID)
+    except MalformedError:
+        return ""
+
+
 def fields_of(properties: Properties) -> Iterator[Field]:
     """The fields of HEADERS. Raises :class:`MalformedError`."""
     return _fields(properties.get(HEADERS, b"")[_size.size :], has_names=True)
+
+
+def text_headers(properties: Properties, names: Container[bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers with these names that are strings: names in lower case, and values. ``names``: in
+    lower case. Raises :class:`MalformedError`."""
+    return [
+        (name, field.value)
+        for field in fields_of(properties)
+        if field.kind in TEXT_TYPES and (name := field.name.lower()) in names
+    ]
 
 
 def _fields(table: bytes, *, has_names: bool) -> Iterator[Field]:
@@ -157,8 +179,17 @@ def counted_deliveries(properties: Properties) -> int:
 def keep_fields(properties: Properties, keeps: Callable[[bytes], bool]) -> None:
     """Remove every header for which ``keeps`` returns false. It gets the name in lower case."""
     kept = b"".join([each.encoded for each in fields_of(properties) if keeps(each.name.lower())])
-    if kept:
-        properties[HEADERS] = _size.pack(len(kept)) + kept
+    _set_fields(properties, kept)
+
+
+def add_fields(properties: Properties, fields: bytes) -> None:
+    """Add encoded headers. The properties must not have headers with these names."""
+    _set_fields(properties, fields + properties.get(HEADERS, b"")[_size.size :])
+
+
+def _set_fields(properties: Properties, fields: bytes) -> None:
+    if fields:
+        properties[HEADERS] = _size.pack(len(fields)) + fields
     else:
         properties.pop(HEADERS, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ...components.log.logging_settings import has_access_log
 from ...config.findings import on_one_line
 from ...config.structs import Agent, Backend, Endpoint, Service
 
@@ -17,6 +18,8 @@ def dump(service: Service, indent: str, depth: int) -> Iterator[str]:
 def _lines(service: Service, depth: int) -> Iterator[tuple[int, str]]:
     yield 0, f"{service.name or 'without a name'}, port {service.port}"
     yield from _components(0, service.extra_config)
+    if not has_access_log(service):
+        yield 0, "no access log"
     yield 0, f"{len(service.endpoints)} endpoint(s)"
     for endpoint in service.endpoints:
         yield 1, f"{endpoint.method} {endpoint.endpoint}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,19 +52,31 @@ class Descriptor:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._most = _whole_bytes(number)
 
     def write(self, text: str) -> None:
-        """Write whole lines at a time, as many as fit into what a pipe takes at once: so lines of
-        several threads and processes do not mix."""
+        """Write whole lines at a time, as many as the output takes at once: so lines of several
+        threads and processes do not mix."""
         data = text.encode(errors="backslashreplace")
-        while data:
-            end = len(data)
-            if end > PIPE_BUF:
-                end = data.rfind(b"\n", 0, PIPE_BUF) + 1 or data.find(b"\n") + 1 or end
+        view = memoryview(data)  # a slice of it copies nothing
+        start, size = 0, len(data)
+        while start < size:
+            end = start + self._most
+            if end < size:
+                end = data.rfind(b"\n", start, end) + 1 or data.find(b"\n", start) + 1 or size
             try:
-                data = data[os.write(self._number, data[:end]) :]
+                start += os.write(self._number, view[start:end])
             except BlockingIOError:
                 select((), (self._number,), ())
+
+
+def _whole_bytes(number: int) -> int:
+    """How many bytes one write puts into the output together while others write to it, too."""
+    try:
+        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+    except OSError:
+        is_file = False
+    return sys.maxsize if is_file else PIPE_BUF
 
 
 class StreamHandler(logging.Handler):

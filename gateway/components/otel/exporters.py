@@ -1,8 +1,9 @@
-"""The settings ``exporters`` of ``telemetry/opentelemetry``: where the metrics go."""
+"""The settings ``exporters`` of ``telemetry/opentelemetry``: where metrics and traces go."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -10,7 +11,7 @@ GRPC_PORT, HTTP_PORT = 4317, 4318
 """Of collectors. (opentelemetry.io/docs/specs/otlp)"""
 PROMETHEUS_PORT = 9090
 """Of exporters. KrakenD's default."""
-METRICS_PATH = "/v1/metrics"
+METRICS_PATH, TRACES_PATH = "/v1/metrics", "/v1/traces"
 REPORTING_PERIOD = 30
 """Seconds. KrakenD's default."""
 
@@ -57,6 +58,11 @@ class OtlpExporter(Struct, frozen=True, kw_only=True):
     """Seconds between two reports of metrics; 0: ``metric_reporting_period``."""
 
     @property
+    def is_off(self) -> bool:
+        """Whether it gets nothing."""
+        return self.disable_metrics and self.disable_traces
+
+    @property
     def is_encrypted(self) -> bool:
         return self.host.startswith("https://")
 
@@ -73,10 +79,33 @@ class OtlpExporter(Struct, frozen=True, kw_only=True):
         return f"{host}:{self.port or (HTTP_PORT if self.use_http else GRPC_PORT)}"
 
     @property
-    def url(self) -> str:
+    def label(self) -> str:
+        """What tells it from other exporters: its name, or else its address."""
+        return self.name or self.address
+
+    @property
+    def metrics_url(self) -> str:
         """As OpenTelemetry's exporters expect it."""
+        return self._url(METRICS_PATH)
+
+    @property
+    def traces_url(self) -> str:
+        """As OpenTelemetry's exporters expect it."""
+        return self._url(TRACES_PATH)
+
+    def _url(self, path: str) -> str:
         scheme = "https" if self.is_encrypted else "http"
-        return f"{scheme}://{self.address}{METRICS_PATH if self.use_http else ''}"
+        return f"{scheme}://{self.address}{path if self.use_http else ''}"
+
+
+class Collector(Struct, frozen=True):
+    """Where data of one kind are sent. ``timeout``: seconds for each request, with the library's
+    own attempts to repeat it. ``headers``: secrets."""
+
+    url: str
+    timeout: float
+    use_http: bool = True
+    headers: Mapping[str, str] = {}
 
 
 class Exporters(Struct, frozen=True, kw_only=True):

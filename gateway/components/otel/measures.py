@@ -7,13 +7,14 @@ exchanges, ``meter.py`` the interceptor that measures.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from ...config.structs import AgentPipe, Backend, Endpoint, Service
 from ...core.asgi import Scope
 from ...core.component import Assembly
-from ...core.observed import FOUND, Observer, Report, ignore_response
+from ...core.observed import FOUND, Observation, Observer, Report, ignore_response
 from ...telemetry.metrics import Family, Histogram, Registry
 from .messaging import MessagingFamilies
 from .meter import Meter, OutcomeSeries, with_outcome
@@ -60,9 +61,9 @@ def build_response_meter(settings: OtelSettings, service: Service, registry: Reg
             return report_of(method, found[0])
         path = scope["path"]
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             if found or not settings.skips(path):
-                report_of(method, found[0] if found else "")(status, size, seconds)
+                report_of(method, found[0] if found else "")(status, size, seconds, seen)
 
         return report
 
@@ -112,13 +113,16 @@ class _ResponseMeters:
             return ignore_response
         meters: dict[int, tuple[Histogram, Histogram]] = {}
 
-        def report(status: int, size: int, seconds: float) -> None:
+        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
             meter = meters.get(status)
             if meter is None:
                 meter = meters[status] = self._meter(method, endpoint, status)
             durations, sizes = meter
-            durations.observe(seconds)
-            sizes.observe(size)
+            # As Histogram.observe, without two calls: 0.1 us less for each request.
+            durations.counts[bisect_left(durations.bounds, seconds)] += 1
+            durations.sum += seconds
+            sizes.counts[bisect_left(sizes.bounds, size)] += 1
+            sizes.sum += size
 
         return report
 

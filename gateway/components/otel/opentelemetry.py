@@ -8,28 +8,54 @@ from ipaddress import ip_address
 from anyio.lowlevel import checkpoint
 
 from ...config.findings import Finding
-from ...config.structs import Backend, Endpoint, Service
+from ...config.structs import Backend, Endpoint, Service, changed
 from ...core.asgi import ASGIApp, AsgiResponse, Receive, Scope, Send, send_answer, text
 from ...core.component import MAX_PORT, Assembly, Component, ListenAddress, Listener, Place
 from ...core.observed import Observer
 from ...core.proxy import Branch, Pipe
 from ...http.observed import RequestObserver
 from ...telemetry.metrics import Labels, Registry
+from ...telemetry.propagation import Propagation
+from ...telemetry.tracing import Tracer
 from .. import proxy
 from . import runtime
 from .advice import ADVICE
 from .client_measures import build_client_meter
+from .client_spans import build_request_spans
+from .exporters import Exporters
 from .measures import PipeMeters, build_response_meter
 from .meter import measured
-from .otlp import build_otlp, otlp_traps, verify_otlp
+from .otlp import build_otlp
+from .otlp_checks import otlp_traps, verify_otlp
+from .otlp_spans import build_buffer
+from .pipe_spans import traced_branch, traced_pipe
 from .prometheus import CONTENT_TYPE, exposition
 from .readings import collect_readings
-from .settings import NAMESPACE, RESERVED, Histograms, OtelSettings, are_bounds
+from .server_spans import build_traces
+from .settings import (
+    NAMESPACE,
+    RESERVED,
+    ExportersOverride,
+    Histograms,
+    OtelSettings,
+    are_bounds,
+)
 from .shared_metrics import ReadMetrics, open_metrics
 
 PATH = "/metrics"
 PIECES_AT_ONCE = 1_000
 """Pieces of text that are made in one turn of the event loop, in about 1 ms."""
+
+
+def build_tracer(settings: OtelSettings, propagation: Propagation) -> Tracer:
+    """With a buffer of spans for each collector that gets traces."""
+    return Tracer(
+        propagation,
+        [build_buffer() for _ in settings.otlp_of_traces],
+        settings.trace_sample_rate,
+        ignores_clients=settings.client_layer.disable_propagation,
+        skips=settings.skips,
+    )
 
 
 def build_observer(settings: OtelSettings, service: Service, assembly: Assembly) -> Observer | None:
@@ -45,18 +71,25 @@ def build_observer(settings: OtelSettings, service: Service, assembly: Assembly)
 def build_pipe_observer(
     settings: OtelSettings, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Pipe], Pipe]:
-    if assembly.metrics is None or is_alone(endpoint, assembly):
+    if is_alone(endpoint, assembly):  # measured and traced with its backend
         return measured(None)
-    return measured(_share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint))
+    wrap = traced_pipe(settings, endpoint, assembly)
+    if assembly.metrics is None:
+        return wrap
+    meter = _share_meters(settings, assembly.metrics, assembly).of_endpoint(endpoint)
+    return lambda pipe: wrap(measured(meter)(pipe))
 
 
 def build_branch_observer(
     settings: OtelSettings, backend: Backend, endpoint: Endpoint, assembly: Assembly
 ) -> Callable[[Branch], Branch]:
+    alone = is_alone(endpoint, assembly)
+    wrap = traced_branch(settings, backend, endpoint, assembly, is_alone=alone)
     if assembly.metrics is None:
-        return measured(None)
+        return wrap
     meters = _share_meters(settings, assembly.metrics, assembly)
-    return measured(meters.of_backend(backend, endpoint, is_alone=is_alone(endpoint, assembly)))
+    meter = meters.of_backend(backend, endpoint, is_alone=alone)
+    return lambda branch: wrap(measured(meter)(branch))
 
 
 def _share_meters(settings: OtelSettings, registry: Registry, assembly: Assembly) -> PipeMeters:
@@ -132,6 +165,7 @@ def build_management(
     Without a port that shows the metrics, a worker stores none for the others: collectors get those
     of each worker from itself.
     """
+    build_otlp(settings, service, assembly)
     registry = assembly.metrics
     if registry is None:
         return {}
@@ -141,7 +175,6 @@ def build_management(
         runtime.add_process_metrics(registry)
     if with_python:
         runtime.add_python_metrics(registry)
-    build_otlp(settings, service, registry, assembly)
     if not settings.prometheus and service.gateway.management_port is None:
         return {}
     read = open_metrics(registry, assembly)
@@ -201,12 +234,64 @@ def _bounds_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
             yield f"histograms.{name}", text
 
 
+def _rate_traps(settings: OtelSettings) -> Iterator[tuple[str, str]]:
+    """Rates that are not possible: key and text."""
+    override = settings.exporters_override or ExportersOverride()
+    rates = {
+        "trace_sample_rate": settings.trace_sample_rate,
+        "exporters_override.trace_sample_rate": override.trace_sample_rate,
+    }
+    for key, rate in rates.items():
+        if rate is not None and not 0 <= rate <= 1:
+            yield key, f"expected 0 to 1, found {rate:g}: it counts as {min(max(rate, 0), 1):g}"
+
+
+def _override_traps(override: ExportersOverride) -> Iterator[tuple[str, str]]:
+    """Keys of an endpoint that have no effect: key and text."""
+    for name in sorted(changed(override) - {"trace_sample_rate"}):
+        yield (
+            f"exporters_override.{name}",
+            "no effect: the exporters are the same for all endpoints",
+        )
+
+
+def _whereabouts(settings: OtelSettings, service: Service) -> Iterator[tuple[str, str]]:
+    """Where the metrics are, and which exporter is off: key and text."""
+    exporters = settings.exporters or Exporters()
+    for number, each in enumerate(exporters.prometheus or ()):
+        key = f"exporters.prometheus[{number}]"
+        if each.disable_metrics:
+            yield key, "off: disable_metrics"
+            continue
+        host, port = each.listens_on
+        yield key, f"{PATH} is on port {port} of {host or 'every address'}"
+    for number, collector in enumerate(settings.otlp):
+        if collector.disable_metrics and collector.disable_traces:
+            yield f"exporters.otlp[{number}]", "off: disable_metrics and disable_traces"
+    management_port = service.gateway.management_port
+    if management_port is not None and settings.uses_metrics:
+        yield "", f"{PATH} is on management_port, too: {management_port}"
+    elif not settings.uses_metrics:
+        yield "", "no exporter reads the metrics, so nothing is counted"
+
+
 def findings(settings: OtelSettings, place: Place) -> Iterator[Finding]:
     for key in settings.reserved_labels:
         yield place.warning(f"no label: {RESERVED} is that of the bounds of histograms", key)
+    yield from place.warnings(_rate_traps(settings))
+    if settings.exporters_override is not None:
+        if place.endpoint is None or place.backend is not None:
+            yield place.warning("no effect here, only in an endpoint", "exporters_override")
+        yield from place.warnings(_override_traps(settings.exporters_override))
     if place.endpoint is not None:
         return
+    if settings.otlp_of_traces and not settings.trace_sample_rate:
+        text = (
+            "0: only requests whose client is traced have spans; KrakenD would trace all requests"
+        )
+        yield place.hint(text, "trace_sample_rate")
     yield from place.warnings((*otlp_traps(settings), *_bounds_traps(settings)))
+    yield from (place.hint(text, key) for key, text in _whereabouts(settings, place.service))
     if any(each.go_metrics for each in settings.prometheus):
         text = "go_metrics: there are metrics of Python in place of those of Go: python_info, "
         yield place.hint(f"{text}python_gc_...", "exporters.prometheus")
@@ -220,10 +305,13 @@ COMPONENT = Component(
     verify=verify,
     findings=findings,
     uses_metrics=lambda settings, _: settings.uses_metrics,
+    tracer=build_tracer,
+    traces=build_traces,
     observer=build_observer,
     pipe_observer=build_pipe_observer,
     branch_observer=build_branch_observer,
     request_observer=build_request_observer,
+    request_spans=build_request_spans,
     management=build_management,
     listeners=build_listeners,
     addresses=addresses,

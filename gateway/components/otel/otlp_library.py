@@ -1,58 +1,43 @@
-"""Metrics as the data of OpenTelemetry's SDK, and its exporters, which encode and send them.
+"""The exporters of OpenTelemetry, which encode data and send them.
 
-Nothing else of the SDK is used: the gateway counts for itself. (:mod:`gateway.telemetry.metrics`)
+Headers, certificates and compression are also those of OpenTelemetry's environment variables.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from importlib import import_module
 from time import time_ns
-from typing import cast
+from typing import Any, Generic, NamedTuple, TypeAlias
 
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
-    MetricExporter,
-    MetricExportResult,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_HEADERS,
+    OTEL_EXPORTER_OTLP_METRICS_HEADERS,
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.util.re import parse_env_headers
 
 from ...telemetry.logs import get_logger
-from ...telemetry.metrics import FamilySample, Sample
-
-SCOPE = "hutch-gateway"
-"""The scope of families that name none."""
-LOGGERS = (
-    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-)
-"""The exporters say only there why a report failed."""
-
-CUMULATIVE = AggregationTemporality.CUMULATIVE
-ABSENT = cast(float, None)
-"""In place of a minimum and a maximum, which the gateway does not know."""
+from .exporters import Collector
+from .otlp_data import SpanBatch, metrics_data
+from .otlp_delivery import D
+from .otlp_metrics import Families
+from .otlp_spans import Spans
+from .security import is_sendable
 
 _RETRY = re.compile(r",? retrying in [\d.]+s\.?")
 
 _logged: ContextVar[list[str]] = ContextVar("logged")
-"""What the library has logged during the report of this thread."""
+"""What the library has logged while this thread sends."""
 
 
 def build_resource(target: Mapping[str, str], worker: int, workers: int) -> Resource:
-    """What the metrics are of. ``target``: names and values. The environment can add more
+    """What metrics and spans are of. ``target``: names and values. The environment can add more
     (OTEL_RESOURCE_ATTRIBUTES), also ``service.instance.id``, which is random otherwise."""
     attributes = dict(target)
     if environment := target.get("deployment.environment"):
@@ -65,50 +50,103 @@ def build_resource(target: Mapping[str, str], worker: int, workers: int) -> Reso
     return resource
 
 
-class OtlpSender:
-    """An exporter of OpenTelemetry, and what its data begin with.
+class Signal(NamedTuple):
+    """A kind of data: the exporter for it, in both protocols, and its variable for headers."""
 
-    Headers, certificates and compression are those of OpenTelemetry's environment variables.
-    ``timeout``: seconds, with the library's own attempts to repeat.
-    """
+    module: str
+    exporter: str
+    headers: str
 
-    def __init__(self, url: str, resource: Resource, timeout: float, *, use_http: bool) -> None:
-        self._resource = resource
-        self._start = time_ns()
-        for name in LOGGERS:
+
+METRICS = Signal("metric_exporter", "OTLPMetricExporter", OTEL_EXPORTER_OTLP_METRICS_HEADERS)
+TRACES = Signal("trace_exporter", "OTLPSpanExporter", OTEL_EXPORTER_OTLP_TRACES_HEADERS)
+
+
+def open_metrics_sender(collector: Collector, resource: Resource) -> LibrarySender[Families]:
+    start = time_ns()
+    return LibrarySender(
+        collector, METRICS, lambda families: metrics_data(families, resource, start, time_ns())
+    )
+
+
+def open_spans_sender(collector: Collector, resource: Resource) -> LibrarySender[Spans]:
+    return LibrarySender(collector, TRACES, lambda spans: SpanBatch(spans, resource))
+
+
+class LibrarySender(Generic[D]):
+    """Sends with an exporter of OpenTelemetry. ``convert``: makes what the exporter reads."""
+
+    def __init__(
+        self, collector: Collector, signal: Signal, convert: Callable[[D], object]
+    ) -> None:
+        for name, keep in FILTERS.items():
             filters = get_logger(name).filters
-            if _keep not in filters:
-                filters.insert(0, _keep)  # before a filter of the library, which drops lines
-        self._exporter = build_exporter(url, timeout, use_http=use_http)
+            if keep not in filters:
+                filters.insert(0, keep)  # before a filter of the library, which drops lines
+        self.timeout = collector.timeout
+        self._convert = convert
+        build = _build_http if collector.use_http else _build_grpc
+        self._exporter, self._abort = build(collector, signal)
 
-    def send(self, families: Sequence[FamilySample]) -> str:
+    def send(self, data: D) -> str:
         """Blocks. Returns why the collector has not got them; "" if it has."""
         reasons: list[str] = []
         _logged.set(reasons)
-        data = metrics_data(families, self._resource, self._start, time_ns())
-        if self._exporter.export(data) is MetricExportResult.SUCCESS:
+        if self._exporter.export(self._convert(data)).name == "SUCCESS":
             return ""
         return reasons[0] if reasons else "no reason is known"
 
+    def abort(self) -> None:
+        self._abort()
+
     def close(self) -> None:
-        """Also ends a report that waits for its next attempt."""
+        """Also ends a send that waits for its next attempt."""
         self._exporter.shutdown()
 
 
-def build_exporter(url: str, timeout: float, *, use_http: bool) -> MetricExporter:
-    """The exporter of that protocol. Each has a library of its own."""
-    if use_http:
-        from opentelemetry.exporter.otlp.proto.http import metric_exporter as http
+Built: TypeAlias = tuple[Any, Callable[[], object]]
+"""An exporter, and what ends its exchanges."""
 
-        return http.OTLPMetricExporter(url, timeout=timeout)
-    from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc
 
-    is_plain = url.startswith("http://")
-    return grpc.OTLPMetricExporter(url, insecure=is_plain, timeout=timeout)
+def _build_http(collector: Collector, signal: Signal) -> Built:
+    from .otlp_http import build_session
+
+    module = import_module(f"opentelemetry.exporter.otlp.proto.http.{signal.module}")
+    session, abort = build_session()
+    exporter = getattr(module, signal.exporter)(
+        collector.url,
+        headers=_headers(collector, signal),
+        timeout=collector.timeout,
+        session=session,
+    )
+    return exporter, abort
+
+
+def _build_grpc(collector: Collector, signal: Signal) -> Built:
+    """gRPC itself ends a call after the timeout."""
+    module = import_module(f"opentelemetry.exporter.otlp.proto.grpc.{signal.module}")
+    exporter = getattr(module, signal.exporter)(
+        collector.url,
+        insecure=collector.url.startswith("http://"),
+        headers=_headers(collector, signal),
+        timeout=collector.timeout,
+    )
+    return exporter, lambda: None
+
+
+def _headers(collector: Collector, signal: Signal) -> dict[str, str]:
+    """Those of the environment, and the collector's own. For gRPC the exporters would use either
+    the ones or the others."""
+    found = next(filter(os.environ.get, (signal.headers, OTEL_EXPORTER_OTLP_HEADERS)), "")
+    headers = parse_env_headers(os.environ.get(found, ""), liberal=True)
+    for name, value in headers.items():
+        if not is_sendable(value):
+            raise ValueError(f"{found}: the value of {name} has characters that cannot be sent")
+    return {**headers, **{name.lower(): value for name, value in collector.headers.items()}}
 
 
 def _keep(record: logging.LogRecord) -> bool:
-    """A filter: what is logged during a report is its reason, and does not pass."""
+    """A filter: what is logged while something is sent is its reason, and does not pass."""
     logged = _logged.get(None)
     if logged is None:
         return True
@@ -118,51 +156,23 @@ def _keep(record: logging.LogRecord) -> bool:
     return False
 
 
+def _without_values(record: logging.LogRecord) -> bool:
+    """A filter: wrong headers of the environment are logged without them."""
+    record.msg, record.args = "OTEL_EXPORTER_OTLP_HEADERS: expected name=value, name=value", ()
+    return True
+
+
+FILTERS: Mapping[str, Callable[[logging.LogRecord], bool]] = {
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter": _keep,
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter": _keep,
+    "opentelemetry.exporter.otlp.proto.grpc.exporter": _keep,
+    "opentelemetry.util.re": _without_values,
+}
+"""By logger. The exporters say only there why something was not sent."""
+
+
 def _root_of(error: BaseException) -> str:
     """The first of the errors that led to this one: the others repeat it, and are long."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error) or type(error).__name__
-
-
-def metrics_data(
-    families: Iterable[FamilySample], resource: Resource, start: int, now: int
-) -> MetricsData:
-    """``start``, ``now``: nanoseconds since 1970: since when is counted, and when it was read."""
-    scopes: dict[str, list[Metric]] = defaultdict(list)
-    for family in families:
-        scopes[family.scope or SCOPE].append(_metric(family, start, now))
-    metrics = [
-        ScopeMetrics(InstrumentationScope(name), scope, "") for name, scope in scopes.items()
-    ]
-    return MetricsData([ResourceMetrics(resource, metrics, "")])
-
-
-def _metric(family: FamilySample, start: int, now: int) -> Metric:
-    data: Sum | Gauge | Histogram
-    if family.kind == "histogram":
-        points = [_histogram(each, family.bounds, start, now) for each in family.samples]
-        data = Histogram(points, CUMULATIVE)
-    elif family.kind == "counter":
-        data = Sum([_number(each, start, now) for each in family.samples], CUMULATIVE, True)
-    else:
-        data = Gauge([_number(each, start, now) for each in family.samples])
-    return Metric(family.name, family.help, family.unit, data)
-
-
-def _number(sample: Sample, start: int, now: int) -> NumberDataPoint:
-    return NumberDataPoint(dict(sample.labels), start, now, sample.value)
-
-
-def _histogram(sample: Sample, bounds: Sequence[float], start: int, now: int) -> HistogramDataPoint:
-    return HistogramDataPoint(
-        dict(sample.labels),
-        start,
-        now,
-        count=sum(sample.counts),
-        sum=sample.value,
-        bucket_counts=sample.counts,
-        explicit_bounds=bounds,
-        min=ABSENT,
-        max=ABSENT,
-    )

@@ -134,6 +134,10 @@ FAMILIES = (
         "breaker.state", "gauge", "Circuit breaker: 0 closed, 1 half-open, 2 open.", "", "max"
     ),
     GatewayFamily("ratelimit.denied", "counter", "Requests that a rate limit has refused."),
+    GatewayFamily("spans.exported", "counter", "Spans that a collector has received."),
+    GatewayFamily(
+        "spans.dropped", "counter", "Spans that are lost: not sent, or beyond those that may wait."
+    ),
 )
 
 

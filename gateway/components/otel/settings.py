@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 from msgspec import Struct
 
@@ -142,6 +141,10 @@ ALL_OF_BACKEND = BackendMetrics(round_trip=True, read_payload=True, detailed_con
 """What is measured if ``metrics`` is absent: everything. A partial object means: only that."""
 
 
+ALL_SPANS = BackendTraces(round_trip=True, read_payload=True, detailed_connection=True)
+"""The same for ``traces``."""
+
+
 class BackendLayer(Struct, frozen=True, kw_only=True):
     metrics: BackendMetrics | None = None
     """What is measured of backends; absent: everything."""
@@ -163,6 +166,19 @@ class EndpointAttributes(Struct, frozen=True, kw_only=True):
     """Labels of this endpoint, in addition to those of the service."""
     traces_static_attributes: Attributes = ()
     """Attributes of this endpoint's spans, in addition to those of the service."""
+
+
+class ExportersOverride(Struct, frozen=True, kw_only=True):
+    """Of KrakenD Enterprise."""
+
+    trace_sample_rate: float | None = None
+    """Which part of the requests of this endpoint is traced, 0 to 1."""
+    trace_exporters: tuple[str, ...] | None = None
+    """No effect: each collector gets the spans of all endpoints."""
+    metric_exporters: tuple[str, ...] | None = None
+    """No effect."""
+    metric_reporting_period: int | None = None
+    """No effect."""
 
 
 class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_": "global"}):
@@ -194,8 +210,8 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     """Of an endpoint: in addition to ``layers.global`` of the root."""
     backend: BackendLayer | None = None
     """Of a backend: in place of ``layers.backend`` of the root."""
-    exporters_override: dict[str, Any] | None = None
-    """Of KrakenD Enterprise, has no effect."""
+    exporters_override: ExportersOverride | None = None
+    """Of an endpoint: in place of settings of the root."""
 
     @property
     def prometheus(self) -> tuple[PrometheusExporter, ...]:
@@ -216,6 +232,17 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
     def otlp_of_metrics(self) -> tuple[OtlpExporter, ...]:
         """The collectors that get metrics."""
         return tuple(each for each in self.otlp if not each.disable_metrics)
+
+    @property
+    def otlp_of_traces(self) -> tuple[OtlpExporter, ...]:
+        """The collectors that get traces. The tracer has a buffer for each, in this order."""
+        return tuple(each for each in self.otlp if not each.disable_traces)
+
+    @property
+    def overridden_sample_rate(self) -> float | None:
+        """Of an endpoint; None: that of the root holds."""
+        override = self.exporters_override
+        return None if override is None else override.trace_sample_rate
 
     def period_of(self, exporter: OtlpExporter) -> int:
         """Seconds between two reports of metrics."""
@@ -289,8 +316,16 @@ class OtelSettings(MetricsSettings, frozen=True, kw_only=True, rename={"global_"
         return (self.layers and self.layers.proxy) or ProxyLayer()
 
     def backend_metrics(self, backend: Backend) -> BackendMetrics:
-        own = backend.extra_config.get(NAMESPACE)
-        layer = None if self.layers is None else self.layers.backend
-        if own is not None and own.backend is not None:
-            layer = own.backend
+        layer = self._backend_layer(backend)
         return (layer and layer.metrics) or ALL_OF_BACKEND
+
+    def backend_traces(self, backend: Backend) -> BackendTraces:
+        layer = self._backend_layer(backend)
+        return (layer and layer.traces) or ALL_SPANS
+
+    def _backend_layer(self, backend: Backend) -> BackendLayer | None:
+        own = backend.extra_config.get(NAMESPACE)
+        if own is not None and own.backend is not None:
+            layer: BackendLayer = own.backend
+            return layer
+        return None if self.layers is None else self.layers.backend

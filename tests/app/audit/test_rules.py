@@ -39,6 +39,7 @@ def broker(**extra: Any) -> dict[str, Any]:
 
 GOOD: dict[str, Any] = {
     "version": 3,
+    "name": "shop",
     "listen_ip": "127.0.0.1",
     "endpoints": [
         {
@@ -73,7 +74,7 @@ GOOD: dict[str, Any] = {
     "tls": {"keys": [{"public_key": "a", "private_key": "b"}]},
     "extra_config": {
         "telemetry/logging": {"level": "INFO", "stdout": True},
-        "telemetry/opentelemetry": {"exporters": {"prometheus": [{"name": "p"}]}},
+        "telemetry/opentelemetry": {"exporters": {"otlp": [{"name": "c"}]}},
         "security/http": {},
         "security/cors": {"allow_origins": ["https://me"], "allow_credentials": True},
         "security/bot-detector": {"deny": ["a"]},
@@ -84,6 +85,7 @@ GOOD: dict[str, Any] = {
 }
 P, T, AGENT = ("endpoints", 0), ("endpoints", 1), ("async_agent", 0)
 ROOT, OF_P, OF_T = ("extra_config",), (*P, "extra_config"), (*T, "extra_config")
+OTEL = (*ROOT, "telemetry/opentelemetry")
 PUBLISHED = (*P, "backend", 0, "extra_config", "backend/amqp/producer")
 TAKEN = (*T, "backend", 0, "extra_config", "backend/amqp/consumer")
 ASKED = (*T, "backend", 1, "extra_config")
@@ -135,7 +137,14 @@ CASES: dict[str, list[Changes]] = {
     "3.3.3": [{("timeout",): "31s"}],
     "3.3.4": [{(*T, "timeout"): "61s"}],
     "4.1.1": [{(*ROOT, "telemetry/opentelemetry"): ABSENT}],
+    "4.1.2": [{("name",): ABSENT}],
     "4.1.3": [{(*ROOT, "telemetry/metrics"): {}}],
+    "4.2.1": [
+        {(*OTEL, "exporters"): {"prometheus": [{"name": "p"}]}},
+        {(*OTEL, "exporters", "otlp", 0, "disable_traces"): True},
+        {(*OTEL, "trace_sample_rate"): 0},
+        {(*ROOT, "telemetry/opentelemetry"): ABSENT},
+    ],
     "4.3.1": [{(*ROOT, "telemetry/logging"): ABSENT}],
     "5.1.1": [{("disable_rest",): True}],
     "5.1.2": [{("debug_endpoint",): True}],
@@ -212,6 +221,8 @@ FINE: dict[str, list[Changes]] = {
         {(*OF_P, "auth/validator"): ABSENT, (*OF_P, "auth/basic"): {"users": {}}},
         {(*OF_P, "auth/validator"): ABSENT, (*OF_P, "auth/api-keys"): {"roles": ["r"]}},
     ],
+    "4.1.2": [{("name",): ABSENT, (*OTEL, "service_name"): "shop"}],
+    "4.2.1": [{(*OTEL, "trace_sample_rate"): 0.01}],
     "8.2.3": LIMITED,
     "8.2.4": [
         {

@@ -9,26 +9,32 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.components.auth.settings import ApiKeysSettings
+from gateway import load
+from gateway.components.auth.settings import ApiKeysSettings, ValidatorSettings
 from gateway.components.log.access_log import (
     ACCESS_LOG,
-    Head,
-    Secrets,
+    AccessFormat,
+    WriteLine,
     build_access_observer,
     build_format,
-    duration,
-    gin_duration,
 )
+from gateway.components.log.access_variables import AccessVariables
+from gateway.components.log.durations import Clock, duration, gin_duration
+from gateway.components.log.heads import Head, Secrets
 from gateway.components.log.patterns import LinePatternError
+from gateway.config.findings import ConfigError
 from gateway.config.structs import Endpoint, RouterSettings, Service
 from gateway.core.asgi import Scope
 from gateway.core.observed import FOUND
+from gateway.core.proxy import Request
+from tests.core.seen import NOT_SEEN, Seen
 
 SCOPE: Scope = {
     "type": "http",
@@ -48,9 +54,13 @@ SCOPE: Scope = {
 }
 
 
+def line_of(name: str, pattern: str, scope: Scope, *, has_ids: bool = False) -> WriteLine:
+    prepare = build_format(AccessFormat(name, pattern), AccessVariables(), "[K]", has_ids=has_ids)
+    return prepare(Head(scope, "127.0.0.1", Secrets()))
+
+
 def line(name: str, pattern: str = "", scope: Scope = SCOPE, seconds: float = 0.0012345) -> str:
-    head = Head(scope, "127.0.0.1", "[K]", Secrets())
-    return build_format(name, pattern)(head)(200, 12, seconds)
+    return line_of(name, pattern, scope)(200, 12, seconds, NOT_SEEN)
 
 
 def test_the_default_is_that_of_krakend() -> None:
@@ -72,7 +82,7 @@ def test_httpd_formats() -> None:
 
 def test_json_lines() -> None:
     document = json.loads(line("json"))
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", document.pop("time"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", document.pop("time"))
     assert document == {
         "logger": ACCESS_LOG,
         "status": 200,
@@ -93,12 +103,18 @@ def test_json_lines() -> None:
     ("pattern", "text"),
     [
         ("%{statusCode} %{status} %{bytes}", "200 200 12"),
-        ("%{latency} %{latencyMs} %{latencyUs} %{latencyNs}", "1.2345ms 1 1234 1234500"),
+        (
+            "%{latency} %{latencyMs} %{latencyUs} %{latencyNs}",
+            "0.001s 1.234ms 1234.500us 1234500ns",
+        ),
         ("%{method} %{path}|%{query}|%{uri} %{proto}", "GET /a|x=1|/a?x=1 HTTP/1.1"),
         ("%{scheme}://%{host} %{header.Host} %{clientIP}", "http://h:8080 h:8080 127.0.0.1"),
         ("%{header.X-Missing} %{prefix}", "- [K]"),
         ("%{header.User-Agent}", 'a \\"b\\"\\\\c\\\\u001b'),
         ("%{header.Authorization} %{header.cookie}", "Bearer ***"),
+        ("%{query.x}|%{query.y}|%{jwt.sub}", "1|-|-"),
+        ("%{outcome} %{queue} %{exchange} %{messageId} %{redelivered} %{completed}", "- - - - - -"),
+        ("%{status}\n", "200"),
     ],
 )
 def test_variables(pattern: str, text: str) -> None:
@@ -113,25 +129,88 @@ def test_a_line_has_the_endpoint_that_is_known_at_its_report(
     found: list[str], in_pattern: str, in_json: str
 ) -> None:
     scope: Scope = {**SCOPE, FOUND: []}
-    head = Head(scope, "127.0.0.1", "", Secrets())
-    as_pattern = build_format("custom", "%{endpoint}")(head)
-    as_json = build_format("json")(head)
+    as_pattern, as_json = line_of("custom", "%{endpoint}", scope), line_of("json", "", scope)
     scope[FOUND] += found
-    assert as_pattern(200, 12, 0.1) == f"{in_pattern}\n"
-    assert json.loads(as_json(200, 12, 0.1))["endpoint"] == in_json
+    assert as_pattern(200, 12, 0.1, NOT_SEEN) == f"{in_pattern}\n"
+    assert json.loads(as_json(200, 12, 0.1, NOT_SEEN))["endpoint"] == in_json
 
 
 def test_a_line_has_the_request_id() -> None:
-    head = Head({**SCOPE, "headers": [(b"x-request-id", b'a"b')]}, "127.0.0.1", "", Secrets())
-    assert build_format("custom", "%{requestId}")(head)(200, 12, 0.1) == 'a\\"b\n'
-    assert json.loads(build_format("json", has_ids=True)(head)(200, 1, 0.1))["request_id"] == 'a"b'
+    scope = {**SCOPE, "headers": [(b"x-request-id", b'a"b')]}
+    assert line("custom", "%{requestId}", scope) == 'a\\"b\n'
+    as_json = line_of("json", "", scope, has_ids=True)(200, 1, 0.1, NOT_SEEN)
+    assert json.loads(as_json)["request_id"] == 'a"b'
     assert line("custom", "%{requestId}") == "-\n"
+
+
+def test_a_line_has_claims_of_the_token() -> None:
+    claims = {"sub": 'a "b"\n', "n": 1, "roles": ["x", "y"], "https://x.test/role": "admin"}
+    write = line_of("custom", "%{jwt.sub}|%{jwt.n}|%{jwt.roles}|%{jwt.https://x.test/role}", SCOPE)
+    seen = Seen(Request("GET", "/", {}, claims=claims))
+    assert write(200, 1, 0.1, seen) == 'a \\"b\\"\\\\u000a|1|[\\"x\\",\\"y\\"]|admin\n'
+
+
+def test_a_line_says_whether_the_response_is_complete() -> None:
+    seen = Seen(headers=((b"x-krakend-completed", b"true"),))
+    assert line_of("custom", "%{completed}", SCOPE)(200, 1, 0.1, seen) == "true\n"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("%{time}", r"\d{4}/\d\d/\d\d - \d\d:\d\d:\d\d\.\d{3}"),
+        ("%{time:kitchen}", r"\d{1,2}:\d\d[AP]M"),
+        ("%{time:RFC3339}", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"),
+        ("%{time:15:04.000}", r"\d\d:\d\d\.\d{3}"),
+    ],
+)
+def test_a_time_has_a_layout(pattern: str, expected: str) -> None:
+    assert re.fullmatch(expected + "\n", line("custom", pattern))
+
+
+def test_a_clock_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((1.0, 1.0004, 1.0011, 0.5))
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    clock = Clock(str)
+    texts = [clock() for _ in range(4)]
+    assert texts == ["1.0", "1.0", "1.0011", "0.5"]
+
+
+def test_errors_are_never_left_out_of_a_sample(caplog: pytest.LogCaptureFixture) -> None:
+    observe = build_access_observer(
+        AccessFormat("custom", "%{status}"), "", Service(version=3), sample=0
+    )
+    assert observe is not None
+    with caplog.at_level(logging.INFO, ACCESS_LOG):
+        for status in (200, 204, 302, 399, 400, 404, 499, 500):
+            observe(SCOPE)(status, 0, 0.1, NOT_SEEN)
+    assert [record.getMessage() for record in caplog.records] == ["400", "404", "499", "500"]
+
+
+def test_a_sample_is_a_share(caplog: pytest.LogCaptureFixture) -> None:
+    observe = build_access_observer(
+        AccessFormat("custom", "%{status}"), "", Service(version=3), sample=0.5
+    )
+    assert observe is not None
+    report = observe(SCOPE)
+    with caplog.at_level(logging.INFO, ACCESS_LOG):
+        for _ in range(1000):
+            report(200, 0, 0.1, NOT_SEEN)
+    assert 300 < len(caplog.records) < 700
 
 
 @pytest.mark.parametrize("value", [b"secret", b"secret, x", b"Bearer"])
 def test_an_authorization_without_a_scheme_is_hidden(value: bytes) -> None:
     scope = {**SCOPE, "headers": [(b"authorization", value)]}
     assert line("custom", "%{header.authorization}", scope) == "***\n"
+
+
+def test_the_header_of_a_token_is_hidden() -> None:
+    validator = ValidatorSettings(alg="RS256", auth_header_name="X-Token")
+    endpoint = Endpoint(endpoint="/a", extra_config={"auth/validator": validator})
+    secrets = Secrets(Service(version=3, endpoints=(endpoint,)))
+    scope = {**SCOPE, "headers": [(b"x-token", b"Bearer secret")]}
+    assert Head(scope, "127.0.0.1", secrets).header("x-token") == "***"
 
 
 def test_api_keys_are_hidden() -> None:
@@ -148,12 +227,13 @@ def test_api_keys_are_hidden() -> None:
         ),
     )
     secrets = Secrets(service)
+    assert Secrets().headers < secrets.headers
     scope = {
         **SCOPE,
         "query_string": b"k.y=secret&kxy=1&a=2&k.y=secret",
         "headers": [(b"x-my", b"secret")],
     }
-    head = Head(scope, "127.0.0.1", "", secrets)
+    head = Head(scope, "127.0.0.1", secrets)
     assert head.uri == head.raw_uri == "/a?k.y=***&kxy=1&a=2&k.y=***"
     assert head.header("x-my") == "***"
 
@@ -181,11 +261,12 @@ def test_nobody_can_forge_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["text", "%{jwt.sub}", "%{latency_x}", "%{header}", "%{path.x}"]
+    "pattern",
+    ["text", "%{jwt}", "%{latency_x}", "%{header}", "%{path.x}", "%{path:x}", "%{header.x:y}x%{x}"],
 )
 def test_a_bad_pattern_says_what_there_is(pattern: str) -> None:
     with pytest.raises(LinePatternError, match=r"expected a pattern|is no variable of the access"):
-        build_format("custom", pattern)
+        build_format(AccessFormat("custom", pattern), AccessVariables())
 
 
 @pytest.mark.parametrize(
@@ -211,13 +292,22 @@ def test_durations_are_written_as_by_go(seconds: float, text: str) -> None:
 def lines_of(caplog: pytest.LogCaptureFixture, router: RouterSettings) -> list[str]:
     """What is logged for requests to two paths."""
     service = Service(version=3, extra_config={"router": router})
-    observe = build_access_observer("custom", "%{path} %{clientIP}", "-", "", service)
+    access_format = AccessFormat("custom", "%{path} %{clientIP}")
+    observe = build_access_observer(access_format, "", service)
     if observe is None:
         return ["no access log"]
     with caplog.at_level(logging.INFO, ACCESS_LOG):
         for path in ("/a", "/b"):
-            observe({**SCOPE, "path": path})(200, 0, 0.1)
+            observe({**SCOPE, "path": path})(200, 0, 0.1, NOT_SEEN)
     return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("sample", [-0.1, 1.1])
+def test_a_sample_is_from_0_to_1(sample: float) -> None:
+    settings = {"level": "INFO", "access_log_sample": sample}
+    document = {"version": 3, "extra_config": {"telemetry/logging": settings}}
+    with pytest.raises(ConfigError, match="access_log_sample: expected 0 to 1"):
+        load(document)
 
 
 def test_paths_may_be_skipped(caplog: pytest.LogCaptureFixture) -> None:
@@ -233,6 +323,22 @@ def test_an_address_of_a_proxy_that_is_not_trusted_does_not_count(
 ) -> None:
     router = RouterSettings(trusted_proxies=("192.168.0.0/16",))
     assert lines_of(caplog, router) == ["/a 10.0.0.1", "/b 10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "is_said"),
+    [
+        ({}, False),
+        ({"telemetry/metrics": {}}, True),
+        ({"router": {"logger_skip_paths": ["/__health"]}}, True),
+        ({"telemetry/metrics": {}, "router": {"disable_access_log": True}}, False),
+        ({"telemetry/logging": {"level": "INFO"}}, False),
+    ],
+)
+def test_check_says_that_there_is_no_access_log(extra: dict[str, Any], is_said: bool) -> None:
+    document = {"version": 3, "endpoints": [], "extra_config": extra}
+    found = [each for each in load(document).all_findings if "access log" in each.text]
+    assert [each.severity for each in found] == ["hint"] * is_said
 
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])

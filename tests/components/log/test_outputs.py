@@ -255,6 +255,31 @@ def test_a_pipe_that_does_not_block_gets_everything() -> None:
     os.close(writing)
 
 
+def test_a_file_gets_all_lines_in_one_write_and_a_pipe_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    text = ("x" * 99 + "\n") * 500
+    write = os.write
+
+    def noted(number: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(number, data)
+
+    monkeypatch.setattr(os, "write", noted)
+    with (tmp_path / "log").open("wb") as file:
+        outputs.Descriptor(file.fileno()).write(text)
+    assert (tmp_path / "log").read_text() == text
+    assert sizes == [50_000]
+    sizes.clear()
+    reading, writing = os.pipe()
+    outputs.Descriptor(writing).write(text)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == text
+    assert set(sizes) == {4000, 2000}
+
+
 def test_an_address_that_is_none_is_an_error() -> None:
     settings = {"address": "a..b:12201"}
     with pytest.raises(ConfigError, match="label"):

@@ -100,6 +100,43 @@ async def test_workers_store_metrics_only_for_a_port(
     assert ("metrics" in kinds) is is_stored
 
 
+@pytest.mark.parametrize(
+    ("exporter", "own", "hints"),
+    [
+        ({"port": 9091}, {}, [("[0]", "/metrics is on port 9091 of every address")]),
+        ({"listen_ip": "127.0.0.1"}, {}, [("[0]", "/metrics is on port 9090 of 127.0.0.1")]),
+        (
+            {"port": 9091},
+            {"management_port": 8090},
+            [
+                ("[0]", "/metrics is on port 9091 of every address"),
+                ("", "/metrics is on management_port, too: 8090"),
+            ],
+        ),
+        (
+            {"disable_metrics": True},
+            {"management_port": 8090},
+            [
+                ("[0]", "off: disable_metrics"),
+                ("", "no exporter reads the metrics, so nothing is counted"),
+            ],
+        ),
+    ],
+)
+def test_check_says_where_the_metrics_are(
+    exporter: dict[str, Any], own: dict[str, Any], hints: list[tuple[str, str]]
+) -> None:
+    document = config(exporter)
+    document["extra_config"]["gateway"] = own
+    start = f'$.extra_config["{NAMESPACE}"]'
+    found = [
+        (each.path.removeprefix(start).removeprefix(".exporters.prometheus"), each.text)
+        for each in load(document).all_findings
+        if each.severity == "hint" and each.path.startswith(start)
+    ]
+    assert found == hints
+
+
 @pytest.mark.parametrize(("exporter", "hints"), [(FLAGS[1], 0), (FLAGS[2], 1)])
 def test_check_says_that_metrics_are_of_python_and_not_of_go(
     exporter: dict[str, Any], hints: int

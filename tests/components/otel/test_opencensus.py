@@ -106,9 +106,11 @@ def found_by_check(document: Document) -> list[tuple[str, str]]:
     """Key and text of all warnings."""
     loaded = load(document, CATALOG, {})
     found = [*loaded.findings, *check(loaded.service, CATALOG)]
-    assert {each.severity for each in found} == {"warning"}
+    assert not any(each.severity == "error" for each in found)
     start = f'$.extra_config["{NAMESPACE}"]'
-    return [(each.path.replace(start, "$"), each.text) for each in found]
+    return [
+        (each.path.replace(start, "$"), each.text) for each in found if each.severity == "warning"
+    ]
 
 
 def test_check_prints_the_settings_of_today() -> None:

@@ -17,10 +17,11 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from opentelemetry.sdk.resources import Resource
 
 from gateway.app.service import Gateway, load, open_gateway
-from gateway.components.otel import otlp
-from gateway.components.otel.exporters import OtlpExporter
-from gateway.components.otel.otlp import LOG_PERIOD, OtlpReports, OutageLog
-from gateway.components.otel.otlp_library import OtlpSender, build_resource
+from gateway.components.otel import otlp_checks, otlp_delivery, otlp_metrics
+from gateway.components.otel.exporters import Collector, OtlpExporter
+from gateway.components.otel.otlp_delivery import LOG_PERIOD, CollectorSender, OutageLog
+from gateway.components.otel.otlp_library import build_resource, open_metrics_sender
+from gateway.components.otel.otlp_metrics import Families, OtlpReports
 from gateway.components.otel.settings import OtelSettings
 from gateway.core.version import VERSION
 from gateway.errors import GatewayError
@@ -91,7 +92,7 @@ async def test_a_collector_gets_the_metrics_at_the_latest_when_the_gateway_stops
 async def test_a_collector_that_cannot_be_reached_is_one_line_of_the_log(
     use_http: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otlp, "STOP_TIMEOUT", 20)
+    monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 20)
     with COLLECTORS[use_http]() as collector:
         pass
     own = exporter(collector.port, use_http=use_http)
@@ -120,10 +121,12 @@ def families() -> tuple[FamilySample, ...]:
     return tuple(registry.samples())
 
 
-def open_sender(port: int, *, use_http: bool = True, scheme: str = "http") -> OtlpSender:
+def open_sender(
+    port: int, *, use_http: bool = True, scheme: str = "http"
+) -> CollectorSender[Families]:
     host = f"{scheme}://127.0.0.1"
-    url = OtlpExporter(host=host, port=port, use_http=use_http).url
-    return OtlpSender(url, Resource({}), SENDER_TIMEOUT, use_http=use_http)
+    url = OtlpExporter(host=host, port=port, use_http=use_http).metrics_url
+    return open_metrics_sender(Collector(url, SENDER_TIMEOUT, use_http), Resource({}))
 
 
 @both
@@ -229,6 +232,7 @@ class FakeSender:
         self.sent = 0
         self.running = 0
         self.most = 0
+        self.timeout = 20.0
         self.is_closed = False
 
     def send(self, families: Sequence[FamilySample]) -> str:
@@ -238,6 +242,9 @@ class FakeSender:
         self.running -= 1
         self.sent += 1
         return self.reasons.pop(0) if self.reasons else ""
+
+    def abort(self) -> None:
+        self.gate.set()
 
     def close(self) -> None:
         self.is_closed = True
@@ -268,7 +275,7 @@ async def test_there_is_one_report_each_period_and_one_at_the_end() -> None:
 
 @pytest.mark.anyio
 async def test_no_report_overlaps_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(otlp, "JOIN_PERIOD", 0.005)
+    monkeypatch.setattr(otlp_delivery, "JOIN_PERIOD", 0.005)
     sender = FakeSender()
     sender.gate.clear()
     async with reports(sender).opened():
@@ -282,7 +289,7 @@ async def test_no_report_overlaps_another(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_collector_that_does_not_respond_does_not_hold_up_the_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(otlp, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 0.05)
     sender = FakeSender()
     sender.gate.clear()
     async with reports(sender).opened():
@@ -307,7 +314,7 @@ async def test_failures_of_reports_are_in_the_log_and_in_the_readiness(
     url = "otlp own http://localhost:4317"
     assert [record.getMessage() for record in caplog.records] == [
         f"{url}: metrics are not sent (failed reports: 1): away",
-        f"{url}: metrics arrive again (2 reports failed)",
+        f"{url}: metrics arrive again (failed reports: 2)",
     ]
 
 
@@ -334,7 +341,7 @@ async def test_a_report_that_cannot_be_started_ends_nothing(
     sender = FakeSender()
     own = reports(sender)
     with monkeypatch.context() as patch:
-        patch.setattr(otlp.ReportThread, "start", refuse)
+        patch.setattr(otlp_delivery.SendThread, "start", refuse)
         async with own.opened():
             await until(lambda: not own.readiness()["connected"])
             patch.undo()
@@ -345,7 +352,7 @@ async def test_a_report_that_cannot_be_started_ends_nothing(
 def test_an_outage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
-    outage = OutageLog("own", lambda: now)
+    outage = OutageLog("own", "metrics", "reports", clock=lambda: now)
     outage.record("")
     for second in range(int(LOG_PERIOD) * 2):
         now = float(second)
@@ -357,7 +364,7 @@ def test_an_outage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     assert [record.getMessage() for record in caplog.records] == [
         "own: metrics are not sent (failed reports: 1): away",
         "own: metrics are not sent (failed reports: 61): away",
-        "own: metrics arrive again (120 reports failed)",
+        "own: metrics arrive again (failed reports: 120)",
     ]
 
 
@@ -375,7 +382,7 @@ def test_an_outage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_urls(keys: Document, url: str) -> None:
-    assert OtlpExporter(**keys).url == url
+    assert OtlpExporter(**keys).metrics_url == url
 
 
 def test_periods() -> None:
@@ -409,10 +416,12 @@ def test_a_period_that_is_not_possible() -> None:
 
 @both
 def test_a_library_that_is_not_installed(use_http: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, extra = otlp.LIBRARIES[use_http]
+    name, extra = otlp_checks.LIBRARIES[use_http]
     monkeypatch.setitem(sys.modules, name, None)
     own = configuration(exporter(use_http=use_http))
     assert f'otlp[0]: needs a library: pip install "hutch-gateway[{extra}]"' in refusal(own)
+    traced = exporter(use_http=use_http, disable_metrics=True, disable_traces=False)
+    assert extra in refusal(configuration(traced))
     assert not refusal(configuration(exporter(use_http=use_http, disable_metrics=True)))
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
     assert extra in refusal(own)
@@ -432,10 +441,11 @@ def test_what_check_says() -> None:
         for each in found
         if each.path.startswith(start)
     ]
+    what = "metrics nor traces"
     port = "is 4318, the port of collectors for HTTP; KrakenD would use 4317, that for gRPC"
     assert said == [
         ("[0].port", "warning", port),
-        ("[1]", "warning", "traces are not sent yet, only metrics"),
+        ("[2]", "warning", f"gets neither {what}: disable_metrics and disable_traces are set"),
     ]
 
 
