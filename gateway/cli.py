@@ -1,8 +1,12 @@
-"""The command line: run, check, audit, version, demo. Flags and exit statuses are KrakenD's."""
+"""The command line: run, check, audit, health, version, demo.
+
+Flags and exit statuses are KrakenD's.
+"""
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import math
 import os
@@ -12,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 from anyio import Event
@@ -25,18 +30,20 @@ from .app.service import Gateway, log_warnings, open_gateway
 from .components.log.logging_settings import LEVELS
 from .components.log.outputs import open_log
 from .config.findings import SEVERITIES, ConfigError, lines
-from .config.load import Loaded, load
+from .config.load import Loaded, load, survey
 from .core.component import uses_metrics
 from .core.rule import SEVERITIES as AUDIT_SEVERITIES
 from .core.tasks import open_tasks
 from .core.version import VERSION
 from .errors import GatewayError
+from .server.health import ask, page_url
+from .server.notify import ServiceManager, Watcher, keep_alive
 from .server.prepare import prepare
 from .server.serve import chosen_server, serve, suits_uvloop
 from .server.settings import ServeSettings, serve_settings
-from .server.signals import call_on_hangup, prepare_signals, stop_on_signals
+from .server.signals import CLEANUP_TIMEOUT, call_on_hangup, prepare_signals, stop_on_signals
 from .server.sockets import address, open_sockets
-from .server.workers import say_serving, stop_with_parent, supervise
+from .server.workers import ParentProcess, stop_with_parent, supervise
 from .telemetry.logs import get_logger
 
 GC_THRESHOLD = 5_000
@@ -87,6 +94,19 @@ example:
 exit status:
   0  no recommendation
   1  a recommendation, or an error in the configuration
+  2  wrong arguments
+"""
+HEALTH_EPILOG = """\
+examples:
+  gateway health -c gateway.json
+  gateway health --ready --url https://10.0.0.7:8443
+
+The address, the port, TLS and the paths are those of the configuration, and those of its
+management_port if it has one. Certificates are not verified. A path in --url replaces /__health.
+
+exit status:
+  0  the status of the response is 200
+  1  another status, no response, or an error in the configuration
   2  wrong arguments
 """
 DEMO_EPILOG = """\
@@ -180,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    run.add_argument("--watchdog", type=float, help=argparse.SUPPRESS)
     run.add_argument("--shared-memory", type=int, help=argparse.SUPPRESS)
     run.add_argument("--shared-metrics", type=_numbers, default=(), help=argparse.SUPPRESS)
     run.add_argument("--shared-reports", type=_numbers, default=(), help=argparse.SUPPRESS)
@@ -247,6 +268,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     auditing.set_defaults(command=audit_command)
 
+    health = add_command(
+        "health",
+        help="ask a running gateway whether it is healthy",
+        description="Ask a running gateway for /__health, and print one line. For the health\n"
+        "checks of containers. Without -c and --url the gateway is on this machine, on\n"
+        "the port KRAKEND_PORT of the environment, or 8080.",
+        epilog=HEALTH_EPILOG,
+    )
+    health.add_argument(
+        "--ready", action="store_true", help="ask for /__ready: connections and queues, too"
+    )
+    health.add_argument("-c", "--config", metavar="FILE", help="the configuration of the gateway")
+    where = health.add_mutually_exclusive_group()
+    where.add_argument(
+        "-p", "--port", type=_port, metavar="N", help="the port, as in -p of gateway run"
+    )
+    where.add_argument(
+        "--url",
+        type=_http_url,
+        metavar="URL",
+        help="the gateway at this URL, such as http://10.0.0.7:8080",
+    )
+    health.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="the longest time to wait for the gateway (default: 5)",
+    )
+    health.set_defaults(command=health_command)
+
     version = add_command("version", help="print the version", description="Print the version.")
     version.set_defaults(command=version_command)
 
@@ -289,6 +341,27 @@ def _port(text: str) -> int:
 
 def _at_least_one(text: str) -> int:
     return _whole_number(text, 1)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f'expected seconds above 0, found "{text}"')
+    return seconds
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is not a number
+        is_url = False
+    if not is_url:
+        raise argparse.ArgumentTypeError("expected a URL that begins with http:// or https://")
+    return text
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -359,6 +432,24 @@ def audit_command(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def health_command(options: argparse.Namespace) -> int:
+    """0 if the status of the page is 200."""
+    url = _health_url(options)
+    try:
+        ask(url, options.timeout)
+    except GatewayError as error:
+        print(f"unhealthy: {url}: {error}", file=sys.stderr)
+        return 1
+    print(f"healthy: {url}")
+    return 0
+
+
+def _health_url(options: argparse.Namespace) -> str:
+    file: str | bytes = options.config or b'{"version": 3}'
+    service = survey(file, CATALOG, _environment(options)).service
+    return page_url(service, is_ready=options.ready, base=options.url or "")
+
+
 def demo_command(options: argparse.Namespace) -> int:
     from .demo.show import run_demo
 
@@ -367,6 +458,7 @@ def demo_command(options: argparse.Namespace) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     prepare_signals()
+    manager = ServiceManager(os.environ)
     environ = _environment(options)
     level: int | None = LEVELS.get(options.log_level)
     if level is None and options.debug:
@@ -384,13 +476,18 @@ def run_command(options: argparse.Namespace) -> int:
         if options.workers > 1 and options.worker is None:
             command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
             has_metrics = uses_metrics(loaded.service, CATALOG)
-            run = partial(supervise, uses_metrics=has_metrics)
+            run = partial(supervise, uses_metrics=has_metrics, manager=manager)
             return anyio.run(run, command, options.workers, settings.grace)
+        watcher: Watcher = manager
+        if options.parent is not None:
+            watcher = ParentProcess(options.parent, options.watchdog)
+        if watcher.watchdog is not None:
+            faulthandler.enable()  # SIGABRT, which ends a process that hangs, writes tracebacks
         backend_options: dict[str, object] = {}
         if options.async_library == "asyncio":
             backend_options["use_uvloop"] = suits_uvloop(settings, options.async_library)
         return anyio.run(
-            partial(_run, loaded, settings, options),
+            partial(_run, loaded, settings, options, watcher),
             backend=options.async_library,
             backend_options=backend_options,
         )
@@ -401,12 +498,14 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     environ = dict(os.environ)
     if options.port is not None:
         environ["KRAKEND_PORT"] = str(options.port)
-    if options.debug:
+    if getattr(options, "debug", 0):
         environ["KRAKEND_DEBUG_ENDPOINT"] = "true"
     return environ
 
 
-async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namespace) -> int:
+async def _run(
+    loaded: Loaded, settings: ServeSettings, options: argparse.Namespace, watcher: Watcher
+) -> int:
     sockets = open_sockets(
         settings.host,
         settings.port,
@@ -430,24 +529,32 @@ async def _run(loaded: Loaded, settings: ServeSettings, options: argparse.Namesp
             shared_metrics=options.shared_metrics,
             shared_reports=options.shared_reports,
         ) as gateway:
-            tasks.start_soon(_announce_stop, gateway, stop)
+            stop_time = settings.grace + CLEANUP_TIMEOUT
+            tasks.start_soon(_announce_stop, gateway, watcher, stop, stop_time)
 
-            def started() -> None:
-                _reduce_collections()
-                if options.parent is not None:
-                    say_serving(options.parent)
-                if worker == 0:
-                    print(_banner(where, settings, options, loaded), file=sys.stderr, flush=True)
+            async with (
+                _serving_others(gateway, settings, is_shared=options.workers > 1),
+                open_tasks() as watched,
+            ):
 
-            async with _serving_others(gateway, settings, is_shared=options.workers > 1):
+                def started() -> None:
+                    _reduce_collections()
+                    banner = _banner(where, settings, options, loaded)
+                    if worker == 0:
+                        print(banner, file=sys.stderr, flush=True)
+                    watcher.ready(banner)
+                    watched.start_soon(keep_alive, watcher, gateway.reach_loops)
+
                 await serve(gateway.asgi, settings, stop=stop, sockets=sockets, started=started)
+                watched.cancel_scope.cancel()
         tasks.cancel_scope.cancel()
     get_logger("gateway.server").info("stopped")
     return 0
 
 
-async def _announce_stop(gateway: Gateway, stop: Event) -> None:
+async def _announce_stop(gateway: Gateway, watcher: Watcher, stop: Event, seconds: float) -> None:
     await stop.wait()
+    watcher.stopping(seconds)
     gateway.stopping()
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from ..config.findings import ConfigError, Finding, Findings, key_path, lines
@@ -103,6 +104,10 @@ class Gateway:
         is_stopping = self._assembly.is_stopping
         is_ready = not is_stopping and all(resource["ready"] for resource in resources)
         return {"ready": is_ready, "stopping": is_stopping, "resources": resources}
+
+    async def reach_loops(self) -> None:
+        """Return when both event loops, this one and the asyncio side's, have run something."""
+        await self._assembly.side.run(checkpoint)
 
     def stopping(self) -> None:
         """Report "not ready" from now on, and stop the agents. Requests are still served."""
