@@ -19,6 +19,9 @@ VARIABLE = "OTEL_PROPAGATORS"
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/"""
 DEFAULT_FORMATS = ("tracecontext", "baggage")
 
+MAX_CONTEXT = 512
+"""Bytes of a header with a context: no format needs more than 100, later versions may. A longer
+one is not read, so that no client chooses how much work it is."""
 MAX_TRACESTATE = 512
 """Characters that every system must pass on (Trace Context, 3.3.1.5). A longer one is dropped."""
 MAX_STATE_MEMBERS = 32
@@ -27,8 +30,8 @@ MAX_BAGGAGE = 8192
 """Bytes that every system must pass on (Baggage, 3.3.2). A longer one is dropped."""
 
 _PARENT = re.compile(
-    rb"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})"
-    rb"-[0-9a-f]([0-9a-f])(-.*)?[ \t]*"
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})"
+    rb"-[0-9a-f]([0-9a-f])(-.*)?"
 )
 """Version, trace id, span id, the last digit of the flags, and what only later versions have."""
 _STATE_MEMBER = re.compile(
@@ -70,7 +73,8 @@ class Format(NamedTuple):
 
 
 def _extract_w3c(values: Mapping[bytes, bytes]) -> SpanContext | None:
-    found = _PARENT.fullmatch(values.get(b"traceparent", b""))
+    value = values.get(b"traceparent", b"")
+    found = _PARENT.fullmatch(value.strip(b" \t")) if len(value) <= MAX_CONTEXT else None
     if found is None:
         return None
     version, trace_id, span_id, digit, rest = found.groups()
@@ -102,7 +106,8 @@ def _inject_w3c(context: SpanContext) -> list[tuple[bytes, bytes]]:
 
 
 def _extract_b3(values: Mapping[bytes, bytes]) -> SpanContext | None:
-    parts = values.get(b"b3", b"").split(b"-")
+    value = values.get(b"b3", b"")
+    parts = value.split(b"-", 4) if len(value) <= MAX_CONTEXT else []
     if not 2 <= len(parts) <= 4:
         return None
     return _b3_context(parts[0], parts[1], parts[2] if len(parts) > 2 else b"")
@@ -129,6 +134,8 @@ def _inject_b3_multi(context: SpanContext) -> list[tuple[bytes, bytes]]:
 
 def _b3_context(trace_id: bytes, span_id: bytes, sampled: bytes) -> SpanContext | None:
     """``sampled``: ``1``, ``0``, ``d`` (debug), or empty: then it is as not sampled."""
+    if len(trace_id) > 32 or len(span_id) > 16:
+        return None
     trace_id, span_id = trace_id.lower(), span_id.lower()
     if not _TRACE_ID.fullmatch(trace_id) or not _SPAN_ID.fullmatch(span_id):
         return None
@@ -198,13 +205,13 @@ class Propagation:
 
 def _joined(headers: Headers) -> dict[bytes, bytes]:
     """The lines of each header as one value. "" if a header that is no list has several."""
-    values: dict[bytes, bytes] = {}
+    lines: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        if name not in values:
-            values[name] = value
-        else:
-            values[name] = values[name] + b"," + value if name in LISTS else b""
-    return values
+        lines.setdefault(name, []).append(value)
+    return {
+        name: b",".join(found) if name in LISTS or len(found) == 1 else b""
+        for name, found in lines.items()
+    }
 
 
 def formats_of(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.telemetry.propagation import (
     MAX_BAGGAGE,
+    MAX_CONTEXT,
     NOTHING,
     Incoming,
     Propagation,
@@ -79,6 +80,29 @@ def test_only_the_first_bit_of_the_flags_counts(flags: str, is_sampled: bool) ->
 )
 def test_an_invalid_context_is_ignored(value: str) -> None:
     assert parent_of(value, state=("foo=1",)) is None
+
+
+def test_a_context_is_read_up_to_a_length() -> None:
+    value = f"cc-{TRACE_ID}-{SPAN_ID}-01-".ljust(MAX_CONTEXT, "x")
+    assert parent_of(value) == CONTEXT
+    assert parent_of(value + "x") is None
+    assert parent_of(PARENT.rjust(MAX_CONTEXT)) == CONTEXT
+    assert parent_of(PARENT.rjust(MAX_CONTEXT + 1)) is None
+    b3 = Propagation(["b3"])
+    value = f"{TRACE_ID}-{SPAN_ID}-1-".ljust(MAX_CONTEXT, "x")
+    assert b3.extract(headers(("b3", value))).parent == CONTEXT
+    assert b3.extract(headers(("b3", value + "x"))).parent is None
+
+
+@pytest.mark.parametrize("each", [" ", "\t", ",", "-", "0", "a=b,"])
+@pytest.mark.parametrize("end", ["", "\n", PARENT])
+def test_long_values_are_no_contexts(each: str, end: str) -> None:
+    value = each * (131_072 // len(each)) + end
+    every = Propagation(["tracecontext", "baggage", "b3", "b3multi"])
+    names = ("traceparent", "b3", "x-b3-traceid", "x-b3-spanid")
+    assert every.extract(headers(*((name, value) for name in names), ("baggage", value))) == NOTHING
+    context = every.extract(headers(("traceparent", PARENT), ("tracestate", value))).parent
+    assert context == CONTEXT
 
 
 def test_two_contexts_are_none() -> None:
