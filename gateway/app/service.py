@@ -18,6 +18,7 @@ from ..config.structs import DEFAULT_GRACE, Agent, Endpoint, Service
 from ..core.asgi import ASGIApp
 from ..core.bridge import open_asyncio_side
 from ..core.component import Assembly, BuildLayer, Catalog, Component, Listener
+from ..core.counted import ignore_unmatched
 from ..core.direct import Application
 from ..core.forwarding import build_connection_guard
 from ..core.layers import Layer
@@ -60,7 +61,8 @@ class Gateway:
         rows = assembly.catalog.layers
         observers = _build_observers(service, assembly)
         load = Load(service.gateway.max_requests)
-        assembly.count_running = lambda: load.running
+        assembly.count_load = lambda: (load.running, load.refused)
+        counter = assembly.response_counter
         if assembly.metrics is not None:
             assembly.metrics.readers.append(
                 lambda: [Reading("requests.in_flight", {}, load.running)]
@@ -81,6 +83,7 @@ class Gateway:
             is_traced=assembly.tracer is not None,
             notes_requests=bool(observers) and _read_requests(assembly),
             load=load,
+            count_unmatched=ignore_unmatched if counter is None else counter.count_unmatched,
         )
         application = observed(application, observers)
         if assembly.tracer is not None:
@@ -322,4 +325,7 @@ def _build_route(endpoint: Endpoint, assembly: Assembly) -> Route:
         any(row.bare_responses and row.namespace in endpoint.extra_config for row in catalog),
         runs_scripts(endpoint, catalog),
         assembly.note_failure,
+        None
+        if assembly.response_counter is None
+        else assembly.response_counter.counter_of(endpoint),
     )

@@ -119,7 +119,7 @@ GATEWAY = Component(
     advice=GATEWAY_ADVICE,
     service=True,
     uses_metrics=page.uses_metrics,
-    observer=page.build_observer,
+    response_counter=page.build_response_counter,
     failure_observer=page.build_failure_observer,
     management=page.build_management,
 )

@@ -21,6 +21,7 @@ from ..telemetry.propagation import Propagation, formats_of
 from ..telemetry.tracing import Tracer
 from .asgi import ASGIApp
 from .bridge import AsyncioSide
+from .counted import ResponseCounter
 from .failures import NoteFailure, ignore_failure
 from .helpers import Helpers
 from .layers import Layer
@@ -64,7 +65,9 @@ class Assembly:
     ``tracer``: starts traces; None: there are none, and no trace context is passed on.
     ``note_failure``: gets every failed request. ``review``: what there is to say about the
     configuration; it may take seconds. ``is_stopping``: readiness says no from now on.
-    ``count_running``: how many requests have no response yet.
+    ``count_load``: how many requests have no response yet, and how many were refused until now
+    because of ``max_requests``. ``response_counter``: counts the responses of endpoints; None:
+    nothing does.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class Assembly:
         self.shared_reports = shared_reports
         self.review = review
         self.is_stopping = False
-        self.count_running: Callable[[], int] = lambda: 0
+        self.count_load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.helpers = Helpers()
         self.metrics = Registry() if uses_metrics(service, catalog) else None
         self.tracer = build_tracer(service, catalog)
@@ -97,6 +100,9 @@ class Assembly:
         self._shared: dict[Hashable, object] = {}
         observers = self.at_root(lambda row: row.failure_observer)
         built = [build(settings, service, self) for build, settings in observers]
+        counters = self.at_root(lambda row: row.response_counter)
+        found = (build(settings, service, self) for build, settings in counters)
+        self.response_counter = next((each for each in found if each is not None), None)
         self.note_failure: NoteFailure = _noting([each for each in built if each is not None])
 
     def resource(self, key: Hashable, make: Callable[[], R]) -> R:
@@ -189,6 +195,8 @@ BuildManagement: TypeAlias = Callable[[S, Service, Assembly], Mapping[str, ASGIA
 """Settings of the root -> applications on the management port, by path."""
 BuildObserver: TypeAlias = Callable[[S, Service, Assembly], Observer | None]
 """None: these settings observe nothing."""
+BuildResponseCounter: TypeAlias = Callable[[S, Service, Assembly], ResponseCounter | None]
+"""None: these settings count nothing."""
 BuildFailureObserver: TypeAlias = Callable[[S, Service, Assembly], NoteFailure | None]
 """None: these settings observe no failures."""
 ReadsRequests: TypeAlias = Callable[[S], bool]
@@ -363,7 +371,8 @@ class Component(Struct, Generic[S], frozen=True):
     gateway. ``traces``: of the requests of clients. ``observer``: hears of every response.
     ``reads_requests``: whether that observer reads the requests of endpoints
     (:class:`gateway.core.observed.Observation`). ``failure_observer``: hears of every failed
-    request, of agents too. The others are of the root: ``pipe_observer`` wraps every pipe, around
+    request, of agents too. ``response_counter``: counts the responses of endpoints; it costs less
+    than an observer. The others are of the root: ``pipe_observer`` wraps every pipe, around
     all its stages, also those of agents; ``branch_observer`` wraps every backend, around all its
     stages; ``request_observer`` hears of every request that an HTTP backend sends, redirects
     included, and ``request_spans`` of every recorded one.
@@ -404,6 +413,7 @@ class Component(Struct, Generic[S], frozen=True):
     traces: BuildTraces[S] | None = None
     observer: BuildObserver[S] | None = None
     failure_observer: BuildFailureObserver[S] | None = None
+    response_counter: BuildResponseCounter[S] | None = None
     reads_requests: ReadsRequests[S] | None = None
     pipe_observer: BuildStage[S] | None = None
     branch_observer: BuildBackendStage[S] | None = None

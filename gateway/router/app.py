@@ -15,6 +15,7 @@ from ..config.paths import shape
 from ..config.structs import GatewaySettings, RouterSettings, Service
 from ..core.asgi import ASGIApp, AsgiResponse, Handler, Receive, Scope, Send, send_answer, text
 from ..core.bridge import Timers
+from ..core.counted import CountUnmatched, ignore_unmatched
 from ..core.direct import Application, DirectHead
 from ..core.layers import Layer
 from ..core.observed import FOUND
@@ -31,6 +32,7 @@ from .builtin import (
 )
 from .direct import DirectEndpoint, TracedDirectEndpoint, find_state_head
 from .endpoint import (
+    CountingHandler,
     EndpointHandler,
     Prepare,
     PreparingHandler,
@@ -72,6 +74,7 @@ def build_app(
     is_traced: bool = False,
     notes_requests: bool = False,
     load: Load | None = None,
+    count_unmatched: CountUnmatched = ignore_unmatched,
 ) -> Application:
     """The application of an open gateway.
 
@@ -82,7 +85,7 @@ def build_app(
     request has a task. ``is_observed``: :func:`gateway.core.observed.observed` gets the result.
     ``is_traced``: so does :func:`gateway.core.traced.traced`. ``notes_requests``: its observers
     read requests (:class:`gateway.core.observed.Observation`). ``load``: counts the requests; None:
-    one of its own.
+    one of its own. ``count_unmatched``: counts requests that no endpoint gets.
     """
     router = service.router
     gateway = service.gateway
@@ -113,7 +116,11 @@ def build_app(
         if adding := [guard for guard in route.guards if isinstance(guard, HeaderGuard)]:
             render = with_headers_of(adding, render)
         handler_class = PreparingHandler if prepare else EndpointHandler
+        if route.count_response is not None:
+            handler_class = CountingHandler
         endpoint = handler_class(route, render, render_error, gateway, clock)
+        if isinstance(endpoint, CountingHandler) and route.count_response is not None:
+            endpoint.count = route.count_response
         if isinstance(endpoint, PreparingHandler):
             endpoint.prepare = prepare
         handler = wrapped(endpoint.handle)
@@ -128,7 +135,7 @@ def build_app(
         _add_options(table, routes, not service.disable_rest, version_header, wrapped)
 
     find_static = table.static.get
-    refusals = UnmatchedRequests(table, router, version_header, wrapped)
+    refusals = UnmatchedRequests(table, router, version_header, wrapped, count_unmatched)
     load = load or Load(gateway.max_requests)
 
     def find(scope: Scope) -> Match[Handler] | AsgiResponse:
@@ -143,10 +150,12 @@ def build_app(
             scope = _below_root(scope)
         found = find(scope)
         if isinstance(found, AsgiResponse):
+            count_unmatched(found.status)
             await send_answer(send, found)
             return
         handler, params = found
         if load.running >= load.limit and handler not in states:
+            load.refused += 1
             await send_answer(send, TOO_MANY_REQUESTS_AT_ONCE)
             return
         load.running += 1
@@ -270,7 +279,9 @@ class UnmatchedRequests:
         router: RouterSettings,
         version: tuple[bytes, bytes],
         wrapped: Wrap,
+        count: CountUnmatched = ignore_unmatched,
     ) -> None:
+        self._count = count
         self._table = table
         self._router = router
         self._common = (version, (b"x-krakend-completed", b"false"))
@@ -322,7 +333,12 @@ class UnmatchedRequests:
         else:
             status, inner, body = as_json(status, document)
             answer = AsgiResponse(status, [*headers, *self._common, *inner], body)
-        return Match(self._wrapped(build_constant(answer)), {})
+
+        def respond() -> AsgiResponse:
+            self._count(answer.status)
+            return answer
+
+        return Match(self._wrapped(build_handler(respond)), {})
 
 
 def _problem(params: dict[str, str]) -> str:

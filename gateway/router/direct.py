@@ -247,6 +247,7 @@ class EndpointRequest(SentMessages):
         if head.layer_guards and not self._is_admitted():
             return
         if load.running >= load.limit:
+            load.refused += 1
             self.is_over = True
             self._client.respond(around(head.outer, TOO_MANY_REQUESTS_AT_ONCE))
             return
@@ -287,6 +288,7 @@ class EndpointRequest(SentMessages):
             return
         self._end()
         self._stop_timer()
+        self._head.endpoint.handler.withdrawn(self.request)
         withdraw, self._withdraw = self._withdraw, None
         try:
             if withdraw is not None:

@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeAlias
 
 from ..config.structs import Endpoint, GatewaySettings
 from ..core.asgi import AsgiResponse, Receive, Scope, Send, send_answer
+from ..core.counted import CountResponse
 from ..core.failures import FailureLog, NoteFailure, ignore_failure, name_of
-from ..core.observed import OBSERVATION, note_request
+from ..core.observed import CLIENT_GONE, OBSERVATION, STOPPED, note_request
 from ..core.pipe import coroutine_of
 from ..core.proxy import Guard, Pipe, Request, Response, TakenMessage
 from ..core.tasks import must_pass
@@ -38,7 +39,7 @@ class Route(NamedTuple):
 
     ``is_bare``: its responses are JSON without the gateway's own headers. ``runs_scripts``: its
     stages or guards run code of the operator, such as hooks and Lua. ``note_failure``: gets each
-    failed request.
+    failed request. ``count_response``: counts its responses; None: nothing does.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Route(NamedTuple):
     is_bare: bool = False
     runs_scripts: bool = False
     note_failure: NoteFailure = ignore_failure
+    count_response: CountResponse | None = None
 
 
 class EndpointHandler:
@@ -129,7 +131,7 @@ class EndpointHandler:
                 response = await self._ask(request)
                 answer = self.rendered(response, request)
             except BodyError as error:
-                self._failures.record(GatewayError(), request, error.status)
+                self.body_refused(error, request)
                 await refuse_body(scope, send, error)
                 return
             except BaseException as error:
@@ -173,6 +175,12 @@ class EndpointHandler:
             # body_timeout bounds the time of the client, the timeout that of the work.
             request.deadline = self.clock() + left
         return body
+
+    def body_refused(self, error: BodyError, request: Request) -> None:
+        self._failures.record(GatewayError(), request, error.status)
+
+    def withdrawn(self, request: Request) -> None:
+        """A request without a task has ended without a response of the endpoint."""
 
     def rendered(self, response: Response, request: Request) -> AsgiResponse:
         """The response for the client. May raise anything: then its messages are parked."""
@@ -234,6 +242,34 @@ class PreparingHandler(EndpointHandler):
         for prepare in self.prepare:
             prepare(request, scope, self.path)
         await super().go_on(request, guards, waiting, scope, receive, send)
+
+
+class CountingHandler(PreparingHandler):
+    """Counts the responses of an endpoint: one look at the clock for each. When a request has begun
+    is known from its deadline."""
+
+    count: CountResponse
+
+    def rendered(self, response: Response, request: Request) -> AsgiResponse:
+        answer = super().rendered(response, request)
+        self.count(answer.status, self.clock() - request.deadline + self.timeout)
+        return answer
+
+    def failed(self, error: BaseException, request: Request) -> AsgiResponse:
+        answer = super().failed(error, request)
+        self._count_failed(answer.status, request)
+        return answer
+
+    def body_refused(self, error: BodyError, request: Request) -> None:
+        super().body_refused(error, request)
+        self._count_failed(error.status, request)
+
+    def withdrawn(self, request: Request) -> None:
+        self._count_failed(STOPPED, request)
+
+    def _count_failed(self, status: int, request: Request) -> None:
+        status = CLIENT_GONE if request.client.is_gone else status
+        self.count(status, self.clock() - request.deadline + self.timeout)
 
 
 class SentMessages:

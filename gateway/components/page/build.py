@@ -10,14 +10,14 @@ from ...config.findings import Finding
 from ...config.structs import GatewaySettings, PageSettings, Service
 from ...core.asgi import ASGIApp
 from ...core.component import Assembly, Place
+from ...core.counted import ResponseCounter
 from ...core.failures import NoteFailure
-from ...core.observed import Observer
 from ...core.proxy import Guard
 from ...core.rule import Rule, is_local, when
 from ..auth.basic import NAMESPACE as BASIC
 from ..auth.basic import build_basic_guard
 from ..auth.settings import BasicSettings
-from .counting import ResponseCounts
+from .counting import EndpointCounters
 from .failures import FailureNotes
 from .page import Page
 
@@ -38,19 +38,19 @@ def uses_metrics(settings: GatewaySettings, service: Service) -> bool:
     return page_of(service) is not None
 
 
-def share_counts(service: Service, assembly: Assembly) -> ResponseCounts:
-    return assembly.shared(ResponseCounts, lambda: ResponseCounts(service.endpoints))
+def share_counts(service: Service, assembly: Assembly) -> EndpointCounters:
+    return assembly.shared(EndpointCounters, lambda: EndpointCounters(service.endpoints))
 
 
 def share_failures(settings: PageSettings, assembly: Assembly) -> FailureNotes:
     return assembly.shared(FailureNotes, lambda: FailureNotes(assembly.worker, settings.samples))
 
 
-def build_observer(
+def build_response_counter(
     settings: GatewaySettings, service: Service, assembly: Assembly
-) -> Observer | None:
+) -> ResponseCounter | None:
     page = page_of(service)
-    return None if page is None else share_counts(service, assembly).observe
+    return None if page is None else share_counts(service, assembly)
 
 
 def build_failure_observer(

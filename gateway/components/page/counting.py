@@ -12,8 +12,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ...config.structs import Endpoint
-from ...core.asgi import Scope
-from ...core.observed import CLIENT_GONE, FOUND, Observation, Report
+from ...core.counted import CountResponse
+from ...core.observed import CLIENT_GONE
 
 BUCKETS_PER_DECADE = 5
 """The bounds are 1, 1.6, 2.5, 4, 6.3, 10 ...: a percentile is at most 12 % away from the exact one
@@ -57,37 +57,27 @@ class EndpointCounts:
         self.outcomes = [0] * OUTCOMES
         self.buckets = [0] * (len(BOUNDS) + 1)
 
-    def report(self, status: int, size: int, seconds: float, seen: Observation) -> None:
-        """A :data:`gateway.core.observed.Report`."""
+    def count(self, status: int, seconds: float) -> None:
+        """A :data:`gateway.core.counted.CountResponse`."""
         self.outcomes[OUTCOME_OF[status]] += 1
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
 
 
-class ResponseCounts:
-    """The counts of all endpoints, in their order, and last those of requests that have none."""
+class EndpointCounters:
+    """The counts of all endpoints, in their order, and last those of requests that no endpoint has
+    got. A :class:`gateway.core.counted.ResponseCounter`."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        keys = [(each.method, each.endpoint) for each in endpoints]
-        self.all = [EndpointCounts() for _ in (*keys, None)]
-        self._unmatched = self.all[-1].report
-        self._reports: dict[tuple[str, str], Report] = {
-            key: counts.report for key, counts in zip(keys, self.all, strict=False)
-        }
+        self._by_name = {(each.method, each.endpoint): EndpointCounts() for each in endpoints}
+        self.unmatched = EndpointCounts()
+        self.all = [*self._by_name.values(), self.unmatched]
 
-    def observe(self, scope: Scope) -> Report:
-        """A :data:`gateway.core.observed.Observer`."""
-        found = scope[FOUND]
-        if found:
-            return self._report_of(scope["method"], found[0])
+    def counter_of(self, endpoint: Endpoint) -> CountResponse:
+        return self._by_name[endpoint.method, endpoint.endpoint].count
 
-        def report(status: int, size: int, seconds: float, seen: Observation) -> None:
-            path = found[0] if found else ""
-            self._report_of(scope["method"], path)(status, size, seconds, seen)
-
-        return report
-
-    def _report_of(self, method: str, path: str) -> Report:
-        return self._reports.get((method, path), self._unmatched)
+    def count_unmatched(self, status: int) -> None:
+        """They have no time: nothing had to be waited for."""
+        self.unmatched.outcomes[OUTCOME_OF[status]] += 1
 
 
 class ResponseTimes(NamedTuple):

@@ -196,10 +196,11 @@ class StateWriter:
 
     def _instance(self, now: float, *, is_ready: bool, is_stopping: bool) -> Instance:
         assembly = self._assembly
+        process = os.getppid() if assembly.workers > 1 else os.getpid()
         return Instance(
             name=assembly.service.name,
             version=VERSION,
-            instance=f"{socket.gethostname()}:{os.getpid()}",
+            instance=f"{socket.gethostname()}:{process}",
             python=platform.python_version(),
             async_library="asyncio" if assembly.side.is_here else "trio",
             config=self.known.config_hash,

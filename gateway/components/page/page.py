@@ -36,7 +36,7 @@ from .access import Access
 from .assets import Asset, json_response, read_assets
 from .certificates import certificate_places, read_certificates
 from .config_view import extensions, hash_of, understood
-from .counting import ResponseCounts
+from .counting import EndpointCounters
 from .document import StateWriter
 from .failures import FailureNotes
 from .findings_view import counts_of, findings_document
@@ -69,7 +69,7 @@ class Page:
         self,
         settings: PageSettings,
         assembly: Assembly,
-        counts: ResponseCounts,
+        counts: EndpointCounters,
         failures: FailureNotes,
         guard: Guard | None,
     ) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct, msgpack
 from ...amqp.connection.link import Link
 from ...core.component import Assembly, Resource
 from ...telemetry.parts import Described, MessageCounts, StatePart
-from .counting import ResponseCounts
+from .counting import SERVER_ERRORS, EndpointCounters
 from .failures import Failure, FailureNotes
 
 
@@ -71,12 +71,16 @@ decode = msgpack.Decoder(WorkerReport).decode
 class Reporter:
     """Makes the reports of this process."""
 
-    def __init__(self, assembly: Assembly, counts: ResponseCounts, failures: FailureNotes) -> None:
+    def __init__(
+        self, assembly: Assembly, counts: EndpointCounters, failures: FailureNotes
+    ) -> None:
         self._assembly = assembly
         self._failures = failures
         self._life = time.monotonic_ns()
         self._started = time.time()
         self._recent: deque[list[tuple[int, Failure]]] = deque(maxlen=KEPT_REPORTS)
+        self._counts = counts
+        self._refused = 0
         # They grow, and no list takes their place.
         self._outcomes = [each.outcomes for each in counts.all]
         self._buckets = [each.buckets for each in counts.all]
@@ -98,6 +102,9 @@ class Reporter:
         """``lag``: how late the event loop was, in seconds."""
         assembly = self._assembly
         messages = MessageCounts()
+        running, refused = assembly.count_load()
+        self._counts.unmatched.outcomes[SERVER_ERRORS] += refused - self._refused
+        self._refused = refused
         for link in self._links:
             messages = messages.plus(link.message_counts)
         return WorkerReport(
@@ -107,7 +114,7 @@ class Reporter:
             second,
             self._started,
             assembly.is_stopping,
-            assembly.count_running(),
+            running,
             lag,
             messages,
             self._outcomes,

@@ -39,7 +39,8 @@ class Sentence(Struct, frozen=True):
 
 
 class Instance(Struct, frozen=True):
-    """The gateway itself. ``name``: of the configuration. ``instance``: host and process.
+    """The gateway itself. ``name``: of the configuration. ``instance``: host and process; of
+    several workers, that of their parent.
 
     ``config``: a hash of the configuration without its secrets. ``started``: when this process has
     read it. ``is_ready``: as ``/__ready``. ``is_draining``: it stops.
@@ -325,8 +326,9 @@ class FindingCounts(Struct, frozen=True):
 class PageState(Struct, frozen=True):
     """``/__state.json``. ``v``: the version. ``boot``: changes with each start of the gateway: then
     forget everything. ``time``: of this document. ``bounds``: upper bounds of the buckets of all
-    histograms, in seconds. ``unmatched``: requests that have no endpoint (404, 405, health); its
-    ``id`` is "". ``failures``: those after ``since``, the oldest first."""
+    histograms, in seconds. ``unmatched``: requests that no endpoint gets (404, 405, and 503 beyond
+    ``max_requests``); its ``id`` is "", and it has no times. ``failures``: those after
+    ``since``, the oldest first."""
 
     v: int
     boot: str

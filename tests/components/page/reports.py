@@ -5,28 +5,16 @@ from __future__ import annotations
 from gateway.components.page.counting import EndpointCounts
 from gateway.components.page.failures import Failure
 from gateway.components.page.report import OtherResource, WorkerDetails, WorkerReport
-from gateway.core.asgi import Headers
-from gateway.core.proxy import Request
 from gateway.telemetry.parts import MessageCounts, StatePart
 
 NO_MESSAGES = MessageCounts()
-
-
-class Seen:
-    """An :class:`gateway.core.observed.Observation` of nothing."""
-
-    request: Request | None = None
-    headers: Headers = ()
-
-
-SEEN = Seen()
 
 
 def counts(*responses: tuple[int, float]) -> EndpointCounts:
     """Status and seconds of each response."""
     counted = EndpointCounts()
     for status, seconds in responses:
-        counted.report(status, 0, seconds, SEEN)
+        counted.count(status, seconds)
     return counted
 
 

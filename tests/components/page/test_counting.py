@@ -6,11 +6,10 @@ import random
 
 import pytest
 
-from gateway.components.page.counting import BOUNDS, ResponseCounts, times_of
+from gateway.components.page.counting import BOUNDS, EndpointCounters, times_of
 from gateway.config.structs import Endpoint
-from gateway.core.observed import FOUND
 
-from .reports import SEEN, counts
+from .reports import counts
 
 
 @pytest.mark.parametrize(
@@ -28,20 +27,13 @@ def test_a_value_that_is_equal_to_a_bound_belongs_to_its_bucket() -> None:
 
 
 def test_endpoints_are_counted_by_method_and_path_and_all_else_as_unmatched() -> None:
-    counted = ResponseCounts([Endpoint(endpoint="/a"), Endpoint(endpoint="/a", method="POST")])
-    for method, path, number in [("GET", "/a", 1), ("POST", "/a", 2), ("GET", "", 4)]:
-        for _ in range(number):
-            counted.observe({"method": method, FOUND: [path] if path else []})(200, 0, 0.1, SEEN)
-    assert [each.outcomes[0] for each in counted.all] == [1, 2, 4]
-
-
-def test_an_endpoint_may_be_found_after_the_request_has_begun() -> None:
-    counted = ResponseCounts([Endpoint(endpoint="/a")])
-    found: list[str] = []
-    report = counted.observe({"method": "GET", FOUND: found})
-    found.append("/a")
-    report(200, 0, 0.1, SEEN)
-    assert [each.outcomes[0] for each in counted.all] == [1, 0]
+    endpoints = [Endpoint(endpoint="/a"), Endpoint(endpoint="/a", method="POST")]
+    counted = EndpointCounters(endpoints)
+    counted.counter_of(endpoints[1])(200, 0.1)
+    counted.count_unmatched(404)
+    counted.count_unmatched(404)
+    assert [sum(each.outcomes) for each in counted.all] == [0, 1, 2]
+    assert [sum(each.buckets) for each in counted.all] == [0, 1, 0]
 
 
 def test_percentiles_are_near_the_exact_ones() -> None:

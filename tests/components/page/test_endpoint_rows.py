@@ -7,7 +7,7 @@ from gateway.components.page.endpoint_rows import EndpointRows
 from gateway.components.page.history import GatewayHistory
 from gateway.config.structs import Endpoint
 
-from .reports import SEEN, counts, report
+from .reports import counts, report
 
 
 def test_a_row_has_totals_the_last_minute_and_the_last_second() -> None:
@@ -15,9 +15,9 @@ def test_a_row_has_totals_the_last_minute_and_the_last_second() -> None:
     rows = EndpointRows([Endpoint(endpoint="/a")], CATALOG, history)
     counted, unmatched = counts(), counts()
     for second in range(1, 201):
-        counted.report(200 if second % 2 else 503, 0, 0.01, SEEN)
+        counted.count(200 if second % 2 else 503, 0.01)
         history.advance(second, report(second, counted, unmatched))
-    unmatched.report(404, 0, 0.001, SEEN)
+    unmatched.count(404, 0.001)
     history.advance(201, report(201, counted, unmatched))
     row, other = rows.rows(history.after(199))
     assert (row.id, row.method, row.path) == ("GET /a", "GET", "/a")

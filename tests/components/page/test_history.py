@@ -6,7 +6,7 @@ from gateway.components.page.failures import Failure
 from gateway.components.page.history import MARK_INTERVAL, GatewayHistory
 from gateway.telemetry.parts import MessageCounts
 
-from .reports import SEEN, counts, report
+from .reports import counts, report
 
 
 def history(endpoints: int = 1, length: int = 900) -> GatewayHistory:
@@ -17,8 +17,8 @@ def test_a_point_is_what_was_added_since_the_last_report() -> None:
     it, counted = history(), counts()
     for second, number in [(100, 3), (101, 0), (102, 5)]:
         for _ in range(number):
-            counted.report(200, 0, 0.01, SEEN)
-        counted.report(503, 0, 0.1, SEEN)
+            counted.count(200, 0.01)
+        counted.count(503, 0.1)
         it.advance(second, report(second, counted))
     series = it.series(it.after(0))
     assert series.ok == [3, 0, 5]
@@ -50,9 +50,9 @@ def test_only_the_points_after_a_second_are_returned() -> None:
 def test_the_oldest_points_are_dropped() -> None:
     it, counted = history(length=60), counts()
     for second in range(1, 200):
-        counted.report(200, 0, 0.01, SEEN)
+        counted.count(200, 0.01)
         if second == 199:
-            counted.report(200, 0, 0.01, SEEN)
+            counted.count(200, 0.01)
         it.advance(second, report(second, counted))
     assert it.after(0) == range(140, 200)
     assert it.series(it.after(0)).ok == [1] * 59 + [2]
@@ -62,7 +62,7 @@ def test_the_oldest_points_are_dropped() -> None:
 def test_seconds_for_which_there_was_no_time_are_empty() -> None:
     it, counted = history(), counts((200, 0.01))
     it.advance(100, report(100, counted, in_flight=1))
-    counted.report(200, 0, 0.01, SEEN)
+    counted.count(200, 0.01)
     it.advance(104, report(104, counted, in_flight=2))
     series = it.series(it.after(0))
     assert series.ok == [1, 0, 0, 0, 1]
@@ -77,7 +77,7 @@ def test_seconds_for_which_there_was_no_time_are_empty() -> None:
 def test_a_second_has_one_point() -> None:
     it, counted = history(), counts((200, 0.01))
     it.advance(100, report(100, counted))
-    counted.report(200, 0, 0.01, SEEN)
+    counted.count(200, 0.01)
     it.advance(100, report(100, counted))
     it.advance(99, report(99, counted))
     assert it.series(it.after(0)).ok == [1]
@@ -154,7 +154,7 @@ def test_messages_of_brokers_are_counted() -> None:
 def test_the_totals_of_a_minute_ago_are_known() -> None:
     it, counted = history(), counts()
     for second in range(1, 301):
-        counted.report(200, 0, 0.01, SEEN)
+        counted.count(200, 0.01)
         it.advance(second, report(second, counted))
     [minute], [whole] = it.marks(60), it.marks(900)
     assert 240 - MARK_INTERVAL <= minute.outcomes[0] <= 240
