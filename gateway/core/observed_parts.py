@@ -72,7 +72,7 @@ def _ask(inner: Ask, timed_out: TimedOut, observe: ObservePart) -> Ask:
         try:
             part = response = await inner(request)
         except Exception as error:
-            part = _failure(error)
+            part = None if request.client.is_gone else _failure(error)
             raise
         except BaseException:  # cancelled: by the deadline, or because the client has gone
             part = None if request.client.is_gone else timed_out(request)

@@ -10,6 +10,7 @@ from anyio import create_task_group, fail_after, sleep, sleep_forever
 
 from gateway.app.agent import AgentRunner, RateLimit
 from gateway.config.structs import Agent, AgentConsumer
+from gateway.core import proxy
 from gateway.core.proxy import PARTS_FAILED, Branch, OutcomeWatcher, Request, Response
 from gateway.errors import GatewayError
 
@@ -65,6 +66,9 @@ class Source:
             await sleep_forever()
             raise AssertionError
         return job
+
+    def observed(self, pipe: proxy.Pipe) -> proxy.Pipe:
+        return pipe
 
     def ends(self) -> list[str]:
         return [job.end for job in self.jobs]

@@ -214,7 +214,9 @@ def test_sequential_calls_are_let_through_as_the_model_says(
 # What counts.
 
 
-@pytest.mark.parametrize("part", [DeadlineExceeded(), Undecodable(), BrokerUnavailable(), NO])
+@pytest.mark.parametrize(
+    "part", [DeadlineExceeded(), Undecodable("no JSON"), BrokerUnavailable(), NO]
+)
 def test_a_failure_of_a_backend_counts(part: GatewayError) -> None:
     it = breaker(max_errors=0)
     end(it, part)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.structs import AgentPipe, Endpoint
 from gateway.core.failures import MAX_REASONS, FailureLog, name_of
-from gateway.core.proxy import Request
+from gateway.core.proxy import OutcomeWatcher, Request
 from gateway.errors import BrokerUnavailable, GatewayError, QueueEmpty, Refused
 
 
@@ -25,6 +25,8 @@ class Taken:
 
     def __init__(self, shown_id: str) -> None:
         self.shown_id = shown_id
+
+    def watch(self, watcher: OutcomeWatcher) -> None: ...
 
     def sent(self) -> None: ...
 

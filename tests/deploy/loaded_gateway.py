@@ -26,6 +26,9 @@ HOST = "broker.deploy.test"
 
 EXPORTER = {"name": "p", "port": 1, "process_metrics": True, "go_metrics": True}
 
+COLLECTOR = {"name": "o", "host": "127.0.0.1", "port": 1, "use_http": True, "disable_metrics": True}
+"""It is not there, and gets nothing."""
+
 CUT = HEAD + b"Content-Length: 500\r\n\r\n{"
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -59,7 +62,8 @@ async def _scrape_loaded(convention: str) -> str:
         ]
         config["extra_config"] = {
             NAMESPACE: {
-                "exporters": {"prometheus": [EXPORTER]},
+                "exporters": {"prometheus": [EXPORTER], "otlp": [COLLECTOR]},
+                "trace_sample_rate": 0,
                 "layers": {"global": {"semantic_convention": convention}},
             }
         }

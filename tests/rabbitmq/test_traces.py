@@ -147,7 +147,8 @@ async def test_a_message_has_the_context_of_its_publish_and_its_receive_links_to
         "server.port": published.attributes["server.port"],
     }
     assert host
-    assert published.attributes["server.port"] > 0
+    port = published.attributes["server.port"]
+    assert isinstance(port, int) and port > 0
     assert (received.name, received.kind) == ("receive ex:q", SpanKind.CLIENT)
     assert received.links == [published.context]
     assert received.context.trace_id != published.context.trace_id
@@ -330,7 +331,11 @@ async def test_a_client_that_leaves_ends_the_span_without_an_error(
         async with create_task_group() as tasks:
             scope = http_scope(method, path)
             client.has_sent = method == "GET"  # its body is not read
-            tasks.start_soon(gateway.asgi, scope, client.receive, client.send)
+
+            async def call() -> None:
+                await gateway.asgi(scope, client.receive, client.send)
+
+            tasks.start_soon(call)
             await until(lambda: client.is_waited_for)
             client.leaves = True
     (span,) = (*spans.named("receive"), *spans.named("publish"))
@@ -365,7 +370,12 @@ async def test_an_agent_continues_the_trace_of_its_message(
     config = moving(any_url, producer(any_url, "ex", name="out", routing_key="out"))
     async with open_gateway(config) as gateway:
         await until_ready(gateway)
-        sent = {"Traceparent": SAMPLED, "tracestate": "a=1", "baggage": "k=v", "x-a": "1"}
+        sent: dict[str, Any] = {
+            "Traceparent": SAMPLED,
+            "tracestate": "a=1",
+            "baggage": "k=v",
+            "x-a": "1",
+        }
         await side_of(gateway).run(partial(put, **sent), any_url, "jobs")
         await until_count(side_of(gateway), any_url, "out", 1)
         await until(lambda: spans.named("process"))

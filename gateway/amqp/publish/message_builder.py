@@ -138,6 +138,8 @@ class MessageBuilder:
     ) -> bytes:
         chosen = NOTHING_CHOSEN if self._chosen is None else self._chosen(request)
         headers = self._trace_headers(request, routing_key, message_id)
+        if not headers and self._chosen is None:
+            return encode_plain(shared, message_id, self._time)
         return encode_with_headers(shared, chosen, headers, message_id, self._time)
 
     def _trace_headers(

@@ -11,8 +11,9 @@ from socket import SHUT_RDWR, socket
 from typing import Any
 from weakref import WeakSet
 
-from requests import Session
+from requests import Response, Session
 from requests.adapters import HTTPAdapter
+from requests.exceptions import TooManyRedirects
 
 
 class AbortableAdapter(HTTPAdapter):
@@ -48,9 +49,17 @@ def noted(kind: type[Any], note: Callable[[socket], object]) -> type[Any]:
     return NotedConnection
 
 
+def refuse_redirect(response: Response, *args: Any, **named: Any) -> None:
+    """The exporters do not follow a redirect, and would count it as a success."""
+    if 300 <= response.status_code < 400:
+        target = response.headers.get("location", "")
+        raise TooManyRedirects(f"the collector redirects ({response.status_code}) to {target!r}")
+
+
 def build_session() -> tuple[Session, Callable[[], None]]:
     """A session, and what ends its exchanges, from any thread."""
     session, adapter = Session(), AbortableAdapter()
+    session.hooks["response"].append(refuse_redirect)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session, adapter.abort

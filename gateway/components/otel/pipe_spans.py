@@ -117,7 +117,7 @@ class PipeSpans:
             attributes["http.response.status_code"] = part.status
             if self._reported is not None:
                 attributes |= self._reported.response(part.headers)
-            trace.end()
+            trace.end("" if outcome.error else None)
         else:
             self._end_failed(trace, attributes, part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from ...config.structs import Service
@@ -11,10 +12,10 @@ from ..log.heads import Secrets
 from .measures import METHODS
 from .settings import Attributes
 
-HIDDEN_HEADERS = frozenset(
-    {"authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"}
-)
-"""Headers with credentials: no span has them, whatever the settings say."""
+_CREDENTIALS = re.compile(rb"auth|cookie|token|secret|password|api-?key|session|signature")
+"""In the names of headers with credentials: no span has them, whatever the settings say."""
+_WITH_URLS = frozenset({b"referer", b"location", b"content-location"})
+"""Headers whose query strings may have credentials: spans have them without."""
 
 
 def static_attributes(*lists: Attributes) -> SpanAttributes:
@@ -37,7 +38,7 @@ class ReportedHeaders:
     """
 
     def __init__(self, skipped: Iterable[str], service: Service) -> None:
-        hidden = {name.lower() for name in skipped} | HIDDEN_HEADERS | Secrets(service).headers
+        hidden = {name.lower() for name in skipped} | Secrets(service).headers
         self._hidden = {name.encode() for name in hidden}
 
     def request(self, headers: Headers) -> SpanAttributes:
@@ -50,7 +51,9 @@ class ReportedHeaders:
         found: dict[bytes, list[str]] = {}
         for name, value in headers:
             name = name.lower()
-            if name not in self._hidden:
+            if name not in self._hidden and not _CREDENTIALS.search(name):
+                if name in _WITH_URLS:
+                    value = value.partition(b"?")[0]
                 found.setdefault(name, []).append(value.decode(errors="replace"))
         return {prefix + name.decode(errors="replace"): values for name, values in found.items()}
 
