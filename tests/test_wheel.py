@@ -72,3 +72,15 @@ def test_the_types_of_an_installed_wheel_are_seen(installed: Path, tmp_path: Pat
     mypy = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--cache-dir=/dev/null"]
     target = ["--python-executable", installed / "python", "program.py"]
     assert "Success" in run(*mypy, *target, folder=tmp_path)
+
+
+def test_the_files_of_the_page_are_in_an_installed_wheel(installed: Path, tmp_path: Path) -> None:
+    listing = (
+        "from importlib.resources import files; from pathlib import Path; "
+        "folder = Path(str(files('gateway') / 'components/page/assets')); "
+        "print(*(each.relative_to(folder) for each in folder.rglob('*') if each.is_file()))"
+    )
+    found = run(installed / "python", "-c", listing, folder=tmp_path).split()
+    sources = ROOT / "gateway/components/page/assets"
+    expected = [each for each in sources.rglob("*") if each.is_file()]
+    assert sorted(found) == sorted(str(each.relative_to(sources)) for each in expected)

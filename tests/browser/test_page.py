@@ -187,6 +187,21 @@ def test_no_page_is_wider_than_the_screen(page: Page, server: ShownServer, name:
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
 
 
+def test_a_narrow_screen_has_all_numbers_and_can_sort_and_filter(
+    page: Page, server: ShownServer
+) -> None:
+    page.set_viewport_size({"width": 360, "height": 800})
+    open_page(page, server)
+    row = rows(page, "endpoints").first
+    for cell in row.locator("td").all():
+        expect(cell).to_be_visible()
+    expect(page.locator("#endpoints thead")).to_be_hidden()
+    page.locator("#endpoints").get_by_label("Sort by").select_option("Errors")
+    expect(row).to_contain_text("/customers/{id}")
+    page.fill("#filter", "invoices")
+    expect(page.locator("#endpoints tr:visible")).to_have_count(1)
+
+
 @pytest.mark.parametrize(
     ("name", "scheme", "width"),
     [("loaded", "light", 1280), ("hostile", "dark", 1280), ("down", "light", 360)],
