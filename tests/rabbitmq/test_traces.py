@@ -148,7 +148,8 @@ async def test_a_message_has_the_context_of_its_publish_and_its_receive_links_to
     }
     assert host
     port = published.attributes["server.port"]
-    assert isinstance(port, int) and port > 0
+    assert isinstance(port, int)
+    assert port > 0
     assert (received.name, received.kind) == ("receive ex:q", SpanKind.CLIENT)
     assert received.links == [published.context]
     assert received.context.trace_id != published.context.trace_id

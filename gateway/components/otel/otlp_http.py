@@ -53,6 +53,7 @@ def refuse_redirect(response: Response, *args: Any, **named: Any) -> None:
     """The exporters do not follow a redirect, and would count it as a success."""
     if 300 <= response.status_code < 400:
         target = response.headers.get("location", "")
+        response.close()
         raise TooManyRedirects(f"the collector redirects ({response.status_code}) to {target!r}")
 
 

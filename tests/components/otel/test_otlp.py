@@ -172,6 +172,15 @@ def test_a_collector_that_refuses(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+def test_a_collector_that_redirects_has_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with open_http_collector() as collector:
+        collector.status = 302
+        sender = open_sender(collector.port)
+        assert "the collector redirects (302)" in sender.send(families())
+        sender.close()
+    assert not caplog.records
+
+
 @both
 def test_headers_and_compression_of_the_environment(
     use_http: bool, monkeypatch: pytest.MonkeyPatch

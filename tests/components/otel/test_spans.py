@@ -348,7 +348,9 @@ async def test_headers_are_reported_without_credentials() -> None:
         }
         async with tracing(config) as (gateway, spans):
             names = "authorization", "cookie", "proxy-authorization", "x-own-key", "x-skipped"
+            names += "api-key", "x-access-token", "x-amz-security-token", "x-hub-signature"
             sent = [(name, "secret") for name in names]
+            sent.append(("referer", "http://a/b?token=secret"))
             await get(gateway, "/e", *sent, ("x-twice", "1"), ("x-twice", "2"))
             found = by_stage(spans.take())
     for span in found.values():
