@@ -347,8 +347,8 @@ async def test_headers_are_reported_without_credentials() -> None:
             "keys": [{"key": "secret", "roles": ["a"]}],
         }
         async with tracing(config) as (gateway, spans):
-            names = "authorization", "cookie", "proxy-authorization", "x-own-key", "x-skipped"
-            names += "api-key", "x-access-token", "x-amz-security-token", "x-hub-signature"
+            names = ["authorization", "cookie", "proxy-authorization", "x-own-key", "x-skipped"]
+            names += ["api-key", "x-access-token", "x-amz-security-token", "x-hub-signature"]
             sent = [(name, "secret") for name in names]
             sent.append(("referer", "http://a/b?token=secret"))
             await get(gateway, "/e", *sent, ("x-twice", "1"), ("x-twice", "2"))
