@@ -19,7 +19,10 @@ from ..telemetry.logs import escape
 Severity: TypeAlias = Literal["error", "warning", "hint"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")
 
+_LOGIN = re.compile(r"([a-zA-Z][\w+.-]{0,20}://)[^/?#\s]*@")
+"""The login of a URL, which may have quotes."""
 _BEFORE_AT = re.compile(r"(?<![^\s\"'])[^\s\"']+@")
+"""Also that of a malformed URL."""
 
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -157,6 +160,7 @@ def on_one_line(text: str) -> str:
 
 def without_logins(text: str) -> str:
     """``text`` with ``***@`` in place of each login."""
+    text = _LOGIN.sub(r"\1***@", text)
     return _BEFORE_AT.sub(lambda place: _hidden(place[0]), text)
 
 

@@ -12,7 +12,12 @@ from ipaddress import ip_address
 from ...config.structs import PageSettings
 from ...core.asgi import AsgiResponse, Scope, find_header, text
 
-FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
+FORWARDED = frozenset(
+    (
+        *(b"forwarded", b"via", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip"),
+        *(b"x-client-ip", b"x-cluster-client-ip", b"x-original-host", b"x-envoy-external-address"),
+    )
+)
 """Headers of proxies. Behind one, a request from anywhere comes from this machine."""
 
 READ_METHODS = ("GET", "HEAD")
@@ -50,7 +55,10 @@ class Access:
     def _is_address_allowed(self, scope: Scope) -> bool:
         server, client = scope.get("server"), scope.get("client")
         if self._is_local:
-            is_forwarded = any(name in FORWARDED for name, _ in scope["headers"])
+            is_forwarded = any(
+                name in FORWARDED or name.startswith(b"x-forwarded-")
+                for name, _ in scope["headers"]
+            )
             return _is_loopback(server) and _is_loopback(client) and not is_forwarded
         wanted = self._listen_ip
         if wanted is None or ip_address(wanted).is_unspecified:

@@ -27,10 +27,13 @@ guess passwords."""
 
 SENSITIVE_WORDS = (
     "secret|passw|passphrase|pwd|salt|token|users|key|credential|authori|cookie|session|signature"
-    "|bearer|private"
+    "|bearer|private|pass|user_?name|value"
 )
 _SECRET_KEY = re.compile(SENSITIVE_WORDS, re.IGNORECASE)
 """A key whose name has one of these parts may have a secret."""
+
+SECRET_KEYS = frozenset(("auth", "pin", "code", "access", "body", "data", "pre", "post"))
+"""Keys whose values may be anything: bodies, documents, scripts."""
 
 HARMLESS_KEYS = frozenset(
     (
@@ -47,18 +50,21 @@ CHOSEN_NAMES = frozenset(
 )
 """Keys of objects with names that the operator has chosen: all their values are hidden."""
 
-_PARAMETER = re.compile(
-    rf"([?&;][^=&;#\s]*(?:{SENSITIVE_WORDS}|auth|sig)[^=&;#\s]*=)[^&#\s]+", re.IGNORECASE
-)
-"""A parameter in the query string of a URL."""
+_PARAMETER = re.compile(r"([?&;][^=&;#\s]{1,100}=)(?!\{)[^&#\s]+")
+"""A parameter in the query string of a URL, unless its value is a placeholder."""
 
 _ASSIGNMENT = re.compile(
     rf"((?:{SENSITIVE_WORDS})[\w.\-]*[\"'\]]*\s*(?:[:=]+|,)\s*)([\"'])(?:(?!\2).)+\2", re.IGNORECASE
 )
 """``token = "abc"`` in a script."""
 
+_BARE_ASSIGNMENT = re.compile(
+    rf"((?:{SENSITIVE_WORDS})[\w.\-]{{0,40}}\s?[:=]\s?)[^\s;,\"']+", re.IGNORECASE
+)
+"""``password=abc host=x``."""
+
 _LOOKS_SECRET = re.compile(
-    r"-----BEGIN|\b(basic|bearer|digest|negotiate)\s+\S|\beyJ[\w-]+\.[\w-]+\.|\$2[abxy]?\$\d\d\$",
+    r"-----BEGIN|base64key://|\b(basic|bearer|digest|negotiate)\s+\S|\beyJ[\w-]+\.[\w-]+\.|\$2[abxy]?\$\d\d\$",
     re.IGNORECASE,
 )
 """Keys in PEM, values of ``Authorization``, JSON Web Tokens, hashes of bcrypt."""
@@ -140,8 +146,15 @@ class Redaction:
             return HIDDEN
         for value in self._values:
             text = text.replace(value, HIDDEN)
-        text = _PARAMETER.sub(rf"\g<1>{HIDDEN}", without_logins(text))
-        return _ASSIGNMENT.sub(rf'\g<1>"{HIDDEN}"', text)
+        return without_secrets(text)
+
+
+def without_secrets(text: str) -> str:
+    """A text without logins, without values of query strings, and without what is assigned to a
+    name that may be one of a secret."""
+    text = _PARAMETER.sub(rf"\g<1>{HIDDEN}", without_logins(text))
+    text = _ASSIGNMENT.sub(rf'\g<1>"{HIDDEN}"', text)
+    return _BARE_ASSIGNMENT.sub(rf"\g<1>{HIDDEN}", text)
 
 
 def _is_secret(key: str, value: object) -> bool:
@@ -151,7 +164,9 @@ def _is_secret(key: str, value: object) -> bool:
         return not (
             isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
         )
-    return key not in HARMLESS_KEYS and bool(_SECRET_KEY.search(key))
+    if key in HARMLESS_KEYS:
+        return False
+    return key.lower() in SECRET_KEYS or bool(_SECRET_KEY.search(key))
 
 
 def _values(filled: str, text: str) -> Iterator[str]:

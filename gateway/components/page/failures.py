@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ...core.proxy import Request
 from ...core.request_ids import REQUEST_ID
+from .config_view import without_secrets
 
 MAX_REASON_LENGTH = 300
 """Characters of a reason that are kept."""
@@ -48,7 +49,7 @@ class FailureNotes:
         """A :data:`gateway.core.failures.NoteFailure`."""
         self._number += 1
         identity = f"{self._worker}-{self._number}"
-        shown = reason[:MAX_REASON_LENGTH]
+        shown = without_secrets(reason)[:MAX_REASON_LENGTH]
         failure = Failure(identity, name, self._clock(), status, shown, *_ids_of(request))
         kept = self._new.get(name)
         if kept is None:

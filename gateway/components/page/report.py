@@ -13,6 +13,7 @@ from msgspec import Struct, msgpack
 from ...amqp.connection.link import Link
 from ...core.component import Assembly, Resource
 from ...telemetry.parts import Described, MessageCounts, StatePart
+from .config_view import without_secrets
 from .counting import SERVER_ERRORS, EndpointCounters
 from .failures import Failure, FailureNotes
 
@@ -159,6 +160,6 @@ def _other(readiness: Mapping[str, Any]) -> OtherResource:
     return OtherResource(
         str(readiness.get("kind", "")),
         bool(readiness["ready"]),
-        str(readiness.get("problem", "")),
+        without_secrets(str(readiness.get("problem", ""))),
         {key: value for key, value in readiness.items() if key not in HIDDEN},
     )

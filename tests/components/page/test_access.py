@@ -54,7 +54,9 @@ def test_a_server_that_does_not_say_who_asks_lets_nothing_through() -> None:
     assert Access(DEFAULT).refusal(scope) is NOT_HERE
 
 
-@pytest.mark.parametrize("header", ["forwarded", "via", "x_forwarded_for", "x_real_ip"])
+@pytest.mark.parametrize(
+    "header", ["forwarded", "via", "x_forwarded_for", "x_forwarded_host", "cf_connecting_ip"]
+)
 def test_a_request_through_a_proxy_does_not_come_from_this_machine(header: str) -> None:
     assert refusal(DEFAULT, **{header: "192.0.2.1"}) is NOT_HERE
     assert refusal(OPEN, **{header: "192.0.2.1"}) is None

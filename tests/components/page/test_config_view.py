@@ -37,6 +37,19 @@ CONSUMER = {"backend/amqp/consumer": {"name": "orders", "exchange": "x"}}
         backend(f"http://me:a@b{SECRET}@backend"),
         backend("http://backend", url_pattern=f"/a?api_key={SECRET}&b=1"),
         backend("http://backend", url_pattern=f"/a?access_token={SECRET}"),
+        backend("http://backend", url_pattern=f"/a?code={SECRET}"),
+        backend(f"http://me:it's{SECRET}@backend"),
+        backend(f"amqp://me:don't{SECRET}@broker/", extra_config=CONSUMER),
+        backend("http://backend", extra_config={"proxy": {"static": {"data": {"n": SECRET}}}}),
+        {"extra_config": {"modifier/lua-endpoint": {"pre": f"local t = [[{SECRET}]]"}}},
+        backend(
+            "http://backend",
+            extra_config={
+                "modifier/martian": {
+                    "header.Modifier": {"scope": ["request"], "name": "X-Pin", "value": SECRET}
+                }
+            },
+        ),
         {"extra_config": {"auth/basic": {"users": {"me": HASH.replace("aaa", SECRET[:3])}}}},
         {"extra_config": {"auth/api-keys": {"keys": [{"key": SECRET, "roles": ["a"]}]}}},
         {"extra_config": {"auth/api-keys": {"salt": SECRET, "keys": []}}},

@@ -22,6 +22,13 @@ def test_a_failure_has_the_ids_of_its_request_and_no_body() -> None:
     assert notes.take() == []
 
 
+def test_a_reason_has_no_logins_and_no_values_of_query_strings() -> None:
+    notes = FailureNotes(0, 5)
+    notes.note("GET /a", 500, "http://me:it'ssecret@h/?code=secret", None)
+    [failure] = notes.take()
+    assert failure.reason == "http://***@h/?code=***"
+
+
 def test_malformed_ids_are_left_out() -> None:
     headers = [(b"traceparent", b"00-zz-1-01")]
     notes = FailureNotes(0, 5)
