@@ -503,7 +503,7 @@ def found_by_check(settings: Document, **own: object) -> list[tuple[str, str]]:
 
 
 def test_check_says_what_the_numbers_are_of() -> None:
-    (port, text), (_, left_out) = found_by_check({})
+    (port, text), (_, left_out), *_ = found_by_check({})
     assert port == "hint"
     assert "with several workers" in text
     assert "krakend.service" in left_out

@@ -275,9 +275,6 @@ def _whereabouts(settings: OtelSettings, service: Service) -> Iterator[tuple[str
             continue
         host, port = each.listens_on
         yield key, f"{PATH} is on port {port} of {host or 'every address'}"
-    for number, collector in enumerate(settings.otlp):
-        if collector.disable_metrics and collector.disable_traces:
-            yield f"exporters.otlp[{number}]", "off: disable_metrics and disable_traces"
     management_port = service.gateway.management_port
     if management_port is not None and settings.uses_metrics:
         yield "", f"{PATH} is on management_port, too: {management_port}"
