@@ -62,6 +62,7 @@ class _EarlySignals:
         self._has_come = False
         for number in SIGNALS:
             signal.signal(number, self._interrupt)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the parent may have blocked them
 
     def _interrupt(self, number: int, frame: object) -> NoReturn:
         self._has_come = True

@@ -20,7 +20,9 @@ def test_a_signal_while_the_broker_starts_leaves_no_process_and_no_file(
 ) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "-p", str(free_port())]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [number])  # the demo inherits it
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as demo:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert demo.stdout is not None
         assert demo.stdout.readline() == "starting a private RabbitMQ ...\n"
         while not any(log.stat().st_size for log in tmp_path.glob("*/broker.log")):  # it starts
