@@ -227,6 +227,23 @@ async def _run(
     receive: Receive,
     send: Send,
 ) -> None:
+    def report_end(response: ObservedSend) -> None:
+        ended = response.ended or perf_counter()
+        observation.headers = response.headers
+        report(response.status or CLIENT_GONE, response.size, ended - started, observation)
+
+    await run_observed(app, report_end, scope, receive, send)
+
+
+async def run_observed(
+    app: ASGIApp,
+    report_end: Callable[[ObservedSend], object],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Run the application, and report its response, however it ends. The status of the response is
+    0 if the client has disconnected before it."""
     response = ObservedSend(send)
     try:
         await app(scope, receive, response.send)
@@ -235,9 +252,7 @@ async def _run(
         response.status = response.status or failure
         raise
     finally:
-        ended = response.ended or perf_counter()
-        observation.headers = response.headers
-        report(response.status or CLIENT_GONE, response.size, ended - started, observation)
+        report_end(response)
 
 
 class ObservedSend:

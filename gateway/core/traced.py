@@ -12,7 +12,7 @@ from time import time_ns
 from typing import Protocol, TypeAlias
 
 from ..telemetry.tracing import Trace, Tracer
-from .asgi import ASGIApp, AsgiResponse, Headers, Message, Receive, Scope, Send
+from .asgi import ASGIApp, AsgiResponse, Headers, Receive, Scope, Send
 from .direct import (
     Application,
     ClientAround,
@@ -21,7 +21,7 @@ from .direct import (
     DirectRequest,
     HeadAround,
 )
-from .observed import FAILED, STOPPED, ObservedSend
+from .observed import FAILED, STOPPED, ObservedSend, run_observed
 
 TRACE = "gateway.trace"
 """``scope[TRACE]`` is a :class:`CurrentTrace`. Equal heads of one connection have one: then its
@@ -222,31 +222,7 @@ class _TracedCall(CurrentTrace):
 async def _run(
     app: ASGIApp, ends: _TracedClient | _TracedCall, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    response = _TracedSend(send)
-    try:
-        await app(scope, receive, response.send)
-    except BaseException as error:  # a cancellation: the server stops
-        failure = FAILED if isinstance(error, Exception) else STOPPED
-        response.status = response.status or failure
-        raise
-    finally:
+    def end(response: ObservedSend) -> None:
         ends.end(response.status, response.size, response.headers)
 
-
-class _TracedSend(ObservedSend):
-    """Also keeps the headers of the response."""
-
-    __slots__ = ("headers",)
-
-    def __init__(self, send: Send) -> None:
-        super().__init__(send)
-        self.headers = NO_HEADERS
-
-    def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
-        self.headers = headers
-        return super().send_whole(status, headers, body)
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.headers = message["headers"]
-        await super().send(message)
+    await run_observed(app, end, scope, receive, send)
