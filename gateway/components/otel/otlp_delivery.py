@@ -5,13 +5,17 @@ Encoding and sending block, so they take place in a thread. Nothing here knows w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from threading import Thread
 from time import monotonic
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
-from anyio import move_on_after, to_thread
+from anyio import Event, current_time, move_on_after, to_thread
 
+from ...config.json_types import JsonObject
+from ...core.tasks import open_tasks
 from ...errors import GatewayError
 from ...telemetry.logs import get_logger
 from .exporters import OtlpExporter
@@ -51,13 +55,6 @@ class CollectorSender(Protocol[D_in]):
 
 OpenSender: TypeAlias = Callable[[], CollectorSender[D]]
 """Raises any error if the environment has values that the library does not accept."""
-
-
-def opened_sender(exporter: OtlpExporter, open_sender: OpenSender[D]) -> CollectorSender[D]:
-    try:
-        return open_sender()
-    except Exception as error:  # of the library: what is wrong in the environment
-        raise GatewayError(f"otlp {exporter.name}: {error}") from error
 
 
 class OutageLog:
@@ -179,3 +176,58 @@ class Deliverer(Generic[D]):
 
 def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+class OtlpResource(ABC, Generic[D]):
+    """Sends to one collector while the gateway runs. A resource of the gateway.
+
+    ``kind``: its name in readiness. ``outage``: logs failures.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self, exporter: OtlpExporter, outage: OutageLog, open_sender: OpenSender[D]
+    ) -> None:
+        self._exporter = exporter
+        self._outage = outage
+        self._open_sender = open_sender
+
+    @abstractmethod
+    async def _repeat(self, delivery: Deliverer[D], stop: Event) -> None:
+        """Send until ``stop`` is set, and then what is left."""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Send while the block runs, and what is left when it ends."""
+        stop = Event()
+        sender = self._opened_sender()
+        try:
+            async with open_tasks() as tasks:
+                tasks.start_soon(self._repeat, Deliverer(sender, self._outage), stop)
+                yield
+                stop.set()
+                tasks.cancel_scope.deadline = current_time() + STOP_TIMEOUT
+        finally:
+            sender.close()
+
+    def _opened_sender(self) -> CollectorSender[D]:
+        try:
+            return self._open_sender()
+        except Exception as error:  # of the library: what is wrong in the environment
+            raise GatewayError(f"otlp {self._exporter.name}: {error}") from error
+
+    def readiness(self) -> JsonObject:
+        """Always ready: without a collector requests are served all the same."""
+        return {
+            "kind": self.kind,
+            "ready": True,
+            "name": self._exporter.name,
+            "address": self._exporter.address,
+            "connected": self._outage.is_up,
+        }
+
+
+def log_name(exporter: OtlpExporter, url: str) -> str:
+    """What lines of the log call the sends of an exporter to this URL."""
+    return " ".join(filter(None, ("otlp", exporter.name, url)))

@@ -7,17 +7,14 @@ next one includes its numbers. Each worker reports for itself. Data and protocol
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import TypeAlias
 
-from anyio import Event, current_time, move_on_after
+from anyio import Event, move_on_after
 
-from ...config.json_types import JsonObject
-from ...core.tasks import open_tasks
 from ...telemetry.metrics import FamilySample
 from .exporters import OtlpExporter
-from .otlp_delivery import STOP_TIMEOUT, Deliverer, OpenSender, OutageLog, opened_sender
+from .otlp_delivery import Deliverer, OpenSender, OtlpResource, OutageLog, log_name
 from .shared_metrics import ReadMetrics
 
 Families: TypeAlias = Sequence[FamilySample]
@@ -27,8 +24,11 @@ MIN_TIMEOUT, MAX_TIMEOUT = 2.0, 10.0
 OpenTelemetry's exporters."""
 
 
-class OtlpReports:
-    """The reports to one collector, one each ``period`` seconds, one after the other."""
+class OtlpReports(OtlpResource[Families]):
+    """The reports to one collector, one each ``period`` seconds, one after the other. The last one
+    is sent when the gateway stops."""
+
+    kind = "otlp"
 
     def __init__(
         self,
@@ -37,36 +37,10 @@ class OtlpReports:
         read: ReadMetrics,
         open_sender: OpenSender[Families],
     ) -> None:
-        self._exporter = exporter
+        outage = OutageLog(log_name(exporter, exporter.metrics_url), "metrics", "reports")
+        super().__init__(exporter, outage, open_sender)
         self._period = period
         self._read = read
-        self._open_sender = open_sender
-        name = " ".join(filter(None, ("otlp", exporter.name, exporter.metrics_url)))
-        self._outage = OutageLog(name, "metrics", "reports")
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
-        """Report while the block runs, and once when it ends."""
-        stop = Event()
-        sender = opened_sender(self._exporter, self._open_sender)
-        try:
-            async with open_tasks() as tasks:
-                tasks.start_soon(self._repeat, Deliverer(sender, self._outage), stop)
-                yield
-                stop.set()
-                tasks.cancel_scope.deadline = current_time() + STOP_TIMEOUT
-        finally:
-            sender.close()
-
-    def readiness(self) -> JsonObject:
-        """Always ready: without a collector requests are served all the same."""
-        return {
-            "kind": "otlp",
-            "ready": True,
-            "name": self._exporter.name,
-            "address": self._exporter.address,
-            "connected": self._outage.is_up,
-        }
 
     async def _repeat(self, delivery: Deliverer[Families], stop: Event) -> None:
         is_last = False

@@ -14,13 +14,18 @@ from typing import TypeAlias
 from anyio import Event, current_time, move_on_after
 from msgspec import Struct
 
-from ...config.json_types import JsonObject
-from ...core.tasks import open_tasks
 from ...telemetry.logs import get_logger
 from ...telemetry.metrics import Reading
 from ...telemetry.spans import MAX_SPANS, Span, SpanBuffer
 from .exporters import OtlpExporter
-from .otlp_delivery import LOG_PERIOD, STOP_TIMEOUT, Deliverer, OpenSender, OutageLog, opened_sender
+from .otlp_delivery import (
+    LOG_PERIOD,
+    Deliverer,
+    OpenSender,
+    OtlpResource,
+    OutageLog,
+    log_name,
+)
 
 log = get_logger("gateway.otlp")
 
@@ -69,8 +74,10 @@ def build_batching(environ: Mapping[str, str] = os.environ) -> Batching:
     return Batching(number_of(environ, DELAY) / 1000, number_of(environ, BATCH_SIZE))
 
 
-class OtlpSpans:
+class OtlpSpans(OtlpResource[Spans]):
     """The spans of ``buffer`` for one collector, one batch after the other."""
+
+    kind = "otlp traces"
 
     def __init__(
         self,
@@ -79,13 +86,11 @@ class OtlpSpans:
         batching: Batching,
         open_sender: OpenSender[Spans],
     ) -> None:
-        self._exporter = exporter
+        self._name = log_name(exporter, exporter.traces_url)
+        super().__init__(exporter, OutageLog(self._name, "traces", "batches", "spans"), open_sender)
         self._buffer = buffer
         self._delay = batching.delay
         self._size = min(batching.size, buffer.size)
-        self._open_sender = open_sender
-        self._name = " ".join(filter(None, ("otlp", exporter.name, exporter.traces_url)))
-        self._outage = OutageLog(self._name, "traces", "batches", "spans")
         self._exported = 0
         self._failed = 0
         self._sending = 0
@@ -94,28 +99,11 @@ class OtlpSpans:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Send while the block runs, and what is left when it ends."""
-        stop = Event()
-        sender = opened_sender(self._exporter, self._open_sender)
         try:
-            async with open_tasks() as tasks:
-                tasks.start_soon(self._repeat, Deliverer(sender, self._outage), stop)
+            async with super().opened():
                 yield
-                stop.set()
-                tasks.cancel_scope.deadline = current_time() + STOP_TIMEOUT
         finally:
-            sender.close()
             self._give_up()
-
-    def readiness(self) -> JsonObject:
-        """Always ready: without a collector requests are served all the same."""
-        return {
-            "kind": "otlp traces",
-            "ready": True,
-            "name": self._exporter.name,
-            "address": self._exporter.address,
-            "connected": self._outage.is_up,
-        }
 
     def readings(self) -> Iterator[Reading]:
         labels = {"exporter": self._exporter.label}

@@ -17,7 +17,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from opentelemetry.sdk.resources import Resource
 
 from gateway.app.service import Gateway, load, open_gateway
-from gateway.components.otel import otlp_checks, otlp_delivery, otlp_metrics
+from gateway.components.otel import otlp_checks, otlp_delivery
 from gateway.components.otel.exporters import Collector, OtlpExporter
 from gateway.components.otel.otlp_delivery import LOG_PERIOD, CollectorSender, OutageLog
 from gateway.components.otel.otlp_library import build_resource, open_metrics_sender
@@ -92,7 +92,7 @@ async def test_a_collector_gets_the_metrics_at_the_latest_when_the_gateway_stops
 async def test_a_collector_that_cannot_be_reached_is_one_line_of_the_log(
     use_http: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 20)
+    monkeypatch.setattr(otlp_delivery, "STOP_TIMEOUT", 20)
     with COLLECTORS[use_http]() as collector:
         pass
     own = exporter(collector.port, use_http=use_http)
@@ -298,7 +298,7 @@ async def test_no_report_overlaps_another(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_collector_that_does_not_respond_does_not_hold_up_the_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(otlp_delivery, "STOP_TIMEOUT", 0.05)
     sender = FakeSender()
     sender.gate.clear()
     async with reports(sender).opened():

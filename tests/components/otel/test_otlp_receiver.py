@@ -15,7 +15,7 @@ import trustme
 from opentelemetry.sdk.resources import Resource
 
 from gateway.app.service import Gateway, open_gateway
-from gateway.components.otel import otlp, otlp_delivery, otlp_metrics, otlp_spans
+from gateway.components.otel import otlp, otlp_delivery, otlp_spans
 from gateway.components.otel.exporters import Collector
 from gateway.components.otel.otlp_library import open_metrics_sender, open_spans_sender
 from gateway.telemetry.metrics import Family, FamilySample, Registry
@@ -280,8 +280,7 @@ async def test_a_collector_that_sends_one_byte_after_the_other_ends_nothing(
 async def test_the_stop_does_not_wait_for_a_collector_that_is_away(
     use_http: bool, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(otlp_spans, "STOP_TIMEOUT", 0.2)
-    monkeypatch.setattr(otlp_metrics, "STOP_TIMEOUT", 0.2)
+    monkeypatch.setattr(otlp_delivery, "STOP_TIMEOUT", 0.2)
     with receiving(use_http=use_http) as receiver:
         if fault == "hangs":
             receiver.pause()

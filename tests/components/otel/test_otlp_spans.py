@@ -179,7 +179,7 @@ async def test_spans_of_a_failed_batch_are_lost_and_counted(
 async def test_the_stop_waits_two_seconds_at_most_and_says_what_is_lost(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otlp_spans, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(otlp_delivery, "STOP_TIMEOUT", 0.05)
     collector, buffer = FakeCollector(), SpanBuffer()
     collector.gate.clear()
     own = spans_of(collector, buffer, size=3)
