@@ -33,7 +33,7 @@ class MessageOutcomes(list[TakenMessage]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ids: list[bytes] = []
+        self.ids: list[str] = []
         self.redelivered: list[bool] = []
         self.found_empty = False
         self._outcomes: set[str] = set()
@@ -44,12 +44,12 @@ class MessageOutcomes(list[TakenMessage]):
         super().append(message)
         message.watch(self)
 
-    def consumed(self, message_id: bytes, *, is_redelivered: bool) -> None:
+    def consumed(self, message_id: str, *, is_redelivered: bool) -> None:
         """A message of a queue is watched: it calls :meth:`settled` once."""
         self.published(message_id)
         self.redelivered.append(is_redelivered)
 
-    def published(self, message_id: bytes) -> None:
+    def published(self, message_id: str) -> None:
         """A message to an exchange is watched, as above."""
         self._unsettled += 1
         if message_id:

@@ -15,7 +15,7 @@ def test_the_worst_outcome_counts() -> None:
     outcomes.found_empty = True
     assert outcomes.outcome == "empty"
     for each in reversed(WORST_FIRST):
-        outcomes.published(b"")
+        outcomes.published("")
         outcomes.settled(each)
         assert outcomes.outcome == each
 
@@ -23,14 +23,14 @@ def test_the_worst_outcome_counts() -> None:
 def test_what_waits_for_the_last_message_is_called_once() -> None:
     outcomes = MessageOutcomes()
     calls: list[str] = []
-    outcomes.consumed(b"1", is_redelivered=True)
-    outcomes.published(b"2")
+    outcomes.consumed("1", is_redelivered=True)
+    outcomes.published("2")
     outcomes.settled("acked")
     outcomes.when_settled(lambda: calls.append(outcomes.outcome))
     assert calls == []
     outcomes.settled("nacked")
     assert calls == ["nacked"]
-    assert outcomes.ids == [b"1", b"2"]
+    assert outcomes.ids == ["1", "2"]
     assert outcomes.redelivered == [True]
 
 
@@ -39,7 +39,7 @@ def test_an_error_after_the_last_message_is_logged(caplog: pytest.LogCaptureFixt
         raise ValueError("broken")
 
     outcomes = MessageOutcomes()
-    outcomes.published(b"")
+    outcomes.published("")
     outcomes.when_settled(fail)
     with caplog.at_level(logging.ERROR):
         outcomes.settled("acked")

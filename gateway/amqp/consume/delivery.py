@@ -107,7 +107,7 @@ class Delivery(Struct, eq=False):
     def watch(self, watcher: OutcomeWatcher) -> None:
         """What settles it calls its channel, so that a channel tells the watcher: what is not
         watched costs nothing."""
-        watcher.consumed(self.shown_id.encode(), is_redelivered=self.redelivered)
+        watcher.consumed(self.shown_id, is_redelivered=self.redelivered)
         self.channel = WatchedChannel(self.channel, watcher)
 
 

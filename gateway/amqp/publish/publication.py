@@ -118,7 +118,7 @@ class Publication(Struct, eq=False):
             return respond(publication, outcome)
 
         self.respond = responded
-        watcher.published(self.message_id)
+        watcher.published(self.shown_id)
 
 
 class Window:

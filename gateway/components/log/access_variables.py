@@ -117,7 +117,7 @@ def _redelivered(entry: AccessEntry) -> str:
 
 def _message_ids(entry: AccessEntry) -> str:
     ids = () if entry.outcomes is None else entry.outcomes.ids
-    return quoted(escape(",".join(each.decode(errors="replace") for each in ids)))
+    return quoted(escape(",".join(ids)))
 
 
 HEAD_VALUES: Mapping[str, HeadValue] = {
