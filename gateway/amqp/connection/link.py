@@ -424,7 +424,7 @@ class Link:
         raise LinkError(problem)
 
     def _note_blocked(self, is_blocked: bool) -> None:
-        """The broker tells every connection; it only concerns those that publish."""
+        """RabbitMQ reports an alarm to every connection. It concerns only those that publish."""
         if self.role == "publish":
             level = logging.WARNING if is_blocked else logging.INFO
             what = BLOCKED if is_blocked else "accepts messages again"

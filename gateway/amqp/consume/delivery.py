@@ -105,14 +105,14 @@ class Delivery(Struct, eq=False):
             self.channel.park(self, seconds)
 
     def watch(self, watcher: OutcomeWatcher) -> None:
-        """What settles it calls its channel, so that a channel tells the watcher: what is not
-        watched costs nothing."""
+        """From now on its channel reports to the watcher how the message is settled. A message that
+        is not watched costs nothing."""
         watcher.consumed(self.shown_id, is_redelivered=self.redelivered)
         self.channel = WatchedChannel(self.channel, watcher)
 
 
 class WatchedChannel:
-    """The channel of one delivery, until it is settled: tells what becomes of it. A
+    """The channel of one delivery. It reports how the message is settled. A
     :class:`DeliveryChannel`."""
 
     __slots__ = ("_channel", "_watcher")

@@ -49,7 +49,7 @@ _encode = msgspec.json.Encoder().encode
 
 class AccessFormat(msgspec.Struct, frozen=True):
     """How lines look. ``name``: of the format; ``pattern``: of the format ``custom``; ``missing``:
-    stands for a missing value."""
+    written in place of a missing value."""
 
     name: str = "default"
     pattern: str = ""

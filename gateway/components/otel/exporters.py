@@ -80,7 +80,7 @@ class OtlpExporter(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """What tells it from other exporters: its name, or else its address."""
+        """Identifies the exporter: its name, or its address if it has no name."""
         return self.name or self.address
 
     @property

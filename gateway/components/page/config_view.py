@@ -22,8 +22,8 @@ from ...config.structs import GatewaySettings, PageSettings, Service, changed, o
 HIDDEN = "***"
 
 HASH_BYTES = 6
-"""Of the hash that tells configurations apart. It is made of the redacted one: it is no help to
-guess passwords."""
+"""Bytes of the hash that identifies a configuration. The hash is of the redacted configuration, so
+that it is no help to guess passwords."""
 
 SENSITIVE_WORDS = (
     "secret|passw|passphrase|pwd|salt|token|users|key|credential|authori|cookie|session|signature"

@@ -19,7 +19,7 @@ from .failures import Failure, FailureNotes
 
 
 class OtherResource(Struct, frozen=True, array_like=True):
-    """A resource that is neither a link nor an agent. ``details``: what readiness tells of it."""
+    """A resource that is neither a link nor an agent. ``details``: more keys of its readiness."""
 
     kind: str
     is_ready: bool
